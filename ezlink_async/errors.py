@@ -1,0 +1,281 @@
+"""
+Every exception of the package, sorted by who has something to change.
+
+All derive from :class:`EzlinkError`, and each carries what is needed to go on:
+the task's id, the request's id, whether the job was surely not created.
+Knows nothing of the wire, of files or of the event loop.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from os import PathLike
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ezlink_async.models import TaskRecord
+
+_HEAD = 200  # bytes of an unreadable answer that are kept
+
+
+class EzlinkError(Exception):
+    """
+    The root: catch it to catch everything this package raises.
+
+    *retry_safe* says that the job surely was not created, so sending it again
+    cannot pay twice. *maybe_charged* says that it may have been paid for.
+    Both are false where the error says nothing about a submit.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task_id: str | None = None,
+        request_id: str | None = None,
+        retry_safe: bool = False,
+        maybe_charged: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.request_id = request_id
+        self.retry_safe = retry_safe
+        self.maybe_charged = maybe_charged
+
+    def for_awaiter(self) -> Self:
+        """Return a twin, so that awaiters do not share one traceback."""
+        twin = copy.copy(self)
+        twin.__cause__ = self.__cause__
+        return twin
+
+
+class ConfigurationError(EzlinkError, ValueError):
+    """A setting or an argument is wrong; nothing was sent."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, retry_safe=True)
+
+
+class ImageError(EzlinkError, ValueError):
+    """
+    A picture cannot be used; nothing was sent, or the upload was cut off.
+
+    *path* names the file, when there is one; *reason* says what is wrong with
+    it in one sentence; *limit* is the number that was passed, if it is that.
+    """
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        path: str | PathLike[str] | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason, retry_safe=True)
+        self.reason = reason
+        self.path = path
+        self.limit = limit
+
+
+class ClientClosedError(EzlinkError):
+    """
+    The client was closed while this waited, or before it was called.
+
+    *task_ids* are still running on the server: take each up again with
+    :meth:`AsyncEzlink.task`.
+    """
+
+    def __init__(
+        self,
+        message: str = "the client is closed",
+        *,
+        task_ids: Iterable[str] = (),
+        retry_safe: bool = False,
+    ) -> None:
+        ids = tuple(task_ids)
+        super().__init__(
+            message, task_id=ids[0] if len(ids) == 1 else None, retry_safe=retry_safe
+        )
+        self.task_ids = ids
+
+
+class SlotTimeoutError(EzlinkError, TimeoutError):
+    """No slot came free within ``slot_timeout``; nothing was sent."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, retry_safe=True)
+
+
+class TransportError(EzlinkError):
+    """
+    No HTTP answer came.
+
+    With ``retry_safe`` the connection was never made or the body never left
+    whole, so the server cannot have acted on it.
+    """
+
+
+class ApiError(EzlinkError):
+    """
+    The server answered, and the answer is no.
+
+    *status* is the HTTP status, *code* the number in the body where there is
+    one, *description* the server's own words, tidied.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        code: int | None = None,
+        description: str = "",
+        request_id: str | None = None,
+        task_id: str | None = None,
+        retry_safe: bool = False,
+        maybe_charged: bool = False,
+    ) -> None:
+        super().__init__(
+            message,
+            task_id=task_id,
+            request_id=request_id,
+            retry_safe=retry_safe,
+            maybe_charged=maybe_charged,
+        )
+        self.status = status
+        self.code = code
+        self.description = description
+
+
+class AuthenticationError(ApiError):
+    """The key is missing, unknown, expired or disabled (401)."""
+
+
+class PermissionDeniedError(ApiError):
+    """The account may not do this, or is banned (403)."""
+
+
+class QuotaError(ApiError):
+    """The balance of the account or the quota of the key is used up."""
+
+
+class BusyError(ApiError):
+    """
+    The server has no room now: 429, or queue full.
+
+    *retry_after* is the wait it asked for, in seconds, or ``None``.
+    """
+
+    retry_after: float | None = None
+
+
+class RejectedError(ApiError):
+    """The server refused this very job; sending it again changes nothing."""
+
+
+class EndpointNotSupportedError(ApiError):
+    """The address does not serve this call; the message names the URL."""
+
+
+class ServerError(ApiError):
+    """Something failed on the server's side."""
+
+
+class SubmitUnknownError(EzlinkError):
+    """
+    A submit whose outcome is not known: the job may exist and may be paid.
+
+    *request_id* is the ``X-Request-ID`` that was sent, *target* what was to
+    be swapped. *charged* is ``None`` unless the account's log was asked.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        request_id: str | None = None,
+        target: object = None,
+        charged: bool | None = None,
+    ) -> None:
+        super().__init__(message, request_id=request_id, maybe_charged=True)
+        self.target = target
+        self.charged = charged
+
+
+class ProtocolError(EzlinkError):
+    """An answer that cannot be read; *head* holds its first 200 bytes."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        head: bytes = b"",
+        status: int = 0,
+        task_id: str | None = None,
+        request_id: str | None = None,
+        maybe_charged: bool = False,
+    ) -> None:
+        super().__init__(
+            message,
+            task_id=task_id,
+            request_id=request_id,
+            maybe_charged=maybe_charged,
+        )
+        self.head = bytes(head[:_HEAD])
+        self.status = status
+
+
+class DownloadError(EzlinkError):
+    """
+    The result could not be brought home, or is not a whole picture.
+
+    *path* names the file it was kept in when its format cannot be verified;
+    *status* is the server's last answer, ``None`` when there was none.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task_id: str | None = None,
+        status: int | None = None,
+        path: str | PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(message, task_id=task_id)
+        self.status = status
+        self.path = path
+
+
+class TaskError(EzlinkError):
+    """How a task ended, other than well; *record* is its latest snapshot."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task_id: str | None = None,
+        record: TaskRecord | None = None,
+    ) -> None:
+        super().__init__(message, task_id=task_id)
+        self.record = record
+
+
+class TaskFailedError(TaskError):
+    """The server says FAILURE, or SUCCESS without a picture."""
+
+
+class TaskCancelledError(TaskError):
+    """The task was cancelled on the server's side."""
+
+
+class TaskNotFoundError(TaskError):
+    """The server does not know this id, or it belongs to another account."""
+
+
+class TaskTimeoutError(TaskError, TimeoutError):
+    """
+    The wait is over, the task is not.
+
+    It may still finish: take it up again with :meth:`AsyncEzlink.task`.
+    """
