@@ -121,8 +121,11 @@ class ApiError(EzlinkError):
     The server answered, and the answer is no.
 
     *status* is the HTTP status, *code* the number in the body where there is
-    one, *description* the server's own words, tidied.
+    one, *description* the server's own words, tidied. *retry_after* is the
+    shortest wait before another try, in seconds, where one was asked for.
     """
+
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -161,13 +164,7 @@ class QuotaError(ApiError):
 
 
 class BusyError(ApiError):
-    """
-    The server has no room now: 429, or queue full.
-
-    *retry_after* is the wait it asked for, in seconds, or ``None``.
-    """
-
-    retry_after: float | None = None
+    """The server has no room now: 429, or its queue is full."""
 
 
 class RejectedError(ApiError):

@@ -1,0 +1,270 @@
+"""
+What makes a picture acceptable, and how long it is on the wire.
+
+Judges by content, never by a file's suffix. Opens no file itself: it is given
+bytes, or a stream somebody else opened.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mmap
+import os
+import re
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from ezlink_async.errors import ImageError
+
+MAX_BYTES = 10 * 1024 * 1024
+"""The most bytes of one picture; the public server's own default limit."""
+
+HEAD_BYTES = 32
+"""How much of a picture :func:`sniff` wants to see."""
+
+SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+"""The media types that are sent and verified, with the suffix of a file."""
+
+_FOREIGN = (
+    (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypmsf1", "HEIC"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+)
+
+_DATA_URI = re.compile(
+    r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?;base64,(?P<text>.*)", re.DOTALL
+)
+
+_LEAD, _END, _SCAN = 0xFF, 0xD9, 0xDA  # JPEG markers
+_WEBP_HEAD = 12
+
+# A marker inside entropy-coded JPEG bytes: FF that is neither stuffed (00),
+# nor a restart (D0 to D7), nor a fill byte (another FF).
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def sniff(head: bytes) -> str | None:
+    """Return the media type that *head* begins, or ``None`` if it is no picture."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+def foreign_format(head: bytes) -> str | None:
+    """Name a picture format that is not sent or verified, such as GIF or HEIC."""
+    for offset, magic, name in _FOREIGN:
+        if head.startswith(magic, offset):
+            return name
+    return None
+
+
+def accept(
+    head: bytes, length: int, *, path: str | os.PathLike[str] | None = None
+) -> str:
+    """
+    Return the media type of a picture that may be sent.
+
+    Raises :exc:`ImageError` when it is empty, larger than :data:`MAX_BYTES`
+    (decoded, as the server counts), or neither JPEG, PNG nor WebP.
+    """
+    if not length:
+        raise ImageError("the picture is empty", path=path)
+    if length > MAX_BYTES:
+        raise ImageError(
+            f"{length} bytes are more than the {MAX_BYTES} the server takes; "
+            "make the picture smaller",
+            path=path,
+            limit=MAX_BYTES,
+        )
+    media_type = sniff(head)
+    if media_type is None:
+        name = foreign_format(head)
+        what = f"{name} pictures are not taken" if name else "this is not a picture"
+        raise ImageError(f"{what}; give a JPEG, PNG or WebP", path=path)
+    return media_type
+
+
+def _reject_address(text: str) -> None:
+    if text.lower().startswith(("http:", "https:")):
+        raise ImageError("this is an address; use `await client.fetch_image(url)`")
+    if text.lower().startswith("data:"):
+        raise ImageError("this is a data URI; use `Image.from_data_uri(uri)`")
+
+
+@attrs.frozen(repr=False)
+class Image:
+    """
+    A picture to send: a file that is read when its turn comes, or bytes.
+
+    Make one with :meth:`from_path`, :meth:`from_bytes` or
+    :meth:`from_data_uri`. A file is looked at when it is used, so that a
+    folder of thousands stays on disk.
+    """
+
+    path: Path | None = None
+    content: bytes | None = None
+
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str]) -> Self:
+        """Name a file; a missing or unusable one is an error when it is used."""
+        if isinstance(path, str):
+            _reject_address(path)
+        return cls(path=Path(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Take the bytes of a file; :exc:`ImageError` when they are no picture."""
+        accept(content[:HEAD_BYTES], len(content))
+        return cls(content=bytes(content))
+
+    @classmethod
+    def from_data_uri(cls, uri: str) -> Self:
+        """Decode ``data:...;base64,...``; its media type is not trusted."""
+        match = _DATA_URI.fullmatch(uri.strip())
+        if not match:
+            raise ImageError("this is not a base64 data URI")
+        try:
+            content = base64.b64decode("".join(match["text"].split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise ImageError("the base64 of the data URI is broken") from None
+        return cls.from_bytes(content)
+
+    @classmethod
+    def of(cls, picture: ImageLike) -> Image:
+        """Take a picture in any form the public functions accept."""
+        if isinstance(picture, Image):
+            return picture
+        if isinstance(picture, bytes | bytearray | memoryview):
+            return cls.from_bytes(bytes(picture))
+        if isinstance(picture, str | os.PathLike):
+            return cls.from_path(picture)
+        raise ImageError(
+            f"give a path, bytes or an Image, not {type(picture).__name__}"
+        )
+
+    def __repr__(self) -> str:
+        if self.path is not None:
+            return f"Image({str(self.path)!r})"
+        return f"Image(<{len(self.content or b'')} bytes>)"
+
+
+ImageLike = str | os.PathLike[str] | bytes | Image
+"""What the public functions take as a picture."""
+
+
+@attrs.frozen
+class PreparedImage:
+    """A picture that was looked at: its type and length are known and hold."""
+
+    image: Image
+    media_type: str
+    length: int
+
+    @property
+    def prefix(self) -> bytes:
+        """What stands before the base64 text in the data URI."""
+        return f"data:{self.media_type};base64,".encode()
+
+    @property
+    def text_length(self) -> int:
+        """How many characters its base64 text has."""
+        return 4 * ((self.length + 2) // 3)
+
+
+@attrs.frozen(repr=False)
+class EncodedImage:
+    """A picture whose base64 text is kept, to be shared by a whole batch."""
+
+    prepared: PreparedImage
+    text: bytes
+    digest: bytes
+
+
+def digest_of(blocks: bytes | memoryview) -> bytes:
+    """Return what tells two pictures of one length apart."""
+    return hashlib.sha256(blocks).digest()
+
+
+Buffer = bytes | mmap.mmap
+
+
+def verify(picture: Buffer) -> str | None:
+    """
+    Return the media type of a picture that is whole, else raise.
+
+    ``None`` means a format that cannot be verified. :exc:`ImageError` means
+    not a picture, or one that is cut off: servers end a broken stream
+    cleanly, so only the content can tell. Bytes behind the end are allowed.
+    """
+    media_type = sniff(picture[:HEAD_BYTES])
+    if media_type is None:
+        if foreign_format(picture[:HEAD_BYTES]):
+            return None
+        raise ImageError("the bytes are no picture")
+    if not _WHOLE[media_type](picture):
+        raise ImageError(f"the {media_type[6:].upper()} is cut off")
+    return media_type
+
+
+def _whole_jpeg(picture: Buffer) -> bool:
+    # A thumbnail inside an early segment has an end marker of its own, so
+    # segments are stepped over by their length, never searched.
+    position, end = 2, len(picture)
+    while position + 4 <= end:
+        lead, marker = picture[position : position + 2]
+        if lead != _LEAD or marker in {0x00, _END}:
+            return False  # no marker, or an end before any scan
+        if marker == _LEAD:  # a fill byte
+            position += 1
+            continue
+        step = int.from_bytes(picture[position + 2 : position + 4], "big")
+        position += 2 + step
+        if marker == _SCAN:
+            return _whole_scans(picture, position)
+    return False
+
+
+def _whole_scans(picture: Buffer, position: int) -> bool:
+    while match := _MARKER.search(picture, position):
+        position = match.end()
+        if picture[position - 1] == _END:
+            return True
+        step = picture[position : position + 2]
+        position += max(2, int.from_bytes(step, "big"))
+    return False
+
+
+def _whole_png(picture: Buffer) -> bool:
+    position, end = 8, len(picture)
+    while position + 12 <= end:
+        length = int.from_bytes(picture[position : position + 4], "big")
+        if picture[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + length
+    return False
+
+
+def _whole_webp(picture: Buffer) -> bool:
+    return len(picture) >= 8 + int.from_bytes(picture[4:8], "little") > _WEBP_HEAD
+
+
+_WHOLE = {
+    "image/jpeg": _whole_jpeg,
+    "image/png": _whole_png,
+    "image/webp": _whole_webp,
+}

@@ -1,0 +1,159 @@
+"""
+The frozen values a user sees: what a task looks like, and how to ask for one.
+
+Open enums: a word the server invents tomorrow is kept, not refused.
+Knows neither the wire's spelling nor how anything is fetched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+
+import attrs
+
+from ezlink_async.errors import ConfigurationError
+
+_FULL = 100.0  # per cent
+
+
+class TaskStatus(enum.Enum):
+    """
+    Where the server says a task stands.
+
+    A word that is not listed becomes :attr:`UNKNOWN` and keeps itself:
+    ``TaskStatus("QUEUED") == TaskStatus.UNKNOWN``, and ``str()`` of it is
+    ``"QUEUED"``. :attr:`EMPTY` is the first status of every task.
+    """
+
+    EMPTY = ""
+    NOT_START = "NOT_START"
+    SUBMITTED = "SUBMITTED"
+    IN_PROGRESS = "IN_PROGRESS"
+    MODAL = "MODAL"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCEL = "CANCEL"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def _missing_(cls, value: object) -> TaskStatus | None:
+        if not isinstance(value, str):
+            return None
+        known = cls._value2member_map_.get(value.strip().upper())
+        if isinstance(known, cls):
+            return known
+        word = object.__new__(cls)
+        word._name_ = "UNKNOWN"
+        word._value_ = value
+        return word
+
+    def __str__(self) -> str:
+        return str(self._value_)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskStatus):
+            return NotImplemented
+        return self._name_ == other._name_
+
+    def __hash__(self) -> int:
+        return hash(self._name_)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the server will not change it any more."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCEL})
+
+
+class Mode(enum.Enum):
+    """Which queue of the server to use; the price of a swap is the same."""
+
+    FAST = "fast"
+    TURBO = "turbo"
+    RELAX = "relax"
+
+    @classmethod
+    def parse(cls, mode: Mode | str | None) -> Mode | None:
+        """Read *mode* as given; :exc:`ConfigurationError` on any other word."""
+        if mode is None or isinstance(mode, Mode):
+            return mode
+        try:
+            return cls(mode)
+        except ValueError:
+            words = ", ".join(repr(each.value) for each in cls)
+            raise ConfigurationError(f"mode is one of {words}, not {mode!r}") from None
+
+
+def _instance(_: object, __: attrs.Attribute[str | None], name: str | None) -> None:
+    if name is not None and not isinstance(name, str):
+        raise ConfigurationError(f"instance_id is a string, not {name!r}")
+
+
+@attrs.frozen(kw_only=True)
+class AccountFilter:
+    """
+    Which account of the server's pool should do the job.
+
+    Sent as the API's page documents it; the public server drops it.
+    """
+
+    instance_id: str | None = attrs.field(default=None, validator=_instance)
+
+
+@attrs.frozen
+class Button:
+    """A follow-up action the server offers on a finished task."""
+
+    custom_id: str | None = None
+    emoji: str | None = None
+    label: str | None = None
+    type: int | None = None
+    style: int | None = None
+
+
+@attrs.frozen
+class TaskProperties:
+    """The two prompts the server keeps with a task; both empty for a swap."""
+
+    final_prompt: str = ""
+    final_zh_prompt: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class TaskRecord:
+    """
+    One snapshot of a task.
+
+    Times are the server's, aware, UTC; they may jump between two snapshots,
+    and ``start_time`` may go back to ``None``, so never measure with them.
+    ``progress`` is per cent, and full for failed tasks too: decide by
+    ``status``. ``image_url`` opens the picture without any key.
+    """
+
+    task_id: str
+    action: str = ""
+    status: TaskStatus = TaskStatus.EMPTY
+    progress: float | None = None
+    image_url: str | None = None
+    fail_reason: str = ""
+    state: str = ""
+    description: str = ""
+    submit_time: dt.datetime | None = None
+    start_time: dt.datetime | None = None
+    finish_time: dt.datetime | None = None
+    prompt: str = ""
+    buttons: tuple[Button, ...] = ()
+    properties: TaskProperties | None = None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the server has stopped looking at it without ending it."""
+        return not self.status.is_terminal and self.progress == _FULL
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing can change any more, a frozen failure included."""
+        return self.status.is_terminal or (self.is_frozen and bool(self.fail_reason))
