@@ -8,3 +8,58 @@ Names load on first use, so that importing the package starts nothing.
 """
 
 __version__ = "0.1.0"
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ezlink_async.client import AsyncEzlink
+    from ezlink_async.config import Timeouts
+    from ezlink_async.errors import EzlinkError
+    from ezlink_async.images import Image
+    from ezlink_async.models import AccountFilter, Mode, TaskRecord, TaskStatus
+    from ezlink_async.pacing import PollPolicy, RetryPolicy
+    from ezlink_async.tasks import SwapOutcome, TaskHandle
+
+__all__ = [
+    "AccountFilter",
+    "AsyncEzlink",
+    "EzlinkError",
+    "Image",
+    "Mode",
+    "PollPolicy",
+    "RetryPolicy",
+    "SwapOutcome",
+    "TaskHandle",
+    "TaskRecord",
+    "TaskStatus",
+    "Timeouts",
+    "__version__",
+]
+
+_HOMES = {
+    "AccountFilter": "models",
+    "AsyncEzlink": "client",
+    "EzlinkError": "errors",
+    "Image": "images",
+    "Mode": "models",
+    "PollPolicy": "pacing",
+    "RetryPolicy": "pacing",
+    "SwapOutcome": "tasks",
+    "TaskHandle": "tasks",
+    "TaskRecord": "models",
+    "TaskStatus": "models",
+    "Timeouts": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -111,9 +111,28 @@ class TransportError(EzlinkError):
     """
     No HTTP answer came.
 
-    With ``retry_safe`` the connection was never made or the body never left
-    whole, so the server cannot have acted on it.
+    *stage* says how far it got: ``connect`` (no connection), ``tls`` (one
+    that is not trusted, or not the right kind), ``upload`` (the body never
+    left whole), ``answer`` (lost after that) or ``silence`` (waited in vain).
+    With ``retry_safe`` the server cannot have acted on it.
     """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        stage: str = "answer",
+        request_id: str | None = None,
+        retry_safe: bool = False,
+        maybe_charged: bool = False,
+    ) -> None:
+        super().__init__(
+            message,
+            request_id=request_id,
+            retry_safe=retry_safe,
+            maybe_charged=maybe_charged,
+        )
+        self.stage = stage
 
 
 class ApiError(EzlinkError):

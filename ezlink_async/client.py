@@ -1,0 +1,309 @@
+"""The client: a list of steps, each done by the module that owns it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, Unpack
+
+from ezlink_async import disk
+from ezlink_async.config import (
+    Options,
+    Sources,
+    Timeouts,
+    profile_path,
+    read_profile,
+    resolve,
+)
+from ezlink_async.download import Address
+from ezlink_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    ImageError,
+)
+from ezlink_async.families import MIDJOURNEY
+from ezlink_async.images import MAX_BYTES, Image, ImageLike
+from ezlink_async.models import AccountFilter, Mode, TaskRecord
+from ezlink_async.pacing import PollPolicy, RetryPolicy
+from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.session import Session, SharedSource, fetch_many, fetch_one
+from ezlink_async.stream import Pairs, SwapStream, Targets
+from ezlink_async.tasks import TaskHandle
+from ezlink_async.ticket import NoObserver, Observer, Ticket
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class AsyncEzlink:
+    """
+    A client of the EZLINK AI API; use it with ``async with``.
+
+    *max_concurrency* is the number of jobs in progress, from before a target
+    is read until its task is terminal. Settings that are not given come from
+    the environment (``EZLINK_API_KEY``, ``EZLINK_BASE_URL``,
+    ``EZLINK_POLL_DEADLINE`` and so on) and are checked on entering:
+    :exc:`ConfigurationError`. *http* takes a session of yours for the API and
+    never closes it. One client serves a whole program, in one event loop.
+
+    Leaving ``async with`` cuts off uploads, gives submits that wait for their
+    answer ``timeouts.close`` seconds, and wakes every waiter with
+    :exc:`ClientClosedError`; tasks run on at the server.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        max_concurrency: int | None = None,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        http: aiohttp.ClientSession | None = None,
+        slot_timeout: float | None = None,
+        account_token: str | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        self._options = Options(
+            api_key=api_key,
+            base_url=base_url,
+            max_concurrency=max_concurrency,
+            retry=retry,
+            poll=poll,
+            timeouts=timeouts,
+            slot_timeout=slot_timeout,
+            account_token=account_token,
+            allow_insecure=allow_insecure,
+        )
+        self._http = http
+        self._profile: Path | None = None
+        self._reads_profile = False
+        self._open: Session | None = None
+
+    @classmethod
+    def from_profile(
+        cls, path: str | Path | None = None, **options: Unpack[Options]
+    ) -> Self:
+        """
+        Make a client that reads the profile file too, below everything else.
+
+        Without *path* it is the one ``EZLINK_CONFIG`` names, else
+        ``~/.config/ezlink/config.toml``. It is read on entering; only a file
+        that was named must be there.
+        """
+        client = cls(**options)
+        client._reads_profile = True
+        client._profile = Path(path) if path is not None else None
+        return client
+
+    def __repr__(self) -> str:
+        if self._open is None:
+            return "<AsyncEzlink, not entered>"
+        state = "closed" if self._open.closed else "open"
+        return f"<AsyncEzlink {self._open.base_url} {state}>"
+
+    async def __aenter__(self) -> Self:
+        if self._open is not None:
+            raise ConfigurationError("a client is entered once; make another one")
+        session = Session(resolve(self._options, self._sources()), self._http)
+        await session.open()
+        self._open = session
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client, as leaving ``async with`` does; twice is harmless."""
+        session = self._open
+        if session is None:
+            return
+        if session.loop is not asyncio.get_running_loop():
+            raise ConfigurationError("close the client in the event loop it is used in")
+        if session.closing is None:
+            session.closing = session.loop.create_task(session.close())
+        try:
+            await asyncio.shield(session.closing)
+        except asyncio.CancelledError:
+            # Half-closed is worse than late: it is bounded by timeouts.close.
+            await asyncio.wait([session.closing])
+            raise
+
+    async def swap_face(
+        self,
+        source: ImageLike,
+        target: ImageLike,
+        *,
+        state: str | None = None,
+        notify_hook: str | None = None,
+        account_filter: AccountFilter | None = None,
+        mode: Mode | str | None = None,
+    ) -> TaskHandle:
+        """
+        Put the face of *source* into *target*; return once the job is accepted.
+
+        Waits for a slot first. *state* comes back in the records;
+        *notify_hook* is called by the server's upstream, unsigned.
+
+        Cancelling it before the body has left whole leaves no job. After
+        that the submit goes on: its handle turns up in :meth:`pending`.
+
+        Raises :exc:`ImageError` and :exc:`ConfigurationError` before anything
+        is sent, :exc:`ApiError` when the server refuses, and
+        :exc:`SubmitUnknownError` when the job may exist and may be paid.
+        """
+        options = SwapOptions(
+            state=state,
+            notify_hook=notify_hook,
+            account_filter=account_filter,
+            mode=Mode.parse(mode),
+        )
+        return await self._swap(source, target, options)
+
+    def swap_faces(
+        self,
+        source: ImageLike | None,
+        targets: Targets,
+        *,
+        state: str | None = None,
+        notify_hook: str | None = None,
+        account_filter: AccountFilter | None = None,
+        mode: Mode | str | None = None,
+    ) -> SwapStream:
+        """
+        Swap many, and iterate over the outcomes as they come.
+
+        *targets* is any iterable or async iterable, taken as slots come free;
+        without a *source* it yields ``(source, target)`` pairs. One bad photo
+        is an outcome with an error. What would meet every other one too (a
+        refused key, no quota, a wrong address) stops the intake and is raised
+        after the last outcome. Use it as a context manager to leave it early.
+        """
+        session = self._inside()
+        options = SwapOptions(
+            state=state,
+            notify_hook=notify_hook,
+            account_filter=account_filter,
+            mode=Mode.parse(mode),
+        )
+        shared = SharedSource(session.nursery)
+
+        async def swap(source: ImageLike, target: ImageLike) -> TaskHandle:
+            return await self._swap(source, target, options, shared=shared)
+
+        async def ready() -> None:
+            if source is not None:
+                await shared.encoded(source)
+
+        return SwapStream(
+            Pairs(source, targets),
+            swap,
+            session.nursery,
+            session.submitter.slots.limit,
+            ready,
+        )
+
+    def task(self, task_id: str) -> TaskHandle:
+        """
+        Take up a task by its id, in any process; it takes no slot.
+
+        The deadline counts from now. An id the server calls unknown five
+        times in a row ends with :exc:`TaskNotFoundError`.
+        """
+        return self._inside().follow(str(task_id), MIDJOURNEY)
+
+    def restore(self, saved: Mapping[str, object]) -> TaskHandle:
+        """
+        Take up what :meth:`TaskHandle.to_dict` gave, in any process.
+
+        A finished one asks nobody. :exc:`ConfigurationError` when it was
+        saved by a client of another server.
+        """
+        return self._inside().restore(saved)
+
+    def pending(self) -> tuple[TaskHandle, ...]:
+        """Return the handle of every task this client follows now."""
+        return self._inside().poller.pending()
+
+    async def fetch_task(self, task_id: str) -> TaskRecord:
+        """Ask for one task once; :exc:`TaskNotFoundError` when it is unknown."""
+        session = self._inside()
+        return await session.nursery.run(fetch_one(session.transport, str(task_id)))
+
+    async def fetch_tasks(self, task_ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """
+        Ask for many tasks at once; unknown ids are left out.
+
+        A server without the list call is asked for each id.
+        """
+        session = self._inside()
+        return await session.nursery.run(fetch_many(session.transport, task_ids))
+
+    async def fetch_image(self, url: str) -> Image:
+        """
+        Download a picture to swap with, up to the 10 MiB a swap may have.
+
+        Only public addresses, and the API's own: what a stranger's address
+        resolves to is checked, and so is each redirect. The key is not sent.
+        Raises :exc:`DownloadError`.
+        """
+        session = self._inside()
+        place = Address(url, strict=True, limit=MAX_BYTES)
+        content = await session.nursery.run(session.downloads.read([place]))
+        return Image.from_bytes(content)
+
+    async def _swap(
+        self,
+        source: ImageLike,
+        target: ImageLike,
+        options: SwapOptions,
+        *,
+        shared: SharedSource | None = None,
+        observer: Observer | None = None,
+    ) -> TaskHandle:
+        """Swap one; *observer* is how a batch keeps book of it."""
+        session = self._inside()
+        source_image, target_image = Image.of(source), Image.of(target)
+
+        async def load() -> FaceSwapJob:
+            face = (
+                await shared.encoded(source)
+                if shared is not None
+                else disk.prepare(source_image)
+            )
+            photo = disk.prepare(target_image)
+            if await disk.same_content(face, photo):
+                raise ImageError(
+                    "source and target are the same picture", path=target_image.path
+                )
+            return FaceSwapJob(source=face, target=photo, options=options)
+
+        ticket = Ticket(load, target, observer or NoObserver())
+        return await session.submitter.submit(ticket)
+
+    def _inside(self) -> Session:
+        if self._open is None:
+            raise ConfigurationError(
+                "the client is not entered: use `async with AsyncEzlink(...) as ez:`"
+            )
+        if self._open.closed:
+            raise ClientClosedError
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not self._open.loop:
+            raise ConfigurationError(
+                "the client was entered in another event loop: make one for each"
+            )
+        return self._open
+
+    def _sources(self) -> Sources:
+        if not self._reads_profile:
+            return Sources(os.environ)
+        path = self._profile or profile_path(os.environ)
+        demanded = self._profile is not None or bool(os.environ.get("EZLINK_CONFIG"))
+        return Sources(os.environ, read_profile(path, demanded=demanded))

@@ -1,0 +1,281 @@
+"""
+Settings, from arguments, the environment and a profile file, in that order.
+
+Nothing is read before somebody asks, and every bad value is named together
+with where it came from. The key appears in no repr and in no message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypedDict, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.pacing import PollPolicy, RetryPolicy, seconds
+
+DEFAULT_BASE_URL = "https://api.ezlinkai.com"
+DEFAULT_CONCURRENCY = 8
+
+_Policy = TypeVar("_Policy", bound=attrs.AttrsInstance)
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """
+    How long each stage of a request may take; seconds.
+
+    *connect* bounds making a connection, *upload* the longest time in which
+    no byte of a body moves, *submit* the wait for the answer after the last
+    byte, *fetch* a whole status request, *image* the longest silence of a
+    download, *close* how long closing waits for answers to submits,
+    *reconcile* how long an unknown submit is looked up.
+
+    The server itself may take 60 s to answer a submit: a shorter *submit*
+    makes submits unknown.
+    """
+
+    connect: float = seconds(10)
+    upload: float = seconds(30)
+    submit: float = seconds(90)
+    fetch: float = seconds(30)
+    image: float = seconds(30)
+    close: float = seconds(5)
+    reconcile: float = seconds(75)
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of a client; ``None`` means not given."""
+
+    api_key: str | None
+    base_url: str | None
+    account_token: str | None
+    max_concurrency: int | None
+    slot_timeout: float | None
+    retry: RetryPolicy | None
+    poll: PollPolicy | None
+    timeouts: Timeouts | None
+    allow_insecure: bool
+
+
+def _api_key(key: str | None) -> str:
+    key = (key or "").strip()
+    if not key:
+        raise ConfigurationError(
+            "there is no API key: set EZLINK_API_KEY or pass api_key="
+        )
+    if key.lower().startswith("bearer "):
+        raise ConfigurationError("give the API key alone, without 'Bearer'")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "the API key holds a blank or a character that no key has"
+        )
+    return key
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether *host*, a name or an address, is this very machine."""
+    if host is None or host == "localhost" or host.endswith(".localhost"):
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _base_url(url: str, *, allow_insecure: bool) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError(
+            f"base_url is an address such as {DEFAULT_BASE_URL}, not {url!r}"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "base_url has no user, password, query or fragment: it is scheme, "
+            "host and perhaps a path"
+        )
+    if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
+        raise ConfigurationError(
+            f"{url} would send the key in clear: use https, or allow_insecure=True"
+        )
+    return url.strip().rstrip("/")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All a client needs to know, checked."""
+
+    api_key: str = attrs.field(repr=False)
+    base_url: str
+    account_token: str | None = attrs.field(default=None, repr=False)
+    max_concurrency: int = DEFAULT_CONCURRENCY
+    slot_timeout: float | None = None
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    poll: PollPolicy = attrs.field(factory=PollPolicy)
+    timeouts: Timeouts = attrs.field(factory=Timeouts)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: whom the key belongs to."""
+        parts = urlsplit(self.base_url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
+
+def profile_path(environ: Mapping[str, str]) -> Path:
+    """Return the one profile file; never one in the current folder."""
+    if named := environ.get("EZLINK_CONFIG"):
+        return Path(named).expanduser()
+    if os.name == "nt":  # pragma: no cover - another system's folder
+        return Path(environ.get("APPDATA", "~"), "ezlink", "config.toml").expanduser()
+    return Path("~/.config/ezlink/config.toml").expanduser()
+
+
+def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
+    """Read the profile; a missing one is empty unless it was *demanded*."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if demanded:
+            raise ConfigurationError(f"there is no profile at {path}") from None
+        return {}
+    except (OSError, ValueError) as fault:
+        raise ConfigurationError(
+            f"the profile {path} cannot be read: {fault}"
+        ) from None
+
+
+def _number(text: object, where: str) -> float:
+    try:
+        return float(text) if isinstance(text, str | int | float) else _refuse(text)
+    except ValueError:
+        raise ConfigurationError(f"{where} is a number, not {text!r}") from None
+
+
+def _refuse(text: object) -> float:
+    raise ValueError(text)
+
+
+def _switch(text: object, where: str) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    word = str(text).lower()
+    if word not in words:
+        raise ConfigurationError(f"{where} is true or false, not {text!r}")
+    return words[word]
+
+
+def _whole(text: object, where: str) -> int:
+    number = _number(text, where)
+    if not number.is_integer():
+        raise ConfigurationError(f"{where} is a whole number, not {text!r}")
+    return int(number)
+
+
+_READERS: Mapping[object, Callable[[object, str], object]] = {
+    bool: _switch,
+    int: _whole,
+    float: _number,
+}
+
+
+@attrs.frozen
+class Sources:
+    """Where a setting may stand: the environment, and below it the profile."""
+
+    environ: Mapping[str, str]
+    profile: Mapping[str, object] = attrs.field(factory=dict)
+
+    def text(self, name: str) -> str | None:
+        """Return a setting that is text."""
+        found = self.environ.get(f"EZLINK_{name.upper()}") or self.profile.get(name)
+        if found is not None and not isinstance(found, str):
+            raise ConfigurationError(f"{name} in the profile is a string")
+        return found
+
+    def number(self, name: str) -> float | None:
+        """Return a setting that is a number."""
+        where = f"EZLINK_{name.upper()}"
+        found: object = self.environ.get(where) or self.profile.get(name)
+        return None if found is None else _number(found, where)
+
+    def policy(self, table: str, kind: type[_Policy]) -> _Policy:
+        """Build a policy from ``EZLINK_<TABLE>_<FIELD>`` and the table's rows."""
+        rows = self.profile.get(table, {})
+        if not isinstance(rows, Mapping):
+            raise ConfigurationError(f"[{table}] in the profile is a table")
+        names = {field.name for field in attrs.fields(kind)}
+        if unknown := set(rows) - names:
+            raise ConfigurationError(f"[{table}] has no setting {min(unknown)!r}")
+        chosen: dict[str, object] = {}
+        for field in attrs.fields(kind):
+            where = f"EZLINK_{table.upper()}_{field.name.upper()}"
+            found = self.environ.get(where) or rows.get(field.name)
+            if found is not None:
+                chosen[field.name] = _READERS[type(field.default)](found, where)
+        return kind(**chosen)
+
+
+_TOP = {
+    "api_key",
+    "base_url",
+    "account_token",
+    "max_concurrency",
+    "slot_timeout",
+    "retry",
+    "poll",
+    "timeouts",
+}
+
+
+def resolve(options: Options, sources: Sources) -> Settings:
+    """Return checked settings: argument before environment before profile."""
+    if unknown := set(sources.profile) - _TOP:
+        raise ConfigurationError(f"the profile has no setting {min(unknown)!r}")
+    key = options.get("api_key") or sources.environ.get("EZLINK_API_KEY")
+    # The profile's address was written for the profile's key, not for another.
+    near = attrs.evolve(sources, profile={}) if key else sources
+    url = options.get("base_url") or near.text("base_url") or DEFAULT_BASE_URL
+    insecure = options.get("allow_insecure", False)
+    return Settings(
+        api_key=_api_key(key or sources.text("api_key")),
+        base_url=_base_url(url, allow_insecure=insecure),
+        account_token=options.get("account_token") or sources.text("account_token"),
+        max_concurrency=_concurrency(options, sources),
+        slot_timeout=_slot_timeout(options, sources),
+        retry=options.get("retry") or sources.policy("retry", RetryPolicy),
+        poll=options.get("poll") or sources.policy("poll", PollPolicy),
+        timeouts=options.get("timeouts") or sources.policy("timeouts", Timeouts),
+    )
+
+
+def _concurrency(options: Options, sources: Sources) -> int:
+    slots: object = options.get("max_concurrency")
+    if slots is None:
+        number = sources.number("max_concurrency") or float(DEFAULT_CONCURRENCY)
+        slots = int(number) if number.is_integer() else number
+    if type(slots) is not int or slots < 1:
+        raise ConfigurationError(
+            f"max_concurrency is a whole number from 1, not {slots!r}"
+        )
+    return slots
+
+
+def _slot_timeout(options: Options, sources: Sources) -> float | None:
+    bound = options.get("slot_timeout")
+    if bound is None:
+        bound = sources.number("slot_timeout")
+    if bound is not None and not bound > 0:
+        raise ConfigurationError(
+            f"slot_timeout is a number of seconds above 0, not {bound!r}"
+        )
+    return bound

@@ -1,0 +1,266 @@
+"""
+Bringing a result home: from which address, how often, and is it whole.
+
+A server ends a broken stream cleanly, so nothing counts as a picture before
+its content has been checked to the end. The key is never sent along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from ezlink_async import connections, disk, images
+from ezlink_async.errors import (
+    ConfigurationError,
+    DownloadError,
+    ImageError,
+    TransportError,
+)
+from ezlink_async.refusals import decode, in_english, tidy
+from ezlink_async.transport import Sleep, Stream, Transport
+
+MAX_BYTES = 100 * 1024 * 1024
+"""The most bytes of one result."""
+
+_GONE = frozenset({403, 404, 410})
+_AGAIN = frozenset({400, 408, 425, 429})  # 400: the row cannot be looked up now
+_TOTAL = 30  # times the longest silence: a stream that drips ends too
+_WRITE = 512 * 1024
+_HEAD = 2000
+_OK = 200
+
+_T = TypeVar("_T")
+
+
+class Sink(Protocol):
+    """Where a download goes: a file on its way, or memory."""
+
+    def restart(self) -> object:
+        """Forget what came so far."""
+        ...
+
+    def write(self, block: bytes) -> object:
+        """Append a block."""
+        ...
+
+    def verify(self) -> str | None:
+        """Return the media type of a whole picture, else raise."""
+        ...
+
+
+class MemorySink:
+    """A result that is wanted as bytes."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def restart(self) -> None:
+        """Forget what came so far."""
+        self.content.clear()
+
+    def write(self, block: bytes) -> None:
+        """Append a block."""
+        self.content += block
+
+    def verify(self) -> str | None:
+        """Return the media type of a whole picture, else raise."""
+        if not self.content:
+            raise ImageError("the answer is empty")
+        return images.verify(bytes(self.content))
+
+
+@attrs.frozen
+class Address:
+    """
+    Where a result may lie.
+
+    A *foreign* one is tried once. A *strict* one comes from a caller's own
+    input and may lead to the public internet only, or to the API. *limit* is
+    the most bytes that are taken.
+    """
+
+    url: str
+    foreign: bool = False
+    strict: bool = False
+    limit: int = MAX_BYTES
+
+
+def addresses(given: str | None, rebuilt: str, base_url: str) -> list[Address]:
+    """
+    Return where to look, in order: as given when it can be right, then rebuilt.
+
+    The server builds ``imageUrl`` from a setting whose default is
+    ``http://localhost:3000``, so private hosts are not believed unless the
+    API is on such a host itself.
+    """
+    home = Address(rebuilt)
+    host = urlsplit(given).hostname if given else None
+    known = host == urlsplit(base_url).hostname and given is not None
+    private = not connections.is_public(urlsplit(base_url).hostname)
+    if not given or host is None or given.split("?")[0] == rebuilt:
+        return [home]
+    if known or private or connections.is_public(host):
+        return [Address(given, foreign=True), home]
+    return [home]
+
+
+class _Failed(Exception):  # noqa: N818 - a turn of the loop below, nobody's error
+    """One try that brought no picture."""
+
+    def __init__(
+        self, says: str, *, status: int | None = None, final: bool = False
+    ) -> None:
+        super().__init__(says)
+        self.status = status
+        self.final = final
+
+
+class Downloads:
+    """
+    Downloads of one client.
+
+    Each *places* is a row of addresses as :func:`addresses` returns it.
+    """
+
+    def __init__(self, transport: Transport, sleep: Sleep = asyncio.sleep) -> None:
+        self._transport = transport
+        self._sleep = sleep
+
+    async def read(self, places: list[Address], task_id: str | None = None) -> bytes:
+        """Return a verified picture as bytes."""
+        sink = MemorySink()
+        if await self._bring(places, task_id, sink) is None:
+            raise DownloadError(
+                "the result is in a format that cannot be verified; save it instead",
+                task_id=task_id,
+            )
+        return bytes(sink.content)
+
+    async def is_there(self, place: Address) -> bool:
+        """Try once whether there is a whole picture."""
+        try:
+            return await self._try(place, MemorySink()) is not None
+        except _Failed:
+            return False
+
+    async def save(
+        self, places: list[Address], task_id: str, path: Path, *, fit_suffix: bool
+    ) -> Path:
+        """
+        Put a verified picture at *path*, whole or not at all.
+
+        With *fit_suffix* the suffix becomes that of what really came. A
+        format that cannot be verified goes to ``NAME.unverified``.
+        """
+        try:
+            with disk.PartFile(path) as part:
+                media_type = await self._bring(places, task_id, part)
+                place = _placed(path, media_type, fit_suffix=fit_suffix)
+                await _in_thread(lambda: part.commit(place))
+        except OSError as fault:
+            raise DownloadError(
+                f"{path} cannot be written: {fault.strerror or fault}",
+                task_id=task_id,
+            ) from fault
+        if media_type is None:
+            raise DownloadError(
+                f"the result is in a format that cannot be verified; kept as {place}",
+                task_id=task_id,
+                path=place,
+            )
+        return place
+
+    async def _bring(
+        self, places: list[Address], task_id: str | None, sink: Sink
+    ) -> str | None:
+        """Try until a picture is there; 403, 404 and 410 end it the second time."""
+        waits = self._transport.settings.retry.waits()
+        gone = 0
+        for place in itertools.chain(places, itertools.repeat(places[-1])):
+            try:
+                return await self._try(place, sink)
+            except _Failed as failed:
+                gone += failed.status in _GONE
+                wait = 0.0 if place.foreign else next(waits, None)
+                if failed.final or gone > 1 or wait is None:
+                    raise DownloadError(
+                        f"no picture from {place.url}: {failed}",
+                        task_id=task_id,
+                        status=failed.status,
+                    ) from None
+            await self._sleep(wait)
+        raise AssertionError  # pragma: no cover - the chain has no end
+
+    async def _try(self, place: Address, sink: Sink) -> str | None:
+        silence = self._transport.settings.timeouts.image
+        sink.restart()
+        try:
+            async with (
+                asyncio.timeout(silence * _TOTAL),
+                self._transport.stream(place.url, strict=place.strict) as stream,
+            ):
+                if stream.status != _OK:
+                    raise await _refused(stream)
+                length = await _pour(stream, sink, place.limit)
+        except ConfigurationError as fault:
+            raise _Failed(str(fault), final=place.strict) from None
+        except TransportError as fault:
+            raise _Failed(str(fault), final=fault.stage == "tls") from None
+        except TimeoutError:
+            raise _Failed(f"not whole after {silence * _TOTAL:g} s") from None
+        try:
+            return await disk.off_loop(length, sink.verify)
+        except ImageError as fault:
+            raise _Failed(fault.reason, status=_OK, final=place.strict) from None
+
+
+async def _pour(stream: Stream, sink: Sink, limit: int) -> int:
+    kept, length = bytearray(), 0
+    while block := await stream.block():
+        kept += block
+        length += len(block)
+        if length > limit:
+            raise _Failed(f"more than {limit} bytes", status=_OK, final=True)
+        if len(kept) >= _WRITE:
+            whole, kept = bytes(kept), bytearray()
+            await _in_thread(functools.partial(sink.write, whole))
+    sink.write(bytes(kept))
+    return length
+
+
+async def _refused(stream: Stream) -> _Failed:
+    """Return what an answer other than 200 says."""
+    head = (await stream.block())[:_HEAD]
+    body = decode(head)
+    words = body.get("error") if isinstance(body, dict) else None
+    text = in_english(tidy(words)) if isinstance(words, str) else ""
+    status = stream.status
+    final = 400 <= status < 500 and status not in _GONE | _AGAIN  # noqa: PLR2004 - 4xx
+    says = f"HTTP {status}" + (f", {text}" if text else "")
+    return _Failed(says, status=status, final=final)
+
+
+def _placed(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:
+    if media_type is None:
+        return path.with_name(path.name + ".unverified")
+    if fit_suffix:
+        return path.with_name(path.name + images.SUFFIXES[media_type])
+    return path
+
+
+async def _in_thread(call: Callable[[], _T]) -> _T:
+    """Run *call* in a thread; a cancellation waits until it is through."""
+    work = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

@@ -1,0 +1,102 @@
+"""
+What aiohttp raised, in our words, and what it proves about a request.
+
+Text is copied and the original left behind: the representation of some of
+aiohttp's exceptions holds the request's headers, and so the key, or the
+password of a proxy.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+
+from ezlink_async.errors import ImageError, TransportError
+from ezlink_async.upload import Upload
+
+FOREIGN = (aiohttp.ClientError, OSError)
+"""What a request can raise that is not ours; a timeout is an ``OSError``."""
+
+_TLS = (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+# How aiohttp prints the alert a TLS server sends when it is spoken to in clear.
+_TLS_ALERT = "\\x15\\x03"
+
+
+def words(fault: BaseException) -> str:
+    """Return what *fault* says, without anything of the request in it."""
+    if isinstance(fault, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {fault.status}"
+    if isinstance(fault, aiohttp.ClientResponseError):
+        return f"not HTTP: {fault.message.splitlines()[0] if fault.message else ''}"
+    if isinstance(fault, aiohttp.ClientConnectorError):
+        return fault.os_error.strerror or str(fault.os_error)
+    return str(fault) or type(fault).__name__
+
+
+def _speaks_tls(fault: BaseException) -> bool:
+    return isinstance(fault, aiohttp.ClientResponseError) and (
+        _TLS_ALERT in fault.message
+    )
+
+
+def _connecting(fault: BaseException, url: str) -> TransportError | None:
+    """Return the error of a request that surely never left, if it is one."""
+    says, stage = "", "connect"
+    if isinstance(fault, _TLS):
+        stage = "tls"
+        says = (
+            f"no trusted TLS connection to {url}: {words(fault)}; "
+            "SSL_CERT_FILE names the certificates to trust"
+        )
+    elif _speaks_tls(fault):
+        stage, says = "tls", f"{url} speaks TLS: write https"
+    elif isinstance(fault, aiohttp.ClientConnectorDNSError):
+        says = f"the host of {url} was not found: {words(fault)}"
+    elif isinstance(fault, _NEVER_SENT):
+        says = f"no connection to {url}: {words(fault)}"
+    return TransportError(says, stage=stage, retry_safe=True) if says else None
+
+
+def fetch_fault(fault: BaseException, url: str, request_id: str) -> TransportError:
+    """Return what a small request's *fault* means."""
+    error = _connecting(fault, url)
+    if error is None:
+        stage = "silence" if isinstance(fault, TimeoutError) else "answer"
+        error = TransportError(f"no answer from {url}: {words(fault)}", stage=stage)
+    error.retry_safe = False  # it says nothing about a submit
+    error.request_id = request_id
+    return error
+
+
+def submit_fault(
+    fault: BaseException, url: str, request_id: str, upload: Upload
+) -> TransportError | ImageError:
+    """
+    Return what a submit's *fault* means for the job.
+
+    Only a connection that was never made, or a body that never left whole,
+    prove that there is none.
+    """
+    if isinstance(upload.fault, ImageError):
+        return upload.fault
+    error = _connecting(fault, url)
+    if error is None and not upload.complete:
+        says = upload.fault or fault
+        error = TransportError(
+            f"the upload to {url} was cut off, so no job exists: {words(says)}",
+            stage="upload",
+            retry_safe=True,
+        )
+    if error is None:
+        silent = isinstance(fault, TimeoutError)
+        error = TransportError(
+            f"the job was sent to {url}, but no answer came: {words(fault)}",
+            stage="silence" if silent else "answer",
+            maybe_charged=True,
+        )
+    error.request_id = request_id
+    return error

@@ -1,0 +1,53 @@
+"""
+A handle as it is kept between two processes: plain JSON values.
+
+It names the server it belongs to, since an id means nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import attrs
+import cattrs
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.models import TaskRecord, TaskStatus
+
+FORMAT = 1
+
+
+@attrs.frozen(kw_only=True)
+class SavedHandle:
+    """Server, kind and id of a task, with its latest record if there was one."""
+
+    origin: str
+    family: str
+    task_id: str
+    record: TaskRecord | None = None
+    format: int = FORMAT
+
+    def to_dict(self) -> dict[str, object]:
+        """Return it as values that JSON can hold."""
+        return dict(_converter.unstructure(self))
+
+    @classmethod
+    def from_dict(cls, saved: object) -> SavedHandle:
+        """Read it back; :exc:`ConfigurationError` when it is no such thing."""
+        try:
+            found: SavedHandle = _converter.structure(saved, cls)
+        except (LookupError, TypeError, ValueError, AttributeError) as fault:
+            raise ConfigurationError(f"this is no saved handle: {fault!r}") from None
+        if found.format != FORMAT:
+            raise ConfigurationError(
+                f"this handle was saved in format {found.format}, not {FORMAT}"
+            )
+        return found
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+_converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+_converter.register_structure_hook(
+    dt.datetime, lambda text, _: dt.datetime.fromisoformat(text)
+)
+_converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))

@@ -1,0 +1,163 @@
+"""What a client has between entering and closing, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ezlink_async import disk, protocol
+from ezlink_async.config import Settings
+from ezlink_async.download import Downloads
+from ezlink_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    EndpointNotSupportedError,
+    RejectedError,
+    TaskNotFoundError,
+)
+from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
+from ezlink_async.images import EncodedImage, Image, ImageLike
+from ezlink_async.models import TaskRecord
+from ezlink_async.nursery import Nursery
+from ezlink_async.poller import Poller
+from ezlink_async.saved import SavedHandle
+from ezlink_async.submit import Submitter
+from ezlink_async.tasks import TaskHandle
+from ezlink_async.transport import Transport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class Session:
+    """What exists between entering and closing, in one event loop."""
+
+    def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.base_url = settings.base_url
+        self.origin = settings.origin
+        self.nursery = Nursery()
+        self.transport = Transport(settings, http=http)
+        self.downloads = Downloads(self.transport)
+        self.poller = Poller(
+            self.transport, settings.poll, self.nursery, self.downloads
+        )
+        self.submitter = Submitter(self.transport, self.nursery, self.accepted)
+        self.closed = False
+        self.closing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make the connections' pools and start polling."""
+        await self.transport.open()
+        self.nursery.leave_alone(self.poller.run())
+
+    async def close(self) -> None:
+        """End everything that was started, in order."""
+        self.closed = True
+        try:
+            await self.submitter.close()
+            for handle in self.poller.pending():
+                handle.end(
+                    ClientClosedError(
+                        f"the client was closed; task {handle.task_id} runs on",
+                        task_ids=(handle.task_id,),
+                    )
+                )
+            await self.nursery.close()
+        finally:
+            await self.transport.close()
+
+    def ended(self, handle: TaskHandle) -> None:
+        """Stop following *handle*, and give its slot back."""
+        self.poller.forget(handle)
+
+    def accepted(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
+        """Follow a task this client was given the id of, with its slot."""
+        if known := self.poller.find(task_id):
+            release()  # code 21: the job was there already, and has a slot
+            return known
+        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        self.poller.follow(handle, own=True, release=release)
+        return handle
+
+    def follow(self, task_id: str, family: TaskFamily) -> TaskHandle:
+        """Follow a task by its id; it takes no slot."""
+        if known := self.poller.find(task_id):
+            return known
+        family.fetch_request(task_id)  # refuses what is no id
+        handle = TaskHandle(task_id, family, self)
+        self.poller.follow(handle)
+        return handle
+
+    def restore(self, saved: object) -> TaskHandle:
+        """Take up a saved handle; a finished one asks nobody."""
+        found = SavedHandle.from_dict(saved)
+        if found.origin != self.origin:
+            raise ConfigurationError(
+                f"this handle belongs to {found.origin}, not to {self.origin}"
+            )
+        family = FAMILIES.get(found.family)
+        if family is None:
+            raise ConfigurationError(f"no kind of task is called {found.family!r}")
+        if found.record is None or not found.record.is_terminal:
+            return self.follow(found.task_id, family)
+        handle = TaskHandle(found.task_id, family, self)
+        for _ in range(2):  # a success without a picture is believed twice
+            handle.receive(found.record)
+        return handle
+
+
+class SharedSource:
+    """A source that is encoded once for many swaps; the latest one is kept."""
+
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._given: ImageLike | None = None
+        self._task: asyncio.Task[EncodedImage] | None = None
+
+    async def encoded(self, source: ImageLike) -> EncodedImage:
+        """Return the source with its base64 text."""
+        if self._task is None or source is not self._given:
+            self._given = source
+            self._task = self._nursery.start(self._encode(source))
+        return await asyncio.shield(self._task)
+
+    async def _encode(self, source: ImageLike) -> EncodedImage:
+        return await disk.encode(disk.prepare(Image.of(source)))
+
+
+async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:
+    """Ask for one task, repeating what failed on the way."""
+    response = await transport.repeat(MIDJOURNEY.fetch_request(task_id))
+    return MIDJOURNEY.read(response, task_id)
+
+
+async def fetch_many(
+    transport: Transport, task_ids: Iterable[str]
+) -> dict[str, TaskRecord]:
+    """Ask for many tasks by list, or each by its id where there is no list."""
+    ids = list(dict.fromkeys(map(str, task_ids)))
+    records: dict[str, TaskRecord] = {}
+    for start in range(0, len(ids), protocol.LIST_LIMIT):
+        chunk = ids[start : start + protocol.LIST_LIMIT]
+        try:
+            response = await transport.repeat(MIDJOURNEY.list_request(chunk))
+            found = MIDJOURNEY.read_list(response)
+        except (EndpointNotSupportedError, RejectedError):
+            found = await _fetch_each(transport, chunk)
+        records |= {task_id: found[task_id] for task_id in chunk if task_id in found}
+    return records
+
+
+async def _fetch_each(
+    transport: Transport, task_ids: Iterable[str]
+) -> dict[str, TaskRecord]:
+    records: dict[str, TaskRecord] = {}
+    for task_id in task_ids:
+        response = await transport.repeat(MIDJOURNEY.fetch_request(task_id))
+        try:
+            records[task_id] = MIDJOURNEY.read(response, task_id)
+        except TaskNotFoundError:
+            continue
+    return records

@@ -1,0 +1,255 @@
+"""
+The life of one submit: slot, gate, attempts, and what an outcome means.
+
+Rules:
+
+1. The slot is held from before the target is read; a handle inherits it.
+2. A job is sent again only when it surely was not created. What cannot be
+   told is settled in one place, :meth:`Submitter._settle`, or stays unknown.
+3. Once the body has left whole, nobody's leaving stops the submit: the answer
+   is read, and the task followed, so that no charge is without an id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+from ezlink_async import protocol
+from ezlink_async.errors import (
+    ApiError,
+    AuthenticationError,
+    BusyError,
+    ClientClosedError,
+    EzlinkError,
+    PermissionDeniedError,
+    ServerError,
+    SubmitUnknownError,
+    TransportError,
+)
+from ezlink_async.messages import HttpRequest
+from ezlink_async.nursery import Nursery
+from ezlink_async.pressure import Gate, Passage, Slots
+from ezlink_async.protocol import FaceSwapJob, Submission
+from ezlink_async.refusals import refusal
+from ezlink_async.tasks import TaskHandle
+from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
+from ezlink_async.transport import Sleep, Transport, new_request_id
+
+_BAD_GATEWAY = 502
+# Near the limit of the usual upstream (30 MB a request) an empty answer may
+# mean "too large", and would come again.
+_LARGE_BODY = 25_000_000
+_EMPTY = "empty_response_body"
+
+
+class Submitter:
+    """Submits of one client."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        nursery: Nursery,
+        follow: Callable[[str, Callable[[], None]], TaskHandle],
+        *,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        settings = transport.settings
+        self.slots = Slots(settings.max_concurrency)
+        self._gate = Gate(settings.retry)
+        self._settings = settings
+        self._transport = transport
+        self._nursery = nursery
+        self._follow = follow
+        self._sleep = sleep
+        self._tickets: dict[asyncio.Task[TaskHandle], Ticket] = {}
+
+    async def submit(self, ticket: Ticket) -> TaskHandle:
+        """
+        Return the handle of an accepted job.
+
+        Cancelling this before the body has left whole leaves no job; later,
+        the submit goes on by itself and its task is followed.
+        """
+        task = self._nursery.start(self._live(ticket))
+        self._tickets[task] = ticket
+        task.add_done_callback(self._tickets.pop)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            ticket.left = True
+            task.add_done_callback(lambda done: left_behind(done, ticket))
+            ticket.call_off(task)
+            if not ticket.committed:
+                await asyncio.wait([task])
+            raise
+
+    async def close(self) -> None:
+        """Cut off uploads; give submits that wait for an answer some time."""
+        for task, ticket in self._tickets.items():
+            ticket.closing = True
+            ticket.call_off(task)
+        if self._tickets:
+            wait = self._settings.timeouts.close
+            _, late = await asyncio.wait(self._tickets, timeout=wait)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def _live(self, ticket: Ticket) -> TaskHandle:
+        try:
+            await self.slots.acquire(self._settings.slot_timeout)
+        except asyncio.CancelledError:
+            raise cut_off(ticket) from None
+        try:
+            job = await ticket.load()
+            accepted = await self._until_accepted(ticket, job)
+        except asyncio.CancelledError:
+            self.slots.release()
+            raise cut_off(ticket) from None
+        except BaseException:
+            self.slots.release()
+            raise
+        handle = self._follow(accepted.task_id, self.slots.release)
+        if ticket.closing:
+            raise ClientClosedError(
+                f"the client was closed; task {accepted.task_id} runs on the server",
+                task_ids=(accepted.task_id,),
+            )
+        return handle
+
+    async def _until_accepted(self, ticket: Ticket, job: FaceSwapJob) -> Submission:
+        request = protocol.submit_request(job)
+        waits = self._settings.retry.waits()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.retry.timeout
+        error: EzlinkError | None = None
+        while True:
+            async with self._passage(until, error) as passage:
+                outcome = await self._attempt(ticket, job, request, passage)
+            if isinstance(outcome, Submission):
+                return outcome
+            error = outcome
+            wait = self._wait_after(error, waits, request.content_length)
+            if wait is None or ticket.left or ticket.closing:
+                raise error
+            if loop.time() + wait >= until:
+                raise error
+            await self._sleep(wait)
+
+    @asynccontextmanager
+    async def _passage(
+        self, until: float, error: EzlinkError | None
+    ) -> AsyncIterator[Passage]:
+        """Wait at the gate until *until*, then give up with what it met last."""
+        bound = asyncio.timeout_at(until)
+        try:
+            async with bound, self._gate.passage() as passage:
+                bound.reschedule(None)  # only the waiting is bounded
+                yield passage
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            seconds = self._settings.retry.timeout
+            raise error or BusyError(
+                f"the server had no room for {seconds:g} s; nothing was sent",
+                retry_safe=True,
+            ) from None
+
+    def _wait_after(
+        self, error: EzlinkError, waits: Iterator[float], length: int
+    ) -> float | None:
+        """Return the seconds before another attempt, ``None`` for no other."""
+        if isinstance(error, BusyError) or self._is_offline(error):
+            return 0.0  # the gate knows when
+        if isinstance(error, SubmitUnknownError):
+            again = self._settings.retry.resubmit_unknown
+        elif isinstance(error, TransportError):
+            again = error.retry_safe and error.stage != "tls"
+        elif isinstance(error, ServerError):
+            too_large = length > _LARGE_BODY and error.description == _EMPTY
+            again = error.retry_safe and not too_large
+        else:
+            again = False
+        wait = next(waits, None) if again else None
+        return None if wait is None else max(wait, _hint(error) or 0.0)
+
+    def _is_offline(self, outcome: object) -> bool:
+        # A host that never answered may be mistyped: there attempts count.
+        return (
+            isinstance(outcome, TransportError)
+            and outcome.stage == "connect"
+            and self._transport.answered
+        )
+
+    async def _attempt(
+        self, ticket: Ticket, job: FaceSwapJob, request: HttpRequest, passage: Passage
+    ) -> Submission | EzlinkError:
+        ticket.request_id = request_id = new_request_id()
+        ticket.upload = None
+        try:
+            state = job.options.state
+            await ticket.observer.before_submit(job, request_id, state)
+            outcome = await self._send(ticket, request, request_id)
+        except asyncio.CancelledError:
+            tell(ticket.observer, cut_off(ticket))
+            raise
+        ticket.upload = None
+        tell(ticket.observer, outcome)
+        if isinstance(outcome, BusyError) or self._is_offline(outcome):
+            passage.shut(_hint(outcome))
+        elif not isinstance(outcome, TransportError | SubmitUnknownError):
+            passage.through()
+        return outcome
+
+    async def _send(
+        self, ticket: Ticket, request: HttpRequest, request_id: str
+    ) -> Submission | EzlinkError:
+        try:
+            response = await self._transport.submit(request, request_id, ticket.watch)
+        except TransportError as fault:
+            proves_little = fault.stage in {"answer", "upload"}
+            return await self._settle(ticket, fault, proves_little=proves_little)
+        except EzlinkError as fault:
+            return fault
+        try:
+            return protocol.read_submission(response)
+        except EzlinkError as error:
+            proves_little = response.status == _BAD_GATEWAY
+            return await self._settle(ticket, error, proves_little=proves_little)
+
+    async def _settle(
+        self, ticket: Ticket, error: EzlinkError, *, proves_little: bool
+    ) -> EzlinkError:
+        """
+        Decide what became of a submit that brought no acceptance.
+
+        A proxy turns the refusal of a key into a 502 or a broken connection
+        while a large body is under way. As long as the key has never worked,
+        one small request tells: a refused key refused the submit too.
+        """
+        if isinstance(error, TransportError) and error.maybe_charged:
+            error = SubmitUnknownError(str(error), request_id=error.request_id)
+        if isinstance(error, SubmitUnknownError):
+            error.target = ticket.target
+        if proves_little and not self._transport.key_worked:
+            refused = await self._key_refusal()
+            if refused is not None:
+                refused.request_id = error.request_id
+                return refused
+        return error
+
+    async def _key_refusal(self) -> EzlinkError | None:
+        try:
+            response = await self._transport.send(protocol.key_request())
+        except TransportError:
+            return None
+        error = None if response.ok else refusal(response, submit=True)
+        lasting = isinstance(error, AuthenticationError | PermissionDeniedError)
+        return error if lasting else None
+
+
+def _hint(outcome: object) -> float | None:
+    return outcome.retry_after if isinstance(outcome, ApiError) else None

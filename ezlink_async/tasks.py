@@ -1,0 +1,289 @@
+"""
+Our grip on a task: the handle, and the outcome of one swap of many.
+
+A handle ends once and for all by one of :meth:`TaskHandle.receive` (a record
+came, polled or pushed) and :meth:`TaskHandle.end` (something else ended it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from ezlink_async.download import Address, Downloads, addresses
+from ezlink_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    EzlinkError,
+    TaskTimeoutError,
+)
+from ezlink_async.families import TaskFamily
+from ezlink_async.images import ImageLike
+from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.nursery import Nursery
+from ezlink_async.saved import SavedHandle
+from ezlink_async.verdicts import failure, unchanged
+
+
+class Home(Protocol):
+    """What a handle needs of the client it belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+    base_url: str
+    origin: str
+    downloads: Downloads
+    nursery: Nursery
+
+    def ended(self, handle: TaskHandle) -> None:
+        """Stop following *handle*, and give its slot back."""
+        ...
+
+
+class TaskHandle:
+    """
+    A task the server has accepted.
+
+    Await it for the finished record. Any number of waiters share one series
+    of polls, and cancelling a waiter leaves the others waiting. Dropping the
+    handle does not cancel the task: the server goes on, and the job is billed.
+
+    Made by :meth:`AsyncEzlink.swap_face` or, from a saved id, by
+    :meth:`AsyncEzlink.task`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_done",
+        "_error",
+        "_family",
+        "_home",
+        "_record",
+        "_task_id",
+        "_waiters",
+    )
+
+    def __init__(self, task_id: str, family: TaskFamily, home: Home) -> None:
+        self._task_id = task_id
+        self._family = family
+        self._home = home
+        self._record: TaskRecord | None = None
+        self._error: EzlinkError | None = None
+        self._done = False
+        self._waiters: set[asyncio.Future[None]] | None = None
+
+    def __repr__(self) -> str:
+        word = str(self.status) or "accepted"
+        return f"<TaskHandle {self._task_id} {word}{' done' if self._done else ''}>"
+
+    @property
+    def task_id(self) -> str:
+        """The server's id. Whoever knows it can open the result, without a key."""
+        return self._task_id
+
+    @property
+    def record(self) -> TaskRecord | None:
+        """The latest record; ``None`` before the first look."""
+        return self._record
+
+    @property
+    def status(self) -> TaskStatus:
+        """The latest status; :attr:`TaskStatus.EMPTY` before the first look."""
+        return self._record.status if self._record else TaskStatus.EMPTY
+
+    @property
+    def family(self) -> TaskFamily:
+        """How tasks of this kind are fetched and read."""
+        return self._family
+
+    def done(self) -> bool:
+        """Whether it has ended, however; it turns by itself, awaited or not."""
+        return self._done
+
+    def __await__(self) -> Generator[object, None, TaskRecord]:
+        return self.result().__await__()
+
+    async def result(self, timeout: float | None = None) -> TaskRecord:
+        """
+        Wait for the end, at most *timeout* seconds, and return the record.
+
+        Raises :exc:`TaskFailedError`, :exc:`TaskCancelledError`,
+        :exc:`TaskNotFoundError`, or :exc:`TaskTimeoutError` when this wait or
+        the task's deadline is over. The first bounds this waiter alone: the
+        handle lives on.
+        """
+        self._check_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._done:
+                    await self._change()
+        except TimeoutError:
+            if not self._done:
+                raise self._timeout(f"still after {timeout:g} s of waiting") from None
+        return self._outcome()
+
+    async def updates(self) -> AsyncIterator[TaskRecord]:
+        """
+        Yield the latest record and then each change, up to the terminal one.
+
+        A slow reader gets the newest only. Raises whatever else ends the
+        handle.
+        """
+        self._check_loop()
+        seen: TaskRecord | None = None
+        while True:
+            if self._record is not None and self._record is not seen:
+                seen = self._record
+                yield seen
+            elif not self._done:
+                await self._change()
+            else:
+                break
+        if self._error is not None and not (seen and seen.is_terminal):
+            raise self._error.for_awaiter()
+
+    async def read(self) -> bytes:
+        """
+        Wait for the result and return it, verified to be a whole picture.
+
+        Raises what :meth:`result` raises, or :exc:`DownloadError`.
+        """
+        record = await self._finished()
+        return await self._home.nursery.run(
+            self._home.downloads.read(self._places(record), self._task_id),
+            self._closed,
+        )
+
+    async def save(self, path: str | Path) -> Path:
+        """
+        Wait for the result and put it at *path*, whole or not at all.
+
+        Makes missing folders, replaces what is there, keeps the suffix as
+        given. Raises what :meth:`result` raises, or :exc:`DownloadError`; a
+        format that cannot be verified is then kept as ``NAME.unverified``.
+        """
+        return await self._save(Path(path), fit_suffix=False)
+
+    async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
+        record = await self._finished()
+        return await self._home.nursery.run(
+            self._home.downloads.save(
+                self._places(record), self._task_id, path, fit_suffix=fit_suffix
+            ),
+            self._closed,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what :meth:`AsyncEzlink.restore` needs, fit for JSON."""
+        saved = SavedHandle(
+            origin=self._home.origin,
+            family=self._family.name,
+            task_id=self._task_id,
+            record=self._record,
+        )
+        return saved.to_dict()
+
+    def receive(self, record: TaskRecord) -> None:
+        """
+        Take a record, polled or pushed; the first terminal one ends it.
+
+        A success without a picture is believed the second time.
+        """
+        if self._done:
+            return
+        bare = record.status is TaskStatus.SUCCESS and not record.image_url
+        again = bare and self.status is TaskStatus.SUCCESS
+        changed = not unchanged(self._record, record)
+        if changed:
+            self._record = record
+        if record.is_terminal and (again or not bare):
+            self.end(failure(record))
+        elif changed:
+            self._wake()
+
+    def end(self, error: EzlinkError | None) -> None:
+        """End it: with *error*, or ``None`` when the record says it all."""
+        if self._done:
+            return
+        self._done, self._error = True, error
+        self._home.ended(self)
+        self._wake()
+
+    def expire(self, deadline: float) -> None:
+        """End it because *deadline* seconds are over."""
+        self.end(self._timeout(f"not finished {deadline:g} s after acceptance"))
+
+    def _timeout(self, says: str) -> TaskTimeoutError:
+        word = str(self.status) or "not refreshed yet"
+        return TaskTimeoutError(
+            f"task {self._task_id} is {says} (last status: {word}); "
+            f"take it up again with client.task({self._task_id!r})",
+            task_id=self._task_id,
+            record=self._record,
+        )
+
+    def _outcome(self) -> TaskRecord:
+        if self._error is not None:
+            raise self._error.for_awaiter()
+        if self._record is None:  # pragma: no cover - only a record ends it well
+            raise AssertionError
+        return self._record
+
+    async def _finished(self) -> TaskRecord:
+        record = await self.result()
+        if self._home.nursery.closed:
+            raise self._closed()
+        return record
+
+    def _closed(self) -> ClientClosedError:
+        return ClientClosedError(
+            f"the client was closed before the result of task {self._task_id} "
+            "was brought home",
+            task_ids=(self._task_id,),
+        )
+
+    def _places(self, record: TaskRecord) -> list[Address]:
+        base_url = self._home.base_url
+        path = self._family.result_request(self._task_id).path
+        return addresses(record.image_url, base_url + path, base_url)
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._home.loop:
+            raise ConfigurationError(
+                "this handle belongs to another event loop: use it where its "
+                "client was entered, or restore it there from to_dict()"
+            )
+
+    async def _change(self) -> None:
+        waiter = self._home.loop.create_future()
+        if self._waiters is None:
+            self._waiters = set()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+@attrs.frozen
+class SwapOutcome:
+    """
+    How one swap of a batch ended: exactly one of *record* and *error* is set.
+
+    *handle* is there as soon as the server had accepted the job, so its id is
+    known whatever came after.
+    """
+
+    source: ImageLike
+    target: ImageLike
+    handle: TaskHandle | None = None
+    record: TaskRecord | None = None
+    error: EzlinkError | None = None
