@@ -198,13 +198,15 @@ class AsyncEzlink:
             if source is not None:
                 await shared.encoded(source)
 
-        return SwapStream(
+        stream = SwapStream(
             Pairs(source, targets),
             swap,
             session.nursery,
             session.submitter.slots.limit,
             ready,
         )
+        session.streams.add(stream)
+        return stream
 
     def task(self, task_id: str) -> TaskHandle:
         """

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 
@@ -59,6 +58,10 @@ class _Entry:
     frozen: int = 0
     left_out: bool = False
 
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be looked at, and not being looked at already."""
+        return self.due is not None and self.due <= now
+
 
 class Poller:
     """Follows the tasks of one client, in its event loop."""
@@ -75,9 +78,9 @@ class Poller:
         self._nursery = nursery
         self._downloads = downloads
         self._entries: dict[str, _Entry] = {}
-        self._looks_due: list[tuple[float, int, _Entry]] = []
-        self._deadlines: list[tuple[float, int, _Entry]] = []
-        self._count = itertools.count()
+        # Ids, not entries: what has ended is not kept until its time has come.
+        self._looks_due: list[tuple[float, str]] = []
+        self._deadlines: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
         self._at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
         self._no_list: set[str] = set()
@@ -94,7 +97,7 @@ class Poller:
         now = self._loop.time()
         entry = _Entry(handle, now + self._policy.deadline, own, release)
         self._entries[handle.task_id] = entry
-        heapq.heappush(self._deadlines, (entry.deadline, next(self._count), entry))
+        heapq.heappush(self._deadlines, (entry.deadline, handle.task_id))
         # A task taken up again may long be finished: the first look is at once.
         self._schedule(entry, now + (self._policy.jittered(0) if own else 0.0))
 
@@ -118,9 +121,10 @@ class Poller:
         while True:
             self._wake.clear()
             now = self._loop.time()
-            for entry in _take(self._deadlines, now):
-                entry.handle.expire(self._policy.deadline)
-            self._look(list(_take(self._looks_due, now)))
+            for entry in self._take(self._deadlines, now):
+                if now >= entry.deadline:
+                    entry.handle.expire(self._policy.deadline)
+            self._look([e for e in self._take(self._looks_due, now) if e.is_due(now)])
             heads = [heap[0][0] for heap in (self._deadlines, self._looks_due) if heap]
             try:
                 async with asyncio.timeout_at(min(heads, default=None)):
@@ -128,13 +132,22 @@ class Poller:
             except TimeoutError:
                 continue
 
+    def _take(self, heap: list[tuple[float, str]], now: float) -> list[_Entry]:
+        """Take the entries whose turn has come by *now*, each once."""
+        turns: dict[str, _Entry] = {}
+        while heap and heap[0][0] <= now:
+            _, task_id = heapq.heappop(heap)
+            if entry := self._entries.get(task_id):
+                turns[task_id] = entry
+        return list(turns.values())
+
     def _schedule(self, entry: _Entry, due: float) -> None:
         # The last look comes a little before the deadline, which ends it.
         last = entry.deadline - min(self._policy.shortest, self._policy.deadline / 10)
         if due > last > self._loop.time():
             due = last
         entry.due = due
-        heapq.heappush(self._looks_due, (due, next(self._count), entry))
+        heapq.heappush(self._looks_due, (due, entry.handle.task_id))
         self._wake.set()
 
     def _again(self, entry: _Entry, least: float = 0.0) -> None:
@@ -239,14 +252,6 @@ class Poller:
 
 
 _LOCKED_OUT = (AuthenticationError, PermissionDeniedError, QuotaError)
-
-
-def _take(heap: list[tuple[float, int, _Entry]], now: float) -> Iterator[_Entry]:
-    """Take what is due by *now* and not outdated."""
-    while heap and heap[0][0] <= now:
-        due, _, entry = heapq.heappop(heap)
-        if not entry.handle.done() and due in {entry.due, entry.deadline}:
-            yield entry
 
 
 def _stopped(record: TaskRecord) -> TaskFailedError:

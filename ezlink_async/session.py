@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from ezlink_async.models import TaskRecord
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
 from ezlink_async.saved import SavedHandle
+from ezlink_async.stream import SwapStream
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.transport import Transport
@@ -44,6 +46,7 @@ class Session:
             self.transport, settings.poll, self.nursery, self.downloads
         )
         self.submitter = Submitter(self.transport, self.nursery, self.accepted)
+        self.streams: weakref.WeakSet[SwapStream] = weakref.WeakSet()
         self.closed = False
         self.closing: asyncio.Task[None] | None = None
 
@@ -64,6 +67,8 @@ class Session:
                         task_ids=(handle.task_id,),
                     )
                 )
+            for stream in tuple(self.streams):
+                await stream.wind_down()
             await self.nursery.close()
         finally:
             await self.transport.close()

@@ -95,6 +95,16 @@ class SwapStream(AsyncIterator[SwapOutcome]):
         self._notify()
         return outcome
 
+    async def wind_down(self) -> None:
+        """Take nothing more, and wait for what runs; the client is closing."""
+        self._exhausted = True
+        self._doom = self._doom or ClientClosedError()
+        if self._intake is not None:
+            self._intake.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self._notify()
+
     async def aclose(self) -> None:
         """Stop the intake, drop what is not sent yet, and wait until it is."""
         self._exhausted = True
@@ -149,8 +159,9 @@ class SwapStream(AsyncIterator[SwapOutcome]):
         doom, self._doom = self._doom, None
         if doom is not None:
             return doom.for_awaiter()
-        if self._intake is not None and not self._intake.cancelled():
-            return self._intake.exception() or StopAsyncIteration()
+        intake, self._intake = self._intake, None
+        if intake is not None and not intake.cancelled():
+            return intake.exception() or StopAsyncIteration()
         return StopAsyncIteration()
 
     def _notify(self) -> None:

@@ -1,0 +1,133 @@
+"""
+Everything that is checked, by name: ``nox`` runs the default sessions.
+
+Interpreters that are not installed are skipped. ``nox -s bench`` and the
+sessions that need a browser or much time are run by name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+OLDEST = PYTHONS[0]
+PACKAGE = "ezlink_async"
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = [
+    "lint",
+    "imports",
+    "types",
+    "tests",
+    "coverage",
+    "docs",
+    "package",
+]
+
+
+def _prefer_real_interpreters() -> None:
+    # pyenv puts a shim on the path for every version it ever had, and one for
+    # a version that is not chosen only fails; its own folders are honest.
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    found = [
+        str(folder)
+        for version in PYTHONS
+        for folder in sorted(root.glob(f"{version}.*/bin"), reverse=True)[:1]
+    ]
+    os.environ["PATH"] = os.pathsep.join([*found, os.environ["PATH"]])
+
+
+_prefer_real_interpreters()
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and spelling."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("codespell", PACKAGE, "tests", "docs", "README.md", "CHANGELOG.md")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that imports go one way."""
+    session.install(*_group("lint"), "-e", ".[local,speed]")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, of its tests and of its users."""
+    session.install(*_group("types"), "-e", ".[local,speed]")
+    session.run("mypy", PACKAGE, "tests", "noxfile.py")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest."""
+    session.install(*_group("test"), "-e", ".[local,speed]")
+    session.run(
+        "coverage",
+        "run",
+        "-m",
+        "pytest",
+        *session.posargs,
+        env={"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")},
+    )
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Combine what the tests measured, and hold the floor."""
+    session.install("coverage[toml]")
+    session.run("coverage", "combine", "--keep", env={"COVERAGE_FILE": ".coverage"})
+    session.run("coverage", "report", env={"COVERAGE_FILE": ".coverage"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the docs, warnings being errors, and run every example in them."""
+    session.install(*_group("docs"), "-e", ".[local,speed]")
+    build = ROOT / "docs" / "_build"
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", str(build))
+    session.run("pytest", "docs", "README.md", "--import-mode=importlib")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Test the built wheel in a bare environment, with the source tree gone."""
+    session.install("build", *_group("test"))
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
+    wheel = next(dist.glob("*.whl"))
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(f"{wheel}[local]")
+    tree = dist.parent / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(ROOT / "tests", tree / "tests")
+    shutil.copytree(ROOT / "docs" / "samples", tree / "docs" / "samples")
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    session.chdir(tree)
+    session.run("python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Print how the client compares, as ratios against a baseline of this run."""
+    session.install("-e", ".[speed]")
+    session.run("python", "-m", "tests.bench", *session.posargs)

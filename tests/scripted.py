@@ -1,0 +1,170 @@
+"""
+The one stand-in above the wire: a transport that answers from a script.
+
+It takes requests as values and gives responses as values, so everything above
+it is real. It counts how many requests are inside at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+
+from ezlink_async.config import Settings, Timeouts
+from ezlink_async.download import Downloads
+from ezlink_async.errors import TransportError
+from ezlink_async.families import MIDJOURNEY
+from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.nursery import Nursery
+from ezlink_async.pacing import PollPolicy, RetryPolicy
+from ezlink_async.poller import Poller
+from ezlink_async.tasks import TaskHandle
+from ezlink_async.transport import Stream, Transport
+
+BASE = "http://127.0.0.1:9"
+QUICK = PollPolicy(first=0.001, shortest=0.001, longest=0.004, deadline=30)
+
+Answer = Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
+
+
+def reply(body: object, status: int = 200) -> HttpResponse:
+    """Return a response with *body* as JSON."""
+    return HttpResponse(status, {}, json.dumps(body).encode(), BASE)
+
+
+def row(task_id: str, status: str = "", **fields: object) -> dict[str, object]:
+    """Return a task as the server spells it."""
+    progress = "100%" if status in {"SUCCESS", "FAILURE"} else "0%"
+    image = f"{BASE}/mj/image/{task_id}" if status == "SUCCESS" else ""
+    return {
+        "id": task_id,
+        "status": status,
+        "progress": progress,
+        "imageUrl": image,
+        **fields,
+    }
+
+
+UNKNOWN_ID = {"code": 4, "description": "Get mj id failed Error"}
+
+
+def unknown_id() -> HttpResponse:
+    """Return what the server says of an id it does not know."""
+    return reply({**UNKNOWN_ID, "type": "upstream_error"}, 400)
+
+
+def refused(message: str, status: int = 401) -> HttpResponse:
+    """Return what the server's door says."""
+    text = f"{message} (request id: 1)"
+    return reply({"error": {"message": text, "type": "api_error"}}, status)
+
+
+class ScriptedTransport(Transport):
+    """Answers each request by calling *answer*; *pictures* are what images are."""
+
+    def __init__(
+        self, answer: Answer, pictures: dict[str, bytes] | None = None
+    ) -> None:
+        settings = Settings(
+            api_key="sk-key",
+            base_url=BASE,
+            poll=QUICK,
+            retry=RetryPolicy(first=0.001, longest=0.002, attempts=3),
+            timeouts=Timeouts(image=5),
+        )
+        super().__init__(settings)
+        self._answer = answer
+        self._pictures = pictures or {}
+        self.seen: list[HttpRequest] = []
+        self.inside = 0
+        self.most_inside = 0
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Answer from the script, after a turn of the loop."""
+        self.seen.append(request)
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            await asyncio.sleep(0)
+            response = self._answer(request)
+            return response if isinstance(response, HttpResponse) else await response
+        finally:
+            self.inside -= 1
+
+    @asynccontextmanager
+    async def stream(self, url: str, *, strict: bool) -> AsyncIterator[Stream]:  # noqa: ARG002 - the seam's signature
+        """Give the picture at *url*, or 404."""
+        content = self._pictures.get(url)
+        yield _Picture(200 if content else 404, url, content or b"")  # type: ignore[misc]
+
+    def paths(self) -> list[str]:
+        """Return the path of every request, in order."""
+        return [request.path for request in self.seen]
+
+
+@attrs.define
+class _Picture:
+    status: int
+    url: str
+    content: bytes
+
+    async def block(self) -> bytes:
+        """Return all there is, then nothing."""
+        content, self.content = self.content, b""
+        return content
+
+
+class World:
+    """A poller, a nursery and downloads around a scripted transport."""
+
+    def __init__(
+        self, transport: ScriptedTransport, policy: PollPolicy = QUICK
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.base_url = self.origin = BASE
+        self.transport = transport
+        self.nursery = Nursery()
+        self.downloads = Downloads(transport)
+        self.poller = Poller(transport, policy, self.nursery, self.downloads)
+        self.released: list[str] = []
+        self.some_released = asyncio.Event()
+
+    def ended(self, handle: TaskHandle) -> None:
+        """Stop following *handle*."""
+        self.poller.forget(handle)
+
+    def follow(self, task_id: str, *, own: bool = True) -> TaskHandle:
+        """Follow a new handle."""
+        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        self.poller.follow(handle, own=own, release=lambda: self._release(task_id))
+        return handle
+
+    def _release(self, task_id: str) -> None:
+        self.released.append(task_id)
+        self.some_released.set()
+
+
+@asynccontextmanager
+async def world(
+    answer: Answer,
+    *,
+    policy: PollPolicy = QUICK,
+    pictures: dict[str, bytes] | None = None,
+) -> AsyncIterator[World]:
+    """Poll against a script until the block is left."""
+    here = World(ScriptedTransport(answer, pictures), policy)
+    here.nursery.leave_alone(here.poller.run())
+    try:
+        async with asyncio.timeout(30):
+            yield here
+    finally:
+        await here.nursery.close()
+
+
+def offline(_: HttpRequest) -> HttpResponse:
+    """Be a network that is gone."""
+    raise TransportError("no connection", stage="connect")

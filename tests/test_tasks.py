@@ -1,0 +1,251 @@
+"""The handle: who waits on it, what ends it, what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from ezlink_async import errors
+from ezlink_async.families import MIDJOURNEY
+from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.saved import SavedHandle
+from ezlink_async.tasks import TaskHandle
+from tests.scripted import BASE, World, reply, row, world
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff\xda\x00\x04ab" + b"picture" + b"\xff\xd9"
+DONE = TaskRecord(
+    task_id="7", status=TaskStatus.SUCCESS, image_url=f"{BASE}/mj/image/7"
+)
+
+
+def _quiet(_: HttpRequest) -> HttpResponse:
+    return reply(row("7", "IN_PROGRESS"))
+
+
+def _loose(here: World) -> TaskHandle:
+    """Return a handle nobody polls."""
+    return TaskHandle("7", MIDJOURNEY, here)
+
+
+async def _turn() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_many_awaiters_one_cancelled() -> None:
+    """Cancelling one waiter leaves the others waiting, and the task followed."""
+    async with world(_quiet) as here:
+        handle = here.follow("7")
+        waiters = [asyncio.create_task(handle.result()) for _ in range(3)]
+        await _turn()
+        waiters[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiters[1]
+        assert not handle.done()
+        assert here.poller.pending() == (handle,)
+        handle.receive(DONE)
+        assert [await waiters[0], await waiters[2]] == [DONE, DONE]
+
+
+async def test_each_awaiter_gets_an_exception_of_its_own() -> None:
+    """Two awaiters of a failure never share one exception object."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
+        first, second = await asyncio.gather(
+            handle.result(), handle.result(), return_exceptions=True
+        )
+        assert isinstance(first, errors.TaskFailedError)
+        assert isinstance(second, errors.TaskFailedError)
+        assert first is not second
+        assert first.record == second.record == handle.record
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "words"),
+    [
+        (
+            TaskRecord(
+                task_id="7",
+                status=TaskStatus.FAILURE,
+                progress=100.0,
+                fail_reason="文件上传失败",
+                image_url="http://x.example/1",
+            ),
+            errors.TaskFailedError,
+            "the upload to the engine failed",
+        ),
+        (
+            TaskRecord(task_id="7", status=TaskStatus.CANCEL),
+            errors.TaskCancelledError,
+            "cancelled",
+        ),
+    ],
+)
+async def test_e28_e53_the_status_decides(
+    record: TaskRecord, error: type[errors.TaskError], words: str
+) -> None:
+    """A failure at 100%, with a picture even, is a failure; it carries the record."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        handle.receive(record)
+        with pytest.raises(error, match=words) as caught:
+            await handle
+        assert (caught.value.task_id, caught.value.record) == ("7", record)
+
+
+async def test_the_first_terminal_record_wins() -> None:
+    """A late record changes nothing, pushed or polled."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        handle.receive(DONE)
+        handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
+        handle.end(errors.ClientClosedError())
+        assert await handle == DONE
+
+
+async def test_result_with_a_timeout_bounds_this_waiter_alone() -> None:
+    """``result(timeout)`` gives up alone: the handle lives on and can be awaited."""
+    async with world(_quiet) as here:
+        handle = here.follow("7")
+        with pytest.raises(errors.TaskTimeoutError, match="take it up again") as caught:
+            await handle.result(timeout=0)
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.task_id == "7"
+        assert not handle.done()
+        handle.receive(DONE)
+        assert await handle.result(timeout=0) == DONE
+
+
+async def test_a_failure_nobody_awaits_is_silent() -> None:
+    """Nothing is logged of a failure that nobody asked for."""
+    heard: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: heard.append(context))
+    async with world(_quiet) as here:
+        handle = here.follow("7")
+        handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
+        del handle
+        await _turn()
+    assert heard == []
+
+
+async def test_updates_begin_with_the_latest_and_end_with_the_last() -> None:
+    """Only changes are yielded, a slow reader gets the newest, the last ends it."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        handle.receive(TaskRecord(task_id="7", status=TaskStatus.SUBMITTED))
+        seen: list[str] = []
+        async for record in handle.updates():
+            seen.append(str(record.status))
+            if len(seen) == 1:
+                # The same again, then two changes while we are not looking.
+                handle.receive(TaskRecord(task_id="7", status=TaskStatus.SUBMITTED))
+                handle.receive(TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS))
+                handle.receive(DONE)
+        assert seen == ["SUBMITTED", "SUCCESS"]
+
+
+async def test_updates_wait_for_what_comes() -> None:
+    """A reader that is ahead waits; a failure is yielded, not raised."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        failed = TaskRecord(task_id="7", status=TaskStatus.FAILURE)
+        here.loop.call_soon(handle.receive, failed)
+        assert [record async for record in handle.updates()] == [failed]
+
+
+async def test_updates_raise_what_else_ends_the_handle() -> None:
+    """An end that is no record is raised from the iteration."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        here.loop.call_soon(handle.end, errors.ClientClosedError(task_ids=["7"]))
+        with pytest.raises(errors.ClientClosedError):
+            assert [record async for record in handle.updates()] == []
+
+
+async def test_e33_e52_a_new_rand_or_clock_is_no_change() -> None:
+    """A preview's new address and a corrected submit time wake nobody."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        one, two = (
+            TaskRecord(
+                task_id="7",
+                status=TaskStatus.IN_PROGRESS,
+                image_url=f"{BASE}/mj/image/7?rand={n}",
+            )
+            for n in (1, 2)
+        )
+        handle.receive(one)
+        handle.receive(two)
+        assert handle.record is one
+
+
+async def test_read_and_save_bring_the_result(tmp_path: Path) -> None:
+    """``read`` and ``save`` wait for the record and give the same bytes."""
+    pictures = {f"{BASE}/mj/image/7": JPEG}
+    async with world(lambda _: reply(row("7", "SUCCESS")), pictures=pictures) as here:
+        handle = here.follow("7")
+        path = await handle.save(str(tmp_path / "new" / "folder" / "team.png"))
+        assert path == tmp_path / "new" / "folder" / "team.png"
+        assert path.read_bytes() == await handle.read() == JPEG
+        fitting = await handle._save(tmp_path / "team", fit_suffix=True)
+        assert fitting == tmp_path / "team.jpg"
+
+
+async def test_a_finished_handle_after_close(tmp_path: Path) -> None:
+    """After close the record is still there; read and save say what is wrong."""
+    async with world(lambda _: reply(row("7", "SUCCESS"))) as here:
+        handle = here.follow("7")
+        await handle
+    assert (await handle).status is TaskStatus.SUCCESS
+    with pytest.raises(errors.ClientClosedError) as caught:
+        await handle.read()
+    assert caught.value.task_ids == ("7",)
+    with pytest.raises(errors.ClientClosedError):
+        await handle.save(tmp_path / "x.jpg")
+
+
+async def test_a_saved_handle_names_its_server_and_is_json() -> None:
+    """``to_dict`` is JSON, and reads back to the same record."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        assert json.loads(json.dumps(handle.to_dict()))["record"] is None
+        handle.receive(DONE)
+        saved = SavedHandle.from_dict(json.loads(json.dumps(handle.to_dict())))
+        assert (saved.origin, saved.task_id, saved.record) == (BASE, "7", DONE)
+
+
+async def test_a_handle_in_another_loop_says_so() -> None:
+    """Awaiting a handle in a foreign event loop is a clear error, not a hang."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        caught: list[BaseException] = []
+
+        async def use() -> None:
+            try:
+                await handle
+            except errors.ConfigurationError as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=lambda: asyncio.run(use()))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        assert "another event loop" in str(caught[0])
+
+
+async def test_what_a_handle_looks_like() -> None:
+    """Its repr names id and status; before the first look there is no record."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        assert repr(handle) == "<TaskHandle 7 accepted>"
+        assert handle.record is None
+        assert handle.status is TaskStatus.EMPTY
+        assert handle.family is MIDJOURNEY
+        handle.receive(DONE)
+        assert repr(handle) == "<TaskHandle 7 SUCCESS done>"
