@@ -1,0 +1,201 @@
+"""
+Put the face of a source into every face of a target.
+
+The source is analysed once, the target's faces are done one after the other,
+biggest first, each in a window of bounded size: the cost does not grow with
+the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import cv2
+import numpy as np
+
+from ezlink_async.emulator.engine import masks
+from ezlink_async.emulator.engine.arrays import Floats, Mask, Pixels, scaled, to_lab
+from ezlink_async.emulator.engine.blend import blend, levels_for
+from ezlink_async.emulator.engine.colour import SkinSample, relit, softened
+from ezlink_async.emulator.engine.geometry import target_shape, warp_map
+from ezlink_async.emulator.engine.mesh import LEAST_SCORE, Face, Finder
+from ezlink_async.emulator.engine.networks import load_triangles
+from ezlink_async.emulator.engine.validity import source_validity
+from ezlink_async.emulator.engine.window import Window
+
+_PULL = 0.35  # of the source's proportions
+_PLATE_MARGIN = 0.5  # of the longer side of the box
+_PLATE_FACE = 700  # pixels; a window shows no larger a face
+_MIRROR_GAIN = 0.12  # of yaw; less does not make up for a mirrored face
+_SHARPER = 1.4  # the source is shrunk to this many times the target's size
+
+
+class NoFaceError(ValueError):
+    """No face was found; *which* tells in which of the two pictures."""
+
+    def __init__(self, which: Literal["source", "target"]) -> None:
+        super().__init__(
+            f"no face was found in the {which} picture; give one in which a face "
+            "is seen from the front and is at least 60 pixels wide"
+        )
+        self.which: Literal["source", "target"] = which
+
+
+@attrs.frozen(eq=False)
+class Plate:
+    """The part of a picture about a source's face, and which pixels show face."""
+
+    pixels: Pixels
+    face: Face
+    valid: Floats
+
+    @classmethod
+    def of(cls, pixels: Pixels, face: Face) -> Plate:
+        """Analyse the face of a part of a picture."""
+        return cls(pixels, face, source_validity(pixels, face.points))
+
+    def fitted(self, width: float) -> Plate:
+        """Return the plate shrunk so that a face of *width* takes it unaliased."""
+        scale = _SHARPER * width / self.face.width
+        if scale >= 1:
+            return self
+        return Plate(
+            pixels=scaled(self.pixels, scale),
+            face=self.face.moved(0, 0, scale),
+            valid=scaled(self.valid, scale),
+        )
+
+
+@attrs.frozen(eq=False)
+class Source:
+    """
+    A face ready to be put into targets. Never changes, so threads may share it.
+
+    The first plate is as photographed, the second mirrored, for targets that
+    look the other way.
+    """
+
+    plates: tuple[Plate, ...]
+
+    def facing(self, yaw: float) -> Plate:
+        """Return the plate that suits a target turned by *yaw*."""
+        return min(
+            self.plates,
+            key=lambda plate: (
+                abs(plate.face.yaw - yaw)
+                + (0 if plate is self.plates[0] else _MIRROR_GAIN)
+            ),
+        )
+
+
+@attrs.frozen(eq=False)
+class Layer:
+    """The source's face warped into a window; *cover* is where there is any."""
+
+    pixels: Pixels
+    valid: Floats
+    cover: Mask
+
+
+class Swapper:
+    """
+    The engine: two networks and the steps between them.
+
+    Holds networks that two threads must not use at once: make one for each.
+    Pictures are BGR arrays, (height, width, 3) of bytes, upright.
+    """
+
+    def __init__(self) -> None:
+        self._finder = Finder()
+        self._triangles = load_triangles()
+
+    def analyse(self, picture: Pixels) -> Source:
+        """Return the biggest face of *picture*; :exc:`NoFaceError` without one."""
+        faces = self._finder.faces(picture)
+        if not faces:
+            raise NoFaceError("source")
+        window = Window.about(
+            faces[0], picture, margin=_PLATE_MARGIN, most=_PLATE_FACE * 2
+        )
+        pixels = np.ascontiguousarray(window.cut(picture))
+        face = window.seen(faces[0])
+        flipped = np.ascontiguousarray(pixels[:, ::-1])
+        mirrored = self._finder.mirrored(flipped, face)
+        found = [(pixels, face), (flipped, mirrored)]
+        return Source(
+            tuple(Plate.of(*each) for each in found if each[1].score >= LEAST_SCORE)
+        )
+
+    def swap(self, source: Source, target: Pixels) -> Pixels:
+        """
+        Return *target* with every face replaced; *target* stays as it is.
+
+        :exc:`NoFaceError` when no face is found. Pixels away from the faces
+        are the same to the bit.
+        """
+        faces = self._finder.faces(target)
+        if not faces:
+            raise NoFaceError("target")
+        result = target.copy()
+        for face in faces:
+            self._replace(source.facing(face.yaw), face, result)
+        return result
+
+    def _replace(self, plate: Plate, face: Face, canvas: Pixels) -> None:
+        window = Window.about(face, canvas)
+        below = window.cut(canvas)
+        seen = window.seen(face)
+        shape = target_shape(plate.face.points, seen.points, _PULL)
+        layer = self._warped(plate, shape, below, seen.width)
+        colour, alpha = _dressed(layer, below, plate.face, seen, shape)
+        under = below.astype(np.float32)
+        over = np.where(layer.cover[..., None], colour, under)
+        mixed = blend(under, over, alpha, levels_for(seen.width))
+        # The coarse bands reach beyond the face; nothing outside may change.
+        whole = masks.oval(layer.cover.shape, seen.points) * layer.cover
+        near = masks.near(whole, seen.width)
+        window.put(canvas, under, mixed, alpha=alpha, near=near)
+
+    def _warped(
+        self, plate: Plate, shape: Floats, below: Pixels, width: float
+    ) -> Layer:
+        crisp = width > plate.face.width
+        plate = plate.fitted(width)
+        places, cover = warp_map(
+            (below.shape[0], below.shape[1]), shape, plate.face.points, self._triangles
+        )
+        across, down = (np.ascontiguousarray(places[..., axis]) for axis in (0, 1))
+        how = cv2.INTER_CUBIC if crisp else cv2.INTER_LINEAR
+        border = cv2.BORDER_REPLICATE
+        pixels = cv2.remap(plate.pixels, across, down, how, borderMode=border)
+        valid = cv2.remap(
+            plate.valid, across, down, cv2.INTER_LINEAR, borderMode=border
+        )
+        return Layer(
+            pixels=np.asarray(pixels, np.uint8),
+            valid=np.asarray(valid, np.float32) * cover,
+            cover=cover,
+        )
+
+
+def _dressed(
+    layer: Layer, below: Pixels, source: Face, target: Face, shape: Floats
+) -> tuple[Floats, Floats]:
+    """Return the layer's colours in the target's light, and where it is seen."""
+    size = (below.shape[0], below.shape[1])
+    width = target.width
+    source_lab, target_lab = to_lab(layer.pixels), to_lab(below)
+    bare = masks.skin(size, shape) & masks.skin(size, target.points) & layer.cover
+    core = masks.core_of(bare, layer.cover, width)
+    sample = SkinSample.choose(core, layer.valid, target_lab)
+    colour = relit(source_lab, target_lab, sample, width)
+    colour = softened(colour, source_lab, target_lab, core)
+    whole = masks.oval(size, target.points) * layer.cover
+    alpha = masks.feathered(whole, layer.cover, width)
+    zone = masks.features(size, shape, width)
+    alpha *= np.minimum(
+        masks.uncovered(target_lab, core, zone, width),
+        masks.smoothed(layer.valid, width),
+    )
+    return colour, masks.teeth_kept(alpha, source, target, shape)
