@@ -55,15 +55,15 @@ class Slots:
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn.done() and not turn.cancelled():
             self.release()  # it was granted while its waiter was leaving
-            return
-        turn.cancel()
-        self._queue.remove(turn)
+        elif turn in self._queue:
+            self._queue.remove(turn)
 
     def _grant(self) -> None:
         while self._queue and self.taken < self.limit:
             turn = self._queue.popleft()
-            self.taken += 1
-            turn.set_result(None)
+            if not turn.done():  # a waiter that is leaving has cancelled it
+                self.taken += 1
+                turn.set_result(None)
 
 
 class Passage:

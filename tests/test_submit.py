@@ -1,0 +1,501 @@
+"""The life of one submit: what is sent again, what is told, what is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+
+from ezlink_async import errors
+from ezlink_async.families import MIDJOURNEY
+from ezlink_async.images import Image, PreparedImage
+from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.pacing import RetryPolicy
+from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.submit import Submitter
+from ezlink_async.tasks import TaskHandle
+from ezlink_async.ticket import NoObserver, Ticket
+from ezlink_async.upload import Upload
+from tests.scripted import (
+    BASE,
+    ScriptedTransport,
+    World,
+    refused,
+    reply,
+    row,
+    unknown_id,
+)
+
+QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=20)
+PICTURE = PreparedImage(Image(content=b"\xff\xd8\xff"), "image/jpeg", 3)
+JOB = FaceSwapJob(source=PICTURE, target=PICTURE, options=SwapOptions(state="s"))
+ACCEPTED = reply({"code": 1, "description": "", "properties": {}, "result": "7"})
+
+
+def _b(code: int, description: str, status: int = 400) -> HttpResponse:
+    body = {"code": code, "description": description, "type": "upstream_error"}
+    return reply(body, status)
+
+
+BUSY = _b(23, "full ")
+NO_CHANNEL = refused("There are no channels available for model swap_face", 503)
+LOST = errors.TransportError("lost", stage="answer", maybe_charged=True)
+SILENT = errors.TransportError("silence", stage="silence", maybe_charged=True)
+CUT = errors.TransportError("cut", stage="upload", retry_safe=True)
+OFFLINE = errors.TransportError("offline", stage="connect", retry_safe=True)
+DISTRUSTED = errors.TransportError("tls", stage="tls", retry_safe=True)
+
+Step = HttpResponse | errors.EzlinkError | Callable[[Upload], Awaitable[HttpResponse]]
+
+
+class Attempts(ScriptedTransport):
+    """Gives each attempt of a submit the next step of a script."""
+
+    def __init__(self, *steps: Step, key: HttpResponse | None = None) -> None:
+        super().__init__(lambda _: key or unknown_id())
+        self.steps = list(steps)
+        self.ids: list[str] = []
+        self.settings = attrs.evolve(self.settings, retry=QUICK)
+
+    async def submit(
+        self, request: HttpRequest, request_id: str, watch: Callable[[Upload], None]
+    ) -> HttpResponse:
+        """Answer an attempt from the script."""
+        self.ids.append(request_id)
+        upload = Upload(request, stall=1, finished=lambda: None)
+        watch(upload)
+        await asyncio.sleep(0)
+        step = self.steps.pop(0)
+        if isinstance(step, errors.EzlinkError):
+            raise step.for_awaiter()
+        return step if isinstance(step, HttpResponse) else await step(upload)
+
+
+class Book(NoObserver):
+    """Writes down what an observer is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    async def before_submit(
+        self, job: FaceSwapJob, request_id: str, state: str | None
+    ) -> None:
+        """Note an attempt."""
+        assert job is JOB
+        assert request_id
+        self.lines.append(f"before {state}")
+
+    def accepted(self, task_id: str) -> None:
+        """Note an id."""
+        self.lines.append(f"accepted {task_id}")
+
+    def refused(self, error: errors.EzlinkError) -> None:
+        """Note a refusal."""
+        self.lines.append(f"refused {type(error).__name__}")
+
+    def unknown(self, error: errors.EzlinkError) -> None:
+        """Note an unknown outcome."""
+        self.lines.append(f"unknown {type(error).__name__}")
+
+
+class Desk:
+    """A submitter, and what became of its handles."""
+
+    def __init__(self, transport: Attempts) -> None:
+        self.world = World(transport)
+        self.transport = transport
+        self.submitter = Submitter(transport, self.world.nursery, self._follow)
+        self.book = Book()
+        self.followed: list[TaskHandle] = []
+
+    def _follow(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
+        handle = TaskHandle(task_id, MIDJOURNEY, self.world)
+        self.world.poller.follow(handle, own=True, release=release)
+        self.followed.append(handle)
+        return handle
+
+    def ticket(self) -> Ticket:
+        """Return a new ticket for the one job."""
+
+        async def load() -> FaceSwapJob:
+            return JOB
+
+        return Ticket(load, "target.jpg", self.book)
+
+    async def submit(self) -> TaskHandle:
+        """Submit the one job."""
+        return await self.submitter.submit(self.ticket())
+
+
+@asynccontextmanager
+async def desk(*steps: Step, key: HttpResponse | None = None) -> AsyncIterator[Desk]:
+    """Submit against a script until the block is left."""
+    here = Desk(Attempts(*steps, key=key))
+    try:
+        async with asyncio.timeout(30):
+            yield here
+    finally:
+        await here.world.nursery.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        CUT,
+        OFFLINE,
+        refused("Token verification failed"),
+        refused("no such table: users", 500),
+        _b(5, "empty_response_body "),
+        _b(4, "Failed to get user quota Error"),
+        BUSY,
+        _b(9, "提交失败，队列已满，请稍后重试 "),
+        _b(30, "saturated", 429),
+        HttpResponse(429, {}, b"", BASE),
+        HttpResponse(502, {}, b"<html>", BASE, early=True),
+    ],
+)
+async def test_what_surely_was_not_created_is_sent_again(fault: Step) -> None:
+    """A refusal without a job, or a body that never left, is followed by another."""
+    async with desk(fault, ACCEPTED) as here:
+        handle = await here.submit()
+        assert handle.task_id == "7"
+        assert len(set(here.transport.ids)) == 2
+        assert here.book.lines[0::2] == ["before s", "before s"]
+        assert here.book.lines[1].startswith("refused")
+        assert here.book.lines[3] == "accepted 7"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (LOST, errors.SubmitUnknownError),
+        (SILENT, errors.SubmitUnknownError),
+        (HttpResponse(502, {}, b"<html>", BASE), errors.SubmitUnknownError),
+        (HttpResponse(503, {}, b"<html>", BASE), errors.SubmitUnknownError),
+        (HttpResponse(504, {}, b"", BASE), errors.SubmitUnknownError),
+        (HttpResponse(500, {}, b"", BASE), errors.SubmitUnknownError),
+        (_b(4, "insert_midjourney_task_failed "), errors.SubmitUnknownError),
+        (HttpResponse(200, {}, b'{"code":1,', BASE), errors.ProtocolError),
+        (reply({"code": 1, "result": ""}), errors.ProtocolError),
+    ],
+)
+async def test_what_may_have_been_paid_is_never_sent_again(
+    answer: Step, error: type[errors.EzlinkError]
+) -> None:
+    """An unknown outcome is raised after one attempt, and told as unknown."""
+    async with desk(answer, ACCEPTED) as here:
+        with pytest.raises(error) as caught:
+            await here.submit()
+        assert caught.value.maybe_charged
+        assert not caught.value.retry_safe
+        assert len(here.transport.ids) == 1
+        assert here.book.lines == ["before s", f"unknown {error.__name__}"]
+        assert here.submitter.slots.taken == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (refused("Token not provided"), errors.AuthenticationError),
+        (refused("User has been banned", 403), errors.PermissionDeniedError),
+        (_b(4, "User quota is not enough Error"), errors.QuotaError),
+        (_b(24, "可能包含敏感词 "), errors.RejectedError),
+        (_b(-1, " "), errors.RejectedError),
+        (_b(9, "系统错误 "), errors.RejectedError),
+        (HttpResponse(404, {}, b"<html>", BASE), errors.EndpointNotSupportedError),
+        (HttpResponse(413, {}, b"<html>", BASE), errors.RejectedError),
+        (_b(5, "do_request_failed "), errors.ServerError),
+        (DISTRUSTED, errors.TransportError),
+        (errors.ImageError("changed"), errors.ImageError),
+    ],
+)
+async def test_a_lasting_refusal_is_raised_at_once(
+    answer: Step, error: type[errors.EzlinkError]
+) -> None:
+    """What another attempt would not change is raised after the first."""
+    async with desk(answer, ACCEPTED) as here:
+        with pytest.raises(error) as caught:
+            await here.submit()
+        assert not caught.value.maybe_charged
+        assert len(here.transport.ids) == 1
+        assert here.book.lines == ["before s", f"refused {error.__name__}"]
+        assert here.submitter.slots.taken == 0
+
+
+async def test_attempts_count_faults() -> None:
+    """After ``attempts`` faults the last one is raised."""
+    async with desk(CUT, CUT, CUT, ACCEPTED) as here:
+        with pytest.raises(errors.TransportError, match="cut"):
+            await here.submit()
+        assert len(here.transport.ids) == QUICK.attempts
+
+
+async def test_busy_answers_count_no_attempt() -> None:
+    """A busy server is waited for, however often it says so."""
+    async with desk(*[BUSY] * 9, ACCEPTED) as here:
+        assert (await here.submit()).task_id == "7"
+
+
+async def test_a_network_that_is_gone_counts_no_attempt_once_it_was_there() -> None:
+    """After a first answer, connections that cannot be made are waited out."""
+    async with desk(ACCEPTED, *[OFFLINE] * 9, ACCEPTED) as here:
+        await here.submit()
+        here.transport.answered = True
+        await here.submit()
+        assert len(here.transport.ids) == 11
+    async with desk(*[OFFLINE] * 9) as here:
+        with pytest.raises(errors.TransportError):
+            await here.submit()
+        assert len(here.transport.ids) == QUICK.attempts
+
+
+async def test_waiting_for_a_busy_server_is_bounded_by_timeout() -> None:
+    """When ``timeout`` is over, the last busy answer is raised."""
+    async with desk(*[BUSY] * 999) as here:
+        bounded = attrs.evolve(QUICK, timeout=0.05)
+        here.transport.settings = attrs.evolve(here.transport.settings, retry=bounded)
+        here.submitter = Submitter(here.transport, here.world.nursery, here._follow)
+        with pytest.raises(errors.BusyError, match="no room"):
+            await here.submit()
+        assert here.submitter.slots.taken == 0
+
+
+async def test_no_channel_waits_ten_seconds() -> None:
+    """A group without a channel is not asked again at once."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with desk(NO_CHANNEL, NO_CHANNEL, ACCEPTED) as here:
+        here.submitter._sleep = sleep
+        await here.submit()
+        assert waits == [10.0, 10.0]
+
+
+async def test_unknown_is_sent_again_only_when_asked_for() -> None:
+    """``resubmit_unknown`` sends it again; each attempt is in the book."""
+    async with desk(LOST, ACCEPTED) as here:
+        willing = attrs.evolve(QUICK, resubmit_unknown=True)
+        here.transport.settings = attrs.evolve(here.transport.settings, retry=willing)
+        here.submitter._settings = here.transport.settings
+        assert (await here.submit()).task_id == "7"
+        assert here.book.lines[1] == "unknown SubmitUnknownError"
+
+
+@pytest.mark.parametrize("hidden", [LOST, CUT, HttpResponse(502, {}, b"<html>", BASE)])
+async def test_e59_a_refused_key_behind_a_proxy_is_found_out(hidden: Step) -> None:
+    """While the key never worked, one small request tells that it is refused."""
+    async with desk(hidden, key=refused("Token not provided")) as here:
+        with pytest.raises(errors.AuthenticationError) as caught:
+            await here.submit()
+        assert caught.value.retry_safe
+        assert here.transport.paths() == ["/mj/task/0/fetch"]
+        assert here.book.lines == ["before s", "refused AuthenticationError"]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "key"),
+    [
+        (SILENT, refused("Token not provided")),
+        (HttpResponse(504, {}, b"", BASE), refused("Token not provided")),
+        (LOST, refused("The token quota has been exhausted")),
+        (LOST, refused("Token verification failed")),
+        (LOST, unknown_id()),
+        (LOST, reply(row("0"))),
+    ],
+)
+async def test_what_proves_nothing_stays_unknown(
+    hidden: Step, key: HttpResponse
+) -> None:
+    """A time-out, a used-up quota or a good key leave the outcome unknown."""
+    async with desk(hidden, key=key) as here:
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await here.submit()
+        assert caught.value.target == "target.jpg"
+
+
+async def test_a_key_that_worked_before_proves_nothing() -> None:
+    """A key may be withdrawn after the submit: then nobody is asked."""
+    async with desk(LOST, key=refused("Token not provided")) as here:
+        here.transport.key_worked = True
+        with pytest.raises(errors.SubmitUnknownError):
+            await here.submit()
+        assert here.transport.seen == []
+
+
+async def test_code_21_for_a_followed_id_gives_the_second_slot_back() -> None:
+    """The handle holds one slot from before the submit until the task ends."""
+    async with desk(ACCEPTED) as here:
+        handle = await here.submit()
+        assert here.submitter.slots.taken == 1
+        handle.end(None)
+        assert here.submitter.slots.taken == 0
+
+
+def _hang(*, whole: bool, then: HttpResponse = ACCEPTED) -> tuple[Step, asyncio.Event]:
+    """Return an attempt that waits for the event, its body whole or not."""
+    go_on = asyncio.Event()
+
+    async def attempt(upload: Upload) -> HttpResponse:
+        upload.complete = whole
+        await go_on.wait()
+        return then
+
+    return attempt, go_on
+
+
+async def _until_attempted(here: Desk, count: int = 1) -> None:
+    while len(here.transport.ids) < count:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_cancelled_while_uploading_leaves_no_job() -> None:
+    """Before the last byte, a cancellation stops the upload and frees the slot."""
+    step, _ = _hang(whole=False)
+    async with desk(step) as here:
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert here.submitter.slots.taken == 0
+        assert here.book.lines == ["before s", "refused ClientClosedError"]
+
+
+async def test_cancelled_after_the_last_byte_is_followed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The caller is let go at once; the id turns up in pending, and in the log."""
+    step, go_on = _hang(whole=True)
+    async with desk(step) as here:
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert here.submitter.slots.taken == 1
+        with caplog.at_level(logging.WARNING):
+            go_on.set()
+            while not here.followed:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert [h.task_id for h in here.world.poller.pending()] == ["7"]
+        assert here.book.lines == ["before s", "accepted 7"]
+        assert "task 7" in caplog.text
+        assert "target.jpg" in caplog.text
+
+
+async def test_unknown_with_nobody_waiting_goes_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An unknown outcome whose caller is gone is a warning with its request id."""
+    step, go_on = _hang(whole=True, then=HttpResponse(504, {}, b"", BASE, sent_id="r1"))
+    async with desk(step) as here:
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here)
+        task.cancel()
+        with caplog.at_level(logging.WARNING):
+            go_on.set()
+            while here.submitter.slots.taken:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert "r1" in caplog.text
+        assert here.book.lines[-1] == "unknown SubmitUnknownError"
+
+
+async def test_a_caller_who_left_gets_no_second_attempt() -> None:
+    """With nobody waiting, a refusal is the end: nothing more is sent."""
+    step, go_on = _hang(whole=True, then=_b(5, "empty_response_body "))
+    async with desk(step, ACCEPTED) as here:
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here)
+        task.cancel()
+        go_on.set()
+        while here.submitter.slots.taken:
+            await asyncio.sleep(0)
+        assert len(here.transport.ids) == 1
+
+
+async def test_cancelled_while_waiting_for_a_slot_or_the_gate() -> None:
+    """Nothing was sent, and no slot is lost."""
+    step, _ = _hang(whole=False)
+    async with desk(*[step] * 8, BUSY) as here:
+        limit = here.submitter.slots.limit
+        tasks = [asyncio.create_task(here.submit()) for _ in range(limit + 1)]
+        await _until_attempted(here, limit)
+        tasks[-1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[-1]
+        assert len(here.transport.ids) == limit
+        tasks[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+        assert here.submitter.slots.taken == limit - 1
+        await here.submitter.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_closing_cuts_off_uploads_and_waits_for_answers() -> None:
+    """Not whole: nothing was created. Whole: an answer in time brings its id."""
+    uploading, _ = _hang(whole=False)
+    answering, go_on = _hang(whole=True)
+    async with desk(uploading, answering) as here:
+        tasks = [asyncio.create_task(here.submit()) for _ in range(2)]
+        await _until_attempted(here, 2)
+        here.world.loop.call_soon(go_on.set)
+        await here.submitter.close()
+        cut, named = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(cut, errors.ClientClosedError)
+        assert cut.retry_safe
+        assert isinstance(named, errors.ClientClosedError)
+        assert named.task_ids == ("7",)
+
+
+async def test_closing_without_an_answer_in_time_is_unknown() -> None:
+    """A submit whose answer does not come while closing may be paid."""
+    answering, _ = _hang(whole=True)
+    async with desk(answering) as here:
+        short = attrs.evolve(here.transport.settings.timeouts, close=0.01)
+        here.submitter._settings = attrs.evolve(here.transport.settings, timeouts=short)
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here)
+        await here.submitter.close()
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await task
+        assert caught.value.request_id == here.transport.ids[0]
+        assert caught.value.target == "target.jpg"
+        assert here.book.lines == ["before s", "unknown SubmitUnknownError"]
+
+
+async def test_closing_while_waiting_for_a_slot() -> None:
+    """Who waits for a slot is told that nothing was created."""
+    step, _ = _hang(whole=False)
+    async with desk(*[step] * 8) as here:
+        limit = here.submitter.slots.limit
+        tasks = [asyncio.create_task(here.submit()) for _ in range(limit + 1)]
+        await _until_attempted(here, limit)
+        await here.submitter.close()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(each) for each in found} == {errors.ClientClosedError}
+        assert here.submitter.slots.taken == 0
+
+
+async def test_a_large_body_is_not_repeated_on_an_empty_answer() -> None:
+    """Near the upstream's size limit an empty answer may mean "too large"."""
+    huge = attrs.evolve(PICTURE, length=10_000_000)
+    job = FaceSwapJob(source=huge, target=huge, options=SwapOptions())
+    async with desk(_b(5, "empty_response_body "), ACCEPTED) as here:
+
+        async def load() -> FaceSwapJob:
+            return job
+
+        with pytest.raises(errors.ServerError):
+            await here.submitter.submit(Ticket(load, b"\xff\xd8\xff", NoObserver()))
+        assert len(here.transport.ids) == 1
