@@ -1,0 +1,119 @@
+"""
+The local engine as the emulator uses it: bytes in, bytes out.
+
+Synchronous and safe to call from several threads at once; the server runs it
+in an executor. Needs the `local` extra, which nothing else of the emulator does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+try:
+    import cv2
+
+    from ezlink_async.emulator.engine import NoFaceError, Source, Swapper
+    from ezlink_async.emulator.pictures import (
+        MAX_PIXELS,
+        Picture,
+        PictureError,
+        decode,
+        encode,
+    )
+except ImportError as exc:
+    raise ImportError(
+        "the local engine needs numpy and OpenCV: pip install 'ezlink-async[local]' "
+        f"({exc})"
+    ) from exc
+
+__all__ = ["NoFaceError", "OpenCVEngine", "PictureError", "load_engine"]
+
+_KEPT_SOURCES = 8
+
+
+class _Sources:
+    """The sources used last. One is analysed once, however many threads ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+
+    def get(self, data: bytes, analyse: Callable[[bytes], Source]) -> Source:
+        key = hashlib.sha256(data).digest()
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+            if len(self._entries) > _KEPT_SOURCES:
+                self._entries.popitem(last=False)
+        return entry.get(data, analyse)
+
+
+class _Entry:
+    """One source; a failed analysis is not kept, the next asker tries again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._source: Source | None = None
+
+    def get(self, data: bytes, analyse: Callable[[bytes], Source]) -> Source:
+        with self._lock:
+            if self._source is None:
+                self._source = analyse(data)
+            return self._source
+
+
+class OpenCVEngine:
+    """
+    Puts the face of one picture into all faces of another.
+
+    Each calling thread gets networks of its own, about 10 MB and 20 ms the
+    first time; analysed sources are shared. *max_pixels* bounds both pictures.
+    """
+
+    name = "opencv"
+
+    def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
+        # A setting of the whole process. Several photos at once use the cores
+        # better than several threads inside one photo.
+        cv2.setNumThreads(1)
+        self._max_pixels = max_pixels
+        self._sources = _Sources()
+        self._thread = threading.local()
+
+    def swap(self, source: bytes, target: bytes) -> bytes:
+        """
+        Return *target* with the face of *source*, same format and size.
+
+        The result says in its metadata that it is synthetic. Raises
+        :exc:`NoFaceError`, whose *which* names the picture, or
+        :exc:`PictureError` when the bytes cannot be used.
+        """
+        picture = self._decode(target)
+        known = self._sources.get(source, self._analyse)
+        pixels = self._swapper().swap(known, picture.pixels)
+        return encode(Picture(pixels, picture.alpha, picture.header))
+
+    def _analyse(self, data: bytes) -> Source:
+        return self._swapper().analyse(self._decode(data).pixels)
+
+    def _decode(self, data: bytes) -> Picture:
+        return decode(data, max_pixels=self._max_pixels)
+
+    def _swapper(self) -> Swapper:
+        swapper: Swapper | None = getattr(self._thread, "swapper", None)
+        if swapper is None:
+            swapper = self._thread.swapper = Swapper()
+        return swapper
+
+
+def load_engine() -> OpenCVEngine:
+    """
+    Return the local engine.
+
+    Importing this module already raises ImportError, with the command to
+    install what is missing, when the `local` extra is not there.
+    """
+    return OpenCVEngine()
