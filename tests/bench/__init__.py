@@ -1,0 +1,1 @@
+"""How the client compares with what a competent user writes by hand."""
