@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pacing import PollPolicy, RetryPolicy, seconds
+from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
 
 DEFAULT_BASE_URL = "https://api.ezlinkai.com"
 DEFAULT_CONCURRENCY = 8
@@ -64,6 +64,11 @@ class Options(TypedDict, total=False):
     allow_insecure: bool
 
 
+def _typed(value: object, kind: type, name: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name} is a {kind.__name__}, not {type(value)}")
+
+
 def _api_key(key: str | None) -> str:
     key = (key or "").strip()
     if not key:
@@ -95,14 +100,14 @@ def _base_url(url: str, *, allow_insecure: bool) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ConfigurationError(
-            f"base_url is an address such as {DEFAULT_BASE_URL}, not {url!r}"
-        )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
             "base_url has no user, password, query or fragment: it is scheme, "
             "host and perhaps a path"
+        )
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError(
+            f"base_url is an address such as {DEFAULT_BASE_URL}, not {url!r}"
         )
     if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
         raise ConfigurationError(
@@ -157,13 +162,11 @@ def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
 
 def _number(text: object, where: str) -> float:
     try:
-        return float(text) if isinstance(text, str | int | float) else _refuse(text)
-    except ValueError:
-        raise ConfigurationError(f"{where} is a number, not {text!r}") from None
-
-
-def _refuse(text: object) -> float:
-    raise ValueError(text)
+        if isinstance(text, str | int | float) and not isinstance(text, bool):
+            return float(text)
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigurationError(f"{where} is a number, not {text!r:.40}")
 
 
 def _switch(text: object, where: str) -> bool:
@@ -188,6 +191,13 @@ _READERS: Mapping[object, Callable[[object, str], object]] = {
 }
 
 
+def _try(kind: type[_Policy], one: Mapping[str, object], where: str) -> None:
+    try:
+        kind(**one)
+    except ConfigurationError as fault:
+        raise ConfigurationError(f"{where}: {fault}") from None
+
+
 @attrs.frozen
 class Sources:
     """Where a setting may stand: the environment, and below it the profile."""
@@ -195,17 +205,24 @@ class Sources:
     environ: Mapping[str, str]
     profile: Mapping[str, object] = attrs.field(factory=dict)
 
+    def _find(
+        self, name: str, rows: Mapping[str, object], table: str = ""
+    ) -> tuple[object, str]:
+        where = f"EZLINK_{table}{name}".upper()
+        if found := self.environ.get(where):  # empty means not set
+            return found, where
+        return rows.get(name), f"{table.replace('_', '.')}{name} in the profile"
+
     def text(self, name: str) -> str | None:
         """Return a setting that is text."""
-        found = self.environ.get(f"EZLINK_{name.upper()}") or self.profile.get(name)
+        found, where = self._find(name, self.profile)
         if found is not None and not isinstance(found, str):
-            raise ConfigurationError(f"{name} in the profile is a string")
+            raise ConfigurationError(f"{where} is a string")
         return found
 
     def number(self, name: str) -> float | None:
         """Return a setting that is a number."""
-        where = f"EZLINK_{name.upper()}"
-        found: object = self.environ.get(where) or self.profile.get(name)
+        found, where = self._find(name, self.profile)
         return None if found is None else _number(found, where)
 
     def policy(self, table: str, kind: type[_Policy]) -> _Policy:
@@ -213,34 +230,37 @@ class Sources:
         rows = self.profile.get(table, {})
         if not isinstance(rows, Mapping):
             raise ConfigurationError(f"[{table}] in the profile is a table")
-        names = {field.name for field in attrs.fields(kind)}
-        if unknown := set(rows) - names:
+        fields = attrs.fields(kind)
+        readers = {each.name: _READERS[type(each.default)] for each in fields}
+        if unknown := set(rows) - set(readers):
             raise ConfigurationError(f"[{table}] has no setting {min(unknown)!r}")
         chosen: dict[str, object] = {}
-        for field in attrs.fields(kind):
-            where = f"EZLINK_{table.upper()}_{field.name.upper()}"
-            found = self.environ.get(where) or rows.get(field.name)
+        for name, read in readers.items():
+            found, where = self._find(name, rows, f"{table}_")
             if found is not None:
-                chosen[field.name] = _READERS[type(field.default)](found, where)
+                chosen[name] = read(found, where)
+                _try(kind, {name: chosen[name]}, where)
         return kind(**chosen)
 
 
-_TOP = {
-    "api_key",
-    "base_url",
-    "account_token",
-    "max_concurrency",
-    "slot_timeout",
-    "retry",
-    "poll",
-    "timeouts",
+_TOP: Mapping[str, type] = {
+    "api_key": str,
+    "base_url": str,
+    "account_token": str,
+    "max_concurrency": object,
+    "slot_timeout": object,
+    "retry": RetryPolicy,
+    "poll": PollPolicy,
+    "timeouts": Timeouts,
 }
 
 
 def resolve(options: Options, sources: Sources) -> Settings:
     """Return checked settings: argument before environment before profile."""
-    if unknown := set(sources.profile) - _TOP:
+    if unknown := set(sources.profile) - set(_TOP):
         raise ConfigurationError(f"the profile has no setting {min(unknown)!r}")
+    for name, kind in _TOP.items():
+        _typed(options.get(name), kind, name)
     key = options.get("api_key") or sources.environ.get("EZLINK_API_KEY")
     # The profile's address was written for the profile's key, not for another.
     near = attrs.evolve(sources, profile={}) if key else sources
@@ -261,7 +281,9 @@ def resolve(options: Options, sources: Sources) -> Settings:
 def _concurrency(options: Options, sources: Sources) -> int:
     slots: object = options.get("max_concurrency")
     if slots is None:
-        number = sources.number("max_concurrency") or float(DEFAULT_CONCURRENCY)
+        number = sources.number("max_concurrency")
+        if number is None:
+            return DEFAULT_CONCURRENCY
         slots = int(number) if number.is_integer() else number
     if type(slots) is not int or slots < 1:
         raise ConfigurationError(
@@ -272,10 +294,9 @@ def _concurrency(options: Options, sources: Sources) -> int:
 
 def _slot_timeout(options: Options, sources: Sources) -> float | None:
     bound = options.get("slot_timeout")
-    if bound is None:
-        bound = sources.number("slot_timeout")
-    if bound is not None and not bound > 0:
-        raise ConfigurationError(
-            f"slot_timeout is a number of seconds above 0, not {bound!r}"
-        )
-    return bound
+    bound = sources.number("slot_timeout") if bound is None else bound
+    if bound is None or is_duration(bound):
+        return bound
+    raise ConfigurationError(
+        f"slot_timeout is a number of seconds above 0, not {bound!r}"
+    )

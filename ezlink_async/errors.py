@@ -271,9 +271,10 @@ class TaskError(EzlinkError):
         message: str = "",
         *,
         task_id: str | None = None,
+        request_id: str | None = None,
         record: TaskRecord | None = None,
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(message, task_id=task_id, request_id=request_id)
         self.record = record
 
 

@@ -43,7 +43,8 @@ _FOREIGN = (
 )
 
 _DATA_URI = re.compile(
-    r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?;base64,(?P<text>.*)", re.DOTALL
+    r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?;base64,(?P<text>.*)",
+    re.DOTALL | re.IGNORECASE,
 )
 
 _LEAD, _END, _SCAN = 0xFF, 0xD9, 0xDA  # JPEG markers

@@ -19,14 +19,15 @@ from ezlink_async.errors import ConfigurationError
 _TABLE = 64  # more doublings than any wait can need
 
 
-def _is_duration(value: object) -> bool:
+def is_duration(value: object) -> bool:
+    """Tell whether *value* is a number of seconds: finite, above zero."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and value > 0
 
 
 def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
-    if not _is_duration(value):
+    if not is_duration(value):
         raise ConfigurationError(
             f"{field.name} is a number of seconds above 0, not {value!r}"
         )
@@ -34,12 +35,17 @@ def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
 
 def seconds(default: float) -> float:
     """Declare a field of seconds: finite, above zero."""
-    return attrs.field(default=default, validator=_seconds)
+    return attrs.field(default=float(default), validator=_seconds)
 
 
 def _attempts(_: object, __: object, value: object) -> None:
     if type(value) is not int or value < 1:
         raise ConfigurationError(f"attempts is a whole number from 1, not {value!r}")
+
+
+def _switch(_: object, field: attrs.Attribute[bool], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{field.name} is true or false, not {value!r}")
 
 
 def _steps(first: float, longest: float) -> Iterator[float]:
@@ -63,9 +69,7 @@ class RetryPolicy:
     longest: float = seconds(30)
     attempts: int = attrs.field(default=6, validator=_attempts)
     timeout: float = seconds(900)
-    resubmit_unknown: bool = attrs.field(
-        default=False, validator=attrs.validators.instance_of(bool)
-    )
+    resubmit_unknown: bool = attrs.field(default=False, validator=_switch)
 
     def waits(self) -> Iterator[float]:
         """Yield one wait before each attempt after the first, jittered."""

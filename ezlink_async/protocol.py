@@ -152,9 +152,13 @@ def _unreadable(
 
 def task_path(task_id: str) -> str:
     """Return *task_id* for a path; ids are opaque, so it is encoded."""
-    if not task_id.strip("."):
+    try:
+        path = quote(task_id, safe="")
+    except UnicodeEncodeError:
+        path = ""
+    if not path.strip("."):
         raise ConfigurationError(f"{task_id!r} is no task id")
-    return quote(task_id, safe="")
+    return path
 
 
 def fetch_request(task_id: str) -> HttpRequest:
@@ -180,6 +184,7 @@ def read_task(response: HttpResponse, task_id: str) -> TaskRecord:
         raise TaskNotFoundError(
             f"the server does not know task {task_id}, or cannot look it up now",
             task_id=task_id,
+            request_id=response.request_id,
         )
     error.task_id = task_id
     raise error

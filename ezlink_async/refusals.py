@@ -46,7 +46,7 @@ _ENGLISH = {
 
 def tidy(text: object) -> str:
     """Return the server's words with blanks collapsed; they come doubled."""
-    return _BLANKS.sub(" ", str(text or "")).strip()
+    return _BLANKS.sub(" ", text).strip() if isinstance(text, str) else ""
 
 
 def in_english(text: str) -> str:
@@ -201,8 +201,8 @@ def retry_after(response: HttpResponse) -> float | None:
         until = email.utils.parsedate_to_datetime(hint)
         now = email.utils.parsedate_to_datetime(response.headers.get("date", ""))
         return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None  # the standard library's own parser raises all four
 
 
 def _sentence(response: HttpResponse, verdict: _Verdict, text: str) -> str:

@@ -16,6 +16,8 @@ from ezlink_async.models import TaskRecord, TaskStatus
 
 FORMAT = 1
 
+_NOT_SAVED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
 
 @attrs.frozen(kw_only=True)
 class SavedHandle:
@@ -36,7 +38,7 @@ class SavedHandle:
         """Read it back; :exc:`ConfigurationError` when it is no such thing."""
         try:
             found: SavedHandle = _converter.structure(saved, cls)
-        except (LookupError, TypeError, ValueError, AttributeError) as fault:
+        except _NOT_SAVED as fault:
             raise ConfigurationError(f"this is no saved handle: {fault!r}") from None
         if found.format != FORMAT:
             raise ConfigurationError(
@@ -45,7 +47,14 @@ class SavedHandle:
         return found
 
 
+def _word(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no string")
+    return value
+
+
 _converter = cattrs.Converter(detailed_validation=False)
+_converter.register_structure_hook(str, _word)
 _converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
 _converter.register_structure_hook(
     dt.datetime, lambda text, _: dt.datetime.fromisoformat(text)
