@@ -15,6 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _GAP, _PAIR_GAP = 4, 14
 _WHITE = 255
+_QUALITY = 82  # it is for a page, not for keeping
 
 
 def strip(
@@ -35,7 +36,7 @@ def strip(
         ]
     pixels = np.concatenate(columns, axis=1)
     header = Header(kind="jpeg", width=pixels.shape[1], height=height)
-    return encode(Picture(pixels=pixels, alpha=None, header=header))
+    return encode(Picture(pixels=pixels, alpha=None, header=header), quality=_QUALITY)
 
 
 def _tile(data: bytes, height: int) -> Pixels:

@@ -307,6 +307,16 @@ def test_a_covered_forehead_is_not_copied(swapper: Swapper, finder: Finder) -> N
     assert apart.mean() < 3
 
 
+def test_a_bare_forehead_is_taken_along(finder: Finder) -> None:
+    """Where nothing but skin lies above the brows, the source gives its forehead."""
+    points = finder.faces(sample("astronaut"))[0].points
+    even = np.full_like(sample("astronaut"), (120, 150, 210))
+    valid = source_validity(even, points)
+    x, y = points[151, :2].astype(int)
+    assert valid[y, x] > 0.95
+    assert valid[10, 10] == 0
+
+
 def test_the_teeth_of_the_target_stay_when_the_source_shows_none(
     swapper: Swapper, finder: Finder
 ) -> None:

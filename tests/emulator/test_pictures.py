@@ -300,6 +300,12 @@ def moving_png() -> bytes:
         (written(".png", scene())[:-40], "the PNG is cut off"),
         (written(".webp", scene())[:-4], "the WebP is cut off"),
         (riff(b"RIFF", b"WEBP"), "it has no size"),
+        (
+            png(8, 0, b"1234").replace(
+                struct.pack(">II", 4, 2), struct.pack(">II", 2_000_000, 1), 1
+            ),
+            "the PNG is damaged: it cannot be decoded",
+        ),
         (moving_png(), "moving PNGs are not taken"),
         (with_webp_chunks(b"\0" * 12, 0x02), "moving WebPs are not taken"),
         (with_webp_chunks(b"\0" * 12, 0), "the WEBP is damaged: it cannot be decoded"),
