@@ -69,7 +69,7 @@ class OpenCVEngine:
     """
     Puts the face of one picture into all faces of another.
 
-    Each calling thread gets networks of its own, about 10 MB and 20 ms the
+    Each calling thread gets networks of its own, about 3 MB and 10 ms the
     first time; analysed sources are shared. *max_pixels* bounds both pictures.
     """
 

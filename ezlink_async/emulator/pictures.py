@@ -99,7 +99,7 @@ def _decoded(data: bytes, kind: Kind) -> npt.NDArray[np.uint8 | np.uint16]:
     # Unchanged, since the flags that apply the orientation drop the alpha.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # pragma: no cover - 5.0 returns None, some releases raise
+    except cv2.error:  # pragma: no cover - no bytes known do this
         image = None
     if image is None:
         raise PictureError(f"the {kind.upper()} is damaged: it cannot be decoded")
