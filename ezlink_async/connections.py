@@ -9,46 +9,68 @@ from __future__ import annotations
 import ipaddress
 import socket
 import urllib.request
-from urllib.parse import urlsplit
+from contextlib import AsyncExitStack
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
-from ezlink_async.config import Timeouts, is_loopback
-from ezlink_async.errors import ConfigurationError
+from ezlink_async.config import Settings, Timeouts, is_loopback
+from ezlink_async.errors import ClientClosedError, ConfigurationError
 
 SUBMIT_KEEPALIVE = 2.0
 """Seconds a connection may have been idle before a submit goes out on it."""
 
 _KEEPALIVE = 15.0
 _PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 def is_public(host: str | None) -> bool:
     """
     Return whether *host* may be a server of the internet, judged by its text.
 
-    Names are not resolved here; :func:`public_session` does that.
+    Names are not resolved here; :class:`_PublicResolver` does that.
     """
-    if not host or is_loopback(host):
+    name = (host or "").strip("[]").rstrip(".").lower()
+    if not name or is_loopback(name):
         return False
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_global
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return "." in host and not host.lower().endswith(_PRIVATE_NAMES)
+        # What ends in a number is an address to the system's resolver,
+        # however odd: 127.1, 0177.0.0.1, 0x7f.1.
+        last = name.rpartition(".")[2]
+        odd = last.isdigit() or last.startswith("0x")
+        return "." in name and not odd and not name.endswith(_PRIVATE_NAMES)
+    inner = isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour
+    )
+    return (inner or address).is_global and not address.is_multicast
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of *url*."""
-    parts = urlsplit(url)
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or usual
+    """Return scheme, host and port; :exc:`AddressRefusedError` if it has none."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise AddressRefusedError(f"{url} is no address") from None
+    return parts.scheme, host, port or _USUAL_PORTS.get(parts.scheme)
 
 
-def same_origin(one: str, other: str) -> bool:
-    """Tell whether two addresses lead to the same server."""
-    return origin(one) == origin(other)
+def joined(url: str, target: str) -> str:
+    """Return where a redirect from *url* leads."""
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise AddressRefusedError(f"{target} is no address") from None
+
+
+class AddressRefusedError(ConfigurationError):
+    """An address nothing is fetched from."""
 
 
 class _PublicResolver(AbstractResolver):
@@ -70,17 +92,6 @@ class _PublicResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def _session(
-    connector: aiohttp.TCPConnector, timeouts: Timeouts
-) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        # The server sets none; a proxy's would only mix the requests up.
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=request_timeout(timeouts),
-    )
-
-
 def request_timeout(
     timeouts: Timeouts, idle: float | None = None
 ) -> aiohttp.ClientTimeout:
@@ -88,27 +99,93 @@ def request_timeout(
     return aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_read=idle)
 
 
-def submit_session(timeouts: Timeouts) -> aiohttp.ClientSession:
-    """Make the pool of submits: a stale connection would make them unknown."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=SUBMIT_KEEPALIVE)
-    return _session(connector, timeouts)
+@attrs.frozen
+class Way:
+    """How a request gets where it is sent."""
+
+    _session: aiohttp.ClientSession
+    proxy: str | None = None
+    given: bool = False
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the session to ask, which must be open."""
+        if not self._session.closed:
+            return self._session
+        if self.given:
+            raise ConfigurationError("the session given as http= was closed")
+        raise ClientClosedError
 
 
-def fetch_session(timeouts: Timeouts) -> aiohttp.ClientSession:
-    """Make the pool of everything else that goes to the API."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE)
-    return _session(connector, timeouts)
+class Pools:
+    """
+    The connections of one client, by what they are for.
 
+    A caller's session is used for the API, and left open.
+    """
 
-def public_session(timeouts: Timeouts) -> aiohttp.ClientSession:
-    """Make the pool of downloads from elsewhere: public addresses only."""
-    connector = aiohttp.TCPConnector(
-        limit=0,
-        keepalive_timeout=_KEEPALIVE,
-        resolver=_PublicResolver(),
-        use_dns_cache=False,
-    )
-    return _session(connector, timeouts)
+    submits: Way
+    fetches: Way
+    _plain: aiohttp.ClientSession
+    _public: aiohttp.ClientSession
+
+    def __init__(self, settings: Settings, given: aiohttp.ClientSession | None) -> None:
+        self._base_url = settings.base_url
+        self._timeouts = settings.timeouts
+        self._given = given
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        """Make the pools; nothing is connected yet."""
+        proxy = None
+        if self._given is None:
+            proxy = proxy_for(self._base_url)
+        else:
+            check_session(self._given)
+        self._plain = await self._make(_KEEPALIVE)
+        self._public = await self._make(_KEEPALIVE, _PublicResolver())
+        if self._given is None:
+            # A stale connection would make a submit unknown.
+            self.submits = Way(await self._make(SUBMIT_KEEPALIVE), proxy)
+            self.fetches = Way(self._plain, proxy)
+        else:
+            self.submits = self.fetches = Way(self._given, given=True)
+
+    async def _make(
+        self, keepalive: float, resolver: AbstractResolver | None = None
+    ) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=keepalive,
+            resolver=resolver,
+            use_dns_cache=resolver is None,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            # The server sets none; a proxy's would only mix the requests up.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=request_timeout(self._timeouts),
+        )
+        return await self._stack.enter_async_context(session)
+
+    async def close(self) -> None:
+        """Close what was made here; the second time does nothing."""
+        await self._stack.aclose()
+
+    def way_to(self, url: str, *, strict: bool) -> Way:
+        """Return the way to a download, or :exc:`AddressRefusedError`."""
+        if origin(url) == origin(self._base_url):
+            return self.fetches
+        scheme, host, _ = origin(url)
+        _, home, _ = origin(self._base_url)
+        if scheme in _USUAL_PORTS and is_public(host):
+            proxy = proxy_for(url)
+            # A proxy resolves names by itself, and may itself be private.
+            return Way(self._plain if proxy else self._public, proxy)
+        if scheme in _USUAL_PORTS and host and not strict and not is_public(home):
+            return Way(self._plain, proxy_for(url))
+        raise AddressRefusedError(
+            f"{url} is no address of the public internet, and not the API's"
+        )
 
 
 def check_session(session: aiohttp.ClientSession) -> None:
@@ -128,11 +205,17 @@ def proxy_for(url: str) -> str | None:
 
     Read once per client: aiohttp's own ``trust_env`` reads it for each request.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    scheme, host, port = origin(url)
     if is_loopback(host):
         return None
     proxies = urllib.request.getproxies()
-    if urllib.request.proxy_bypass(host):
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(f"{host}:{port}"):
         return None
-    return proxies.get(parts.scheme) or proxies.get("all")
+    kind, found, _ = proxy.rpartition("://")
+    if found and kind not in _USUAL_PORTS:
+        raise ConfigurationError(
+            f"the environment names a {kind} proxy for {scheme}://{host}, and only "
+            "HTTP proxies can be used: set HTTPS_PROXY, or NO_PROXY to do without"
+        )
+    return proxy if found else f"http://{proxy}"

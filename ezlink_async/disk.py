@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import contextlib
 import errno
 import mmap
 import os
@@ -128,11 +129,16 @@ class TextBlocks:
 
     def __init__(self, prepared: PreparedImage) -> None:
         self._length = prepared.length
-        self._blocks = map(_b64, _raw_blocks(prepared))
+        self._raw: Iterator[bytes] = _raw_blocks(prepared)
 
     async def next(self) -> bytes:
         """Return the next block, empty at the end."""
-        return await off_loop(self._length, lambda: next(self._blocks, b""))
+        raw = self._raw
+        return await off_loop(self._length, lambda: _b64(next(raw, b"")))
+
+    def close(self) -> None:
+        """Let go of the file, as soon as no thread is reading it any more."""
+        self._raw = iter(())
 
 
 async def encode(prepared: PreparedImage) -> EncodedImage:
@@ -182,10 +188,14 @@ class PartFile:
     def stream(self) -> BinaryIO:
         """The open file; made when it is first asked for."""
         if self._stream is None:
-            self._part.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
-            # Not tempfile: its files are for their owner alone, for good.
-            self._stream = os.fdopen(os.open(self._part, flags, 0o666), "w+b")
+            try:
+                self._part.parent.mkdir(parents=True, exist_ok=True)
+                # Not tempfile: its files are for their owner alone, for good.
+                descriptor = os.open(self._part, flags, 0o666)
+            except ValueError as fault:  # a path no system takes
+                raise OSError(errno.EINVAL, str(fault)) from None
+            self._stream = os.fdopen(descriptor, "w+b")
         return self._stream
 
     def restart(self) -> None:
@@ -228,14 +238,13 @@ class PartFile:
 
 def _sync_folder(folder: Path) -> None:
     # Without it a power cut may forget the new name. Not every system and
-    # file system lets a folder be synced.
+    # file system lets a folder be synced, nor every folder be read; the
+    # picture is in its place by now, so that is no failure.
     if os.name == "nt":  # pragma: no cover - folders cannot be opened there
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as fault:  # pragma: no cover - a file system without it
-        if fault.errno not in {errno.EINVAL, errno.ENOTSUP}:
-            raise
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

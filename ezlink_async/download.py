@@ -8,19 +8,21 @@ its content has been checked to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 
-from ezlink_async import connections, disk, images
+from ezlink_async import disk, images
+from ezlink_async.connections import AddressRefusedError, is_public, origin
 from ezlink_async.errors import (
     ConfigurationError,
     DownloadError,
+    EzlinkError,
     ImageError,
     TransportError,
 )
@@ -102,12 +104,15 @@ def addresses(given: str | None, rebuilt: str, base_url: str) -> list[Address]:
     API is on such a host itself.
     """
     home = Address(rebuilt)
-    host = urlsplit(given).hostname if given else None
-    known = host == urlsplit(base_url).hostname and given is not None
-    private = not connections.is_public(urlsplit(base_url).hostname)
-    if not given or host is None or given.split("?")[0] == rebuilt:
+    if not given or given.split("?")[0] == rebuilt:
         return [home]
-    if known or private or connections.is_public(host):
+    try:
+        _, host, _ = origin(given)
+    except AddressRefusedError:
+        return [home]
+    _, known, _ = origin(base_url)
+    believed = host == known or not is_public(known)
+    if host and (believed or is_public(host)):
         return [Address(given, foreign=True), home]
     return [home]
 
@@ -148,7 +153,7 @@ class Downloads:
         """Try once whether there is a whole picture."""
         try:
             return await self._try(place, MemorySink()) is not None
-        except _Failed:
+        except (_Failed, EzlinkError):
             return False
 
     async def save(
@@ -189,7 +194,9 @@ class Downloads:
                 return await self._try(place, sink)
             except _Failed as failed:
                 gone += failed.status in _GONE
-                wait = 0.0 if place.foreign else next(waits, None)
+                if place.foreign:
+                    continue  # whatever it was, the API has the picture too
+                wait = next(waits, None)
                 if failed.final or gone > 1 or wait is None:
                     raise DownloadError(
                         f"no picture from {place.url}: {failed}",
@@ -201,7 +208,7 @@ class Downloads:
 
     async def _try(self, place: Address, sink: Sink) -> str | None:
         silence = self._transport.settings.timeouts.image
-        sink.restart()
+        await _in_thread(sink.restart)
         try:
             async with (
                 asyncio.timeout(silence * _TOTAL),
@@ -211,13 +218,15 @@ class Downloads:
                     raise await _refused(stream)
                 length = await _pour(stream, sink, place.limit)
         except ConfigurationError as fault:
-            raise _Failed(str(fault), final=place.strict) from None
+            if not isinstance(fault, AddressRefusedError) and not place.foreign:
+                raise
+            raise _Failed(str(fault), final=True) from None
         except TransportError as fault:
             raise _Failed(str(fault), final=fault.stage == "tls") from None
         except TimeoutError:
             raise _Failed(f"not whole after {silence * _TOTAL:g} s") from None
         try:
-            return await disk.off_loop(length, sink.verify)
+            return await _off_loop(length, sink.verify)
         except ImageError as fault:
             raise _Failed(fault.reason, status=_OK, final=place.strict) from None
 
@@ -232,14 +241,16 @@ async def _pour(stream: Stream, sink: Sink, limit: int) -> int:
         if len(kept) >= _WRITE:
             whole, kept = bytes(kept), bytearray()
             await _in_thread(functools.partial(sink.write, whole))
-    sink.write(bytes(kept))
+    await _off_loop(len(kept), lambda: sink.write(bytes(kept)))
     return length
 
 
 async def _refused(stream: Stream) -> _Failed:
     """Return what an answer other than 200 says."""
-    head = (await stream.block())[:_HEAD]
-    body = decode(head)
+    try:
+        body = decode((await stream.block())[:_HEAD])
+    except TransportError:
+        body = None  # the status is enough
     words = body.get("error") if isinstance(body, dict) else None
     text = in_english(tidy(words)) if isinstance(words, str) else ""
     status = stream.status
@@ -250,9 +261,9 @@ async def _refused(stream: Stream) -> _Failed:
 
 def _placed(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:
     if media_type is None:
-        return path.with_name(path.name + ".unverified")
+        return path.parent / f"{path.name}.unverified"
     if fit_suffix:
-        return path.with_name(path.name + images.SUFFIXES[media_type])
+        return path.parent / (path.name + images.SUFFIXES[media_type])
     return path
 
 
@@ -262,5 +273,12 @@ async def _in_thread(call: Callable[[], _T]) -> _T:
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([work])
+        # However often it is asked to leave: the file is in use.
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
         raise
+
+
+async def _off_loop(length: int, call: Callable[[], _T]) -> _T:
+    return call() if length <= disk.INLINE_BYTES else await _in_thread(call)

@@ -9,11 +9,12 @@ password of a proxy.
 from __future__ import annotations
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ezlink_async.errors import ImageError, TransportError
 from ezlink_async.upload import Upload
 
-FOREIGN = (aiohttp.ClientError, OSError)
+FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError)
 """What a request can raise that is not ours; a timeout is an ``OSError``."""
 
 _TLS = (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)
@@ -21,6 +22,8 @@ _NEVER_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    UnicodeError,  # the system's resolver, of a name it cannot spell
 )
 # How aiohttp prints the alert a TLS server sends when it is spoken to in clear.
 _TLS_ALERT = "\\x15\\x03"
@@ -34,6 +37,10 @@ def words(fault: BaseException) -> str:
         return f"not HTTP: {fault.message.splitlines()[0] if fault.message else ''}"
     if isinstance(fault, aiohttp.ClientConnectorError):
         return fault.os_error.strerror or str(fault.os_error)
+    if isinstance(fault, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection"
+    if type(fault) is aiohttp.ClientConnectionError:  # names the connection's proxy
+        return "the connection broke"
     return str(fault) or type(fault).__name__
 
 

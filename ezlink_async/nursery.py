@@ -47,12 +47,12 @@ class Nursery:
 
         When the client closes meanwhile, the caller gets *closed*.
         """
+        before = _cancelling()
         task = self.start(work)
         try:
             return await task
         except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if self.closed and caller is not None and not caller.cancelling():
+            if self.closed and _cancelling() == before:
                 raise closed() from None
             raise
 
@@ -65,6 +65,12 @@ class Nursery:
                 task.cancel()
             await asyncio.wait(left)
             self._tasks -= left
+
+
+def _cancelling() -> int:
+    # Not just "is it zero": a caller may have swallowed a cancellation before.
+    caller = asyncio.current_task()
+    return caller.cancelling() if caller is not None else 0
 
 
 def _report(task: asyncio.Task[object]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -52,6 +53,11 @@ class Slots:
         self.taken -= 1
         self._grant()
 
+    def resize(self, limit: int) -> None:
+        """Change the size; slots above it are not taken away, only not renewed."""
+        self.limit = limit
+        self._grant()
+
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn.done() and not turn.cancelled():
             self.release()  # it was granted while its waiter was leaving
@@ -79,7 +85,7 @@ class Passage:
         self._age = gate.age
 
     def through(self) -> None:
-        """Say that the server had room: the gate opens for all."""
+        """Say that the server had room: more may go at once than before."""
         if self._age == self._gate.age:
             self._gate.open()
 
@@ -97,7 +103,9 @@ class Gate:
     """
     Open, shut for a while, or letting one submit through to see.
 
-    After a pause one submit goes first; when it gets in, the rest follow.
+    After a pause one submit goes first; when it gets in, others follow. How
+    many may be under way at once is halved by shutting and grows by one with
+    each that got in: what the server has no room for is not uploaded in vain.
     Pauses grow with each one that did not help.
     """
 
@@ -106,6 +114,8 @@ class Gate:
         self._strikes = 0
         self._opens_at = 0.0
         self._probing = False
+        self._under_way = 0
+        self._room = math.inf
         self._changed = asyncio.Event()
         self.age = 0
 
@@ -115,8 +125,9 @@ class Gate:
         return not self._strikes
 
     def open(self) -> None:
-        """Let everybody through."""
+        """Let others follow, one more at once than before."""
         self._strikes = 0
+        self._room += 1
         self.probe_over()
 
     def shut(self, hint: float | None, *, age: int) -> None:
@@ -128,11 +139,15 @@ class Gate:
         self._strikes += 1
         self.age += 1
         self._opens_at = now + self._policy.pause(self._strikes, hint)
+        self._room = max(1, self._under_way // 2)
         self.probe_over()
 
     def probe_over(self) -> None:
-        """Wake everybody who waits: the state has changed."""
+        """Let another one try, and wake everybody who waits."""
         self._probing = False
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -140,17 +155,20 @@ class Gate:
     async def passage(self) -> AsyncIterator[Passage]:
         """Wait until a submit may go out; the caller bounds the wait."""
         probe = await self._wait()
+        self._under_way += 1
         passage = Passage(self, probe=probe)
         try:
             yield passage
         finally:
+            self._under_way -= 1
             passage.leave()
+            self._wake()
 
     async def _wait(self) -> bool:
         loop = asyncio.get_running_loop()
-        while self._strikes:
-            delay = self._opens_at - loop.time()
-            if delay <= 0 and not self._probing:
+        while self._strikes or self._under_way >= self._room:
+            delay = self._opens_at - loop.time() if self._strikes else 0.0
+            if self._strikes and delay <= 0 and not self._probing:
                 self._probing = True
                 return True
             changed = self._changed

@@ -11,7 +11,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import attrs
@@ -21,7 +20,6 @@ from ezlink_async import __version__, connections, faults
 from ezlink_async.config import Settings
 from ezlink_async.errors import (
     BusyError,
-    ConfigurationError,
     ServerError,
     TransportError,
 )
@@ -54,9 +52,8 @@ class Stream:
         try:
             return await self._answer.content.read(_BLOCK)
         except faults.FOREIGN as fault:
-            raise TransportError(
-                f"the download from {self.url} broke off: {faults.words(fault)}"
-            ) from None
+            says = faults.words(fault)
+        raise TransportError(f"the download from {self.url} broke off: {says}")
 
 
 class Transport:
@@ -76,29 +73,16 @@ class Transport:
         self.settings = settings
         self.answered = False
         self.key_worked = False
-        self._given = http
+        self._pools = connections.Pools(settings, http)
         self._sleep = sleep
-        self._stack = AsyncExitStack()
 
     async def open(self) -> None:
         """Make the pools; nothing is connected yet."""
-        timeouts = self.settings.timeouts
-        self._proxy: str | None = None
-        if self._given is not None:
-            connections.check_session(self._given)
-            self._submits = self._fetches = self._given
-        else:
-            self._submits = await self._own(connections.submit_session(timeouts))
-            self._fetches = await self._own(connections.fetch_session(timeouts))
-            self._proxy = connections.proxy_for(self.settings.base_url)
-        self._elsewhere = await self._own(connections.public_session(timeouts))
-
-    async def _own(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-        return await self._stack.enter_async_context(session)
+        await self._pools.open()
 
     async def close(self) -> None:
         """Close what was opened here; the second time does nothing."""
-        await self._stack.aclose()
+        await self._pools.close()
 
     async def submit(
         self, request: HttpRequest, request_id: str, watch: Callable[[Upload], None]
@@ -117,30 +101,38 @@ class Transport:
             finished=lambda: bound.reschedule(loop.time() + timeouts.submit),
         )
         watch(upload)
-        url = self.settings.base_url + request.path
         try:
             async with bound, self._ask(request, request_id, upload) as answer:
                 # What came before the whole body had left is no answer to it,
-                # and after it nothing more may leave.
-                upload.abort()
-                if not upload.complete:
-                    bound.reschedule(loop.time() + timeouts.fetch)
-                return await self._read(request, request_id, answer, upload=upload)
+                # and after it the last part may not leave.
+                upload.keep_back()
+                until = bound.when() or loop.time() + timeouts.fetch
+                bound.reschedule(None)  # it would lose what had come by then
+                body, _ = await _body(answer, until)
+                early = not upload.complete
+                return self._response(request, request_id, answer, body, early=early)
         except faults.FOREIGN as fault:
-            raise faults.submit_fault(fault, url, request_id, upload) from None
+            url = self.settings.base_url + request.path
+            error = faults.submit_fault(fault, url, request_id, upload)
+        finally:
+            upload.abort()
+        raise error
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a small request once; :exc:`TransportError` when no answer came."""
         request_id = new_request_id()
+        url = self.settings.base_url + request.path
+        bound = asyncio.timeout(self.settings.timeouts.fetch)
         try:
-            async with (
-                asyncio.timeout(self.settings.timeouts.fetch),
-                self._ask(request, request_id, _small_body(request)) as answer,
-            ):
-                return await self._read(request, request_id, answer)
+            async with bound, self._ask(request, request_id) as answer:
+                body, broke = await _body(answer)
+                response = self._response(request, request_id, answer, body)
+                if broke is None or not response.ok:
+                    return response
+                error = faults.fetch_fault(broke, url, request_id)
         except faults.FOREIGN as fault:
-            url = self.settings.base_url + request.path
-            raise faults.fetch_fault(fault, url, request_id) from None
+            error = faults.fetch_fault(fault, url, request_id)
+        raise error
 
     async def repeat(self, request: HttpRequest) -> HttpResponse:
         """
@@ -148,6 +140,8 @@ class Transport:
 
         The last fault is raised as it is, the last answer returned as it is.
         """
+        if not request.repeatable:
+            raise ValueError(f"{request.path} is not repeatable")
         waits = self.settings.retry.waits()
         while True:
             hint = 0.0
@@ -165,9 +159,9 @@ class Transport:
             await self._sleep(max(wait, min(hint, self.settings.retry.timeout)))
 
     def _ask(
-        self, request: HttpRequest, request_id: str, body: Upload | bytes | None
+        self, request: HttpRequest, request_id: str, upload: Upload | None = None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        session = self._submits if isinstance(body, Upload) else self._fetches
+        body = _small_body(request) if upload is None else upload
         headers = {
             "X-Request-ID": request_id,
             "User-Agent": f"ezlink-async/{__version__}",
@@ -176,52 +170,54 @@ class Transport:
             headers["Content-Type"] = "application/json"
         if request.authenticated:
             headers["Authorization"] = f"Bearer {self.settings.api_key}"
-        url = self.settings.base_url + request.path
-        return self._request(session, request.method, url, headers, body)
+        return self._request(
+            self._pools.fetches if upload is None else self._pools.submits,
+            request.method,
+            self.settings.base_url + request.path,
+            headers=headers,
+            data=body,
+        )
 
     def _request(
         self,
-        session: aiohttp.ClientSession,
+        way: connections.Way,
         method: str,
         url: str,
-        headers: dict[str, str],
-        body: Upload | bytes | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        data: Upload | bytes | None = None,
+        idle: float | None = None,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if session.closed:
-            raise ConfigurationError("the session given as http= was closed")
-        idle = self.settings.timeouts.image if body is None else None
-        proxy = self._proxy
-        if session is self._elsewhere:
-            proxy = connections.proxy_for(url)
         # Undoes what a caller's session could do: repeat a POST, follow a
         # redirect with the key, turn answers into exceptions.
-        return session.request(
+        return way.session().request(
             method,
             _exact(url),
-            data=body,
+            data=data,
             headers=headers,
             timeout=connections.request_timeout(self.settings.timeouts, idle),
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
             middlewares=(),
-            proxy=proxy,
+            proxy=way.proxy,
         )
 
-    async def _read(
+    def _response(
         self,
         request: HttpRequest,
         request_id: str,
         answer: aiohttp.ClientResponse,
+        body: bytes,
         *,
-        upload: Upload | None = None,
+        early: bool = False,
     ) -> HttpResponse:
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
-            await _body(answer),
+            body,
             str(answer.url),
-            early=upload is not None and not upload.complete,
+            early=early,
             sent_id=request_id,
         )
         self.answered = True
@@ -239,33 +235,27 @@ class Transport:
         its neighbours. :exc:`ConfigurationError` on a refused address.
         """
         for _ in range(_REDIRECTS):
-            session = self._session_for(url, strict=strict)
+            way = self._pools.way_to(url, strict=strict)
             async with AsyncExitStack() as stack:
-                try:
-                    answer = await stack.enter_async_context(
-                        self._request(session, "GET", url, {})
-                    )
-                except faults.FOREIGN as fault:
-                    raise faults.fetch_fault(fault, url, "") from None
+                answer = await self._begin(stack, way, url)
                 target = answer.headers.get("Location")
                 if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
                     yield Stream(answer.status, url, answer)
                     return
-            url = urljoin(url, target)
+            url = connections.joined(url, target)
         raise TransportError(f"more than {_REDIRECTS} redirects on the way to {url}")
 
-    def _session_for(self, url: str, *, strict: bool) -> aiohttp.ClientSession:
-        if connections.same_origin(url, self.settings.base_url):
-            return self._fetches
-        parts = urlsplit(url)
-        if parts.scheme in {"http", "https"} and connections.is_public(parts.hostname):
-            return self._elsewhere
-        home = urlsplit(self.settings.base_url).hostname
-        if parts.hostname and not strict and not connections.is_public(home):
-            return self._fetches
-        raise ConfigurationError(
-            f"{url} is no address of the public internet, and not the API's"
-        )
+    async def _begin(
+        self, stack: AsyncExitStack, way: connections.Way, url: str
+    ) -> aiohttp.ClientResponse:
+        idle = self.settings.timeouts.image
+        try:
+            return await stack.enter_async_context(
+                self._request(way, "GET", url, idle=idle)
+            )
+        except faults.FOREIGN as fault:
+            error = faults.fetch_fault(fault, url, "")
+        raise error
 
 
 def _exact(url: str) -> yarl.URL:
@@ -278,18 +268,21 @@ def _small_body(request: HttpRequest) -> bytes | None:
     return body if isinstance(body, bytes) else None
 
 
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    """Read an answer; of one that is cut off, what came: it may tell enough."""
+async def _body(
+    answer: aiohttp.ClientResponse, until: float | None = None
+) -> tuple[bytes, Exception | None]:
+    """Read an answer; of one that breaks off, what came: it may tell enough."""
     kept = bytearray()
     try:
-        while (block := await answer.content.read(_BLOCK)) and len(
-            kept
-        ) < _ANSWER_LIMIT:
-            kept += block
-    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as fault:
-        if isinstance(fault, TimeoutError):
-            raise
-    return bytes(kept)
+        async with asyncio.timeout_at(until):
+            while len(kept) < _ANSWER_LIMIT:
+                block = await answer.content.read(_BLOCK)
+                if not block:
+                    break
+                kept += block
+    except faults.FOREIGN as fault:
+        return bytes(kept), fault
+    return bytes(kept), None
 
 
 def _passed_the_door(response: HttpResponse) -> bool:

@@ -13,14 +13,27 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import select
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
-from ezlink_async.disk import INLINE_BYTES, TextBlocks
+from ezlink_async.disk import TextBlocks
 from ezlink_async.images import PreparedImage
 from ezlink_async.messages import HttpRequest, Part
+
+# What may wait on this side of the network: asyncio's share and the kernel's.
+# By default that is megabytes, and a body would count as gone long before.
+_AHEAD = 64 * 1024
+_KERNEL_AHEAD = 128 * 1024
+
+_LOOKS = 4  # at the progress of an upload in the longest time it may stall
+_ACKNOWLEDGED = 120  # where Linux keeps tcpi_bytes_acked in struct tcp_info
+_COUNTER = 8
 
 
 class UploadStalledError(Exception):
@@ -45,17 +58,33 @@ class Upload(aiohttp.payload.Payload):
         self, request: HttpRequest, *, stall: float, finished: Callable[[], None]
     ) -> None:
         super().__init__(request, content_type="application/json")
+        *self._first, last = request.body
+        if not isinstance(last, bytes) or not last:
+            raise TypeError("the last part of a body is some bytes")
+        self._last = last
         self._size = request.content_length
-        self._body = request.body
         self._stall = stall
         self._finished = finished
+        self._transport: asyncio.WriteTransport | None = None
         self._called_off = False
+        self._kept_back = False
         self.complete = False
         self.fault: BaseException | None = None
 
     def abort(self) -> None:
-        """Keep the last part back for good; without effect after it has left."""
+        """Drop the connection; without effect after the last part has left."""
+        if self.complete:
+            return
         self._called_off = True
+        if self._transport is not None:
+            # Closing would flush what is buffered; nothing more may arrive.
+            # One that has just closed by itself has no loop any more.
+            with contextlib.suppress(AttributeError):
+                self._transport.abort()
+
+    def keep_back(self) -> None:
+        """Keep the last part back for good: there is an answer already."""
+        self._kept_back = True
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
         """Refuse: the body is never whole in memory."""
@@ -63,49 +92,143 @@ class Upload(aiohttp.payload.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the body; called by aiohttp, in a task of its own."""
+        self._transport = writer.transport
         try:
-            await self._send(writer)
+            await self._send(writer, self._transport)
+            self.complete = True
+            self._finished()
+            await writer.write(self._last)
         except BaseException as fault:
             self.fault = fault
-            # Closing flushes what is buffered; nothing more may arrive.
-            if writer.transport is not None and not self.complete:
-                writer.transport.abort()
+            self.abort()
             raise
+        finally:
+            self._transport = None
 
-    async def _send(self, writer: AbstractStreamWriter) -> None:
-        *first, last = self._body
-        for part in first:
-            await self._send_part(writer, part)
+    async def _send(
+        self, writer: AbstractStreamWriter, transport: asyncio.WriteTransport | None
+    ) -> None:
+        """Send all but the last part, and see it off."""
+        if transport is None:
+            raise ConnectionResetError("the connection was lost")
+        _keep_little_ahead(transport)
+        async with _moving(lambda: _progress(writer, transport), self._stall):
+            for part in self._first:
+                await self._send_part(writer, part)
+            # Not 0: over TLS that would pause for good.
+            transport.set_write_buffer_limits(high=1)
+            await writer.drain()
+            transport.set_write_buffer_limits(high=_AHEAD)
+            if self._kept_back:
+                await asyncio.Event().wait()  # aiohttp cancels it with the answer
         self._check()
-        self.complete = True
-        self._finished()
-        await self._put(writer, last if isinstance(last, bytes) else b"")
+        # A connection that was lost ends the wait of drain() like one that is well.
+        if transport.is_closing():
+            raise ConnectionResetError("the server closed the connection")
 
     async def _send_part(self, writer: AbstractStreamWriter, part: Part) -> None:
         if isinstance(part, PreparedImage):
             text = TextBlocks(part)
-            while block := await text.next():
-                await self._put(writer, block)
+            try:
+                while block := await text.next():
+                    await self._put(writer, block)
+            finally:
+                text.close()
             return
-        whole = part if isinstance(part, bytes) else part.text
-        for start in range(0, len(whole), INLINE_BYTES):
-            await self._put(writer, whole[start : start + INLINE_BYTES])
+        await self._put(writer, part if isinstance(part, bytes) else part.text)
 
-    async def _put(self, writer: AbstractStreamWriter, block: bytes) -> None:
-        if not self.complete:
+    async def _put(self, writer: AbstractStreamWriter, whole: bytes) -> None:
+        view = memoryview(whole)
+        for start in range(0, len(whole), _AHEAD):
             self._check()
-        try:
-            async with asyncio.timeout(self._stall):
-                await writer.write(block)
-                await writer.drain()
+            await writer.write(view[start : start + _AHEAD])
+            await writer.drain()
             # Give the answer a chance: one that comes early (a refused key)
-            # is lost when the loop never turns.
+            # is lost when the loop never turns, or when a write meets the
+            # reset behind it first. It is read in the second turn from here.
             await asyncio.sleep(0)
-        except TimeoutError:
-            raise UploadStalledError(
-                f"no byte of the body moved for {self._stall:g} s"
-            ) from None
+            if _has_news(writer.transport):
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
 
     def _check(self) -> None:
         if self._called_off:
             raise UploadAbortedError("the upload was called off")
+
+
+def _keep_little_ahead(transport: asyncio.WriteTransport) -> None:
+    transport.set_write_buffer_limits(high=_AHEAD)
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    with contextlib.suppress(AttributeError, TypeError, OSError):
+        transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, option, _KERNEL_AHEAD
+        )
+
+
+def _has_news(transport: asyncio.WriteTransport | None) -> bool:
+    """Tell whether something came that asyncio has not read yet."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)  # type: ignore[union-attr]
+        return bool(poll.poll(0))
+    return False
+
+
+class _Watch:
+    """Lets *bound* expire once *progress* has stood still for *stall* seconds."""
+
+    def __init__(
+        self, progress: Callable[[], object], stall: float, bound: asyncio.Timeout
+    ) -> None:
+        self._progress = progress
+        self._stall = stall
+        self._bound = bound
+        self._loop = asyncio.get_running_loop()
+        self._known: object = None
+        self._still = 0
+        self._look()
+
+    def _look(self) -> None:
+        now = self._progress()
+        self._still = self._still + 1 if now == self._known else 0
+        self._known = now
+        if self._still < _LOOKS:
+            self._timer = self._loop.call_later(self._stall / _LOOKS, self._look)
+        else:
+            self._bound.reschedule(self._loop.time())
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _moving(progress: Callable[[], object], stall: float) -> AsyncIterator[None]:
+    """Raise :exc:`UploadStalledError` when *progress* stands for *stall* seconds."""
+    bound = asyncio.timeout(None)
+    try:
+        async with bound:
+            watch = _Watch(progress, stall, bound)
+            try:
+                yield
+            finally:
+                watch.stop()
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        raise UploadStalledError(f"no byte of the body moved for {stall:g} s") from None
+
+
+def _progress(
+    writer: AbstractStreamWriter, transport: asyncio.WriteTransport
+) -> tuple[int, int]:
+    """Return what changes with each byte that moves."""
+    taken = writer.output_size - transport.get_write_buffer_size()
+    # On a slow line a block is long under way, out of asyncio's sight.
+    acknowledged = 0
+    with contextlib.suppress(AttributeError, OSError, struct.error):
+        numbers = transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + _COUNTER
+        )
+        (acknowledged,) = struct.unpack_from("=Q", numbers, _ACKNOWLEDGED)
+    return taken, acknowledged
