@@ -25,9 +25,13 @@ class Nursery:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
         self.closed = False
+        self._over = False
 
     def start(self, work: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
-        """Run *work* in a task of its own."""
+        """Run *work* in a task of its own; :exc:`ClientClosedError` after close."""
+        if self._over:
+            work.close()
+            raise ClientClosedError
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -65,6 +69,7 @@ class Nursery:
                 task.cancel()
             await asyncio.wait(left)
             self._tasks -= left
+        self._over = True
 
 
 def _cancelling() -> int:

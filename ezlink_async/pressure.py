@@ -106,7 +106,7 @@ class Gate:
     After a pause one submit goes first; when it gets in, others follow. How
     many may be under way at once is halved by shutting and grows by one with
     each that got in: what the server has no room for is not uploaded in vain.
-    Pauses grow with each one that did not help.
+    Pauses grow with each one that did not help. Who waits longest goes first.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -117,6 +117,7 @@ class Gate:
         self._under_way = 0
         self._room = math.inf
         self._changed = asyncio.Event()
+        self._head_of_line = asyncio.Lock()
         self.age = 0
 
     @property
@@ -154,8 +155,9 @@ class Gate:
     @asynccontextmanager
     async def passage(self) -> AsyncIterator[Passage]:
         """Wait until a submit may go out; the caller bounds the wait."""
-        probe = await self._wait()
-        self._under_way += 1
+        async with self._head_of_line:
+            probe = await self._wait()
+            self._under_way += 1
         passage = Passage(self, probe=probe)
         try:
             yield passage

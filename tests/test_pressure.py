@@ -1,0 +1,426 @@
+"""How many may be in progress, and when new ones may start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezlink_async.errors import SlotTimeoutError
+from ezlink_async.pacing import RetryPolicy
+from ezlink_async.pressure import Gate, Slots
+
+QUICK = RetryPolicy(first=0.001, longest=0.002)
+SLOW = RetryPolicy(first=1000, longest=1000)
+
+
+async def turns(count: int = 5) -> None:
+    """Let the loop turn a few times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def reap(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# Slots
+
+
+async def test_no_more_slots_are_taken_than_there_are() -> None:
+    """The limit is reached and never passed, and everybody gets a turn."""
+    slots, inside, most, done = Slots(3), 0, 0, 0
+
+    async def work() -> None:
+        nonlocal inside, most, done
+        await slots.acquire()
+        inside += 1
+        most = max(most, inside)
+        await turns(2)
+        inside -= 1
+        done += 1
+        slots.release()
+
+    await asyncio.gather(*(work() for _ in range(20)))
+    assert (most, done, slots.taken) == (3, 20, 0)
+
+
+async def test_who_waits_longest_goes_first() -> None:
+    """Slots are given in the order in which they were asked for."""
+    slots, order = Slots(1), list[int]()
+    await slots.acquire()
+
+    async def work(number: int) -> None:
+        await slots.acquire()
+        order.append(number)
+        slots.release()
+
+    tasks = [asyncio.create_task(work(number)) for number in range(5)]
+    await turns()
+    slots.release()
+    latecomer = asyncio.create_task(work(99))
+    await asyncio.gather(*tasks, latecomer)
+    assert order == [0, 1, 2, 3, 4, 99]
+
+
+async def test_a_cancelled_waiter_loses_no_slot() -> None:
+    """A waiter that leaves while the slot is being given hands it on."""
+    slots = Slots(1)
+    await slots.acquire()
+    first = asyncio.create_task(slots.acquire())
+    second = asyncio.create_task(slots.acquire())
+    await turns()
+    slots.release()  # first has it now, but has not run yet
+    first.cancel()
+    await second
+    assert first.cancelled()
+    assert slots.taken == 1
+
+
+async def test_a_release_right_after_a_cancellation_finds_the_next_waiter() -> None:
+    """A slot given back while a waiter is leaving goes to the one behind it."""
+    slots = Slots(1)
+    await slots.acquire()
+    first = asyncio.create_task(slots.acquire())
+    second = asyncio.create_task(slots.acquire())
+    await turns()
+    first.cancel()  # has not run yet either
+    slots.release()
+    await second
+    assert slots.taken == 1
+
+
+async def test_the_wait_for_a_slot_can_be_bounded() -> None:
+    """After its timeout a waiter gets SlotTimeoutError, and nothing was sent."""
+    slots = Slots(1)
+    await slots.acquire(0.01)
+    with pytest.raises(SlotTimeoutError, match="all 1 slots") as caught:
+        await slots.acquire(0.01)
+    assert caught.value.retry_safe
+    slots.release()
+    await slots.acquire(0.01)
+
+
+async def test_more_slots_are_given_at_once_and_fewer_are_not_renewed() -> None:
+    """A raised limit wakes waiters; a lowered one waits for slots to come back."""
+    slots = Slots(1)
+    await slots.acquire()
+    waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]
+    await turns()
+    slots.resize(3)
+    await turns()
+    assert (slots.taken, sum(task.done() for task in waiting)) == (3, 2)
+    slots.resize(1)
+    slots.release()
+    slots.release()
+    await turns()
+    assert not waiting[2].done()
+    slots.release()
+    await waiting[2]
+    assert slots.taken == 1
+
+
+class SlotGame:
+    """Two slots, and those who ask for them, leave, and give them back."""
+
+    def __init__(self) -> None:
+        self.slots = Slots(2)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def held(self) -> list[asyncio.Task[None]]:
+        """Return those who have a slot."""
+        return [task for task in self.tasks if task.done() and not task.cancelled()]
+
+    async def ask(self) -> None:
+        """Ask for a slot."""
+        self.tasks.append(asyncio.create_task(self.slots.acquire()))
+
+    async def cancel(self) -> None:
+        """Cancel somebody."""
+        if self.tasks:
+            self.tasks[len(self.tasks) // 2].cancel()
+
+    async def release(self) -> None:
+        """Give a slot back."""
+        if held := self.held():
+            self.tasks.remove(held[0])
+            self.slots.release()
+
+    async def turn(self) -> None:
+        """Let the loop turn."""
+        await asyncio.sleep(0)
+
+    async def over(self) -> None:
+        """Cancel who waits, and see that both slots are there."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        assert self.slots.taken == len(self.held())
+        for _ in self.held():
+            self.slots.release()
+        async with asyncio.timeout(5):
+            await self.slots.acquire()
+            await self.slots.acquire()
+
+
+@given(st.lists(st.sampled_from(["ask", "cancel", "release", "turn"]), max_size=60))
+def test_slots_survive_any_order_of_events(events: list[str]) -> None:
+    """However asking, leaving and giving back interleave, no slot is lost."""
+
+    async def play() -> None:
+        game = SlotGame()
+        for event in events:
+            await getattr(game, event)()
+            assert game.slots.taken <= 2
+        await game.over()
+
+    asyncio.run(play())
+
+
+# The gate
+
+
+Report = Callable[[Gate], Awaitable[None]]
+
+
+async def shut(gate: Gate, hint: float | None = None) -> None:
+    """Meet a busy server once."""
+    async with gate.passage() as passage:
+        passage.shut(hint)
+
+
+async def test_an_open_gate_lets_everybody_through() -> None:
+    """Before any busy answer nobody waits, however many there are."""
+    gate = Gate(SLOW)
+    async with gate.passage(), gate.passage(), gate.passage():
+        assert gate.is_open
+
+
+async def test_a_busy_answer_stops_everybody() -> None:
+    """After a busy answer no other submit goes out during the pause."""
+    gate = Gate(SLOW)
+    await shut(gate)
+    tasks = [asyncio.create_task(shut(gate)) for _ in range(3)]
+    await turns(20)
+    assert not gate.is_open
+    assert not any(task.done() for task in tasks)
+    await reap(*tasks)
+
+
+async def test_after_the_pause_one_goes_first() -> None:
+    """Exactly one submit is let through after a pause; the rest wait for it."""
+    gate = Gate(QUICK)
+    await shut(gate)
+    inside, go_on = list[int](), asyncio.Event()
+    came = asyncio.Event()
+
+    async def submit(number: int) -> None:
+        async with gate.passage() as passage:
+            inside.append(number)
+            came.set()
+            await go_on.wait()
+            passage.through()
+
+    tasks = [asyncio.create_task(submit(number)) for number in range(4)]
+    await came.wait()
+    await turns(20)
+    assert inside == [0]
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert inside == [0, 1, 2, 3]
+    assert gate.is_open
+
+
+async def test_the_number_under_way_grows_by_one_with_each_that_got_in() -> None:
+    """After a busy answer submits come back one more at a time, not all at once."""
+    gate = Gate(QUICK)
+    await shut(gate)
+    under_way, most = 0, list[int]()
+
+    async def submit() -> None:
+        nonlocal under_way
+        async with gate.passage() as passage:
+            under_way += 1
+            most.append(under_way)
+            await turns()
+            passage.through()
+            under_way -= 1
+
+    await asyncio.gather(*(submit() for _ in range(12)))
+    assert most[0] == 1
+    assert max(most[:3]) <= 2
+    assert max(most) > 2
+
+
+async def test_busy_answers_of_one_burst_count_once() -> None:
+    """Ten refusals of submits that were all under way are one strike."""
+    gate = Gate(RetryPolicy(first=0.001, longest=1000))
+    barrier = asyncio.Event()
+
+    async def submit() -> None:
+        async with gate.passage() as passage:
+            await barrier.wait()
+            passage.shut()
+
+    tasks = [asyncio.create_task(submit()) for _ in range(20)]
+    await turns()
+    barrier.set()
+    await asyncio.gather(*tasks)
+    async with asyncio.timeout(5), gate.passage() as passage:
+        passage.through()  # twenty strikes would be a pause of ten minutes
+    assert gate.age == 1
+
+
+async def test_pauses_grow_while_nothing_gets_in() -> None:
+    """Each probe that fails makes the next pause longer, up to the longest."""
+    gate = Gate(RetryPolicy(first=0.001, longest=0.008))
+    loop = asyncio.get_running_loop()
+    pauses = []
+    for _ in range(5):
+        await shut(gate)
+        pauses.append(gate._opens_at - loop.time())
+    floors = [0.001, 0.002, 0.004, 0.008, 0.008]
+    assert all(pause > floor * 0.5 for pause, floor in zip(pauses, floors, strict=True))
+    assert gate.age == 5
+
+
+async def test_a_hint_is_waited_for() -> None:
+    """Nobody comes before the time a server asked for."""
+    gate = Gate(QUICK)
+    await shut(gate, hint=500)
+    task = asyncio.create_task(shut(gate))
+    await turns(20)
+    assert gate._opens_at > asyncio.get_running_loop().time() + 400
+    assert not task.done()
+    await reap(task)
+
+
+async def test_a_late_refusal_may_only_ask_for_a_longer_pause() -> None:
+    """A busy answer to a submit from before the pause counts for its hint alone."""
+    gate = Gate(QUICK)
+    async with gate.passage() as old, gate.passage() as other:
+        other.shut()
+        before = gate._opens_at
+        old.shut(500)
+        assert gate._opens_at > before + 400
+        old.shut(None)
+        assert gate.age == 1
+
+
+async def test_a_late_success_does_not_open_the_gate() -> None:
+    """An acceptance from before the pause says nothing about now."""
+    gate = Gate(SLOW)
+    async with gate.passage() as old, gate.passage() as other:
+        other.shut()
+        old.through()
+    assert not gate.is_open
+
+
+async def test_a_cancelled_probe_lets_the_next_one_try() -> None:
+    """The one that went first may be cancelled at any point; the gate goes on."""
+    gate = Gate(QUICK)
+    await shut(gate)
+    inside = asyncio.Event()
+
+    async def probe() -> None:
+        async with gate.passage():
+            inside.set()
+            await asyncio.Event().wait()
+
+    async def follow() -> None:
+        async with gate.passage() as passage:
+            passage.through()
+
+    first = asyncio.create_task(probe())
+    await inside.wait()
+    second = asyncio.create_task(follow())
+    await turns()
+    assert not second.done()
+    await reap(first)
+    async with asyncio.timeout(5):
+        await second
+    assert gate.is_open
+
+
+async def test_a_probe_that_learned_nothing_lets_the_next_one_try() -> None:
+    """A probe that breaks off says neither yes nor no, and blocks nobody."""
+    gate = Gate(QUICK)
+    await shut(gate)
+    with pytest.raises(KeyError):
+        async with gate.passage():
+            raise KeyError
+    async with asyncio.timeout(5), gate.passage() as passage:
+        passage.through()
+    assert gate.is_open
+
+
+class GateGame:
+    """A gate, and submits that pass it and end in every way there is."""
+
+    def __init__(self) -> None:
+        self.gate = Gate(RetryPolicy(first=0.00001, longest=0.00002))
+        self.ends: list[asyncio.Future[str]] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _submit(self, end: asyncio.Future[str]) -> None:
+        async with self.gate.passage() as passage:
+            word = await end
+            if word == "yes":
+                passage.through()
+            elif word == "no":
+                passage.shut()
+
+    async def start(self) -> None:
+        """Begin a submit."""
+        self.ends.append(asyncio.get_running_loop().create_future())
+        self.tasks.append(asyncio.create_task(self._submit(self.ends[-1])))
+
+    async def cancel(self) -> None:
+        """Cancel somebody."""
+        if self.tasks:
+            self.tasks[len(self.tasks) // 2].cancel()
+
+    async def end(self, word: str, most: int = 1) -> None:
+        """End the oldest submits with *word*."""
+        for end in [end for end in self.ends if not end.done()][:most]:
+            end.set_result(word)
+
+    async def turn(self) -> None:
+        """Let the loop turn."""
+        await asyncio.sleep(0)
+
+    async def over(self) -> None:
+        """End everything, and see that submits still pass."""
+        await self.end("fail", most=len(self.ends))
+        async with asyncio.timeout(10):
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+            async with self.gate.passage() as passage:
+                passage.through()
+            async with self.gate.passage(), self.gate.passage():
+                assert self.gate.is_open
+
+
+@given(
+    st.lists(
+        st.sampled_from(["start", "cancel", "yes", "no", "fail", "turn"]), max_size=50
+    )
+)
+def test_the_gate_never_locks(events: list[str]) -> None:
+    """Whatever became of those before, a submit gets through in the end."""
+
+    async def play() -> None:
+        game = GateGame()
+        for event in events:
+            if event in {"yes", "no", "fail"}:
+                await game.end(event)
+            else:
+                await getattr(game, event)()
+        await game.over()
+
+    asyncio.run(play())
