@@ -191,13 +191,6 @@ _READERS: Mapping[object, Callable[[object, str], object]] = {
 }
 
 
-def _try(kind: type[_Policy], one: Mapping[str, object], where: str) -> None:
-    try:
-        kind(**one)
-    except ConfigurationError as fault:
-        raise ConfigurationError(f"{where}: {fault}") from None
-
-
 @attrs.frozen
 class Sources:
     """Where a setting may stand: the environment, and below it the profile."""
@@ -237,9 +230,13 @@ class Sources:
         chosen: dict[str, object] = {}
         for name, read in readers.items():
             found, where = self._find(name, rows, f"{table}_")
-            if found is not None:
-                chosen[name] = read(found, where)
-                _try(kind, {name: chosen[name]}, where)
+            if found is None:
+                continue
+            chosen[name] = read(found, where)
+            try:
+                kind(**{name: chosen[name]})
+            except ConfigurationError as fault:
+                raise ConfigurationError(f"{where}: {fault}") from None
         return kind(**chosen)
 
 

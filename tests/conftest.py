@@ -1,0 +1,121 @@
+"""The hypothesis profile, small real pictures, and the recorded exchanges."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+
+import attrs
+from hypothesis import settings
+
+from ezlink_async.messages import HttpResponse
+
+settings.register_profile("project", derandomize=True, deadline=None, database=None)
+settings.load_profile("project")
+
+SAMPLES = Path(__file__).parent / "samples" / "samples.jsonl"
+
+
+@attrs.frozen
+class Sample:
+    """One recorded exchange, as far as the client sees it."""
+
+    name: str
+    method: str
+    path: str
+    sent: bytes
+    charged: bool
+    response: HttpResponse
+
+
+def _bytes(body: dict[str, str]) -> bytes:
+    if "text" in body:
+        return body["text"].encode()
+    return base64.b64decode(body["base64"]) if "base64" in body else b""
+
+
+def _sample(line: str) -> Sample:
+    row = json.loads(line)
+    asked, answered = row["request"], row["response"]
+    headers = {name.lower(): value for name, value in answered["headers"]}
+    return Sample(
+        row["name"],
+        asked["method"],
+        asked["path"],
+        _bytes(asked["body"]),
+        bool(row["facts"].get("charged")),
+        HttpResponse(
+            answered["status"],
+            headers,
+            _bytes(answered["body"]),
+            url="https://api.ezlinkai.com" + asked["path"],
+        ),
+    )
+
+
+@cache
+def samples() -> dict[str, Sample]:
+    """Return every recorded exchange by its name."""
+    lines = SAMPLES.read_text(encoding="utf-8").splitlines()
+    return {sample.name: sample for sample in map(_sample, lines)}
+
+
+def jpeg() -> bytes:
+    """Return a baseline JPEG of 8 by 8 pixels, as a server sent it."""
+    return samples()["image-ok"].response.body
+
+
+def progressive() -> bytes:
+    """
+    Return a JPEG with every trap in it.
+
+    A thumbnail with an end marker of its own, fill bytes, a stuffed FF, a
+    restart marker, tables between two scans, and bytes FF in a table.
+    """
+
+    def segment(marker: int, content: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+    thumbnail = b"\xff\xd8" + segment(0xDA, b"\0") + b"small" + b"\xff\xd9"
+    return b"".join(
+        (
+            b"\xff\xd8",
+            segment(0xE0, b"JFIF\0"),
+            segment(0xE1, b"Exif\0\0" + thumbnail),
+            b"\xff" + segment(0xC2, bytes(6)),
+            segment(0xDA, bytes(6)) + b"first\xff\x00scan\xff\xd0again",
+            segment(0xC4, b"\xff\xd9\xff\xd9"),
+            segment(0xDA, bytes(6)) + b"second\xff\xff\xd7scan",
+            b"\xff\xd9",
+        )
+    )
+
+
+def png() -> bytes:
+    """Return a PNG of one grey pixel."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+        )
+
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+            chunk(b"tEXt", b"note\0IEND is only a word here"),
+            chunk(b"IDAT", zlib.compress(b"\0\x80")),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+def webp() -> bytes:
+    """Return a WebP of one pixel."""
+    text = "UklGRiIAAABXRUJQVlA4IBYAAAAwAQCdASoBAAEADsD+JaQAA3AAAAAA"
+    return base64.b64decode(text)

@@ -1,0 +1,150 @@
+"""The errors: what each carries, and that it survives copying and travelling."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ezlink_async import errors
+from ezlink_async.models import TaskRecord, TaskStatus
+
+RECORD = TaskRecord(task_id="7", status=TaskStatus("PAUSED"))
+
+TREE = {
+    "EzlinkError": "Exception",
+    "ConfigurationError": "EzlinkError ValueError",
+    "ImageError": "EzlinkError ValueError",
+    "ClientClosedError": "EzlinkError",
+    "SlotTimeoutError": "EzlinkError TimeoutError",
+    "TransportError": "EzlinkError",
+    "ApiError": "EzlinkError",
+    "AuthenticationError": "ApiError",
+    "PermissionDeniedError": "ApiError",
+    "QuotaError": "ApiError",
+    "BusyError": "ApiError",
+    "RejectedError": "ApiError",
+    "EndpointNotSupportedError": "ApiError",
+    "ServerError": "ApiError",
+    "SubmitUnknownError": "EzlinkError",
+    "ProtocolError": "EzlinkError",
+    "DownloadError": "EzlinkError",
+    "TaskError": "EzlinkError",
+    "TaskFailedError": "TaskError",
+    "TaskCancelledError": "TaskError",
+    "TaskNotFoundError": "TaskError",
+    "TaskTimeoutError": "TaskError TimeoutError",
+}
+
+KINDS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if kind.__module__ == errors.__name__
+]
+
+FULL = [
+    errors.ConfigurationError("no key"),
+    errors.ImageError("too large", path=Path("a.jpg"), limit=10),
+    errors.ClientClosedError(task_ids=["1", "2"]),
+    errors.SlotTimeoutError("no slot"),
+    errors.TransportError(
+        "gone", stage="upload", request_id="r", retry_safe=True, maybe_charged=True
+    ),
+    errors.BusyError(
+        "full",
+        status=429,
+        code=30,
+        description="busy",
+        request_id="r",
+        task_id="7",
+        retry_safe=True,
+    ),
+    errors.SubmitUnknownError("?", request_id="r", target="a.jpg", charged=True),
+    errors.ProtocolError(
+        "odd", head=b"x", status=200, task_id="7", request_id="r", maybe_charged=True
+    ),
+    errors.DownloadError("cut", task_id="7", status=403, path="a.unverified"),
+    errors.TaskFailedError("failed", task_id="7", request_id="r", record=RECORD),
+    errors.TaskTimeoutError("late", task_id="7", record=RECORD),
+]
+
+
+def _name(error: errors.EzlinkError) -> str:
+    return type(error).__name__
+
+
+def test_the_tree_is_the_one_written_down() -> None:
+    """Nobody's ``except`` loses its grip: names and parents stay as they are."""
+    found = {
+        kind.__name__: " ".join(base.__name__ for base in kind.__bases__)
+        for kind in KINDS
+    }
+    assert found == TREE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_says_nothing_unless_told(kind: type[errors.EzlinkError]) -> None:
+    """The four words of every error are there, and empty by default."""
+    error = kind()
+    assert (error.task_id, error.request_id) == (None, None)
+    never_sent = {"ConfigurationError", "ImageError", "SlotTimeoutError"}
+    assert error.retry_safe is (kind.__name__ in never_sent)
+    assert error.maybe_charged is (kind is errors.SubmitUnknownError)
+
+
+@pytest.mark.parametrize("error", FULL, ids=_name)
+def test_each_awaiter_gets_an_error_of_its_own(error: errors.EzlinkError) -> None:
+    """A twin says all that the first one says, and has its own traceback."""
+    error.__cause__ = OSError("below")
+    twin = error.for_awaiter()
+    assert type(twin) is type(error)
+    assert twin is not error
+    assert str(twin) == str(error)
+    assert vars(twin) == vars(error)
+    assert twin.__cause__ is error.__cause__
+    with pytest.raises(type(twin)):
+        raise twin
+    assert error.__traceback__ is None
+
+
+@pytest.mark.parametrize("error", FULL, ids=_name)
+def test_an_error_travels_between_processes(error: errors.EzlinkError) -> None:
+    """Pickled and read back, an error still says everything."""
+    there = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(there) is type(error)
+    assert (str(there), vars(there)) == (str(error), vars(error))
+
+
+def test_an_image_error_begins_with_the_path() -> None:
+    """The sentence names the file first, and the reason stays apart."""
+    error = errors.ImageError("the picture is empty", path="photos/a.jpg")
+    assert str(error) == "photos/a.jpg: the picture is empty"
+    assert error.reason == "the picture is empty"
+
+
+@pytest.mark.parametrize(
+    ("ids", "one"), [((), None), (("7",), "7"), (("7", "8"), None)]
+)
+def test_a_closed_client_names_what_still_runs(
+    ids: tuple[str, ...], one: str | None
+) -> None:
+    """Every running task is listed, and a single one is *the* task too."""
+    error = errors.ClientClosedError(task_ids=iter(ids))
+    assert error.task_ids == ids
+    assert error.task_id == one
+
+
+def test_a_protocol_error_keeps_200_bytes() -> None:
+    """An unreadable answer is kept only as far as a log can bear it."""
+    error = errors.ProtocolError("odd", head=b"x" * 1000)
+    assert error.head == b"x" * 200
+
+
+def test_an_unknown_submit_may_be_paid_and_is_not_safe() -> None:
+    """What nobody knows the outcome of is never called safe to send again."""
+    error = errors.SubmitUnknownError("?", request_id="r", target="a.jpg")
+    assert error.maybe_charged
+    assert not error.retry_safe
+    assert error.charged is None

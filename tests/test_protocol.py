@@ -1,0 +1,466 @@
+"""
+The wire of swaps and tasks: what is sent, byte for byte, and what is read.
+
+Numbers such as E13 are this project's own list of edge cases.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ezlink_async import errors, images, protocol
+from ezlink_async.images import EncodedImage, Image, PreparedImage
+from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.models import AccountFilter, Mode, TaskStatus
+from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from tests.conftest import jpeg, png, samples, webp
+
+# -- what is sent ---------------------------------------------------------
+
+
+def _prepared(content: bytes) -> PreparedImage:
+    image = Image.from_bytes(content)
+    return PreparedImage(image, images.accept(content, len(content)), len(content))
+
+
+def _kept(content: bytes) -> EncodedImage:
+    return EncodedImage(_prepared(content), base64.b64encode(content), b"digest")
+
+
+def _render(request: HttpRequest) -> bytes:
+    """Encode the parts as the sender must: bytes as they are, pictures as text."""
+    body = b""
+    for part in request.body:
+        if isinstance(part, PreparedImage):
+            body += base64.b64encode(part.image.content or b"")
+        else:
+            body += part if isinstance(part, bytes) else part.text
+    return body
+
+
+def _job_of(name: str, options: SwapOptions) -> FaceSwapJob:
+    """Return the job that a recorded request was."""
+    sent = json.loads(samples()[name].sent)
+    source = Image.from_data_uri(sent["sourceBase64"]).content or b""
+    target = Image.from_data_uri(sent["targetBase64"]).content or b""
+    return FaceSwapJob(
+        source=_prepared(source), target=_prepared(target), options=options
+    )
+
+
+ALL = SwapOptions(
+    state="a<b",
+    notify_hook="https://hook.example/x?t=1&u=2",
+    account_filter=AccountFilter(instance_id="i"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("swap-accepted", SwapOptions()),
+        ("swap-queued", SwapOptions()),
+        ("swap-all-fields", ALL),
+        ("swap-mode-fast", SwapOptions(mode=Mode.FAST)),
+    ],
+)
+def test_a_submit_is_what_the_server_was_seen_to_accept(
+    name: str, options: SwapOptions
+) -> None:
+    """Path and parsed body equal the recorded ones; the length is exact."""
+    sample = samples()[name]
+    request = protocol.submit_request(_job_of(name, options))
+    body = _render(request)
+    expected = json.loads(sample.sent)
+    expected.pop("unknown", None)  # a field that only the recording had
+    assert json.loads(body) == expected
+    assert request.content_length == len(body)
+    assert (request.method, request.path) == (sample.method, sample.path)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_mode_is_a_prefix_of_the_path(mode: Mode) -> None:
+    """The mode changes where a job goes and nothing of what it says."""
+    plain = protocol.submit_request(_job_of("swap-accepted", SwapOptions()))
+    request = protocol.submit_request(_job_of("swap-accepted", SwapOptions(mode=mode)))
+    assert request.path == f"/mj-{mode.value}{plain.path}"
+    assert _render(request) == _render(plain)
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [(jpeg(), "image/jpeg"), (png(), "image/png"), (webp(), "image/webp")],
+)
+def test_a_picture_is_sent_as_a_data_uri(content: bytes, media_type: str) -> None:
+    """The media type is that of the content, and the bytes come out again."""
+    job = FaceSwapJob(
+        source=_prepared(content), target=_prepared(png()), options=SwapOptions()
+    )
+    uri = json.loads(_render(protocol.submit_request(job)))["sourceBase64"]
+    assert uri.startswith(f"data:{media_type};base64,")
+    assert base64.b64decode(uri.partition(",")[2], validate=True) == content
+
+
+def test_a_shared_source_is_sent_like_any_other() -> None:
+    """A source whose text is kept for a whole batch makes the same bytes."""
+    target = _prepared(png())
+    once = FaceSwapJob(source=_prepared(jpeg()), target=target, options=ALL)
+    kept = FaceSwapJob(source=_kept(jpeg()), target=target, options=ALL)
+    assert _render(protocol.submit_request(kept)) == _render(
+        protocol.submit_request(once)
+    )
+
+
+@pytest.mark.parametrize("options", [SwapOptions(), ALL], ids=["bare", "full"])
+def test_the_last_two_bytes_make_a_submit_whole(options: SwapOptions) -> None:
+    """Without them the body is no JSON, so a cut upload creates no job."""
+    request = protocol.submit_request(_job_of("swap-accepted", options))
+    assert request.body[-1] == b'"}'
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(_render(request)[:-1])
+
+
+def test_a_submit_is_not_repeatable_and_carries_the_key() -> None:
+    """A second one would be paid a second time."""
+    request = protocol.submit_request(_job_of("swap-accepted", SwapOptions()))
+    assert (request.repeatable, request.authenticated) == (False, True)
+
+
+@given(st.text(max_size=255), st.none() | st.text(max_size=20))
+def test_any_text_is_sent_as_it_is(state: str, name: str | None) -> None:
+    """Quotes, newlines and half characters neither break the body nor get lost."""
+    options = SwapOptions(state=state, account_filter=AccountFilter(instance_id=name))
+    body = _render(protocol.submit_request(_job_of("swap-accepted", options)))
+    parsed = json.loads(body)
+    assert parsed["state"] == state
+    assert parsed["accountFilter"] == ({} if name is None else {"instanceId": name})
+
+
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        (SwapOptions(), {}),
+        (SwapOptions(state=""), {"state": ""}),
+        (SwapOptions(account_filter=AccountFilter()), {"accountFilter": {}}),
+        (SwapOptions(mode=Mode.FAST), {}),
+    ],
+)
+def test_absent_fields_are_not_sent(
+    options: SwapOptions, fields: dict[str, object]
+) -> None:
+    """None is left out; an empty text was asked for and is sent."""
+    assert options.fields() == fields
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("state", 7, "state is a string, not 7"),
+        ("state", "x" * 256, "state has at most 255 characters"),
+        ("notify_hook", 7, "notify_hook is a string, not 7"),
+        ("notify_hook", "https://" + "x" * 1993, "at most 2000 characters"),
+        ("notify_hook", "ftp://hook", "notify_hook is an http"),
+        ("notify_hook", "", "notify_hook is an http"),
+        ("account_filter", {"instance_id": "i"}, "is an AccountFilter"),
+    ],
+)
+def test_e8_a_wrong_field_is_found_before_anything_is_sent(
+    field: str, value: object, told: str
+) -> None:
+    """The server would refuse the whole body, or cut it off silently."""
+    with pytest.raises(errors.ConfigurationError, match=told):
+        SwapOptions(**{field: value})  # type: ignore[arg-type]  # the mistake itself
+
+
+def test_the_limits_of_the_fields_are_allowed() -> None:
+    """The longest values that the API documents pass."""
+    hook = "https://" + "x" * 1992
+    options = SwapOptions(state="x" * 255, notify_hook=hook)
+    assert options.fields() == {"state": "x" * 255, "notifyHook": hook}
+
+
+@pytest.mark.parametrize(
+    ("task_id", "path"),
+    [
+        ("1733213213123456", "1733213213123456"),
+        ("a/../b?c#d", "a%2F..%2Fb%3Fc%23d"),
+        ("ä 7", "%C3%A4%207"),
+        (".7", ".7"),
+    ],
+)
+def test_an_id_is_opaque_in_every_path(task_id: str, path: str) -> None:
+    """Whatever an id holds, it stays one segment of the path."""
+    assert protocol.fetch_request(task_id).path == f"/mj/task/{path}/fetch"
+    assert protocol.image_request(task_id).path == f"/mj/image/{path}"
+
+
+@pytest.mark.parametrize("task_id", ["", ".", "..", "\ud800"])
+def test_what_cannot_be_a_segment_is_no_id(task_id: str) -> None:
+    """An id that would change the path, or cannot be written, is refused."""
+    with pytest.raises(errors.ConfigurationError, match="is no task id"):
+        protocol.task_path(task_id)
+
+
+def test_questions_are_free_and_repeatable() -> None:
+    """Fetch, list and the key's probe may be sent again; they carry the key."""
+    asked = [
+        protocol.fetch_request("7"),
+        protocol.list_request(["7"]),
+        protocol.key_request(),
+    ]
+    assert all(request.repeatable and request.authenticated for request in asked)
+
+
+def test_a_picture_is_asked_for_without_the_key() -> None:
+    """The id alone opens it, so the key stays at home."""
+    request = protocol.image_request("7")
+    assert request.repeatable
+    assert not request.authenticated
+
+
+@pytest.mark.parametrize("name", ["list-unknown", "list-twice", "list-mixed"])
+def test_a_list_is_what_the_server_was_seen_to_answer(name: str) -> None:
+    """Path and parsed body equal the recorded ones, ids being strings."""
+    sample = samples()[name]
+    expected = json.loads(sample.sent)
+    request = protocol.list_request(iter(expected["ids"]))
+    assert json.loads(_render(request)) == expected
+    assert request.content_length == len(_render(request))
+    assert (request.method, request.path) == (sample.method, sample.path)
+
+
+# -- what is read ---------------------------------------------------------
+
+
+def _answer(body: object, status: int = 200, **more: str) -> HttpResponse:
+    plain = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"x-request-id": "r-1", **more}
+    return HttpResponse(status, headers, plain, url="https://h/mj/insight-face/swap")
+
+
+def _task(task_id: object, status: str = "", **more: object) -> dict[str, object]:
+    return {"id": task_id, "status": status, **more}
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [
+        pytest.param(22, {"properties": {"numberOfQueues": 3}}, id="e13"),
+        pytest.param(21, {"properties": {"status": "SUCCESS"}}, id="e14"),
+        pytest.param(1, {"properties": None}, id="e15"),
+        pytest.param(1, {}, id="bare"),
+    ],
+)
+def test_three_codes_are_an_acceptance(code: int, more: dict[str, object]) -> None:
+    """Accepted, there already or queued: the id is what counts."""
+    body = {"code": code, "description": " 已 提交 ", "result": "7", **more}
+    accepted = protocol.read_submission(_answer(body))
+    assert accepted == protocol.Submission("7", code, "已 提交")
+
+
+@pytest.mark.parametrize("status", [200, 201, 400, 500, 502])
+def test_e58_an_acceptance_counts_under_any_status(status: int) -> None:
+    """The body is looked at first: the server was seen to accept under 500."""
+    body = {"code": 1, "description": "ok", "properties": {}, "result": "500500"}
+    assert protocol.read_submission(_answer(body, status)).task_id == "500500"
+
+
+def test_an_id_may_be_a_number() -> None:
+    """Other builds of the server write ids as whole numbers."""
+    assert protocol.read_submission(_answer({"code": 1, "result": 17})).task_id == "17"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("result", ["", "  ", None, [], 1.5, True])
+def test_e12_an_acceptance_without_an_id_is_paid_and_lost(
+    status: int, result: object
+) -> None:
+    """Nobody can reach the job, and nobody may send it again."""
+    answer = _answer({"code": 1, "result": result}, status)
+    with pytest.raises(errors.ProtocolError, match="paid, and out of reach") as caught:
+        protocol.read_submission(answer)
+    assert (caught.value.maybe_charged, caught.value.retry_safe) == (True, False)
+    assert caught.value.request_id == "r-1"
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"code":1,"resu', {"code": "1", "result": "7"}, {"code": 0}, []],
+)
+def test_a_success_nobody_can_read_may_be_a_paid_job(body: object) -> None:
+    """A 2xx that is cut off or strange is never safe to repeat."""
+    with pytest.raises(errors.ProtocolError, match="may mean a paid job") as caught:
+        protocol.read_submission(_answer(body))
+    assert (caught.value.maybe_charged, caught.value.retry_safe) == (True, False)
+    if isinstance(body, bytes):
+        assert caught.value.head == body
+
+
+@pytest.mark.parametrize("code", [True, 1.0, "1", None, 2, [1]])
+def test_only_a_whole_number_is_a_code(code: object) -> None:
+    """What merely looks like 1 is no acceptance: the status decides then."""
+    with pytest.raises(errors.RejectedError):
+        protocol.read_submission(_answer({"code": code, "result": "7"}, 400))
+
+
+def test_e5_a_refused_submit_raises_what_it_means() -> None:
+    """What is no acceptance goes through the refusals, as a submit."""
+    body = {"error": {"message": "Token not provided (request id: 1)"}}
+    body["error"]["type"] = "api_error"
+    with pytest.raises(errors.AuthenticationError) as caught:
+        protocol.read_submission(_answer(body, 401))
+    assert caught.value.retry_safe
+
+
+def test_e25_an_unknown_id_names_task_and_request() -> None:
+    """One such answer proves nothing, so the message says both readings."""
+    body = {"code": 4, "description": "Get mj id failed Error"}
+    body["type"] = "upstream_error"
+    with pytest.raises(errors.TaskNotFoundError, match="task 7, or cannot") as caught:
+        protocol.read_task(_answer(body, 400), "7")
+    assert (caught.value.task_id, caught.value.request_id) == ("7", "r-1")
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", {}, {"status": 404}])
+def test_a_success_that_is_no_task_is_a_protocol_error(body: object) -> None:
+    """An empty answer or another server's page is not taken for a task."""
+    with pytest.raises(errors.ProtocolError, match="the answer is no task") as caught:
+        protocol.read_task(_answer(body), "7")
+    assert (caught.value.task_id, caught.value.maybe_charged) == ("7", False)
+
+
+def test_a_fault_while_fetching_carries_the_id() -> None:
+    """A page of a proxy is a fault of the server's side, with the task named."""
+    with pytest.raises(errors.ServerError) as caught:
+        protocol.read_task(_answer(b"<html>", 502), "7")
+    assert caught.value.task_id == "7"
+
+
+def test_e35_missing_ids_are_missing() -> None:
+    """A list holds what the server has; nothing is made up for the rest."""
+    found = protocol.read_tasks(_answer([_task("7", "SUCCESS")]))
+    assert list(found) == ["7"]
+    assert protocol.read_tasks(_answer([])) == {}
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_e35_of_two_rows_the_most_advanced_counts(turn: int) -> None:
+    """Only one row of an id is refreshed, and it may come first or last."""
+    rows = [_task("7"), _task("7", "IN_PROGRESS"), _task("7", "SUCCESS"), _task("8")]
+    found = protocol.read_tasks(_answer(rows[::turn]))
+    assert found["7"].status is TaskStatus.SUCCESS
+    assert found["8"].status is TaskStatus.EMPTY
+
+
+@pytest.mark.parametrize("row", [None, 7, [], {}, {"id": "8"}, _task("", "SUCCESS")])
+def test_one_odd_row_does_not_hide_the_others(row: object) -> None:
+    """A row nobody can read is left out like an unknown id."""
+    found = protocol.read_tasks(_answer([row, _task("7", "SUCCESS")]))
+    assert list(found) == ["7"]
+
+
+@pytest.mark.parametrize("body", [b"", b"null", {}, "x"])
+def test_a_list_that_is_none_is_a_protocol_error(body: object) -> None:
+    """Only an empty list means that the server knows none of the ids."""
+    with pytest.raises(errors.ProtocolError, match="no list of tasks"):
+        protocol.read_tasks(_answer(body))
+
+
+def test_e36_a_refused_list_raises_what_it_means() -> None:
+    """A body the server could not read is our fault and is said so."""
+    body = {"code": 4, "description": "Bind json failed Error"}
+    body["type"] = "upstream_error"
+    with pytest.raises(errors.RejectedError, match="Bind json failed"):
+        protocol.read_tasks(_answer(body, 400))
+
+
+# -- whatever comes -------------------------------------------------------
+
+WORDS = st.sampled_from(
+    [
+        "id",
+        "status",
+        "code",
+        "result",
+        "error",
+        "message",
+        "type",
+        "description",
+        "SUCCESS",
+        "api_error",
+        "upstream_error",
+        "x (request id: 1)",
+        "Get mj id failed Error",
+    ]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 31)
+    | st.integers()
+    | st.floats()
+    | WORDS
+    | st.text(max_size=8)
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(WORDS | st.text(max_size=8), inner, max_size=5)
+    ),
+    max_leaves=15,
+)
+BODIES = st.binary(max_size=80) | VALUES.map(lambda value: json.dumps(value).encode())
+STATUSES = st.sampled_from([200, 201, 204, 299, 301, 400, 401, 403, 404, 429, 500, 503])
+DEEP = b'{"status":' * 980 + b"0" + b"}" * 980
+
+
+@given(BODIES, STATUSES)
+@example(DEEP, 200)
+@example(b'{"error":{"message":' + DEEP + b"}}", 400)
+def test_any_answer_to_a_submit_is_an_acceptance_or_ours(
+    body: bytes, status: int
+) -> None:
+    """Under 2xx an id or a ProtocolError, elsewhere an id or an EzlinkError."""
+    kind = errors.ProtocolError if status < 300 else errors.EzlinkError
+    try:
+        accepted = protocol.read_submission(_answer(body, status))
+    except kind as error:
+        said = str(error)
+    else:
+        said = accepted.task_id
+    assert said
+
+
+@given(BODIES, STATUSES)
+@example(DEEP, 200)
+@example(b'{"status":"SUCCESS","buttons":' + DEEP + b"}", 200)
+def test_any_answer_about_a_task_is_a_record_or_ours(body: bytes, status: int) -> None:
+    """Under 2xx a record or a ProtocolError, elsewhere an EzlinkError with the id."""
+    kind = errors.ProtocolError if status < 300 else errors.EzlinkError
+    try:
+        record = protocol.read_task(_answer(body, status), "7")
+    except kind as error:
+        named = error.task_id == "7"
+    else:
+        named = bool(record.task_id) and status < 300
+    assert named
+
+
+@given(BODIES, STATUSES)
+@example(b"[" + DEEP + b"]", 200)
+def test_any_answer_to_a_list_is_records_or_ours(body: bytes, status: int) -> None:
+    """Under 2xx a dict by id or a ProtocolError, elsewhere an EzlinkError."""
+    kind = errors.ProtocolError if status < 300 else errors.EzlinkError
+    try:
+        records = protocol.read_tasks(_answer(body, status))
+    except kind:
+        return
+    assert status < 300
+    assert all(record.task_id == task_id for task_id, record in records.items())

@@ -1,0 +1,122 @@
+"""The front door: which names there are, and what an import costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import ezlink_async
+from ezlink_async import errors
+
+NAMES = [
+    "AccountFilter",
+    "AsyncEzlink",
+    "EzlinkError",
+    "Image",
+    "Mode",
+    "PollPolicy",
+    "RetryPolicy",
+    "SwapOutcome",
+    "TaskHandle",
+    "TaskRecord",
+    "TaskStatus",
+    "Timeouts",
+    "__version__",
+]
+
+OPTIONAL = ["cyclopts", "rich", "numpy", "cv2", "PIL", "pybase64", "dask", "pytest"]
+
+
+def _run(code: str) -> str:
+    """Run *code* in a new interpreter, where nothing is imported yet."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_public_names_are_the_ones_written_down() -> None:
+    """A name is added or removed on purpose, and here too."""
+    assert ezlink_async.__all__ == NAMES
+    assert dir(ezlink_async) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_loads(name: str) -> None:
+    """Each name is there on first use, and the same object ever after."""
+    assert getattr(ezlink_async, name) is getattr(ezlink_async, name)
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    """A misspelt name says so like any module's."""
+    with pytest.raises(AttributeError, match="has no attribute 'AsyncEzLink'"):
+        getattr(ezlink_async, "AsyncEzLink")  # noqa: B009 - mypy knows better
+
+
+def test_importing_the_package_starts_nothing() -> None:
+    """No module of ours beyond the package is loaded, and none of others."""
+    code = (
+        "import sys; before = set(sys.modules); import ezlink_async; "
+        "print(*sorted({name for name in set(sys.modules) - before "
+        "if not name.startswith(('importlib', 'typing'))}))"
+    )
+    loaded = set(_run(code).split())
+    assert {name for name in loaded if name.startswith("ezlink_async")} == {
+        "ezlink_async"
+    }
+    assert not loaded & {"aiohttp", "asyncio", "attrs", "attr", "cattrs", "backoff"}
+
+
+def test_the_client_needs_no_optional_package() -> None:
+    """All public names load where none of the extras is installed."""
+    block = "".join(f"sys.modules[{name!r}] = None; " for name in OPTIONAL)
+    code = (
+        f"import sys; {block} import ezlink_async; "
+        "print(len([getattr(ezlink_async, name) for name in ezlink_async.__all__]))"
+    )
+    assert _run(code) == str(len(NAMES))
+
+
+def test_the_errors_need_no_network_code() -> None:
+    """Who only catches errors does not pay for aiohttp."""
+    code = (
+        "import sys; from ezlink_async.errors import BusyError; "
+        "print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"
+    )
+    assert _run(code) == "False False"
+
+
+def _documented(home: ModuleType | type) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name, value in vars(home).items():
+        if name.startswith("_"):
+            continue
+        target = value.__func__ if isinstance(value, classmethod) else value
+        if inspect.isroutine(target) or isinstance(target, property):
+            found.append((f"{home.__name__}.{name}", target))
+    return found
+
+
+CLASSES = [
+    value
+    for value in (getattr(ezlink_async, name) for name in NAMES)
+    if inspect.isclass(value)
+]
+ERRORS = [
+    value
+    for _, value in inspect.getmembers(errors, inspect.isclass)
+    if value.__module__ == errors.__name__
+]
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, *ERRORS], ids=lambda kind: kind.__name__)
+def test_every_public_name_has_a_docstring(kind: type) -> None:
+    """``help()`` says something of each class, method and property."""
+    assert inspect.getdoc(ezlink_async)
+    assert vars(kind).get("__doc__")
+    silent = [name for name, value in _documented(kind) if not inspect.getdoc(value)]
+    assert silent == []

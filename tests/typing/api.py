@@ -1,0 +1,132 @@
+# ruff: noqa: ASYNC240, T201 - a small script may block, and print
+"""
+A typical user's program: read by type checkers, never run.
+
+What is assigned with its type here is a promise about the public signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from ezlink_async import (
+    AccountFilter,
+    AsyncEzlink,
+    EzlinkError,
+    Image,
+    Mode,
+    PollPolicy,
+    RetryPolicy,
+    SwapOutcome,
+    TaskHandle,
+    TaskRecord,
+    TaskStatus,
+    Timeouts,
+    __version__,
+)
+from ezlink_async.errors import (
+    ApiError,
+    BusyError,
+    ImageError,
+    SubmitUnknownError,
+    TaskFailedError,
+    TaskTimeoutError,
+)
+
+version: str = __version__
+
+
+async def one_picture() -> Path:
+    """Swap one face and bring the result home."""
+    async with AsyncEzlink(api_key="sk-...", max_concurrency=8) as ez:
+        handle: TaskHandle = await ez.swap_face(source="me.jpg", target="team.jpg")
+        record: TaskRecord = await handle
+        url: str | None = record.image_url
+        status: TaskStatus = handle.status
+        print(url, str(status), handle.done(), handle.task_id)
+        content: bytes = await handle.read()
+        print(len(content))
+        return await handle.save("out/team.jpg")
+
+
+async def every_option() -> TaskHandle:
+    """Give each argument once."""
+    ez = AsyncEzlink(
+        base_url="https://api.ezlinkai.com",
+        account_token=None,
+        slot_timeout=60,
+        retry=RetryPolicy(first=0.5, attempts=6, resubmit_unknown=False),
+        poll=PollPolicy(first=2, deadline=900),
+        timeouts=Timeouts(submit=90),
+        allow_insecure=False,
+    )
+    async with ez:
+        return await ez.swap_face(
+            Image.from_path(Path("me.jpg")),
+            b"...",
+            state="mine",
+            notify_hook="https://hook.example/",
+            account_filter=AccountFilter(instance_id="i"),
+            mode=Mode.FAST,
+        )
+
+
+async def a_folder(targets: AsyncIterator[Path]) -> list[str]:
+    """Swap many, from a plain and from an asynchronous source of targets."""
+    failed: list[str] = []
+    async with AsyncEzlink() as ez:
+        async with ez.swap_faces("me.jpg", Path("photos").rglob("*.jpg")) as outcomes:
+            async for outcome in outcomes:
+                failed += describe(outcome)
+        async for outcome in ez.swap_faces("me.jpg", targets, mode="relax"):
+            failed += describe(outcome)
+        async for outcome in ez.swap_faces(None, [("me.jpg", "a.jpg")]):
+            failed += describe(outcome)
+    return failed
+
+
+def describe(outcome: SwapOutcome) -> list[str]:
+    """Tell a success from a failure."""
+    error: EzlinkError | None = outcome.error
+    record: TaskRecord | None = outcome.record
+    handle: TaskHandle | None = outcome.handle
+    if error is not None:
+        return [f"{outcome.target!r}: {error} ({error.task_id}, {error.maybe_charged})"]
+    print(outcome.source, record, handle)
+    return []
+
+
+async def later(saved: dict[str, object]) -> None:
+    """Take tasks up again, in another process."""
+    async with AsyncEzlink() as ez:
+        handle: TaskHandle = ez.task("1733213213123456")
+        again: TaskHandle = ez.restore(saved)
+        async for record in handle.updates():
+            progress: float | None = record.progress
+            print(progress)
+        known: dict[str, TaskRecord] = await ez.fetch_tasks(["1", "2"])
+        one: TaskRecord = await ez.fetch_task("1")
+        waiting: tuple[TaskHandle, ...] = ez.pending()
+        kept: dict[str, object] = again.to_dict()
+        print(known, one, waiting, kept)
+        print(await again.result(timeout=5))
+
+
+async def careful(ez: AsyncEzlink) -> None:
+    """Decide by the kind of an error, and by its two flags."""
+    try:
+        await (await ez.swap_face("me.jpg", "team.jpg"))
+    except ImageError as error:
+        print(error.path, error.reason, error.limit)
+    except BusyError as error:
+        seconds: float | None = error.retry_after
+        print(seconds, error.retry_safe)
+    except ApiError as error:
+        print(error.status, error.code, error.description, error.request_id)
+    except SubmitUnknownError as error:
+        print(error.request_id, error.target, error.charged)
+    except (TaskFailedError, TaskTimeoutError) as error:
+        print(error.task_id, error.record)
+    except EzlinkError as error:
+        print(error)
