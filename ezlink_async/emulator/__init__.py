@@ -1,0 +1,34 @@
+"""
+A local server that speaks EZLINK's protocol, for tests, tutorials and ``--local``.
+
+A second reading of the wire: it shares no code with the client. It listens on a
+real socket, keeps accounts and charges like the service, and fails on demand.
+"""
+
+from ezlink_async.emulator import faults, scripts
+from ezlink_async.emulator.clock import Clock
+from ezlink_async.emulator.control import Control
+from ezlink_async.emulator.copying import read_hashes
+from ezlink_async.emulator.server import Emulator, in_thread, running, serving
+from ezlink_async.emulator.settings import (
+    DEFAULT_ACCOUNT_TOKEN,
+    DEFAULT_KEY,
+    EmulatorSettings,
+    Engine,
+)
+
+__all__ = [
+    "DEFAULT_ACCOUNT_TOKEN",
+    "DEFAULT_KEY",
+    "Clock",
+    "Control",
+    "Emulator",
+    "EmulatorSettings",
+    "Engine",
+    "faults",
+    "in_thread",
+    "read_hashes",
+    "running",
+    "scripts",
+    "serving",
+]

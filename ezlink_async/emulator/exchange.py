@@ -1,0 +1,255 @@
+"""
+One request and its answer on the connection they share.
+
+Everything that touches the socket is here: reading a body in blocks, answering
+in Go's order of headers, hanging up, falling silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from typing import NoReturn, cast
+
+from aiohttp import ClientConnectionError, http_exceptions, web
+from multidict import CIMultiDict
+
+from ezlink_async.emulator.circumstances import Circumstances
+from ezlink_async.emulator.replies import Reply
+
+__all__ = ["Exchange", "GoneError", "put_in_order"]
+
+# net/http writeChunkSize and maxPostHandlerReadBytes
+_UNCHUNKED = 2048
+_DRAINED = 256 * 1024
+# net/http rstAvoidanceDelay: half closed for so long, that the answer arrives
+_HALF_CLOSED = 0.5
+_GLANCE = 0.02
+_LOST = (ConnectionError, ClientConnectionError, http_exceptions.HttpProcessingError)
+
+
+class _Response(web.StreamResponse):
+    """A response that knows the order of its headers."""
+
+    wanted: Sequence[tuple[str, str]] = ()
+
+
+class GoneError(Exception):
+    """The connection is closed, by them or by us; there is nobody to answer."""
+
+
+def new_request_id() -> str:
+    """Return 14 digits of date, 1 to 9 of nanoseconds, 8 at random."""
+    now = time.time_ns()
+    date = time.strftime("%Y%m%d%H%M%S", time.gmtime(now // 1_000_000_000))
+    return f"{date}{now % 1_000_000_000}{random.randrange(10**8):08d}"  # noqa: S311
+
+
+class Exchange:
+    """A request being answered. *leaving* is set when the server closes."""
+
+    def __init__(self, request: web.Request, leaving: asyncio.Event) -> None:
+        self.request = request
+        self.circumstances = Circumstances()
+        self._leaving = leaving
+        headers = request.headers
+        given = headers.get("X-Request-ID") or headers.get("Request-ID")
+        self.request_id = given or new_request_id()
+        self._awaited = headers.get("Expect", "").lower() == "100-continue"
+        self._read = bytearray()
+
+    @property
+    def method(self) -> str:
+        """The method, in capitals."""
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent, still escaped, without the query."""
+        return self.request.raw_path.partition("?")[0]
+
+    def header(self, name: str) -> str:
+        """Return the first header of this name, or an empty string."""
+        return self.request.headers.get(name, "")
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """
+        Return the body, or at least its first *limit* bytes.
+
+        What was read is kept; GoneError when the client leaves before the end.
+        """
+        await self._invite()
+        content = self.request.content
+        try:
+            while not content.at_eof() and (limit is None or len(self._read) < limit):
+                self._read += await content.readany()
+        except _LOST:
+            raise GoneError from None
+        return bytes(self._read)
+
+    async def _invite(self) -> None:
+        if self._awaited:
+            self._awaited = False
+            await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def send(self, reply: Reply) -> web.StreamResponse:
+        """Answer with *reply*; the response is done when this returns."""
+        closing = await self._closes_behind(reply)
+        response = self._response(reply, closing=closing)
+        body = _coded(reply, self.request)
+        kept = body if reply.keep is None else body[: reply.keep]
+        try:
+            await response.prepare(self.request)
+            if self.method != "HEAD":
+                await self._write_blocks(response, kept, reply)
+            if len(kept) < len(body):
+                raise GoneError
+            await response.write_eof()
+        except _LOST:
+            raise GoneError from None
+        if closing and not reply.close:
+            await self._half_close()
+        return response
+
+    async def _closes_behind(self, reply: Reply) -> bool:
+        # net/http response.writeHeader: what is unread of a short body is read
+        # first, a long one costs the connection.
+        if reply.close or self._awaited:
+            return True
+        unread = (self.request.content_length or 0) - len(self._read)
+        if unread <= _DRAINED:
+            await self.read(len(self._read) + _DRAINED + 1)
+        return not self.request.content.at_eof()
+
+    def _response(self, reply: Reply, *, closing: bool) -> web.StreamResponse:
+        response = _Response(status=reply.status, reason=reply.reason)
+        body = _coded(reply, self.request)
+        long = len(body) > _UNCHUNKED or reply.drip > 0
+        chunked = long and reply.keep is None and self.request.version >= (1, 1)
+        if chunked:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = len(body)
+        if closing:
+            response.force_close()
+        length = None if chunked or self.method == "HEAD" else len(body)
+        response.wanted = _headers(reply, self, length)
+        return response
+
+    async def _write_blocks(
+        self, response: web.StreamResponse, body: bytes, reply: Reply
+    ) -> None:
+        for start in range(0, len(body), reply.block):
+            await response.write(body[start : start + reply.block])
+            if reply.drip:
+                await self.pause(reply.drip)
+
+    async def _half_close(self) -> None:
+        transport = self.request.transport
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
+            await self.pause(_HALF_CLOSED)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait *seconds* of real time, or until the server closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
+
+    async def stall(self) -> NoReturn:
+        """Say nothing until the client leaves or the server closes."""
+        while self._connected() and not self._leaving.is_set():
+            await self.pause(_GLANCE)
+        self.drop()
+
+    def _connected(self) -> bool:
+        transport = self.request.transport
+        return transport is not None and not transport.is_closing()
+
+    def drop(self, *, reset: bool = False) -> NoReturn:
+        """Close the connection without another byte; *reset* sends a RST."""
+        transport = self.request.transport
+        if transport is not None:
+            wire = cast("socket.socket", transport.get_extra_info("socket"))
+            if reset:
+                linger = struct.pack("ii", 1, 0)
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            transport.abort()
+        raise GoneError
+
+    def hang_up(self) -> None:
+        """Close the connection once what was written is out."""
+        transport = self.request.transport
+        if transport is not None:
+            transport.close()
+
+    async def send_raw(self, content: bytes) -> NoReturn:
+        """Send *content* as it is, HTTP or not, and hang up."""
+        await self._write(content)
+        raise GoneError
+
+    async def _write(self, content: bytes) -> None:
+        transport = self.request.transport
+        if transport is None:
+            raise GoneError
+        cast("asyncio.Transport", transport).write(content)
+
+
+def _coded(reply: Reply, request: web.Request) -> bytes:
+    if ("Content-Encoding", "gzip") not in reply.headers:
+        return reply.body
+    # compress/gzip writes no time and no system, and ends with an empty block.
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(reply.body) + packer.flush(zlib.Z_SYNC_FLUSH)
+    packed = packed if reply.body else b""
+    tail = zlib.crc32(reply.body).to_bytes(4, "little")
+    length = len(reply.body).to_bytes(4, "little")
+    head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+    return head + packed + b"\x01\x00\x00\xff\xff" + tail + length
+
+
+def _headers(
+    reply: Reply, exchange: Exchange, length: int | None
+) -> list[tuple[str, str]]:
+    named = list(reply.headers)
+    if not reply.bare:
+        named += [("Vary", "Origin")] * reply.vary
+        named.append(("X-Request-Id", exchange.request_id))
+        named += _shared_with(exchange.header("Origin"))
+    typed = [("Content-Type", reply.content_type)] if reply.content_type else []
+    if not reply.sniffed:
+        named += typed
+    named.sort(key=lambda header: header[0])
+    named.append(("Date", ""))
+    if length is not None:
+        named.append(("Content-Length", str(length)))
+    return named + (typed if reply.sniffed else [])
+
+
+def _shared_with(origin: str) -> list[tuple[str, str]]:
+    if not origin:
+        return []
+    return [
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Access-Control-Allow-Origin", origin),
+    ]
+
+
+async def put_in_order(_request: web.Request, response: web.StreamResponse) -> None:
+    """Give *response* its headers in Go's order, without aiohttp's own."""
+    if not isinstance(response, _Response):
+        return
+    made = response.headers.copy()
+    headers: CIMultiDict[str] = response.headers
+    headers.clear()
+    for name, value in response.wanted:
+        headers.add(name, value or made[name])
+    for name in ("Connection", "Transfer-Encoding"):
+        if name in made:
+            headers.add(name, made[name])

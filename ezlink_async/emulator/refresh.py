@@ -1,0 +1,106 @@
+"""
+The relay's beat: rows learn what the upstream knows.
+
+Follows ye4293/one-api ``controller/midjourney.go`` updateTask, line by line where it
+is odd: a late success is a failure, a refund is decided by the row before its last
+change, rows at 100 % are never looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ezlink_async.emulator.store import Row, Store
+from ezlink_async.emulator.upstream import Upstream
+
+__all__ = ["refresh"]
+
+_HOUR = 3_600_000
+_LATE = "上游任务超时（超过1小时）"
+_FIELDS = {
+    "progress": "progress",
+    "promptEn": "prompt_en",
+    "state": "state",
+    "imageUrl": "image_url",
+    "status": "status",
+    "failReason": "fail_reason",
+}
+_TIMES = {
+    "submitTime": "submit_time",
+    "startTime": "start_time",
+    "finishTime": "finish_time",
+}
+_BUTTON = ("customId", "emoji", "label", "type", "style")
+
+
+def refresh(
+    store: Store, upstream: Upstream, now: int, *, gone_channel: int | None = None
+) -> None:
+    """
+    Copy the upstream's view of every unfinished task into its newest row.
+
+    *now* is in milliseconds. With *gone_channel* the relay has lost its upstream
+    and fails everything that is unfinished.
+    """
+    newest: dict[str, Row] = {}
+    for row in store.unfinished():
+        if gone_channel is not None:
+            _fail_for_channel(row, gone_channel)
+        elif not row.task_id:
+            row.status, row.progress = "FAILURE", "100%"
+        else:
+            newest[row.task_id] = row
+    for task_id, row in newest.items():
+        view = upstream.look(task_id)
+        if view is not None:
+            _update(store, row, view, now)
+
+
+def _fail_for_channel(row: Row, channel: int) -> None:
+    row.fail_reason = f"获取渠道信息失败，请联系管理员，渠道ID：{channel}"
+    row.status, row.progress = "FAILURE", "100%"
+
+
+def _update(store: Store, row: Row, view: Mapping[str, object], now: int) -> None:
+    told = _told(view)
+    if now - row.submit_time > _HOUR:
+        told |= {"fail_reason": _LATE, "status": "FAILURE"}
+    if not _is_news(row, told):
+        return
+    row.code = 1
+    for name, value in told.items():
+        setattr(row, name, value)
+    if isinstance(view.get("properties"), Mapping):
+        row.properties = _properties(view["properties"])
+    if view.get("buttons") is not None:
+        row.buttons = _buttons(view["buttons"])
+    unfinished = row.progress != "100%" and row.fail_reason
+    if unfinished or row.fail_reason == "未知集成":
+        row.progress = "100%"
+        store.refund(row, now // 1000)
+
+
+def _told(view: Mapping[str, object]) -> dict[str, object]:
+    told: dict[str, object] = {
+        name: view.get(key) or "" for key, name in _FIELDS.items()
+    }
+    return told | {name: view.get(key) or 0 for key, name in _TIMES.items()}
+
+
+def _is_news(row: Row, told: Mapping[str, object]) -> bool:
+    if row.code != 1 or told["fail_reason"]:
+        return True
+    return any(getattr(row, name) != value for name, value in told.items())
+
+
+def _properties(value: object) -> dict[str, object]:
+    given = value if isinstance(value, Mapping) else {}
+    return {name: given.get(name) or "" for name in ("finalPrompt", "finalZhPrompt")}
+
+
+def _buttons(value: object) -> list[dict[str, object]] | None:
+    if not isinstance(value, list):
+        return None
+    if not all(isinstance(item, Mapping) for item in value):
+        return None
+    return [{name: item.get(name) for name in _BUTTON} for item in value]

@@ -1,0 +1,94 @@
+"""
+What becomes of a task, told in advance.
+
+A script is a series of steps, each a view of the task as the upstream tells it to
+the relay; without a script a task is swapped. A step without *seconds* stays until
+the relay has looked at it once, so that a client is sure to be shown it.
+"""
+
+from collections.abc import Mapping
+
+from attrs import Factory, frozen
+
+__all__ = [
+    "Script",
+    "Step",
+    "cancelled",
+    "fails",
+    "fails_at_100",
+    "frozen_at_100",
+    "sequence",
+    "slow",
+    "stuck",
+    "succeeds_without_image",
+    "unmentioned",
+]
+
+
+@frozen
+class Step:
+    """
+    One view: the upstream's words (``status``, ``progress``, ``failReason`` ...).
+
+    Words that are left out keep their value. It lasts *seconds*, or with None until
+    the relay's next look.
+    """
+
+    view: Mapping[str, object] = Factory(dict)
+    seconds: float | None = None
+
+
+@frozen
+class Script:
+    """The life of one task; *swap* says whether the engine runs at the end."""
+
+    steps: tuple[Step, ...] = ()
+    swap: bool = True
+    mentioned: bool = True
+
+
+def sequence(*views: Mapping[str, object], swap: bool = False) -> Script:
+    """Show each of *views* to one look of the relay; the last one stays."""
+    return Script(tuple(Step(view) for view in views), swap=swap)
+
+
+def fails(reason: str = "文件上传失败") -> Script:
+    """Fail as usual: the account gets its money back."""
+    return sequence({"status": "FAILURE", "failReason": reason, "finishTime": True})
+
+
+def fails_at_100(reason: str = "文件上传失败") -> Script:
+    """Fail at 100 %: the money is not given back."""
+    view = {"status": "FAILURE", "failReason": reason, "progress": "100%"}
+    return sequence({**view, "finishTime": True})
+
+
+def succeeds_without_image() -> Script:
+    """Succeed, and have nothing to show for it."""
+    view = {"status": "SUCCESS", "progress": "100%", "finishTime": True}
+    return sequence(view)
+
+
+def cancelled(reason: str = "") -> Script:
+    """Be cancelled on the upstream's side; without a reason it never ends at 100 %."""
+    return sequence({"status": "CANCEL", "failReason": reason})
+
+
+def stuck(status: str = "IN_PROGRESS", progress: str = "0%") -> Script:
+    """Stay like this for ever."""
+    return sequence({"status": status, "progress": progress})
+
+
+def frozen_at_100(status: str = "IN_PROGRESS", reason: str = "") -> Script:
+    """Stay at 100 % in a status that is no end; the relay looks no more."""
+    return sequence({"status": status, "progress": "100%", "failReason": reason})
+
+
+def slow(seconds: float) -> Script:
+    """Take so many seconds of the emulator's clock before the swap."""
+    return Script((Step({"status": "IN_PROGRESS", "progress": "0%"}, seconds),))
+
+
+def unmentioned() -> Script:
+    """Be accepted and never be listed by the upstream: the row stays as it is."""
+    return Script(mentioned=False)

@@ -1,0 +1,223 @@
+"""
+Accounts, keys, money and the relay's rows of tasks.
+
+Plain records and arithmetic; knows neither sockets nor the upstream. The
+rules are those of ye4293/one-api ``model/token.go`` and ``model/midjourney.go``.
+"""
+
+import secrets
+import string
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+from attrs import Factory, define, frozen
+
+__all__ = ["Account", "Charge", "Key", "Row", "Store"]
+
+_LETTERS = string.ascii_letters + string.digits
+
+
+def new_key() -> str:
+    """Return a key as the dashboard makes them: 48 letters and digits."""
+    return "sk-" + "".join(secrets.choice(_LETTERS) for _ in range(48))
+
+
+@define(kw_only=True)
+class Account:
+    """Whoever pays. *token* opens the dashboard's calls, not the relay's."""
+
+    number: int
+    token: str
+    balance: int
+    used: int = 0
+    requests: int = 0
+    group: str = "Lv1"
+    banned: bool = False
+
+
+@define(kw_only=True)
+class Key:
+    """A key of an account, with a quota of its own that no refund restores."""
+
+    text: str
+    account: Account
+    quota: int | None
+    used: int = 0
+    expires: int = 0
+    status: str = "enabled"
+
+    def charge(self, units: int) -> None:
+        """Take *units*; the quota may go below zero, as on the real server."""
+        self.used += units
+        self.account.balance -= units
+        self.account.used += units
+        self.account.requests += 1
+        if self.quota is not None:
+            self.quota -= units
+
+    def trouble(self, seconds: int) -> str | None:
+        """Return why the key is refused at *seconds* since 1970, if it is."""
+        # model/token.go ValidateUserToken, in its order
+        marked = {
+            "exhausted": "The token quota has been exhausted",
+            "expired": "The token has expired",
+            "enabled": None,
+        }.get(self.status, "The token status is not available")
+        if marked:
+            return marked
+        if self.expires and self.expires < seconds:
+            return "The token has expired"
+        if self.quota is not None and self.quota <= 0:
+            return "The token quota has been exhausted"
+        return None
+
+
+@frozen(kw_only=True)
+class Charge:
+    """One entry of the consumption log."""
+
+    request_id: str
+    task_id: str
+    units: int
+    account: int
+    key: str
+    seconds: int
+
+
+@define(kw_only=True)
+class Row:
+    """The relay's record of a task; the upstream knows better, and sooner."""
+
+    number: int
+    account: Account
+    task_id: str
+    code: int
+    description: str
+    quota: int
+    submit_time: int
+    start_time: int
+    request_id: str
+    finish_time: int = 0
+    prompt_en: str = ""
+    state: str = ""
+    image_url: str = ""
+    status: str = ""
+    progress: str = "0%"
+    fail_reason: str = ""
+    buttons: object = None
+    properties: object = None
+
+    def shown(self, address: str, nanoseconds: int) -> dict[str, object]:
+        """Return the row as a fetch shows it, keys in the order of the wire."""
+        return {
+            "id": self.task_id,
+            "action": "SWAP_FACE",
+            "customId": "",
+            "botType": "",
+            "prompt": "InsightFace",
+            "promptEn": self.prompt_en,
+            "description": self.description,
+            "state": self.state,
+            "submitTime": self.submit_time,
+            "startTime": self.start_time,
+            "finishTime": self.finish_time,
+            "imageUrl": self._address(address, nanoseconds),
+            "status": self.status,
+            "progress": self.progress,
+            "failReason": self.fail_reason,
+            "buttons": self.buttons,
+            "maskBase64": "",
+            "properties": self.properties,
+        }
+
+    def _address(self, address: str, nanoseconds: int) -> str:
+        # relay/controller/midjourney.go coverMidjourneyTaskDto: an unfinished
+        # picture gets a number behind it, against caches.
+        if not self.image_url:
+            return ""
+        rand = "" if self.status == "SUCCESS" else f"?rand={nanoseconds}"
+        return f"{address}/mj/image/{self.task_id}{rand}"
+
+
+@define
+class Store:
+    """Everything the relay would keep in its database."""
+
+    accounts: list[Account] = Factory(list)
+    keys: dict[str, Key] = Factory(dict)
+    rows: list[Row] = Factory(list)
+    charges: list[Charge] = Factory(list)
+    refunds: list[Charge] = Factory(list)
+    uploads: Counter[str] = Factory(Counter)
+    attempts: Counter[str] = Factory(Counter)
+    _open: list[Row] = Factory(list)
+    _by_id: dict[str, list[Row]] = Factory(dict)
+    _numbers: Iterator[int] = Factory(lambda: count(1))
+
+    def add_account(
+        self, balance: int, *, token: str | None = None, group: str = "Lv1"
+    ) -> Account:
+        """Open an account with *balance* units."""
+        number = next(self._numbers)
+        token = token or secrets.token_hex(16)
+        account = Account(number=number, token=token, balance=balance, group=group)
+        self.accounts.append(account)
+        return account
+
+    def add_key(
+        self, account: Account, quota: int | None, *, text: str | None = None
+    ) -> Key:
+        """Give *account* one more key; *quota* None is a key without limit."""
+        key = Key(text=text or new_key(), account=account, quota=quota)
+        self.keys[key.text.removeprefix("sk-")] = key
+        return key
+
+    def add_row(self, row: Row) -> None:
+        """Keep *row*, beside older ones of the same id."""
+        self.rows.append(row)
+        self._open.append(row)
+        self._by_id.setdefault(row.task_id, []).append(row)
+
+    def unfinished(self) -> list[Row]:
+        """Return the rows the relay still asks about, by age."""
+        self._open = [row for row in self._open if row.progress != "100%"]
+        return self._open
+
+    def next_number(self) -> int:
+        """Return a number no record has."""
+        return next(self._numbers)
+
+    def rows_of(self, task_id: str) -> list[Row]:
+        """Return the rows with this id, oldest first, whoever owns them."""
+        return self._by_id.get(task_id, [])
+
+    def row_for(self, account: Account, task_id: str) -> Row | None:
+        """Return the oldest row of *account* with this id."""
+        mine = (row for row in self.rows_of(task_id) if row.account is account)
+        return next(mine, None)
+
+    def rows_for(self, account: Account, task_ids: Iterable[str]) -> list[Row]:
+        """Return all rows of *account* with these ids, by age."""
+        found = (row for task_id in set(task_ids) for row in self.rows_of(task_id))
+        mine = [row for row in found if row.account is account]
+        return sorted(mine, key=lambda row: row.number)
+
+    def charge(self, key: Key, charge: Charge) -> None:
+        """Book *charge* on key and account."""
+        key.charge(charge.units)
+        self.charges.append(charge)
+
+    def refund(self, row: Row, seconds: int) -> None:
+        """Give the price of *row* back to the account; the key gets nothing."""
+        row.account.balance += row.quota
+        self.refunds.append(
+            Charge(
+                request_id=row.request_id,
+                task_id=row.task_id,
+                units=row.quota,
+                account=row.account.number,
+                key="",
+                seconds=seconds,
+            )
+        )
