@@ -1,0 +1,244 @@
+"""Pools, proxies, and who may be talked to."""
+
+from __future__ import annotations
+
+import socket
+import warnings
+
+import aiohttp
+import pytest
+
+from ezlink_async import connections
+from ezlink_async.connections import AddressRefusedError, Pools, is_public, proxy_for
+from ezlink_async.errors import ClientClosedError, ConfigurationError
+from tests.fakes import settings
+
+_NO_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the proxies of this machine out of the environment."""
+    for name in _NO_PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com",
+        "cdn.example.com.",
+        "8.8.8.8",
+        "2606:4700::1111",
+        "[2606:4700::1111]",
+        "::ffff:8.8.8.8",
+        "1.example.com",
+        "0x7f.example.com",
+    ],
+)
+def test_hosts_of_the_internet_are_public(host: str) -> None:
+    """A name with a dot and an address that is routed may be talked to."""
+    assert is_public(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "a.localhost",
+        "intranet",
+        "printer.local",
+        "db.internal.",
+        "nas.lan",
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104 - nothing is bound
+        "224.0.0.1",
+        "::1",
+        "[::1]",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "127.1",
+        "0177.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "0x7f.0.0.0x1",
+        "10.0.0.256",
+    ],
+)
+def test_hosts_of_this_machine_and_its_network_are_not(host: str | None) -> None:
+    """Loopback, private and odd addresses are not public, however spelled."""
+    assert not is_public(host)
+
+
+def test_an_origin_is_scheme_host_and_port() -> None:
+    """Two spellings of one server have one origin."""
+    assert connections.origin("https://API.example.com/a") == (
+        "https",
+        "api.example.com",
+        443,
+    )
+    assert connections.origin("http://a:80") == connections.origin("http://A/b?c")
+    assert connections.origin("http://a:81") != connections.origin("http://a")
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:port/", "http://a:99999/"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """An address that cannot be read is refused like one that is not allowed."""
+    with pytest.raises(AddressRefusedError):
+        connections.origin(url)
+
+
+def test_a_redirect_to_nowhere_is_refused() -> None:
+    """A redirect's address is joined to where it came from, or refused."""
+    assert connections.joined("http://a/b/c", "../d") == "http://a/d"
+    with pytest.raises(AddressRefusedError):
+        connections.joined("http://a/b", "http://[::1")
+
+
+async def test_names_that_lead_inside_are_not_followed() -> None:
+    """A public name that resolves to private addresses only is not talked to."""
+    resolver = connections._PublicResolver()
+    with pytest.raises(OSError, match="no public address"):
+        await resolver.resolve("localhost", 80, socket.AF_UNSPEC)
+    await resolver.close()
+
+
+# Proxies
+
+
+def test_there_is_no_proxy_unless_one_is_named() -> None:
+    """Without a setting in the environment connections are direct."""
+    assert proxy_for("https://api.example.com") is None
+
+
+def test_the_proxy_is_chosen_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each scheme has its proxy, and ALL_PROXY stands in for a missing one."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
+    monkeypatch.setenv("ALL_PROXY", "two:2")
+    assert proxy_for("https://api.example.com") == "http://one:1"
+    assert proxy_for("http://api.example.com") == "http://two:2"
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "https://127.0.0.1:1"])
+def test_loopback_needs_no_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A server on this machine is reached directly whatever the environment says."""
+    monkeypatch.setenv("HTTP_PROXY", "http://one:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
+    assert proxy_for(url) is None
+
+
+@pytest.mark.parametrize(
+    "without", ["api.example.com", ".example.com", "*", "api.example.com:443"]
+)
+def test_some_hosts_are_reached_without(
+    monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    """What NO_PROXY names is reached directly."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
+    monkeypatch.setenv("NO_PROXY", without)
+    assert proxy_for("https://api.example.com/x") is None
+
+
+def test_a_proxy_of_another_kind_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SOCKS proxy is a ConfigurationError that keeps its password."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:hunter2@one:1")
+    with pytest.raises(ConfigurationError, match="socks5") as caught:
+        proxy_for("https://api.example.com")
+    assert "hunter2" not in str(caught.value)
+
+
+# Pools
+
+
+async def test_a_closed_session_is_refused() -> None:
+    """A caller's session that is closed is a ConfigurationError on entering."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    with pytest.raises(ConfigurationError, match="is closed"):
+        await Pools(settings("http://localhost:1"), session).open()
+
+
+async def test_a_session_with_auth_is_refused() -> None:
+    """A caller's session with credentials of its own is a ConfigurationError."""
+    with warnings.catch_warnings():  # newer releases would have us not use it
+        warnings.simplefilter("ignore", DeprecationWarning)
+        auth = aiohttp.BasicAuth("user", "password")
+        session = aiohttp.ClientSession(auth=auth)
+    async with session:
+        with pytest.raises(ConfigurationError, match="auth"):
+            await Pools(settings("http://localhost:1"), session).open()
+
+
+async def test_closed_pools_say_whose_they_were() -> None:
+    """After close our own pools are a closed client, a caller's a wrong setting."""
+    pools = Pools(settings("http://localhost:1"), None)
+    await pools.open()
+    await pools.close()
+    await pools.close()
+    with pytest.raises(ClientClosedError):
+        pools.submits.session()
+    async with aiohttp.ClientSession() as session:
+        pools = Pools(settings("http://localhost:1"), session)
+        await pools.open()
+        await pools.close()
+        assert pools.fetches.session() is session
+    with pytest.raises(ConfigurationError, match="http="):
+        pools.fetches.session()
+
+
+async def test_no_pool_has_a_limit() -> None:
+    """Waiting for a free connection would look like a server out of reach."""
+    pools = Pools(settings("http://localhost:1"), None)
+    await pools.open()
+    public = pools.way_to("http://example.com", strict=True)
+    for way in (pools.submits, pools.fetches, public):
+        connector = way.session().connector
+        assert connector is not None
+        assert connector.limit == 0
+    await pools.close()
+
+
+async def test_what_lies_elsewhere_must_be_public(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the API's own origin, and public hosts, may be downloaded from."""
+    pools = Pools(settings("https://api.example.com"), None)
+    await pools.open()
+    own = pools.way_to("https://api.example.com/mj/image/7", strict=True)
+    assert own == pools.fetches
+    assert pools.way_to("https://cdn.example.com/7", strict=True) != own
+    for url in ("http://10.0.0.1/", "http://localhost/", "ftp://a.example.com/", "x"):
+        for strict in (True, False):
+            with pytest.raises(AddressRefusedError):
+                pools.way_to(url, strict=strict)
+    # A proxy resolves names itself, and is often a private host.
+    monkeypatch.setenv("HTTPS_PROXY", "http://10.0.0.1:3128")
+    way = pools.way_to("https://cdn.example.com/7", strict=True)
+    assert way.proxy == "http://10.0.0.1:3128"
+    assert way.session() is own.session()
+    await pools.close()
+
+
+async def test_a_private_server_may_name_its_neighbours() -> None:
+    """An API on a private network may send there, unless a caller asked."""
+    pools = Pools(settings("http://localhost:1"), None)
+    await pools.open()
+    pools.way_to("http://10.0.0.1/7", strict=False)
+    for url in ("file://localhost/etc/passwd", "http://"):
+        with pytest.raises(AddressRefusedError):
+            pools.way_to(url, strict=False)
+    with pytest.raises(AddressRefusedError):
+        pools.way_to("http://10.0.0.1/7", strict=True)
+    await pools.close()

@@ -1,0 +1,273 @@
+"""Pictures from the disk, and results to it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ezlink_async import disk
+from ezlink_async.errors import ImageError
+from ezlink_async.images import Image, PreparedImage
+from tests.fakes import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+async def text_of(picture: PreparedImage) -> bytes:
+    """Return all blocks of a picture's text."""
+    text, kept = disk.TextBlocks(picture), b""
+    while block := await text.next():
+        assert len(block) <= 256 * 1024
+        kept += block
+    text.close()
+    return kept
+
+
+# Reading
+
+
+@pytest.mark.parametrize("length", [60, 61, 62, 196_608, 196_609, 700_000])
+async def test_the_text_of_a_picture_is_its_base64(tmp_path: Path, length: int) -> None:
+    """Whatever its length, a picture's text is exactly what was promised."""
+    content = jpeg(length)
+    for picture in (
+        prepared(content),
+        prepared_file(tmp_path / "a.jpg", content),
+    ):
+        text = await text_of(picture)
+        assert text == base64.b64encode(content)
+        assert len(text) == picture.text_length
+        assert (await disk.encode(picture)).text == text
+
+
+async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
+    """Type and length are found without reading a file to its end."""
+    path = tmp_path / "named.jpg"
+    path.write_bytes(PNG)
+    assert disk.prepare(Image.from_path(path)).media_type == "image/png"
+    assert disk.prepare(Image.from_path(path)).length == len(PNG)
+    assert disk.prepare(Image.from_bytes(JPEG)).media_type == "image/jpeg"
+
+
+def _missing(path: Path) -> None:
+    pass
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _gif(path: Path) -> None:
+    path.write_bytes(GIF)
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_missing, "no such file"),
+        (_empty, "empty"),
+        (_folder, "not a file"),
+        (_pipe, "not a file"),
+        (_gif, "GIF"),
+        (_loop, "cannot be read"),
+    ],
+)
+async def test_what_is_no_usable_file_is_said_so(
+    tmp_path: Path, make: Callable[[Path], None], says: str
+) -> None:
+    """A file that is missing or cannot be sent is an ImageError naming it."""
+    path = tmp_path / "a.jpg"
+    make(path)
+    with pytest.raises(ImageError, match=says) as caught:
+        disk.prepare(Image.from_path(path))
+    assert caught.value.path == path
+    assert caught.value.retry_safe
+
+
+async def test_a_name_no_system_takes_is_an_image_error() -> None:
+    """A path with a null byte is an ImageError like any that cannot be read."""
+    with pytest.raises(ImageError, match="cannot be read"):
+        disk.prepare(Image.from_path("a\0b"))
+
+
+@pytest.mark.parametrize("by", [-1, 1, -500_000, 500_000])
+async def test_a_file_of_another_length_is_refused(tmp_path: Path, by: int) -> None:
+    """A file that grew or shrank since it was looked at gives no whole text."""
+    path = tmp_path / "a.jpg"
+    picture = prepared_file(path, jpeg(700_000))
+    path.write_bytes(jpeg(700_000 + by))
+    with pytest.raises(ImageError, match="changed its length"):
+        await text_of(picture)
+    with pytest.raises(ImageError, match="changed its length"):
+        await disk.encode(picture)
+
+
+@LINUX
+async def test_a_disk_that_fails_is_an_image_error() -> None:
+    """An error while a file is being read names the file."""
+    picture = PreparedImage(Image.from_path("/proc/self/mem"), "image/jpeg", 100)
+    with pytest.raises(ImageError, match="cannot be read"):
+        await text_of(picture)
+
+
+@LINUX
+async def test_a_text_that_is_given_up_lets_go_of_its_file(tmp_path: Path) -> None:
+    """Closing in the middle closes the file at once."""
+    path = tmp_path / "a.jpg"
+    text = disk.TextBlocks(prepared_file(path, jpeg(MIB)))
+    assert await text.next()
+    assert _is_open(path)
+    text.close()
+    assert not _is_open(path)
+    assert await text.next() == b""
+
+
+def _is_open(path: Path) -> bool:
+    links = list(Path("/proc/self/fd").iterdir())
+    return path in [link.readlink() for link in links if link.is_symlink()]
+
+
+async def test_large_work_leaves_the_loop_alone() -> None:
+    """More than 256 KiB are worked on in a thread, less where the caller is."""
+    here = threading.get_ident()
+    assert await disk.off_loop(disk.INLINE_BYTES, threading.get_ident) == here
+    assert await disk.off_loop(disk.INLINE_BYTES + 1, threading.get_ident) != here
+
+
+async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
+    """Two pictures are the same when their bytes are, wherever they come from."""
+    content, other = jpeg(400_000), jpeg(399_999) + b"x"
+    file = prepared_file(tmp_path / "a.jpg", content)
+    encoded = await disk.encode(prepared(content))
+    assert await disk.same_content(prepared(content), file)
+    assert await disk.same_content(encoded, file)
+    assert not await disk.same_content(encoded, prepared(other))
+    assert not await disk.same_content(prepared(content), prepared(content + b"x"))
+
+
+# Writing
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return every name in *folder*."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    """Until it is committed a result is not under its name, then nothing else is."""
+    path = tmp_path / "deep" / "er" / "a.jpg"
+    with disk.PartFile(path) as part:
+        part.write(JPEG[:10])
+        assert not path.exists()
+        part.restart()
+        part.write(JPEG)
+        assert part.verify() == "image/jpeg"
+        assert not path.exists()
+        part.commit(path)
+    assert path.read_bytes() == JPEG
+    assert leftovers(path.parent) == ["a.jpg"]
+
+
+def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    """Without a commit what was there stays, and the part goes."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"old")
+    with disk.PartFile(path) as part:
+        part.write(JPEG)
+    assert path.read_bytes() == b"old"
+    assert leftovers(tmp_path) == ["a.jpg"]
+    with disk.PartFile(path):
+        pass
+    assert leftovers(tmp_path) == ["a.jpg"]
+
+
+def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
+    """An old file is replaced in one step; a link is replaced, not followed."""
+    path, other = tmp_path / "a.jpg", tmp_path / "other.jpg"
+    other.write_bytes(b"other")
+    path.symlink_to(other)
+    with disk.PartFile(path) as part:
+        part.write(JPEG)
+        part.commit(path)
+    assert path.read_bytes() == JPEG
+    assert other.read_bytes() == b"other"
+    assert not path.is_symlink()
+
+
+def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
+    """Results are not for their owner alone unless the user's mask says so."""
+    path = tmp_path / "a.jpg"
+    mask = os.umask(0o022)
+    try:
+        with disk.PartFile(path) as part:
+            part.write(JPEG)
+            part.commit(path)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
+    """A part is a picture, one of another kind, or an ImageError."""
+    with disk.PartFile(tmp_path / "a") as part:
+        with pytest.raises(ImageError, match="empty"):
+            part.verify()
+        part.write(GIF)
+        assert part.verify() is None
+        part.restart()
+        part.write(JPEG[:-2])
+        with pytest.raises(ImageError, match="cut off"):
+            part.verify()
+
+
+def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
+    """A name as long as a file system takes is no reason to fail."""
+    path = tmp_path / ("x" * 251 + ".jpg")
+    with disk.PartFile(path) as part:
+        part.write(JPEG)
+        part.commit(path)
+    assert path.read_bytes() == JPEG
+
+
+def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """A null byte in a path is an OSError like every other bad path."""
+    with pytest.raises(OSError, match="null byte") as caught:
+        disk.PartFile(tmp_path / "a\0b" / "c").restart()
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path) -> None:
+    """Once the picture is in its place nothing about its folder is an error."""
+    disk._sync_folder(tmp_path / "gone")
+
+
+async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None:
+    """A cancelled encoding ends at once and leaves no file open for long."""
+    path = tmp_path / "a.jpg"
+    picture = prepared_file(path, jpeg(2 * MIB))
+    task = asyncio.create_task(disk.encode(picture))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
