@@ -92,9 +92,11 @@ def submit_fault(
         return upload.fault
     error = _connecting(fault, url)
     if error is None and not upload.complete:
-        says = upload.fault or fault
+        says = words(upload.fault or fault)
+        if url.startswith("http:"):  # a TLS server hangs up on plain text
+            says += " (if it speaks TLS, write https)"
         error = TransportError(
-            f"the upload to {url} was cut off, so no job exists: {words(says)}",
+            f"the upload to {url} was cut off, so no job exists: {says}",
             stage="upload",
             retry_safe=True,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
+import tempfile
 import zlib
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,10 @@ import attrs
 from hypothesis import settings
 
 from ezlink_async.messages import HttpResponse
+from tests.servers import trust_file
+
+# aiohttp reads it once, when it is imported: so it stands here, before that.
+os.environ["SSL_CERT_FILE"] = str(trust_file(Path(tempfile.mkdtemp())))
 
 settings.register_profile("project", derandomize=True, deadline=None, database=None)
 settings.load_profile("project")
