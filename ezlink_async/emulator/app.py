@@ -23,51 +23,51 @@ from ezlink_async.emulator.store import Key
 
 __all__ = ["make_app"]
 
-Keyed = Callable[[Desk, Exchange, Key], Awaitable[Reply]]
-KeyedById = Callable[[Desk, Exchange, Key, str], Awaitable[Reply]]
-Open = Callable[[Desk, Exchange], Awaitable[Reply]]
-OpenById = Callable[[Desk, Exchange, str], Awaitable[Reply]]
+Keyed = Callable[[Desk, Exchange, Key, str], Awaitable[Reply]]
+Unkeyed = Callable[[Desk, Exchange, str], Awaitable[Reply]]
 
 
 @frozen
 class Route:
-    """One kind of request. *place* is where its faults are kept."""
+    """One kind of request; the group of *pattern* is the id, if there is one."""
 
     method: str
     pattern: re.Pattern[str]
-    handler: Callable[..., Awaitable[Reply]]
-    place: str = ""
-    keyed: bool = True
+    place: str
+    handler: Unkeyed
 
 
-def _route(
-    method: str,
-    pattern: str,
-    handler: Keyed | KeyedById | Open | OpenById,
-    place: str = "",
-    *,
-    keyed: bool = True,
-) -> Route:
-    return Route(method, re.compile(pattern), handler, place, keyed)
+def _keyed(method: str, pattern: str, place: str, handler: Keyed) -> Route:
+    async def checked(desk: Desk, exchange: Exchange, task_id: str) -> Reply:
+        key = authenticate(exchange, desk.store, desk.seconds)
+        if isinstance(key, Reply):
+            return key
+        return await handler(desk, exchange, key, task_id)
+
+    return _unkeyed(method, pattern, place, checked)
+
+
+def _unkeyed(method: str, pattern: str, place: str, handler: Unkeyed) -> Route:
+    return Route(method, re.compile(pattern), place, handler)
 
 
 _MJ = "(?:/[^/]+)?/mj"
 _BILLING = "(?:/v1)?/dashboard/billing"
 _ROUTES = (
-    _route("POST", f"{_MJ}/insight-face/swap", relay.swap, "submit"),
-    _route("GET", f"{_MJ}/task/([^/]+)/fetch", relay.fetch, "fetch"),
-    _route("POST", f"{_MJ}/task/list-by-condition", relay.list_by_condition, "list"),
-    _route("GET", f"{_MJ}/task/([^/]+)/image-seed", relay.seed, "seed"),
-    _route("GET", f"{_MJ}/image/([^/]+)", showing.image, "image", keyed=False),
-    _route("GET", f"{_BILLING}/subscription", showing.subscription, "usage"),
-    _route("GET", f"{_BILLING}/usage", showing.usage, "usage"),
-    _route("GET", "/api/log/self", dashboard.log, keyed=False),
-    _route("GET", "/api/mj/self", dashboard.tasks, keyed=False),
-    _route("GET", "/api/user/self", dashboard.account, keyed=False),
-    _route("GET", "/__emu/cdn/([^/]+)", showing.cdn, keyed=False),
-    _route("GET", "/__emu/state", surface.state, keyed=False),
-    _route("POST", "/__emu/faults", surface.faults, keyed=False),
-    _route("POST", "/__emu/reset", surface.reset, keyed=False),
+    _keyed("POST", f"{_MJ}/insight-face/swap", "submit", relay.swap),
+    _keyed("GET", f"{_MJ}/task/([^/]+)/fetch", "fetch", relay.fetch),
+    _keyed("POST", f"{_MJ}/task/list-by-condition", "list", relay.list_by_condition),
+    _keyed("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", relay.seed),
+    _unkeyed("GET", f"{_MJ}/image/([^/]+)", "image", showing.image),
+    _keyed("GET", f"{_BILLING}/subscription", "usage", showing.subscription),
+    _keyed("GET", f"{_BILLING}/usage", "usage", showing.usage),
+    _unkeyed("GET", "/api/log/self", "account", dashboard.log),
+    _unkeyed("GET", "/api/mj/self", "account", dashboard.tasks),
+    _unkeyed("GET", "/api/user/self", "account", dashboard.account),
+    _unkeyed("GET", "/__emu/cdn/([^/]+)", "", showing.cdn),
+    _unkeyed("GET", "/__emu/state", "", surface.state),
+    _unkeyed("POST", "/__emu/faults", "", surface.faults),
+    _unkeyed("POST", "/__emu/reset", "", surface.reset),
 )
 
 
@@ -94,42 +94,31 @@ def make_app(desk: Desk) -> web.Application:
 async def _answer(desk: Desk, exchange: Exchange) -> Reply:
     if _is_preflight(exchange):
         return _preflight(exchange)
-    route, found = _find(exchange.method, exchange.path)
-    if route is None or found is None:
+    found = _find(exchange.method, exchange.path)
+    if found is None:
         return _not_found(exchange)
+    route, task_id = found
     if not route.place:
-        return await _handle(desk, exchange, route, found)
+        return await route.handler(desk, exchange, task_id)
     _remember(desk, exchange)
     fault = desk.playbook.take(route.place)
     if fault is None:
-        return await _handle(desk, exchange, route, found)
-    return await fault.play(exchange, lambda: _handle(desk, exchange, route, found))
+        return await route.handler(desk, exchange, task_id)
+    return await fault.play(exchange, lambda: route.handler(desk, exchange, task_id))
 
 
-async def _handle(
-    desk: Desk, exchange: Exchange, route: Route, found: re.Match[str]
-) -> Reply:
-    given = [unquote(part) for part in found.groups()]
-    if not route.keyed:
-        return await route.handler(desk, exchange, *given)
-    key = authenticate(exchange, desk.store, desk.seconds)
-    if isinstance(key, Reply):
-        return key
-    return await route.handler(desk, exchange, key, *given)
-
-
-def _find(method: str, path: str) -> tuple[Route | None, re.Match[str] | None]:
+def _find(method: str, path: str) -> tuple[Route, str] | None:
     for route in _ROUTES:
         found = route.pattern.fullmatch(path)
         if found and route.method == method:
-            return route, found
-    return None, None
+            return route, unquote((*found.groups(), "")[0])
+    return None
 
 
 def _not_found(exchange: Exchange) -> Reply:
     path = exchange.path
     other = path[:-1] if path.endswith("/") else f"{path}/"
-    if _find(exchange.method, other)[0] is not None:
+    if _find(exchange.method, other) is not None:
         query = exchange.request.raw_path[len(path) :]
         return redirect(exchange.method, other + query)
     reply = unknown_path(exchange.method, path)

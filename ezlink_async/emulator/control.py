@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ezlink_async.emulator.desk import PLACES, Desk, Seen
-from ezlink_async.emulator.faults import Fault
 from ezlink_async.emulator.hooks import HookSent
 from ezlink_async.emulator.ledger import TaskSeen, reset, summary, tasks_of
+from ezlink_async.emulator.playing import Fault
 from ezlink_async.emulator.scripts import Script
 from ezlink_async.emulator.store import Account, Charge
 
@@ -111,7 +111,7 @@ class Control:
         """
         Let *faults* play around the next requests of *place*, one each, in order.
 
-        Places: submit, fetch, list, image, seed, usage.
+        Places: submit, fetch, list, image, seed, usage, account.
         """
         coming = self._desk.playbook.coming
         self._on_loop(lambda: coming.setdefault(_place(place), deque()).extend(faults))

@@ -20,7 +20,7 @@ from ezlink_async.emulator.store import Account, Charge, Row
 __all__ = ["account", "log", "tasks"]
 
 
-async def account(desk: Desk, exchange: Exchange) -> Reply:
+async def account(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
     """Show the account, its token included."""
     found = account_by_token(exchange, desk.store)
     if isinstance(found, str):
@@ -28,7 +28,7 @@ async def account(desk: Desk, exchange: Exchange) -> Reply:
     return _success(_shown_account(found))
 
 
-async def log(desk: Desk, exchange: Exchange) -> Reply:
+async def log(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
     """Show the charges of the account, newest first, or those of one request id."""
     found = account_by_token(exchange, desk.store)
     if isinstance(found, str):
@@ -43,7 +43,7 @@ async def log(desk: Desk, exchange: Exchange) -> Reply:
     return _paged(entries[::-1], page, size)
 
 
-async def tasks(desk: Desk, exchange: Exchange) -> Reply:
+async def tasks(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
     """Show the tasks of the account, newest first; without a page there are none."""
     found = account_by_token(exchange, desk.store)
     if isinstance(found, str):

@@ -7,8 +7,8 @@ from collections import deque
 
 from attrs import Factory, define, frozen
 
-from ezlink_async.emulator.faults import Fault
 from ezlink_async.emulator.hooks import Hooks
+from ezlink_async.emulator.playing import Fault
 from ezlink_async.emulator.refresh import refresh
 from ezlink_async.emulator.settings import EmulatorSettings
 from ezlink_async.emulator.store import Store
@@ -17,7 +17,7 @@ from ezlink_async.emulator.upstream import Upstream
 __all__ = ["PLACES", "Desk", "Playbook", "Seen"]
 
 #: Where a fault can play: the kinds of request.
-PLACES = ("submit", "fetch", "list", "image", "seed", "usage")
+PLACES = ("submit", "fetch", "list", "image", "seed", "usage", "account")
 
 
 @define

@@ -102,7 +102,7 @@ class Exchange:
         """Answer with *reply*; the response is done when this returns."""
         closing = await self._closes_behind(reply)
         response = self._response(reply, closing=closing)
-        body = _coded(reply, self.request)
+        body = _coded(reply)
         kept = body if reply.keep is None else body[: reply.keep]
         try:
             await response.prepare(self.request)
@@ -129,7 +129,7 @@ class Exchange:
 
     def _response(self, reply: Reply, *, closing: bool) -> web.StreamResponse:
         response = _Response(status=reply.status, reason=reply.reason)
-        body = _coded(reply, self.request)
+        body = _coded(reply)
         long = len(body) > _UNCHUNKED or reply.drip > 0
         chunked = long and reply.keep is None and self.request.version >= (1, 1)
         if chunked:
@@ -198,10 +198,10 @@ class Exchange:
         transport = self.request.transport
         if transport is None:
             raise GoneError
-        cast("asyncio.Transport", transport).write(content)
+        transport.write(content)
 
 
-def _coded(reply: Reply, request: web.Request) -> bytes:
+def _coded(reply: Reply) -> bytes:
     if ("Content-Encoding", "gzip") not in reply.headers:
         return reply.body
     # compress/gzip writes no time and no system, and ends with an empty block.
@@ -241,7 +241,7 @@ def _shared_with(origin: str) -> list[tuple[str, str]]:
     ]
 
 
-async def put_in_order(_request: web.Request, response: web.StreamResponse) -> None:
+async def put_in_order(_: web.BaseRequest, response: web.StreamResponse) -> None:
     """Give *response* its headers in Go's order, without aiohttp's own."""
     if not isinstance(response, _Response):
         return

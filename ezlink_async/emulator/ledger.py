@@ -47,6 +47,7 @@ def summary(desk: Desk) -> dict[str, object]:
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(desk)],
+        "rows": len(store.rows),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
         "requests": len(desk.seen),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Mapping
+from typing import Protocol, cast
 
 from ezlink_async.emulator import scripts
-from ezlink_async.emulator.faults import KINDS, Fault
+from ezlink_async.emulator.playing import KINDS, Fault
 from ezlink_async.emulator.scripts import Script, Step
 
 __all__ = ["OrderError", "read_faults", "read_scripts"]
 
-_SCRIPTS: dict[str, Callable[..., Script]] = {
+_SCRIPTS: Mapping[str, object] = {
     "cancelled": scripts.cancelled,
     "fails": scripts.fails,
     "fails_at_100": scripts.fails_at_100,
@@ -22,6 +22,10 @@ _SCRIPTS: dict[str, Callable[..., Script]] = {
     "swap": Script,
     "unmentioned": scripts.unmentioned,
 }
+
+
+class _Maker(Protocol):
+    def __call__(self, **options: object) -> object: ...
 
 
 class OrderError(ValueError):
@@ -46,13 +50,13 @@ def _script(order: dict[str, object]) -> Script:
     return Script(steps, swap=bool(order.get("swap", False)))
 
 
-def _made(order: dict[str, object], kinds: dict[str, Callable[..., object]]) -> object:
+def _made(order: dict[str, object], kinds: Mapping[str, object]) -> object:
     options = {name: _frozen(value) for name, value in order.items() if name != "kind"}
     kind = kinds.get(str(order.get("kind")))
     if kind is None:
         raise OrderError(f"kind must be one of {', '.join(sorted(kinds))}")
     try:
-        return kind(**options)
+        return cast("_Maker", kind)(**options)
     except TypeError as fault:
         raise OrderError(f"{order['kind']}: {fault}") from None
 

@@ -35,30 +35,32 @@ _ACCEPTED = {1, 21, 22}
 _MISSING = "sour_base64_and_target_base64_is_required"
 
 
-async def swap(desk: Desk, exchange: Exchange, key: Key) -> Reply:
+async def swap(desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
     """Take a face swap: check, forward, charge, keep a row."""
     desk.store.attempts[exchange.request_id] += 1
     body = await exchange.read()
     desk.store.uploads[exchange.request_id] += 1
-    trouble = exchange.circumstances.trouble
-    if "panic" in trouble:
+    if "panic" in exchange.circumstances.trouble:
         return Reply(500, b"", None)
     try:
         fields = await _fields(body, exchange.header("Content-Type"))
-    except BadBodyError as fault:
-        if fault.early:
-            return api_error(400, "Model name is required", exchange.request_id)
-        return upstream_error(4, "bind_request_body_failed")
-    refusal = _refusal(desk, exchange, key, fields)
-    if refusal is not None:
-        return refusal
-    try:
+        refusal = _refusal(desk, exchange, key, fields)
+        if refusal is not None:
+            return refusal
         verdict = await _ask_upstream(desk, exchange, fields, len(body))
+    except BadBodyError as fault:
+        return _unreadable(fault, exchange)
     except BrokenCallError as fault:
         return upstream_error(5, str(fault))
     if verdict.code not in _ACCEPTED:
         return upstream_error(verdict.code, verdict.description, verdict.result)
     return _book(desk, exchange, key, verdict)
+
+
+def _unreadable(fault: BadBodyError, exchange: Exchange) -> Reply:
+    if fault.early:
+        return api_error(400, "Model name is required", exchange.request_id)
+    return upstream_error(4, "bind_request_body_failed")
 
 
 async def _fields(body: bytes, content_type: str) -> SwapBody:
@@ -155,7 +157,9 @@ async def fetch(desk: Desk, exchange: Exchange, key: Key, task_id: str) -> Reply
     return as_json(shown[0])
 
 
-async def list_by_condition(desk: Desk, exchange: Exchange, key: Key) -> Reply:
+async def list_by_condition(
+    desk: Desk, exchange: Exchange, key: Key, _task_id: str
+) -> Reply:
     """Show all rows of the caller with these ids, by age."""
     try:
         ids = read_ids(await exchange.read())

@@ -7,8 +7,9 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, cast
 
 from aiohttp import web
 from attrs import frozen
@@ -31,6 +32,10 @@ __all__ = ["Emulator", "in_thread", "running", "serving"]
 
 _STARTING = 30.0
 _CLOSING = 5.0
+
+
+class _Maker(Protocol):
+    def __call__(self, **settings: object) -> EmulatorSettings: ...
 
 
 @frozen(eq=False)
@@ -147,8 +152,7 @@ async def running(
 
     It knows :data:`DEFAULT_KEY`. *settings* are those of :class:`EmulatorSettings`.
     """
-    make: Callable[..., EmulatorSettings] = EmulatorSettings
-    chosen = make(engine=engine, **settings)
+    chosen = cast("_Maker", EmulatorSettings)(engine=engine, **settings)
     async with serving(chosen) as emulator:
         yield emulator.base_url
 

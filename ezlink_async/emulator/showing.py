@@ -57,7 +57,9 @@ async def cdn(desk: Desk, _exchange: Exchange, task_id: str) -> Reply:
     return _passed_on(PictureTrouble(), desk.upstream.gallery.get(task_id))
 
 
-async def subscription(_desk: Desk, exchange: Exchange, key: Key) -> Reply:
+async def subscription(
+    _desk: Desk, exchange: Exchange, key: Key, _task_id: str
+) -> Reply:
     """Show the key's limit in dollars: what is left and what was used."""
     limit: float = _NO_LIMIT
     if key.quota is not None:
@@ -73,7 +75,7 @@ async def subscription(_desk: Desk, exchange: Exchange, key: Key) -> Reply:
     return _packed(exchange, as_json(value, content_type=JSON_UTF8))
 
 
-async def usage(_desk: Desk, exchange: Exchange, key: Key) -> Reply:
+async def usage(_desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
     """Show what the key has used, in cents."""
     cents = key.used / _UNITS_PER_DOLLAR * 100
     value = {"object": "list", "total_usage": cents}

@@ -6,6 +6,8 @@ The control surface: what another process may ask and order, under ``/__emu/``.
 
 from __future__ import annotations
 
+from collections import deque
+
 from ezlink_async.emulator import gojson
 from ezlink_async.emulator.desk import PLACES, Desk
 from ezlink_async.emulator.exchange import Exchange
@@ -17,12 +19,12 @@ from ezlink_async.emulator.replies import Reply, as_json
 __all__ = ["faults", "reset", "state"]
 
 
-async def state(desk: Desk, _exchange: Exchange) -> Reply:
+async def state(desk: Desk, _exchange: Exchange, _task_id: str) -> Reply:
     """Show charges, tasks, uploads and peaks."""
     return as_json(summary(desk))
 
 
-async def faults(desk: Desk, exchange: Exchange) -> Reply:
+async def faults(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
     """
     Script faults and tasks.
 
@@ -47,14 +49,14 @@ def _obey(desk: Desk, order: dict[str, object]) -> None:
     if (coming or "standing" in order) and place not in PLACES:
         raise OrderError(f"on must be one of {', '.join(PLACES)}")
     book = desk.playbook
-    book.coming.setdefault(str(place), type(desk.upstream.scripts)()).extend(coming)
+    book.coming.setdefault(str(place), deque()).extend(coming)
     if "standing" in order:
         book.standing.pop(str(place), None)
         book.standing.update({str(place): fault for fault in standing})
     desk.upstream.scripts.extend(scripts)
 
 
-async def reset(desk: Desk, _exchange: Exchange) -> Reply:
+async def reset(desk: Desk, _exchange: Exchange, _task_id: str) -> Reply:
     """Forget charges, uploads, requests and faults; keys and rows stay."""
     reset_desk(desk)
     return as_json({"ok": True})
