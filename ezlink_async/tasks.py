@@ -167,6 +167,10 @@ class TaskHandle:
         """
         return await self._save(Path(path), fit_suffix=False)
 
+    async def save_fitting(self, path: Path) -> Path:
+        """Save it at *path* with the suffix of what really came appended."""
+        return await self._save(path, fit_suffix=True)
+
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
         record = await self._finished()
         return await self._home.nursery.run(

@@ -1,0 +1,25 @@
+"""The console entry: the command line, or one sentence on how to get it."""
+
+from __future__ import annotations
+
+import sys
+
+_EXTRA = {"cyclopts", "rich"}
+
+
+def main() -> int:
+    """Run the command line on the arguments of this process."""
+    try:
+        from ezlink_async.cli import run
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        sys.stderr.write(
+            "the command line needs its extra: pip install 'ezlink-async[cli]'\n"
+        )
+        return 2
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

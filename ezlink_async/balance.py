@@ -1,0 +1,86 @@
+"""
+The wire of the two balance pages: what a key may still spend.
+
+Source: the pages of ``ye4293/one-api`` (``controller/billing.go``), made after
+OpenAI's dashboard. No address, no key, no I/O.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+
+import attrs
+
+from ezlink_async.errors import ProtocolError
+from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.refusals import decode, refusal
+
+_UNLIMITED = 100_000_000
+_CENTS = 100
+
+
+@attrs.frozen(kw_only=True)
+class Balance:
+    """
+    What the pages say of a key; US dollars.
+
+    *limit* is ``None`` for a key without one. Depending on an operator's
+    switch it is what the key may spend in all, or what the account has left;
+    one look cannot tell which. *expires* is ``None`` for a key that lasts.
+    """
+
+    limit: float | None
+    used: float
+    expires: dt.datetime | None = None
+
+    def __str__(self) -> str:
+        limit = "no limit" if self.limit is None else f"limit {self.limit:.2f} USD"
+        ends = f", expires {self.expires:%Y-%m-%d}" if self.expires else ""
+        return f"{limit}, {self.used:.2f} USD used{ends}"
+
+
+def subscription_request() -> HttpRequest:
+    """Ask for the limit and the expiry of the key."""
+    return HttpRequest("GET", "/v1/dashboard/billing/subscription", repeatable=True)
+
+
+def usage_request() -> HttpRequest:
+    """Ask for what was spent."""
+    return HttpRequest("GET", "/v1/dashboard/billing/usage", repeatable=True)
+
+
+def read_balance(subscription: HttpResponse, usage: HttpResponse) -> Balance:
+    """Read both pages, or raise what one of them means."""
+    limit = _number(subscription, "hard_limit_usd")
+    until = _number(subscription, "access_until")
+    return Balance(
+        limit=limit if limit < _UNLIMITED else None,
+        used=_number(usage, "total_usage") / _CENTS,
+        expires=_moment(until) if until > 0 else None,
+    )
+
+
+def _moment(seconds: float) -> dt.datetime | None:
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return None  # an expiry beyond the calendar is none
+
+
+def _number(page: HttpResponse, name: str) -> float:
+    if not page.ok:
+        raise refusal(page)
+    body = decode(page.body)
+    found = body.get(name) if isinstance(body, Mapping) else None
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ProtocolError(
+            f"the balance page has no number {name!r}: {page.body[:60]!r}",
+            head=page.body,
+            status=page.status,
+            request_id=page.request_id,
+        )
+    return float(found)

@@ -1,0 +1,216 @@
+"""
+The command line: arguments in, exit code out.
+
+Each command is declared here and done by a module of its name, which is
+imported when it is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Literal
+
+import attrs
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+
+from ezlink_async import __version__
+from ezlink_async.errors import EzlinkError
+
+INTERRUPTED = 130
+_USAGE = 2
+
+_Switch = Parameter(negative=())
+_Count = Parameter(validator=Number(gte=1))
+_Seconds = Parameter(validator=Number(gt=0))
+
+app = App(
+    name="ezlink",
+    help="Swap faces with the EZLINK AI API.",
+    version=f"ezlink-async {__version__}",
+    version_flags=["--version"],
+    help_flags=["--help", "-h"],
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command, and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # File names may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(arguments, exit_on_error=False)
+    except CycloptsError:
+        return _USAGE  # it has been printed
+    except EzlinkError as error:
+        sys.stderr.write(f"ezlink: {error}\n")
+        return _USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class SwapOptions:
+    """
+    The options of ``ezlink swap``.
+
+    Attributes
+    ----------
+    output
+        Folder for the results; made when it is missing.
+    local
+        Use the built-in server and engine: no key, no network, no cost.
+    base_url
+        Address of the API. [env: EZLINK_BASE_URL]
+    mode
+        Queue of the server; the price is the same.
+    concurrency
+        Swaps in progress at one time. [env: EZLINK_MAX_CONCURRENCY]
+    deadline
+        Seconds a task may take. [env: EZLINK_POLL_DEADLINE]
+    existing
+        What to do where a whole picture is there already.
+    dry_run
+        List what would be sent, and send nothing.
+    resubmit_unknown
+        Send again what may have been paid already.
+    max_failures
+        Stop taking in targets after this many failures.
+    json
+        Print one JSON object a line.
+
+    """
+
+    output: Path
+    local: Annotated[bool, _Switch] = False
+    base_url: str | None = None
+    mode: Literal["fast", "turbo", "relax"] | None = None
+    concurrency: Annotated[int | None, _Count] = None
+    deadline: Annotated[float | None, _Seconds] = None
+    existing: Literal["skip", "replace"] = "skip"
+    dry_run: Annotated[bool, _Switch] = False
+    resubmit_unknown: Annotated[bool, _Switch] = False
+    max_failures: Annotated[int | None, _Count] = None
+    json: Annotated[bool, _Switch] = False
+
+
+@app.command
+def swap(
+    source: Path,
+    /,
+    *targets: Annotated[Path, Parameter(name="TARGET", required=True)],
+    options: SwapOptions,
+) -> int:
+    """
+    Put the face of SOURCE into every TARGET.
+
+    The key comes from EZLINK_API_KEY or the profile file. Exit code 0: all
+    done; 1: some are not; 2: nothing could be done; 130: interrupted.
+
+    Parameters
+    ----------
+    source
+        The picture the face is taken from.
+    targets
+        Pictures, or folders that are searched for them.
+    options
+        See there.
+
+    """
+    from ezlink_async.cli.connect import Connection
+    from ezlink_async.cli.swap import SwapOrder
+    from ezlink_async.cli.swap import swap as carry_out
+
+    connection = Connection(
+        base_url=options.base_url,
+        local=options.local,
+        concurrency=options.concurrency,
+        deadline=options.deadline,
+        resubmit_unknown=options.resubmit_unknown,
+    )
+    order = SwapOrder(
+        source=source,
+        targets=targets,
+        output=options.output,
+        connection=connection,
+        mode=options.mode,
+        existing=options.existing,
+        dry_run=options.dry_run,
+        max_failures=options.max_failures,
+        as_json=options.json,
+    )
+    return carry_out(order)
+
+
+@app.command
+def task(
+    *ids: Annotated[str, Parameter(name="ID", required=True)],
+    output: Path | None = None,
+    base_url: str | None = None,
+) -> int:
+    """
+    Show tasks by their ids, or wait for them and save their results.
+
+    Parameters
+    ----------
+    ids
+        What the server called the tasks.
+    output
+        Folder for the results; without it the tasks are only shown.
+    base_url
+        Address of the API. [env: EZLINK_BASE_URL]
+
+    """
+    from ezlink_async.cli.connect import Connection
+    from ezlink_async.cli.task import task as carry_out
+
+    return carry_out(ids, output, Connection(base_url=base_url))
+
+
+@app.command
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    engine: Literal["opencv", "copy"] = "opencv",
+) -> int:
+    """
+    Run the built-in server until it is interrupted.
+
+    Parameters
+    ----------
+    host
+        Address to listen on; others than this machine's own are not protected.
+    port
+        Port to listen on; 0 is any that is free.
+    engine
+        What makes the results: a face swap, or a copy of the target.
+
+    """
+    from ezlink_async.cli.serve import serve as carry_out
+
+    return carry_out(host, port, engine)
+
+
+@app.command
+def doctor(*, base_url: str | None = None) -> int:
+    """
+    Check address, key, balance, route and clock, and say what to do.
+
+    Parameters
+    ----------
+    base_url
+        Address of the API. [env: EZLINK_BASE_URL]
+
+    """
+    from ezlink_async.cli.doctor import doctor as carry_out
+
+    return carry_out(base_url)

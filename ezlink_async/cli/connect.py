@@ -1,0 +1,103 @@
+"""Which server a command talks to: the account's own, or one in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+
+from ezlink_async import AsyncEzlink
+from ezlink_async.config import Sources, profile_path, read_profile
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.pacing import PollPolicy, RetryPolicy
+
+# Long enough for a night without network: the library gives up after a
+# quarter of an hour, a person with a folder of photos would rather wait.
+_PATIENCE = 86_400.0
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """What the command line says about the server and how to talk to it."""
+
+    base_url: str | None = None
+    local: bool = False
+    concurrency: int | None = None
+    deadline: float | None = None
+    resubmit_unknown: bool = False
+
+    @property
+    def again(self) -> str:
+        """The option that leads another command to the same server."""
+        return f" --base-url {self.base_url}" if self.base_url else ""
+
+
+def settings_sources() -> Sources:
+    """Return where the command line looks for settings: always the profile too."""
+    named = bool(os.environ.get("EZLINK_CONFIG"))
+    profile = read_profile(profile_path(os.environ), demanded=named)
+    return Sources(os.environ, profile)
+
+
+def check_key(sources: Sources) -> None:
+    """Raise what to do when there is no key anywhere."""
+    if not sources.text("api_key"):
+        raise ConfigurationError(
+            "there is no API key: set EZLINK_API_KEY, or write api_key into "
+            f"{profile_path(os.environ)}, or try --local, which needs none"
+        )
+
+
+def ready(connection: Connection) -> None:
+    """Raise what is missing, before anything is begun."""
+    if not connection.local:
+        check_key(settings_sources())
+        return
+    if connection.base_url is not None:
+        raise ConfigurationError("--local is a server of its own: no --base-url")
+    check_engine()
+
+
+@asynccontextmanager
+async def connect(connection: Connection) -> AsyncIterator[AsyncEzlink]:
+    """Enter a client as *connection* says."""
+    if connection.local:
+        # Most never need a server, and it takes a while to import.
+        from ezlink_async.cli.local import local_client
+
+        async with local_client(connection.concurrency, connection.deadline) as ez:
+            yield ez
+        return
+    sources = settings_sources()
+    async with AsyncEzlink.from_profile(
+        base_url=connection.base_url,
+        max_concurrency=connection.concurrency,
+        poll=_poll(connection, sources.policy("poll", PollPolicy)),
+        retry=_retry(connection, sources.policy("retry", RetryPolicy)),
+    ) as ez:
+        yield ez
+
+
+def _poll(connection: Connection, policy: PollPolicy) -> PollPolicy:
+    if connection.deadline is None:
+        return policy
+    return attrs.evolve(policy, deadline=connection.deadline)
+
+
+def _retry(connection: Connection, policy: RetryPolicy) -> RetryPolicy:
+    if policy.timeout == RetryPolicy().timeout:
+        policy = attrs.evolve(policy, timeout=_PATIENCE)
+    if connection.resubmit_unknown:
+        policy = attrs.evolve(policy, resubmit_unknown=True)
+    return policy
+
+
+def check_engine() -> None:
+    """Raise how to get the engine when it is not installed."""
+    if None in map(importlib.util.find_spec, ("numpy", "cv2")):
+        raise ConfigurationError(
+            "the built-in engine is not installed: pip install 'ezlink-async[local]'"
+        )
