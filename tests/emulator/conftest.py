@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 import pytest
 
@@ -12,7 +13,15 @@ from tests.emulator.wire import Answered, Wire
 #: A JPEG as far as magic bytes go; what is between is told apart by its filling.
 JPEG = b"\xff\xd8\xff\xe0%b\xff\xd9"
 
-Ask = Callable[..., Awaitable[Answered]]
+
+class Ask(Protocol):
+    """One request on a connection of its own."""
+
+    async def __call__(
+        self, method: str, path: str, body: bytes = b"", *more: tuple[str, str]
+    ) -> Answered:
+        """Return the answer."""
+        ...
 
 
 def picture(filling: str, size: int = 200) -> bytes:
@@ -73,9 +82,12 @@ def ask_still(still: Emulator) -> Ask:
     return asker(still)
 
 
-async def submit(ask: Ask, *names: str, **fields: object) -> str:
+async def submit(
+    ask: Ask, source: str = "s", target: str = "t", **fields: object
+) -> str:
     """Submit a swap and return its id."""
-    answered = await ask("POST", "/mj/insight-face/swap", swap_body(*names, **fields))
+    body = swap_body(source, target, **fields)
+    answered = await ask("POST", "/mj/insight-face/swap", body)
     value = answered.json()
     assert isinstance(value, dict)
     return str(value["result"])

@@ -1,0 +1,198 @@
+"""What stood behind each recorded exchange, as far as the emulator can play it."""
+
+import base64
+import json
+from pathlib import Path
+
+from ezlink_async.emulator import faults
+
+__all__ = [
+    "EXISTING",
+    "LEFT_OUT",
+    "OK",
+    "PICTURES",
+    "RUNNING",
+    "SAMPLES",
+    "SEEDS",
+    "SUBMIT_FAULTS",
+    "SUCCESS",
+    "UPSTREAM",
+    "UPSTREAM_STATUS",
+    "VIEWS",
+    "WHOLE",
+]
+
+_FILE = Path(__file__).parent.parent / "samples" / "samples.jsonl"
+_LINES = _FILE.read_text("utf-8").splitlines()
+SAMPLES = {sample["name"]: sample for sample in map(json.loads, _LINES)}
+
+_FAMILY = "a family the emulator does not serve"
+_NAMES = "shows numbers and names of the recorded account; see test_app for its form"
+LEFT_OUT = {
+    "account-log-charged": _NAMES,
+    "account-self": _NAMES,
+    "account-tasks": _NAMES,
+    "account-tasks-first": _NAMES,
+    "image-redirect": "the relay follows the redirect: not to be told from image-ok",
+} | dict.fromkeys(
+    (
+        name
+        for name in SAMPLES
+        if name.split("-")[0]
+        in {
+            "action", "async", "blend", "change", "chat", "describe", "files", "flux",
+            "imagine", "modal", "shorten", "simple", "video",
+        }
+    ),
+    _FAMILY,
+)  # fmt: skip
+
+OK = {"code": 1, "description": "提交成功", "properties": {}}
+EXISTING = {
+    "code": 21,
+    "description": "任务已存在",
+    "properties": {"status": "SUCCESS", "imageUrl": "https://cdn.example/x.png"},
+    "result": "0741798445574458",
+}
+#: What the upstream said to the relay, where it was not a plain acceptance.
+UPSTREAM = {
+    "swap-queued": {
+        "code": 22,
+        "description": "排队中，前面还有3个任务",
+        "properties": {"numberOfQueues": 3},
+    },
+    "swap-existing": EXISTING,
+    "swap-existing-again": EXISTING,
+    "swap-properties-null": {**OK, "properties": None},
+    "swap-properties-missing": {"code": 1, "description": "提交成功"},
+    "swap-result-null": {**OK, "result": None},
+    "swap-result-empty": {**OK, "result": ""},
+    "swap-result-number": {**OK, "result": 17},
+    "swap-201": {
+        "code": 1,
+        "description": "ok",
+        "properties": {"b": 1, "a": "<&>"},
+        "result": "201201",
+        "more": True,
+    },
+    "swap-upstream-500-code-1": {
+        "code": 1,
+        "description": "ok",
+        "properties": {},
+        "result": "500500",
+    },
+    "swap-upstream-4": {"code": 4, "description": "人脸图片格式错误"},
+    "swap-upstream-3": {"code": 3, "description": "not found"},
+    "swap-upstream-minus-1": {"success": False, "code": -1, "message": "no"},
+    "swap-upstream-no-code": {"hello": "you"},
+    "swap-upstream-hosts": {
+        "code": 4,
+        "description": "cannot read https://cdn.example/a/x.png from 10.0.0.1 x",
+    },
+    "swap-upstream-empty-404": "",
+    "swap-upstream-empty-200": "",
+    "swap-upstream-text-401": "Unauthorized",
+    "swap-upstream-html-502": "<html>502</html>",
+    "swap-upstream-array": [1],
+    "swap-upstream-null": None,
+}
+UPSTREAM_STATUS = {
+    "swap-201": 201,
+    "swap-upstream-500-code-1": 500,
+    "swap-upstream-empty-404": 404,
+}
+SUBMIT_FAULTS: dict[str, faults.Fault] = {
+    "swap-queue-full-9": faults.queue_full(),
+    "swap-queue-full-23": faults.queue_full_23(),
+    "swap-banned-word": faults.banned_word(),
+    "swap-saturated": faults.saturated(),
+    "swap-upstream-reset": faults.Upstream(broken="reset"),
+    "swap-upstream-half": faults.Upstream(broken="half"),
+    "swap-upstream-refused": faults.Upstream(broken="refused"),
+    "swap-no-channel": faults.Trouble("no_channel"),
+    "swap-channel-lookup-failed": faults.Trouble("no_channel"),
+    "swap-insert-failed": faults.Trouble("insert_failed"),
+}
+_T = 1795415787749
+_ENDED = {"submitTime": _T, "startTime": _T, "finishTime": _T + 9000}
+_IMAGE = {"imageUrl": "https://cdn.example/x.jpg", **_ENDED}
+SUCCESS = {"status": "SUCCESS", "progress": "100%", **_IMAGE}
+_FAILED = {
+    "status": "FAILURE",
+    "failReason": "文件上传失败",
+    "submitTime": _T,
+    "finishTime": _T + 9000,
+}
+RUNNING = {"status": "IN_PROGRESS", "progress": "0%"}
+#: What the upstream listed for the task, by the end of the sample's name.
+VIEWS: dict[str, dict[str, object]] = {
+    "not-start": {},
+    "submitted": {"status": "SUBMITTED", "progress": "0%", "startTime": _T},
+    "in-progress": {**RUNNING, "startTime": _T},
+    "in-progress-preview": {
+        "status": "IN_PROGRESS",
+        "progress": "37%",
+        "startTime": _T,
+        "imageUrl": "https://cdn.example/x.jpg",
+    },
+    "modal": {
+        "status": "MODAL",
+        "progress": "0%",
+        "buttons": [
+            {"customId": "c", "emoji": "", "label": "l", "type": 2, "style": 1, "x": 1}
+        ],
+    },
+    "success": {**SUCCESS, "state": "a<b"},
+    "success-no-image": {"status": "SUCCESS", "progress": "100%", **_ENDED},
+    "success-no-buttons": {**SUCCESS, "buttons": None, "properties": None},
+    "failure": _FAILED,
+    "failure-progress-null": {**_FAILED, "progress": None},
+    "failure-at-100": {**_FAILED, "progress": "100%"},
+    "failure-no-reason": {**_FAILED, "failReason": None},
+    "cancel": {"status": "CANCEL"},
+    "cancel-with-reason": {"status": "CANCEL", "failReason": "取消"},
+    "running-with-reason": {**RUNNING, "failReason": "警告"},
+    "running-at-100": {**RUNNING, "progress": "100%"},
+    "status-null": {"status": None},
+    "status-lower": {
+        "status": "success",
+        "progress": "100%",
+        "imageUrl": "https://cdn.example/x.jpg",
+    },
+    "submit-time-null": {**RUNNING, "submitTime": None},
+    "extra-keys": {**SUCCESS, "videoUrl": "x"},
+    "channel-disabled": SUCCESS,
+}
+WHOLE = base64.b64decode(SAMPLES["image-ok"]["response"]["body"]["base64"])
+_LONG = base64.b64decode(SAMPLES["image-big"]["response"]["body"]["base64"])
+PICTURES = {
+    "image-big": faults.Picture(content=_LONG),
+    "image-notype": faults.Picture(content=WHOLE, content_type=None),
+    "image-octet": faults.Picture(
+        content=WHOLE, content_type="application/octet-stream"
+    ),
+    "image-cut": faults.Picture(
+        content=_LONG,
+        keep=len(base64.b64decode(SAMPLES["image-cut"]["response"]["body"]["base64"])),
+    ),
+    "image-cut-small": faults.Picture(content=WHOLE, keep=500),
+    "image-garbage": faults.Picture(broken=True),
+    "image-dead": faults.Picture(broken=True),
+    "image-gone": faults.Picture(403, "<Error><Code>AccessDenied</Code></Error>"),
+    "image-missing": faults.Picture(404, "<html>404</html>"),
+    "image-503": faults.Picture(503, "busy"),
+    "image-empty": faults.Picture(content=b""),
+}
+SEEDS = {
+    "seed-ok": faults.Upstream(
+        200, {"code": 1, "description": "成功", "result": "103541234", "x": 1}
+    ),
+    "seed-refused": faults.Upstream(
+        200, {"code": 4, "description": "关联任务状态错误"}
+    ),
+    "seed-refused-404": faults.Upstream(
+        404, {"code": 3, "description": "任务不存在或已失效"}
+    ),
+    "seed-empty": faults.Upstream(404, ""),
+    "seed-html": faults.Upstream(502, "<html>"),
+}
