@@ -120,10 +120,7 @@ class PollPolicy:
         They never shrink but for the last, which is cut to fit: together
         they are *deadline* seconds.
         """
-        spent = 0.0
-        for looks in itertools.count():
-            delay = min(self.step(looks), self.deadline - spent)
-            if delay <= 0:
-                return
-            spent += delay
+        looks, left = 0, self.deadline
+        while (delay := min(self.step(looks), left)) > 0:
             yield delay
+            looks, left = looks + 1, left - delay

@@ -91,10 +91,10 @@ def progressive() -> bytes:
         (
             b"\xff\xd8",
             segment(0xE0, b"JFIF\0"),
-            segment(0xE1, b"Exif\0\0" + thumbnail),
+            segment(0xE1, b"Exif\0\0" + bytes(300) + thumbnail),
             b"\xff" + segment(0xC2, bytes(6)),
             segment(0xDA, bytes(6)) + b"first\xff\x00scan\xff\xd0again",
-            segment(0xC4, b"\xff\xd9\xff\xd9"),
+            segment(0xC4, bytes(300) + b"\xff\xd9\xff\xd9"),
             segment(0xDA, bytes(6)) + b"second\xff\xff\xd7scan",
             b"\xff\xd9",
         )

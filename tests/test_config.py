@@ -275,6 +275,7 @@ def test_a_bad_duration_names_its_place(table: str, name: str) -> None:
         ("RESUBMIT_UNKNOWN", "true", {"resubmit_unknown": True}),
         ("RESUBMIT_UNKNOWN", "1", {"resubmit_unknown": True}),
         ("RESUBMIT_UNKNOWN", "False", {"resubmit_unknown": False}),
+        ("RESUBMIT_UNKNOWN", "0", {"resubmit_unknown": False}),
         ("FIRST", "", {}),
     ],
 )

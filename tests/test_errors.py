@@ -92,6 +92,7 @@ def test_an_error_says_nothing_unless_told(kind: type[errors.EzlinkError]) -> No
     never_sent = {"ConfigurationError", "ImageError", "SlotTimeoutError"}
     assert error.retry_safe is (kind.__name__ in never_sent)
     assert error.maybe_charged is (kind is errors.SubmitUnknownError)
+    assert not getattr(error, "status", None)
 
 
 @pytest.mark.parametrize("error", FULL, ids=_name)

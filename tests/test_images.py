@@ -25,13 +25,18 @@ PICTURES = {
 WHOLE = pytest.mark.parametrize(
     ("media_type", "content"), PICTURES.values(), ids=PICTURES
 )
-FOREIGN = {
-    "GIF": b"GIF89a" + bytes(30),
-    "BMP": b"BM" + bytes(30),
-    "TIFF": b"II*\0" + bytes(30),
-    "HEIC": b"\0\0\0\x18ftypheic" + bytes(30),
-    "AVIF": b"\0\0\0\x18ftypavif" + bytes(30),
-}
+FOREIGN = [
+    ("GIF", b"GIF89a" + bytes(30)),
+    ("BMP", b"BM" + bytes(30)),
+    ("TIFF", b"II*\0" + bytes(30)),
+    ("TIFF", b"MM\0*" + bytes(30)),
+    ("HEIC", b"\0\0\0\x18ftypheic" + bytes(30)),
+    ("HEIC", b"\0\0\0\x18ftyphevc" + bytes(30)),
+    ("HEIC", b"\0\0\0\x18ftypmif1" + bytes(30)),
+    ("HEIC", b"\0\0\0\x18ftypmsf1" + bytes(30)),
+    ("AVIF", b"\0\0\0\x18ftypavif" + bytes(30)),
+    ("AVIF", b"\0\0\0\x18ftypavis" + bytes(30)),
+]
 
 
 @WHOLE
@@ -49,7 +54,7 @@ def test_other_bytes_are_no_picture(content: bytes) -> None:
     assert images.foreign_format(content) is None
 
 
-@pytest.mark.parametrize(("name", "content"), FOREIGN.items(), ids=FOREIGN)
+@pytest.mark.parametrize(("name", "content"), FOREIGN)
 def test_a_foreign_format_is_named(name: str, content: bytes) -> None:
     """A phone's picture is refused by name, with what to give instead."""
     with pytest.raises(ImageError, match=f"{name} pictures are not taken; give a JPEG"):
@@ -145,7 +150,7 @@ def test_a_data_uri_is_read_back(shape: str, media_type: str, content: bytes) ->
         ("data:image/png,abc", "not a base64 data URI"),
         ("image/png;base64,AAAA", "not a base64 data URI"),
         ("data:image/png;base64,A", "base64 of the data URI is broken"),
-        ("data:image/png;base64,*AAA", "base64 of the data URI is broken"),
+        ("data:image/png;base64,*AAAA", "base64 of the data URI is broken"),
         ("data:image/png;base64,ÄAAA", "base64 of the data URI is broken"),
         ("data:image/png;base64,", "the picture is empty"),
         ("data:image/png;base64,AAAA", "this is not a picture"),
@@ -220,7 +225,7 @@ def test_damage_is_judged_too(name: str, data: st.DataObject) -> None:
         images.verify(bytes(content))
 
 
-@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("content", [content for _, content in FOREIGN])
 def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
     """Neither whole nor cut off: the caller keeps it under another name."""
     assert images.verify(content) is None
@@ -232,6 +237,8 @@ def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
         b"\xff\xd8\xff\xd9" + bytes(9),
         b"\xff\xd8\xff\xe0\0\x04ab" + b"\xff\xd9" + bytes(9),
         b"\xff\xd8\xff\xe0\0\x04ab" + b"no marker here",
+        b"\xff\xd8\xff\xe0\0\x04ab" + b"\0\xda\0\x04ab picture \xff\xd9",
+        b"\xff\xd8\xff\0\0\x04ab" + b"\xff\xda\0\x04ab picture \xff\xd9",
         b"\xff\xd8\xff\xff\xff\xff",
         webp()[:4] + bytes(4) + webp()[8:],
         b"RIFF\x04\0\0\0WEBP",
@@ -241,6 +248,12 @@ def test_an_end_without_a_picture_is_not_whole(content: bytes) -> None:
     """An end marker before any scan, and a container of nothing, prove nothing."""
     with pytest.raises(ImageError, match="is cut off"):
         images.verify(content)
+
+
+def test_a_cut_picture_is_named_by_its_format() -> None:
+    """The sentence says what was cut off."""
+    with pytest.raises(ImageError, match="the WEBP is cut off"):
+        images.verify(webp()[:-1])
 
 
 def test_a_mapped_file_is_judged_alike() -> None:

@@ -98,6 +98,11 @@ def test_e26_the_first_answer_has_an_empty_status() -> None:
     assert (record.progress, record.buttons, record.properties) == (0.0, (), None)
 
 
+def test_a_null_status_is_the_empty_one() -> None:
+    """Null is how another build writes that nothing is known yet."""
+    assert read_record({**FULL, "status": None}).status is TaskStatus.EMPTY
+
+
 def test_e27_a_start_may_be_taken_back() -> None:
     """A task that waits again has no progress and no start, and is a task."""
     row = {**FULL, "status": "NOT_START", "progress": "", "startTime": 0}

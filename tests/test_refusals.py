@@ -117,6 +117,10 @@ def test_what_stands_in_front_refuses_before_anything_happens(
         pytest.param(
             5, "unmarshal_response_body_failed ", errors.ServerError, False, id="e20"
         ),
+        pytest.param(5, "read_request_body_failed ", errors.ServerError, True, id="r"),
+        pytest.param(
+            5, "marshal_request_body_failed", errors.ServerError, True, id="m"
+        ),
         pytest.param(5, "close_body_failed ", errors.ServerError, False, id="close"),
         pytest.param(
             5, "create_request_failed ", errors.ServerError, True, id="create"
@@ -152,16 +156,19 @@ def test_e17_a_saturated_server_is_busy() -> None:
 )
 def test_e22_a_lost_row_is_paid_and_unknown(description: str) -> None:
     """The server took the money and lost the id: never safe, never silent."""
-    error = _submit(_handler(4, description))
-    assert isinstance(error, errors.SubmitUnknownError)
-    assert (error.retry_safe, error.maybe_charged) == (False, True)
+    for status in (400, 429):
+        error = _submit(_handler(4, description, status))
+        assert isinstance(error, errors.SubmitUnknownError)
+        assert (error.retry_safe, error.maybe_charged) == (False, True)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
         pytest.param(404, b"<html>", errors.EndpointNotSupportedError, id="e42"),
+        pytest.param(300, b"", errors.EndpointNotSupportedError, id="300"),
         pytest.param(307, b"", errors.EndpointNotSupportedError, id="e44"),
+        pytest.param(399, b"", errors.EndpointNotSupportedError, id="399"),
         pytest.param(501, b"", errors.EndpointNotSupportedError, id="501"),
         pytest.param(429, b"", errors.BusyError, id="e46"),
         pytest.param(413, b"<html>", errors.RejectedError, id="e47-413"),
@@ -170,6 +177,7 @@ def test_e22_a_lost_row_is_paid_and_unknown(description: str) -> None:
         pytest.param(403, b"<html>", errors.PermissionDeniedError, id="403"),
         pytest.param(400, b"<html>", errors.RejectedError, id="400"),
         pytest.param(405, b"", errors.RejectedError, id="405"),
+        pytest.param(499, b"", errors.RejectedError, id="499"),
     ],
 )
 def test_a_foreign_no_is_judged_by_status(
@@ -330,6 +338,12 @@ def test_chinese_words_are_explained() -> None:
     told = refusals.in_english("人脸图片和目标图片不能相同")
     assert told == "人脸图片和目标图片不能相同 (source and target are the same picture)"
     assert refusals.in_english("busy") == "busy"
+
+
+def test_e47_a_body_a_proxy_refuses_is_called_too_large() -> None:
+    """The page of a proxy says nothing useful; the sentence does."""
+    says = str(_submit(_answer(413, b"<html>")))
+    assert "the body is larger than a proxy allows" in says
 
 
 def test_an_answer_without_words_says_so() -> None:
