@@ -1,0 +1,87 @@
+"""JSON in Go's spelling."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ezlink_async.emulator import gojson
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+_VALUES = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"b": 1, "a": [True, None]}, '{"b":1,"a":[true,null]}'),
+        ("<a&b>", r'"\u003ca\u0026b\u003e"'),
+        ("\u2028\u2029", r'"\u2028\u2029"'),
+        ("提交成功", '"提交成功"'),
+        ('"\\\n', r'"\"\\\n"'),
+        (2000.0, "2000"),
+        (16.2, "16.2"),
+        (1.7999999999999998, "1.7999999999999998"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (1.5e300, "1.5e+300"),
+        (0.000001, "0.000001"),
+        (1e-7, "1e-07"),
+        (0.0, "0"),
+        (-3.25, "-3.25"),
+        ((1, 2), "[1,2]"),
+    ],
+)
+def test_it_spells_like_go(value: object, text: str) -> None:
+    """Escapes, numbers and order are those of encoding/json."""
+    assert gojson.dumps(value).decode() == text
+
+
+@settings(deadline=None, max_examples=60)
+@given(_VALUES)
+def test_what_it_writes_is_json(value: object) -> None:
+    """Every value reads back as what it was, however odd, but for lone surrogates."""
+    written = gojson.dumps(value)
+    plain = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    # a float without a point reads back as an integer: compare them as floats
+    assert json.loads(written, parse_int=float) == json.loads(plain, parse_int=float)
+
+
+def test_a_map_comes_out_sorted() -> None:
+    """Keys are sorted at every depth, lists keep their order."""
+    value = {"b": [{"d": 1, "c": 2}], "a": 0}
+    assert gojson.dumps(gojson.ordered(value)) == b'{"a":0,"b":[{"c":2,"d":1}]}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "{}x", "[" * 100_000])
+def test_what_is_not_json_is_refused(text: str) -> None:
+    """Broken, endless and not-a-number bodies are a ValueError."""
+    with pytest.raises(ValueError, match=r".+"):
+        gojson.loads(text.encode())
+
+
+def test_the_first_value_is_enough_for_a_decoder() -> None:
+    """Bytes behind the first value are not looked at."""
+    assert gojson.loads_first(b' {"ids":[]} xx') == {"ids": []}
+
+
+def test_an_endless_value_is_no_first_value() -> None:
+    """Nesting without end is a ValueError there too."""
+    with pytest.raises(ValueError, match="deeply"):
+        gojson.loads_first(b"[" * 100_000)
+
+
+def test_keys_are_matched_in_any_case() -> None:
+    """All spellings of a key are found, in order."""
+    value = {"IDS": 1, "x": 2, "ids": math.pi}
+    assert gojson.folded(value, "Ids") == [1, math.pi]
