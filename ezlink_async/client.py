@@ -81,7 +81,7 @@ class AsyncEzlink:
         self._http = http
         self._profile: Path | None = None
         self._reads_profile = False
-        self._open: Session | None = None
+        self._session: Session | None = None
 
     @classmethod
     def from_profile(
@@ -100,17 +100,17 @@ class AsyncEzlink:
         return client
 
     def __repr__(self) -> str:
-        if self._open is None:
+        if self._session is None:
             return "<AsyncEzlink, not entered>"
-        state = "closed" if self._open.closed else "open"
-        return f"<AsyncEzlink {self._open.base_url} {state}>"
+        state = "closed" if self._session.closed else "open"
+        return f"<AsyncEzlink {self._session.base_url} {state}>"
 
     async def __aenter__(self) -> Self:
-        if self._open is not None:
+        if self._session is not None:
             raise ConfigurationError("a client is entered once; make another one")
         session = Session(resolve(self._options, self._sources()), self._http)
         await session.open()
-        self._open = session
+        self._session = session
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -118,7 +118,7 @@ class AsyncEzlink:
 
     async def aclose(self) -> None:
         """Close the client, as leaving ``async with`` does; twice is harmless."""
-        session = self._open
+        session = self._session
         if session is None:
             return
         if session.loop is not asyncio.get_running_loop():
@@ -287,21 +287,21 @@ class AsyncEzlink:
         return await session.submitter.submit(ticket)
 
     def _inside(self) -> Session:
-        if self._open is None:
+        if self._session is None:
             raise ConfigurationError(
                 "the client is not entered: use `async with AsyncEzlink(...) as ez:`"
             )
-        if self._open.closed:
+        if self._session.closed:
             raise ClientClosedError
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        if loop is not self._open.loop:
+        if loop is not self._session.loop:
             raise ConfigurationError(
                 "the client was entered in another event loop: make one for each"
             )
-        return self._open
+        return self._session
 
     def _sources(self) -> Sources:
         if not self._reads_profile:

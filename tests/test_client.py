@@ -1,0 +1,627 @@
+"""The client as its user meets it: entering, leaving, and every corner between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+
+from ezlink_async import (
+    AccountFilter,
+    AsyncEzlink,
+    Image,
+    Mode,
+    PollPolicy,
+    RetryPolicy,
+    SwapOutcome,
+    TaskStatus,
+    Timeouts,
+    errors,
+)
+from ezlink_async.emulator import (
+    Emulator,
+    EmulatorSettings,
+    faults,
+    read_hashes,
+    scripts,
+    serving,
+)
+from tests.conftest import png
+from tests.fakes import jpeg
+
+POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
+RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=20)
+SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
+LARGE = jpeg(9_000_000)
+
+
+@asynccontextmanager
+async def shop(
+    *,
+    slots: int = 3,
+    poll: PollPolicy = POLL,
+    timeouts: Timeouts | None = None,
+    slot_timeout: float | None = None,
+    settings: EmulatorSettings | None = None,
+) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
+    """Open a client beside an emulator."""
+    async with asyncio.timeout(60), serving(settings) as server:
+        client = AsyncEzlink(
+            server.api_key,
+            base_url=server.base_url,
+            max_concurrency=slots,
+            poll=poll,
+            retry=RETRY,
+            timeouts=timeouts,
+            slot_timeout=slot_timeout,
+        )
+        async with client as ez:
+            yield ez, server
+
+
+def _charges(server: Emulator) -> int:
+    return len(server.control.charges)
+
+
+async def _until(server: Emulator, place: str, count: int = 1) -> None:
+    """Wait until *count* submits got past the door, or became tasks."""
+    while len(getattr(server.control, place)) < count:
+        await asyncio.sleep(0)
+
+
+async def _collect(
+    stream: AsyncIterable[SwapOutcome], outcomes: list[SwapOutcome]
+) -> None:
+    async for outcome in stream:
+        outcomes.append(outcome)  # noqa: PERF401 - what came before an error is kept
+
+
+async def test_every_field_of_the_endpoint_arrives() -> None:
+    """State comes back in the record; mode, filter and hook do no harm."""
+    async with shop() as (ez, server):
+        handle = await ez.swap_face(
+            Image.from_bytes(SOURCE),
+            png(),
+            state="a<b",
+            notify_hook=f"{server.base_url}/nowhere",
+            account_filter=AccountFilter(instance_id="7"),
+            mode="turbo",
+        )
+        assert (await handle).state == "a<b"
+        assert "/mj-turbo/mj/insight-face/swap" in [
+            seen.path for seen in server.control.requests
+        ]
+        await ez.swap_face(SOURCE, TARGET, mode=Mode.RELAX)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"mode": "ultra"}, errors.ConfigurationError),
+        ({"state": 7}, errors.ConfigurationError),
+        ({"target": "no-such-file.jpg"}, errors.ImageError),
+        ({"target": "https://example.com/a.jpg"}, errors.ImageError),
+        ({"target": "data:image/png;base64,AAAA"}, errors.ImageError),
+        ({"target": b"no picture"}, errors.ImageError),
+        ({"target": SOURCE}, errors.ImageError),
+        ({"target": 7}, errors.ImageError),
+    ],
+)
+async def test_bad_input_is_refused_before_anything_is_sent(
+    given: dict[str, object], error: type[errors.EzlinkError]
+) -> None:
+    """A wrong argument is a clear error; the server never hears of it."""
+    async with shop() as (ez, server):
+        with pytest.raises(error) as caught:
+            await ez.swap_face(**{"source": SOURCE, "target": TARGET, **given})  # type: ignore[arg-type]
+        assert caught.value.retry_safe
+        assert server.control.requests == []
+
+
+async def test_max_concurrency_is_reached_and_held() -> None:
+    """Slots are held until the tasks end; handles nobody awaits give them back."""
+    settings = EmulatorSettings(concurrency=9)
+    async with shop(slots=3, settings=settings) as (ez, server):
+        server.control.script_tasks(*[scripts.stuck()] * 3)
+        handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(3)]
+        waiting = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
+        for handle in handles:
+            async for record in handle.updates():
+                assert record.status is TaskStatus.IN_PROGRESS
+                break
+        assert not waiting.done()
+        assert _charges(server) == 3
+        handles[0].end(None)
+        await (await waiting)
+        assert _charges(server) == 4
+
+
+async def test_un_awaited_handles_never_starve_later_submits() -> None:
+    """Ten swaps through two slots, and nobody awaits a handle."""
+    async with shop(slots=2) as (ez, server):
+        for number in range(10):
+            await ez.swap_face(SOURCE, jpeg(20_001 + number))
+        assert _charges(server) == 10
+        assert server.control.peak <= 2
+
+
+async def test_slot_timeout_bounds_the_wait_for_a_slot() -> None:
+    """With all slots taken, ``slot_timeout`` ends the wait; nothing was sent."""
+    async with shop(slots=1, slot_timeout=0.05) as (ez, server):
+        server.control.script_tasks(scripts.stuck())
+        await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.SlotTimeoutError) as caught:
+            await ez.swap_face(SOURCE, TARGET)
+        assert caught.value.retry_safe
+        assert _charges(server) == 1
+
+
+async def test_cancelled_while_waiting_for_a_slot_sends_nothing() -> None:
+    """A submit that waits for a slot leaves no trace when it is cancelled."""
+    async with shop(slots=1) as (ez, server):
+        server.control.script_tasks(scripts.stuck())
+        await ez.swap_face(SOURCE, TARGET)
+        waiting = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert _charges(server) == 1
+
+
+async def test_cancelled_while_uploading_creates_nothing() -> None:
+    """The connection is dropped, no job exists, and the slot comes back."""
+    async with shop(slots=1) as (ez, server):
+        server.control.script("submit", faults.Stall(after_bytes=100_000))
+        task = asyncio.create_task(ez.swap_face(SOURCE, LARGE))
+        await _until(server, "requests")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert server.control.uploads == {}
+        await (await ez.swap_face(SOURCE, TARGET))
+        assert _charges(server) == 1
+
+
+async def test_cancelled_after_the_last_byte_turns_up_in_pending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The caller is let go at once; the paid task is followed to its end."""
+    async with shop(slots=1) as (ez, server):
+        server.control.script("submit", faults.Delay(0.2, job=True))
+        server.control.script_tasks(scripts.slow(0.3))
+        task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
+        await _until(server, "charges")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with caplog.at_level(logging.WARNING, logger="ezlink_async"):
+            while not caplog.records:
+                await asyncio.sleep(0)
+        (handle,) = ez.pending()
+        assert handle.task_id in caplog.text
+        assert await handle.read()
+        await (await ez.swap_face(SOURCE, TARGET))  # the slot came back
+
+
+async def test_closed_while_uploading_creates_nothing() -> None:
+    """Leaving cuts an upload off; its caller is told that nothing was created."""
+    async with shop() as (ez, server):
+        server.control.script("submit", faults.Stall(after_bytes=100_000))
+        task = asyncio.create_task(ez.swap_face(SOURCE, LARGE))
+        await _until(server, "requests")
+        await ez.aclose()
+        with pytest.raises(errors.ClientClosedError) as caught:
+            await task
+        assert caught.value.retry_safe
+        assert server.control.uploads == {}
+
+
+async def test_closed_before_the_answer_gets_the_id_when_it_comes() -> None:
+    """An answer within ``timeouts.close`` brings the id to the caller."""
+    async with shop() as (ez, server):
+        server.control.script("submit", faults.Delay(0.1, job=True))
+        task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
+        await _until(server, "charges")
+        await ez.aclose()
+        with pytest.raises(errors.ClientClosedError) as caught:
+            await task
+        assert caught.value.task_ids == (server.control.tasks[0].task_id,)
+
+
+async def test_closed_before_the_answer_is_unknown_when_none_comes() -> None:
+    """Without an answer in time the outcome is unknown, with the request's id."""
+    async with shop(timeouts=Timeouts(close=0.05)) as (ez, server):
+        server.control.script("submit", faults.Stall(job=True))
+        task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
+        await _until(server, "charges")
+        await ez.aclose()
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await task
+        assert caught.value.request_id in server.control.uploads
+        assert caught.value.target == TARGET
+
+
+async def test_closed_while_others_wait() -> None:
+    """Every waiter is woken with the id of its task; nothing is left running."""
+    before = asyncio.all_tasks()
+    async with shop() as (ez, server):
+        server.control.script_tasks(*[scripts.stuck()] * 2)
+        handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(2)]
+        waiters = [asyncio.create_task(handle.result()) for handle in handles]
+        await asyncio.sleep(0)
+        await ez.aclose()
+        await ez.aclose()
+        found = await asyncio.gather(*waiters, return_exceptions=True)
+        assert [type(each) for each in found] == [errors.ClientClosedError] * 2
+        assert [each.task_id for each in found] == [h.task_id for h in handles]  # type: ignore[union-attr]
+        assert all(handle.done() for handle in handles)
+        assert repr(ez).endswith("closed>")
+    assert asyncio.all_tasks() == before
+
+
+async def test_leaving_because_of_an_error_is_orderly_too() -> None:
+    """An exception in the block closes the client and comes out as it is."""
+    before = asyncio.all_tasks()
+
+    async def fail() -> None:
+        async with shop() as (ez, server):
+            server.control.script_tasks(scripts.stuck())
+            await ez.swap_face(SOURCE, TARGET)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
+    assert asyncio.all_tasks() == before
+
+
+async def test_closing_that_is_cancelled_still_closes() -> None:
+    """A cancellation of ``aclose`` is raised once everything has ended."""
+    async with shop(timeouts=Timeouts(close=0.1)) as (ez, server):
+        server.control.script("submit", faults.Stall(job=True))
+        task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
+        await _until(server, "charges")
+        closing = asyncio.create_task(ez.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(errors.SubmitUnknownError):
+            await task
+
+
+async def test_used_outside_or_after_says_so() -> None:
+    """Not entered, entered twice, closed: each is an error that says what to do."""
+    ez = AsyncEzlink("sk-x", base_url="http://127.0.0.1:9")
+    assert repr(ez) == "<AsyncEzlink, not entered>"
+    with pytest.raises(errors.ConfigurationError, match="async with"):
+        ez.pending()
+    await ez.aclose()
+    async with ez:
+        with pytest.raises(errors.ConfigurationError, match="once"):
+            await ez.__aenter__()
+    with pytest.raises(errors.ClientClosedError):
+        await ez.swap_face(SOURCE, TARGET)
+    with pytest.raises(errors.ClientClosedError):
+        ez.swap_faces(SOURCE, [TARGET])
+
+
+async def test_in_a_second_event_loop_says_so() -> None:
+    """The same client in another loop, or in none, is a clear error, not a hang."""
+    async with shop() as (ez, _):
+        found: list[str] = []
+
+        async def use() -> None:
+            for attempt in (ez.swap_face(SOURCE, TARGET), ez.aclose()):
+                try:
+                    await attempt
+                except errors.ConfigurationError as error:
+                    found.append(str(error))
+
+        def elsewhere() -> None:
+            asyncio.run(use())
+            try:
+                ez.task("7")
+            except errors.ConfigurationError as error:
+                found.append(str(error))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        assert len(found) == 3
+        assert all("event loop" in words for words in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"api_key": None}, "EZLINK_API_KEY"),
+        ({"api_key": "sk-x", "base_url": "ftp://x"}, "base_url"),
+        ({"api_key": "sk-x", "base_url": "http://example.com"}, "https"),
+        ({"api_key": "sk-x", "max_concurrency": 0}, "max_concurrency"),
+    ],
+)
+async def test_settings_are_checked_on_entering(
+    options: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The constructor stores; entering says what is wrong, and with what."""
+    monkeypatch.delenv("EZLINK_API_KEY", raising=False)
+    client = AsyncEzlink(**options)  # type: ignore[arg-type]
+    with pytest.raises(errors.ConfigurationError, match=words):
+        await client.__aenter__()
+
+
+async def test_from_profile_reads_the_named_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profile is read by ``from_profile`` only, and must be there if named."""
+    monkeypatch.delenv("EZLINK_API_KEY", raising=False)
+    async with serving() as server:
+        path = tmp_path / "config.toml"
+        path.write_text(
+            f'api_key = "{server.api_key}"\nbase_url = "{server.base_url}"\n'
+        )
+        async with AsyncEzlink.from_profile(path) as ez:
+            assert await ez.fetch_tasks(["1"]) == {}
+        monkeypatch.setenv("EZLINK_CONFIG", str(path))
+        async with AsyncEzlink.from_profile() as ez:
+            assert server.base_url in repr(ez)
+            assert server.api_key not in repr(ez)
+        with pytest.raises(errors.ConfigurationError, match="no profile"):
+            await AsyncEzlink.from_profile(tmp_path / "none.toml").__aenter__()
+
+
+async def test_the_same_handle_for_the_same_id() -> None:
+    """``task``, ``restore`` and ``pending`` give the one handle there is."""
+    async with shop() as (ez, server):
+        server.control.script_tasks(scripts.stuck())
+        handle = await ez.swap_face(SOURCE, TARGET)
+        assert ez.task(handle.task_id) is handle
+        assert ez.restore(handle.to_dict()) is handle
+        assert ez.pending() == (handle,)
+
+
+async def test_restored_in_another_client() -> None:
+    """A saved handle goes on elsewhere; a finished one asks nobody."""
+    async with shop() as (ez, server):
+        handle = await ez.swap_face(SOURCE, TARGET)
+        early = json.dumps(handle.to_dict())
+        record = await handle
+        late = json.dumps(handle.to_dict())
+        async with AsyncEzlink(
+            server.api_key, base_url=server.base_url, poll=POLL
+        ) as other:
+            server.control.reset()
+            done = other.restore(json.loads(late))
+            assert (done.done(), await done) == (True, record)
+            assert server.control.requests == []
+            again = other.restore(json.loads(early))
+            assert (await again).status is TaskStatus.SUCCESS
+            assert read_hashes(await again.read()) == read_hashes(await done.read())
+
+
+async def test_a_handle_of_another_server_is_refused() -> None:
+    """An id means nothing elsewhere: ``restore`` compares the origin."""
+    async with shop() as (ez, _):
+        handle = await ez.swap_face(SOURCE, TARGET)
+        saved = {**handle.to_dict(), "origin": "https://api.ezlinkai.com:443"}
+        with pytest.raises(errors.ConfigurationError, match="belongs to"):
+            ez.restore(saved)
+        with pytest.raises(errors.ConfigurationError, match="kind of task"):
+            ez.restore({**handle.to_dict(), "family": "video"})
+        with pytest.raises(errors.ConfigurationError, match="no saved handle"):
+            ez.restore({"id": 7})
+        with pytest.raises(errors.ConfigurationError, match="no task id"):
+            ez.task("..")
+
+
+async def test_restored_failures_are_failures() -> None:
+    """A saved handle that had failed, or had no picture, raises as before."""
+    async with shop() as (ez, server):
+        server.control.script_tasks(scripts.fails("文件上传失败"))
+        handle = await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.TaskFailedError):
+            await handle
+        with pytest.raises(errors.TaskFailedError, match="engine failed"):
+            await ez.restore(handle.to_dict())
+
+
+async def test_fetching_without_following() -> None:
+    """``fetch_task`` and ``fetch_tasks`` ask once; unknown ids are left out."""
+    async with shop(settings=EmulatorSettings(concurrency=9)) as (ez, server):
+        handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(3)]
+        ids = [handle.task_id for handle in handles]
+        for handle in handles:
+            await handle
+        assert (await ez.fetch_task(ids[0])).task_id == ids[0]
+        found = await ez.fetch_tasks([*ids, "1", ids[0]])
+        assert list(found) == ids
+        with pytest.raises(errors.TaskNotFoundError) as caught:
+            await ez.fetch_task("1")
+        assert caught.value.task_id == "1"
+        server.control.standing("list", faults.Answer(404, "<html>"))
+        assert list(await ez.fetch_tasks([*ids, "1"])) == ids
+
+
+async def test_code_21_for_a_followed_id_is_the_same_handle() -> None:
+    """A job that is there already gives its handle, and its second slot back."""
+    async with shop(slots=2) as (ez, server):
+        server.control.script_tasks(scripts.stuck())
+        handle = await ez.swap_face(SOURCE, TARGET)
+        body = {"code": 21, "description": "任务已存在", "result": handle.task_id}
+        server.control.script("submit", *[faults.Upstream(body=body)] * 3)
+        for _ in range(3):
+            assert await ez.swap_face(SOURCE, TARGET) is handle
+        await (await ez.swap_face(SOURCE, TARGET))
+
+
+async def test_result_with_a_timeout_and_the_deadline() -> None:
+    """The one gives up alone; the other ends the handle and frees the slot."""
+    poll = attrs.evolve(POLL, deadline=0.3)
+    async with shop(slots=1, poll=poll) as (ez, server):
+        server.control.script_tasks(scripts.stuck())
+        handle = await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.TaskTimeoutError):
+            await handle.result(timeout=0)
+        assert not handle.done()
+        with pytest.raises(errors.TaskTimeoutError, match="IN_PROGRESS"):
+            await handle
+        assert handle.done()
+        assert ez.pending() == ()
+        await (await ez.swap_face(SOURCE, TARGET))
+        assert not ez.task(handle.task_id).done()
+
+
+async def test_swap_faces_brings_every_outcome() -> None:
+    """Right results for right targets, one bad photo among them."""
+    targets = [jpeg(20_001 + n) for n in range(12)]
+    async with shop(slots=3) as (ez, server):
+        found: dict[bytes, bytes] = {}
+        bad = []
+        async with ez.swap_faces(SOURCE, [*targets, b"no picture"]) as swaps:
+            async for swap in swaps:
+                if swap.error is not None:
+                    bad.append(swap)
+                    continue
+                assert swap.handle is not None
+                assert isinstance(swap.target, bytes)
+                found[swap.target] = await swap.handle.read()
+        assert set(found) == set(targets)
+        assert all(content.endswith(t[2:]) for t, content in found.items())
+        assert isinstance(bad[0].error, errors.ImageError)
+        assert (bad[0].handle, bad[0].record) == (None, None)
+        assert _charges(server) == 12
+        assert server.control.peak <= 3
+
+
+async def test_swap_faces_takes_pairs() -> None:
+    """Without a source, pairs say both; each source is used for its own."""
+    pairs = [(jpeg(20_100 + n // 2), jpeg(20_001 + n)) for n in range(4)]
+    async with shop() as (ez, _):
+        hashes = set()
+        async for swap in ez.swap_faces(None, pairs):
+            assert swap.handle is not None
+            hashes.add(read_hashes(await swap.handle.read()))
+        assert len({source for source, _ in hashes}) == 2
+        assert len(hashes) == 4
+
+
+async def test_swap_faces_stops_at_what_dooms_the_rest() -> None:
+    """A refused key is raised after the outcomes of what was taken."""
+    async with shop(slots=2) as (ez, server):
+        server.control.set_key(server.api_key, status="disabled")
+        outcomes: list[SwapOutcome] = []
+        with pytest.raises(errors.AuthenticationError):
+            await _collect(ez.swap_faces(SOURCE, [TARGET] * 50), outcomes)
+        assert 1 <= len(outcomes) <= 2
+        assert {type(swap.error) for swap in outcomes} == {errors.AuthenticationError}
+
+
+async def test_swap_faces_with_a_source_that_cannot_be_used() -> None:
+    """A missing source is raised before any target is taken."""
+    taken: list[int] = []
+
+    def targets() -> object:
+        for number in range(9):
+            taken.append(number)
+            yield TARGET
+
+    async with shop() as (ez, _):
+        with pytest.raises(errors.ImageError, match="no such file"):
+            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[arg-type]
+        assert taken == []
+
+
+async def test_leaving_swap_faces_keeps_what_was_accepted() -> None:
+    """``break`` inside ``async with`` stops the intake; accepted tasks live on."""
+    async with shop(slots=3) as (ez, server):
+        server.control.script_tasks(
+            scripts.sequence({}, swap=True), *[scripts.stuck()] * 9
+        )
+        async with ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(9)]) as swaps:
+            async for _ in swaps:
+                break
+        paid = _charges(server)
+        assert paid <= 4
+        assert {h.task_id for h in ez.pending()} == {
+            task.task_id for task in server.control.tasks[1:]
+        }
+
+
+async def test_a_plain_break_takes_no_more_than_the_window() -> None:
+    """After a plain ``break`` at most ``max_concurrency`` more may go out."""
+    async with shop(slots=2) as (ez, server):
+        swaps = ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(50)])
+        async for _ in swaps:
+            break
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert _charges(server) <= 1 + 2
+
+
+async def test_closing_wakes_the_reader_of_a_stream() -> None:
+    """Each target taken has its outcome; then the client's end is raised."""
+    async with shop(slots=2) as (ez, server):
+        server.control.script_tasks(*[scripts.stuck()] * 9)
+        outcomes: list[SwapOutcome] = []
+        stream = ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(9)])
+        reader = asyncio.create_task(_collect(stream, outcomes))
+        await _until(server, "charges", 2)
+        while len(ez.pending()) < 2:
+            await asyncio.sleep(0)
+        await ez.aclose()
+        with pytest.raises(errors.ClientClosedError):
+            await reader
+        assert {type(swap.error) for swap in outcomes} == {errors.ClientClosedError}
+        assert all(swap.handle for swap in outcomes)
+
+
+async def test_fetch_image_from_the_api_itself() -> None:
+    """A picture of the API's own can be swapped with; other hosts are checked."""
+    async with shop() as (ez, server):
+        handle = await ez.swap_face(SOURCE, TARGET)
+        record = await handle
+        assert record.image_url is not None
+        image = await ez.fetch_image(record.image_url)
+        assert isinstance(image, Image)
+        await (await ez.swap_face(image, SOURCE))
+        for url in ("http://127.0.0.1:1/x.jpg", "http://10.0.0.1/x", "file:///etc/x"):
+            with pytest.raises(errors.DownloadError, match="public internet"):
+                await ez.fetch_image(url)
+        keys = [s.headers for s in server.control.requests if "/mj/image/" in s.path]
+        assert all("authorization" not in str(headers).lower() for headers in keys)
+
+
+async def test_no_key_in_anything_that_is_shown() -> None:
+    """Neither client, handle, outcome nor any error shows the key."""
+    async with shop() as (ez, server):
+        handle = await ez.swap_face(SOURCE, TARGET)
+        shown = [
+            repr(ez),
+            str(ez),
+            repr(handle),
+            str(handle.to_dict()),
+            repr(vars(ez)["_session"]),
+        ]
+        server.control.script("submit", faults.Drop(job=True), faults.proxy(502))
+        for _ in range(2):
+            with pytest.raises(errors.SubmitUnknownError) as caught:
+                await ez.swap_face(SOURCE, TARGET)
+            shown += [repr(caught.value), str(vars(caught.value))]
+        assert server.api_key not in "".join(shown)
+
+
+async def test_a_closed_session_of_the_caller_is_refused() -> None:
+    """``http=`` with a closed session is said on entering."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    with pytest.raises(errors.ConfigurationError, match="closed"):
+        await AsyncEzlink("sk-x", http=session).__aenter__()
