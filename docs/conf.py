@@ -1,5 +1,11 @@
 """How the docs are built."""
 
+from docutils.nodes import Element
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
+
 import ezlink_async
 
 project = "ezlink-async"
@@ -24,3 +30,28 @@ nitpick_ignore_regex = [
     ("py:.*", r"(ImageLike|Targets|Options|Home|TaskFamily|SwapStream|Image)"),
     ("py:.*", r"(EzlinkError|TaskRecord|TaskStatus|TaskHandle|Mode|Timeouts|.*Policy)"),
 ]
+
+
+def _by_its_last_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: Element
+) -> Element | None:
+    """Resolve a bare name of a docstring, as a reader of the source would."""
+    if node.get("refdomain") != "py":
+        return None
+    domain = env.get_domain("py")
+    target = node["reftarget"]
+    found = {
+        entry[1]
+        for entry in domain.find_obj(env, "", "", target, None, 1)  # type: ignore[attr-defined]
+        if not entry[1].aliased
+    }
+    if len(found) != 1:
+        return None
+    entry = found.pop()
+    here = node["refdoc"]
+    return make_refnode(app.builder, here, entry.docname, entry.node_id, contnode)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the resolver above."""
+    app.connect("missing-reference", _by_its_last_name)

@@ -31,7 +31,8 @@ def test_examples(page: Path) -> None:
 
 def _call(test: object) -> None:
     """Call a test of a page with the fixtures it names."""
-    assert inspect.iscoroutinefunction(test)
+    if not inspect.iscoroutinefunction(test):
+        raise TypeError(f"{test} is no async test")
     with emulator.in_thread() as server:
         client = AsyncEzlink(
             server.api_key,
