@@ -70,12 +70,12 @@ def posed(plate: Plate, picture: Pixels, face: Face) -> Pixels:
     return cv2.remap(plate.pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
 
 
-def changed(before: Pixels, after: Pixels) -> np.ndarray:
+def changed(before: Pixels, after: Pixels) -> Pixels:
     """Return where two pictures differ at all."""
     return (before != after).any(axis=2)
 
 
-def skin_colour(picture: Pixels, face: Face) -> np.ndarray:
+def skin_colour(picture: Pixels, face: Face) -> Pixels:
     """Return mean L, a and b of the skin of a face."""
     bare = masks.skin(picture.shape[:2], face.points)
     return to_lab(picture)[bare].mean(axis=0)

@@ -16,6 +16,7 @@ np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
 from ezlink_async.emulator.engine import Swapper  # noqa: E402
+from ezlink_async.emulator.engine.swap import Source  # noqa: E402
 from ezlink_async.emulator.opencv_engine import (  # noqa: E402
     NoFaceError,
     OpenCVEngine,
@@ -68,6 +69,7 @@ def test_a_transparent_target_stays_transparent(engine: OpenCVEngine) -> None:
     alpha = np.full(pixels.shape[:2], 90, np.uint8)
     target = cv2.imencode(".png", np.dstack([pixels, alpha]))[1].tobytes()
     result = decode(engine.swap(sample("joconde"), target))
+    assert result.alpha is not None
     assert (result.alpha == 90).all()
 
 
@@ -110,7 +112,7 @@ def test_a_source_is_analysed_once_however_many_ask() -> None:
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
     together = threading.Barrier(4)
 
-    def analyse(data: bytes) -> object:
+    def analyse(data: bytes) -> Source:
         calls.append(data)
         return source
 
@@ -129,7 +131,7 @@ def test_only_the_last_few_sources_are_kept() -> None:
     sources, calls = _Sources(), []
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
-    def analyse(data: bytes) -> object:
+    def analyse(data: bytes) -> Source:
         calls.append(data)
         return source
 
@@ -143,7 +145,7 @@ def test_a_failed_analysis_is_tried_again() -> None:
     sources = _Sources()
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
-    def fail(_: bytes) -> object:
+    def fail(_: bytes) -> Source:
         raise NoFaceError("source")
 
     with pytest.raises(NoFaceError):

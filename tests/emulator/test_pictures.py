@@ -169,6 +169,7 @@ def test_sixteen_bits_become_eight() -> None:
     row = b"".join(struct.pack(">HHHH", 0x1234, 0x5678, 0x9ABC, 0xDEF0) for _ in "1234")
     picture = decode(png(16, 6, row))
     assert picture.pixels[0, 0].tolist() == [0x9A, 0x56, 0x12]
+    assert picture.alpha is not None
     assert picture.alpha[0, 0] == 0xDE
 
 
@@ -181,6 +182,7 @@ def test_a_palette_is_resolved() -> None:
     )
     assert plain.pixels[0, :2].tolist() == [[0, 0, 255], [0, 255, 0]]
     assert plain.alpha is None
+    assert clear.alpha is not None
     assert clear.alpha[0, :2].tolist() == [9, 128]
 
 
