@@ -311,3 +311,40 @@ async def test_what_has_ended_is_not_kept() -> None:
         assert here.poller.find("7") is None
         here.poller.forget(handle)  # harmless
         assert here.released == ["7"]
+
+
+async def test_a_followed_again_task_has_a_deadline_of_its_own() -> None:
+    """The deadline of an earlier handle does not strike a later one of that id."""
+    policy = PollPolicy(first=0.001, shortest=0.001, longest=0.01, deadline=0.2)
+    answers = [reply(row("7", "SUCCESS"))]
+
+    def answer(_: HttpRequest) -> HttpResponse:
+        return answers.pop() if answers else reply(row("7", "IN_PROGRESS"))
+
+    async with world(answer, policy=policy) as here:
+        await here.follow("7")
+        other = here.follow("8")
+        async for _ in other.updates():
+            break
+        began = here.loop.time()
+        again = here.follow("7")
+        with pytest.raises(errors.TaskTimeoutError):
+            await again
+        assert here.loop.time() - began >= policy.deadline
+
+
+async def test_a_task_that_ends_while_a_list_is_under_way() -> None:
+    """What a list says of a task that has ended meanwhile is ignored."""
+
+    async def answer(_: HttpRequest) -> HttpResponse:
+        for handle in handles:
+            handle.end(errors.ClientClosedError())
+        return reply([row("0", "SUCCESS")])
+
+    async with world(answer) as here:
+        handles = [here.follow(str(n), own=False) for n in range(3)]
+        found = await asyncio.gather(
+            *(handle.result() for handle in handles), return_exceptions=True
+        )
+        assert {type(each) for each in found} == {errors.ClientClosedError}
+        assert len(here.transport.seen) == 1

@@ -499,3 +499,27 @@ async def test_a_large_body_is_not_repeated_on_an_empty_answer() -> None:
         with pytest.raises(errors.ServerError):
             await here.submitter.submit(Ticket(load, b"\xff\xd8\xff", NoObserver()))
         assert len(here.transport.ids) == 1
+
+
+async def test_a_wait_beyond_the_time_left_is_not_begun() -> None:
+    """When the next attempt would come too late, the fault is raised at once."""
+    async with desk(NO_CHANNEL, ACCEPTED) as here:
+        short = attrs.evolve(QUICK, timeout=5)
+        here.submitter._settings = attrs.evolve(here.transport.settings, retry=short)
+        with pytest.raises(errors.ServerError, match="no upstream"):
+            await here.submit()
+
+
+async def test_an_observer_that_fails_stops_the_submit() -> None:
+    """Nothing is sent when the book cannot be kept; its error comes out as it is."""
+
+    class Broken(Book):
+        async def before_submit(self, *_: object) -> None:
+            raise TimeoutError("the journal is stuck")
+
+    async with desk(ACCEPTED) as here:
+        here.book = Broken()
+        with pytest.raises(TimeoutError, match="stuck"):
+            await here.submit()
+        assert here.transport.ids == []
+        assert here.submitter.slots.taken == 0

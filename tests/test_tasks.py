@@ -249,3 +249,23 @@ async def test_what_a_handle_looks_like() -> None:
         assert handle.family is MIDJOURNEY
         handle.receive(DONE)
         assert repr(handle) == "<TaskHandle 7 SUCCESS done>"
+
+
+async def test_an_end_at_the_last_moment_counts() -> None:
+    """A record that comes together with the time-out is the result."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        waiting = asyncio.create_task(handle.result(timeout=0))
+        await asyncio.sleep(0)
+        handle.receive(DONE)
+        assert await waiting == DONE
+
+
+async def test_two_changes_at_once_wake_a_reader_once() -> None:
+    """Changes that come in one turn of the loop are seen as the newest."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        running = TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS)
+        here.loop.call_soon(handle.receive, running)
+        here.loop.call_soon(handle.receive, DONE)
+        assert [record async for record in handle.updates()] == [DONE]
