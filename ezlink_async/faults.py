@@ -79,6 +79,11 @@ def fetch_fault(fault: BaseException, url: str, request_id: str) -> TransportErr
     return error
 
 
+def _hint(url: str) -> str:
+    # A TLS server hangs up on plain text.
+    return " (if it speaks TLS, write https)" if url.startswith("http:") else ""
+
+
 def submit_fault(
     fault: BaseException, url: str, request_id: str, upload: Upload
 ) -> TransportError | ImageError:
@@ -92,9 +97,7 @@ def submit_fault(
         return upload.fault
     error = _connecting(fault, url)
     if error is None and not upload.complete:
-        says = words(upload.fault or fault)
-        if url.startswith("http:"):  # a TLS server hangs up on plain text
-            says += " (if it speaks TLS, write https)"
+        says = words(upload.fault or fault) + _hint(url)
         error = TransportError(
             f"the upload to {url} was cut off, so no job exists: {says}",
             stage="upload",
@@ -103,7 +106,8 @@ def submit_fault(
     if error is None:
         silent = isinstance(fault, TimeoutError)
         error = TransportError(
-            f"the job was sent to {url}, but no answer came: {words(fault)}",
+            f"the job was sent to {url}, but no answer came: "
+            f"{words(fault)}{_hint(url)}",
             stage="silence" if silent else "answer",
             maybe_charged=True,
         )

@@ -232,6 +232,14 @@ def server_tls() -> ssl.SSLContext:
 
 
 @functools.cache
+def stranger_tls() -> ssl.SSLContext:
+    """Return a context for a server whose certificate nobody here trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@functools.cache
 def client_tls() -> ssl.SSLContext:
     """Return a context that trusts the authority of the tests."""
     context = ssl.create_default_context()
