@@ -430,7 +430,7 @@ async def repeating(
         serving(talk) as server,
         transport(server.url, IMPATIENT, retry=QUICK, sleep=sleep) as here,
     ):
-        yield here, sleep, server.requests  # type: ignore[misc]
+        yield here, sleep, server.requests
 
 
 async def test_faults_are_repeated_until_an_answer_comes() -> None:
@@ -438,7 +438,7 @@ async def test_faults_are_repeated_until_an_answer_comes() -> None:
     talk = hangs_up_after(b"", answer(500, b"oops"), OK)
     async with repeating(talk) as (here, sleep, requests):
         assert (await here.repeat(LIST)).status == 200
-        assert len(requests) == 3  # type: ignore[arg-type]
+        assert len(requests) == 3
         assert len(sleep.waits) == 2
 
 

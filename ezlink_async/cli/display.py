@@ -76,7 +76,8 @@ class Lines(Display):
 
     def __init__(self, *, counting: bool = True) -> None:
         self._started = time.monotonic()
-        self._tenths = 0 if counting else None
+        self._counting = counting
+        self._tenths = 0
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +96,7 @@ class Lines(Display):
     def count(self, tally: Tally) -> None:
         """Write how far it is, now and then."""
         tenths = 10 * tally.ended // max(1, tally.total)
-        if self._tenths is None or tenths == self._tenths:
+        if tenths == self._tenths or not (self._counting and tally.worked_on):
             return
         self._tenths = tenths
         rate = _rate(tally, time.monotonic() - self._started)

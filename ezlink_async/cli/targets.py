@@ -44,7 +44,7 @@ class Found:
     left_out: collections.Counter[str] = attrs.field(factory=collections.Counter)
 
     def __str__(self) -> str:
-        reasons = ", ".join(f"{many} {why}" for why, many in self.left_out.items())
+        reasons = ", ".join(f"{many} ({why})" for why, many in self.left_out.items())
         return f"left out: {reasons}"
 
 

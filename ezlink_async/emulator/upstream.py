@@ -215,8 +215,9 @@ class Upstream:
         try:
             await clock.sleep(settings.engine_seconds)
             picture = await working
-        except ValueError as fault:
-            view = {"status": "FAILURE", "progress": None, "failReason": str(fault)}
+        except Exception as fault:  # noqa: BLE001 - a task must end, whatever happens
+            reason = str(fault) if isinstance(fault, ValueError) else repr(fault)
+            view = {"status": "FAILURE", "progress": None, "failReason": reason}
             self._save(task, {**view, "finishTime": True})
             return
         self.gallery.put(task.task_id, picture)

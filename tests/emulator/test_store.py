@@ -1,0 +1,130 @@
+"""Accounts, keys, money and rows."""
+
+import pytest
+
+from ezlink_async.emulator.store import Charge, Key, Row, Store
+
+
+def _key(quota: int | None = 10, **more: object) -> Key:
+    store = Store()
+    key = store.add_key(store.add_account(100), quota)
+    for name, value in more.items():
+        setattr(key, name, value)
+    return key
+
+
+def _row(store: Store, number: int, task_id: str, owner: int = 0) -> Row:
+    row = Row(
+        number=number,
+        account=store.accounts[owner],
+        task_id=task_id,
+        code=1,
+        description="",
+        quota=9,
+        submit_time=1,
+        start_time=1,
+        request_id="r",
+    )
+    store.add_row(row)
+    return row
+
+
+def _charge(units: int) -> Charge:
+    return Charge(
+        request_id="r", task_id="t", units=units, account=1, key="k", seconds=0
+    )
+
+
+def test_a_new_key_looks_like_one_of_the_dashboard() -> None:
+    """It is ``sk-`` and 48 letters and digits, known with and without the prefix."""
+    store = Store()
+    key = store.add_key(store.add_account(1), None)
+
+    assert key.text.startswith("sk-")
+    assert key.text[3:].isalnum()
+    assert len(key.text) == 51
+    assert store.keys[key.text[3:]] is key
+
+
+@pytest.mark.parametrize(("quota", "left"), [(10, -20), (None, None)])
+def test_a_charge_is_taken_from_key_and_account(
+    quota: int | None, left: int | None
+) -> None:
+    """Both go down by the price, below zero if need be; a limitless key stays so."""
+    store = Store()
+    key = store.add_key(store.add_account(100), quota)
+
+    store.charge(key, _charge(30))
+
+    assert (key.quota, key.used) == (left, 30)
+    assert (key.account.balance, key.account.used, key.account.requests) == (70, 30, 1)
+
+
+def test_a_refund_goes_to_the_account_alone() -> None:
+    """The balance rises by the row's price; nothing else moves."""
+    store = Store()
+    key = store.add_key(store.add_account(100), 50)
+    row = _row(store, 1, "t")
+
+    store.refund(row, 7)
+
+    assert (key.account.balance, key.quota, key.used) == (109, 50, 0)
+    assert [(one.units, one.seconds) for one in store.refunds] == [(9, 7)]
+
+
+@pytest.mark.parametrize(
+    ("key", "trouble"),
+    [
+        (_key(), None),
+        (_key(None), None),
+        (_key(0), "The token quota has been exhausted"),
+        (_key(-1), "The token quota has been exhausted"),
+        (_key(expires=5), "The token has expired"),
+        (_key(expires=50), None),
+        (_key(status="expired"), "The token has expired"),
+        (_key(status="exhausted"), "The token quota has been exhausted"),
+        (_key(status="disabled"), "The token status is not available"),
+    ],
+)
+def test_a_key_says_why_it_is_refused(key: Key, trouble: str | None) -> None:
+    """Status, expiry and quota are looked at in the order of the server."""
+    assert key.trouble(10) == trouble
+
+
+def test_an_id_may_have_several_rows() -> None:
+    """A fetch finds the oldest of the caller, a list all of them by age."""
+    store = Store()
+    mine, other = store.add_account(1), store.add_account(1)
+    rows = [_row(store, 1, "a"), _row(store, 2, "b"), _row(store, 3, "a")]
+    foreign = _row(store, 4, "a", owner=1)
+
+    assert store.row_for(mine, "a") is rows[0]
+    assert store.row_for(other, "a") is foreign
+    assert store.row_for(other, "b") is None
+    assert store.rows_for(mine, ["b", "a", "a", "x"]) == rows
+
+
+def test_a_row_at_100_percent_is_asked_for_no_more() -> None:
+    """What is finished drops out of the unfinished, for good."""
+    store = Store()
+    store.add_account(1)
+    first, second = _row(store, 1, "a"), _row(store, 2, "b")
+    first.progress = "100%"
+
+    assert store.unfinished() == [second]
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [("SUCCESS", "https://x/mj/image/a"), ("FAILURE", "https://x/mj/image/a?rand=5")],
+)
+def test_a_picture_has_the_address_of_the_relay(status: str, shown: str) -> None:
+    """The upstream's own address never shows, and a number follows until SUCCESS."""
+    store = Store()
+    store.add_account(1)
+    row = _row(store, 1, "a")
+    assert row.shown("https://x", 5)["imageUrl"] == ""
+
+    row.image_url, row.status = "https://cdn.example/x.jpg", status
+
+    assert row.shown("https://x", 5)["imageUrl"] == shown
