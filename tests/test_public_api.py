@@ -33,7 +33,7 @@ OPTIONAL = ["cyclopts", "rich", "numpy", "cv2", "PIL", "pybase64", "dask", "pyte
 
 def _run(code: str) -> str:
     """Run *code* in a new interpreter, where nothing is imported yet."""
-    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()

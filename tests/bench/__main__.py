@@ -36,7 +36,7 @@ def _measure(name: str, base_url: str, key: str, folder: Path) -> dict[str, floa
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, "-m", "tests.bench.runner", name]
         command += [base_url, key, str(folder), output, str(SLOTS)]
-        done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        done = subprocess.run(command, check=True, capture_output=True)
         figures: dict[str, float] = json.loads(done.stdout)
         return figures
 

@@ -155,7 +155,7 @@ def test_a_failed_analysis_is_tried_again() -> None:
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a fresh interpreter."""
-    return subprocess.run(  # noqa: S603 - our own scripts
+    return subprocess.run(
         [sys.executable, "-c", script, str(SAMPLES)],
         capture_output=True,
         text=True,

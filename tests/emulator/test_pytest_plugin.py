@@ -46,7 +46,7 @@ def test_a_project_without_an_async_plugin_can_use_the_fixtures(
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", str(tmp_path)]
 
-    ran = subprocess.run(  # noqa: S603 - our own command
+    ran = subprocess.run(
         command, capture_output=True, text=True, check=False, env=_environment()
     )
 

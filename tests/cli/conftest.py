@@ -1,0 +1,91 @@
+"""A user at a terminal: a folder of photos, a server, and a key for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from ezlink_async.cli import run
+from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread
+from tests.fakes import jpeg
+
+
+@pytest.fixture
+def server() -> Iterator[Emulator]:
+    """Run an emulator with room for everything."""
+    with in_thread(EmulatorSettings(concurrency=50, queue=50)) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def user(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
+    """Be somebody with a key, in a folder of their own."""
+    home(monkeypatch, tmp_path)
+    monkeypatch.setenv("EZLINK_API_KEY", server.api_key)
+    monkeypatch.setenv("EZLINK_BASE_URL", server.base_url)
+    return server
+
+
+def home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Be in *folder*, with quick settings and no key."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("EZLINK_API_KEY", "EZLINK_BASE_URL", "EZLINK_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("POLL_FIRST", "POLL_SHORTEST", "RETRY_FIRST", "RETRY_LONGEST"):
+        monkeypatch.setenv(f"EZLINK_{name}", "0.02")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Lay out a folder as people have them; ``me.jpg`` is the source."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / "me.jpg").write_bytes(jpeg(20_000))
+    (folder / "a.jpg").write_bytes(jpeg(20_001))
+    (folder / "b.jpeg").write_bytes(jpeg(20_002))
+    (folder / "trip" / "a.jpg").write_bytes(jpeg(20_003))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "moving.gif").write_bytes(b"GIF89a" + bytes(40))
+    (folder / ".thumb.jpg").write_bytes(jpeg(20_004))
+    (folder / ".hidden" / "x.jpg").write_bytes(jpeg(20_005))
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    return folder
+
+
+@attrs.frozen
+class Said:
+    """What a command returned and wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """The JSON objects on stdout."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """The last of them, without the time it took."""
+        summary = self.rows[-1]["summary"]
+        assert isinstance(summary, dict)
+        return {name: many for name, many in summary.items() if name != "seconds"}
+
+
+@pytest.fixture
+def ezlink(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run a command in this process."""
+
+    def call(*arguments: object) -> Said:
+        code = run([str(argument) for argument in arguments])
+        said = capfd.readouterr()
+        return Said(code, said.out, said.err)
+
+    return call
