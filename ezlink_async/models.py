@@ -21,9 +21,9 @@ class TaskStatus(enum.Enum):
     """
     Where the server says a task stands.
 
-    A word that is not listed becomes :attr:`UNKNOWN` and keeps itself:
+    A word that is not listed becomes ``UNKNOWN`` and keeps itself:
     ``TaskStatus("QUEUED") == TaskStatus.UNKNOWN``, and ``str()`` of it is
-    ``"QUEUED"``. :attr:`EMPTY` is the first status of every task.
+    ``"QUEUED"``. ``EMPTY`` is the first status of every task.
     """
 
     EMPTY = ""

@@ -91,7 +91,7 @@ class TaskHandle:
 
     @property
     def status(self) -> TaskStatus:
-        """The latest status; :attr:`TaskStatus.EMPTY` before the first look."""
+        """The latest status; ``TaskStatus.EMPTY`` before the first look."""
         return self._record.status if self._record else TaskStatus.EMPTY
 
     @property

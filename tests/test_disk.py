@@ -252,7 +252,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
 
 def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
     """A null byte in a path is an OSError like every other bad path."""
-    with pytest.raises(OSError, match="null byte") as caught:
+    with pytest.raises(OSError, match="null") as caught:
         disk.PartFile(tmp_path / "a\0b" / "c").restart()
     assert caught.value.errno == errno.EINVAL
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 import pytest
@@ -79,8 +80,16 @@ class Said:
         return {name: many for name, many in summary.items() if name != "seconds"}
 
 
+class Ezlink(Protocol):
+    """Runs a command with these arguments."""
+
+    def __call__(self, *arguments: object) -> Said:
+        """Return what it returned and wrote."""
+        ...
+
+
 @pytest.fixture
-def ezlink(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def ezlink(capfd: pytest.CaptureFixture[str]) -> Ezlink:
     """Run a command in this process."""
 
     def call(*arguments: object) -> Said:

@@ -12,9 +12,7 @@ import pytest
 
 from ezlink_async import __version__
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Said, home
-
-Ezlink = Callable[..., Said]
+from tests.cli.conftest import Ezlink, home
 
 
 def _paid(ezlink: Ezlink, user: Emulator, photos: Path) -> str:
@@ -37,10 +35,8 @@ def test_tasks_are_shown(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
     assert said.code == 1
     assert "1: the server does not know it" in said.err
     user.control.script_tasks(scripts.fails(), scripts.unmentioned())
-    failed = (
-        _paid(ezlink, user, photos) if (Path("out") / "a.jpg").unlink() is None else ""
-    )
-    said = ezlink("task", failed)
+    Path("out", "a.jpg").unlink()
+    said = ezlink("task", _paid(ezlink, user, photos))
     assert said.code == 1
     assert "FAILURE" in said.out
 

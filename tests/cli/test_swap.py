@@ -8,16 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Said, home
+from tests.cli.conftest import Ezlink, home
 from tests.fakes import jpeg
-
-Ezlink = Callable[..., Said]
 
 
 def _sums(**given: int) -> dict[str, int]:

@@ -253,7 +253,7 @@ async def test_a_standing_fault_stays_until_it_is_taken_away(
 def test_an_unknown_place_is_refused(ezlink_emulator: Emulator) -> None:
     """A typing error in a place is a ValueError, not a fault that never plays."""
     with pytest.raises(ValueError, match="no such place"):
-        ezlink_emulator.control.script("submit", faults.limiter())
+        ezlink_emulator.control.script("nowhere", faults.limiter())
 
 
 async def test_rows_of_a_list_can_be_falsified(emu: Emulator, ask: Ask) -> None:
