@@ -112,6 +112,8 @@ async def test_names_that_lead_inside_are_not_followed() -> None:
     resolver = connections._PublicResolver()
     with pytest.raises(OSError, match="no public address"):
         await resolver.resolve("localhost", 80, socket.AF_UNSPEC)
+    found = await resolver.resolve("8.8.8.8", 80)
+    assert [each["host"] for each in found] == ["8.8.8.8"]
     await resolver.close()
 
 

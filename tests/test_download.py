@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import attrs
 import pytest
 
-from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, TaskHandle, errors
-from ezlink_async.download import Address, addresses
+from ezlink_async import (
+    AsyncEzlink,
+    PollPolicy,
+    RetryPolicy,
+    TaskHandle,
+    Timeouts,
+    errors,
+)
+from ezlink_async.download import Address, Downloads, _in_thread, addresses
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.conftest import png
-from tests.fakes import GIF, jpeg
-from tests.servers import Line, answer, hangs_up_after
+from tests.fakes import GIF, SHORT, RecordedSleep, jpeg, tells_secrets, transport
+from tests.servers import Line, Talk, answer, hangs_up_after, keeps_open, server_tls
 from tests.servers import serving as raw_server
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
@@ -319,8 +329,6 @@ async def test_a_download_that_drips_for_ever_ends() -> None:
             await asyncio.sleep(0.005)
 
     async with raw_server(drip) as server:
-        from ezlink_async import Timeouts
-
         client = AsyncEzlink(
             "sk-x",
             base_url=server.url,
@@ -336,3 +344,273 @@ def test_an_address_knows_how_far_to_trust_itself() -> None:
     """What a caller gave is strict only where the caller says so."""
     assert not Address("x").strict
     assert Address("x").limit == 100 * 1024 * 1024
+
+
+# On the wire
+
+
+PICTURE = jpeg(300_000)
+
+
+@asynccontextmanager
+async def downloads(
+    home: Talk,
+    elsewhere: Talk | None = None,
+    *,
+    tls: bool = False,
+    timeouts: Timeouts = SHORT,
+) -> AsyncIterator[tuple[Downloads, list[Address], RecordedSleep]]:
+    """Give downloads, and the addresses of a raw API and of another server."""
+    sleep = RecordedSleep()
+    async with (
+        raw_server(home) as api,
+        raw_server(elsewhere or home, tls=server_tls() if tls else None) as other,
+        transport(api.url, timeouts, sleep=sleep) as there,
+    ):
+        places = [Address(f"{other.url}/7", foreign=True), Address(f"{api.url}/7")]
+        yield Downloads(there, sleep), places, sleep
+
+
+async def _hang_up(line: Line) -> None:
+    await line.head()
+    line.hang_up()
+
+
+async def _babble(line: Line) -> None:
+    await line.head()
+    line.say(b"this is not HTTP\r\n\r\n")
+
+
+async def _silence(line: Line) -> None:
+    await line.until_gone()
+
+
+async def _stop_in_the_middle(line: Line) -> None:
+    await line.head()
+    line.say(answer(200, PICTURE)[:200_000])
+    await line.until_gone()
+
+
+def _moved(target: str) -> Talk:
+    return keeps_open(answer(302, b"", Location=target))
+
+
+ELSEWHERE: dict[str, Talk] = {
+    "401": hangs_up_after(answer(401, b"no")),
+    "404": hangs_up_after(answer(404, b"no")),
+    "451": hangs_up_after(answer(451, b"no")),
+    "503": hangs_up_after(answer(503, b"no")),
+    "a page": hangs_up_after(answer(200, b"<html>")),
+    "nothing": hangs_up_after(answer(200, b"")),
+    "truncated": hangs_up_after(answer(200, PICTURE[:-2])),
+    "cut off": hangs_up_after(answer(200, PICTURE)[:-100]),
+    "not gzip": hangs_up_after(answer(200, b"x" * 99, Content_Encoding="gzip")),
+    "hang up": _hang_up,
+    "babble": _babble,
+    "silence": _silence,
+    "stopped": _stop_in_the_middle,
+    "sent in circles": _moved("/7"),
+    "sent to no address": _moved("http://[broken"),
+    "sent to a file": _moved("file:///etc/passwd"),
+    "sent to an odd name": _moved("http://" + "a" * 70 + ".invalid/"),
+    "sent to an odd port": _moved("http://localhost:99999/"),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+async def test_whatever_is_wrong_elsewhere_the_api_is_asked(
+    name: str, tmp_path: Path
+) -> None:
+    """The address in the record is tried once; then the API, without a wait."""
+    short = Timeouts(connect=0.2, fetch=0.2, image=0.2)
+    home = hangs_up_after(answer(200, PICTURE))
+    async with downloads(home, ELSEWHERE[name], timeouts=short) as (here, places, _):
+        path = await here.save(places, "7", tmp_path / "a.jpg", fit_suffix=False)
+        assert path.read_bytes() == PICTURE
+        assert _files(tmp_path) == ["a.jpg"]
+        assert await here.read(places) == PICTURE
+
+
+async def test_a_certificate_elsewhere_does_not_lose_the_picture() -> None:
+    """A host that cannot be trusted is passed over, and nobody waits for it."""
+    home = keeps_open(answer(200, PICTURE))
+    async with downloads(home, tls=True) as (here, places, sleep):
+        assert await here.read(places) == PICTURE
+        assert not sleep.waits
+
+
+async def test_what_lies_elsewhere_is_taken_from_there() -> None:
+    """A good address in the record is used, with its redirects."""
+    nowhere = hangs_up_after(answer(500, b""))
+    there = hangs_up_after(
+        answer(301, b"", Location="../8?a=%2F"), answer(200, PICTURE)
+    )
+    async with downloads(nowhere, there) as (here, places, _):
+        assert await here.read(places) == PICTURE
+
+
+async def test_a_link_that_is_gone_is_gone_even_if_its_words_are_lost() -> None:
+    """The status counts when the body of a refusal breaks off."""
+    cut = hangs_up_after(answer(404, b"x" * 100)[:-50])
+    async with downloads(cut) as (here, places, sleep):
+        with pytest.raises(errors.DownloadError) as caught:
+            await here.read(places, "7")
+        assert (caught.value.status, caught.value.task_id) == (404, "7")
+        assert not sleep.waits
+        assert not tells_secrets(caught.value)
+
+
+async def test_an_untrusted_api_does_not_become_trusted_by_waiting() -> None:
+    """A certificate nobody vouches for ends a download at once."""
+    home = keeps_open(answer(200, PICTURE))
+    async with downloads(home, tls=True) as (here, places, sleep):
+        (untrusted, _) = places
+        with pytest.raises(errors.DownloadError, match="SSL_CERT_FILE"):
+            await here.read([attrs.evolve(untrusted, foreign=False)])
+        assert not sleep.waits
+
+
+async def test_one_look_tells_whether_there_is_a_picture() -> None:
+    """Looking once never raises, whatever is there, and repeats nothing."""
+    looks = hangs_up_after(answer(200, PICTURE), answer(200, b""), answer(500, b""))
+    async with downloads(looks) as (here, places, sleep):
+        home = places[-1]
+        assert await here.is_there(home)
+        assert not await here.is_there(home)
+        assert not await here.is_there(home)
+        assert not await here.is_there(Address("http://[broken"))
+        assert not sleep.waits
+    assert not await here.is_there(home)  # closed
+
+
+async def test_a_closed_session_is_no_missing_picture() -> None:
+    """A caller's session closed under a download is said so, at once."""
+    sleep = RecordedSleep()
+    session = aiohttp.ClientSession()
+    async with (
+        raw_server(keeps_open(answer(200, PICTURE))) as server,
+        transport(server.url, http=session, sleep=sleep) as there,
+    ):
+        here = Downloads(there, sleep)
+        assert await here.read([Address(f"{server.url}/7")]) == PICTURE
+        await session.close()
+        with pytest.raises(errors.ConfigurationError, match="http="):
+            await here.read([Address(f"{server.url}/7")])
+        assert not sleep.waits
+
+
+async def test_no_key_goes_anywhere() -> None:
+    """Neither the API nor another server is shown the key for a picture."""
+    seen: list[dict[str, str]] = []
+
+    async def talk(line: Line) -> None:
+        while await line.request():
+            seen.append(line.headers)
+            line.say(answer(500, b""))
+
+    async with downloads(talk) as (here, places, _):
+        with pytest.raises(errors.DownloadError):
+            await here.read(places)
+    assert len(seen) == 4
+    assert all("authorization" not in headers for headers in seen)
+
+
+async def test_a_thread_at_work_is_waited_for_however_often_one_leaves() -> None:
+    """A file in use is not pulled from under the thread that writes it."""
+    begun, go_on, through = threading.Event(), threading.Event(), list[bool]()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(20)
+        through.append(True)
+
+    task = asyncio.create_task(_in_thread(work))
+    await asyncio.to_thread(begun.wait, 20)
+    for _ in range(3):
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert through
+
+
+async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
+    """The error of abandoned work is not reported as never retrieved."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(20)
+        raise OSError(28, "No space left on device")
+
+    task = asyncio.create_task(_in_thread(work))
+    await asyncio.to_thread(begun.wait, 20)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 2))
+async def test_a_save_cancelled_at_any_turn_keeps_all_or_nothing(
+    turns: int, tmp_path: Path
+) -> None:
+    """Whenever it is cancelled, the old file or the whole new one is there."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"old")
+    home = hangs_up_after(answer(200, jpeg(1_500_000)))
+    async with downloads(home) as (here, places, _):
+        save = asyncio.create_task(here.save(places[1:], "7", path, fit_suffix=False))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        save.cancel()
+        await asyncio.gather(save, return_exceptions=True)
+        assert _files(tmp_path) == ["a.jpg"]
+        assert path.read_bytes() in {b"old", jpeg(1_500_000)}
+
+
+FULL = """
+import asyncio, resource, signal, sys
+from ezlink_async import errors
+from ezlink_async.download import Address, Downloads
+from tests.fakes import transport
+from pathlib import Path
+
+async def main():
+    url, path = sys.argv[1:]
+    async with transport(url) as here:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            place = [Address(url + "/7")]
+            await Downloads(here).save(place, "7", Path(path), fit_suffix=False)
+        except errors.DownloadError as error:
+            print(error.task_id, error)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no limit to set")
+async def test_a_full_disk_is_a_download_error(tmp_path: Path) -> None:
+    """A disk without room keeps what was there, and says so with the id."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"old")
+    async with raw_server(keeps_open(answer(200, jpeg(2_000_000)))) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-X", "dev", "-W", "error", "-c", FULL),
+            *(server.url, str(path)),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+    assert told.decode().startswith("7 ")
+    assert "cannot be written: File too large" in told.decode()
+    assert path.read_bytes() == b"old"
+    assert _files(tmp_path) == ["a.jpg"]

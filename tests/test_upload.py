@@ -21,7 +21,7 @@ from ezlink_async.config import Timeouts
 from ezlink_async.errors import ImageError, TransportError
 from ezlink_async.images import EncodedImage, PreparedImage
 from ezlink_async.messages import HttpRequest
-from ezlink_async.upload import Upload
+from ezlink_async.upload import Upload, _has_news
 from tests.fakes import (
     JPEG,
     MIB,
@@ -166,6 +166,51 @@ async def test_a_lost_connection_is_no_place_to_write() -> None:
         await upload.write(CountingWriter(None))
     assert not upload.complete
     assert isinstance(upload.fault, ConnectionResetError)
+
+
+class ClosingWriter(CountingWriter):
+    """Loses its connection while the last block is on its way."""
+
+    async def drain(self) -> None:
+        """Return as aiohttp's does when the connection was closed meanwhile."""
+        assert self.transport is not None
+        self.transport.close()
+
+
+class TimedOutWriter(CountingWriter):
+    """Fails as the kernel does when nobody acknowledges."""
+
+    async def drain(self) -> None:
+        """Raise what a dead line becomes."""
+        raise TimeoutError(110, "Connection timed out")
+
+
+async def _written_to(kind: type[CountingWriter]) -> Upload:
+    """Write a small body with a writer of a kind; it must fail."""
+
+    async def silent(line: Line) -> None:
+        await line.until_gone()
+
+    upload = Upload(submit_of(_tiny()), stall=5, finished=lambda: None)
+    async with serving(silent) as server:
+        _, stream = await asyncio.open_connection("localhost", server.port)
+        with pytest.raises(OSError, match=r"closed|timed out"):
+            await upload.write(kind(stream.transport))
+        stream.close()
+    return upload
+
+
+@pytest.mark.parametrize("kind", [ClosingWriter, TimedOutWriter])
+async def test_the_last_part_needs_a_connection(kind: type[CountingWriter]) -> None:
+    """A connection lost right before the last part leaves the body unwhole."""
+    upload = await _written_to(kind)
+    assert not upload.complete
+    assert isinstance(upload.fault, OSError)
+
+
+def test_no_connection_has_no_news() -> None:
+    """Where nothing can be asked of the socket, nothing has come."""
+    assert not _has_news(None)
 
 
 # What a file can do
