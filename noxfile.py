@@ -103,7 +103,7 @@ def docs(session: nox.Session) -> None:
     session.install(*_group("docs"), "-e", ".[local,speed]")
     build = ROOT / "docs" / "_build"
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", str(build))
-    session.run("pytest", "docs", "README.md", "--import-mode=importlib")
+    session.run("pytest", "docs")
 
 
 @nox.session
