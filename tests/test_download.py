@@ -29,7 +29,7 @@ from ezlink_async.download import Address, Downloads, _in_thread, addresses
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.conftest import png
 from tests.fakes import GIF, SHORT, RecordedSleep, jpeg, tells_secrets, transport
-from tests.servers import Line, Talk, answer, hangs_up_after, keeps_open, server_tls
+from tests.servers import Line, Talk, answer, hangs_up_after, keeps_open, stranger_tls
 from tests.servers import serving as raw_server
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
@@ -364,7 +364,7 @@ async def downloads(
     sleep = RecordedSleep()
     async with (
         raw_server(home) as api,
-        raw_server(elsewhere or home, tls=server_tls() if tls else None) as other,
+        raw_server(elsewhere or home, tls=stranger_tls() if tls else None) as other,
         transport(api.url, timeouts, sleep=sleep) as there,
     ):
         places = [Address(f"{other.url}/7", foreign=True), Address(f"{api.url}/7")]
