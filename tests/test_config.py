@@ -1,4 +1,8 @@
-"""Settings: which source wins, and what every bad value is told."""
+"""
+Settings: which source wins, and what every bad value is told.
+
+Numbers such as E5 are this project's own list of edge cases.
+"""
 
 from __future__ import annotations
 

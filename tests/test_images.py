@@ -1,4 +1,8 @@
-"""Pictures: what may be sent, and what has come back whole."""
+"""
+Pictures: what may be sent, and what has come back whole.
+
+Numbers such as E40 are this project's own list of edge cases.
+"""
 
 from __future__ import annotations
 

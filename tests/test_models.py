@@ -1,4 +1,8 @@
-"""The values a user sees: open words, closed values."""
+"""
+The values a user sees: open words, closed values.
+
+Numbers such as E54 are this project's own list of edge cases.
+"""
 
 from __future__ import annotations
 

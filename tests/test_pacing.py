@@ -1,4 +1,8 @@
-"""When to try again, and when to look again: no clock, no sleep."""
+"""
+When to try again, and when to look again: no clock, no sleep.
+
+Numbers such as E34 are this project's own list of edge cases.
+"""
 
 from __future__ import annotations
 

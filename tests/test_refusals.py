@@ -340,6 +340,26 @@ def test_chinese_words_are_explained() -> None:
     assert refusals.in_english("busy") == "busy"
 
 
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        pytest.param(500, "http_get_image_failed", errors.ServerError, id="e37"),
+        pytest.param(400, "midjourney_task_not_found", errors.RejectedError, id="e38"),
+        pytest.param(403, "<Error>", errors.PermissionDeniedError, id="e39-403"),
+        pytest.param(404, "<html>", errors.EndpointNotSupportedError, id="e39-404"),
+        pytest.param(410, "gone", errors.RejectedError, id="e39-410"),
+    ],
+)
+def test_a_picture_that_does_not_come_says_why(
+    status: int, words: str, kind: type[errors.ApiError]
+) -> None:
+    """The status decides, and the words of the far side are kept."""
+    error = refusals.refusal(_answer(status, {"error": words}))
+    assert type(error) is kind
+    assert isinstance(error, errors.ApiError)
+    assert (error.status, error.description) == (status, words)
+
+
 def test_e47_a_body_a_proxy_refuses_is_called_too_large() -> None:
     """The page of a proxy says nothing useful; the sentence does."""
     says = str(_submit(_answer(413, b"<html>")))
