@@ -29,6 +29,13 @@ _NEVER_SENT = (
 _TLS_ALERT = "\\x15\\x03"
 
 
+def _below(fault: aiohttp.ClientConnectorError) -> str:
+    # Of a certificate older releases keep no `os_error`.
+    if isinstance(fault, aiohttp.ClientConnectorCertificateError):
+        return str(fault.certificate_error)
+    return fault.os_error.strerror or str(fault.os_error)
+
+
 def words(fault: BaseException) -> str:
     """Return what *fault* says, without anything of the request in it."""
     if isinstance(fault, aiohttp.ClientHttpProxyError):
@@ -36,7 +43,7 @@ def words(fault: BaseException) -> str:
     if isinstance(fault, aiohttp.ClientResponseError):
         return f"not HTTP: {fault.message.splitlines()[0] if fault.message else ''}"
     if isinstance(fault, aiohttp.ClientConnectorError):
-        return fault.os_error.strerror or str(fault.os_error)
+        return _below(fault)
     if isinstance(fault, aiohttp.ServerDisconnectedError):
         return "the server closed the connection"
     if type(fault) is aiohttp.ClientConnectionError:  # names the connection's proxy

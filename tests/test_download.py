@@ -451,7 +451,7 @@ async def test_what_lies_elsewhere_is_taken_from_there() -> None:
 
 async def test_a_link_that_is_gone_is_gone_even_if_its_words_are_lost() -> None:
     """The status counts when the body of a refusal breaks off."""
-    cut = hangs_up_after(answer(404, b"x" * 100)[:-50])
+    cut = hangs_up_after(answer(404, b"x" * 100)[:-100])
     async with downloads(cut) as (here, places, sleep):
         with pytest.raises(errors.DownloadError) as caught:
             await here.read(places, "7")

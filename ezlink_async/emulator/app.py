@@ -142,12 +142,12 @@ def _preflight(exchange: Exchange) -> Reply:
     names = ", ".join(name.strip().title() for name in asked.split(",") if name)
     method = exchange.header("Access-Control-Request-Method")
     headers = [
+        ("Access-Control-Allow-Headers", names),
         ("Access-Control-Allow-Methods", method),
         (
             "Vary",
             "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         ),
     ]
-    if names:
-        headers.append(("Access-Control-Allow-Headers", names))
-    return Reply(HTTPStatus.OK, b"", None, tuple(headers), vary=0)
+    named = tuple(header for header in headers if header[1])
+    return Reply(HTTPStatus.OK, b"", None, named, vary=0)

@@ -33,11 +33,8 @@ class Control:
         self._loop = loop
 
     def _on_loop(self, look: Callable[[], T]) -> T:
-        try:
-            if asyncio.get_running_loop() is self._loop:
-                return look()
-        except RuntimeError:
-            pass
+        if self._loop.is_closed() or _current_loop() is self._loop:
+            return look()
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
@@ -209,6 +206,13 @@ class Control:
         if key is None:
             return self._desk.store.accounts[0]
         return self._desk.store.keys[key.removeprefix("sk-")].account
+
+
+def _current_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _place(place: str) -> str:

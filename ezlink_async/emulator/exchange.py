@@ -84,7 +84,7 @@ class Exchange:
 
         What was read is kept; GoneError when the client leaves before the end.
         """
-        await self._invite()
+        self._invite()
         content = self.request.content
         try:
             while not content.at_eof() and (limit is None or len(self._read) < limit):
@@ -93,10 +93,10 @@ class Exchange:
             raise GoneError from None
         return bytes(self._read)
 
-    async def _invite(self) -> None:
+    def _invite(self) -> None:
         if self._awaited:
             self._awaited = False
-            await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._transport().write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def send(self, reply: Reply) -> web.StreamResponse:
         """Answer with *reply*; the response is done when this returns."""
@@ -151,16 +151,18 @@ class Exchange:
                 await self.pause(reply.drip)
 
     async def _half_close(self) -> None:
-        transport = self.request.transport
-        if transport is not None and transport.can_write_eof():
+        transport = self._transport()
+        if transport.can_write_eof():
             transport.write_eof()
             await self.pause(_HALF_CLOSED)
 
     async def pause(self, seconds: float) -> None:
         """Wait *seconds* of real time, or until the server closes."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._leaving.wait()
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait({leaving}, timeout=seconds)
+        finally:
+            leaving.cancel()
 
     async def stall(self) -> NoReturn:
         """Say nothing until the client leaves or the server closes."""
@@ -174,31 +176,29 @@ class Exchange:
 
     def drop(self, *, reset: bool = False) -> NoReturn:
         """Close the connection without another byte; *reset* sends a RST."""
-        transport = self.request.transport
-        if transport is not None:
+        transport = self._transport()
+        if reset:
             wire = cast("socket.socket", transport.get_extra_info("socket"))
-            if reset:
-                linger = struct.pack("ii", 1, 0)
-                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            transport.abort()
+            linger = struct.pack("ii", 1, 0)
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
         raise GoneError
 
     def hang_up(self) -> None:
         """Close the connection once what was written is out."""
-        transport = self.request.transport
-        if transport is not None:
-            transport.close()
+        with contextlib.suppress(GoneError):
+            self._transport().close()
 
     async def send_raw(self, content: bytes) -> NoReturn:
         """Send *content* as it is, HTTP or not, and hang up."""
-        await self._write(content)
+        self._transport().write(content)
         raise GoneError
 
-    async def _write(self, content: bytes) -> None:
+    def _transport(self) -> asyncio.Transport:
         transport = self.request.transport
         if transport is None:
             raise GoneError
-        transport.write(content)
+        return transport
 
 
 def _coded(reply: Reply) -> bytes:

@@ -126,11 +126,10 @@ class Delay:
 
     async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Wait, before or after the handling."""
-        if not self.job:
-            await exchange.pause(self.seconds)
-            return await proceed()
+        before, after = (0.0, self.seconds) if self.job else (self.seconds, 0.0)
+        await exchange.pause(before)
         reply = await proceed()
-        await exchange.pause(self.seconds)
+        await exchange.pause(after)
         return reply
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from itertools import count
 
 from attrs import Factory, define, frozen
 
@@ -145,10 +146,7 @@ class Upstream:
 
     def _new_task(self, order: Order, pictures: Pictures) -> UpstreamTask:
         now = self.settings.clock.milliseconds()
-        task_id = f"{now}{random.randrange(1000):03d}"  # noqa: S311 - as upstream
-        while task_id in self.tasks:
-            task_id = f"{now}{random.randrange(1000):03d}"  # noqa: S311
-            now += 1
+        task_id = next(one for one in _ids(now) if one not in self.tasks)
         task = UpstreamTask(
             task_id=task_id,
             state=order.state,
@@ -243,6 +241,11 @@ class Upstream:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
+
+
+def _ids(now: int) -> Iterator[str]:
+    # milliseconds and three digits at random, as the upstream makes them
+    return (f"{now + late}{random.randrange(1000):03d}" for late in count())  # noqa: S311
 
 
 def _first_view(task_id: str, order: Order, now: int) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -36,12 +37,15 @@ class Answered:
 class Wire:
     """One connection to an emulator."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, trusting: ssl.SSLContext | None = None) -> None:
         self._address = urlsplit(base_url)
+        self._trusting = trusting
 
     async def __aenter__(self) -> Self:
         host, port = self._address.hostname, self._address.port
-        self.reader, self.writer = await asyncio.open_connection(host, port)
+        self.reader, self.writer = await asyncio.open_connection(
+            host, port, ssl=self._trusting
+        )
         return self
 
     async def __aexit__(
