@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
+from ezlink_async import checks
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
 
@@ -62,26 +63,6 @@ class Options(TypedDict, total=False):
     poll: PollPolicy | None
     timeouts: Timeouts | None
     allow_insecure: bool
-
-
-def _typed(value: object, kind: type, name: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name} is a {kind.__name__}, not {type(value)}")
-
-
-def _api_key(key: str | None) -> str:
-    key = (key or "").strip()
-    if not key:
-        raise ConfigurationError(
-            "there is no API key: set EZLINK_API_KEY or pass api_key="
-        )
-    if key.lower().startswith("bearer "):
-        raise ConfigurationError("give the API key alone, without 'Bearer'")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            "the API key holds a blank or a character that no key has"
-        )
-    return key
 
 
 def is_loopback(host: str | None) -> bool:
@@ -160,37 +141,6 @@ def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
         ) from None
 
 
-def _number(text: object, where: str) -> float:
-    try:
-        if isinstance(text, str | int | float) and not isinstance(text, bool):
-            return float(text)
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigurationError(f"{where} is a number, not {text!r:.40}")
-
-
-def _switch(text: object, where: str) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    word = str(text).lower()
-    if word not in words:
-        raise ConfigurationError(f"{where} is true or false, not {text!r}")
-    return words[word]
-
-
-def _whole(text: object, where: str) -> int:
-    number = _number(text, where)
-    if not number.is_integer():
-        raise ConfigurationError(f"{where} is a whole number, not {text!r}")
-    return int(number)
-
-
-_READERS: Mapping[object, Callable[[object, str], object]] = {
-    bool: _switch,
-    int: _whole,
-    float: _number,
-}
-
-
 @attrs.frozen
 class Sources:
     """Where a setting may stand: the environment, and below it the profile."""
@@ -216,7 +166,7 @@ class Sources:
     def number(self, name: str) -> float | None:
         """Return a setting that is a number."""
         found, where = self._find(name, self.profile)
-        return None if found is None else _number(found, where)
+        return None if found is None else checks.number(found, where)
 
     def policy(self, table: str, kind: type[_Policy]) -> _Policy:
         """Build a policy from ``EZLINK_<TABLE>_<FIELD>`` and the table's rows."""
@@ -224,7 +174,7 @@ class Sources:
         if not isinstance(rows, Mapping):
             raise ConfigurationError(f"[{table}] in the profile is a table")
         fields = attrs.fields(kind)
-        readers = {each.name: _READERS[type(each.default)] for each in fields}
+        readers = {each.name: checks.READERS[type(each.default)] for each in fields}
         if unknown := set(rows) - set(readers):
             raise ConfigurationError(f"[{table}] has no setting {min(unknown)!r}")
         chosen: dict[str, object] = {}
@@ -257,14 +207,14 @@ def resolve(options: Options, sources: Sources) -> Settings:
     if unknown := set(sources.profile) - set(_TOP):
         raise ConfigurationError(f"the profile has no setting {min(unknown)!r}")
     for name, kind in _TOP.items():
-        _typed(options.get(name), kind, name)
+        checks.typed(options.get(name), kind, name)
     key = options.get("api_key") or sources.environ.get("EZLINK_API_KEY")
     # The profile's address was written for the profile's key, not for another.
     near = attrs.evolve(sources, profile={}) if key else sources
     url = options.get("base_url") or near.text("base_url") or DEFAULT_BASE_URL
     insecure = options.get("allow_insecure", False)
     return Settings(
-        api_key=_api_key(key or sources.text("api_key")),
+        api_key=checks.api_key(key or sources.text("api_key")),
         base_url=_base_url(url, allow_insecure=insecure),
         account_token=options.get("account_token") or sources.text("account_token"),
         max_concurrency=_concurrency(options, sources),
