@@ -208,21 +208,27 @@ def resolve(options: Options, sources: Sources) -> Settings:
         raise ConfigurationError(f"the profile has no setting {min(unknown)!r}")
     for name, kind in _TOP.items():
         checks.typed(options.get(name), kind, name)
-    key = options.get("api_key") or sources.environ.get("EZLINK_API_KEY")
-    # The profile's address was written for the profile's key, not for another.
-    near = attrs.evolve(sources, profile={}) if key else sources
+    # The profile's address was written for its key, its account token for both.
+    near = _unless_given("api_key", options, sources)
+    own = _unless_given("base_url", options, near)
     url = options.get("base_url") or near.text("base_url") or DEFAULT_BASE_URL
     insecure = options.get("allow_insecure", False)
     return Settings(
-        api_key=checks.api_key(key or sources.text("api_key")),
+        api_key=checks.api_key(options.get("api_key") or sources.text("api_key")),
         base_url=_base_url(url, allow_insecure=insecure),
-        account_token=options.get("account_token") or sources.text("account_token"),
+        account_token=options.get("account_token") or own.text("account_token"),
         max_concurrency=_concurrency(options, sources),
         slot_timeout=_slot_timeout(options, sources),
         retry=options.get("retry") or sources.policy("retry", RetryPolicy),
         poll=options.get("poll") or sources.policy("poll", PollPolicy),
         timeouts=options.get("timeouts") or sources.policy("timeouts", Timeouts),
     )
+
+
+def _unless_given(name: str, options: Options, sources: Sources) -> Sources:
+    """Leave the profile out when *name* comes from anywhere else."""
+    given = options.get(name) or sources.environ.get(f"EZLINK_{name}".upper())
+    return attrs.evolve(sources, profile={}) if given else sources
 
 
 def _concurrency(options: Options, sources: Sources) -> int:

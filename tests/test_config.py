@@ -106,6 +106,30 @@ def test_a_profiles_address_holds_only_with_its_own_key() -> None:
     )
 
 
+PROFILE = {"api_key": "k3", "base_url": "https://own", "account_token": "t3"}
+
+
+@pytest.mark.parametrize("profile", [PROFILE, {**PROFILE, "base_url": None}])
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        (Options(api_key="k1"), {}),
+        (Options(), {"EZLINK_API_KEY": "k2"}),
+        (Options(base_url="https://other"), {}),
+        (Options(), {"EZLINK_BASE_URL": "https://other"}),
+    ],
+)
+def test_a_profiles_account_token_holds_only_with_its_own_server(
+    options: Options, environ: dict[str, str], profile: dict[str, str | None]
+) -> None:
+    """What opens the whole account goes nowhere that the profile does not name."""
+    written = {name: text for name, text in profile.items() if text is not None}
+    assert resolve(Options(), Sources({}, written)).account_token == "t3"
+    assert resolve(options, Sources(environ, written)).account_token is None
+    environ = {**environ, "EZLINK_ACCOUNT_TOKEN": "t2"}
+    assert resolve(options, Sources(environ, written)).account_token == "t2"
+
+
 @pytest.mark.parametrize(
     ("key", "told"),
     [
@@ -332,7 +356,7 @@ def test_a_mistake_in_the_profile_is_named(
 ) -> None:
     """A setting that is misspelt is not passed over in silence."""
     with pytest.raises(ConfigurationError, match=told):
-        _settings(profile=profile)
+        resolve(Options(), Sources({}, {"api_key": KEY, **profile}))
 
 
 @pytest.mark.parametrize("name", ["retry", "poll", "timeouts"])
