@@ -47,23 +47,41 @@ READERS: Mapping[object, Callable[[object, str], object]] = {
 """How a field of a policy is read, by the type of its default."""
 
 
+def count(value: object, where: str) -> int:
+    """Return how many there may be: a whole number from 1."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(f"{where} is a whole number from 1, not {value!r}")
+    return value
+
+
 def typed(value: object, kind: type, where: str) -> None:
     """Refuse a value of another type; ``None`` is none."""
     if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{where} is a {kind.__name__}, not {type(value)}")
-
-
-def api_key(value: str | None) -> str:
-    """Return the key alone."""
-    key = (value or "").strip()
-    if not key:
         raise ConfigurationError(
-            "there is no API key: set EZLINK_API_KEY or pass api_key="
+            f"{where} is a {kind.__name__}, not {type(value).__name__}"
+        )
+
+
+def text(value: object, where: str) -> str:
+    """Return text, empty for ``None``; it may be secret, so it is not shown."""
+    typed(value, str, where)
+    return str(value or "")
+
+
+def api_key(value: str, where: str) -> str:
+    """Return the key alone; no part of it is shown."""
+    key = value.strip()
+    if not key:
+        blank = f" ({where} is blank)" if value else ""
+        raise ConfigurationError(
+            f"there is no API key: set EZLINK_API_KEY or pass api_key={blank}"
         )
     if key.lower().startswith("bearer "):
-        raise ConfigurationError("give the API key alone, without 'Bearer'")
+        raise ConfigurationError(f"{where} is the key alone, without 'Bearer'")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(
-            "the API key holds a blank or a character that no key has"
+            f"{where} holds a blank or a character that no key has"
         )
     return key

@@ -308,4 +308,4 @@ class AsyncEzlink:
             return Sources(os.environ)
         path = self._profile or profile_path(os.environ)
         demanded = self._profile is not None or bool(os.environ.get("EZLINK_CONFIG"))
-        return Sources(os.environ, read_profile(path, demanded=demanded))
+        return Sources(os.environ, read_profile(path, demanded=demanded), path)
