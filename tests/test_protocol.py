@@ -243,6 +243,9 @@ def _answer(body: object, status: int = 200, **more: str) -> HttpResponse:
     return HttpResponse(status, headers, plain, url="https://h/mj/insight-face/swap")
 
 
+STATUS_WORDS = sorted({str(word) for word in TaskStatus} - {"", "UNKNOWN"})
+
+
 def _task(task_id: object, status: str = "", **more: object) -> dict[str, object]:
     return {"id": task_id, "status": status, **more}
 
@@ -356,6 +359,44 @@ def test_e35_of_two_rows_the_most_advanced_counts(turn: int) -> None:
     found = protocol.read_tasks(_answer(rows[::turn]))
     assert found["7"].status is TaskStatus.SUCCESS
     assert found["8"].status is TaskStatus.EMPTY
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_e31_a_row_without_the_picture_does_not_hide_one_with_it(turn: int) -> None:
+    """Of two successes the one that can be brought home is the task's."""
+    bare = _task("7", "SUCCESS", imageUrl="", progress="100%")
+    whole = _task("7", "SUCCESS", imageUrl="https://h/mj/image/7")
+    found = protocol.read_tasks(_answer([bare, whole][::turn]))
+    assert found["7"].image_url == "https://h/mj/image/7"
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": st.sampled_from(["7", "8"]),
+            "status": st.sampled_from(["", "PAUSED", "HELD", *STATUS_WORDS]),
+            "imageUrl": st.sampled_from(["", "https://h/1", "https://h/2"]),
+            "progress": st.sampled_from(["", "0%", "37%", "100%"]),
+            "failReason": st.sampled_from(["", "one", "another"]),
+            "state": st.sampled_from(["", "s"]),
+        }
+    ),
+    max_size=6,
+)
+
+
+@given(ROWS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
+def test_the_order_of_the_rows_does_not_matter(
+    orders: tuple[list[dict[str, str]], list[dict[str, str]]],
+) -> None:
+    """The server gives none, so a task is the same whichever row comes first."""
+    one, other = (protocol.read_tasks(_answer(rows)) for rows in orders)
+    assert one == other
+    for task_id, record in one.items():
+        rows = [row for row in orders[0] if row["id"] == task_id]
+        ends = [row["imageUrl"] for row in rows if row["status"] == "SUCCESS"]
+        assert (record.status is TaskStatus.SUCCESS) == bool(ends)
+        assert bool(record.image_url) or not any(ends)
 
 
 @pytest.mark.parametrize("row", [None, 7, [], {}, {"id": "8"}, _task("", "SUCCESS")])
