@@ -338,6 +338,22 @@ def test_a_success_that_is_no_task_is_a_protocol_error(body: object) -> None:
     assert (caught.value.task_id, caught.value.maybe_charged) == ("7", False)
 
 
+def test_another_tasks_record_is_no_record_of_this_one() -> None:
+    """A mixed-up answer must not end a task with another one's picture."""
+    body = json.dumps(_task("8", "SUCCESS", imageUrl="https://h/mj/image/8")).encode()
+    with pytest.raises(errors.ProtocolError, match="task '8', not 7") as caught:
+        protocol.read_task(_answer(body), "7")
+    assert (caught.value.task_id, caught.value.request_id) == ("7", "r-1")
+    assert caught.value.head == body
+
+
+@pytest.mark.parametrize("task_id", ["7", 7, " 7 ", None, ""])
+def test_an_id_is_the_same_in_every_spelling(task_id: object) -> None:
+    """A number, blanks around it or none at all: it is the task that was asked for."""
+    assert protocol.read_task(_answer(_task(task_id)), "7").task_id == "7"
+    assert protocol.read_task(_answer(_task(task_id)), " 7").task_id.strip() == "7"
+
+
 def test_a_fault_while_fetching_carries_the_id() -> None:
     """A page of a proxy is a fault of the server's side, with the task named."""
     with pytest.raises(errors.ServerError) as caught:
@@ -490,7 +506,7 @@ def test_any_answer_about_a_task_is_a_record_or_ours(body: bytes, status: int) -
     except kind as error:
         named = error.task_id == "7"
     else:
-        named = bool(record.task_id) and status < 300
+        named = record.task_id == "7" and status < 300
     assert named
 
 
