@@ -201,6 +201,13 @@ class Sources:
         return kind(**chosen)
 
 
+def profile_sources(environ: Mapping[str, str], path: Path | None) -> Sources:
+    """Return both sources; a profile that was named, by *path* or not, is there."""
+    named = path is not None or bool(environ.get("EZLINK_CONFIG"))
+    path = path or profile_path(environ)
+    return Sources(environ, read_profile(path, demanded=named), path)
+
+
 _TOP: Mapping[str, type] = {
     "api_key": str,
     "base_url": str,
