@@ -9,20 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from ezlink_async import disk
-from ezlink_async.config import (
-    Options,
-    Sources,
-    Timeouts,
-    profile_path,
-    read_profile,
-    resolve,
-)
+from ezlink_async.config import Options, Sources, Timeouts, profile_sources, resolve
 from ezlink_async.download import Address
-from ezlink_async.errors import (
-    ClientClosedError,
-    ConfigurationError,
-    ImageError,
-)
+from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import MAX_BYTES, Image, ImageLike
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
@@ -276,11 +265,7 @@ class AsyncEzlink:
                 if shared is not None
                 else disk.prepare(source_image)
             )
-            photo = disk.prepare(target_image)
-            if await disk.same_content(face, photo):
-                raise ImageError(
-                    "source and target are the same picture", path=target_image.path
-                )
+            photo = await disk.prepare_other(target_image, than=face)
             return FaceSwapJob(source=face, target=photo, options=options)
 
         ticket = Ticket(load, target, observer or NoObserver())
@@ -306,6 +291,4 @@ class AsyncEzlink:
     def _sources(self) -> Sources:
         if not self._reads_profile:
             return Sources(os.environ)
-        path = self._profile or profile_path(os.environ)
-        demanded = self._profile is not None or bool(os.environ.get("EZLINK_CONFIG"))
-        return Sources(os.environ, read_profile(path, demanded=demanded))
+        return profile_sources(os.environ, self._profile)

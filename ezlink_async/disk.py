@@ -170,6 +170,16 @@ async def same_content(
     return await off_loop(target.length, work)
 
 
+async def prepare_other(
+    target: Image, than: PreparedImage | EncodedImage
+) -> PreparedImage:
+    """Prepare a picture that must be another one; :exc:`ImageError` if not."""
+    prepared = prepare(target)
+    if await same_content(than, prepared):
+        raise ImageError("source and target are the same picture", path=target.path)
+    return prepared
+
+
 class PartFile:
     """
     A result on its way: beside its place, and not there before it is whole.

@@ -168,6 +168,17 @@ async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
     assert not await disk.same_content(prepared(content), prepared(content + b"x"))
 
 
+async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) -> None:
+    """The server refuses such a pair, so it is told before anything is sent."""
+    path = tmp_path / "a.jpg"
+    source = prepared_file(path, JPEG)
+    with pytest.raises(ImageError, match="the same picture") as caught:
+        await disk.prepare_other(Image.from_path(path), than=source)
+    assert caught.value.path == path
+    other = Image.from_bytes(jpeg(5_000))
+    assert (await disk.prepare_other(other, than=source)).image is other
+
+
 # Writing
 
 
