@@ -31,7 +31,8 @@ class AsyncEzlink:
     A client of the EZLINK AI API; use it with ``async with``.
 
     *max_concurrency* is the number of jobs in progress, from before a target
-    is read until its task is terminal. Settings that are not given come from
+    is read until its task is terminal; *max_uploads* of them send their
+    pictures at the same time. Settings that are not given come from
     the environment (``EZLINK_API_KEY``, ``EZLINK_BASE_URL``,
     ``EZLINK_POLL_DEADLINE`` and so on) and are checked on entering:
     :exc:`ConfigurationError`. *http* takes a session of yours for the API and
@@ -48,6 +49,7 @@ class AsyncEzlink:
         *,
         base_url: str | None = None,
         max_concurrency: int | None = None,
+        max_uploads: int | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
         timeouts: Timeouts | None = None,
@@ -60,6 +62,7 @@ class AsyncEzlink:
             api_key=api_key,
             base_url=base_url,
             max_concurrency=max_concurrency,
+            max_uploads=max_uploads,
             retry=retry,
             poll=poll,
             timeouts=timeouts,
@@ -178,7 +181,7 @@ class AsyncEzlink:
             account_filter=account_filter,
             mode=Mode.parse(mode),
         )
-        shared = SharedSource(session.nursery)
+        shared = SharedSource(session.nursery, session.transport.readers)
 
         async def swap(source: ImageLike, target: ImageLike) -> TaskHandle:
             return await self._swap(source, target, options, shared=shared)
@@ -258,6 +261,7 @@ class AsyncEzlink:
         """Swap one; *observer* is how a batch keeps book of it."""
         session = self._inside()
         source_image, target_image = Image.of(source), Image.of(target)
+        readers = session.transport.readers
 
         async def load() -> FaceSwapJob:
             face = (
@@ -265,7 +269,7 @@ class AsyncEzlink:
                 if shared is not None
                 else disk.prepare(source_image)
             )
-            photo = await disk.prepare_other(target_image, than=face)
+            photo = await disk.prepare_other(target_image, face, readers)
             return FaceSwapJob(source=face, target=photo, options=options)
 
         ticket = Ticket(load, target, observer or NoObserver())

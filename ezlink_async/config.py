@@ -23,6 +23,7 @@ from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
 
 DEFAULT_BASE_URL = "https://api.ezlinkai.com"
 DEFAULT_CONCURRENCY = 8
+DEFAULT_UPLOADS = 8
 
 _Policy = TypeVar("_Policy", bound=attrs.AttrsInstance)
 
@@ -58,6 +59,7 @@ class Options(TypedDict, total=False):
     base_url: str | None
     account_token: str | None
     max_concurrency: int | None
+    max_uploads: int | None
     slot_timeout: float | None
     retry: RetryPolicy | None
     poll: PollPolicy | None
@@ -108,6 +110,7 @@ class Settings:
     base_url: str
     account_token: str | None = attrs.field(default=None, repr=False)
     max_concurrency: int = DEFAULT_CONCURRENCY
+    max_uploads: int = DEFAULT_UPLOADS
     slot_timeout: float | None = None
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     poll: PollPolicy = attrs.field(factory=PollPolicy)
@@ -213,6 +216,7 @@ _TOP: Mapping[str, type] = {
     "base_url": str,
     "account_token": str,
     "max_concurrency": object,
+    "max_uploads": object,
     "slot_timeout": object,
     "retry": RetryPolicy,
     "poll": PollPolicy,
@@ -237,6 +241,7 @@ def resolve(options: Options, sources: Sources) -> Settings:
         max_concurrency=_count(
             "max_concurrency", DEFAULT_CONCURRENCY, options, sources
         ),
+        max_uploads=_count("max_uploads", DEFAULT_UPLOADS, options, sources),
         slot_timeout=_slot_timeout(options, sources),
         retry=options.get("retry") or sources.policy("retry", RetryPolicy),
         poll=options.get("poll") or sources.policy("poll", PollPolicy),

@@ -212,6 +212,8 @@ def verify(picture: Buffer) -> str | None:
     not a picture, or one that is cut off: servers end a broken stream
     cleanly, so only the content can tell. Bytes behind the end are allowed.
     """
+    if not len(picture):
+        raise ImageError("the answer is empty")
     media_type = sniff(picture[:HEAD_BYTES])
     if media_type is None:
         if foreign_format(picture[:HEAD_BYTES]):

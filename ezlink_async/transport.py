@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -30,6 +31,7 @@ from ezlink_async.upload import Upload
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _BLOCK = 256 * 1024
 _REDIRECTS = 5
+_THREADS = 8
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -73,6 +75,9 @@ class Transport:
         self.settings = settings
         self.answered = False
         self.key_worked = False
+        # Apart, so that a slow disk delays neither the other nor a name lookup.
+        self.readers = ThreadPoolExecutor(_THREADS, "ezlink-read")
+        self.writers = ThreadPoolExecutor(_THREADS, "ezlink-write")
         self._pools = connections.Pools(settings, http)
         self._sleep = sleep
 
@@ -83,6 +88,8 @@ class Transport:
     async def close(self) -> None:
         """Close what was opened here; the second time does nothing."""
         await self._pools.close()
+        for pool in (self.readers, self.writers):
+            pool.shutdown(wait=False)
 
     async def submit(
         self, request: HttpRequest, request_id: str, watch: Callable[[Upload], None]
@@ -95,11 +102,8 @@ class Transport:
         """
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
         bound = asyncio.timeout(None)
-        upload = Upload(
-            request,
-            stall=timeouts.upload,
-            finished=lambda: bound.reschedule(loop.time() + timeouts.submit),
-        )
+        upload = Upload(request, stall=timeouts.upload, pool=self.readers)
+        upload.when_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
         watch(upload)
         try:
             async with bound, self._ask(request, request_id, upload) as answer:

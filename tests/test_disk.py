@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import disk
+from ezlink_async import disk, threads
 from ezlink_async.errors import ImageError
 from ezlink_async.images import Image, PreparedImage
 from tests.fakes import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
@@ -26,7 +26,7 @@ async def text_of(picture: PreparedImage) -> bytes:
     """Return all blocks of a picture's text."""
     text, kept = disk.TextBlocks(picture), b""
     while block := await text.next():
-        assert len(block) <= 256 * 1024
+        assert len(block) <= MIB
         kept += block
     text.close()
     return kept
@@ -153,8 +153,8 @@ def _is_open(path: Path) -> bool:
 async def test_large_work_leaves_the_loop_alone() -> None:
     """More than 256 KiB are worked on in a thread, less where the caller is."""
     here = threading.get_ident()
-    assert await disk.off_loop(disk.INLINE_BYTES, threading.get_ident) == here
-    assert await disk.off_loop(disk.INLINE_BYTES + 1, threading.get_ident) != here
+    assert await threads.off_loop(threads.INLINE_BYTES, threading.get_ident) == here
+    assert await threads.off_loop(threads.INLINE_BYTES + 1, threading.get_ident) != here
 
 
 async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
 def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
     """A null byte in a path is an OSError like every other bad path."""
     with pytest.raises(OSError, match="null") as caught:
-        disk.PartFile(tmp_path / "a\0b" / "c").restart()
+        disk.PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
     assert caught.value.errno == errno.EINVAL
 
 

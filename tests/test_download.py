@@ -25,8 +25,9 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async.download import Address, Downloads, _in_thread, addresses
+from ezlink_async.download import Address, Downloads, addresses
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.threads import see_through
 from ezlink_async.transport import Stream
 from tests.conftest import png
 from tests.fakes import GIF, SHORT, RecordedSleep, jpeg, tells_secrets, transport
@@ -537,7 +538,7 @@ async def test_a_thread_at_work_is_waited_for_however_often_one_leaves() -> None
         go_on.wait(20)
         through.append(True)
 
-    task = asyncio.create_task(_in_thread(work))
+    task = asyncio.create_task(see_through(work))
     await asyncio.to_thread(begun.wait, 20)
     for _ in range(3):
         task.cancel()
@@ -559,7 +560,10 @@ async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
         go_on.wait(20)
         raise OSError(28, "No space left on device")
 
-    task = asyncio.create_task(_in_thread(work))
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    task = asyncio.create_task(see_through(work))
     await asyncio.to_thread(begun.wait, 20)
     task.cancel()
     go_on.set()
@@ -568,6 +572,7 @@ async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
     del task
     gc.collect()
     await asyncio.sleep(0)
+    assert told == []
 
 
 @pytest.mark.parametrize("turns", range(0, 40, 2))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import TypeVar
 
 _T = TypeVar("_T")
 
 
-class _Jumping(selectors.DefaultSelector):
+class _Jumping(selectors.SelectSelector):
     """Waits for nothing: what would be a wait moves the clock instead."""
 
     loop: VirtualLoop
