@@ -452,7 +452,7 @@ class GateGame:
         async with self.gate.passage() as passage:
             word = await end
             if word == "yes":
-                passage.through()
+                passage.accepted()
             elif word == "no":
                 passage.busy()
 
@@ -480,8 +480,10 @@ class GateGame:
         await self.end("fail", most=len(self.ends))
         async with asyncio.timeout(10):
             await asyncio.gather(*self.tasks, return_exceptions=True)
+            for _ in range(self.gate.running):
+                self.gate.leave()
             async with self.gate.passage() as passage:
-                passage.through()
+                passage.accepted()
             async with self.gate.passage(), self.gate.passage():
                 assert self.gate.is_open
 

@@ -15,7 +15,7 @@ class _Jumping(selectors.SelectSelector):
 
     loop: VirtualLoop
 
-    def select(
+    def select(  # type: ignore[explicit-any]
         self, timeout: float | None = None
     ) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready; a wait without an end is a deadlock."""

@@ -81,7 +81,7 @@ def test_a_refused_key_is_said_once_and_exits_2(
     ("setting", "says"),
     [
         ("EZLINK_POLL_DEADLINE=soon", "EZLINK_POLL_DEADLINE is a number"),
-        ("EZLINK_BASE_URL=http://example.com", "use https"),
+        ("EZLINK_BASE_URL=http://example.com", "make it https"),
         ("EZLINK_API_KEY=sk-1 2", "blank"),
         ("EZLINK_CONFIG=nowhere.toml", "there is no profile at nowhere.toml"),
     ],

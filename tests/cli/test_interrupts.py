@@ -168,7 +168,7 @@ def test_interrupted_twice_while_a_result_comes_home(
         f"not saved yet; take it up with: ezlink task {task.task_id}"
         in (result["error"])
     )
-    assert list(Path("out").iterdir()) == []
+    assert list(Path("out").glob("**/*")) == []
 
 
 async def test_what_nobody_pays_for_is_simply_not_done(
