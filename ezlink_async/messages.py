@@ -52,8 +52,9 @@ class HttpResponse:
     What came back.
 
     *early* means that the answer came before the body had left whole, so the
-    server cannot have acted on it. *url* is where it came from; header names
-    are in lower case.
+    server cannot have acted on it. Of one that is not *whole* the rest was
+    lost on the way. *url* is where it came from; header names are in lower
+    case.
     """
 
     status: int
@@ -61,6 +62,7 @@ class HttpResponse:
     body: bytes = b""
     url: str = ""
     early: bool = False
+    whole: bool = True
     sent_id: str | None = None
 
     @property

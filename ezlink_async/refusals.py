@@ -4,11 +4,14 @@ What an answer that is no acceptance means: which error, and is it safe.
 Rules:
 
 1. The shape of the body decides before the status does. Seven shapes exist;
-   a proxy, a foreign gateway or an empty body is judged by status alone.
+   a proxy, a foreign gateway or an empty body is judged by status alone, and
+   what broke off by nothing: the words that decide may be missing.
 2. *safe* is claimed only where the server's source shows that it answers so
    before it hands the job on (``ye4293/one-api``: ``middleware/auth.go``,
    ``middleware/distributor.go``, ``relay/controller/midjourney.go``).
 3. Whatever is left over on a submit is unknown, never assumed away.
+4. A key is refused in the API's own envelope only. A firewall or a proxy that
+   says 401 or 403 knows nothing of the key, and perhaps of no job.
 """
 
 from __future__ import annotations
@@ -74,12 +77,17 @@ class _Verdict:
 
 
 _UNKNOWN = _Verdict(None, safe=False)
+_STRANGE = _Verdict(
+    None,
+    safe=False,
+    says="not the API's own answer, but that of a proxy, a firewall or another "
+    "server; check base_url",
+)
 _FAULT = _Verdict(errors.ServerError)
 _AT_WORK = _Verdict(errors.ServerError, safe=False)
 _BUSY = _Verdict(errors.BusyError, says="no room now")
 _NO = _Verdict(errors.RejectedError)
 _AUTH = _Verdict(errors.AuthenticationError, says="the key is refused")
-_DENIED = _Verdict(errors.PermissionDeniedError)
 _QUOTA = _Verdict(errors.QuotaError)
 _NOT_SERVED = _Verdict(
     errors.EndpointNotSupportedError,
@@ -95,7 +103,7 @@ _ENVELOPE_A = (
         attrs.evolve(_QUOTA, says="the key's quota is used up"),
     ),
     (401, "", _AUTH),
-    (403, "", _DENIED),
+    (403, "", _Verdict(errors.PermissionDeniedError)),
     (400, "", _NO),
     (429, "", _BUSY),
     (500, "", _FAULT),
@@ -133,14 +141,16 @@ _ENVELOPE_B = (
 )
 
 _BY_STATUS = {
-    401: _AUTH,
+    401: _STRANGE,
     402: _QUOTA,
-    403: _DENIED,
+    403: _STRANGE,
     404: _NOT_SERVED,
+    407: _STRANGE,
     408: _UNKNOWN,
     413: attrs.evolve(_NO, says="the body is larger than a proxy allows"),
     429: _BUSY,
     501: _NOT_SERVED,
+    511: _STRANGE,
 }
 
 
@@ -185,7 +195,13 @@ def _judge(
             if code == number and words.lower() in text.lower():
                 return verdict
         return _NO
-    return _by_status(status)
+    return _by_status(status) if _is_whole(response) else _UNKNOWN
+
+
+def _is_whole(response: HttpResponse) -> bool:
+    # Some proxies end cleanly what broke off behind them.
+    torn = response.body.lstrip()[:1] in {b"{", b"["} and decode(response.body) is None
+    return response.whole and not torn
 
 
 def retry_after(response: HttpResponse) -> float | None:
@@ -207,11 +223,32 @@ def retry_after(response: HttpResponse) -> float | None:
 
 def _sentence(response: HttpResponse, verdict: _Verdict, text: str) -> str:
     what = f"HTTP {response.status}"
-    if verdict.error is errors.EndpointNotSupportedError:
+    if verdict in {_STRANGE, _NOT_SERVED}:
         target = response.headers.get("location")
         what += f" from {response.url}" + (f", sent on to {target}" if target else "")
     words = in_english(text) or "no words of the API in the answer"
     return ": ".join(filter(None, (what, verdict.says, words)))
+
+
+def _error(
+    response: HttpResponse, verdict: _Verdict, says: str, code: int | None, text: str
+) -> errors.EzlinkError:
+    if verdict == _STRANGE:
+        return errors.ProtocolError(
+            says,
+            head=response.body,
+            status=response.status,
+            request_id=response.request_id,
+        )
+    error = (verdict.error or errors.ServerError)(
+        says,
+        status=response.status,
+        code=code,
+        description=text,
+        request_id=response.request_id,
+    )
+    error.retry_after = retry_after(response) or verdict.wait
+    return error
 
 
 def refusal(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkError:
@@ -230,13 +267,6 @@ def refusal(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkErr
             f"{says}; the job may have been created and paid",
             request_id=response.request_id,
         )
-    error = (verdict.error or errors.ServerError)(
-        says,
-        status=response.status,
-        code=code,
-        description=text,
-        request_id=response.request_id,
-        retry_safe=submit and (verdict.safe or response.early),
-    )
-    error.retry_after = retry_after(response) or verdict.wait
+    error = _error(response, verdict, says, code, text)
+    error.retry_safe = submit and (verdict.safe or response.early)
     return error

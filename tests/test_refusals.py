@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,9 +173,7 @@ def test_e22_a_lost_row_is_paid_and_unknown(description: str) -> None:
         pytest.param(501, b"", errors.EndpointNotSupportedError, id="501"),
         pytest.param(429, b"", errors.BusyError, id="e46"),
         pytest.param(413, b"<html>", errors.RejectedError, id="e47-413"),
-        pytest.param(401, b"<html>", errors.AuthenticationError, id="401"),
         pytest.param(402, b"", errors.QuotaError, id="402"),
-        pytest.param(403, b"<html>", errors.PermissionDeniedError, id="403"),
         pytest.param(400, b"<html>", errors.RejectedError, id="400"),
         pytest.param(405, b"", errors.RejectedError, id="405"),
         pytest.param(499, b"", errors.RejectedError, id="499"),
@@ -187,6 +186,62 @@ def test_a_foreign_no_is_judged_by_status(
     error = _submit(_answer(status, body))
     assert type(error) is kind
     assert (error.retry_safe, error.maybe_charged) == (True, False)
+
+
+STRANGE = [
+    b"<html>Just a moment...</html>",
+    {"error": {"message": "Incorrect API key", "type": "invalid_request_error"}},
+    {"error": {"message": "Token not provided", "type": "api_error"}},
+    {"error": "<Error>AccessDenied</Error>"},
+    b"",
+]
+
+
+@pytest.mark.parametrize("body", STRANGE)
+@pytest.mark.parametrize("status", [401, 403, 407, 511])
+def test_a_key_is_refused_in_the_apis_own_words_only(status: int, body: object) -> None:
+    """A firewall or another server knows nothing of the key, nor of a job."""
+    response = _answer(status, body)
+    assert isinstance(_submit(response), errors.SubmitUnknownError)
+    asked = refusals.refusal(response)
+    assert isinstance(asked, errors.ProtocolError)
+    assert (asked.retry_safe, asked.maybe_charged) == (False, False)
+    assert (asked.status, asked.head) == (status, response.body)
+    assert f"HTTP {status} from https://here/mj" in str(asked)
+    assert "check base_url" in str(asked)
+    early = _submit(attrs.evolve(response, early=True))
+    assert type(early) is errors.ProtocolError
+    assert (early.retry_safe, early.maybe_charged) == (True, False)
+
+
+LOST_ROW = b'{"code":4,"description":"insert_midjourney_task_failed "'
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Too lar", LOST_ROW])
+@pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 413, 429, 500])
+def test_what_broke_off_is_judged_by_nothing(status: int, body: bytes) -> None:
+    """The words that decide may be the ones that were lost."""
+    error = _submit(attrs.evolve(_answer(status, body), whole=False))
+    assert isinstance(error, errors.SubmitUnknownError)
+    assert (error.retry_safe, error.maybe_charged) == (False, True)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+@pytest.mark.parametrize("body", [LOST_ROW, b'  {"error":{"message":"Tok', b'[{"id"'])
+def test_what_was_torn_behind_a_proxy_broke_off_too(status: int, body: bytes) -> None:
+    """A proxy may end a broken answer cleanly; then it is the JSON that ends early."""
+    response = _answer(status, body)
+    assert isinstance(_submit(response), errors.SubmitUnknownError)
+    assert type(refusals.refusal(response)) is errors.ServerError
+
+
+def test_words_that_came_whole_count() -> None:
+    """When only what follows the envelope was lost, the answer is known."""
+    banned = _submit(attrs.evolve(_handler(24, "banned"), whole=False))
+    assert type(banned) is errors.RejectedError
+    refused = _submit(attrs.evolve(_gate(401, "Token not provided" + ID), whole=False))
+    assert type(refused) is errors.AuthenticationError
+    assert refused.retry_safe
 
 
 @pytest.mark.parametrize("status", [408, 502, 503, 504, 520, 524, 599])
@@ -345,7 +400,6 @@ def test_chinese_words_are_explained() -> None:
     [
         pytest.param(500, "http_get_image_failed", errors.ServerError, id="e37"),
         pytest.param(400, "midjourney_task_not_found", errors.RejectedError, id="e38"),
-        pytest.param(403, "<Error>", errors.PermissionDeniedError, id="e39-403"),
         pytest.param(404, "<html>", errors.EndpointNotSupportedError, id="e39-404"),
         pytest.param(410, "gone", errors.RejectedError, id="e39-410"),
     ],
