@@ -7,9 +7,13 @@ refuses the value: whoever reads the sentence knows what to change.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from ezlink_async.errors import ConfigurationError
+
+DEFAULT_BASE_URL = "https://api.ezlinkai.com"
 
 
 def number(value: object, where: str) -> float:
@@ -85,3 +89,47 @@ def api_key(value: str, where: str) -> str:
             f"{where} holds a blank or a character that no key has"
         )
     return key
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether *host*, a name or an address, is this very machine."""
+    if host is None or host == "localhost" or host.endswith(".localhost"):
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def base_url(url: str, where: str, *, allow_insecure: bool) -> str:
+    """Return the address of a server that the key may be sent to."""
+    url = url or DEFAULT_BASE_URL
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{where} is scheme, host and perhaps a path: no user, password, "
+            "query or fragment"
+        )
+    if parts.scheme not in {"http", "https"} or not host or "\\" in url:
+        # What is no address may be the key; in one a password is before the @.
+        told = f", not {url!r}" if "://" in url and "@" not in url else ""
+        raise ConfigurationError(
+            f"{where} is an address such as {DEFAULT_BASE_URL}{told}"
+        )
+    if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
+        raise ConfigurationError(
+            f"{where} would send the key in clear to {url}: make it https, or "
+            "pass allow_insecure=True"
+        )
+    return url.strip().rstrip("/")
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a checked address."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"

@@ -7,13 +7,11 @@ with where it came from. The key appears in no repr and in no message.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -21,7 +19,7 @@ from ezlink_async import checks
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
 
-DEFAULT_BASE_URL = "https://api.ezlinkai.com"
+DEFAULT_BASE_URL = checks.DEFAULT_BASE_URL
 DEFAULT_CONCURRENCY = 8
 DEFAULT_UPLOADS = 8
 
@@ -67,41 +65,6 @@ class Options(TypedDict, total=False):
     allow_insecure: bool
 
 
-def is_loopback(host: str | None) -> bool:
-    """Return whether *host*, a name or an address, is this very machine."""
-    if host is None or host == "localhost" or host.endswith(".localhost"):
-        return host is not None
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _base_url(url: str, where: str, *, allow_insecure: bool) -> str:
-    url = url or DEFAULT_BASE_URL
-    try:
-        parts = urlsplit(url.strip())
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{where} is scheme, host and perhaps a path: no user, password, "
-            "query or fragment"
-        )
-    if parts.scheme not in {"http", "https"} or not host:
-        told = "" if "@" in url else f", not {url!r}"  # a password may be before it
-        raise ConfigurationError(
-            f"{where} is an address such as {DEFAULT_BASE_URL}{told}"
-        )
-    if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
-        raise ConfigurationError(
-            f"{where} would send the key in clear to {url}: make it https, or "
-            "pass allow_insecure=True"
-        )
-    return url.strip().rstrip("/")
-
-
 @attrs.frozen(kw_only=True)
 class Settings:
     """All a client needs to know, checked."""
@@ -119,9 +82,7 @@ class Settings:
     @property
     def origin(self) -> str:
         """Scheme, host and port: whom the key belongs to."""
-        parts = urlsplit(self.base_url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+        return checks.origin(self.base_url)
 
 
 def profile_path(environ: Mapping[str, str]) -> Path:
@@ -233,10 +194,9 @@ def resolve(options: Options, sources: Sources) -> Settings:
     # The profile's address was written for its key, its account token for both.
     near = _unless_given("api_key", options, sources)
     own = _unless_given("base_url", options, near)
-    insecure = options.get("allow_insecure", False)
     return Settings(
         api_key=checks.api_key(*_word("api_key", options, sources)),
-        base_url=_base_url(*_word("base_url", options, near), allow_insecure=insecure),
+        base_url=_server(options, near),
         account_token=_word("account_token", options, own)[0] or None,
         max_concurrency=_count(
             "max_concurrency", DEFAULT_CONCURRENCY, options, sources
@@ -247,6 +207,27 @@ def resolve(options: Options, sources: Sources) -> Settings:
         poll=options.get("poll") or sources.policy("poll", PollPolicy),
         timeouts=options.get("timeouts") or sources.policy("timeouts", Timeouts),
     )
+
+
+def _server(options: Options, near: Sources) -> str:
+    """Return the address, which must be one that the key may be sent to."""
+    insecure = options.get("allow_insecure", False)
+    url, where = _word("base_url", options, near)
+    url = checks.base_url(url, where, allow_insecure=insecure)
+    if options.get("base_url") or not near.profile:
+        return url
+    # An environment is easily made by somebody else, by a project's own file of
+    # variables for one; the profile's key must not go wherever that says.
+    written = _word("base_url", Options(), attrs.evolve(near, environ={}))
+    if checks.origin(url) != checks.origin(
+        checks.base_url(*written, allow_insecure=insecure)
+    ):
+        raise ConfigurationError(
+            f"{where} would have the key of {near.file} sent to a server that the "
+            "profile does not name: set EZLINK_API_KEY too, write base_url beside "
+            "the key, or give the address as an argument"
+        )
+    return url
 
 
 def _unless_given(name: str, options: Options, sources: Sources) -> Sources:

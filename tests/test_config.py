@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async import config
+from ezlink_async import checks, config
 from ezlink_async.config import Options, Settings, Sources, Timeouts, resolve
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy
@@ -65,10 +65,10 @@ def test_words_have_the_same_order(name: str) -> None:
     """An address and a token are looked for in the same three places."""
     words = ["https://a", "https://b", "https://c"]
     options = Options(**{name: words[0]})  # type: ignore[misc]  # either name
-    environ = {f"EZLINK_{name.upper()}": words[1]}
-    sources = Sources({}, {"api_key": KEY, name: words[2]})
-    assert getattr(resolve(Options(), sources), name) == words[2]
-    sources = attrs.evolve(sources, environ=environ)
+    profile = {"api_key": KEY, name: words[2]}
+    environ = {"EZLINK_API_KEY": KEY, f"EZLINK_{name.upper()}": words[1]}
+    assert getattr(resolve(Options(), Sources({}, profile)), name) == words[2]
+    sources = Sources(environ, profile)
     assert getattr(resolve(Options(), sources), name) == words[1]
     assert getattr(resolve(options, sources), name) == words[0]
 
@@ -106,6 +106,26 @@ def test_a_profiles_address_holds_only_with_its_own_key() -> None:
     )
 
 
+@pytest.mark.parametrize("own", [{}, {"base_url": "https://own/api"}])
+def test_a_profiles_key_goes_where_the_environment_says_only_if_it_knows_the_place(
+    own: dict[str, str],
+) -> None:
+    """A project's file of variables cannot have somebody's own key sent to it."""
+    profile = {"api_key": "k3", **own}
+    home = own.get("base_url", config.DEFAULT_BASE_URL)
+    away = {"EZLINK_BASE_URL": "https://away"}
+    with pytest.raises(ConfigurationError, match="EZLINK_BASE_URL would have") as told:
+        resolve(Options(), Sources(away, profile))
+    assert "k3" not in str(told.value)
+    near = {"EZLINK_BASE_URL": home.replace("own/api", "own")}
+    assert resolve(Options(), Sources(near, profile)).api_key == "k3"
+    # Whoever gives the address or the key in person has seen both.
+    given = resolve(Options(base_url="https://away"), Sources(away, profile))
+    assert (given.api_key, given.base_url) == ("k3", "https://away")
+    other = resolve(Options(api_key="k1"), Sources(away, profile))
+    assert (other.api_key, other.base_url) == ("k1", "https://away")
+
+
 PROFILE = {"api_key": "k3", "base_url": "https://own", "account_token": "t3"}
 
 
@@ -116,7 +136,7 @@ PROFILE = {"api_key": "k3", "base_url": "https://own", "account_token": "t3"}
         (Options(api_key="k1"), {}),
         (Options(), {"EZLINK_API_KEY": "k2"}),
         (Options(base_url="https://other"), {}),
-        (Options(), {"EZLINK_BASE_URL": "https://other"}),
+        (Options(api_key="k1"), {"EZLINK_BASE_URL": "https://other"}),
     ],
 )
 def test_a_profiles_account_token_holds_only_with_its_own_server(
@@ -187,6 +207,12 @@ def test_an_address_is_scheme_host_and_path(url: str, kept: str, origin: str) ->
         ("https://me:secret@h:x", "base_url is an address such as"),
         ("me:secret@h", "base_url is an address such as"),
         ("ftp://me:secret@h", "no user, password, query"),
+        ("https:/me:secret@h", "base_url is an address such as"),
+        ("https://me:secret@h:99999999", "base_url is an address such as"),
+        ("https://me:secret@[::1", "base_url is an address such as"),
+        ("//me:secret@h", "no user, password, query"),
+        ("sk-secret", "base_url is an address such as"),
+        ("https://h\\v1", "base_url is an address such as"),
         ("https://h?a=1", "no user, password, query"),
         ("https://h#a", "no user, password, query"),
         ("http://h", "would send the key in clear"),
@@ -221,7 +247,7 @@ def test_plain_http_is_allowed_by_name() -> None:
 )
 def test_loopback_is_this_very_machine(host: str | None, *, near: bool) -> None:
     """A name that merely begins like it is another machine."""
-    assert config.is_loopback(host) is near
+    assert checks.is_loopback(host) is near
 
 
 @pytest.mark.parametrize("slots", [0, -1, 2.5, True, "8", float("nan")])
