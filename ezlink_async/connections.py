@@ -6,18 +6,21 @@ No pool has a limit: waiting for a free connection would count as connecting.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
+import re
 import socket
 import urllib.request
 from contextlib import AsyncExitStack
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 import attrs
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
+import yarl
 
-from ezlink_async.config import Settings, Timeouts, is_loopback
+from ezlink_async.checks import is_loopback
+from ezlink_async.config import Settings, Timeouts
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 
 SUBMIT_KEEPALIVE = 2.0
@@ -26,16 +29,19 @@ SUBMIT_KEEPALIVE = 2.0
 _KEEPALIVE = 15.0
 _PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")
 _USUAL_PORTS = {"http": 80, "https": 443}
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
+_ROUTED = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 in its last 32 bits
 
 
 def is_public(host: str | None) -> bool:
     """
     Return whether *host* may be a server of the internet, judged by its text.
 
-    Names are not resolved here; :class:`_PublicResolver` does that.
+    Names are not resolved here; :func:`_public_socket` looks at what they are.
     """
     name = (host or "").strip("[]").rstrip(".").lower()
-    if not name or is_loopback(name):
+    if is_loopback(name) or "%" in name:  # a zone: of this machine's networks
         return False
     try:
         address = ipaddress.ip_address(name)
@@ -44,21 +50,44 @@ def is_public(host: str | None) -> bool:
         # however odd: 127.1, 0177.0.0.1, 0x7f.1.
         last = name.rpartition(".")[2]
         odd = last.isdigit() or last.startswith("0x")
-        return "." in name and not odd and not name.endswith(_PRIVATE_NAMES)
-    inner = isinstance(address, ipaddress.IPv6Address) and (
-        address.ipv4_mapped or address.sixtofour
-    )
-    return (inner or address).is_global and not address.is_multicast
+        named = _NAME.fullmatch(name) is not None
+        return named and not odd and not name.endswith(_PRIVATE_NAMES)
+    inner = _inner(address)
+    known = inner.version == 4 or inner in _ROUTED  # noqa: PLR2004 - IPv4
+    return known and inner.is_global and not inner.is_multicast
+
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _inner(address: _Address) -> _Address:
+    """Return the IPv4 address that an IPv6 one leads to, else *address*."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def exact(url: str) -> yarl.URL:
+    """Return *url* as it is asked for, or :exc:`AddressRefusedError`."""
+    with contextlib.suppress(ValueError):
+        # Signed addresses break when they are quoted anew.
+        address = yarl.URL(url, encoded=url.isascii())
+        if address.raw_host and address.port is not None:
+            return address
+    raise AddressRefusedError(f"{url} is no address")
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port; :exc:`AddressRefusedError` if it has none."""
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        raise AddressRefusedError(f"{url} is no address") from None
-    return parts.scheme, host, port or _USUAL_PORTS.get(parts.scheme)
+    """
+    Return scheme, host and port; :exc:`AddressRefusedError` if it has none.
+
+    They are those that are connected to: other readers of addresses see other
+    hosts in odd digits and slashes.
+    """
+    address = exact(url)
+    return address.scheme, (address.raw_host or "").lower(), address.port
 
 
 def joined(url: str, target: str) -> str:
@@ -73,23 +102,28 @@ class AddressRefusedError(ConfigurationError):
     """An address nothing is fetched from."""
 
 
-class _PublicResolver(AbstractResolver):
-    """Resolves a name to its public addresses only, so none can be smuggled in."""
+def _public_socket(found: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket to a public address only: nothing can be smuggled in."""
+    family, kind, number, _, place = found
+    if not is_public(str(place[0])):
+        raise OSError(errno.EACCES, f"{place[0]} is no public address")
+    return socket.socket(family, kind, number)
 
-    def __init__(self) -> None:
-        self._resolver = DefaultResolver()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        public = [each for each in found if is_public(each["host"])]
-        if not public:
-            raise OSError(f"{host} has no public address")
-        return public
+def with_key(key: str) -> aiohttp.ClientMiddlewareType:
+    """
+    Return what puts *key* into a request, whatever else is in its place.
 
-    async def close(self) -> None:
-        await self._resolver.close()
+    As a plain header aiohttp refuses it beside an entry in ``.netrc``.
+    """
+
+    async def put(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = f"Bearer {key}"
+        return await handler(request)
+
+    return put
 
 
 def request_timeout(
@@ -108,12 +142,12 @@ class Way:
     given: bool = False
 
     def session(self) -> aiohttp.ClientSession:
-        """Return the session to ask, which must be open."""
-        if not self._session.closed:
-            return self._session
+        """Return the session to ask, which must be open and as it should be."""
         if self.given:
-            raise ConfigurationError("the session given as http= was closed")
-        raise ClientClosedError
+            check_session(self._session)
+        elif self._session.closed:
+            raise ClientClosedError
+        return self._session
 
 
 class Pools:
@@ -137,12 +171,13 @@ class Pools:
     async def open(self) -> None:
         """Make the pools; nothing is connected yet."""
         proxy = None
+        exact(self._base_url)
         if self._given is None:
             proxy = proxy_for(self._base_url)
         else:
             check_session(self._given)
         self._plain = await self._make(_KEEPALIVE)
-        self._public = await self._make(_KEEPALIVE, _PublicResolver())
+        self._public = await self._make(_KEEPALIVE, _public_socket)
         if self._given is None:
             # A stale connection would make a submit unknown.
             self.submits = Way(await self._make(SUBMIT_KEEPALIVE), proxy)
@@ -151,13 +186,10 @@ class Pools:
             self.submits = self.fetches = Way(self._given, given=True)
 
     async def _make(
-        self, keepalive: float, resolver: AbstractResolver | None = None
+        self, keepalive: float, socket_factory: aiohttp.SocketFactoryType | None = None
     ) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0,
-            keepalive_timeout=keepalive,
-            resolver=resolver,
-            use_dns_cache=resolver is None,
+            limit=0, keepalive_timeout=keepalive, socket_factory=socket_factory
         )
         session = aiohttp.ClientSession(
             connector=connector,
@@ -188,6 +220,9 @@ class Pools:
         )
 
 
+_NOT_THEIRS = ("Expect", "Content-Length", "Content-Encoding", "Transfer-Encoding")
+
+
 def check_session(session: aiohttp.ClientSession) -> None:
     """Refuse a caller's session that would break every request."""
     if session.closed:
@@ -197,6 +232,12 @@ def check_session(session: aiohttp.ClientSession) -> None:
             "the session given as http= has auth= of its own, which cannot go "
             "together with the API key: make one without"
         )
+    for name in _NOT_THEIRS:
+        if name in session.headers:
+            raise ConfigurationError(
+                f"the session given as http= sends {name} with each request, which "
+                "says how its body comes: make one without"
+            )
 
 
 def proxy_for(url: str) -> str | None:
@@ -212,10 +253,17 @@ def proxy_for(url: str) -> str | None:
     proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy or urllib.request.proxy_bypass(f"{host}:{port}"):
         return None
-    kind, found, _ = proxy.rpartition("://")
-    if found and kind not in _USUAL_PORTS:
-        raise ConfigurationError(
-            f"the environment names a {kind} proxy for {scheme}://{host}, and only "
-            "HTTP proxies can be used: set HTTPS_PROXY, or NO_PROXY to do without"
-        )
-    return proxy if found else f"http://{proxy}"
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        kind = exact(proxy).scheme
+    except AddressRefusedError:
+        kind = ""
+    if kind in _USUAL_PORTS:
+        return proxy
+    # Of what is no address any part may be a password.
+    found = f"a {kind} proxy" if kind else "a proxy without an address"
+    raise ConfigurationError(
+        f"the environment names {found} for {scheme}://{host}, and only HTTP proxies "
+        "can be used: set HTTPS_PROXY, or NO_PROXY to do without"
+    )

@@ -11,10 +11,10 @@ from __future__ import annotations
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ezlink_async.errors import ImageError, TransportError
+from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.upload import Upload
 
-FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError)
+FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 """What a request can raise that is not ours; a timeout is an ``OSError``."""
 
 _TLS = (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)
@@ -36,19 +36,30 @@ def _below(fault: aiohttp.ClientConnectorError) -> str:
     return fault.os_error.strerror or str(fault.os_error)
 
 
+def _of_a_setting(fault: ValueError) -> str:
+    # What it is about may be the proxy, and its address hold a password.
+    if isinstance(fault, aiohttp.InvalidURL):
+        return fault.description or "it cannot be read"
+    return str(fault) if isinstance(fault, UnicodeError) else type(fault).__name__
+
+
+_FIXED = {
+    aiohttp.ServerDisconnectedError: "the server closed the connection",
+    aiohttp.ClientConnectionError: "the connection broke",  # names its proxy
+}
+
+
 def words(fault: BaseException) -> str:
     """Return what *fault* says, without anything of the request in it."""
+    if isinstance(fault, ValueError):
+        return _of_a_setting(fault)
     if isinstance(fault, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {fault.status}"
     if isinstance(fault, aiohttp.ClientResponseError):
         return f"not HTTP: {fault.message.splitlines()[0] if fault.message else ''}"
     if isinstance(fault, aiohttp.ClientConnectorError):
         return _below(fault)
-    if isinstance(fault, aiohttp.ServerDisconnectedError):
-        return "the server closed the connection"
-    if type(fault) is aiohttp.ClientConnectionError:  # names the connection's proxy
-        return "the connection broke"
-    return str(fault) or type(fault).__name__
+    return _FIXED.get(type(fault)) or str(fault) or type(fault).__name__
 
 
 def _speaks_tls(fault: BaseException) -> bool:
@@ -75,8 +86,10 @@ def _connecting(fault: BaseException, url: str) -> TransportError | None:
     return TransportError(says, stage=stage, retry_safe=True) if says else None
 
 
-def fetch_fault(fault: BaseException, url: str, request_id: str) -> TransportError:
-    """Return what a small request's *fault* means."""
+def fetch_fault(fault: BaseException, url: str, request_id: str) -> EzlinkError:
+    """Return what a small request's *fault* means; one of ours is what it is."""
+    if isinstance(fault, EzlinkError):
+        return fault
     error = _connecting(fault, url)
     if error is None:
         stage = "silence" if isinstance(fault, TimeoutError) else "answer"
@@ -93,15 +106,16 @@ def _hint(url: str) -> str:
 
 def submit_fault(
     fault: BaseException, url: str, request_id: str, upload: Upload
-) -> TransportError | ImageError:
+) -> EzlinkError:
     """
-    Return what a submit's *fault* means for the job.
+    Return what a submit's *fault* means for the job; one of ours is what it is.
 
     Only a connection that was never made, or a body that never left whole,
     prove that there is none.
     """
-    if isinstance(upload.fault, ImageError):
-        return upload.fault
+    for own in (fault, upload.fault):
+        if isinstance(own, EzlinkError):
+            return own
     error = _connecting(fault, url)
     if error is None and not upload.complete:
         says = words(upload.fault or fault) + _hint(url)

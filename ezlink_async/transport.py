@@ -15,12 +15,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import aiohttp
 import attrs
-import yarl
 
 from ezlink_async import __version__, connections, faults
 from ezlink_async.config import Settings
 from ezlink_async.errors import (
     BusyError,
+    ProtocolError,
     ServerError,
     TransportError,
 )
@@ -100,27 +100,34 @@ class Transport:
         :exc:`TransportError` says by ``retry_safe`` whether the body never
         left whole; :exc:`ImageError` comes from a picture that changed.
         """
-        timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
-        bound = asyncio.timeout(None)
-        upload = Upload(request, stall=timeouts.upload, pool=self.readers)
-        upload.when_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
+        upload = Upload(request, stall=self.settings.timeouts.upload, pool=self.readers)
         watch(upload)
         try:
-            async with bound, self._ask(request, request_id, upload) as answer:
-                # What came before the whole body had left is no answer to it,
-                # and after it the last part may not leave.
-                upload.keep_back()
-                until = bound.when() or loop.time() + timeouts.fetch
-                bound.reschedule(None)  # it would lose what had come by then
-                body, _ = await _body(answer, until)
-                early = not upload.complete
-                return self._response(request, request_id, answer, body, early=early)
+            return await self._attempt(request, request_id, upload)
         except faults.FOREIGN as fault:
             url = self.settings.base_url + request.path
             error = faults.submit_fault(fault, url, request_id, upload)
         finally:
             upload.abort()
         raise error
+
+    async def _attempt(
+        self, request: HttpRequest, request_id: str, upload: Upload
+    ) -> HttpResponse:
+        timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
+        bound = asyncio.timeout(None)
+        upload.when_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
+        async with bound, self._ask(request, request_id, upload) as answer:
+            # What came before the whole body had left is no answer to it,
+            # and after it the last part may not leave.
+            upload.keep_back()
+            until = bound.when() or loop.time() + timeouts.fetch
+            bound.reschedule(None)  # it would lose what had come by then
+            body, broke = await _body(answer, until)
+            response = self._response(request, request_id, answer, body)
+            return attrs.evolve(
+                response, early=not upload.complete, whole=broke is None
+            )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a small request once; :exc:`TransportError` when no answer came."""
@@ -130,9 +137,8 @@ class Transport:
         try:
             async with bound, self._ask(request, request_id) as answer:
                 body, broke = await _body(answer)
-                response = self._response(request, request_id, answer, body)
-                if broke is None or not response.ok:
-                    return response
+                if broke is None:
+                    return self._response(request, request_id, answer, body)
                 error = faults.fetch_fault(broke, url, request_id)
         except faults.FOREIGN as fault:
             error = faults.fetch_fault(fault, url, request_id)
@@ -172,14 +178,13 @@ class Transport:
         }
         if body is not None:
             headers["Content-Type"] = "application/json"
-        if request.authenticated:
-            headers["Authorization"] = f"Bearer {self.settings.api_key}"
         return self._request(
             self._pools.fetches if upload is None else self._pools.submits,
             request.method,
             self.settings.base_url + request.path,
             headers=headers,
             data=body,
+            key=self.settings.api_key if request.authenticated else None,
         )
 
     def _request(
@@ -190,20 +195,21 @@ class Transport:
         *,
         headers: dict[str, str] | None = None,
         data: Upload | bytes | None = None,
+        key: str | None = None,
         idle: float | None = None,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         # Undoes what a caller's session could do: repeat a POST, follow a
         # redirect with the key, turn answers into exceptions.
         return way.session().request(
             method,
-            _exact(url),
+            connections.exact(url),
             data=data,
             headers=headers,
             timeout=connections.request_timeout(self.settings.timeouts, idle),
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
-            middlewares=(),
+            middlewares=() if key is None else (connections.with_key(key),),
             proxy=way.proxy,
         )
 
@@ -213,15 +219,14 @@ class Transport:
         request_id: str,
         answer: aiohttp.ClientResponse,
         body: bytes,
-        *,
-        early: bool = False,
     ) -> HttpResponse:
+        # Some echo what they were sent, and an error keeps what it cannot read.
+        key = self.settings.api_key.encode()
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
-            body,
+            body.replace(key, b"[key]"),
             str(answer.url),
-            early=early,
             sent_id=request_id,
         )
         self.answered = True
@@ -262,11 +267,6 @@ class Transport:
         raise error
 
 
-def _exact(url: str) -> yarl.URL:
-    # Signed addresses break when they are quoted anew.
-    return yarl.URL(url, encoded=url.isascii())
-
-
 def _small_body(request: HttpRequest) -> bytes | None:
     body = request.body[0] if request.body else None
     return body if isinstance(body, bytes) else None
@@ -296,4 +296,4 @@ def _passed_the_door(response: HttpResponse) -> bool:
 
 def _is_fault(response: HttpResponse) -> bool:
     error = None if response.ok else refusal(response)
-    return isinstance(error, BusyError | ServerError)
+    return isinstance(error, BusyError | ServerError | ProtocolError)

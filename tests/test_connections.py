@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import warnings
 
@@ -11,7 +12,7 @@ import pytest
 from ezlink_async import connections
 from ezlink_async.connections import AddressRefusedError, Pools, is_public, proxy_for
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from tests.fakes import settings
+from tests.fakes import settings, tells_secrets
 
 _NO_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -35,6 +36,9 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         "::ffff:8.8.8.8",
         "1.example.com",
         "0x7f.example.com",
+        "a_b.xn--bcher-kva.example",
+        "64:ff9b::808:808",
+        "2002:808:808::1",
     ],
 )
 def test_hosts_of_the_internet_are_public(host: str) -> None:
@@ -75,6 +79,19 @@ def test_hosts_of_the_internet_are_public(host: str) -> None:
         "0x7f.1",
         "0x7f.0.0.0x1",
         "10.0.0.256",
+        "127.0.0.1..",
+        "127.0.0.%31",
+        "127.0.0.\N{FULLWIDTH DIGIT ONE}",
+        "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example",
+        "a..example.com",
+        "example.com/",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::1",
+        "fec0::1",
+        "2606:4700::1111%1",
+        "2606:4700::1111%25eth0",
     ],
 )
 def test_hosts_of_this_machine_and_its_network_are_not(host: str | None) -> None:
@@ -107,14 +124,73 @@ def test_a_redirect_to_nowhere_is_refused() -> None:
         connections.joined("http://a/b", "http://[::1")
 
 
-async def test_names_that_lead_inside_are_not_followed() -> None:
-    """A public name that resolves to private addresses only is not talked to."""
-    resolver = connections._PublicResolver()
-    with pytest.raises(OSError, match="no public address"):
-        await resolver.resolve("localhost", 80, socket.AF_UNSPEC)
-    found = await resolver.resolve("8.8.8.8", 80)
-    assert [each["host"] for each in found] == ["8.8.8.8"]
-    await resolver.close()
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.\N{CIRCLED NUMBER TWENTY ONE}",
+        "\N{CIRCLED DIGIT ONE}\N{CIRCLED DIGIT SIX}\N{CIRCLED DIGIT NINE}.254.169.254",
+        "\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH DIGIT TWO}\N{FULLWIDTH DIGIT SEVEN}.0.0.1",
+        "127\N{FULLWIDTH FULL STOP}0\N{IDEOGRAPHIC FULL STOP}0.1",
+        "127.0.0.1\N{HALFWIDTH IDEOGRAPHIC FULL STOP}",
+        "127.0.0.\N{SUPERSCRIPT ONE}",
+        "\N{ARABIC-INDIC DIGIT ONE}.0.0.1",
+        "127.0.0.1.",
+        "127.0.0.1\\@example.com",
+        "example.com\\@127.0.0.1",
+        "127.0.0.\t1",
+        "[::ffff:127.0.0.1]",
+        "[fe80::1%25lo]",
+        "[::1]@example.com",
+        "loca\N{ZERO WIDTH SPACE}lhost",
+        "\N{CIRCLED LATIN SMALL LETTER L}ocalhost",
+        "%6cocalhost",
+        "127.0.0.%31",
+    ],
+)
+async def test_no_spelling_leads_inside(host: str) -> None:
+    """What counts is the host that is connected to, not how it is written."""
+    pools = Pools(settings("https://api.example.com"), None)
+    await pools.open()
+    for strict in (True, False):
+        with pytest.raises(AddressRefusedError):
+            pools.way_to(f"http://{host}:80/x.png", strict=strict)
+    await pools.close()
+
+
+def test_a_name_in_any_script_is_read_as_it_is_asked_for() -> None:
+    """A host has one spelling on the wire, and that one is judged."""
+    url = "https://B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example/a"
+    assert connections.origin(url) == ("https", "xn--bcher-kva.example", 443)
+    assert is_public("xn--bcher-kva.example")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+async def test_names_that_lead_inside_are_not_followed(host: str) -> None:
+    """Whatever a public name resolves to, no private address is connected to."""
+    pools = Pools(settings("https://api.example.com"), None)
+    await pools.open()
+    way = pools.way_to("http://cdn.example.com", strict=True)
+    async with asyncio.timeout(20):
+        with pytest.raises(aiohttp.ClientConnectorError, match="no public address"):
+            await way.session().get(f"http://{host}:80/")
+    await pools.close()
+
+
+def test_a_public_address_is_connected_to() -> None:
+    """What is looked at is the address itself, IPv4 or IPv6."""
+    tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    found: aiohttp.AddrInfoType = (socket.AF_INET, *tcp, ("8.8.8.8", 80))
+    with connections._public_socket(found) as made:
+        assert made.family is socket.AF_INET
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a\\b", "https://loca\N{ZERO WIDTH SPACE}l.com"]
+)
+async def test_an_api_without_an_address_is_refused(url: str) -> None:
+    """What aiohttp cannot ask is said on entering."""
+    with pytest.raises(ConfigurationError, match="is no address"):
+        await Pools(settings(url), None).open()
 
 
 # Proxies
@@ -161,6 +237,29 @@ def test_a_proxy_of_another_kind_is_said_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:hunter2@host:99999",
+        "http://user:hunter2@[::1",
+        "http://user:hunter2@",
+        "user:hunter2@host:port",
+        "user:hunter2@http://host",
+        "http://user:hunter2@a\\b",
+        "socks5://user:hunter2@one",
+    ],
+)
+def test_a_proxy_without_an_address_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """A mistyped proxy is a ConfigurationError, and shows no part of itself."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ConfigurationError, match="set HTTPS_PROXY") as caught:
+        proxy_for("https://api.example.com")
+    assert not tells_secrets(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 # Pools
 
 
@@ -180,6 +279,16 @@ async def test_a_session_with_auth_is_refused() -> None:
         session = aiohttp.ClientSession(auth=auth)
     async with session:
         with pytest.raises(ConfigurationError, match="auth"):
+            await Pools(settings("http://localhost:1"), session).open()
+
+
+@pytest.mark.parametrize(
+    "name", ["expect", "Content-Length", "Content-Encoding", "Transfer-Encoding"]
+)
+async def test_a_session_that_says_how_bodies_come_is_refused(name: str) -> None:
+    """Its header would make a submit wait for ever, or break it."""
+    async with aiohttp.ClientSession(headers={name: "100-continue"}) as session:
+        with pytest.raises(ConfigurationError, match=f"(?i){name}"):
             await Pools(settings("http://localhost:1"), session).open()
 
 

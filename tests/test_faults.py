@@ -9,7 +9,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from ezlink_async import faults
-from ezlink_async.errors import ImageError
+from ezlink_async.errors import ConfigurationError, ImageError, TransportError
 from ezlink_async.images import PreparedImage
 from ezlink_async.upload import Upload, UploadAbortedError, UploadStalledError
 from tests.fakes import KEY, PASSWORD, prepared, submit_of, tells_secrets
@@ -62,7 +62,8 @@ NEVER_SENT = [
     (DNS, "connect", "was not found"),
     (UNTRUSTED, "tls", "SSL_CERT_FILE"),
     (SLOW, "connect", "timeout"),
-    (aiohttp.InvalidURL("http://", "no host"), "connect", "no host"),
+    (aiohttp.InvalidURL(f"http://u:{PASSWORD}@x", "no host"), "connect", "no host"),
+    (aiohttp.InvalidURL(f"http://u:{PASSWORD}@x"), "connect", "cannot be read"),
     (UnicodeError("label too long"), "connect", "label too long"),
 ]
 
@@ -74,12 +75,13 @@ def test_what_was_never_sent_is_safe(
 ) -> None:
     """A connection that was never made proves that there is no job."""
     error = faults.submit_fault(fault, URL, "1", upload(complete=complete))
-    assert not isinstance(error, ImageError)
+    assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, True, False)
     assert says in str(error)
     assert error.request_id == "1"
     assert not tells_secrets(error)
     fetched = faults.fetch_fault(fault, URL, "1")
+    assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.retry_safe) == (stage, False)
 
 
@@ -98,6 +100,7 @@ LOST = [
     (garbage(""), "answer"),
     (aiohttp.ClientPayloadError("cut off"), "answer"),
     (aiohttp.ClientConnectionError(f"into Connection<{KEYED!r}>"), "answer"),
+    (ValueError(f"no proxy: http://u:{PASSWORD}@[::1"), "answer"),
     (aiohttp.SocketTimeoutError("silence"), "silence"),
     (TimeoutError(), "silence"),
 ]
@@ -109,10 +112,11 @@ def test_what_is_lost_after_the_body_may_be_paid(
 ) -> None:
     """Any other loss leaves a submit unknown once its body was complete."""
     error = faults.submit_fault(fault, URL, "1", upload(complete=True))
-    assert not isinstance(error, ImageError)
+    assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, False, True)
     assert not tells_secrets(error)
     fetched = faults.fetch_fault(fault, URL, "1")
+    assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.maybe_charged) == (stage, False)
     assert not tells_secrets(fetched)
 
@@ -123,7 +127,7 @@ def test_what_is_lost_before_the_last_part_is_safe(
 ) -> None:
     """The same losses prove that there is no job while a part was held back."""
     error = faults.submit_fault(fault, URL, "1", upload())
-    assert not isinstance(error, ImageError)
+    assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe) == ("upload", True), stage
     assert not error.maybe_charged
     assert not tells_secrets(error)
@@ -145,3 +149,10 @@ def test_a_picture_that_changed_is_its_own_error() -> None:
     changed = ImageError("changed")
     wrapped = aiohttp.ClientConnectionError("Failed")
     assert faults.submit_fault(wrapped, URL, "1", upload(fault=changed)) is changed
+
+
+def test_an_error_of_ours_is_what_it_is() -> None:
+    """Some of ours are a ValueError too, and say more than any translation."""
+    closed = ConfigurationError("the session is closed")
+    assert faults.submit_fault(closed, URL, "1", upload()) is closed
+    assert faults.fetch_fault(closed, URL, "1") is closed

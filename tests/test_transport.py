@@ -314,6 +314,7 @@ async def test_the_answer_to_a_submit_is_kept_as_far_as_it_came(talk: Talk) -> N
         assert response.status == 200
         assert json.loads(response.body)["result"] == "1733213213123456"
         assert not response.early
+        assert not response.whole
 
 
 @pytest.mark.parametrize("talk", CUT)
@@ -323,24 +324,35 @@ async def test_half_an_answer_to_a_status_request_is_none(talk: Talk) -> None:
         assert (await fault_of(here)).stage in {"answer", "silence"}
 
 
-async def test_half_a_refusal_is_a_refusal() -> None:
-    """The status of an answer that broke off counts when it is no success."""
+async def test_half_a_refusal_is_no_answer() -> None:
+    """The lost words may say that the key is good: a question is asked again."""
 
     async def talk(line: Line) -> None:
         await line.request()
         line.say(answer(401, b'{"error":' + b" " * 50)[:-50])
         line.hang_up()
 
-    async with serving(talk) as server, transport(server.url) as here:
-        response = await here.send(FETCH)
+    async with serving(talk) as server, submits(server.url) as here:
+        assert (await fault_of(here.transport)).stage == "answer"
+        assert not here.transport.key_worked
+        response = await here.submit(SUBMIT)
         assert (response.status, response.body) == (401, b'{"error":')
+        assert not response.whole
+
+
+async def test_a_key_that_is_echoed_gets_no_further() -> None:
+    """A page that shows what it was sent does not put the key into an error."""
+    talk = keeps_open(answer(401, KEY.encode() * 2))
+    async with serving(talk) as server, transport(server.url) as here:
+        assert (await here.send(FETCH)).body == b"[key][key]"
 
 
 async def test_a_compressed_answer_is_read() -> None:
     """An answer that a proxy compressed is decoded."""
     talk = hangs_up_after(answer(200, gzip.compress(WHOLE), Content_Encoding="gzip"))
     async with serving(talk) as server, submits(server.url) as here:
-        assert (await here.submit(SUBMIT)).body == WHOLE
+        response = await here.submit(SUBMIT)
+        assert (response.body, response.whole) == (WHOLE, True)
 
 
 async def test_an_answer_that_cannot_be_decompressed_loses_nothing_else() -> None:
@@ -461,6 +473,14 @@ async def test_a_hint_is_honoured_within_reason() -> None:
         assert sleep.waits == [5, 5]  # the policy's timeout
 
 
+async def test_a_strange_page_is_asked_again() -> None:
+    """A firewall that says 403 once is not what a look ends with."""
+    talk = hangs_up_after(answer(403, b"<html>Just a moment..."), OK)
+    async with repeating(talk) as (here, sleep, _):
+        assert (await here.repeat(FETCH)).status == 200
+        assert len(sleep.waits) == 1
+
+
 async def test_a_refusal_is_not_repeated() -> None:
     """What the server refused is refused again: once is enough."""
     async with repeating(hangs_up_after(answer(400, b"{}"))) as (here, sleep, _):
@@ -559,6 +579,54 @@ async def test_closing_under_a_request_ends_it() -> None:
         with pytest.raises(EzlinkError) as caught:
             await task
         assert caught.value.maybe_charged
+
+
+async def test_a_session_changed_under_the_client_is_said_so() -> None:
+    """What would have a submit wait for a server's leave is refused each time."""
+    async with (
+        serving(keeps_open(OK)) as server,
+        aiohttp.ClientSession() as session,
+        submits(server.url, http=session) as here,
+    ):
+        session.headers["Expect"] = "100-continue"
+        for sending in (here.submit(SUBMIT), here.transport.send(FETCH)):
+            with pytest.raises(ConfigurationError, match="Expect"):
+                await sending
+        assert not server.requests
+
+
+async def test_an_entry_in_netrc_does_not_replace_the_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A session that reads ``.netrc`` sends our key, and no other name."""
+    entries = tmp_path / "netrc"
+    entries.write_text("machine localhost login me password mine\n")
+    monkeypatch.setenv("NETRC", str(entries))
+    async with (
+        serving(keeps_open(OK)) as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+        submits(server.url, http=session) as here,
+    ):
+        await here.submit(SUBMIT)
+        await here.transport.send(FETCH)
+        sent = [line.headers["authorization"] for line in server.requests]
+        assert sent == [f"Bearer {KEY}"] * 2
+
+
+async def test_what_aiohttp_refuses_of_a_session_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy without an address, in a session that reads the environment."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:{PASSWORD}@localhost:99999")
+    async with (
+        aiohttp.ClientSession(trust_env=True) as session,
+        submits("http://api.example.com", http=session) as here,
+    ):
+        with pytest.raises(TransportError) as caught:
+            await here.submit(SUBMIT)
+        assert caught.value.retry_safe
+        assert not tells_secrets(caught.value)
+        await fault_of(here.transport)
 
 
 # Proxies
