@@ -109,7 +109,7 @@ class SlotTimeoutError(EzlinkError, TimeoutError):
 
 class TransportError(EzlinkError):
     """
-    No HTTP answer came.
+    No HTTP answer came, or not all of it.
 
     *stage* says how far it got: ``connect`` (no connection), ``tls`` (one
     that is not trusted, or not the right kind), ``upload`` (the body never
@@ -202,8 +202,9 @@ class SubmitUnknownError(EzlinkError):
     """
     A submit whose outcome is not known: the job may exist and may be paid.
 
-    *request_id* is the ``X-Request-ID`` that was sent, *target* what was to
-    be swapped. *charged* is ``None`` unless the account's log was asked.
+    *request_id* is the ``X-Request-ID`` that was sent, *request_ids* those of
+    all attempts that are unknown, *target* what was to be swapped. *charged*
+    is ``None`` unless the account's log was asked.
     """
 
     def __init__(
@@ -215,6 +216,7 @@ class SubmitUnknownError(EzlinkError):
         charged: bool | None = None,
     ) -> None:
         super().__init__(message, request_id=request_id, maybe_charged=True)
+        self.request_ids: tuple[str, ...] = (request_id,) if request_id else ()
         self.target = target
         self.charged = charged
 

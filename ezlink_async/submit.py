@@ -77,7 +77,7 @@ class Submitter:
         self._tickets[task] = ticket
         task.add_done_callback(self._tickets.pop)
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait([task])
         except asyncio.CancelledError:
             ticket.left = True
             task.add_done_callback(lambda done: left_behind(done, ticket))
@@ -85,6 +85,9 @@ class Submitter:
             if not ticket.committed:
                 await asyncio.wait([task])
             raise
+        if task.cancelled():  # before its first step, so it could not say why
+            raise cut_off(ticket)
+        return task.result()
 
     async def close(self) -> None:
         """Cut off uploads; give submits that wait for an answer some time."""
@@ -101,25 +104,30 @@ class Submitter:
 
     async def _live(self, ticket: Ticket) -> TaskHandle:
         try:
-            await self.slots.acquire(self._settings.slot_timeout)
+            accepted = await self._in_a_slot(ticket)
         except asyncio.CancelledError:
-            raise cut_off(ticket) from None
-        try:
-            job = await ticket.load()
-            accepted = await self._until_accepted(ticket, job)
-        except asyncio.CancelledError:
-            self.slots.release()
-            raise cut_off(ticket) from None
-        except BaseException:
-            self.slots.release()
-            raise
-        handle = self._follow(accepted.task_id, self._over)
-        if ticket.closing:
-            raise ClientClosedError(
+            fault: Exception = cut_off(ticket)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            fault = ticket.in_all(error)
+        else:
+            handle = self._follow(accepted.task_id, self._over)
+            if not ticket.closing:
+                return handle
+            fault = ClientClosedError(
                 f"the client was closed; task {accepted.task_id} runs on the server",
                 task_ids=(accepted.task_id,),
             )
-        return handle
+        raise fault
+
+    async def _in_a_slot(self, ticket: Ticket) -> Submission:
+        """Return the acceptance, with the slot still held."""
+        await self.slots.acquire(self._settings.slot_timeout)
+        try:
+            job = await ticket.load()
+            return await self._until_accepted(ticket, job)
+        except BaseException:
+            self.slots.release()
+            raise
 
     def _over(self) -> None:
         """Let the next submit have the room of a task that has ended."""
@@ -147,6 +155,8 @@ class Submitter:
                 raise error
             if loop.time() + wait >= self._gate.until(start):
                 raise error
+            if error.maybe_charged:
+                ticket.lost.append(error.request_id or "")
             await self._sleep(wait)
 
     @asynccontextmanager
@@ -204,10 +214,10 @@ class Submitter:
             await ticket.observer.before_submit(job, request_id, state)
             outcome = await self._send(ticket, request, request_id)
         except asyncio.CancelledError:
-            tell(ticket.observer, cut_off(ticket))
+            tell(ticket, cut_off(ticket))
             raise
         ticket.upload = None
-        tell(ticket.observer, outcome)
+        tell(ticket, outcome)
         if isinstance(outcome, Submission):
             passage.accepted()
         elif isinstance(outcome, BusyError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 
@@ -17,13 +17,20 @@ from ezlink_async.upload import Upload
 
 _log = logging.getLogger("ezlink_async")
 
+_Fault = TypeVar("_Fault", bound=Exception)
+
 
 class Observer(Protocol):
     """
     Who keeps book of one job: the journal of a batch.
 
     For each attempt *before_submit*, then exactly one of the others, before
-    anything waits, and also when the caller is gone.
+    anything waits, and also when the caller is gone. After an attempt that is
+    unknown no later one is told as refused.
+
+    What *before_submit* raises stops the submit. What the others raise goes
+    into the log, with the id, and the caller gets what it would have got: by
+    then the job may be paid.
     """
 
     async def before_submit(
@@ -74,6 +81,8 @@ class Ticket:
     uploaded: Callable[[], None] | None = None
     """Called when a body has left, and its answer is all that is missing."""
     request_id: str | None = None
+    lost: list[str] = attrs.field(factory=list)
+    """The request ids of earlier attempts whose outcome is unknown."""
     left: bool = False  # nobody waits for it any more
     closing: bool = False
 
@@ -93,6 +102,28 @@ class Ticket:
         if self.uploaded is not None:
             upload.when_complete(self.uploaded)
 
+    def in_all(self, fault: _Fault) -> _Fault | SubmitUnknownError:
+        """
+        Return what *fault*, which ended it, means for the job.
+
+        A refusal does not undo an earlier attempt that may have been paid.
+        """
+        if not self.lost:
+            return fault
+        error: SubmitUnknownError
+        if isinstance(fault, SubmitUnknownError):
+            error = fault
+        else:
+            error = SubmitUnknownError(
+                f"request {self.lost[-1]} may have created and paid the job; "
+                f"what came after it: {fault}",
+                request_id=self.lost[-1],
+                target=self.target,
+            )
+            error.__cause__ = fault
+        error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
+        return error
+
     def call_off(self, task: asyncio.Task[TaskHandle]) -> None:
         """Stop it unless it is committed."""
         if self.committed:
@@ -102,28 +133,42 @@ class Ticket:
         task.cancel()
 
 
-def tell(observer: Observer, outcome: Submission | EzlinkError) -> None:
-    """Tell *observer* which of the three an attempt's *outcome* is."""
-    if isinstance(outcome, Submission):
-        observer.accepted(outcome.task_id)
-    elif outcome.maybe_charged:
-        observer.unknown(outcome)
-    else:
-        observer.refused(outcome)
+def tell(ticket: Ticket, outcome: Submission | EzlinkError) -> None:
+    """Tell the observer which of the three an attempt's *outcome* is."""
+    told = outcome if isinstance(outcome, Submission) else ticket.in_all(outcome)
+    try:
+        if isinstance(told, Submission):
+            ticket.observer.accepted(told.task_id)
+        elif told.maybe_charged:
+            ticket.observer.unknown(told)
+        else:
+            ticket.observer.refused(told)
+    except Exception:  # noqa: BLE001 - whatever it is, what was paid must not be lost
+        _log.exception(
+            "the observer of %s failed when it was told: %s (task %s, request %s)",
+            ticket.label,
+            told,
+            told.task_id,
+            ticket.request_id,
+        )
 
 
 def cut_off(ticket: Ticket) -> EzlinkError:
     """Return what it means that a submit was stopped where it stands."""
     if ticket.committed:
-        return SubmitUnknownError(
-            "the client was closed while the server had the job but had not "
-            "answered: it may have been created and paid",
-            request_id=ticket.request_id,
-            target=ticket.target,
+        return ticket.in_all(
+            SubmitUnknownError(
+                "the client was closed while the server had the job but had not "
+                "answered: it may have been created and paid",
+                request_id=ticket.request_id,
+                target=ticket.target,
+            )
         )
-    return ClientClosedError(
-        "the submit was cut off before the job was whole: none was created",
-        retry_safe=True,
+    return ticket.in_all(
+        ClientClosedError(
+            "the submit was cut off before the job was whole: none was created",
+            retry_safe=True,
+        )
     )
 
 

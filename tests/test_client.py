@@ -268,6 +268,18 @@ async def test_closed_while_others_wait() -> None:
     assert asyncio.all_tasks() == before
 
 
+async def test_closed_before_a_submit_took_its_first_step() -> None:
+    """A caller nobody cancelled is told that the client closed, and sent nothing."""
+    async with shop(slots=1) as (ez, server):
+        submits = [asyncio.create_task(ez.swap_face(SOURCE, TARGET)) for _ in range(2)]
+        await ez.aclose()
+        for submit in submits:
+            with pytest.raises(errors.ClientClosedError) as caught:
+                await submit
+            assert caught.value.retry_safe
+        assert server.control.requests == []
+
+
 async def test_leaving_because_of_an_error_is_orderly_too() -> None:
     """An exception in the block closes the client and comes out as it is."""
     before = asyncio.all_tasks()
@@ -462,6 +474,31 @@ async def test_fetching_without_following() -> None:
         assert list(await ez.fetch_tasks([*ids, "1"])) == ids
 
 
+@pytest.mark.parametrize("status", [401, 403, 407, 511])
+async def test_a_page_of_a_firewall_ends_no_task(status: int) -> None:
+    """Whoever else says 401 or 403 for a while is waited out, one by one or by list."""
+    page = faults.Answer(status, "<html>Just a moment...</html>", "text/html")
+    async with shop(settings=EmulatorSettings(concurrency=9)) as (ez, server):
+        server.control.script_tasks(*[scripts.slow(0.2)] * 3)
+        server.control.script("list", page, page)
+        server.control.script("fetch", page, page, page)
+        handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(3)]
+        for handle in handles:
+            assert (await handle).status is TaskStatus.SUCCESS
+
+
+async def test_a_page_of_a_firewall_is_called_what_it_is() -> None:
+    """``fetch_task`` asks again, and at last says that it was not the API."""
+    page = faults.Answer(403, "<html>Access denied</html>", "text/html")
+    async with shop() as (ez, server):
+        server.control.standing("fetch", page)
+        with pytest.raises(errors.ProtocolError, match="proxy, a firewall") as caught:
+            await ez.fetch_task("1")
+        assert (caught.value.task_id, caught.value.status) == ("1", 403)
+        assert b"Access denied" in caught.value.head
+        assert len(server.control.requests) == RETRY.attempts
+
+
 async def test_code_21_for_a_followed_id_is_the_same_handle() -> None:
     """A job that is there already gives its handle, and its second slot back."""
     async with shop(slots=2) as (ez, server):
@@ -605,7 +642,7 @@ async def test_fetch_image_from_the_api_itself() -> None:
         assert isinstance(image, Image)
         await (await ez.swap_face(image, SOURCE))
         for url in ("http://127.0.0.1:1/x.jpg", "http://10.0.0.1/x", "file:///etc/x"):
-            with pytest.raises(errors.DownloadError, match="public internet"):
+            with pytest.raises(errors.DownloadError, match="is no address"):
                 await ez.fetch_image(url)
         keys = [s.headers for s in server.control.requests if "/mj/image/" in s.path]
         assert all("authorization" not in str(headers).lower() for headers in keys)

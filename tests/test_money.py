@@ -134,6 +134,7 @@ UNKNOWN: dict[str, faults.Fault] = {
     "accepted behind a 503 page": faults.proxy(503, job=True),
     "accepted behind a 504 page": faults.proxy(504, job=True),
     "accepted behind a 524 page": faults.proxy(524, job=True),
+    "accepted behind a firewall's page": faults.proxy(403, job=True),
     "accepted, the answer cut off": faults.Cut(10),
     "accepted, then not HTTP": faults.Garbage(job=True),
     "the row was not written": faults.Trouble("insert_failed"),
@@ -187,6 +188,24 @@ async def test_unknown_ones_are_sent_again_when_asked_for(
         here.server.control.script("submit", faults.Drop(job=True))
         await (await here.ez.swap_face(*SMALL))
         assert (here.created, here.charged) == (2, 2)
+
+
+async def test_a_later_refusal_does_not_undo_an_unknown_attempt(
+    tls: ssl.SSLContext | None,
+) -> None:
+    """The job was paid once; the last word is not "surely not created"."""
+    willing = attrs.evolve(RETRY, resubmit_unknown=True)
+    async with shop(tls, retry=willing) as here:
+        here.server.control.script(
+            "submit", faults.Drop(job=True), faults.banned_word()
+        )
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await here.ez.swap_face(*SMALL)
+        assert isinstance(caught.value.__cause__, errors.RejectedError)
+        assert (caught.value.retry_safe, caught.value.maybe_charged) == (False, True)
+        assert (here.created, here.charged, here.uploads) == (1, 1, 2)
+        assert caught.value.request_ids == (caught.value.request_id,)
+        assert caught.value.request_id == next(iter(here.server.control.uploads))
 
 
 LASTING: dict[str, tuple[faults.Fault, type[errors.ApiError]]] = {
@@ -368,3 +387,20 @@ async def test_through_a_session_of_the_caller() -> None:
             handle = await ez.swap_face(*SMALL)
             assert await handle.read()
         assert not session.closed
+
+
+async def test_an_entry_in_netrc_does_no_harm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A caller's session that reads ``.netrc`` sends the key all the same."""
+    entries = tmp_path / "netrc"
+    entries.write_text("machine 127.0.0.1 login me password mine\n")
+    monkeypatch.setenv("NETRC", str(entries))
+    async with (
+        serving() as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+        AsyncEzlink(
+            server.api_key, base_url=server.base_url, poll=POLL, http=session
+        ) as ez,
+    ):
+        assert await (await ez.swap_face(*SMALL)).read()

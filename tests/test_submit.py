@@ -278,14 +278,85 @@ async def test_no_channel_waits_ten_seconds() -> None:
         assert waits == [10.0, 10.0]
 
 
+def _willing(here: Desk) -> None:
+    """Have unknown submits sent again."""
+    willing = attrs.evolve(QUICK, resubmit_unknown=True)
+    here.transport.settings = attrs.evolve(here.transport.settings, retry=willing)
+    here.submitter = Submitter(here.transport, here.world.nursery, here._follow)
+
+
 async def test_unknown_is_sent_again_only_when_asked_for() -> None:
     """``resubmit_unknown`` sends it again; each attempt is in the book."""
     async with desk(LOST, ACCEPTED) as here:
-        willing = attrs.evolve(QUICK, resubmit_unknown=True)
-        here.transport.settings = attrs.evolve(here.transport.settings, retry=willing)
-        here.submitter._settings = here.transport.settings
+        _willing(here)
         assert (await here.submit()).task_id == "7"
         assert here.book.lines[1] == "unknown SubmitUnknownError"
+
+
+def _lost(number: int) -> errors.TransportError:
+    return errors.TransportError(
+        f"lost {number}", stage="answer", request_id=f"r{number}", maybe_charged=True
+    )
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        _b(24, "banned word "),
+        _b(4, "User quota is not enough Error"),
+        refused("Token not provided"),
+        HttpResponse(413, {}, b"<html>", BASE),
+        HttpResponse(200, {}, b"<html>", BASE, sent_id="r3"),
+        DISTRUSTED,
+        CUT,
+        errors.ImageError("changed"),
+    ],
+)
+async def test_no_later_outcome_undoes_an_unknown_one(last: Step) -> None:
+    """The job may be paid, whatever the last attempt met; all its ids are kept."""
+    async with desk(_lost(1), _lost(2), last, last) as here:
+        _willing(here)
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await here.submit()
+        assert (caught.value.retry_safe, caught.value.maybe_charged) == (False, True)
+        assert caught.value.request_ids == ("r1", "r2")
+        assert caught.value.request_id == "r2"
+        assert caught.value.target == "target.jpg"
+        cause = caught.value.__cause__
+        assert isinstance(cause, errors.EzlinkError)
+        assert str(cause) in str(caught.value)
+        assert here.book.lines[1::2] == ["unknown SubmitUnknownError"] * 3
+        assert here.submitter.slots.taken == 0
+
+
+async def test_unknown_ones_keep_all_their_ids() -> None:
+    """When every attempt is unknown, each has an id to look it up by."""
+    async with desk(_lost(1), _lost(2), _lost(3)) as here:
+        _willing(here)
+        with pytest.raises(errors.SubmitUnknownError, match="lost 3") as caught:
+            await here.submit()
+        assert caught.value.request_ids == ("r1", "r2", "r3")
+        assert caught.value.request_id == "r3"
+
+
+async def test_a_book_that_cannot_be_kept_does_not_hide_an_unknown_attempt() -> None:
+    """What stops the second attempt is the cause; the first may be paid."""
+
+    class Full(Book):
+        async def before_submit(
+            self, job: FaceSwapJob, request_id: str, state: str | None
+        ) -> None:
+            if self.lines:
+                raise OSError("no space left")
+            await super().before_submit(job, request_id, state)
+
+    async with desk(_lost(1), ACCEPTED) as here:
+        _willing(here)
+        here.book = Full()
+        with pytest.raises(errors.SubmitUnknownError, match="no space") as caught:
+            await here.submit()
+        assert caught.value.request_ids == ("r1",)
+        assert here.transport.steps == [ACCEPTED]
 
 
 @pytest.mark.parametrize("hidden", [LOST, CUT, HttpResponse(502, {}, b"<html>", BASE)])
@@ -488,6 +559,56 @@ async def test_closing_while_waiting_for_a_slot() -> None:
         assert here.submitter.slots.taken == 0
 
 
+async def test_closing_between_attempts_does_not_undo_an_unknown_one() -> None:
+    """Nothing more is sent, but what was sent may be paid."""
+    paused = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        paused.set()
+        await asyncio.Event().wait()
+
+    async with desk(_lost(1), ACCEPTED) as here:
+        _willing(here)
+        here.submitter._sleep = sleep
+        task = asyncio.create_task(here.submit())
+        await paused.wait()
+        await here.submitter.close()
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await task
+        assert caught.value.request_ids == ("r1",)
+        assert isinstance(caught.value.__cause__, errors.ClientClosedError)
+        assert here.submitter.slots.taken == 0
+
+
+async def test_closing_under_a_second_attempt_keeps_both_ids() -> None:
+    """The one that was answered by silence, and the one that awaits its answer."""
+    answering, _ = _hang(whole=True)
+    async with desk(_lost(1), answering) as here:
+        _willing(here)
+        short = attrs.evolve(here.transport.settings.timeouts, close=0.01)
+        here.submitter._settings = attrs.evolve(here.transport.settings, timeouts=short)
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here, 2)
+        await here.submitter.close()
+        with pytest.raises(errors.SubmitUnknownError) as caught:
+            await task
+        assert caught.value.request_ids == ("r1", here.transport.ids[1])
+        assert here.book.lines[-1] == "unknown SubmitUnknownError"
+
+
+async def test_closing_before_the_first_step() -> None:
+    """A caller nobody cancelled gets an error, not a cancellation."""
+    async with desk(ACCEPTED) as here:
+        task = asyncio.create_task(here.submit())
+        await asyncio.sleep(0)
+        await here.submitter.close()
+        with pytest.raises(errors.ClientClosedError) as caught:
+            await task
+        assert caught.value.retry_safe
+        assert here.transport.ids == []
+        assert here.submitter.slots.taken == 0
+
+
 async def test_a_large_body_is_not_repeated_on_an_empty_answer() -> None:
     """Near the upstream's size limit an empty answer may mean "too large"."""
     huge = attrs.evolve(PICTURE, length=10_000_000)
@@ -523,4 +644,64 @@ async def test_an_observer_that_fails_stops_the_submit() -> None:
         with pytest.raises(TimeoutError, match="stuck"):
             await here.submit()
         assert here.transport.ids == []
+        assert here.submitter.slots.taken == 0
+
+
+class Deaf(Book):
+    """Fails whenever it is told an outcome."""
+
+    def accepted(self, task_id: str) -> None:
+        """Fail."""
+        raise OSError(f"cannot note {task_id}")
+
+    def refused(self, error: errors.EzlinkError) -> None:
+        """Fail."""
+        raise OSError("cannot note") from error
+
+    unknown = refused
+
+
+async def test_an_observer_that_cannot_note_an_id_does_not_lose_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The caller has the handle, the client follows it, and the log has the id."""
+    async with desk(ACCEPTED) as here:
+        here.book = Deaf()
+        handle = await here.submit()
+        assert (handle.task_id, here.world.poller.pending()) == ("7", (handle,))
+        assert "task 7" in caplog.text
+        assert "cannot note 7" in caplog.text
+        handle.end(None)
+        assert here.submitter.slots.taken == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (_lost(1), errors.SubmitUnknownError),
+        (_b(24, "banned word "), errors.RejectedError),
+    ],
+)
+async def test_an_observer_that_fails_does_not_hide_the_outcome(
+    answer: Step, error: type[errors.EzlinkError], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error is the submit's own, and that of the book goes into the log."""
+    async with desk(answer) as here:
+        here.book = Deaf()
+        with pytest.raises(error):
+            await here.submit()
+        assert "cannot note" in caplog.text
+        assert here.submitter.slots.taken == 0
+
+
+async def test_an_observer_that_fails_does_not_hide_a_cancellation() -> None:
+    """A caller who leaves in mid-upload is let go as ever."""
+    step, _ = _hang(whole=False)
+    async with desk(step) as here:
+        here.book = Deaf()
+        task = asyncio.create_task(here.submit())
+        await _until_attempted(here)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert here.submitter.slots.taken == 0
