@@ -77,6 +77,7 @@ class _Verdict:
 
 
 _UNKNOWN = _Verdict(None, safe=False)
+_BROKEN = _Verdict(None, safe=False, says="the answer broke off")
 _STRANGE = _Verdict(
     None,
     safe=False,
@@ -195,7 +196,7 @@ def _judge(
             if code == number and words.lower() in text.lower():
                 return verdict
         return _NO
-    return _by_status(status) if _is_whole(response) else _UNKNOWN
+    return _by_status(status) if _is_whole(response) else _BROKEN
 
 
 def _is_whole(response: HttpResponse) -> bool:

@@ -223,6 +223,7 @@ def test_what_broke_off_is_judged_by_nothing(status: int, body: bytes) -> None:
     """The words that decide may be the ones that were lost."""
     error = _submit(attrs.evolve(_answer(status, body), whole=False))
     assert isinstance(error, errors.SubmitUnknownError)
+    assert f"HTTP {status}: the answer broke off" in str(error)
     assert (error.retry_safe, error.maybe_charged) == (False, True)
 
 
