@@ -45,6 +45,7 @@ def _options() -> argparse.Namespace:
 async def _rounds(bench: Bench, scenario: Scenario, count: int) -> list[Round]:
     """Let the clients of *scenario* take turns, in changing order."""
     rounds: list[Round] = []
+    count = min(count, scenario.most_rounds)
     for seed in range(count):
         runs = scenario.runs if seed % 2 == 0 else scenario.runs[::-1]
         figures: Round = {}

@@ -70,6 +70,7 @@ class Scenario:
     tls: bool = False
     safely: bool = False
     heartbeat: bool = False
+    most_rounds: int = 100
 
     def plan(self, seed: int) -> Plan:
         """Return the server's side of it; each *seed* has durations of its own."""
@@ -191,6 +192,7 @@ SCENARIOS = (
         mean=2.0,
         slots=3,
         queue=10,
+        most_rounds=3,
     ),
 )
 

@@ -135,3 +135,16 @@ def test_the_page_keeps_what_stands_around_the_figures(tmp_path: Path) -> None:
     assert text.endswith("<!-- end of figures --> after")
     assert "| X | CPU | <= 0.2 | 0.25 | 0.1 to 0.3 | MISS |" in text
     assert "old" not in text
+
+
+def test_the_picture_is_small(tmp_path: Path) -> None:
+    """It is kept beside the page, so it may not weigh much."""
+    pytest.importorskip("matplotlib")
+    from tests.bench.plot import draw
+
+    values = [0.1, 0.9, 1.5, 7.0]
+    results = report.Results(quick=False)
+    results.marks = [Mark("X", f"figure {v}", 1.0, "MB", [v]) for v in values]
+    results.curves = [Curve("a", [Point(2.0, 0.3), Point(3.0, 0.2)])]
+    draw(results, tmp_path / "plot.png")
+    assert 5_000 < (tmp_path / "plot.png").stat().st_size < 100_000
