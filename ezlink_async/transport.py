@@ -31,7 +31,8 @@ from ezlink_async.upload import Upload
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _BLOCK = 256 * 1024
 _REDIRECTS = 5
-_THREADS = 8
+_READERS = 2  # more only wait for the interpreter's lock
+_WRITERS = 4
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -52,7 +53,7 @@ class Stream:
     async def block(self) -> bytes:
         """Return the next bytes, empty at the end."""
         try:
-            return await self._answer.content.read(_BLOCK)
+            return await self._answer.content.readany()
         except faults.FOREIGN as fault:
             says = faults.words(fault)
         raise TransportError(f"the download from {self.url} broke off: {says}")
@@ -76,8 +77,8 @@ class Transport:
         self.answered = False
         self.key_worked = False
         # Apart, so that a slow disk delays neither the other nor a name lookup.
-        self.readers = ThreadPoolExecutor(_THREADS, "ezlink-read")
-        self.writers = ThreadPoolExecutor(_THREADS, "ezlink-write")
+        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = connections.Pools(settings, http)
         self._sleep = sleep
 
@@ -204,6 +205,7 @@ class Transport:
             raise_for_status=False,
             auto_decompress=True,
             middlewares=(),
+            read_bufsize=_BLOCK,
             proxy=way.proxy,
         )
 
