@@ -10,6 +10,7 @@ import binascii
 import contextlib
 import errno
 import mmap
+import operator
 import os
 import secrets
 import stat
@@ -25,7 +26,6 @@ from ezlink_async.images import (
     Image,
     PreparedImage,
     accept,
-    digest_of,
     verify,
 )
 from ezlink_async.threads import INLINE_BYTES, off_loop
@@ -143,14 +143,9 @@ async def encode(prepared: PreparedImage, pool: Executor | None = None) -> Encod
     """Encode a picture once, to be shared by a batch."""
 
     def work() -> EncodedImage:
-        text = b"".join(map(_b64, _raw_blocks(prepared)))
-        return EncodedImage(prepared, text, _digest(prepared))
+        return EncodedImage(prepared, b"".join(map(_b64, _raw_blocks(prepared))))
 
     return await off_loop(prepared.length, work, pool)
-
-
-def _digest(prepared: PreparedImage) -> bytes:
-    return digest_of(b"".join(map(digest_of, _raw_blocks(prepared))))
 
 
 async def same_content(
@@ -164,10 +159,18 @@ async def same_content(
         return False
 
     def work() -> bool:
-        known = source.digest if isinstance(source, EncodedImage) else _digest(stamp)
-        return known == _digest(target)
+        # Two pictures differ early, so little is read of them.
+        known = _kept_blocks(source) if isinstance(source, EncodedImage) else None
+        if known is None:
+            return all(map(operator.eq, _raw_blocks(stamp), _raw_blocks(target)))
+        return all(map(operator.eq, known, map(_b64, _raw_blocks(target))))
 
     return await off_loop(target.length, work, pool)
+
+
+def _kept_blocks(source: EncodedImage) -> Iterator[memoryview]:
+    text, size = memoryview(source.text), _BLOCK // 3 * 4
+    return (text[start : start + size] for start in range(0, len(text), size))
 
 
 async def prepare_other(
@@ -224,12 +227,12 @@ class PartFile:
             self._stream.seek(0)
             self._stream.truncate()
 
-    def write(self, block: bytes) -> None:
-        """Append *block*."""
-        if self.is_quick(len(block)):
-            self._small += block
+    def write(self, blocks: list[bytes]) -> None:
+        """Append *blocks*."""
+        if self.is_quick(sum(map(len, blocks))):
+            self._small += b"".join(blocks)
         else:
-            self._open().write(block)
+            self._open().writelines(blocks)
 
     def verify(self) -> str | None:
         """Return the media type when it is whole; see :func:`images.verify`."""

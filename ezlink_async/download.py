@@ -35,7 +35,7 @@ MAX_BYTES = 100 * 1024 * 1024
 _GONE = frozenset({403, 404, 410})
 _AGAIN = frozenset({400, 408, 425, 429})  # 400: the row cannot be looked up now
 _TOTAL = 30  # times the longest silence: a stream that drips ends too
-_WRITE = 512 * 1024
+_WRITE = 1024 * 1024
 _AT_ONCE = 8
 _HEAD = 2000
 _OK = 200
@@ -54,8 +54,8 @@ class Sink(Protocol):
         """Whether writing *length* bytes, and looking at them, touches no disk."""
         ...
 
-    def write(self, block: bytes) -> object:
-        """Append a block."""
+    def write(self, blocks: list[bytes]) -> object:
+        """Append some blocks."""
         ...
 
     def verify(self) -> str | None:
@@ -77,9 +77,9 @@ class MemorySink:
         """Whether writing *length* bytes, and looking at them, takes no time."""
         return len(self.content) + length <= INLINE_BYTES
 
-    def write(self, block: bytes) -> None:
-        """Append a block."""
-        self.content += block
+    def write(self, blocks: list[bytes]) -> None:
+        """Append some blocks."""
+        self.content += b"".join(blocks)
 
     def verify(self) -> str | None:
         """Return the media type of a whole picture, else raise."""
@@ -241,19 +241,20 @@ class Downloads:
             raise _Failed(fault.reason, status=_OK, final=place.strict) from None
 
     async def _pour(self, stream: Stream, sink: Sink, limit: int) -> None:
-        kept, length = bytearray(), 0
+        blocks, kept, length = list[bytes](), 0, 0
         while block := await stream.block():
-            kept += block
+            blocks.append(block)
+            kept += len(block)
             length += len(block)
             if length > limit:
                 raise _Failed(f"more than {limit} bytes", status=_OK, final=True)
-            if len(kept) >= _WRITE:
-                whole, kept = bytes(kept), bytearray()
-                await self._put(sink, whole)
-        await self._put(sink, bytes(kept))
+            if kept >= _WRITE:
+                await self._put(sink, blocks, kept)
+                blocks, kept = [], 0
+        await self._put(sink, blocks, kept)
 
-    async def _put(self, sink: Sink, block: bytes) -> None:
-        await self._unless_quick(sink, len(block), lambda: sink.write(block))
+    async def _put(self, sink: Sink, blocks: list[bytes], length: int) -> None:
+        await self._unless_quick(sink, length, lambda: sink.write(blocks))
 
     async def _unless_quick(self, sink: Sink, more: int, call: Callable[[], _T]) -> _T:
         """Run *call* here if it touches no disk, else in a thread."""

@@ -31,7 +31,8 @@ from ezlink_async.upload import Upload
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _BLOCK = 256 * 1024
 _REDIRECTS = 5
-_THREADS = 8
+_READERS = 2  # more only wait for the interpreter's lock
+_WRITERS = 4
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -52,7 +53,7 @@ class Stream:
     async def block(self) -> bytes:
         """Return the next bytes, empty at the end."""
         try:
-            return await self._answer.content.read(_BLOCK)
+            return await self._answer.content.readany()
         except faults.FOREIGN as fault:
             says = faults.words(fault)
         raise TransportError(f"the download from {self.url} broke off: {says}")
@@ -76,8 +77,8 @@ class Transport:
         self.answered = False
         self.key_worked = False
         # Apart, so that a slow disk delays neither the other nor a name lookup.
-        self.readers = ThreadPoolExecutor(_THREADS, "ezlink-read")
-        self.writers = ThreadPoolExecutor(_THREADS, "ezlink-write")
+        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = connections.Pools(settings, http)
         self._sleep = sleep
 
@@ -210,6 +211,7 @@ class Transport:
             raise_for_status=False,
             auto_decompress=True,
             middlewares=() if key is None else (connections.with_key(key),),
+            read_bufsize=_BLOCK,
             proxy=way.proxy,
         )
 
@@ -221,17 +223,18 @@ class Transport:
         body: bytes,
     ) -> HttpResponse:
         # Some echo what they were sent, and an error keeps what it cannot read.
-        key = self.settings.api_key.encode()
+        sent = f"Bearer {self.settings.api_key}".encode()
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
-            body.replace(key, b"[key]"),
+            body.replace(sent, b"[key]"),
             str(answer.url),
             sent_id=request_id,
         )
+        # Handlers behind the check of the key answer so; proxies do not.
+        passed = response.ok or b'"upstream_error"' in body
+        self.key_worked |= request.authenticated and passed
         self.answered = True
-        if request.authenticated and _passed_the_door(response):
-            self.key_worked = True
         return response
 
     @asynccontextmanager
@@ -287,11 +290,6 @@ async def _body(
     except faults.FOREIGN as fault:
         return bytes(kept), fault
     return bytes(kept), None
-
-
-def _passed_the_door(response: HttpResponse) -> bool:
-    # Handlers behind the check of the key answer so; proxies do not.
-    return response.ok or b'"upstream_error"' in response.body
 
 
 def _is_fault(response: HttpResponse) -> bool:

@@ -191,10 +191,10 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     """Until it is committed a result is not under its name, then nothing else is."""
     path = tmp_path / "deep" / "er" / "a.jpg"
     with disk.PartFile(path) as part:
-        part.write(JPEG[:10])
+        part.write([JPEG[:10]])
         assert not path.exists()
         part.restart()
-        part.write(JPEG)
+        part.write([JPEG])
         assert part.verify() == "image/jpeg"
         assert not path.exists()
         part.commit(path)
@@ -207,7 +207,7 @@ def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
     with disk.PartFile(path) as part:
-        part.write(JPEG)
+        part.write([JPEG])
     assert path.read_bytes() == b"old"
     assert leftovers(tmp_path) == ["a.jpg"]
     with disk.PartFile(path):
@@ -221,7 +221,7 @@ def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
     other.write_bytes(b"other")
     path.symlink_to(other)
     with disk.PartFile(path) as part:
-        part.write(JPEG)
+        part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
     assert other.read_bytes() == b"other"
@@ -234,7 +234,7 @@ def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     try:
         with disk.PartFile(path) as part:
-            part.write(JPEG)
+            part.write([JPEG])
             part.commit(path)
     finally:
         os.umask(mask)
@@ -246,10 +246,10 @@ def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
     with disk.PartFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
-        part.write(GIF)
+        part.write([GIF])
         assert part.verify() is None
         part.restart()
-        part.write(JPEG[:-2])
+        part.write([JPEG[:-2]])
         with pytest.raises(ImageError, match="cut off"):
             part.verify()
 
@@ -258,7 +258,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
     """A name as long as a file system takes is no reason to fail."""
     path = tmp_path / ("x" * 251 + ".jpg")
     with disk.PartFile(path) as part:
-        part.write(JPEG)
+        part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
 

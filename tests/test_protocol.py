@@ -29,7 +29,7 @@ def _prepared(content: bytes) -> PreparedImage:
 
 
 def _kept(content: bytes) -> EncodedImage:
-    return EncodedImage(_prepared(content), base64.b64encode(content), b"digest")
+    return EncodedImage(_prepared(content), base64.b64encode(content))
 
 
 def _render(request: HttpRequest) -> bytes:

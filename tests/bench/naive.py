@@ -1,8 +1,8 @@
 """
 The baseline: what a competent user writes today.
 
-``gather`` over all targets, a semaphore, whole files as base64, ``json=``, and
-a poll loop of its own for each task.
+``gather`` over all targets, a semaphore, whole files as base64, ``json=``, and a
+poll loop of its own for each task.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import time
 from pathlib import Path
 
 import aiohttp
 
-POLL = 0.5
+from tests.bench.plans import Order
+
+POLL = 2.0
+"""Seconds between two looks, at the real server."""
 
 
 def _data_uri(path: Path) -> str:
@@ -22,37 +26,50 @@ def _data_uri(path: Path) -> str:
 
 
 async def _one(
-    session: aiohttp.ClientSession, source: str, target: Path, output: Path
+    session: aiohttp.ClientSession, order: Order, target: Path, known: dict[str, float]
 ) -> None:
-    body = {"sourceBase64": source, "targetBase64": _data_uri(target)}
+    source = target.parent / "0000.jpg"
+    body = {"sourceBase64": _data_uri(source), "targetBase64": _data_uri(target)}
     async with session.post("/mj/insight-face/swap", json=body) as answer:
         task_id = (await answer.json(content_type=None))["result"]
     while True:
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(POLL * order.scale)
         async with session.get(f"/mj/task/{task_id}/fetch") as answer:
             if (await answer.json())["status"] == "SUCCESS":
                 break
+    known[task_id] = time.monotonic()
     async with session.get(f"/mj/image/{task_id}") as answer:
         content = await answer.read()
-    part = output / f"{target.name}.part"
+    place = Path(order.output) / target.name
+    if order.safely:
+        _write_safely(place, content)
+    else:
+        place.write_bytes(content)
+
+
+def _write_safely(place: Path, content: bytes) -> None:
+    """Write it whole or not at all, whatever happens to the power."""
+    part = place.with_suffix(".part")
     with part.open("wb") as stream:
         stream.write(content)
+        stream.flush()
         os.fsync(stream.fileno())
-    part.replace(output / target.name)
+    part.replace(place)
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
-async def swap_all(
-    base_url: str, key: str, photos: list[Path], output: Path, slots: int
-) -> None:
-    """Swap the face of the first photo into the others."""
-    gate = asyncio.Semaphore(slots)
-    source, *targets = photos
-    face = _data_uri(source)
+async def swap_all(order: Order, targets: list[Path], known: dict[str, float]) -> None:
+    """Swap the face of the source into *targets*; note when each is known done."""
+    gate = asyncio.Semaphore(order.in_flight)
 
     async def bounded(target: Path) -> None:
         async with gate:
-            await _one(session, face, target, output)
+            await _one(session, order, target, known)
 
-    headers = {"Authorization": f"Bearer {key}"}
-    async with aiohttp.ClientSession(base_url, headers=headers) as session:
+    headers = {"Authorization": f"Bearer {order.key}"}
+    async with aiohttp.ClientSession(order.base_url, headers=headers) as session:
         await asyncio.gather(*map(bounded, targets))

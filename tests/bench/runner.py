@@ -1,4 +1,9 @@
-"""Runs one client in a process of its own and prints what it cost, as JSON."""
+"""
+Runs one client in a process of its own, and prints what it cost, as JSON.
+
+The order comes on stdin. Nothing of the client under test is imported here, so that
+each pays for its own.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +15,53 @@ import sys
 import time
 from pathlib import Path
 
-BEAT = 0.005
+from tests.bench.plans import Order
+
+_BEAT = 0.005
 
 
 async def _heartbeat(late: list[float]) -> None:
     """Note by how much the loop was late, again and again."""
     while True:
         before = time.perf_counter()
-        await asyncio.sleep(BEAT)
-        late.append(time.perf_counter() - before - BEAT)
+        await asyncio.sleep(_BEAT)
+        late.append(time.perf_counter() - before - _BEAT)
 
 
-async def _run(name: str, arguments: list[str]) -> dict[str, float]:
-    base_url, key, folder, output, slots = arguments
-    client = importlib.import_module(f"tests.bench.{name}")
-    photos = sorted(Path(folder).glob("*.jpg"))
-    late: list[float] = []
-    heart = asyncio.create_task(_heartbeat(late))
-    used = time.process_time()
-    began = time.perf_counter()
-    await client.swap_all(base_url, key, photos, Path(output), int(slots))
-    wall = time.perf_counter() - began
-    heart.cancel()
+def _peak() -> float:
+    """Return the most memory this program has held, in MB."""
+    # ru_maxrss also remembers what the parent held before this program was loaded.
+    status = Path("/proc/self/status")
+    if status.exists():
+        words = status.read_text().partition("VmHWM:")[2].split()
+        return int(words[0]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+async def _run(order: Order) -> dict[str, object]:
+    client = importlib.import_module(f"tests.bench.{order.client}")
+    targets = sorted(Path(order.photos).glob("*.jpg"))[1 : order.count + 1]
+    late, known = [0.0], dict[str, float]()
+    heart = asyncio.create_task(_heartbeat(late)) if order.heartbeat else None
+    await asyncio.sleep(0)
+    used, began = time.process_time(), time.perf_counter()
+    async with asyncio.timeout(order.limit):
+        await client.swap_all(order, targets, known)
+    wall, used = time.perf_counter() - began, time.process_time() - used
+    if heart is not None:
+        await asyncio.sleep(2 * _BEAT)  # it has yet to tell of what came last
+        heart.cancel()
     return {
         "wall": wall,
-        "cpu": (time.process_time() - used) / (len(photos) - 1),
-        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "cpu": used,
+        "rss": _peak(),
         "stall": max(late),
+        "known": known,
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_run(sys.argv[1], sys.argv[2:]))))
+    told = Order(**json.loads(sys.stdin.read()))
+    if not told.speed:
+        sys.modules["pybase64"] = None  # type: ignore[assignment] # as if not there
+    print(json.dumps(asyncio.run(_run(told))))

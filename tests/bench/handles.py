@@ -1,0 +1,153 @@
+"""
+What pending handles cost: bytes each, and time for each look at one.
+
+No wire is in it. The transport answers from memory with one and the same value, and
+the family of the tasks reads it for nothing, so what is left is the poller's work and
+the handle's :meth:`receive`. Runs in a process of its own and prints JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Sequence
+
+from attrs import Factory, define
+
+from ezlink_async import PollPolicy, TaskHandle, TaskRecord, TaskStatus
+from ezlink_async.config import Settings
+from ezlink_async.download import Downloads
+from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.nursery import Nursery
+from ezlink_async.poller import Poller
+from ezlink_async.pressure import Slots
+from ezlink_async.protocol import LIST_LIMIT
+from ezlink_async.transport import Transport
+
+_BASE = "http://127.0.0.1:9"
+_LOOKS = 3  # at each handle, while the clock runs
+
+
+@define
+class _Family:
+    """Tasks that run for ever, asked about and read at no cost."""
+
+    name: str = "endless"
+    list_limit: int = LIST_LIMIT
+    record: TaskRecord = Factory(
+        lambda: TaskRecord(task_id="0", status=TaskStatus.IN_PROGRESS)
+    )
+    looks: int = 0
+    enough: float = float("inf")
+    had_enough: asyncio.Event = Factory(asyncio.Event)
+
+    def fetch_request(self, task_id: str) -> HttpRequest:
+        """Ask for one."""
+        return self.list_request([task_id])
+
+    def read(self, _response: HttpResponse, _task_id: str) -> TaskRecord:
+        """Read one."""
+        return self.record
+
+    def list_request(self, task_ids: Sequence[str]) -> HttpRequest:
+        """Ask for many."""
+        self.looks += len(task_ids)
+        if self.looks >= self.enough:
+            self.had_enough.set()
+        return HttpRequest("GET", "/", (" ".join(task_ids).encode(),), repeatable=True)
+
+    def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
+        """Read the answer: the ids that were asked for."""
+        return dict.fromkeys(response.body.decode().split(), self.record)
+
+    def result_request(self, task_id: str) -> HttpRequest:
+        """Ask for a picture, which nobody does."""
+        return self.list_request([task_id])
+
+
+class _Memory(Transport):
+    """Gives back what it is asked, at once."""
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Answer."""
+        (body,) = request.body
+        return HttpResponse(200, {}, body if isinstance(body, bytes) else b"", _BASE)
+
+
+class _Client:
+    """What a handle needs of a client."""
+
+    def __init__(self, policy: PollPolicy) -> None:
+        transport = _Memory(Settings(api_key="sk-key", base_url=_BASE))
+        self.loop = asyncio.get_running_loop()
+        self.base_url = self.origin = _BASE
+        self.nursery = Nursery()
+        self.downloads = Downloads(transport)
+        self.poller = Poller(transport, policy, self.nursery, self.downloads)
+        self.family = _Family()
+        self.slots = Slots(10**6)
+
+    def ended(self, handle: TaskHandle) -> None:
+        """Stop following *handle*."""
+        self.poller.forget(handle)
+
+    def follow(self, number: int) -> None:
+        """Follow a new handle as an accepted submit does."""
+        handle = TaskHandle(f"{1733213213000000 + number}", self.family, self)
+        self.poller.follow(handle, own=True, release=self.slots.release)
+
+
+def _bytes_each(client: _Client, count: int) -> float:
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(count):
+        client.follow(number)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / count
+
+
+async def _looked_at(client: _Client, looks: float) -> float:
+    """Return the processor time that so many further looks take."""
+    client.family.had_enough.clear()
+    client.family.enough = client.family.looks + looks
+    began = time.process_time()
+    await client.family.had_enough.wait()
+    return time.process_time() - began
+
+
+def _receiving(client: _Client) -> float:
+    """Return what taking a record that is no news takes by itself."""
+    pending = client.poller.pending()
+    began = time.process_time()
+    for handle in pending:
+        handle.receive(client.family.record)
+    return (time.process_time() - began) / len(pending)
+
+
+async def _measure(count: int) -> dict[str, float]:
+    policy = PollPolicy(first=1, shortest=1, longest=2, deadline=3600)
+    client = _Client(policy)
+    each = _bytes_each(client, count)
+    client.nursery.leave_alone(client.poller.run())
+    try:
+        await _looked_at(client, 2 * count)  # all of them have a record by then
+        seconds = await _looked_at(client, _LOOKS * count) / (_LOOKS * count)
+        received = _receiving(client)
+    finally:
+        await client.nursery.close()
+    return {
+        "bytes": each,
+        "scheduling": (seconds - received) * 1e6,
+        "receiving": received * 1e6,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_measure(int(sys.argv[1])))))
