@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -219,9 +220,9 @@ def _server(options: Options, near: Sources) -> str:
     # An environment is easily made by somebody else, by a project's own file of
     # variables for one; the profile's key must not go wherever that says.
     written = _word("base_url", Options(), attrs.evolve(near, environ={}))
-    if checks.origin(url) != checks.origin(
-        checks.base_url(*written, allow_insecure=insecure)
-    ):
+    home = checks.base_url(*written, allow_insecure=insecure)
+    own = checks.is_loopback(urlsplit(url).hostname)
+    if not own and checks.origin(url) != checks.origin(home):
         raise ConfigurationError(
             f"{where} would have the key of {near.file} sent to a server that the "
             "profile does not name: set EZLINK_API_KEY too, write base_url beside "

@@ -51,14 +51,14 @@ _FIXED = {
 
 def words(fault: BaseException) -> str:
     """Return what *fault* says, without anything of the request in it."""
-    if isinstance(fault, ValueError):
-        return _of_a_setting(fault)
     if isinstance(fault, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {fault.status}"
     if isinstance(fault, aiohttp.ClientResponseError):
         return f"not HTTP: {fault.message.splitlines()[0] if fault.message else ''}"
     if isinstance(fault, aiohttp.ClientConnectorError):
         return _below(fault)
+    if isinstance(fault, ValueError):
+        return _of_a_setting(fault)
     return _FIXED.get(type(fault)) or str(fault) or type(fault).__name__
 
 

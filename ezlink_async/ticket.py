@@ -78,7 +78,7 @@ class Ticket:
     target: ImageLike
     observer: Observer
     upload: Upload | None = None
-    uploaded: Callable[[], None] | None = None
+    uploaded: Callable[[], object] = lambda: None
     """Called when a body has left, and its answer is all that is missing."""
     request_id: str | None = None
     lost: list[str] = attrs.field(factory=list)
@@ -99,8 +99,7 @@ class Ticket:
     def watch(self, upload: Upload) -> None:
         """Take note of the attempt that begins now."""
         self.upload = upload
-        if self.uploaded is not None:
-            upload.when_complete(self.uploaded)
+        upload.when_complete(self.uploaded)
 
     def in_all(self, fault: _Fault) -> _Fault | SubmitUnknownError:
         """

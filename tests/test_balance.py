@@ -71,7 +71,8 @@ def test_what_is_no_day_is_no_expiry(until: str) -> None:
 
 def test_a_refused_key_is_said_as_one() -> None:
     """A page that is an error raises what the error means."""
-    denied = _page('{"error": {"message": "Token not provided"}}', 401)
+    says = "Token not provided (request id: 1)"
+    denied = _page(f'{{"error": {{"message": "{says}", "type": "api_error"}}}}', 401)
     with pytest.raises(AuthenticationError):
         read_balance(denied, _page(_USED))
     with pytest.raises(AuthenticationError):

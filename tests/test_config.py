@@ -119,6 +119,8 @@ def test_a_profiles_key_goes_where_the_environment_says_only_if_it_knows_the_pla
     assert "k3" not in str(told.value)
     near = {"EZLINK_BASE_URL": home.replace("own/api", "own")}
     assert resolve(Options(), Sources(near, profile)).api_key == "k3"
+    tried = {"EZLINK_BASE_URL": "http://127.0.0.1:8080"}  # leaks it to nobody else
+    assert resolve(Options(), Sources(tried, profile)).api_key == "k3"
     # Whoever gives the address or the key in person has seen both.
     given = resolve(Options(base_url="https://away"), Sources(away, profile))
     assert (given.api_key, given.base_url) == ("k3", "https://away")

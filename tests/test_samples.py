@@ -220,7 +220,7 @@ OUTCOMES = {
     "image-not-ready": _plain(errors.ServerError),
     "image-of-failure": _plain(errors.ServerError),
     "image-503": _plain(errors.ServerError),
-    "image-gone": _plain(errors.PermissionDeniedError),
+    "image-gone": _plain(errors.ProtocolError),
     "image-missing": _NO_CALL,
     "image-unknown": _plain(errors.RejectedError),
     "image-head": _NO_CALL,

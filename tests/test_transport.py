@@ -170,6 +170,7 @@ async def test_an_untrusted_certificate() -> None:
     ):
         error = await fault_of(here)
         assert error.stage == "tls"
+        assert "certificate verify failed" in str(error)
         assert "SSL_CERT_FILE" in str(error)
         assert not server.requests
 
