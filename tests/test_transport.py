@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import attrs
 import pytest
 
 from ezlink_async.config import Timeouts
@@ -350,8 +351,12 @@ async def test_a_key_that_is_echoed_gets_no_further() -> None:
 
     async with serving(echoes) as server, transport(server.url) as here:
         body = (await here.send(FETCH)).body
-        assert b"'authorization': '[key]'" in body
+        assert b"'authorization': 'Bearer [key]'" in body
         assert KEY.encode() not in body
+        here.settings = attrs.evolve(here.settings, api_key="host")
+        body = (await here.send(FETCH)).body
+        assert b"'authorization': '[key]'" in body
+        assert b"'host': 'localhost" in body
 
 
 async def test_a_compressed_answer_is_read() -> None:
