@@ -242,7 +242,7 @@ class Gate:
 
     async def _wait(self, start: float | None) -> bool:
         loop = asyncio.get_running_loop()
-        while self._strikes or self.running + self._under_way >= self.limit:
+        while self._strikes or not self._has_room():
             now = loop.time()
             wakes: float | None = None
             if self._strikes:
@@ -250,13 +250,15 @@ class Gate:
                 if end <= now:
                     raise TimeoutError
                 paused = self._opens_at > now
-                free = self.running + self._under_way < self.limit
-                if not paused and not self._probing and free:
+                if not paused and not self._probing and self._has_room():
                     self._probing = True
                     return True
                 wakes = min(end, self._opens_at) if paused else end
             await self._change(wakes if wakes != math.inf else None)
         return False
+
+    def _has_room(self) -> bool:
+        return self.running + self._under_way + 1 <= self.limit
 
     async def _change(self, until: float | None) -> None:
         changed = self._changed
