@@ -7,6 +7,7 @@ sessions that need a browser or much time are run by name.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -27,6 +28,7 @@ nox.options.sessions = [
     "imports",
     "types",
     "tests",
+    "minimums",
     "coverage",
     "docs",
     "package",
@@ -87,6 +89,17 @@ def tests(session: nox.Session) -> None:
         *session.posargs,
         env={"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")},
     )
+
+
+@nox.session(python=OLDEST)
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest version of everything the package needs."""
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
+    lowest = [each.replace(">=", "==") for each in wanted if ">=" in each]
+    session.install(*_group("test"), *lowest, "-e", ".[local,speed]")
+    session.run("pytest", "-q", *session.posargs)
 
 
 @nox.session

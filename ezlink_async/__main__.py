@@ -18,6 +18,8 @@ def main() -> int:
             "the command line needs its extra: pip install 'ezlink-async[cli]'\n"
         )
         return 2
+    except KeyboardInterrupt:  # loading takes a moment
+        return 130
     return run(sys.argv[1:])
 
 

@@ -74,13 +74,22 @@ def _number(page: HttpResponse, name: str) -> float:
         raise refusal(page)
     body = decode(page.body)
     found = body.get(name) if isinstance(body, Mapping) else None
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        found = math.nan
-    if not math.isfinite(found):
+    number = _finite(found)
+    if number is None:
         raise ProtocolError(
             f"the balance page has no number {name!r}: {page.body[:60]!r}",
             head=page.body,
             status=page.status,
             request_id=page.request_id,
         )
-    return float(found)
+    return number
+
+
+def _finite(found: object) -> float | None:
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    try:
+        number = float(found)
+    except OverflowError:  # JSON knows no largest integer
+        return None
+    return number if math.isfinite(number) else None

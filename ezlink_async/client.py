@@ -9,20 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from ezlink_async import disk
-from ezlink_async.config import (
-    Options,
-    Sources,
-    Timeouts,
-    profile_path,
-    read_profile,
-    resolve,
-)
+from ezlink_async.config import Options, Sources, Timeouts, profile_sources, resolve
 from ezlink_async.download import Address
-from ezlink_async.errors import (
-    ClientClosedError,
-    ConfigurationError,
-    ImageError,
-)
+from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import MAX_BYTES, Image, ImageLike
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
@@ -42,7 +31,8 @@ class AsyncEzlink:
     A client of the EZLINK AI API; use it with ``async with``.
 
     *max_concurrency* is the number of jobs in progress, from before a target
-    is read until its task is terminal. Settings that are not given come from
+    is read until its task is terminal; *max_uploads* of them send their
+    pictures at the same time. Settings that are not given come from
     the environment (``EZLINK_API_KEY``, ``EZLINK_BASE_URL``,
     ``EZLINK_POLL_DEADLINE`` and so on) and are checked on entering:
     :exc:`ConfigurationError`. *http* takes a session of yours for the API and
@@ -59,6 +49,7 @@ class AsyncEzlink:
         *,
         base_url: str | None = None,
         max_concurrency: int | None = None,
+        max_uploads: int | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
         timeouts: Timeouts | None = None,
@@ -71,6 +62,7 @@ class AsyncEzlink:
             api_key=api_key,
             base_url=base_url,
             max_concurrency=max_concurrency,
+            max_uploads=max_uploads,
             retry=retry,
             poll=poll,
             timeouts=timeouts,
@@ -189,7 +181,7 @@ class AsyncEzlink:
             account_filter=account_filter,
             mode=Mode.parse(mode),
         )
-        shared = SharedSource(session.nursery)
+        shared = SharedSource(session.nursery, session.transport.readers)
 
         async def swap(source: ImageLike, target: ImageLike) -> TaskHandle:
             return await self._swap(source, target, options, shared=shared)
@@ -269,6 +261,7 @@ class AsyncEzlink:
         """Swap one; *observer* is how a batch keeps book of it."""
         session = self._inside()
         source_image, target_image = Image.of(source), Image.of(target)
+        readers = session.transport.readers
 
         async def load() -> FaceSwapJob:
             face = (
@@ -276,11 +269,7 @@ class AsyncEzlink:
                 if shared is not None
                 else disk.prepare(source_image)
             )
-            photo = disk.prepare(target_image)
-            if await disk.same_content(face, photo):
-                raise ImageError(
-                    "source and target are the same picture", path=target_image.path
-                )
+            photo = await disk.prepare_other(target_image, face, readers)
             return FaceSwapJob(source=face, target=photo, options=options)
 
         ticket = Ticket(load, target, observer or NoObserver())
@@ -306,6 +295,4 @@ class AsyncEzlink:
     def _sources(self) -> Sources:
         if not self._reads_profile:
             return Sources(os.environ)
-        path = self._profile or profile_path(os.environ)
-        demanded = self._profile is not None or bool(os.environ.get("EZLINK_CONFIG"))
-        return Sources(os.environ, read_profile(path, demanded=demanded))
+        return profile_sources(os.environ, self._profile)

@@ -10,18 +10,20 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
+from ezlink_async import checks
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
 
 DEFAULT_BASE_URL = "https://api.ezlinkai.com"
 DEFAULT_CONCURRENCY = 8
+DEFAULT_UPLOADS = 8
 
 _Policy = TypeVar("_Policy", bound=attrs.AttrsInstance)
 
@@ -57,31 +59,12 @@ class Options(TypedDict, total=False):
     base_url: str | None
     account_token: str | None
     max_concurrency: int | None
+    max_uploads: int | None
     slot_timeout: float | None
     retry: RetryPolicy | None
     poll: PollPolicy | None
     timeouts: Timeouts | None
     allow_insecure: bool
-
-
-def _typed(value: object, kind: type, name: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name} is a {kind.__name__}, not {type(value)}")
-
-
-def _api_key(key: str | None) -> str:
-    key = (key or "").strip()
-    if not key:
-        raise ConfigurationError(
-            "there is no API key: set EZLINK_API_KEY or pass api_key="
-        )
-    if key.lower().startswith("bearer "):
-        raise ConfigurationError("give the API key alone, without 'Bearer'")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            "the API key holds a blank or a character that no key has"
-        )
-    return key
 
 
 def is_loopback(host: str | None) -> bool:
@@ -94,7 +77,8 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def _base_url(url: str, *, allow_insecure: bool) -> str:
+def _base_url(url: str, where: str, *, allow_insecure: bool) -> str:
+    url = url or DEFAULT_BASE_URL
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
@@ -102,16 +86,18 @@ def _base_url(url: str, *, allow_insecure: bool) -> str:
         host, parts = None, urlsplit("")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
-            "base_url has no user, password, query or fragment: it is scheme, "
-            "host and perhaps a path"
+            f"{where} is scheme, host and perhaps a path: no user, password, "
+            "query or fragment"
         )
     if parts.scheme not in {"http", "https"} or not host:
+        told = "" if "@" in url else f", not {url!r}"  # a password may be before it
         raise ConfigurationError(
-            f"base_url is an address such as {DEFAULT_BASE_URL}, not {url!r}"
+            f"{where} is an address such as {DEFAULT_BASE_URL}{told}"
         )
     if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
         raise ConfigurationError(
-            f"{url} would send the key in clear: use https, or allow_insecure=True"
+            f"{where} would send the key in clear to {url}: make it https, or "
+            "pass allow_insecure=True"
         )
     return url.strip().rstrip("/")
 
@@ -124,6 +110,7 @@ class Settings:
     base_url: str
     account_token: str | None = attrs.field(default=None, repr=False)
     max_concurrency: int = DEFAULT_CONCURRENCY
+    max_uploads: int = DEFAULT_UPLOADS
     slot_timeout: float | None = None
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     poll: PollPolicy = attrs.field(factory=PollPolicy)
@@ -160,43 +147,22 @@ def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
         ) from None
 
 
-def _number(text: object, where: str) -> float:
-    try:
-        if isinstance(text, str | int | float) and not isinstance(text, bool):
-            return float(text)
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigurationError(f"{where} is a number, not {text!r:.40}")
-
-
-def _switch(text: object, where: str) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    word = str(text).lower()
-    if word not in words:
-        raise ConfigurationError(f"{where} is true or false, not {text!r}")
-    return words[word]
-
-
-def _whole(text: object, where: str) -> int:
-    number = _number(text, where)
-    if not number.is_integer():
-        raise ConfigurationError(f"{where} is a whole number, not {text!r}")
-    return int(number)
-
-
-_READERS: Mapping[object, Callable[[object, str], object]] = {
-    bool: _switch,
-    int: _whole,
-    float: _number,
-}
-
-
 @attrs.frozen
 class Sources:
-    """Where a setting may stand: the environment, and below it the profile."""
+    """
+    Where a setting may stand: the environment, and below it the profile.
+
+    *path* is the profile's, for what is said of it; the usual one if not given.
+    """
 
     environ: Mapping[str, str]
     profile: Mapping[str, object] = attrs.field(factory=dict)
+    path: Path | None = None
+
+    @property
+    def file(self) -> str:
+        """What the profile is called in a sentence."""
+        return f"the profile {self.path or profile_path(self.environ)}"
 
     def _find(
         self, name: str, rows: Mapping[str, object], table: str = ""
@@ -204,29 +170,27 @@ class Sources:
         where = f"EZLINK_{table}{name}".upper()
         if found := self.environ.get(where):  # empty means not set
             return found, where
-        return rows.get(name), f"{table.replace('_', '.')}{name} in the profile"
+        return rows.get(name), f"{table.replace('_', '.')}{name} in {self.file}"
 
-    def text(self, name: str) -> str | None:
-        """Return a setting that is text."""
-        found, where = self._find(name, self.profile)
-        if found is not None and not isinstance(found, str):
-            raise ConfigurationError(f"{where} is a string")
-        return found
+    def find(self, name: str) -> tuple[object, str]:
+        """Return a setting, ``None`` if there is none, and where it stands."""
+        return self._find(name, self.profile)
 
-    def number(self, name: str) -> float | None:
-        """Return a setting that is a number."""
-        found, where = self._find(name, self.profile)
-        return None if found is None else _number(found, where)
+    def text(self, name: str) -> str:
+        """Return a setting that is text, empty if there is none."""
+        return checks.text(*self.find(name))
 
     def policy(self, table: str, kind: type[_Policy]) -> _Policy:
         """Build a policy from ``EZLINK_<TABLE>_<FIELD>`` and the table's rows."""
         rows = self.profile.get(table, {})
         if not isinstance(rows, Mapping):
-            raise ConfigurationError(f"[{table}] in the profile is a table")
+            raise ConfigurationError(f"[{table}] in {self.file} is a table")
         fields = attrs.fields(kind)
-        readers = {each.name: _READERS[type(each.default)] for each in fields}
+        readers = {each.name: checks.READERS[type(each.default)] for each in fields}
         if unknown := set(rows) - set(readers):
-            raise ConfigurationError(f"[{table}] has no setting {min(unknown)!r}")
+            raise ConfigurationError(
+                f"[{table}] in {self.file} has no setting {min(unknown)!r}"
+            )
         chosen: dict[str, object] = {}
         for name, read in readers.items():
             found, where = self._find(name, rows, f"{table}_")
@@ -240,11 +204,19 @@ class Sources:
         return kind(**chosen)
 
 
+def profile_sources(environ: Mapping[str, str], path: Path | None) -> Sources:
+    """Return both sources; a profile that was named, by *path* or not, is there."""
+    named = path is not None or bool(environ.get("EZLINK_CONFIG"))
+    path = path or profile_path(environ)
+    return Sources(environ, read_profile(path, demanded=named), path)
+
+
 _TOP: Mapping[str, type] = {
     "api_key": str,
     "base_url": str,
     "account_token": str,
     "max_concurrency": object,
+    "max_uploads": object,
     "slot_timeout": object,
     "retry": RetryPolicy,
     "poll": PollPolicy,
@@ -255,19 +227,21 @@ _TOP: Mapping[str, type] = {
 def resolve(options: Options, sources: Sources) -> Settings:
     """Return checked settings: argument before environment before profile."""
     if unknown := set(sources.profile) - set(_TOP):
-        raise ConfigurationError(f"the profile has no setting {min(unknown)!r}")
+        raise ConfigurationError(f"{sources.file} has no setting {min(unknown)!r}")
     for name, kind in _TOP.items():
-        _typed(options.get(name), kind, name)
-    key = options.get("api_key") or sources.environ.get("EZLINK_API_KEY")
-    # The profile's address was written for the profile's key, not for another.
-    near = attrs.evolve(sources, profile={}) if key else sources
-    url = options.get("base_url") or near.text("base_url") or DEFAULT_BASE_URL
+        checks.typed(options.get(name), kind, f"the argument {name}")
+    # The profile's address was written for its key, its account token for both.
+    near = _unless_given("api_key", options, sources)
+    own = _unless_given("base_url", options, near)
     insecure = options.get("allow_insecure", False)
     return Settings(
-        api_key=_api_key(key or sources.text("api_key")),
-        base_url=_base_url(url, allow_insecure=insecure),
-        account_token=options.get("account_token") or sources.text("account_token"),
-        max_concurrency=_concurrency(options, sources),
+        api_key=checks.api_key(*_word("api_key", options, sources)),
+        base_url=_base_url(*_word("base_url", options, near), allow_insecure=insecure),
+        account_token=_word("account_token", options, own)[0] or None,
+        max_concurrency=_count(
+            "max_concurrency", DEFAULT_CONCURRENCY, options, sources
+        ),
+        max_uploads=_count("max_uploads", DEFAULT_UPLOADS, options, sources),
         slot_timeout=_slot_timeout(options, sources),
         retry=options.get("retry") or sources.policy("retry", RetryPolicy),
         poll=options.get("poll") or sources.policy("poll", PollPolicy),
@@ -275,25 +249,38 @@ def resolve(options: Options, sources: Sources) -> Settings:
     )
 
 
-def _concurrency(options: Options, sources: Sources) -> int:
-    slots: object = options.get("max_concurrency")
-    if slots is None:
-        number = sources.number("max_concurrency")
-        if number is None:
-            return DEFAULT_CONCURRENCY
-        slots = int(number) if number.is_integer() else number
-    if type(slots) is not int or slots < 1:
-        raise ConfigurationError(
-            f"max_concurrency is a whole number from 1, not {slots!r}"
-        )
-    return slots
+def _unless_given(name: str, options: Options, sources: Sources) -> Sources:
+    """Leave the profile out when *name* comes from anywhere else."""
+    given = options.get(name) or sources.environ.get(f"EZLINK_{name}".upper())
+    return attrs.evolve(sources, profile={}) if given else sources
+
+
+def _word(name: str, options: Options, sources: Sources) -> tuple[str, str]:
+    """Return a setting that is text, and where it stands; an empty one is none."""
+    given, where = options.get(name), f"the argument {name}"
+    if not given:
+        given, where = sources.find(name)
+    return checks.text(given, where), where
+
+
+def _number(name: str, options: Options, sources: Sources) -> tuple[object, str]:
+    """Return a setting that is a number, as text outside, and where it stands."""
+    given, where = options.get(name), f"the argument {name}"
+    if given is not None:
+        return given, where
+    found, where = sources.find(name)
+    return (None if found is None else checks.number(found, where)), where
+
+
+def _count(name: str, default: int, options: Options, sources: Sources) -> int:
+    found, where = _number(name, options, sources)
+    return default if found is None else checks.count(found, where)
 
 
 def _slot_timeout(options: Options, sources: Sources) -> float | None:
-    bound = options.get("slot_timeout")
-    bound = sources.number("slot_timeout") if bound is None else bound
-    if bound is None or is_duration(bound):
+    bound, where = _number("slot_timeout", options, sources)
+    if bound is None:
+        return None
+    if isinstance(bound, int | float) and is_duration(bound):
         return bound
-    raise ConfigurationError(
-        f"slot_timeout is a number of seconds above 0, not {bound!r}"
-    )
+    raise ConfigurationError(f"{where} is a number of seconds above 0, not {bound!r}")

@@ -6,17 +6,18 @@ What takes longer than a hop to a thread (256 KiB and more) happens in one.
 
 from __future__ import annotations
 
-import asyncio
 import binascii
 import contextlib
 import errno
 import mmap
+import operator
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self
 
 from ezlink_async.errors import ImageError
 from ezlink_async.images import (
@@ -25,37 +26,33 @@ from ezlink_async.images import (
     Image,
     PreparedImage,
     accept,
-    digest_of,
     verify,
 )
+from ezlink_async.threads import INLINE_BYTES, off_loop
 
-INLINE_BYTES = 256 * 1024
-"""Up to here work is done on the loop: a thread hop would cost more."""
+# What is read in one go: 1 MiB of base64. A multiple of three needs no padding
+# inside.
+_BLOCK = 768 * 1024
 
-# 256 KiB of base64. Larger blocks would hold the interpreter's lock too long
-# in binascii, and a multiple of three needs no padding inside.
-_BLOCK = 192 * 1024
-
-_T = TypeVar("_T")
-
-try:
-    import pybase64
-except ImportError:  # pragma: no cover - the `speed` extra is there in tests
-
-    def _b64(block: bytes) -> bytes:
-        return binascii.b2a_base64(block, newline=False)
-
-else:
-
-    def _b64(block: bytes) -> bytes:
-        return pybase64.b64encode(block)
+# 256 KiB of base64: for longer nobody else would get the interpreter's lock.
+_PIECE = 192 * 1024
 
 
-async def off_loop(length: int, call: Callable[[], _T]) -> _T:
-    """Run *call* here when *length* bytes are few, else in a thread."""
-    if length <= INLINE_BYTES:
-        return call()
-    return await asyncio.get_running_loop().run_in_executor(None, call)
+def slow_base64(block: bytes) -> bytes:
+    """Encode with the standard library, which holds the lock while it does."""
+    pieces = range(0, len(block), _PIECE)
+    view = memoryview(block)
+    return b"".join(
+        binascii.b2a_base64(view[start : start + _PIECE], newline=False)
+        for start in pieces
+    )
+
+
+_b64: Callable[[bytes], bytes] = slow_base64
+with contextlib.suppress(ImportError):  # it is in the `speed` extra
+    from pybase64 import b64encode
+
+    _b64 = b64encode
 
 
 def prepare(image: Image) -> PreparedImage:
@@ -121,42 +118,40 @@ def _raw_blocks(prepared: PreparedImage) -> Iterator[bytes]:
 
 class TextBlocks:
     """
-    The base64 text of a picture, in blocks of up to 256 KiB.
+    The base64 text of a picture, in blocks of up to 1 MiB.
 
     Reads the file anew. :exc:`ImageError` as soon as it is seen to have
     another length than before; a whole text has the length that was promised.
     """
 
-    def __init__(self, prepared: PreparedImage) -> None:
+    def __init__(self, prepared: PreparedImage, pool: Executor | None = None) -> None:
         self._length = prepared.length
+        self._pool = pool
         self._raw: Iterator[bytes] = _raw_blocks(prepared)
 
     async def next(self) -> bytes:
         """Return the next block, empty at the end."""
         raw = self._raw
-        return await off_loop(self._length, lambda: _b64(next(raw, b"")))
+        return await off_loop(self._length, lambda: _b64(next(raw, b"")), self._pool)
 
     def close(self) -> None:
         """Let go of the file, as soon as no thread is reading it any more."""
         self._raw = iter(())
 
 
-async def encode(prepared: PreparedImage) -> EncodedImage:
+async def encode(prepared: PreparedImage, pool: Executor | None = None) -> EncodedImage:
     """Encode a picture once, to be shared by a batch."""
 
     def work() -> EncodedImage:
-        text = b"".join(map(_b64, _raw_blocks(prepared)))
-        return EncodedImage(prepared, text, _digest(prepared))
+        return EncodedImage(prepared, b"".join(map(_b64, _raw_blocks(prepared))))
 
-    return await off_loop(prepared.length, work)
-
-
-def _digest(prepared: PreparedImage) -> bytes:
-    return digest_of(b"".join(map(digest_of, _raw_blocks(prepared))))
+    return await off_loop(prepared.length, work, pool)
 
 
 async def same_content(
-    source: PreparedImage | EncodedImage, target: PreparedImage
+    source: PreparedImage | EncodedImage,
+    target: PreparedImage,
+    pool: Executor | None = None,
 ) -> bool:
     """Tell whether two pictures are the same bytes; the server refuses such."""
     stamp = source.prepared if isinstance(source, EncodedImage) else source
@@ -164,62 +159,95 @@ async def same_content(
         return False
 
     def work() -> bool:
-        known = source.digest if isinstance(source, EncodedImage) else _digest(stamp)
-        return known == _digest(target)
+        # Two pictures differ early, so little is read of them.
+        known = _kept_blocks(source) if isinstance(source, EncodedImage) else None
+        if known is None:
+            return all(map(operator.eq, _raw_blocks(stamp), _raw_blocks(target)))
+        return all(map(operator.eq, known, map(_b64, _raw_blocks(target))))
 
-    return await off_loop(target.length, work)
+    return await off_loop(target.length, work, pool)
+
+
+def _kept_blocks(source: EncodedImage) -> Iterator[memoryview]:
+    text, size = memoryview(source.text), _BLOCK // 3 * 4
+    return (text[start : start + size] for start in range(0, len(text), size))
+
+
+async def prepare_other(
+    target: Image,
+    than: PreparedImage | EncodedImage,
+    pool: Executor | None = None,
+) -> PreparedImage:
+    """Prepare a picture that must be another one; :exc:`ImageError` if not."""
+    prepared = prepare(target)
+    if await same_content(than, prepared, pool):
+        raise ImageError("source and target are the same picture", path=target.path)
+    return prepared
 
 
 class PartFile:
     """
     A result on its way: beside its place, and not there before it is whole.
 
-    Writing and committing block; call them in a thread. After a crash a
-    hidden ``.ezlink-*.part`` may be left, never half a picture under the
-    final name.
+    A small one stays in memory until it is committed: one visit to the disk,
+    instead of four. What takes longer blocks; call it in a thread. After a
+    crash a hidden ``.ezlink-*.part`` may be left, never half a picture under
+    the final name.
     """
 
     def __init__(self, path: Path) -> None:
         # Short, since `path` may already be as long as a name can be.
         self._part = path.parent / f".ezlink-{secrets.token_hex(8)}.part"
+        self._small = bytearray()
         self._stream: BinaryIO | None = None
 
-    @property
-    def stream(self) -> BinaryIO:
-        """The open file; made when it is first asked for."""
-        if self._stream is None:
-            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
-            try:
-                self._part.parent.mkdir(parents=True, exist_ok=True)
-                # Not tempfile: its files are for their owner alone, for good.
-                descriptor = os.open(self._part, flags, 0o666)
-            except ValueError as fault:  # a path no system takes
-                raise OSError(errno.EINVAL, str(fault)) from None
-            self._stream = os.fdopen(descriptor, "w+b")
+    def is_quick(self, length: int) -> bool:
+        """Whether writing *length* bytes more does not touch the disk."""
+        return self._stream is None and len(self._small) + length <= INLINE_BYTES
+
+    def _open(self) -> BinaryIO:
+        if self._stream is not None:
+            return self._stream
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+        try:
+            self._part.parent.mkdir(parents=True, exist_ok=True)
+            # Not tempfile: its files are for their owner alone, for good.
+            descriptor = os.open(self._part, flags, 0o666)
+        except ValueError as fault:  # a path no system takes
+            raise OSError(errno.EINVAL, str(fault)) from None
+        self._stream = os.fdopen(descriptor, "w+b")
+        self._stream.write(self._small)
+        self._small.clear()
         return self._stream
 
     def restart(self) -> None:
         """Forget what came so far."""
-        self.stream.seek(0)
-        self.stream.truncate()
+        self._small.clear()
+        if self._stream is not None:
+            self._stream.seek(0)
+            self._stream.truncate()
 
-    def write(self, block: bytes) -> None:
-        """Append *block*."""
-        self.stream.write(block)
+    def write(self, blocks: list[bytes]) -> None:
+        """Append *blocks*."""
+        if self.is_quick(sum(map(len, blocks))):
+            self._small += b"".join(blocks)
+        else:
+            self._open().writelines(blocks)
 
     def verify(self) -> str | None:
         """Return the media type when it is whole; see :func:`images.verify`."""
-        self.stream.flush()
-        if not self.stream.tell():
-            raise ImageError("the answer is empty")
-        with mmap.mmap(self.stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
+        if self._stream is None:
+            return verify(bytes(self._small))
+        self._stream.flush()
+        with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
             return verify(picture)
 
     def commit(self, path: Path) -> None:
         """Put it in its place in one step, replacing what is there."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-        self.stream.close()
+        stream = self._open()
+        stream.flush()
+        os.fsync(stream.fileno())
+        stream.close()
         self._part.replace(path)
         _sync_folder(path.parent)
 

@@ -8,8 +8,6 @@ its content has been checked to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +24,9 @@ from ezlink_async.errors import (
     ImageError,
     TransportError,
 )
+from ezlink_async.pressure import Slots
 from ezlink_async.refusals import decode, in_english, tidy
+from ezlink_async.threads import INLINE_BYTES, see_through
 from ezlink_async.transport import Sleep, Stream, Transport
 
 MAX_BYTES = 100 * 1024 * 1024
@@ -35,7 +35,8 @@ MAX_BYTES = 100 * 1024 * 1024
 _GONE = frozenset({403, 404, 410})
 _AGAIN = frozenset({400, 408, 425, 429})  # 400: the row cannot be looked up now
 _TOTAL = 30  # times the longest silence: a stream that drips ends too
-_WRITE = 512 * 1024
+_WRITE = 1024 * 1024
+_AT_ONCE = 8
 _HEAD = 2000
 _OK = 200
 
@@ -49,8 +50,12 @@ class Sink(Protocol):
         """Forget what came so far."""
         ...
 
-    def write(self, block: bytes) -> object:
-        """Append a block."""
+    def is_quick(self, length: int) -> bool:
+        """Whether writing *length* bytes, and looking at them, touches no disk."""
+        ...
+
+    def write(self, blocks: list[bytes]) -> object:
+        """Append some blocks."""
         ...
 
     def verify(self) -> str | None:
@@ -68,14 +73,16 @@ class MemorySink:
         """Forget what came so far."""
         self.content.clear()
 
-    def write(self, block: bytes) -> None:
-        """Append a block."""
-        self.content += block
+    def is_quick(self, length: int) -> bool:
+        """Whether writing *length* bytes, and looking at them, takes no time."""
+        return len(self.content) + length <= INLINE_BYTES
+
+    def write(self, blocks: list[bytes]) -> None:
+        """Append some blocks."""
+        self.content += b"".join(blocks)
 
     def verify(self) -> str | None:
         """Return the media type of a whole picture, else raise."""
-        if not self.content:
-            raise ImageError("the answer is empty")
         return images.verify(bytes(self.content))
 
 
@@ -138,6 +145,7 @@ class Downloads:
     def __init__(self, transport: Transport, sleep: Sleep = asyncio.sleep) -> None:
         self._transport = transport
         self._sleep = sleep
+        self._turns = Slots(_AT_ONCE)
 
     async def read(self, places: list[Address], task_id: str | None = None) -> bytes:
         """Return a verified picture as bytes."""
@@ -152,7 +160,8 @@ class Downloads:
     async def is_there(self, place: Address) -> bool:
         """Try once whether there is a whole picture."""
         try:
-            return await self._try(place, MemorySink()) is not None
+            async with self._turns.turn():
+                return await self._try(place, MemorySink()) is not None
         except (_Failed, EzlinkError):
             return False
 
@@ -169,7 +178,7 @@ class Downloads:
             with disk.PartFile(path) as part:
                 media_type = await self._bring(places, task_id, part)
                 place = _placed(path, media_type, fit_suffix=fit_suffix)
-                await _in_thread(lambda: part.commit(place))
+                await see_through(lambda: part.commit(place), self._transport.writers)
         except OSError as fault:
             raise DownloadError(
                 f"{path} cannot be written: {fault.strerror or fault}",
@@ -191,7 +200,8 @@ class Downloads:
         gone = 0
         for place in itertools.chain(places, itertools.repeat(places[-1])):
             try:
-                return await self._try(place, sink)
+                async with self._turns.turn():
+                    return await self._try(place, sink)
             except _Failed as failed:
                 gone += failed.status in _GONE
                 if place.foreign:
@@ -208,7 +218,7 @@ class Downloads:
 
     async def _try(self, place: Address, sink: Sink) -> str | None:
         silence = self._transport.settings.timeouts.image
-        await _in_thread(sink.restart)
+        await self._unless_quick(sink, 0, sink.restart)
         try:
             async with (
                 asyncio.timeout(silence * _TOTAL),
@@ -216,7 +226,7 @@ class Downloads:
             ):
                 if stream.status != _OK:
                     raise await _refused(stream)
-                length = await _pour(stream, sink, place.limit)
+                await self._pour(stream, sink, place.limit)
         except ConfigurationError as fault:
             if not isinstance(fault, AddressRefusedError) and not place.foreign:
                 raise
@@ -226,23 +236,31 @@ class Downloads:
         except TimeoutError:
             raise _Failed(f"not whole after {silence * _TOTAL:g} s") from None
         try:
-            return await _off_loop(length, sink.verify)
+            return await self._unless_quick(sink, 0, sink.verify)
         except ImageError as fault:
             raise _Failed(fault.reason, status=_OK, final=place.strict) from None
 
+    async def _pour(self, stream: Stream, sink: Sink, limit: int) -> None:
+        blocks, kept, length = list[bytes](), 0, 0
+        while block := await stream.block():
+            blocks.append(block)
+            kept += len(block)
+            length += len(block)
+            if length > limit:
+                raise _Failed(f"more than {limit} bytes", status=_OK, final=True)
+            if kept >= _WRITE:
+                await self._put(sink, blocks, kept)
+                blocks, kept = [], 0
+        await self._put(sink, blocks, kept)
 
-async def _pour(stream: Stream, sink: Sink, limit: int) -> int:
-    kept, length = bytearray(), 0
-    while block := await stream.block():
-        kept += block
-        length += len(block)
-        if length > limit:
-            raise _Failed(f"more than {limit} bytes", status=_OK, final=True)
-        if len(kept) >= _WRITE:
-            whole, kept = bytes(kept), bytearray()
-            await _in_thread(functools.partial(sink.write, whole))
-    await _off_loop(len(kept), lambda: sink.write(bytes(kept)))
-    return length
+    async def _put(self, sink: Sink, blocks: list[bytes], length: int) -> None:
+        await self._unless_quick(sink, length, lambda: sink.write(blocks))
+
+    async def _unless_quick(self, sink: Sink, more: int, call: Callable[[], _T]) -> _T:
+        """Run *call* here if it touches no disk, else in a thread."""
+        if sink.is_quick(more):
+            return call()
+        return await see_through(call, self._transport.writers)
 
 
 async def _refused(stream: Stream) -> _Failed:
@@ -265,20 +283,3 @@ def _placed(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:
     if fit_suffix:
         return path.parent / (path.name + images.SUFFIXES[media_type])
     return path
-
-
-async def _in_thread(call: Callable[[], _T]) -> _T:
-    """Run *call* in a thread; a cancellation waits until it is through."""
-    work = asyncio.get_running_loop().run_in_executor(None, call)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        # However often it is asked to leave: the file is in use.
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        raise
-
-
-async def _off_loop(length: int, call: Callable[[], _T]) -> _T:
-    return call() if length <= disk.INLINE_BYTES else await _in_thread(call)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import mmap
 import os
 import re
@@ -53,6 +52,9 @@ _WEBP_HEAD = 12
 # A marker inside entropy-coded JPEG bytes: FF that is neither stuffed (00),
 # nor a restart (D0 to D7), nor a fill byte (another FF).
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_NO_FILL = re.compile(rb"[^\xff]")
+_LONGEST_SEGMENT = 0xFFFF + 2
+_STRETCH = 1024 * 1024  # searching holds the interpreter's lock: never for long
 
 
 def sniff(head: bytes) -> str | None:
@@ -193,12 +195,6 @@ class EncodedImage:
 
     prepared: PreparedImage
     text: bytes
-    digest: bytes
-
-
-def digest_of(blocks: bytes | memoryview) -> bytes:
-    """Return what tells two pictures of one length apart."""
-    return hashlib.sha256(blocks).digest()
 
 
 Buffer = bytes | mmap.mmap
@@ -212,6 +208,8 @@ def verify(picture: Buffer) -> str | None:
     not a picture, or one that is cut off: servers end a broken stream
     cleanly, so only the content can tell. Bytes behind the end are allowed.
     """
+    if not len(picture):
+        raise ImageError("the answer is empty")
     media_type = sniff(picture[:HEAD_BYTES])
     if media_type is None:
         if foreign_format(picture[:HEAD_BYTES]):
@@ -227,27 +225,54 @@ def _whole_jpeg(picture: Buffer) -> bool:
     # segments are stepped over by their length, never searched.
     position, end = 2, len(picture)
     while position + 4 <= end:
-        lead, marker = picture[position : position + 2]
-        if lead != _LEAD or marker in {0x00, _END}:
+        if picture[position] != _LEAD:
+            return False
+        position = _find(_NO_FILL, picture, position)  # lead bytes may be repeated
+        marker = picture[position] if 0 < position < end else _END
+        if marker in {0x00, _END}:
             return False  # no marker, or an end before any scan
-        if marker == _LEAD:  # a fill byte
-            position += 1
-            continue
-        step = int.from_bytes(picture[position + 2 : position + 4], "big")
-        position += 2 + step
+        step = int.from_bytes(picture[position + 1 : position + 3], "big")
+        position += 1 + step
         if marker == _SCAN:
-            return _whole_scans(picture, position)
+            return _ends_in_scan(picture, position) or _whole_scans(picture, position)
     return False
 
 
 def _whole_scans(picture: Buffer, position: int) -> bool:
-    while match := _MARKER.search(picture, position):
-        position = match.end()
+    while (found := _find(_MARKER, picture, position)) >= 0:
+        position = found + 2
         if picture[position - 1] == _END:
             return True
         step = picture[position : position + 2]
         position += max(2, int.from_bytes(step, "big"))
     return False
+
+
+def _ends_in_scan(picture: Buffer, position: int) -> bool:
+    """
+    Tell from the last bytes alone whether a picture ends with its end marker.
+
+    Inside a scan these two bytes cannot come, but inside a segment between two
+    scans they may: one that reaches so far begins in the last 64 KiB.
+    """
+    end = len(picture) - 2
+    if end < position or picture[end:] != bytes((_LEAD, _END)):
+        return False
+    tail = picture[max(position, end - _LONGEST_SEGMENT) : end]
+    for match in _MARKER.finditer(tail):
+        step = int.from_bytes(tail[match.end() : match.end() + 2], "big")
+        if match.end() + max(step, 2) > len(tail):
+            return False
+    return True
+
+
+def _find(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
+    """Return where *pattern* is found next, or -1; others get the lock meanwhile."""
+    for start in range(position, len(picture), _STRETCH):
+        match = pattern.search(picture, start, start + _STRETCH + 1)
+        if match:
+            return match.start()
+    return -1
 
 
 def _whole_png(picture: Buffer) -> bool:

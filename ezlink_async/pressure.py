@@ -2,7 +2,8 @@
 Back-pressure: how many jobs may be in progress, and when new ones may start.
 
 :class:`Slots` is the one semaphore of a client. :class:`Gate` is shut by a
-busy answer or a dead network, for all submits of the client at once.
+busy answer or a dead network, for all submits of the client at once, and
+learns how many tasks the server has room for.
 """
 
 from __future__ import annotations
@@ -53,6 +54,16 @@ class Slots:
         self.taken -= 1
         self._grant()
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn]:
+        """Hold a slot until the block is left, or its turn is over."""
+        await self.acquire()
+        turn = Turn(self)
+        try:
+            yield turn
+        finally:
+            turn.over()
+
     def resize(self, limit: int) -> None:
         """Change the size; slots above it are not taken away, only not renewed."""
         self.limit = limit
@@ -72,6 +83,20 @@ class Slots:
                 turn.set_result(None)
 
 
+class Turn:
+    """A slot that may be given back before its holder is through."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._over = False
+
+    def over(self) -> None:
+        """Give it back; the second time does nothing."""
+        if not self._over:
+            self._over = True
+            self._slots.release()
+
+
 class Passage:
     """
     One submit's way through the gate; it reports what it met.
@@ -85,13 +110,22 @@ class Passage:
         self._age = gate.age
 
     def through(self) -> None:
-        """Say that the server had room: more may go at once than before."""
+        """Say that the server answered, and not that it is busy."""
         if self._age == self._gate.age:
             self._gate.open()
 
-    def shut(self, hint: float | None = None) -> None:
-        """Say that it had none, or that nothing got there at all."""
-        self._gate.shut(hint, age=self._age)
+    def accepted(self) -> None:
+        """Say that the server has the task: it takes room there until it ends."""
+        self._gate.enter(grows=self._age == self._gate.age)
+        self.through()
+
+    def busy(self, hint: float | None = None) -> None:
+        """Say that the server had no room."""
+        self._gate.shut(hint, age=self._age, full=True)
+
+    def lost(self) -> None:
+        """Say that nothing gets there at all."""
+        self._gate.shut(None, age=self._age, full=False)
 
     def leave(self) -> None:
         """Let the next one try, if this one was the only one let through."""
@@ -103,22 +137,34 @@ class Gate:
     """
     Open, shut for a while, or letting one submit through to see.
 
-    After a pause one submit goes first; when it gets in, others follow. How
-    many may be under way at once is halved by shutting and grows by one with
-    each that got in: what the server has no room for is not uploaded in vain.
-    Pauses grow with each one that did not help. Who waits longest goes first.
+    Rules:
+
+    1. A busy answer, or a dead network, shuts it for all. Pauses grow with
+       each one that did not help. After a pause one submit goes first; when
+       it gets in, others follow, who waits longest first.
+    2. A busy server has no room for more than it has got: there is a limit
+       from then on, and no submit is uploaded in vain above it.
+    3. Each task that gets in raises the limit: fast, if nothing of ours was
+       there when the server was full; else by one for a whole round of them,
+       and by more the longer there was no busy answer.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._strikes = 0
         self._opens_at = 0.0
+        self._shut_since = 0.0
         self._probing = False
         self._under_way = 0
-        self._room = math.inf
         self._changed = asyncio.Event()
         self._head_of_line = asyncio.Lock()
+        self._entered = 0  # tasks since the latest busy answer
+        self._full_of_ours = False
         self.age = 0
+        self.running = 0
+        """How many accepted tasks have not ended."""
+        self.limit = math.inf
+        """How many tasks the server seems to have room for."""
 
     @property
     def is_open(self) -> bool:
@@ -126,22 +172,44 @@ class Gate:
         return not self._strikes
 
     def open(self) -> None:
-        """Let others follow, one more at once than before."""
+        """Let others follow."""
         self._strikes = 0
-        self._room += 1
         self.probe_over()
 
-    def shut(self, hint: float | None, *, age: int) -> None:
+    def enter(self, *, grows: bool) -> None:
+        """Count a task that the server has; *grows* if it had room since."""
+        self.running += 1
+        if grows:
+            self._entered += 1
+            rounds = 1 + self._entered / self.limit
+            self.limit += rounds / self.limit if self._full_of_ours else 2
+        self.limit = max(self.limit, self.running)
+
+    def leave(self) -> None:
+        """Count off a task that has ended: there is room for another."""
+        self.running -= 1
+        self._wake()
+
+    def shut(self, hint: float | None, *, age: int, full: bool) -> None:
         """Shut for a growing pause, at least for *hint* seconds."""
         now = asyncio.get_running_loop().time()
         if age != self.age:  # old news, except for what it asks for
             self._opens_at = max(self._opens_at, now + (hint or 0.0))
             return
+        if not self._strikes:
+            self._shut_since = now
         self._strikes += 1
         self.age += 1
         self._opens_at = now + self._policy.pause(self._strikes, hint)
-        self._room = max(1, self._under_way // 2)
+        if full:
+            self.limit = max(1, self.running)
+            self._full_of_ours = self.running > 0
+            self._entered = 0
         self.probe_over()
+
+    def until(self, start: float) -> float:
+        """Return when to give up whoever began at *start*, if it stays shut."""
+        return max(start, self._shut_since) + self._policy.timeout
 
     def probe_over(self) -> None:
         """Let another one try, and wake everybody who waits."""
@@ -153,10 +221,16 @@ class Gate:
         self._changed = asyncio.Event()
 
     @asynccontextmanager
-    async def passage(self) -> AsyncIterator[Passage]:
-        """Wait until a submit may go out; the caller bounds the wait."""
+    async def passage(self, start: float | None = None) -> AsyncIterator[Passage]:
+        """
+        Wait until a submit may go out.
+
+        TimeoutError when the gate was shut all the time that the policy
+        allows one that began at *start*; who waits for a task of our own to
+        end is not bounded.
+        """
         async with self._head_of_line:
-            probe = await self._wait()
+            probe = await self._wait(start)
             self._under_way += 1
         passage = Passage(self, probe=probe)
         try:
@@ -166,17 +240,28 @@ class Gate:
             passage.leave()
             self._wake()
 
-    async def _wait(self) -> bool:
+    async def _wait(self, start: float | None) -> bool:
         loop = asyncio.get_running_loop()
-        while self._strikes or self._under_way >= self._room:
-            delay = self._opens_at - loop.time() if self._strikes else 0.0
-            if self._strikes and delay <= 0 and not self._probing:
-                self._probing = True
-                return True
-            changed = self._changed
-            try:
-                async with asyncio.timeout(delay if delay > 0 else None):
-                    await changed.wait()
-            except TimeoutError:
-                continue
+        while self._strikes or self.running + self._under_way >= self.limit:
+            now = loop.time()
+            wakes: float | None = None
+            if self._strikes:
+                end = math.inf if start is None else self.until(start)
+                if end <= now:
+                    raise TimeoutError
+                paused = self._opens_at > now
+                free = self.running + self._under_way < self.limit
+                if not paused and not self._probing and free:
+                    self._probing = True
+                    return True
+                wakes = min(end, self._opens_at) if paused else end
+            await self._change(wakes if wakes != math.inf else None)
         return False
+
+    async def _change(self, until: float | None) -> None:
+        changed = self._changed
+        try:
+            async with asyncio.timeout_at(until):
+                await changed.wait()
+        except TimeoutError:
+            return

@@ -171,14 +171,19 @@ def read_task(response: HttpResponse, task_id: str) -> TaskRecord:
     Read one task, or raise what the answer means.
 
     An unknown id, another account's id and a database fault are answered
-    alike, so one :exc:`TaskNotFoundError` proves nothing.
+    alike, so one :exc:`TaskNotFoundError` proves nothing. A record of another
+    task says nothing of this one: it is an answer that cannot be read.
     """
     if response.ok:
         try:
-            return read_record(decode(response.body), task_id)
+            record = read_record(decode(response.body), task_id)
         except ValueError as fault:
             says = f"the answer is no task ({fault})"
             raise _unreadable(response, says, task_id=task_id) from None
+        if record.task_id != identifier(task_id):
+            says = f"the answer is task {record.task_id!r:.60}, not {task_id}"
+            raise _unreadable(response, says, task_id=task_id)
+        return record
     error = refusal(response)
     if isinstance(error, ApiError) and _NOT_FOUND in error.description:
         raise TaskNotFoundError(

@@ -147,6 +147,19 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     return _converter.structure({**row, "id": known}, TaskRecord)
 
 
-def advance(record: TaskRecord) -> tuple[bool, int]:
-    """Order the rows of one id: the server refreshes only one of them."""
-    return record.is_terminal, _ADVANCE.index(record.status)
+def advance(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
+    """
+    Order the rows of one id: the server refreshes only one of them.
+
+    What has ended comes last, then what ended well, with a picture above
+    without, then what is nearer its end.
+    """
+    progress = -1.0 if record.progress is None else record.progress
+    # The text settles what is left, so that the order of rows never matters.
+    return (
+        record.is_terminal,
+        _ADVANCE.index(record.status),
+        record.image_url is not None,
+        progress,
+        repr(record),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 from ezlink_async import disk, protocol
@@ -116,8 +117,9 @@ class Session:
 class SharedSource:
     """A source that is encoded once for many swaps; the latest one is kept."""
 
-    def __init__(self, nursery: Nursery) -> None:
+    def __init__(self, nursery: Nursery, pool: Executor) -> None:
         self._nursery = nursery
+        self._pool = pool
         self._given: ImageLike | None = None
         self._task: asyncio.Task[EncodedImage] | None = None
 
@@ -129,7 +131,7 @@ class SharedSource:
         return await asyncio.shield(self._task)
 
     async def _encode(self, source: ImageLike) -> EncodedImage:
-        return await disk.encode(disk.prepare(Image.of(source)))
+        return await disk.encode(disk.prepare(Image.of(source)), self._pool)
 
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:

@@ -57,6 +57,7 @@ class Submitter:
     ) -> None:
         settings = transport.settings
         self.slots = Slots(settings.max_concurrency)
+        self._uploads = Slots(settings.max_uploads)
         self._gate = Gate(settings.retry)
         self._settings = settings
         self._transport = transport
@@ -112,7 +113,7 @@ class Submitter:
         except BaseException:
             self.slots.release()
             raise
-        handle = self._follow(accepted.task_id, self.slots.release)
+        handle = self._follow(accepted.task_id, self._over)
         if ticket.closing:
             raise ClientClosedError(
                 f"the client was closed; task {accepted.task_id} runs on the server",
@@ -120,14 +121,23 @@ class Submitter:
             )
         return handle
 
+    def _over(self) -> None:
+        """Let the next submit have the room of a task that has ended."""
+        self._gate.leave()
+        self.slots.release()
+
     async def _until_accepted(self, ticket: Ticket, job: FaceSwapJob) -> Submission:
         request = protocol.submit_request(job)
         waits = self._settings.retry.waits()
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._settings.retry.timeout
+        start = loop.time()
         error: EzlinkError | None = None
         while True:
-            async with self._passage(until, error) as passage:
+            async with (
+                self._uploads.turn() as turn,
+                self._passage(start, error) as passage,
+            ):
+                ticket.uploaded = turn.over
                 outcome = await self._attempt(ticket, job, request, passage)
             if isinstance(outcome, Submission):
                 return outcome
@@ -135,22 +145,22 @@ class Submitter:
             wait = self._wait_after(error, waits, request.content_length)
             if wait is None or ticket.left or ticket.closing:
                 raise error
-            if loop.time() + wait >= until:
+            if loop.time() + wait >= self._gate.until(start):
                 raise error
             await self._sleep(wait)
 
     @asynccontextmanager
     async def _passage(
-        self, until: float, error: EzlinkError | None
+        self, start: float, error: EzlinkError | None
     ) -> AsyncIterator[Passage]:
-        """Wait at the gate until *until*, then give up with what it met last."""
-        bound = asyncio.timeout_at(until)
+        """Wait at the gate; when it stays shut, give up with what it met last."""
+        inside = False
         try:
-            async with bound, self._gate.passage() as passage:
-                bound.reschedule(None)  # only the waiting is bounded
+            async with self._gate.passage(start) as passage:
+                inside = True
                 yield passage
         except TimeoutError:
-            if not bound.expired():
+            if inside:
                 raise
             seconds = self._settings.retry.timeout
             raise error or BusyError(
@@ -198,8 +208,12 @@ class Submitter:
             raise
         ticket.upload = None
         tell(ticket.observer, outcome)
-        if isinstance(outcome, BusyError) or self._is_offline(outcome):
-            passage.shut(_hint(outcome))
+        if isinstance(outcome, Submission):
+            passage.accepted()
+        elif isinstance(outcome, BusyError):
+            passage.busy(_hint(outcome))
+        elif self._is_offline(outcome):
+            passage.lost()
         elif not isinstance(outcome, TransportError | SubmitUnknownError):
             passage.through()
         return outcome

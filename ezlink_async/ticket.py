@@ -71,6 +71,8 @@ class Ticket:
     target: ImageLike
     observer: Observer
     upload: Upload | None = None
+    uploaded: Callable[[], None] | None = None
+    """Called when a body has left, and its answer is all that is missing."""
     request_id: str | None = None
     left: bool = False  # nobody waits for it any more
     closing: bool = False
@@ -88,6 +90,8 @@ class Ticket:
     def watch(self, upload: Upload) -> None:
         """Take note of the attempt that begins now."""
         self.upload = upload
+        if self.uploaded is not None:
+            upload.when_complete(self.uploaded)
 
     def call_off(self, task: asyncio.Task[TaskHandle]) -> None:
         """Stop it unless it is committed."""

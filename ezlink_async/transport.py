@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -30,6 +31,8 @@ from ezlink_async.upload import Upload
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _BLOCK = 256 * 1024
 _REDIRECTS = 5
+_READERS = 2  # more only wait for the interpreter's lock
+_WRITERS = 4
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -50,7 +53,7 @@ class Stream:
     async def block(self) -> bytes:
         """Return the next bytes, empty at the end."""
         try:
-            return await self._answer.content.read(_BLOCK)
+            return await self._answer.content.readany()
         except faults.FOREIGN as fault:
             says = faults.words(fault)
         raise TransportError(f"the download from {self.url} broke off: {says}")
@@ -73,6 +76,9 @@ class Transport:
         self.settings = settings
         self.answered = False
         self.key_worked = False
+        # Apart, so that a slow disk delays neither the other nor a name lookup.
+        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = connections.Pools(settings, http)
         self._sleep = sleep
 
@@ -83,6 +89,8 @@ class Transport:
     async def close(self) -> None:
         """Close what was opened here; the second time does nothing."""
         await self._pools.close()
+        for pool in (self.readers, self.writers):
+            pool.shutdown(wait=False)
 
     async def submit(
         self, request: HttpRequest, request_id: str, watch: Callable[[Upload], None]
@@ -95,11 +103,8 @@ class Transport:
         """
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
         bound = asyncio.timeout(None)
-        upload = Upload(
-            request,
-            stall=timeouts.upload,
-            finished=lambda: bound.reschedule(loop.time() + timeouts.submit),
-        )
+        upload = Upload(request, stall=timeouts.upload, pool=self.readers)
+        upload.when_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
         watch(upload)
         try:
             async with bound, self._ask(request, request_id, upload) as answer:
@@ -200,6 +205,7 @@ class Transport:
             raise_for_status=False,
             auto_decompress=True,
             middlewares=(),
+            read_bufsize=_BLOCK,
             proxy=way.proxy,
         )
 

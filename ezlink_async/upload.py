@@ -18,6 +18,7 @@ import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
 
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
@@ -29,6 +30,7 @@ from ezlink_async.messages import HttpRequest, Part
 # What may wait on this side of the network: asyncio's share and the kernel's.
 # By default that is megabytes, and a body would count as gone long before.
 _AHEAD = 64 * 1024
+_BLOCK = 256 * 1024
 _KERNEL_AHEAD = 128 * 1024
 
 _LOOKS = 4  # at the progress of an upload in the longest time it may stall
@@ -48,14 +50,14 @@ class Upload(aiohttp.payload.Payload):
     """
     What one attempt sends; every attempt has a new one.
 
-    *stall* is the longest time in which no byte moves. *finished* is called
-    when the last part is on its way, *fault* keeps what stopped it before.
+    *stall* is the longest time in which no byte moves; *fault* keeps what
+    stopped it before the end.
     """
 
     _autoclose = True  # nothing stays open between two attempts
 
     def __init__(
-        self, request: HttpRequest, *, stall: float, finished: Callable[[], None]
+        self, request: HttpRequest, *, stall: float, pool: Executor | None = None
     ) -> None:
         super().__init__(request, content_type="application/json")
         *self._first, last = request.body
@@ -64,12 +66,17 @@ class Upload(aiohttp.payload.Payload):
         self._last = last
         self._size = request.content_length
         self._stall = stall
-        self._finished = finished
+        self._pool = pool
+        self._finished: list[Callable[[], object]] = []
         self._transport: asyncio.WriteTransport | None = None
         self._called_off = False
         self._kept_back = False
         self.complete = False
         self.fault: BaseException | None = None
+
+    def when_complete(self, call: Callable[[], object]) -> None:
+        """Call *call* when the last part is on its way."""
+        self._finished.append(call)
 
     def abort(self) -> None:
         """Drop the connection; without effect after the last part has left."""
@@ -96,7 +103,8 @@ class Upload(aiohttp.payload.Payload):
         try:
             await self._send(writer, self._transport)
             self.complete = True
-            self._finished()
+            for call in self._finished:
+                call()
             await writer.write(self._last)
         except BaseException as fault:
             self.fault = fault
@@ -128,7 +136,7 @@ class Upload(aiohttp.payload.Payload):
 
     async def _send_part(self, writer: AbstractStreamWriter, part: Part) -> None:
         if isinstance(part, PreparedImage):
-            text = TextBlocks(part)
+            text = TextBlocks(part, self._pool)
             try:
                 while block := await text.next():
                     await self._put(writer, block)
@@ -139,14 +147,16 @@ class Upload(aiohttp.payload.Payload):
 
     async def _put(self, writer: AbstractStreamWriter, whole: bytes) -> None:
         view = memoryview(whole)
-        for start in range(0, len(whole), _AHEAD):
+        for start in range(0, len(whole), _BLOCK):
             self._check()
-            await writer.write(view[start : start + _AHEAD])
+            await writer.write(view[start : start + _BLOCK])
+            full = _is_full(writer.transport)
             await writer.drain()
             # Give the answer a chance: one that comes early (a refused key)
             # is lost when the loop never turns, or when a write meets the
             # reset behind it first. It is read in the second turn from here.
-            await asyncio.sleep(0)
+            if not full:
+                await asyncio.sleep(0)
             if _has_news(writer.transport):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
@@ -163,6 +173,11 @@ def _keep_little_ahead(transport: asyncio.WriteTransport) -> None:
         transport.get_extra_info("socket").setsockopt(
             socket.IPPROTO_TCP, option, _KERNEL_AHEAD
         )
+
+
+def _is_full(transport: asyncio.WriteTransport | None) -> bool:
+    """Tell whether there is something to wait for, and so the loop will turn."""
+    return transport is not None and transport.get_write_buffer_size() > _AHEAD
 
 
 def _has_news(transport: asyncio.WriteTransport | None) -> bool:

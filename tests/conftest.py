@@ -23,7 +23,7 @@ os.environ["SSL_CERT_FILE"] = str(trust_file(Path(tempfile.mkdtemp())))
 settings.register_profile("project", derandomize=True, deadline=None, database=None)
 settings.load_profile("project")
 
-SAMPLES = Path(__file__).parent / "samples" / "samples.jsonl"
+SAMPLES = Path(__file__).parent / "samples"
 
 
 @attrs.frozen
@@ -66,7 +66,9 @@ def _sample(line: str) -> Sample:
 @cache
 def samples() -> dict[str, Sample]:
     """Return every recorded exchange by its name."""
-    lines = SAMPLES.read_text(encoding="utf-8").splitlines()
+    files = [SAMPLES / name for name in ("samples.jsonl", "balance.jsonl")]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    lines = [line for text in texts for line in text.splitlines()]
     return {sample.name: sample for sample in map(_sample, lines)}
 
 

@@ -379,6 +379,17 @@ async def test_from_profile_reads_the_named_file(
             await AsyncEzlink.from_profile(tmp_path / "none.toml").__aenter__()
 
 
+async def test_a_mistake_in_a_named_profile_names_that_file(tmp_path: Path) -> None:
+    """The sentence says which of several files to open."""
+    path = tmp_path / "config.toml"
+    path.write_text("max_concurrency = 0\n")
+    with pytest.raises(
+        errors.ConfigurationError, match=r"in the profile .*config"
+    ) as e:
+        await AsyncEzlink.from_profile(path, api_key="sk-1").__aenter__()
+    assert str(path) in str(e.value)
+
+
 async def test_the_same_handle_for_the_same_id() -> None:
     """``task``, ``restore`` and ``pending`` give the one handle there is."""
     async with shop() as (ez, server):

@@ -106,6 +106,30 @@ def test_a_profiles_address_holds_only_with_its_own_key() -> None:
     )
 
 
+PROFILE = {"api_key": "k3", "base_url": "https://own", "account_token": "t3"}
+
+
+@pytest.mark.parametrize("profile", [PROFILE, {**PROFILE, "base_url": None}])
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        (Options(api_key="k1"), {}),
+        (Options(), {"EZLINK_API_KEY": "k2"}),
+        (Options(base_url="https://other"), {}),
+        (Options(), {"EZLINK_BASE_URL": "https://other"}),
+    ],
+)
+def test_a_profiles_account_token_holds_only_with_its_own_server(
+    options: Options, environ: dict[str, str], profile: dict[str, str | None]
+) -> None:
+    """What opens the whole account goes nowhere that the profile does not name."""
+    written = {name: text for name, text in profile.items() if text is not None}
+    assert resolve(Options(), Sources({}, written)).account_token == "t3"
+    assert resolve(options, Sources(environ, written)).account_token is None
+    environ = {**environ, "EZLINK_ACCOUNT_TOKEN": "t2"}
+    assert resolve(options, Sources(environ, written)).account_token == "t2"
+
+
 @pytest.mark.parametrize(
     ("key", "told"),
     [
@@ -160,6 +184,8 @@ def test_an_address_is_scheme_host_and_path(url: str, kept: str, origin: str) ->
         ("https://[bad", "base_url is an address such as"),
         ("https://h:x", "base_url is an address such as"),
         ("https://me:secret@h", "no user, password, query"),
+        ("https://me:secret@h:x", "base_url is an address such as"),
+        ("me:secret@h", "base_url is an address such as"),
         ("ftp://me:secret@h", "no user, password, query"),
         ("https://h?a=1", "no user, password, query"),
         ("https://h#a", "no user, password, query"),
@@ -208,9 +234,9 @@ def test_the_semaphore_has_a_whole_size(slots: object) -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "inf", "nan"])
 def test_a_size_from_outside_is_no_less_whole(text: str) -> None:
     """A zero in the environment or the profile is an error, not the default."""
-    with pytest.raises(ConfigurationError, match="max_concurrency is a whole number"):
+    with pytest.raises(ConfigurationError, match="MAX_CONCURRENCY is a whole number"):
         _settings({"EZLINK_MAX_CONCURRENCY": text})
-    with pytest.raises(ConfigurationError, match="max_concurrency is a whole number"):
+    with pytest.raises(ConfigurationError, match=r"max_concurrency in .* whole number"):
         _settings(profile={"max_concurrency": float(text)})
 
 
@@ -267,9 +293,10 @@ def test_a_bad_duration_names_its_place(table: str, name: str) -> None:
     variable = f"EZLINK_{table}_{name}".upper()
     with pytest.raises(ConfigurationError, match=f"{variable}: {name} is a number"):
         _settings({variable: "0"})
-    place = f"{table}.{name} in the profile: {name} is a number"
+    place = f"{table}.{name} in the profile p.toml: {name} is a number"
+    rows: dict[str, object] = {"api_key": KEY, table: {name: 0}}
     with pytest.raises(ConfigurationError, match=place):
-        _settings(profile={table: {name: 0}})
+        resolve(Options(), Sources({}, rows, Path("p.toml")))
 
 
 @pytest.mark.parametrize(
@@ -320,10 +347,9 @@ def test_a_policy_given_as_an_argument_is_taken_whole() -> None:
 @pytest.mark.parametrize(
     ("profile", "told"),
     [
-        ({"apikey": "x"}, "the profile has no setting 'apikey'"),
-        ({"poll": {"last": 1}}, r"\[poll\] has no setting 'last'"),
-        ({"poll": 5}, r"\[poll\] in the profile is a table"),
-        ({"account_token": 5}, "account_token in the profile is a string"),
+        ({"apikey": "x"}, "^the profile p.toml has no setting 'apikey'"),
+        ({"poll": {"last": 1}}, r"^\[poll\] in the profile p.toml has no .* 'last'"),
+        ({"poll": 5}, r"^\[poll\] in the profile p.toml is a table"),
         ({"retry": {"resubmit_unknown": "perhaps"}}, "is true or false"),
     ],
 )
@@ -332,7 +358,52 @@ def test_a_mistake_in_the_profile_is_named(
 ) -> None:
     """A setting that is misspelt is not passed over in silence."""
     with pytest.raises(ConfigurationError, match=told):
-        _settings(profile=profile)
+        resolve(Options(), Sources({}, {"api_key": KEY, **profile}, Path("p.toml")))
+
+
+BAD = [
+    ("api_key", "sk- 1"),
+    ("api_key", "Bearer sk-1"),
+    ("api_key", " "),
+    ("base_url", "h"),
+    ("base_url", "http://h"),
+    ("base_url", "https://h?a=1"),
+    ("max_concurrency", 0),
+    ("max_concurrency", 2.5),
+    ("slot_timeout", -1),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_setting_names_the_source_it_came_from(name: str, value: object) -> None:
+    """Whoever reads the sentence knows which of the three places to change."""
+    path, variable = Path("p.toml"), f"EZLINK_{name}".upper()
+    profile = {"api_key": KEY, name: value}
+    with pytest.raises(ConfigurationError, match=f"{name} in the profile p.toml"):
+        resolve(Options(), Sources({}, profile, path))
+    with pytest.raises(ConfigurationError, match=variable) as caught:
+        resolve(Options(), Sources({variable: str(value)}, profile, path))
+    assert "profile" not in str(caught.value)
+    options = Options(**{name: value})  # type: ignore[misc]  # each of the names
+    with pytest.raises(ConfigurationError, match=f"the argument {name}") as caught:
+        resolve(options, Sources({variable: str(value)}, profile, path))
+    assert "profile" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["api_key", "base_url", "account_token"])
+def test_text_that_is_none_names_its_place_and_is_not_shown(name: str) -> None:
+    """A number for a word is a slip, and what was meant may be secret."""
+    profile = {"api_key": KEY, name: 4711}
+    told = f"^{name} in the profile p.toml is a str, not int$"
+    with pytest.raises(ConfigurationError, match=told):
+        resolve(Options(), Sources({}, profile, Path("p.toml")))
+
+
+def test_the_usual_profile_is_named_too() -> None:
+    """The sentence says which file to open, wherever the file was said to be."""
+    sources = Sources({"EZLINK_CONFIG": "/etc/ezlink.toml"}, {"apikey": "x"})
+    with pytest.raises(ConfigurationError, match=r"^the profile .*ezlink\.toml has no"):
+        resolve(Options(), sources)
 
 
 @pytest.mark.parametrize("name", ["retry", "poll", "timeouts"])
@@ -340,7 +411,7 @@ def test_a_policy_of_the_wrong_kind_is_refused(name: str) -> None:
     """A number where a policy belongs would fail much later."""
     options = Options(api_key=KEY)
     options.update({name: 5})  # type: ignore[misc]  # the mistake itself
-    with pytest.raises(ConfigurationError, match=f"{name} is a .*, not <class 'int'>"):
+    with pytest.raises(ConfigurationError, match=f"argument {name} is a .*, not int"):
         resolve(options, Sources({}))
 
 

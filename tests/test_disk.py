@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import disk
+from ezlink_async import disk, threads
 from ezlink_async.errors import ImageError
 from ezlink_async.images import Image, PreparedImage
 from tests.fakes import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
@@ -26,7 +26,7 @@ async def text_of(picture: PreparedImage) -> bytes:
     """Return all blocks of a picture's text."""
     text, kept = disk.TextBlocks(picture), b""
     while block := await text.next():
-        assert len(block) <= 256 * 1024
+        assert len(block) <= MIB
         kept += block
     text.close()
     return kept
@@ -153,8 +153,8 @@ def _is_open(path: Path) -> bool:
 async def test_large_work_leaves_the_loop_alone() -> None:
     """More than 256 KiB are worked on in a thread, less where the caller is."""
     here = threading.get_ident()
-    assert await disk.off_loop(disk.INLINE_BYTES, threading.get_ident) == here
-    assert await disk.off_loop(disk.INLINE_BYTES + 1, threading.get_ident) != here
+    assert await threads.off_loop(threads.INLINE_BYTES, threading.get_ident) == here
+    assert await threads.off_loop(threads.INLINE_BYTES + 1, threading.get_ident) != here
 
 
 async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
@@ -166,6 +166,17 @@ async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
     assert await disk.same_content(encoded, file)
     assert not await disk.same_content(encoded, prepared(other))
     assert not await disk.same_content(prepared(content), prepared(content + b"x"))
+
+
+async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) -> None:
+    """The server refuses such a pair, so it is told before anything is sent."""
+    path = tmp_path / "a.jpg"
+    source = prepared_file(path, JPEG)
+    with pytest.raises(ImageError, match="the same picture") as caught:
+        await disk.prepare_other(Image.from_path(path), than=source)
+    assert caught.value.path == path
+    other = Image.from_bytes(jpeg(5_000))
+    assert (await disk.prepare_other(other, than=source)).image is other
 
 
 # Writing
@@ -180,10 +191,10 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     """Until it is committed a result is not under its name, then nothing else is."""
     path = tmp_path / "deep" / "er" / "a.jpg"
     with disk.PartFile(path) as part:
-        part.write(JPEG[:10])
+        part.write([JPEG[:10]])
         assert not path.exists()
         part.restart()
-        part.write(JPEG)
+        part.write([JPEG])
         assert part.verify() == "image/jpeg"
         assert not path.exists()
         part.commit(path)
@@ -196,7 +207,7 @@ def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
     with disk.PartFile(path) as part:
-        part.write(JPEG)
+        part.write([JPEG])
     assert path.read_bytes() == b"old"
     assert leftovers(tmp_path) == ["a.jpg"]
     with disk.PartFile(path):
@@ -210,7 +221,7 @@ def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
     other.write_bytes(b"other")
     path.symlink_to(other)
     with disk.PartFile(path) as part:
-        part.write(JPEG)
+        part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
     assert other.read_bytes() == b"other"
@@ -223,7 +234,7 @@ def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     try:
         with disk.PartFile(path) as part:
-            part.write(JPEG)
+            part.write([JPEG])
             part.commit(path)
     finally:
         os.umask(mask)
@@ -235,10 +246,10 @@ def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
     with disk.PartFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
-        part.write(GIF)
+        part.write([GIF])
         assert part.verify() is None
         part.restart()
-        part.write(JPEG[:-2])
+        part.write([JPEG[:-2]])
         with pytest.raises(ImageError, match="cut off"):
             part.verify()
 
@@ -247,7 +258,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
     """A name as long as a file system takes is no reason to fail."""
     path = tmp_path / ("x" * 251 + ".jpg")
     with disk.PartFile(path) as part:
-        part.write(JPEG)
+        part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
 
@@ -255,7 +266,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
 def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
     """A null byte in a path is an OSError like every other bad path."""
     with pytest.raises(OSError, match="null") as caught:
-        disk.PartFile(tmp_path / "a\0b" / "c").restart()
+        disk.PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
     assert caught.value.errno == errno.EINVAL
 
 

@@ -25,10 +25,13 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async.download import Address, Downloads, _in_thread, addresses
+from ezlink_async.download import Address, Downloads, addresses
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.threads import see_through
+from ezlink_async.transport import Stream
 from tests.conftest import png
 from tests.fakes import GIF, SHORT, RecordedSleep, jpeg, tells_secrets, transport
+from tests.scripted import ScriptedTransport, offline
 from tests.servers import Line, Talk, answer, hangs_up_after, keeps_open, stranger_tls
 from tests.servers import serving as raw_server
 
@@ -318,26 +321,37 @@ async def test_fetch_image_says_at_once_what_is_no_picture() -> None:
         assert len(server.requests) == 1
 
 
+class Dripping(ScriptedTransport):
+    """Begins downloads that bring a byte at every turn of the loop and never end."""
+
+    @asynccontextmanager
+    async def stream(self, url: str, *, strict: bool) -> AsyncIterator[Stream]:  # noqa: ARG002 - the seam's signature
+        """Give such a stream."""
+        yield _Drip(200, url)  # type: ignore[misc]
+
+
+@attrs.define
+class _Drip:
+    status: int
+    url: str
+
+    async def block(self) -> bytes:
+        """Return the next byte, after a turn of the loop."""
+        await asyncio.sleep(0)
+        return b"x"
+
+
 async def test_a_download_that_drips_for_ever_ends() -> None:
     """However small the silences, the whole is bounded."""
-
-    async def drip(line: Line) -> None:
-        await line.head()
-        line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while not line.reader.at_eof():
-            line.say(b"1\r\nx\r\n")
-            await asyncio.sleep(0.005)
-
-    async with raw_server(drip) as server:
-        client = AsyncEzlink(
-            "sk-x",
-            base_url=server.url,
-            retry=attrs.evolve(RETRY, attempts=1),
-            timeouts=Timeouts(image=0.01),
-        )
-        async with asyncio.timeout(60), client as ez:
-            with pytest.raises(errors.DownloadError, match="no picture from"):
-                await ez.fetch_image(f"{server.url}/a.jpg")
+    there = Dripping(offline)
+    there.settings = attrs.evolve(
+        there.settings,
+        retry=attrs.evolve(RETRY, attempts=1),
+        timeouts=Timeouts(image=0.001),
+    )
+    async with asyncio.timeout(60):
+        with pytest.raises(errors.DownloadError, match=r"not whole after 0\.03 s"):
+            await Downloads(there).read([Address(REBUILT)], "7")
 
 
 def test_an_address_knows_how_far_to_trust_itself() -> None:
@@ -524,7 +538,7 @@ async def test_a_thread_at_work_is_waited_for_however_often_one_leaves() -> None
         go_on.wait(20)
         through.append(True)
 
-    task = asyncio.create_task(_in_thread(work))
+    task = asyncio.create_task(see_through(work))
     await asyncio.to_thread(begun.wait, 20)
     for _ in range(3):
         task.cancel()
@@ -546,7 +560,10 @@ async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
         go_on.wait(20)
         raise OSError(28, "No space left on device")
 
-    task = asyncio.create_task(_in_thread(work))
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    task = asyncio.create_task(see_through(work))
     await asyncio.to_thread(begun.wait, 20)
     task.cancel()
     go_on.set()
@@ -555,6 +572,7 @@ async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
     del task
     gc.collect()
     await asyncio.sleep(0)
+    assert told == []
 
 
 @pytest.mark.parametrize("turns", range(0, 40, 2))

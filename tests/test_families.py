@@ -35,7 +35,8 @@ def test_swaps_are_asked_for_and_read_by_the_protocol() -> None:
     assert MIDJOURNEY.list_request(["7"]) == protocol.list_request(["7"])
     assert MIDJOURNEY.result_request("7") == protocol.image_request("7")
     one = samples()["fetch-success"].response
-    assert MIDJOURNEY.read(one, "7") == protocol.read_task(one, "7")
+    task_id = samples()["fetch-success"].path.split("/")[-2]
+    assert MIDJOURNEY.read(one, task_id) == protocol.read_task(one, task_id)
     many = samples()["list-mixed"].response
     assert MIDJOURNEY.read_list(many) == protocol.read_tasks(many)
 

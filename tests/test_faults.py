@@ -46,7 +46,7 @@ def refused() -> aiohttp.ClientConnectorError:
 def upload(*, complete: bool = False, fault: BaseException | None = None) -> Upload:
     """Return an upload that came so far."""
     picture: PreparedImage = prepared(b"\xff\xd8\xff")
-    made = Upload(submit_of(picture), stall=1, finished=lambda: None)
+    made = Upload(submit_of(picture), stall=1)
     made.complete, made.fault = complete, fault
     return made
 

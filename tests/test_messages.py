@@ -9,7 +9,7 @@ from ezlink_async.messages import HttpRequest, HttpResponse, part_length
 from tests.conftest import png
 
 PICTURE = PreparedImage(Image.from_bytes(png()), "image/png", len(png()))
-KEPT = EncodedImage(PICTURE, b"abcd", b"digest")
+KEPT = EncodedImage(PICTURE, b"abcd")
 
 
 def test_the_length_of_a_body_is_known_before_a_picture_is_read() -> None:

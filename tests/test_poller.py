@@ -129,6 +129,8 @@ async def test_e35_ids_left_out_of_a_list_are_fetched_next() -> None:
         HttpResponse(429, {"retry-after": "0"}, b"", BASE),
         HttpResponse(200, {}, b"not json", BASE),
         HttpResponse(200, {}, b"", BASE),
+        reply(row("8", "SUCCESS")),
+        reply(row("8", "FAILURE", failReason="broken")),
         unknown_id(),
     ],
 )
@@ -318,8 +320,8 @@ async def test_a_followed_again_task_has_a_deadline_of_its_own() -> None:
     policy = PollPolicy(first=0.001, shortest=0.001, longest=0.01, deadline=0.2)
     answers = [reply(row("7", "SUCCESS"))]
 
-    def answer(_: HttpRequest) -> HttpResponse:
-        return answers.pop() if answers else reply(row("7", "IN_PROGRESS"))
+    def answer(request: HttpRequest) -> HttpResponse:
+        return answers.pop() if answers else reply(row(_id(request), "IN_PROGRESS"))
 
     async with world(answer, policy=policy) as here:
         await here.follow("7")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -192,7 +194,7 @@ Report = Callable[[Gate], Awaitable[None]]
 async def shut(gate: Gate, hint: float | None = None) -> None:
     """Meet a busy server once."""
     async with gate.passage() as passage:
-        passage.shut(hint)
+        passage.busy(hint)
 
 
 async def test_an_open_gate_lets_everybody_through() -> None:
@@ -237,8 +239,8 @@ async def test_after_the_pause_one_goes_first() -> None:
     assert gate.is_open
 
 
-async def test_the_number_under_way_grows_by_one_with_each_that_got_in() -> None:
-    """After a busy answer submits come back one more at a time, not all at once."""
+async def test_after_a_busy_answer_they_come_back_few_at_a_time() -> None:
+    """What the server may have no room for is not sent all at once."""
     gate = Gate(QUICK)
     await shut(gate)
     under_way, most = 0, list[int]()
@@ -249,13 +251,91 @@ async def test_the_number_under_way_grows_by_one_with_each_that_got_in() -> None
             under_way += 1
             most.append(under_way)
             await turns()
-            passage.through()
+            passage.accepted()
             under_way -= 1
 
     await asyncio.gather(*(submit() for _ in range(12)))
     assert most[0] == 1
     assert max(most[:3]) <= 2
     assert max(most) > 2
+
+
+async def test_a_full_server_gets_no_more_until_a_task_has_ended() -> None:
+    """What it refused, it has no room for; who waits goes when there is some."""
+    gate = Gate(QUICK)
+    for _ in range(3):
+        async with gate.passage() as passage:
+            passage.accepted()
+    await shut(gate)
+    assert gate.limit == 3
+    task = asyncio.create_task(shut(gate))
+    await gate._change(gate._opens_at + 0.001)
+    await turns()
+    assert not task.done()
+    gate.leave()
+    async with asyncio.timeout(5):
+        await task
+    assert gate.limit == 2
+
+
+async def test_success_raises_the_limit_slowly_and_then_faster() -> None:
+    """A round of tasks adds one; without a busy answer each round adds more."""
+    gate = Gate(QUICK)
+    for _ in range(10):
+        async with gate.passage() as passage:
+            passage.accepted()
+    await shut(gate)
+    limits = [gate.limit]
+    for _ in range(4):
+        for _ in range(10):
+            gate.leave()
+            async with gate.passage() as passage:
+                passage.accepted()
+        limits.append(gate.limit)
+    steps = [late - early for early, late in itertools.pairwise(limits)]
+    assert 1.0 <= steps[0] < 2.0
+    assert steps == sorted(steps)
+    assert steps[-1] > 1.2 * steps[0]
+
+
+async def test_a_dead_network_says_nothing_about_room() -> None:
+    """It shuts the gate, and leaves the limit as it is."""
+    gate = Gate(QUICK)
+    async with gate.passage() as passage:
+        passage.lost()
+    assert not gate.is_open
+    assert gate.limit == math.inf
+
+
+async def test_a_gate_that_stays_shut_is_given_up() -> None:
+    """After the policy's timeout a submit waits no longer."""
+    gate = Gate(RetryPolicy(first=1000, longest=1000, timeout=0.001))
+    await shut(gate)
+    with pytest.raises(TimeoutError):
+        async with gate.passage(asyncio.get_running_loop().time()):
+            pass
+
+
+async def test_while_others_get_in_nobody_gives_up() -> None:
+    """A submit's time counts from when the gate was shut, not from its own start."""
+    policy = RetryPolicy(first=0.001, longest=0.001, timeout=1000)
+    gate = Gate(policy)
+    start = asyncio.get_running_loop().time() - 2000
+    await shut(gate)
+    async with asyncio.timeout(5), gate.passage(start) as passage:
+        passage.accepted()
+    assert gate.is_open
+
+
+async def test_a_turn_is_given_back_once() -> None:
+    """However often it is over, one slot comes back, at the latest at the end."""
+    slots = Slots(2)
+    async with slots.turn() as turn:
+        await slots.acquire()
+        turn.over()
+        turn.over()
+        assert slots.taken == 1
+    assert slots.taken == 1
 
 
 async def test_busy_answers_of_one_burst_count_once() -> None:
@@ -266,7 +346,7 @@ async def test_busy_answers_of_one_burst_count_once() -> None:
     async def submit() -> None:
         async with gate.passage() as passage:
             await barrier.wait()
-            passage.shut()
+            passage.busy()
 
     tasks = [asyncio.create_task(submit()) for _ in range(20)]
     await turns()
@@ -305,11 +385,11 @@ async def test_a_late_refusal_may_only_ask_for_a_longer_pause() -> None:
     """A busy answer to a submit from before the pause counts for its hint alone."""
     gate = Gate(QUICK)
     async with gate.passage() as old, gate.passage() as other:
-        other.shut()
+        other.busy()
         before = gate._opens_at
-        old.shut(500)
+        old.busy(500)
         assert gate._opens_at > before + 400
-        old.shut(None)
+        old.busy(None)
         assert gate.age == 1
 
 
@@ -317,7 +397,7 @@ async def test_a_late_success_does_not_open_the_gate() -> None:
     """An acceptance from before the pause says nothing about now."""
     gate = Gate(SLOW)
     async with gate.passage() as old, gate.passage() as other:
-        other.shut()
+        other.busy()
         old.through()
     assert not gate.is_open
 
@@ -372,9 +452,9 @@ class GateGame:
         async with self.gate.passage() as passage:
             word = await end
             if word == "yes":
-                passage.through()
+                passage.accepted()
             elif word == "no":
-                passage.shut()
+                passage.busy()
 
     async def start(self) -> None:
         """Begin a submit."""
@@ -400,8 +480,10 @@ class GateGame:
         await self.end("fail", most=len(self.ends))
         async with asyncio.timeout(10):
             await asyncio.gather(*self.tasks, return_exceptions=True)
+            for _ in range(self.gate.running):
+                self.gate.leave()
             async with self.gate.passage() as passage:
-                passage.through()
+                passage.accepted()
             async with self.gate.passage(), self.gate.passage():
                 assert self.gate.is_open
 

@@ -29,7 +29,7 @@ def _prepared(content: bytes) -> PreparedImage:
 
 
 def _kept(content: bytes) -> EncodedImage:
-    return EncodedImage(_prepared(content), base64.b64encode(content), b"digest")
+    return EncodedImage(_prepared(content), base64.b64encode(content))
 
 
 def _render(request: HttpRequest) -> bytes:
@@ -243,6 +243,9 @@ def _answer(body: object, status: int = 200, **more: str) -> HttpResponse:
     return HttpResponse(status, headers, plain, url="https://h/mj/insight-face/swap")
 
 
+STATUS_WORDS = sorted({str(word) for word in TaskStatus} - {"", "UNKNOWN"})
+
+
 def _task(task_id: object, status: str = "", **more: object) -> dict[str, object]:
     return {"id": task_id, "status": status, **more}
 
@@ -335,6 +338,22 @@ def test_a_success_that_is_no_task_is_a_protocol_error(body: object) -> None:
     assert (caught.value.task_id, caught.value.maybe_charged) == ("7", False)
 
 
+def test_another_tasks_record_is_no_record_of_this_one() -> None:
+    """A mixed-up answer must not end a task with another one's picture."""
+    body = json.dumps(_task("8", "SUCCESS", imageUrl="https://h/mj/image/8")).encode()
+    with pytest.raises(errors.ProtocolError, match="task '8', not 7") as caught:
+        protocol.read_task(_answer(body), "7")
+    assert (caught.value.task_id, caught.value.request_id) == ("7", "r-1")
+    assert caught.value.head == body
+
+
+@pytest.mark.parametrize("task_id", ["7", 7, " 7 ", None, ""])
+def test_an_id_is_the_same_in_every_spelling(task_id: object) -> None:
+    """A number, blanks around it or none at all: it is the task that was asked for."""
+    assert protocol.read_task(_answer(_task(task_id)), "7").task_id == "7"
+    assert protocol.read_task(_answer(_task(task_id)), " 7").task_id.strip() == "7"
+
+
 def test_a_fault_while_fetching_carries_the_id() -> None:
     """A page of a proxy is a fault of the server's side, with the task named."""
     with pytest.raises(errors.ServerError) as caught:
@@ -356,6 +375,44 @@ def test_e35_of_two_rows_the_most_advanced_counts(turn: int) -> None:
     found = protocol.read_tasks(_answer(rows[::turn]))
     assert found["7"].status is TaskStatus.SUCCESS
     assert found["8"].status is TaskStatus.EMPTY
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_e31_a_row_without_the_picture_does_not_hide_one_with_it(turn: int) -> None:
+    """Of two successes the one that can be brought home is the task's."""
+    bare = _task("7", "SUCCESS", imageUrl="", progress="100%")
+    whole = _task("7", "SUCCESS", imageUrl="https://h/mj/image/7")
+    found = protocol.read_tasks(_answer([bare, whole][::turn]))
+    assert found["7"].image_url == "https://h/mj/image/7"
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": st.sampled_from(["7", "8"]),
+            "status": st.sampled_from(["", "PAUSED", "HELD", *STATUS_WORDS]),
+            "imageUrl": st.sampled_from(["", "https://h/1", "https://h/2"]),
+            "progress": st.sampled_from(["", "0%", "37%", "100%"]),
+            "failReason": st.sampled_from(["", "one", "another"]),
+            "state": st.sampled_from(["", "s"]),
+        }
+    ),
+    max_size=6,
+)
+
+
+@given(ROWS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
+def test_the_order_of_the_rows_does_not_matter(
+    orders: tuple[list[dict[str, str]], list[dict[str, str]]],
+) -> None:
+    """The server gives none, so a task is the same whichever row comes first."""
+    one, other = (protocol.read_tasks(_answer(rows)) for rows in orders)
+    assert one == other
+    for task_id, record in one.items():
+        rows = [row for row in orders[0] if row["id"] == task_id]
+        ends = [row["imageUrl"] for row in rows if row["status"] == "SUCCESS"]
+        assert (record.status is TaskStatus.SUCCESS) == bool(ends)
+        assert bool(record.image_url) or not any(ends)
 
 
 @pytest.mark.parametrize("row", [None, 7, [], {}, {"id": "8"}, _task("", "SUCCESS")])
@@ -449,7 +506,7 @@ def test_any_answer_about_a_task_is_a_record_or_ours(body: bytes, status: int) -
     except kind as error:
         named = error.task_id == "7"
     else:
-        named = bool(record.task_id) and status < 300
+        named = record.task_id == "7" and status < 300
     assert named
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -260,7 +261,7 @@ def test_any_json_is_a_task_or_a_value_error(row: object) -> None:
 
 
 def test_rows_are_ordered_by_how_far_they_came() -> None:
-    """From the empty word to SUCCESS; what has ended is before what runs."""
+    """What has ended beats what runs, a picture none, and then progress counts."""
     words = ["", "PAUSED", "NOT_START", "SUBMITTED", "IN_PROGRESS", "MODAL"]
     running = [TaskRecord(task_id="7", status=TaskStatus(word)) for word in words]
     words = ["CANCEL", "FAILURE", "SUCCESS"]
@@ -269,5 +270,8 @@ def test_rows_are_ordered_by_how_far_they_came() -> None:
         task_id="7", status=TaskStatus.SUBMITTED, progress=100.0, fail_reason="x"
     )
     order = [*running, frozen, *ended]
+    order.append(attrs.evolve(ended[-1], image_url="https://h/7"))
+    order.append(attrs.evolve(order[-1], progress=99.0))
+    order.append(attrs.evolve(order[-1], progress=100.0))
     ranks = [advance(record) for record in order]
     assert all(lower < higher for lower, higher in itertools.pairwise(ranks))

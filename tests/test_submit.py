@@ -15,6 +15,7 @@ from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import Image, PreparedImage
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.pacing import RetryPolicy
+from ezlink_async.pressure import Gate
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
@@ -66,7 +67,7 @@ class Attempts(ScriptedTransport):
     ) -> HttpResponse:
         """Answer an attempt from the script."""
         self.ids.append(request_id)
-        upload = Upload(request, stall=1, finished=lambda: None)
+        upload = Upload(request, stall=1)
         watch(upload)
         await asyncio.sleep(0)
         step = self.steps.pop(0)
@@ -505,7 +506,7 @@ async def test_a_wait_beyond_the_time_left_is_not_begun() -> None:
     """When the next attempt would come too late, the fault is raised at once."""
     async with desk(NO_CHANNEL, ACCEPTED) as here:
         short = attrs.evolve(QUICK, timeout=5)
-        here.submitter._settings = attrs.evolve(here.transport.settings, retry=short)
+        here.submitter._gate = Gate(short)
         with pytest.raises(errors.ServerError, match="no upstream"):
             await here.submit()
 

@@ -9,7 +9,6 @@ import os
 import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -133,7 +132,7 @@ async def test_the_body_is_never_whole_in_memory(tmp_path: Path) -> None:
     async with serving(silent) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         counting = CountingWriter(stream.transport)
-        upload = Upload(request, stall=5, finished=lambda: None)
+        upload = Upload(request, stall=5)
         tracemalloc.start()
         try:
             await upload.write(counting)
@@ -149,19 +148,19 @@ async def test_the_body_is_never_whole_in_memory(tmp_path: Path) -> None:
 async def test_a_body_has_no_text_form() -> None:
     """Asking for the body as text is refused, since it is never whole."""
     with pytest.raises(TypeError):
-        Upload(large(), stall=1, finished=lambda: None).decode()
+        Upload(large(), stall=1).decode()
 
 
 @pytest.mark.parametrize("body", [(b"",), (b"x", prepared(JPEG))])
 async def test_the_last_part_is_bytes(body: tuple[bytes | PreparedImage, ...]) -> None:
     """A body whose last part cannot be held back is refused before it starts."""
     with pytest.raises(TypeError):
-        Upload(HttpRequest("POST", "/", body), stall=1, finished=lambda: None)
+        Upload(HttpRequest("POST", "/", body), stall=1)
 
 
 async def test_a_lost_connection_is_no_place_to_write() -> None:
     """An upload onto a connection that is gone fails and is not complete."""
-    upload = Upload(large(), stall=1, finished=lambda: None)
+    upload = Upload(large(), stall=1)
     with pytest.raises(ConnectionResetError):
         await upload.write(CountingWriter(None))
     assert not upload.complete
@@ -191,7 +190,7 @@ async def _written_to(kind: type[CountingWriter]) -> Upload:
     async def silent(line: Line) -> None:
         await line.until_gone()
 
-    upload = Upload(submit_of(_tiny()), stall=5, finished=lambda: None)
+    upload = Upload(submit_of(_tiny()), stall=5)
     async with serving(silent) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         with pytest.raises(OSError, match=r"closed|timed out"):
@@ -258,24 +257,22 @@ async def test_a_file_that_changes_leaves_no_job(
 async def test_a_disk_that_gives_nothing_ends_the_upload() -> None:
     """A read that never comes back counts as standing still, and is safe."""
     release = threading.Event()
-    threads = ThreadPoolExecutor(1)
-    asyncio.get_running_loop().set_default_executor(threads)
 
     async def talk(line: Line) -> None:
         if await line.head():
-            await line.take(MIB)
-            threads.submit(release.wait)
             await line.until_gone()
 
-    try:
-        async with (
-            serving(talk) as server,
-            submits(server.url, Timeouts(upload=0.2)) as here,
-        ):
+    async with (
+        serving(talk) as server,
+        submits(server.url, Timeouts(upload=0.2)) as here,
+    ):
+        for _ in range(8):
+            here.transport.readers.submit(release.wait)
+        try:
             error = await fails(here, large())
             assert (error.stage, error.retry_safe) == ("upload", True)
-    finally:
-        release.set()
+        finally:
+            release.set()
 
 
 # Who breaks off
@@ -521,7 +518,7 @@ async def test_after_abort_the_last_part_never_leaves(turns: int, *, tls: bool) 
 
 async def test_abort_before_the_connection_stops_the_upload() -> None:
     """Called off before its first byte, nothing of a body leaves."""
-    upload = Upload(large(), stall=1, finished=lambda: None)
+    upload = Upload(large(), stall=1)
     upload.abort()
 
     async def talk(line: Line) -> None:

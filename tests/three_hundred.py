@@ -44,7 +44,7 @@ async def _swap_all(server: Emulator) -> int:
 async def _main() -> None:
     loop = asyncio.get_running_loop()
     loop.slow_callback_duration = 60  # a shared machine is no stopwatch
-    settings = EmulatorSettings(concurrency=SLOTS, queue=COUNT, engine_seconds=0.05)
+    settings = EmulatorSettings(concurrency=SLOTS, queue=COUNT, engine_seconds=0.3)
     async with serving(settings) as server:
         before = asyncio.all_tasks()
         right = await _swap_all(server)

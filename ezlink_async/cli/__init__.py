@@ -23,9 +23,10 @@ from ezlink_async.errors import EzlinkError
 INTERRUPTED = 130
 _USAGE = 2
 
-_Switch = Parameter(negative=())
+_Switch = Parameter(negative=(), show_default=False)
 _Count = Parameter(validator=Number(gte=1))
 _Seconds = Parameter(validator=Number(gt=0))
+_Port = Parameter(validator=Number(gte=0, lte=65_535))
 
 app = App(
     name="ezlink",
@@ -45,9 +46,11 @@ def run(arguments: Sequence[str]) -> int:
             # File names may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(arguments, exit_on_error=False)
-    except CycloptsError:
-        return _USAGE  # it has been printed
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        command = " ".join(("ezlink", *(error.command_chain or ())))
+        sys.stderr.write(f"ezlink: {error} See: {command} --help\n")
+        return _USAGE
     except EzlinkError as error:
         sys.stderr.write(f"ezlink: {error}\n")
         return _USAGE
@@ -179,7 +182,7 @@ def task(
 def serve(
     *,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: Annotated[int, _Port] = 0,
     engine: Literal["opencv", "copy"] = "opencv",
 ) -> int:
     """

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.config import Sources, profile_path, read_profile
+from ezlink_async.config import Options, Sources, profile_path, read_profile, resolve
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy
 
@@ -42,19 +42,21 @@ def settings_sources() -> Sources:
     return Sources(os.environ, profile)
 
 
-def check_key(sources: Sources) -> None:
-    """Raise what to do when there is no key anywhere."""
+def check_key(sources: Sources, otherwise: str = "") -> None:
+    """Raise what to do when there is no key anywhere, or what *otherwise* does."""
     if not sources.text("api_key"):
         raise ConfigurationError(
             "there is no API key: set EZLINK_API_KEY, or write api_key into "
-            f"{profile_path(os.environ)}, or try --local, which needs none"
+            f"{profile_path(os.environ)}{otherwise}"
         )
 
 
-def ready(connection: Connection) -> None:
-    """Raise what is missing, before anything is begun."""
+def ready(connection: Connection, otherwise: str = "") -> None:
+    """Raise what is missing or wrong, before anything is begun."""
     if not connection.local:
-        check_key(settings_sources())
+        sources = settings_sources()
+        check_key(sources, otherwise)
+        resolve(_options(connection, sources), sources)
         return
     if connection.base_url is not None:
         raise ConfigurationError("--local is a server of its own: no --base-url")
@@ -71,14 +73,18 @@ async def connect(connection: Connection) -> AsyncIterator[AsyncEzlink]:
         async with local_client(connection.concurrency, connection.deadline) as ez:
             yield ez
         return
-    sources = settings_sources()
-    async with AsyncEzlink.from_profile(
+    options = _options(connection, settings_sources())
+    async with AsyncEzlink.from_profile(**options) as ez:
+        yield ez
+
+
+def _options(connection: Connection, sources: Sources) -> Options:
+    return Options(
         base_url=connection.base_url,
         max_concurrency=connection.concurrency,
         poll=_poll(connection, sources.policy("poll", PollPolicy)),
         retry=_retry(connection, sources.policy("retry", RetryPolicy)),
-    ) as ez:
-        yield ez
+    )
 
 
 def _poll(connection: Connection, policy: PollPolicy) -> PollPolicy:

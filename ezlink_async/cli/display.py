@@ -8,13 +8,16 @@ servers are written by strangers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol, Self
+from typing import IO, Protocol, Self, TextIO, cast
 
-from rich.console import Console
+import attrs
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -22,6 +25,8 @@ from ezlink_async.cli.results import Status, Tally
 
 STYLES: dict[Status, str] = {"failed": "red", "unknown": "yellow"}
 """How bad news looks on a terminal."""
+
+_ECHO = 3  # columns: ^C, and the cursor behind it
 
 
 def shown(text: object) -> str:
@@ -32,19 +37,46 @@ def shown(text: object) -> str:
     )
 
 
-def write_result(line: str) -> None:
+class Patient:
     """
-    Write one line to stdout at once.
+    A stream that may lose its reader: a pipe that breaks, a closed terminal.
 
-    Once nobody reads it any more, lines are dropped: work that is paid for
-    goes on, and what it brings is on disk.
+    From then on what is written is dropped: work that is paid for goes on, and
+    what it brings is on disk.
     """
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would complain once more, at the end, about what is unwritten.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write *text*, or drop it."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Bring what was written out, or drop it."""
+        with self._dropping():
+            self._stream.flush()
+
+    def line(self, text: str) -> None:
+        """Write one line at once."""
+        self.write(text + "\n")
+        self.flush()
+
+    def isatty(self) -> bool:
+        """Return whether it is, or was, a terminal."""
+        return self._stream.isatty()
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # Python would complain once more, at the end, about what is unwritten.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 class Display(AbstractContextManager["Display"], Protocol):
@@ -67,7 +99,7 @@ def display_for(tally: Tally) -> Display:
     """Return a bar where it can be drawn, else plain lines."""
     dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
     if sys.stderr.isatty() and not dumb:
-        return Bar(tally, Console(stderr=True), above=sys.stdout.isatty())
+        return Bar(tally, above=sys.stdout.isatty())
     return Lines()
 
 
@@ -77,30 +109,53 @@ class Lines(Display):
     def __init__(self, *, counting: bool = True) -> None:
         self._started = time.monotonic()
         self._counting = counting
-        self._tenths = 0
+        self._tenths = self._worked_on = 0
+        self._out, self._err = Patient(sys.stdout), Patient(sys.stderr)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.stderr.flush()
+        pass
 
     def result(self, line: str) -> None:
         """Write to stdout."""
-        write_result(line)
+        self._out.line(line)
 
     def note(self, line: str, style: str = "") -> None:  # noqa: ARG002 - no colours here
         """Write to stderr."""
-        sys.stderr.write(line + "\n")
+        self._err.line(line)
 
     def count(self, tally: Tally) -> None:
-        """Write how far it is, now and then."""
+        """Write how far it is, now and then; the end is told otherwise."""
         tenths = 10 * tally.ended // max(1, tally.total)
-        if tenths == self._tenths or not (self._counting and tally.worked_on):
+        idle = tally.worked_on == self._worked_on  # what is skipped is no news
+        if tenths == self._tenths or idle or tally.ended == tally.total:
             return
-        self._tenths = tenths
-        rate = _rate(tally, time.monotonic() - self._started)
-        self.note(f"{tally.ended} of {tally.total}: {tally}{rate}")
+        self._tenths, self._worked_on = tenths, tally.worked_on
+        if not self._counting:
+            return
+        rate = speed(tally, time.monotonic() - self._started)
+        self.note(f"{tally.ended} of {tally.total}: {tally}, {rate}")
+
+
+class _Row(Progress):
+    """A bar that leaves the end of its row free: a terminal echoes ^C there."""
+
+    def get_renderables(self) -> Iterator[_Narrowed]:
+        """Yield the one row."""
+        yield from map(_Narrowed, super().get_renderables())
+
+
+@attrs.frozen
+class _Narrowed:
+    row: RenderableType
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        width = max(1, options.max_width - _ECHO)
+        yield from console.render(self.row, options.update_width(width))
 
 
 class Bar(Display):
@@ -111,17 +166,19 @@ class Bar(Display):
     the bar, which would be torn otherwise.
     """
 
-    def __init__(self, tally: Tally, console: Console, *, above: bool) -> None:
-        self._console = console
+    def __init__(self, tally: Tally, *, above: bool) -> None:
+        self._out = Patient(sys.stdout)
+        self._console = Console(file=cast("IO[str]", Patient(sys.stderr)))
         self._above = above
         self._started = time.monotonic()
-        self._progress = Progress(
+        self._progress = _Row(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),
-            console=console,
+            console=self._console,
             expand=True,
+            transient=True,  # what stays is the sum, not the bar
             redirect_stdout=False,  # it would send results to stderr
         )
         self._task = self._progress.add_task("starting", total=tally.total)
@@ -138,7 +195,7 @@ class Bar(Display):
         if self._above:
             self.note(line)
         else:
-            write_result(line)
+            self._out.line(line)
 
     def note(self, line: str, style: str = "") -> None:
         """Write above the bar."""
@@ -146,7 +203,7 @@ class Bar(Display):
 
     def count(self, tally: Tally) -> None:
         """Move the bar."""
-        rate = _rate(tally, time.monotonic() - self._started)
+        rate = speed(tally, time.monotonic() - self._started)
         words = [
             f"[{style}]{tally.counts[status]} {status}[/]"
             for status, style in STYLES.items()
@@ -155,15 +212,15 @@ class Bar(Display):
         self._progress.update(
             self._task,
             completed=tally.ended,
-            description=", ".join(words) + (rate if words else rate.lstrip(", ")),
+            description=", ".join(filter(None, (*words, rate))),
         )
 
 
-def _rate(tally: Tally, seconds: float) -> str:
+def speed(tally: Tally, seconds: float) -> str:
     """Return the speed of what took work; what was there already took none."""
     if not tally.worked_on or not seconds:
         return ""
     per_second = tally.worked_on / seconds
     if per_second < 1:
-        return f", {per_second * 60:.1f}/min"
-    return f", {per_second:.1f}/s"
+        return f"{per_second * 60:.1f}/min"
+    return f"{per_second:.1f}/s"

@@ -21,9 +21,11 @@ from ezlink_async.config import Options, Settings, Sources, resolve
 from ezlink_async.connections import proxy_for
 from ezlink_async.errors import (
     AuthenticationError,
+    ConfigurationError,
     EndpointNotSupportedError,
     EzlinkError,
     PermissionDeniedError,
+    ProtocolError,
     QuotaError,
     RejectedError,
     TaskNotFoundError,
@@ -41,7 +43,8 @@ _ADVICE: tuple[tuple[type[EzlinkError], str], ...] = (
     (AuthenticationError, "make a new key, and set EZLINK_API_KEY to it"),
     (PermissionDeniedError, "ask whoever runs the service about the account"),
     (QuotaError, "top up the account, or give the key a larger quota"),
-    (EndpointNotSupportedError, "check EZLINK_BASE_URL: it has no /v1 or /mj"),
+    (EndpointNotSupportedError, "check EZLINK_BASE_URL: it ends before /v1 or /mj"),
+    (ProtocolError, "check EZLINK_BASE_URL: something else answers there"),
     (TransportError, "check the address, the network and the proxy"),
 )
 
@@ -56,8 +59,8 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok" if self.advice is None else "!!"
-        then = f"\n{'':12}-> {self.advice}" if self.advice else ""
-        return f"{mark}  {self.name:8}{shown(self.says)}{then}"
+        then = f"\n{'':13}-> {shown(self.advice)}" if self.advice else ""
+        return f"{mark}  {self.name:9}{shown(self.says)}{then}"
 
 
 def doctor(base_url: str | None) -> int:
@@ -82,7 +85,11 @@ def _where(settings: Settings, sources: Sources) -> str:
 async def _look(settings: Settings, display: Lines) -> int:
     good = True
     transport = Transport(settings)
-    await transport.open()
+    try:
+        await transport.open()
+    except ConfigurationError as error:
+        display.result(str(Finding("proxy", "not usable", str(error))))
+        return 1
     try:
         async for finding in _findings(transport):
             good = good and finding.advice is None
@@ -113,13 +120,13 @@ def _way(settings: Settings) -> str:
     proxy = proxy_for(settings.base_url)
     if proxy is None:
         return "without a proxy"
-    parts = urlsplit(proxy)
-    return f"through the proxy {parts.hostname}:{parts.port}"
+    return f"through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}"
 
 
 def _unreachable(settings: Settings, error: TransportError) -> Finding:
     advice = {
-        "tls": "have SSL_CERT_FILE name your company's certificates, if it has any",
+        "tls": "check https in the address; behind a company's proxy, have "
+        "SSL_CERT_FILE name the company's certificates",
         "silence": "try again later; a firewall may swallow what is sent",
     }.get(error.stage, "check the address, the network and the proxy")
     return Finding("address", f"{error} ({_way(settings)})", advice)

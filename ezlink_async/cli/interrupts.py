@@ -6,9 +6,10 @@ import asyncio
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Self
+from typing import Self, cast
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows' Ctrl-Break
+# A terminal that is closed sends SIGHUP; SIGBREAK is Windows' Ctrl-Break.
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 class Interrupts:
@@ -21,19 +22,21 @@ class Interrupts:
 
     def __init__(self, wind_down: Callable[[], None]) -> None:
         self._wind_down = wind_down
-        self._task: asyncio.Task[object] | None = None
         self._before: dict[int, object] = {}
         self.count = 0
 
     def __enter__(self) -> Self:
-        self._task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        # Whoever enters this is running in one.
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        loop = asyncio.get_running_loop()
 
         # `loop.add_signal_handler` does not exist on Windows; this does.
         def caught(_: int, __: FrameType | None) -> None:
             loop.call_soon_threadsafe(self._next)
 
         for name in _SIGNALS:
-            if number := getattr(signal, name, None):
+            number = getattr(signal, name, None)
+            if number and not _is_detached(number):
                 self._before[number] = signal.signal(number, caught)
         return self
 
@@ -43,8 +46,7 @@ class Interrupts:
 
     def leave(self) -> None:
         """Cancel what this was entered in."""
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
     def _next(self) -> None:
         self.count += 1
@@ -52,3 +54,9 @@ class Interrupts:
             self._wind_down()
         elif self.count == 2:  # noqa: PLR2004 - the second
             self.leave()
+
+
+def _is_detached(number: int) -> bool:
+    """Return whether ``nohup`` or the like had the closing terminal ignored."""
+    hangs_up = number == getattr(signal, "SIGHUP", None)
+    return hangs_up and signal.getsignal(number) is signal.SIG_IGN

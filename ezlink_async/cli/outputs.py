@@ -129,9 +129,18 @@ def is_whole(path: Path) -> bool:
 
 def obstacle(folder: Path) -> str | None:
     """Return why nothing can be written to *folder*, which need not exist yet."""
-    for above in (folder, *folder.parents):
-        if above.is_dir():
-            return None if os.access(above, os.W_OK) else f"{above} is read-only"
-        if above.exists() or above.is_symlink():
-            return f"{above} is no folder"
-    return None
+    try:
+        above = next(filter(_is_there, (folder, *folder.parents)), folder)
+    except OSError as fault:
+        return f"{fault.filename}: {fault.strerror}"
+    if not above.is_dir():
+        return f"{above} is no folder"
+    return None if os.access(above, os.W_OK) else f"{above} is read-only"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False  # what is above it decides
+    return True

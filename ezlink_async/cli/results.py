@@ -25,8 +25,8 @@ class Result:
     """
     What became of one target.
 
-    *request_id* helps to find an unknown one; *doomed* means that the error
-    would meet every target, so that it is enough to say it once.
+    *request_id* helps to find an unknown one; *told_once* means that the error
+    is met by many, so that it is enough to say it at the end.
     """
 
     target: Path
@@ -36,7 +36,7 @@ class Result:
     error: str | None = None
     maybe_charged: bool = False
     request_id: str | None = None
-    doomed: bool = False
+    told_once: bool = False
 
     def to_json(self) -> str:
         """Return the line that ``--json`` prints."""

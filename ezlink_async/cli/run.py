@@ -37,13 +37,18 @@ _NO_WAY_THERE = frozenset({"connect", "tls"})
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """What a run is to do; *go_on* says how to take up a task by its id."""
+    """
+    What a run is to do.
+
+    *go_on* says how to take up a task by its id; *free* that nobody pays.
+    """
 
     source: Path
     jobs: Sequence[Job]
     mode: str | None
     max_failures: int | None
     go_on: Callable[[str], str]
+    free: bool = False
 
 
 class SwapRun:
@@ -94,15 +99,20 @@ class SwapRun:
         why = self._halted or "Interrupted: nothing was sent"
         for job in tuple(self._open):
             if job not in self.taken:
-                self._end(job, Result(target=job.target, status="skipped", error=why))
-                continue
-            lost = Result(
-                target=job.target,
-                status="unknown",
-                error="Interrupted: it may have been sent, and may be paid",
-                maybe_charged=True,
-            )
-            self._end(job, lost)
+                end = Result(target=job.target, status="skipped", error=why)
+            elif self._order.free:
+                end = Result(
+                    target=job.target, status="failed", error=why, told_once=True
+                )
+            else:
+                end = Result(
+                    target=job.target,
+                    status="unknown",
+                    error="Interrupted: it may have been sent, and may be paid",
+                    maybe_charged=True,
+                    told_once=True,
+                )
+            self._end(job, end)
 
     def _intake(self) -> Iterator[Job]:
         for job in self._order.jobs:
@@ -118,9 +128,10 @@ class SwapRun:
                 self.accepted = self.accepted or outcome.handle is not None
                 if outcome.error is not None:
                     self._failed(job, outcome.handle, outcome.error)
-                elif outcome.handle is not None:
-                    await self._room.acquire()
-                    saves.create_task(self._bring_home(job, outcome.handle))
+                    continue
+                await self._room.acquire()
+                handle = cast("TaskHandle", outcome.handle)  # without an error
+                saves.create_task(self._bring_home(job, handle))
         except EzlinkError as doom:
             self.doom = self.doom or doom
             self.halt(named(doom))
@@ -153,6 +164,13 @@ class SwapRun:
 
     def _failed(self, job: Job, handle: TaskHandle | None, error: EzlinkError) -> None:
         task_id = error.task_id or (handle.task_id if handle else None)
+        self.accepted = self.accepted or error.maybe_charged
+        no_way = (
+            not self.accepted
+            and isinstance(error, TransportError)
+            and error.stage in _NO_WAY_THERE
+        )
+        doomed = isinstance(error, DOOMS_THE_REST) and task_id is None
         result = Result(
             target=job.target,
             status="unknown" if error.maybe_charged else "failed",
@@ -160,16 +178,14 @@ class SwapRun:
             error=named(error, self._sentence(error, task_id)),
             maybe_charged=error.maybe_charged,
             request_id=error.request_id,
-            doomed=isinstance(error, DOOMS_THE_REST) and task_id is None,
+            told_once=doomed or no_way,
         )
         self._end(job, result)
         self._failures += 1
-        self.accepted = self.accepted or error.maybe_charged
         limit = self._order.max_failures
         if limit is not None and self._failures >= limit:
             self.halt(f"TooManyFailures: the intake stopped after {limit}")
-        no_way = isinstance(error, TransportError) and error.stage in _NO_WAY_THERE
-        if no_way and not self.accepted:
+        if no_way:
             self.doom = self.doom or error
             self.halt(named(error))
 

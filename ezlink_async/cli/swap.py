@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import filecmp
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +17,11 @@ from ezlink_async import disk
 from ezlink_async.cli.connect import Connection, connect, ready
 from ezlink_async.cli.display import Display, Lines, display_for
 from ezlink_async.cli.interrupts import Interrupts
+from ezlink_async.cli.logs import noted
 from ezlink_async.cli.outputs import Existing, Job, is_whole, obstacle, plan
 from ezlink_async.cli.results import Result, Tally, named
 from ezlink_async.cli.run import Order, SwapRun
-from ezlink_async.cli.targets import Found, find, mark_of
+from ezlink_async.cli.targets import Found, Mark, find, marks_of
 from ezlink_async.cli.telling import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.images import Image
@@ -38,13 +41,13 @@ class SwapOrder:
     max_failures: int | None = None
     as_json: bool = False
 
-    def go_on(self, task_id: str) -> str:
-        """Say how to take up a task."""
+    def go_on(self, *task_ids: str) -> str:
+        """Say how to take up tasks."""
         if self.connection.local:
             return "swap it again: the built-in server is gone with this command"
         folder = shlex.quote(str(self.output))
         return (
-            f"take it up with: ezlink task {task_id} --output {folder}"
+            f"take it up with: ezlink task {' '.join(task_ids)} --output {folder}"
             f"{self.connection.again}"
         )
 
@@ -62,7 +65,7 @@ def swap(order: SwapOrder) -> int:
     """Do it, and return the exit code."""
     decided = _decide(order)
     if decided.jobs and not order.dry_run:
-        ready(order.connection)
+        ready(order.connection, ", or try --local, which needs none")
     tally = Tally(len(decided.jobs) + len(decided.settled))
     display = Lines(counting=False) if order.dry_run else display_for(tally)
     with display:
@@ -82,15 +85,12 @@ def _decide(order: SwapOrder) -> _Decided:
     if blocked := obstacle(order.output):
         raise ConfigurationError(f"results cannot go to {order.output}: {blocked}")
     found = find(order.targets, source=order.source, output=order.output)
-    own = {mark_of(target.path) for target in found.targets}
-    own.add(mark_of(order.source))
+    own = marks_of([order.source, *(target.path for target in found.targets)])
     existing = Existing()
     decided = _Decided(found, [], [])
     for job in plan(found.targets, order.output):
         there = existing.at(job.place)
-        if says := _refusal(
-            order, job, [path for path in there if mark_of(path) in own]
-        ):
+        if says := _refusal(order, job, there, own):
             decided.settled.append(
                 Result(target=job.target, status="failed", error=says)
             )
@@ -105,16 +105,21 @@ def _decide(order: SwapOrder) -> _Decided:
     return decided
 
 
-def _refusal(order: SwapOrder, job: Job, own: Sequence[Path]) -> str | None:
+def _refusal(
+    order: SwapOrder, job: Job, there: Sequence[Path], own: set[Mark]
+) -> str | None:
     """Return why *job* is not even begun; a dry run looks as the client would."""
     try:
         if blocked := obstacle(job.place.parent):
             raise ConfigurationError(f"nothing can be saved: {blocked}")
-        if own:
-            raise ConfigurationError(
-                f"the result would replace {own[0]}, a picture that was given: "
-                "choose another --output"
-            )
+        for path in there:
+            if path.is_dir():
+                raise ConfigurationError(f"the result would replace the folder {path}")
+            if marks_of([path]) & own:
+                raise ConfigurationError(
+                    f"the result would replace {path}, a picture that was given: "
+                    "choose another --output"
+                )
         if order.dry_run:
             disk.prepare(Image.from_path(job.target))
             if filecmp.cmp(order.source, job.target, shallow=False):
@@ -153,6 +158,7 @@ class _Work:
                 mode=order.mode,
                 max_failures=order.max_failures,
                 go_on=order.go_on,
+                free=order.connection.local,
             ),
             self.teller.tell,
         )
@@ -162,14 +168,12 @@ class _Work:
         except EzlinkError as error:  # on entering: nothing was sent
             run.doom = error
             run.halt(named(error))
-        except Exception as fault:  # ours, and a bug: tell what there is all the same
-            run.halt(f"{type(fault).__name__}: {fault}")
-            raise
         finally:
             run.settle()
-            for task_id in run.left_running:
-                self.display.note(f"still running: {order.go_on(task_id)}", "yellow")
             self.teller.end()
+            if run.left_running and not order.connection.local:
+                says = f"still running: {order.go_on(*run.left_running)}"
+                self.display.note(says, "yellow")
         if interrupted:
             return 130
         if run.doom is not None and not run.accepted:
@@ -187,11 +191,11 @@ class _Work:
                 "yellow",
             )
 
-        with Interrupts(wind_down) as interrupts:
-            try:
+        # An id of the built-in server is of no use after it.
+        least = logging.ERROR if self.order.connection.local else logging.WARNING
+        with Interrupts(wind_down) as interrupts, noted(self.display, least):
+            # Nothing but the second signal cancels this.
+            with contextlib.suppress(asyncio.CancelledError):
                 async with connect(self.order.connection) as ez:
                     await run.run(ez)
-            except asyncio.CancelledError:
-                if interrupts.count <= 1:
-                    raise
             return interrupts.count > 0

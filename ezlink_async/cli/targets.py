@@ -7,7 +7,10 @@ Judges by content. What is left out is counted, so that nobody wonders.
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,7 +26,6 @@ SOURCE = "the source itself"
 FOLDER_LINK = "links to folders"
 UNREADABLE = "not readable"
 TWICE = "named twice"
-
 
 Mark = tuple[int, int]
 
@@ -58,29 +60,38 @@ def find(named: Iterable[Path], *, source: Path, output: Path) -> Found:
     and links to folders, which may lead in circles.
     """
     found = Found()
-    walk = _Walk(found.left_out, [mark_of(source)], [mark_of(output)])
-    seen: set[Path] = set()
+    walk = _Walk(found.left_out, marks_of([source]), marks_of([output]))
+    seen: set[tuple[str, str]] = set()
+    real = functools.cache(os.path.realpath)
     for path in named:
-        if path.is_dir() and mark_of(path) in walk.outputs:
+        # `Path.is_dir` raises where a name is too long or a folder is locked.
+        folder = os.path.isdir(path)  # noqa: PTH112
+        if folder and marks_of([path]) & walk.outputs:
             raise ConfigurationError(
                 f"{path} is a target and the output folder: choose another --output"
             )
-        each = walk.below(path) if path.is_dir() else [Target(path, Path(path.name))]
+        each = walk.below(path) if folder else [Target(path, Path(path.name))]
         for target in each:
-            if target.path in seen:
+            # One folder has many names, but a link to a picture is one of its own.
+            name = real(target.path.parent), target.path.name
+            if name in seen:
                 found.left_out[TWICE] += 1
                 continue
-            seen.add(target.path)
+            seen.add(name)
             found.targets.append(target)
     return found
 
 
-def mark_of(path: Path) -> Mark | None:
-    """Return what tells a file from all others, whatever it is called."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
+def marks_of(paths: Iterable[Path]) -> set[Mark]:
+    """Return what tells these files from all others, whatever they are called."""
+    marks: set[Mark] = set()
+    for path in paths:
+        with contextlib.suppress(OSError):  # what cannot be looked at is no file
+            marks.add(_mark(path.stat()))
+    return marks
+
+
+def _mark(found: os.stat_result) -> Mark:
     return found.st_dev, found.st_ino
 
 
@@ -89,8 +100,8 @@ class _Walk:
     """One way of looking through folders; *left_out* is counted up."""
 
     left_out: collections.Counter[str]
-    sources: list[Mark | None]
-    outputs: list[Mark | None]
+    sources: set[Mark]
+    outputs: set[Mark]
 
     def below(self, top: Path) -> Iterator[Target]:
         """Yield the pictures below *top*, sorted by their path."""
@@ -113,9 +124,9 @@ class _Walk:
         reason = None
         if folder.name.startswith("."):
             reason = HIDDEN
-        elif folder.is_symlink():
+        elif os.path.islink(folder):  # noqa: PTH114 - never raises
             reason = FOLDER_LINK
-        elif mark_of(folder) in self.outputs:
+        elif marks_of([folder]) & self.outputs:
             reason = OUTPUT
         if reason is not None:
             self.left_out[reason] += 1
@@ -125,11 +136,12 @@ class _Walk:
         """Return why *path* is no target, ``None`` when it is one."""
         if path.name.startswith("."):
             return HIDDEN
-        if not path.is_file():
-            return NO_PICTURE  # a pipe, a device, a link to nothing
-        if mark_of(path) in self.sources:
-            return SOURCE
         try:
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                return NO_PICTURE  # a pipe would block, a device never end
+            if _mark(about) in self.sources:
+                return SOURCE
             with path.open("rb") as stream:
                 head = stream.read(images.HEAD_BYTES)
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ezlink_async import AsyncEzlink
 from ezlink_async.cli.connect import Connection, connect, ready
 from ezlink_async.cli.display import Display, Lines, shown
 from ezlink_async.cli.interrupts import Interrupts
+from ezlink_async.cli.logs import noted
 from ezlink_async.cli.outputs import escape, obstacle
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.models import TaskStatus
@@ -33,18 +35,16 @@ async def _work(
         display.note("nothing is lost: the tasks run on, and keep their ids")
         interrupts.leave()
 
-    with Interrupts(wind_down) as interrupts:
-        try:
+    good = False
+    with Interrupts(wind_down) as interrupts, noted(display):
+        # Nothing but a signal cancels this.
+        with contextlib.suppress(asyncio.CancelledError):
             async with connect(connection) as ez:
                 if output is None:
                     good = await _show(ez, ids, display)
                 else:
                     good = await _bring_home(ez, ids, output, display)
-        except asyncio.CancelledError:
-            if not interrupts.count:
-                raise
-            return 130
-    return 0 if good else 1
+        return 130 if interrupts.count else int(not good)
 
 
 async def _show(ez: AsyncEzlink, ids: Sequence[str], display: Display) -> bool:

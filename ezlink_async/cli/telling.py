@@ -17,15 +17,17 @@ class Teller:
         self._as_json = as_json
         self._started = time.monotonic()
         self._unknown: list[Result] = []
-        self._left_over: dict[str, int] = {}
+        # By the name of what is in the way; its sentence may differ each time.
+        self._in_the_way: dict[str, list[str]] = {}
 
     def tell(self, result: Result) -> None:
         """Tell one result and count it."""
         self._tally.counts[result.status] += 1
         if result.status == "unknown":
             self._unknown.append(result)
-        if result.status == "skipped" and result.error is not None:
-            self._left_over[result.error] = self._left_over.get(result.error, 0) + 1
+        elif result.error and (result.told_once or result.status == "skipped"):
+            name = result.error.partition(":")[0]
+            self._in_the_way.setdefault(name, []).append(result.error)
         if self._as_json:
             self._display.result(result.to_json())
         else:
@@ -38,7 +40,7 @@ class Teller:
             self._display.result(shown(result.output))
         elif result.status == "planned":
             self._display.result(f"send {target} -> {shown(result.output)}")
-        elif result.status in STYLES and not result.doomed:
+        elif result.status in STYLES and not result.told_once:
             says = f"{result.status}: {target}: {shown(result.error)}"
             self._display.note(says, STYLES[result.status])
 
@@ -46,21 +48,21 @@ class Teller:
     def exit_code(self) -> int:
         """0 when every target is done, in this run or before."""
         counts = self._tally.counts
-        return int(bool(counts["failed"] or counts["unknown"] or self._left_over))
+        return int(bool(counts["failed"] or counts["unknown"] or self._in_the_way))
 
     def end(self) -> None:
         """Tell what is left to do, and the sum of all."""
-        for why, many in self._left_over.items():
-            self._display.note(f"{many} not sent: {shown(why)}", "yellow")
+        for sentences in self._in_the_way.values():
+            says = f"{len(sentences)} not swapped: {shown(sentences[0])}"
+            self._display.note(says, "yellow")
         if self._unknown:
             self._display.note(
-                f"{len(self._unknown)} may have been paid, and are not sent again "
-                "without --resubmit-unknown:",
+                f"{len(self._unknown)} may have been paid; ask before you swap again:",
                 "yellow",
             )
         for result in self._unknown:
-            known = result.request_id or "none"
-            self._display.note(f"  {shown(result.target)} (request id: {known})")
+            known = f" (request id: {result.request_id})" if result.request_id else ""
+            self._display.note(f"  {shown(result.target)}{known}")
         seconds = time.monotonic() - self._started
         if self._as_json:
             self._display.result(self._tally.to_json(seconds))

@@ -8,6 +8,7 @@ only a bad token is a 401.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ezlink_async.emulator import gojson
@@ -29,34 +30,59 @@ async def account(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
 
 
 async def log(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
-    """Show the charges of the account, newest first, or those of one request id."""
+    """Show the charges of the account that the filters let through, newest first."""
     found = account_by_token(exchange, desk.store)
     if isinstance(found, str):
         return _refused(found)
-    wanted = exchange.request.query.get("x_request_id", "")
+    since, until = _between(exchange)
     entries = [
         _shown_charge(number, charge)
         for number, charge in enumerate(desk.store.charges, 1)
-        if charge.account == found.number and wanted in {"", charge.request_id}
+        if charge.account == found.number and since <= charge.seconds <= until
     ]
+    kept = _same(entries, exchange, "x_request_id", "type", "model_name", "token_name")
     page, size = _page(exchange, default=(1, 10))
-    return _paged(entries[::-1], page, size)
+    return _paged(kept[::-1], page, size)
 
 
 async def tasks(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
-    """Show the tasks of the account, newest first; without a page there are none."""
+    """
+    Show the tasks of the account that the filters let through, newest first.
+
+    Without a page there are none. The end is held against the finish: what has
+    not finished yet is before any end.
+    """
     found = account_by_token(exchange, desk.store)
     if isinstance(found, str):
         return _refused(found)
     desk.look()
-    wanted = exchange.request.query.get("mj_id", "")
+    since, until = _between(exchange)
     rows = [
         _shown_row(row, desk)
         for row in desk.store.rows
-        if row.account is found and wanted in {"", row.task_id}
+        if row.account is found
+        and since <= row.submit_time
+        and row.finish_time <= until
     ]
+    kept = _same(rows, exchange, "mj_id", "status", "type")
     page, size = _page(exchange, default=(0, 0))
-    return _paged(rows[::-1], page, size)
+    return _paged(kept[::-1], page, size)
+
+
+def _between(exchange: Exchange) -> tuple[int, float]:
+    query = exchange.request.query
+    until = _number(query, "end_timestamp", 0)
+    return _number(query, "start_timestamp", 0), until or math.inf
+
+
+def _same(
+    entries: list[dict[str, object]], exchange: Exchange, *names: str
+) -> list[dict[str, object]]:
+    for name in names:
+        wanted = exchange.request.query.get(name, "")
+        if wanted not in {"", "0"}:  # type 0 is every type
+            entries = [each for each in entries if str(each[name]) == wanted]
+    return entries
 
 
 def _refused(text: str) -> Reply:

@@ -111,14 +111,14 @@ async def _ask_upstream(
 
 
 def _book(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Reply:
-    price = desk.settings.price
+    """Charge what was accepted, and keep a row of it unless that fails."""
     if verdict.status == 200 and verdict.code == 1:  # noqa: PLR2004 - HTTP's OK
         desk.store.charge(
             key,
             Charge(
                 request_id=exchange.request_id,
                 task_id=verdict.result,
-                units=price,
+                units=desk.settings.price,
                 account=key.account.number,
                 key=key.text,
                 seconds=desk.seconds,
@@ -126,23 +126,26 @@ def _book(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Reply:
         )
     if "insert_failed" in exchange.circumstances.trouble:
         return upstream_error(4, "insert_midjourney_task_failed")
+    desk.store.add_row(_row(desk, exchange, key, verdict))
+    value = verdict.as_answer()
+    if desk.settings.plain_text:
+        return sniffed_json(verdict.status, value)
+    return as_json(value, status=verdict.status)
+
+
+def _row(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Row:
     now = desk.settings.clock.milliseconds()
-    row = Row(
+    return Row(
         number=desk.store.next_number(),
         account=key.account,
         task_id=verdict.result,
         code=verdict.code,
         description=verdict.description,
-        quota=price,
+        quota=desk.settings.price,
         submit_time=now,
         start_time=now,
         request_id=exchange.request_id,
     )
-    desk.store.add_row(row)
-    value = verdict.as_answer()
-    if desk.settings.plain_text:
-        return sniffed_json(verdict.status, value)
-    return as_json(value, status=verdict.status)
 
 
 async def fetch(desk: Desk, exchange: Exchange, key: Key, task_id: str) -> Reply:

@@ -39,8 +39,10 @@ class EmulatorSettings:
     the least time a task spends in each stage. *concurrency* and *queue* are the
     limits of the upstream. Money is in units, 500,000 to the dollar; *key_quota*
     None is a key without limit. *server_address* is where picture addresses point
-    to; None means the emulator itself. *max_body* and *max_image* are bytes,
-    *kept_bytes* how much of finished results stays before the oldest link expires.
+    to; None means the emulator itself. With *shows_account* the balance pages are
+    those of the account, as after an operator's switch, not of the key. *max_body*
+    and *max_image* are bytes, *kept_bytes* how much of finished results stays
+    before the oldest link expires.
     """
 
     engine: str | Engine = "copy"
@@ -60,6 +62,7 @@ class EmulatorSettings:
     key_quota: int | None = 1_000_000_000
     group: str = "Lv1"
     server_address: str | None = None
+    shows_account: bool = False
     plain_text: bool = True
     forward_hooks: bool = True
     hooks_anywhere: bool = False

@@ -58,11 +58,15 @@ async def cdn(desk: Desk, _exchange: Exchange, task_id: str) -> Reply:
 
 
 async def subscription(
-    _desk: Desk, exchange: Exchange, key: Key, _task_id: str
+    desk: Desk, exchange: Exchange, key: Key, _task_id: str
 ) -> Reply:
-    """Show the key's limit in dollars: what is left and what was used."""
+    """Show a limit in dollars: what is left and what was used of the key."""
     limit: float = _NO_LIMIT
-    if key.quota is not None:
+    expires = key.expires
+    if desk.settings.shows_account:
+        # What was used is not added here: a slip in GetSubscription.
+        limit, expires = key.account.balance / _UNITS_PER_DOLLAR, 0
+    elif key.quota is not None:
         limit = (key.quota + key.used) / _UNITS_PER_DOLLAR
     value = {
         "object": "billing_subscription",
@@ -70,15 +74,15 @@ async def subscription(
         "soft_limit_usd": limit,
         "hard_limit_usd": limit,
         "system_hard_limit_usd": limit,
-        "access_until": key.expires,
+        "access_until": expires,
     }
     return _packed(exchange, as_json(value, content_type=JSON_UTF8))
 
 
-async def usage(_desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
-    """Show what the key has used, in cents."""
-    cents = key.used / _UNITS_PER_DOLLAR * 100
-    value = {"object": "list", "total_usage": cents}
+async def usage(desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
+    """Show what the key, or its account, has used, in cents."""
+    used = key.account.used if desk.settings.shows_account else key.used
+    value = {"object": "list", "total_usage": used / _UNITS_PER_DOLLAR * 100}
     return _packed(exchange, as_json(value, content_type=JSON_UTF8))
 
 

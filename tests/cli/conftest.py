@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import attrs
 import pytest
 
 from ezlink_async.cli import run
-from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread
+from ezlink_async.emulator import Emulator, EmulatorSettings, faults, in_thread
+from ezlink_async.emulator.exchange import Exchange
+from ezlink_async.emulator.playing import Proceed
+from ezlink_async.emulator.replies import Reply
 from tests.fakes import jpeg
+
+SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
+"""Pictures with faces in them."""
 
 
 @pytest.fixture
@@ -80,6 +90,12 @@ class Said:
         return {name: many for name, many in summary.items() if name != "seconds"}
 
 
+def sums(**given: int) -> dict[str, int]:
+    """Return a summary: the numbers given, and their sum."""
+    counts = dict.fromkeys(("succeeded", "failed", "unknown", "skipped"), 0) | given
+    return {"total": sum(counts.values()), **counts}
+
+
 class Ezlink(Protocol):
     """Runs a command with these arguments."""
 
@@ -98,3 +114,53 @@ def ezlink(capfd: pytest.CaptureFixture[str]) -> Ezlink:
         return Said(code, said.out, said.err)
 
     return call
+
+
+@contextlib.contextmanager
+def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process of its own, and wait for it."""
+    command = [sys.executable, "-m", "ezlink_async", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()  # a test that failed waits for nothing
+            raise
+
+
+def read_until(stream: IO[str] | None, words: str) -> str:
+    """Read lines up to one that holds *words*, and return it."""
+    assert stream is not None
+    lines = [""]
+    while words not in lines[-1]:
+        lines.append(stream.readline())
+        assert lines[-1], f"{words!r} never came: {''.join(lines)}"
+    return lines[-1]
+
+
+@attrs.frozen
+class Tells:
+    """
+    A fault that lets others wait for the request it plays around.
+
+    *happened* once the request was handled; with *then* once it came whole,
+    and before that fault plays.
+    """
+
+    then: faults.Fault | None = None
+    _happened: threading.Event = attrs.field(factory=threading.Event)
+
+    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Handle the request, or let the other fault, and tell."""
+        if self.then is not None:
+            await exchange.read()
+            self._happened.set()
+            return await self.then.play(exchange, proceed)
+        reply = await proceed()
+        self._happened.set()
+        return reply
+
+    def wait(self) -> None:
+        """Wait for it; the bound is there for a command that died."""
+        assert self._happened.wait(60)

@@ -1,18 +1,24 @@
-"""``ezlink task``, ``serve``, ``doctor``, ``--version``, and the missing extra."""
+"""``ezlink task``, ``serve``, ``--version``, usage, and the missing extra."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ezlink_async import __version__
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Ezlink, home
+from tests.cli.conftest import SAMPLES, Ezlink, home, read_until, start
+
+_engine = pytest.mark.skipif(
+    importlib.util.find_spec("cv2") is None, reason="needs the local extra"
+)
 
 
 def _paid(ezlink: Ezlink, user: Emulator, photos: Path) -> str:
@@ -24,6 +30,47 @@ def test_version(ezlink: Ezlink) -> None:
     """``--version`` prints name and version."""
     said = ezlink("--version")
     assert (said.code, said.out.strip()) == (0, f"ezlink-async {__version__}")
+
+
+def test_where_stdout_is_no_file(ezlink: Ezlink) -> None:
+    """A program that catches what is printed gets it."""
+    with contextlib.redirect_stdout(io.StringIO()) as caught:
+        assert ezlink("--version").code == 0
+    assert caught.getvalue().strip() == f"ezlink-async {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("swpa",), "Did you mean swap? "),
+        (("swap",), "SOURCE requires an argument. See: ezlink swap --help"),
+        (("task",), "ID requires an argument. See: ezlink task --help"),
+        (("serve", "--port", "70000"), "--port. Must be <= 65535."),
+        (("swap", "a", "b", "--outptu", "c"), "Did you mean --output?"),
+    ],
+)
+def test_wrong_usage_is_one_line_on_stderr(
+    ezlink: Ezlink, arguments: tuple[str, ...], says: str
+) -> None:
+    """It says what is wrong and where to read on."""
+    said = ezlink(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("ezlink: ")
+    assert said.err.count("\n") == 1
+    assert says in said.err.replace('"', "")  # some releases of cyclopts quote more
+
+
+@pytest.mark.parametrize("command", ["", "swap", "task", "serve", "doctor"])
+def test_help_fits_a_narrow_terminal(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Every command explains itself on stdout, in the columns there are."""
+    monkeypatch.setenv("COLUMNS", "60")
+    said = ezlink(*command.split(), "--help")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"Usage: ezlink {command}")
+    assert max(map(len, said.out.splitlines())) <= 60
+    assert "False" not in said.out
 
 
 def test_tasks_are_shown(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
@@ -41,6 +88,31 @@ def test_tasks_are_shown(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
     assert "FAILURE" in said.out
 
 
+def test_a_task_that_has_only_been_accepted_is_shown(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """What the server says nothing of yet is not started; that is exit 1."""
+    user.control.script_tasks(scripts.unmentioned())
+    swap = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    assert ezlink(*swap, "--deadline", 0.2).code == 1
+    (task,) = user.control.tasks
+    said = ezlink("task", task.task_id)
+    assert (said.code, said.out) == (1, f"{task.task_id} not started 0%\n")
+    user.control.script("list", faults.Rows(change={"progress": ""}))
+    assert ezlink("task", task.task_id).out == f"{task.task_id} not started\n"
+
+
+def test_a_task_needs_a_key_as_a_swap_does(
+    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says where one may stand, and no more: a local server has no such task."""
+    home(monkeypatch, tmp_path)
+    said = ezlink("task", "1")
+    assert (said.code, said.out) == (2, "")
+    assert "EZLINK_API_KEY" in said.err
+    assert "--local" not in said.err
+
+
 def test_results_are_brought_home_by_id(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
@@ -54,29 +126,24 @@ def test_results_are_brought_home_by_id(
     assert ezlink("task", task_id, "--output", f"home/{task_id}.jpg").code == 2
 
 
-@pytest.mark.parametrize("engine", ["copy"])
+@pytest.mark.parametrize("engine", ["copy", pytest.param("opencv", marks=_engine)])
 def test_serve_until_interrupted(
     ezlink: Ezlink,
     engine: str,
-    photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The address is on stdout, how to use it on stderr, and Ctrl-C ends it well."""
     home(monkeypatch, tmp_path)
-    command = [sys.executable, "-m", "ezlink_async", "serve", "--engine", engine]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+    with start("serve", "--engine", engine) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
         url = process.stdout.readline().strip()
-        key = ""
-        while "EZLINK_API_KEY=" not in key:
-            key = process.stderr.readline()
+        key = read_until(process.stderr, "EZLINK_API_KEY=").strip()
         monkeypatch.setenv("EZLINK_BASE_URL", url)
-        monkeypatch.setenv("EZLINK_API_KEY", key.strip().partition("=")[2])
-        said = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
-        assert said.code == 0
+        monkeypatch.setenv("EZLINK_API_KEY", key.partition("=")[2])
+        faces = SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"
+        said = ezlink("swap", *faces, "--output", "out")
+        assert (said.code, said.out) == (0, "out/synthetic_1.jpg\n")
         port = url.rpartition(":")[2]
         busy = ezlink("serve", "--engine", "copy", "--port", port)
         assert busy.code == 2
@@ -85,65 +152,17 @@ def test_serve_until_interrupted(
         assert process.wait(timeout=30) == 0
 
 
-def test_doctor_finds_all_well(ezlink: Ezlink, user: Emulator) -> None:
-    """Address, clock, key, balance and route are fine, and nothing was paid."""
-    said = ezlink("doctor")
-    assert said.code == 0
-    assert said.out.count("ok  ") == 6
-    assert "2000.00 USD" in said.out
-    assert user.control.charges == []
-    assert user.api_key not in said.out + said.err
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda u: u.control.set_key(u.api_key, status="expired"), "make a new key"),
-        (lambda u: u.control.set_key(u.api_key, status="exhausted"), "larger quota"),
-        (lambda u: u.control.ban(), "ask whoever"),
-        (
-            lambda u: u.control.script("submit", faults.Answer(404, "<html>")),
-            "check EZLINK_BASE_URL",
-        ),
-        (
-            lambda u: u.control.script("submit", faults.Trouble("no_channel")),
-            "try again later",
-        ),
-        (
-            lambda u: u.control.script("submit", faults.Drop()),
-            "check the address",
-        ),
-        (
-            lambda u: u.control.script("usage", faults.Answer(500, "oops")),
-            "try again later",
-        ),
-        (lambda u: u.control.advance(3600), "ok"),
-    ],
-)
-def test_doctor_says_what_to_do(
-    ezlink: Ezlink, user: Emulator, change: Callable[[Emulator], None], words: str
+@pytest.mark.parametrize("command", ["serve", "swap me.jpg a.jpg --output o --local"])
+def test_without_the_engine_it_names_its_extra(
+    ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """Each trouble is found and comes with advice."""
-    change(user)
-    said = ezlink("doctor")
-    assert words in said.out
-    assert said.code == (0 if words == "ok" else 1)
-    assert user.control.charges == []
-
-
-def test_doctor_without_a_key_or_a_server(
-    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No key, a wrong address, nobody there: one finding and what to do."""
-    home(monkeypatch, tmp_path)
-    said = ezlink("doctor")
-    assert said.code == 1
-    assert "EZLINK_API_KEY" in said.out
-    monkeypatch.setenv("EZLINK_API_KEY", "sk-x")
-    assert "https" in ezlink("doctor", "--base-url", "http://example.com").out
-    said = ezlink("doctor", "--base-url", "http://127.0.0.1:9")
-    assert said.code == 1
-    assert "check the address" in said.out
+    """One sentence with the command to install it, before anything is begun."""
+    home(monkeypatch, photos)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    said = ezlink(*command.split())
+    assert (said.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert "pip install 'ezlink-async[local]'" in said.err
 
 
 def test_without_the_extra_it_names_it(tmp_path: Path) -> None:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Ezlink, home
+from tests.cli.conftest import SAMPLES, Ezlink, home, sums
 from tests.fakes import jpeg
-
-
-def _sums(**given: int) -> dict[str, int]:
-    counts = dict.fromkeys(("succeeded", "failed", "unknown", "skipped"), 0) | given
-    return {"total": sum(counts.values()), **counts}
 
 
 def test_a_folder_comes_home_in_its_own_shape(
@@ -47,10 +37,10 @@ def test_a_second_run_pays_nothing(
     ezlink(*command)
     again = ezlink(*command, "--json")
     assert again.code == 0
-    assert again.summary == _sums(skipped=3)
+    assert again.summary == sums(skipped=3)
     (tmp_path / "out" / "a.jpg").write_bytes(jpeg(20_001)[:-2])
-    assert ezlink(*command, "--json").summary == _sums(succeeded=1, skipped=2)
-    assert ezlink(*command, "--existing", "replace", "--json").summary == _sums(
+    assert ezlink(*command, "--json").summary == sums(succeeded=1, skipped=2)
+    assert ezlink(*command, "--existing", "replace", "--json").summary == sums(
         succeeded=3
     )
     assert len(user.control.charges) == 7
@@ -68,7 +58,7 @@ def test_json_is_one_object_a_line(
     assert said.code == 1
     keys = {"target", "output", "task_id", "status", "error", "maybe_charged"}
     assert all(set(row) == keys for row in said.rows[:-1])
-    assert said.summary == _sums(succeeded=3, failed=1)
+    assert said.summary == sums(succeeded=3, failed=1)
     (bad,) = [row for row in said.rows[:-1] if row["status"] == "failed"]
     assert str(bad["error"]).startswith("ImageError: ")
     assert bad["output"] is None
@@ -90,77 +80,52 @@ def test_a_dry_run_sends_nothing_and_needs_no_key(
     assert "1 skipped" in said.err
 
 
-def test_no_key_and_no_local_is_one_sentence(
-    ezlink: Ezlink, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says what to set, and what needs none."""
-    home(monkeypatch, tmp_path)
-    said = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
-    assert (said.code, said.out) == (2, "")
-    assert len(said.err.strip().splitlines()) == 1
-    assert "EZLINK_API_KEY" in said.err
-    assert "--local" in said.err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("swap",),
-        ("swap", "me.jpg", "a.jpg"),
-        ("swap", "me.jpg", "a.jpg", "--output", "o", "--mode", "ultra"),
-        ("swap", "me.jpg", "a.jpg", "--output", "o", "--concurrency", "0"),
-        ("swap", "me.jpg", "a.jpg", "--output", "o", "--deadline", "-1"),
-        ("swap", "no-such.jpg", "a.jpg", "--output", "o"),
-        ("swap", "me.jpg", "a.jpg", "--output", "me.jpg/x"),
-        ("swap", "me.jpg", ".", "--output", "."),
-        (
-            "swap",
-            "me.jpg",
-            "a.jpg",
-            "--output",
-            "o",
-            "--local",
-            "--base-url",
-            "http://x",
-        ),
-        ("dance",),
-    ],
-)
-def test_wrong_usage_is_exit_2(
-    ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str]
-) -> None:
-    """What cannot be meant is refused before anything is sent."""
-    home(monkeypatch, photos)
-    monkeypatch.setenv("EZLINK_API_KEY", "sk-x")
-    monkeypatch.setenv("EZLINK_BASE_URL", "http://127.0.0.1:9")
-    said = ezlink(*arguments)
-    assert said.code == 2
-    assert said.err
-
-
-def test_a_refused_key_is_said_once_and_exits_2(
-    ezlink: Ezlink, user: Emulator, photos: Path, tmp_path: Path
-) -> None:
-    """Nothing was accepted, so the run never began: exit 2."""
-    user.control.set_key(user.api_key, status="disabled")
-    said = ezlink(
-        "swap", photos / "me.jpg", photos, "--output", tmp_path / "out", "--json"
-    )
-    assert said.code == 2
-    assert said.summary["succeeded"] == 0
-    assert "AuthenticationError" in said.out
-
-
-def test_an_address_nobody_serves_exits_2(
-    ezlink: Ezlink, user: Emulator, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that cannot be reached at all is exit 2, and named."""
-    monkeypatch.setenv("EZLINK_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("EZLINK_RETRY_ATTEMPTS", "1")
-    said = ezlink("swap", photos / "me.jpg", photos, "--output", "out")
-    assert said.code == 2
-    assert "127.0.0.1:9" in said.err
+def test_a_dry_run_as_json(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
+    """The same objects, with ``planned`` for what would be sent."""
+    command = ("swap", photos / "me.jpg", photos / "a.jpg", photos / "no.jpg")
+    said = ezlink(*command, "--output", "out", "--dry-run", "--json")
+    assert said.code == 1
+    rows = {str(row["status"]): row for row in said.rows[:-1]}
+    assert set(rows) == {"failed", "planned"}
+    assert rows["planned"] == {
+        "target": str(photos / "a.jpg"),
+        "output": "out/a",
+        "task_id": None,
+        "status": "planned",
+        "error": None,
+        "maybe_charged": False,
+    }
+    assert said.summary["total"] == 2
+    assert not Path("out").exists()
     assert user.control.requests == []
+
+
+@pytest.mark.parametrize("mode", ["fast", "turbo", "relax"])
+def test_the_queue_of_the_server(
+    ezlink: Ezlink, user: Emulator, photos: Path, mode: str
+) -> None:
+    """``--mode`` is part of the address the job is sent to."""
+    command = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    assert ezlink(*command, "--mode", mode).code == 0
+    paths = [seen.path for seen in user.control.requests]
+    assert paths[0] == f"/mj-{mode}/mj/insight-face/swap"
+
+
+def test_existing_pictures_are_replaced_on_demand(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """``--existing replace`` swaps again, whatever is there; ``skip`` looks first."""
+    Path("out").mkdir()
+    for name in ("a.png", "b.jpg", "trip.txt"):  # any suffix of a picture counts
+        Path("out", name).write_bytes(jpeg(20_080))
+    command = ("swap", photos / "me.jpg", photos / "a.jpg", photos / "b.jpeg")
+    said = ezlink(*command, "--output", "out", "--json")
+    assert (said.code, said.summary) == (0, sums(skipped=2))
+    assert {row["output"] for row in said.rows[:-1]} == {"out/a.png", "out/b.jpg"}
+    said = ezlink(*command, "--output", "out", "--existing", "replace", "--json")
+    assert (said.code, said.summary) == (0, sums(succeeded=2))
+    assert Path("out", "b.jpg").read_bytes() != jpeg(20_080)
+    assert len(user.control.charges) == 2
 
 
 def test_unknown_ones_are_listed_and_not_repeated(
@@ -179,24 +144,6 @@ def test_unknown_ones_are_listed_and_not_repeated(
     assert len(user.control.charges) == 3
 
 
-def test_failures_and_the_limit_on_them(
-    ezlink: Ezlink, user: Emulator, photos: Path
-) -> None:
-    """After ``--max-failures`` nothing more is taken in; the rest is skipped."""
-    for number in range(20):
-        (photos / f"z{number:02}.jpg").write_bytes(jpeg(21_000 + number))
-    user.control.script_tasks(*[scripts.fails()] * 40)
-    said = ezlink(
-        *("swap", photos / "me.jpg", photos, "--output", "out", "--json"),
-        *("--max-failures", 2, "--concurrency", 1),
-    )
-    assert said.code == 1
-    assert said.summary["failed"] == 2
-    assert said.summary["skipped"] == 21
-    assert "TooManyFailures" in said.out
-    assert "the upload to the engine failed" in said.out
-
-
 def test_a_passed_deadline_is_failed_with_its_id(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
@@ -211,6 +158,19 @@ def test_a_passed_deadline_is_failed_with_its_id(
     assert f"ezlink task {task.task_id} --output out" in said.err
     again = ezlink("task", task.task_id, "--output", "out")
     assert (again.code, again.out) == (0, f"out/{task.task_id}.jpg\n")
+
+
+def test_the_built_in_server_leaves_no_task_to_take_up(
+    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it could not do in time is swapped again, not waited for by id."""
+    pytest.importorskip("cv2")
+    home(monkeypatch, tmp_path)
+    faces = SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"
+    said = ezlink("swap", *faces, "--local", "--output", "out", "--deadline", 0.001)
+    assert said.code == 1
+    assert "is not finished" in said.err
+    assert "swap it again: the built-in server is gone" in said.err
 
 
 def test_a_result_that_cannot_be_saved_keeps_its_id(
@@ -230,59 +190,14 @@ def test_the_built_in_server_with_its_engine(
     """``--local`` swaps a real face with no key, and fails on a picture without."""
     pytest.importorskip("cv2")
     home(monkeypatch, tmp_path)
-    samples = Path(__file__).parents[2] / "docs" / "samples"
     (tmp_path / "plain.jpg").write_bytes(jpeg(20_001))
     said = ezlink(
-        *("swap", samples / "astronaut.jpg", samples / "synthetic_1.jpg"),
+        *("swap", SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"),
         *("plain.jpg", "--local", "--output", "out", "--deadline", 60),
     )
     assert said.code == 1
     assert said.out == "out/synthetic_1.jpg\n"
     assert "failed: plain.jpg" in said.err
-    before = (samples / "synthetic_1.jpg").read_bytes()
+    assert "ezlink task" not in said.err
+    before = (SAMPLES / "synthetic_1.jpg").read_bytes()
     assert (tmp_path / "out" / "synthetic_1.jpg").read_bytes() != before
-
-
-def _start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ezlink_async", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_interrupted_once_it_brings_home_what_runs(
-    user: Emulator, photos: Path, name: str
-) -> None:
-    """The first signal submits nothing more and waits; exit 130."""
-    user.control.script_tasks(*[scripts.slow(1.0)] * 9)
-    process = _start(
-        *("swap", photos / "me.jpg", photos, "--output", "out", "--concurrency", 1)
-    )
-    while not user.control.charges:
-        threading.Event().wait(0.01)
-    process.send_signal(getattr(signal, name))
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert out == "out/a.jpg\n"
-    assert "nothing more is sent" in err
-    assert "not sent: Interrupted" in err
-    assert len(user.control.charges) == 1
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
-def test_interrupted_twice_it_leaves_with_the_ids(user: Emulator, photos: Path) -> None:
-    """The second signal leaves at once; what was paid is named."""
-    user.control.script_tasks(*[scripts.stuck()] * 9)
-    process = _start(*("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out"))
-    assert process.stderr is not None
-    while not any(s.path.endswith("/fetch") for s in user.control.requests):
-        threading.Event().wait(0.01)
-    process.send_signal(signal.SIGINT)
-    line = process.stderr.readline()
-    while "nothing more is sent" not in line:
-        line = process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert user.control.tasks[0].task_id in err

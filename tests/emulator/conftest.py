@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import attrs
 import pytest
 
 from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, serving
@@ -44,15 +45,14 @@ async def emu() -> AsyncIterator[Emulator]:
         yield emulator
 
 
+#: Rows wait for a beat; the clock that stands still is made where it is used.
+STILL = EmulatorSettings(poll_interval=10, server_address="https://relay.example")
+
+
 @pytest.fixture
 async def still() -> AsyncIterator[Emulator]:
     """Run an emulator whose time stands still and whose rows wait for a beat."""
-    settings = EmulatorSettings(
-        clock=Clock(ticking=False),
-        poll_interval=10,
-        server_address="https://relay.example",
-    )
-    async with serving(settings) as emulator:
+    async with serving(attrs.evolve(STILL, clock=Clock(ticking=False))) as emulator:
         yield emulator
 
 

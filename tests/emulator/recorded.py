@@ -22,17 +22,15 @@ __all__ = [
     "WHOLE",
 ]
 
-_FILE = Path(__file__).parent.parent / "samples" / "samples.jsonl"
-_LINES = _FILE.read_text("utf-8").splitlines()
-SAMPLES = {sample["name"]: sample for sample in map(json.loads, _LINES)}
+_FOLDER = Path(__file__).parent.parent / "samples"
+SAMPLES = {
+    sample["name"]: sample
+    for file in ("samples.jsonl", "balance.jsonl")
+    for sample in map(json.loads, (_FOLDER / file).read_text("utf-8").splitlines())
+}
 
 _FAMILY = "a family the emulator does not serve"
-_NAMES = "shows numbers and names of the recorded account; see test_app for its form"
 LEFT_OUT = {
-    "account-log-charged": _NAMES,
-    "account-self": _NAMES,
-    "account-tasks": _NAMES,
-    "account-tasks-first": _NAMES,
     "image-redirect": "the relay follows the redirect: not to be told from image-ok",
 } | dict.fromkeys(
     (

@@ -2,10 +2,13 @@
 
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 
-from ezlink_async.emulator import Emulator, faults, scripts
-from tests.emulator.conftest import Ask, asker, submit
+import attrs
+
+from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, faults, scripts
+from tests.emulator.conftest import STILL, Ask, asker, submit, swap_body
 from tests.emulator.recorded import (
     EXISTING,
     OK,
@@ -21,7 +24,7 @@ from tests.emulator.recorded import (
     WHOLE,
 )
 
-__all__ = ["GROUPS", "Stage"]
+__all__ = ["GROUPS", "Stage", "settings_of"]
 
 
 class Stage:
@@ -206,8 +209,34 @@ async def _v1(name: str, stage: Stage) -> None:
 
 
 async def _account(name: str, stage: Stage) -> None:
-    if name == "account-tasks-page-0":
+    stage.control.script_tasks(scripts.sequence({**RUNNING, "state": "mine-42"}))
+    number = ("X-Request-ID", "attempt-0042")
+    await stage.ask("POST", "/mj/insight-face/swap", swap_body(), number)
+    if name == "account-tasks":
+        stage.control.beat()
+
+
+async def _balance(name: str, stage: Stage) -> None:
+    if name.startswith("balance-limited"):
+        stage.control.set_key(stage.key, expires=int(time.time()) + 86_400)
+    if "fresh" not in name and "richer" not in name:
         await submit(stage.ask)
+
+
+_LIMITED = attrs.evolve(STILL, balance=5_000_000, key_quota=1_000_000, price=3_250)
+_SETTINGS = {
+    "balance-unlimited": attrs.evolve(_LIMITED, key_quota=None),
+    "balance-account": attrs.evolve(STILL, price=69_750, shows_account=True),
+    "balance-exhausted": attrs.evolve(_LIMITED, key_quota=100),
+    "balance-key-richer": attrs.evolve(_LIMITED, balance=1_000),
+    "balance": _LIMITED,
+}
+
+
+def settings_of(name: str) -> EmulatorSettings:
+    """Return the operator's settings behind a sample, the time standing still."""
+    fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
+    return attrs.evolve(next(fitting, STILL), clock=Clock(ticking=False))
 
 
 GROUPS = {
@@ -220,4 +249,5 @@ GROUPS = {
     "route": _route,
     "v1": _v1,
     "account": _account,
+    "balance": _balance,
 }

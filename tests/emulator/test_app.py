@@ -102,6 +102,60 @@ async def test_balances_are_packed_when_accepted(emu: Emulator, ask: Ask) -> Non
     assert value["hard_limit_usd"] == 2000
 
 
+async def _accounts_list(emu: Emulator, path: str) -> list[dict[str, object]]:
+    async with Wire(emu.base_url) as wire:
+        headers = [("Authorization", emu.account_token)]
+        value = (await wire.ask("GET", path, headers)).json()
+    assert isinstance(value, dict)
+    entries: list[dict[str, object]] = value["data"]["list"]
+    assert value["data"]["total"] == len(entries)
+    return entries
+
+
+async def test_the_account_may_filter_its_tasks(
+    still: Emulator, ask_still: Ask
+) -> None:
+    """By id, status and time; what has not finished is before any end."""
+    path = "/api/mj/self?page=1&pagesize=20"
+    ended = {"status": "FAILURE", "failReason": "broken", "finishTime": 2000}
+    still.control.script_tasks(scripts.sequence(ended))
+    first = await submit(ask_still)
+    still.control.beat()
+    still.control.advance(1)
+    second = await submit(ask_still)
+    new, old = await _accounts_list(still, path)
+    assert (new["mj_id"], old["mj_id"]) == (second, first)
+
+    async def ids(query: str) -> list[object]:
+        return [row["mj_id"] for row in await _accounts_list(still, path + query)]
+
+    assert await ids(f"&mj_id={first}") == [first]
+    assert await ids("&status=FAILURE") == [first]
+    assert await ids(f"&start_timestamp={new['submit_time']}") == [second]
+    assert await ids("&end_timestamp=1999") == [second]
+    assert await ids("&end_timestamp=2000&type=fast") == [second, first]
+    assert await ids("&type=turbo") == []
+
+
+async def test_the_account_may_filter_its_log(still: Emulator, ask_still: Ask) -> None:
+    """By time, type, model and key; type 0 and an empty filter are every one."""
+    for _ in range(2):
+        await submit(ask_still)
+        still.control.advance(100)
+    new, old = await _accounts_list(still, "/api/log/self")
+
+    async def ids(query: str) -> list[object]:
+        entries = await _accounts_list(still, f"/api/log/self?{query}")
+        return [entry["id"] for entry in entries]
+
+    both = [new["id"], old["id"]]
+    assert await ids(f"start_timestamp={new['created_at']}") == both[:1]
+    assert await ids(f"end_timestamp={old['created_at']}") == both[1:]
+    assert await ids("type=0&model_name=&token_name=n") == both
+    assert await ids("type=2&model_name=swap_face") == both
+    assert await ids("type=1") == await ids("model_name=other") == []
+
+
 async def test_a_redirect_keeps_the_query(ask: Ask) -> None:
     """A slash too many is taken away and nothing else."""
     answered = await ask("GET", f"{_FETCH}/?a=1")

@@ -1,0 +1,256 @@
+"""Signals: the first winds down, the second leaves, and neither loses an id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from ezlink_async import AsyncEzlink
+from ezlink_async.cli.display import Lines
+from ezlink_async.cli.interrupts import Interrupts
+from ezlink_async.cli.logs import noted
+from ezlink_async.cli.outputs import Job
+from ezlink_async.cli.results import Result
+from ezlink_async.cli.run import Order, SwapRun
+from ezlink_async.emulator import Emulator, faults, scripts
+from tests.cli.conftest import Ezlink, Tells, home, read_until, start
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
+
+_WINDS_DOWN = "nothing more is sent"
+
+
+async def test_the_first_winds_down_the_second_leaves_the_third_is_too_late() -> None:
+    """Each is heard once, and the task it runs in is cancelled once."""
+    heard: list[str] = []
+
+    async def work() -> None:
+        with Interrupts(lambda: heard.append("wind down")) as interrupts:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                heard.append(f"left after {interrupts.count}")
+                raise
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(work())
+    assert heard == ["wind down", "left after 3"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def detached() -> Iterator[None]:
+    """Be started by ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("detached")
+async def test_what_nohup_started_outlives_its_terminal() -> None:
+    """A hangup that was ignored before stays ignored."""
+    with Interrupts(pytest.fail) as interrupts:
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+        assert interrupts.count == 0
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_interrupted_once_it_brings_home_what_runs(
+    user: Emulator, photos: Path, name: str
+) -> None:
+    """The first signal submits nothing more and waits; exit 130."""
+    submitted = Tells()
+    user.control.script("submit", submitted)
+    user.control.script_tasks(*[scripts.slow(600)] * 9)
+    with start(
+        *("swap", photos / "me.jpg", photos, "--output", "out", "--concurrency", 1)
+    ) as process:
+        submitted.wait()
+        process.send_signal(getattr(signal, name))
+        said = read_until(process.stderr, _WINDS_DOWN)
+        user.control.advance(600)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "waiting for 1 in progress" in said
+    assert out == "out/a.jpg\n"
+    assert "2 not swapped: Interrupted: the same command goes on" in err
+    assert "1 succeeded, 2 skipped" in err
+    assert len(user.control.charges) == 1
+
+
+def test_interrupted_twice_it_leaves_with_the_ids(user: Emulator, photos: Path) -> None:
+    """The second signal leaves at once; what was paid is named, in one command."""
+    looked = Tells()
+    user.control.script("fetch", looked)
+    user.control.script_tasks(scripts.stuck())
+    with start(
+        *("swap", photos / "me.jpg", photos / "a.jpg", "--output", "my out", "--json")
+    ) as process:
+        looked.wait()
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, _WINDS_DOWN)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (task,) = user.control.tasks
+    assert f"ezlink task {task.task_id} --output 'my out'" in err
+    result, last = map(json.loads, out.splitlines())
+    assert (result["status"], result["maybe_charged"]) == ("unknown", True)
+    assert last["summary"]["unknown"] == 1
+
+
+def test_interrupted_twice_before_the_answer_to_a_submit(
+    user: Emulator, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be paid: what the service knows it by is told, and which photo it is."""
+    monkeypatch.setenv("EZLINK_TIMEOUTS_CLOSE", "0.1")
+    submitting = Tells(faults.Stall(job=True))
+    user.control.script("submit", submitting)
+    target = photos / "a.jpg"
+    with start("swap", photos / "me.jpg", target, "--output", "out") as process:
+        submitting.wait()
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, _WINDS_DOWN)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (request_id,) = user.control.attempts
+    assert f"request {request_id}" in err
+    assert f"1 may have been paid; ask before you swap again:\n  {target}\n" in err
+    assert "Traceback" not in err
+
+
+def test_what_the_library_logs_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    """Line by line, without control characters, and as long as it is asked for."""
+    log = logging.getLogger("ezlink_async")
+    with noted(Lines(), logging.ERROR):
+        log.warning("dropped")
+        log.error("kept: %s", "\x1b[2J\nand more")
+    log.warning("too late")
+    assert capfd.readouterr().err == "kept: \\x1b[2J\nand more\n"
+
+
+def test_interrupted_twice_while_a_result_comes_home(
+    user: Emulator, photos: Path
+) -> None:
+    """It is done at the server, so its very id is told, and nothing half is left."""
+    coming = Tells(faults.Stall())
+    user.control.script("image", coming)
+    with start(
+        *("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out", "--json")
+    ) as process:
+        coming.wait()
+        process.send_signal(signal.SIGTERM)
+        read_until(process.stderr, _WINDS_DOWN)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    result = json.loads(out.splitlines()[0])
+    (task,) = user.control.tasks
+    assert (result["status"], result["task_id"]) == ("failed", task.task_id)
+    assert (
+        f"not saved yet; take it up with: ezlink task {task.task_id}"
+        in (result["error"])
+    )
+    assert list(Path("out").glob("**/*")) == []
+
+
+async def test_what_nobody_pays_for_is_simply_not_done(
+    user: Emulator, photos: Path
+) -> None:
+    """Leaving a run of the built-in server loses no money, and says no such thing."""
+    looked = Tells()
+    user.control.script("fetch", looked)
+    user.control.script_tasks(scripts.stuck())
+    results: list[Result] = []
+    order = Order(
+        source=photos / "me.jpg",
+        jobs=[Job(photos / "a.jpg", Path("out", "a"))],
+        mode=None,
+        max_failures=None,
+        go_on=str,
+        free=True,
+    )
+    async with AsyncEzlink() as ez:
+        run = SwapRun(order, results.append)
+        running = asyncio.create_task(run.run(ez))
+        await asyncio.to_thread(looked.wait)
+        running.cancel()
+        await asyncio.wait([running])
+    run.settle()
+    assert run.left_running == (user.control.tasks[0].task_id,)
+    assert [(one.status, one.maybe_charged) for one in results] == [("failed", False)]
+
+
+def test_tasks_that_are_waited_for_run_on(user: Emulator, photos: Path) -> None:
+    """One signal ends ``ezlink task``: there is nothing to wind down."""
+    user.control.script_tasks(scripts.stuck())
+    swap = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    with start(*swap, "--deadline", 0.2) as process:
+        assert process.wait(60) == 1
+    looked = Tells()
+    user.control.script("fetch", looked)
+    (task,) = user.control.tasks
+    with start("task", task.task_id, "--output", "out") as process:
+        looked.wait()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (130, 1)
+    assert "the tasks run on" in err
+
+
+class _Impatient(io.StringIO):
+    """A stdout whose reader presses Ctrl-C at the first word."""
+
+    def write(self, _text: str) -> NoReturn:
+        """Be interrupted."""
+        raise KeyboardInterrupt
+
+
+def test_interrupted_while_it_lists(
+    ezlink: Ezlink, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is sent there is nothing to wind down, and no traceback."""
+    home(monkeypatch, tmp_path)
+    with contextlib.redirect_stdout(_Impatient()):
+        said = ezlink("swap", photos / "me.jpg", photos, "--output", "o", "--dry-run")
+    assert said.code == 130
+    assert "Traceback" not in said.err
+
+
+def test_interrupted_while_it_loads(tmp_path: Path) -> None:
+    """An impatient user sees no traceback either."""
+    program = (
+        "import signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'cyclopts':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "from ezlink_async.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (130, "")

@@ -1,0 +1,275 @@
+"""Which pictures are meant: files named, folders walked, and what is left out."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ezlink_async.cli.targets import Found, find
+from ezlink_async.emulator import Emulator
+from tests.cli.conftest import Ezlink
+from tests.fakes import jpeg
+
+posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
+
+
+def _found(*named: Path, output: str = "out") -> Found:
+    return find(named, source=Path("photos", "me.jpg"), output=Path(output))
+
+
+def _below(found: Found) -> list[str]:
+    return [target.below.as_posix() for target in found.targets]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_folders_are_walked_in_order_and_what_is_left_out_is_counted(
+    photos: Path,
+) -> None:
+    """Hidden ones, links to folders, the source and no pictures are left out."""
+    found = _found(photos)
+    assert _below(found) == ["a.jpg", "b.jpeg", "trip/a.jpg"]
+    assert found.left_out == {
+        "hidden": 2,
+        "links to folders": 1,
+        "the source itself": 1,
+        "GIF (not taken)": 1,
+        "no JPEG, PNG or WebP": 1,
+    }
+
+
+def test_what_is_named_is_taken_as_it_is(photos: Path) -> None:
+    """A hidden file, no picture, nothing at all: each is a target of its own."""
+    named = (photos / ".thumb.jpg", photos / "notes.txt", photos / "nothing.jpg")
+    found = _found(*named)
+    assert [target.path for target in found.targets] == list(named)
+    assert not found.left_out
+
+
+@posix
+def test_a_link_to_a_picture_is_a_picture(photos: Path, tmp_path: Path) -> None:
+    """It is followed, under its own name; links to nowhere and in circles are not."""
+    (tmp_path / "elsewhere.jpg").write_bytes(jpeg(20_030))
+    (photos / "linked.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (photos / "nowhere.jpg").symlink_to("gone.jpg")
+    (photos / "circle.jpg").symlink_to("circle.jpg")
+    (photos / "me-too.jpg").symlink_to("me.jpg")
+    found = _found(photos)
+    assert "linked.jpg" in _below(found)
+    assert found.left_out["not readable"] == 2
+    assert found.left_out["the source itself"] == 2
+    assert found.left_out["links to folders"] == 1
+
+
+@posix
+def test_a_folder_that_is_named_may_be_a_link(photos: Path, tmp_path: Path) -> None:
+    """Whoever names it means it, but not twice under two names."""
+    (tmp_path / "album").symlink_to(photos, target_is_directory=True)
+    found = _found(tmp_path / "album", Path("photos"), photos / "trip" / "a.jpg")
+    assert _below(found) == ["a.jpg", "b.jpeg", "trip/a.jpg"]
+    assert found.targets[0].path == tmp_path / "album" / "a.jpg"
+    assert found.left_out["named twice"] == 4
+
+
+@posix
+def test_what_could_block_is_not_opened(photos: Path) -> None:
+    """A pipe in a folder is no picture, whatever it is called."""
+    os.mkfifo(photos / "pipe.jpg")
+    found = _found(photos)
+    assert found.left_out["no JPEG, PNG or WebP"] == 2
+
+
+@pytest.fixture
+def deep(photos: Path) -> Iterator[Path]:
+    """Nest folders so deep that the inner ones have no path any more."""
+    folder = os.open(photos, os.O_RDONLY)
+    for _ in range(20):
+        name = "d" * 250
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    yield photos
+    os.close(folder)
+
+
+@posix
+def test_a_folder_that_cannot_be_listed_is_counted(deep: Path) -> None:
+    """The rest is found all the same."""
+    found = _found(deep)
+    assert _below(found) == ["a.jpg", "b.jpeg", "trip/a.jpg"]
+    assert found.left_out["not readable"] == 1
+    assert "1 (not readable)" in str(found)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has one")
+def test_a_file_that_cannot_be_read_is_counted(photos: Path) -> None:
+    """A file may be there, be a file, and still fail on reading."""
+    (photos / "bad-sector.jpg").symlink_to("/proc/self/mem")
+    assert _found(photos).left_out["not readable"] == 1
+
+
+@posix
+def test_a_locked_folder_is_counted(photos: Path) -> None:
+    """Neither its list nor what is below it stops the rest."""
+    (photos / "trip").chmod(0o400)  # names can be read, files cannot
+    (photos / "locked").mkdir(0o000)
+    if os.access(photos / "locked", os.R_OK):
+        pytest.skip("root may read everything")
+    found = _found(photos)
+    (photos / "trip").chmod(0o700)
+    assert _below(found) == ["a.jpg", "b.jpeg"]
+    assert found.left_out["not readable"] == 2
+
+
+@posix
+def test_a_name_beyond_all_length_is_one_failure(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """What can be no path is a target that failed, beside one that did not."""
+    said = ezlink(
+        *("swap", photos / "me.jpg", "x" * 5000, photos / "nothing.jpg"),
+        *(photos / "a.jpg", "--output", "out"),
+    )
+    assert said.code == 1
+    assert "File name too long" in said.err
+    assert "nothing.jpg: there is no such file" in said.err
+    assert "1 succeeded, 2 failed" in said.err or "2 failed, 1 succeeded" in said.err
+    assert len(user.control.charges) == 1
+
+
+def test_the_output_folder_may_lie_inside_the_targets(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """Results never become targets, however the folder is spelled."""
+    (photos / "out" / "old").mkdir(parents=True)
+    (photos / "out" / "old" / "result.jpg").write_bytes(jpeg(20_040))
+    command = ("swap", photos / "me.jpg", photos, "--output")
+    said = ezlink(*command, "photos/trip/../out")
+    assert said.code == 0
+    assert "1 (the output folder)" in said.err
+    assert len(user.control.charges) == 3
+    assert ezlink(*command, photos / "out").code == 0
+    assert len(user.control.charges) == 3
+
+
+def test_a_result_replaces_no_picture_that_was_given(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """An output folder that holds a target, or the source, is refused for that one."""
+    a, me = photos / "a.jpg", photos / "me.jpg"
+    before = a.read_bytes(), me.read_bytes()
+    said = ezlink(
+        *("swap", me, a, photos / "trip", "--output", photos),
+        *("--existing", "replace", "--json"),
+    )
+    assert said.code == 1
+    errors = [row["error"] for row in said.rows[:-1]]
+    # trip/a.jpg would go to photos/a.jpg too, so it is photos/a-2.jpg.
+    assert [bool(error) for error in errors] == [True, False]
+    assert f"would replace {a}, a picture that was given" in str(errors[0])
+    (photos / "trip" / "me.jpg").write_bytes(jpeg(20_041))
+    said = ezlink("swap", me, photos / "trip" / "me.jpg", "--output", photos)
+    assert f"would replace {me}, a picture that was given" in said.err
+    assert (a.read_bytes(), me.read_bytes()) == before
+    assert len(user.control.charges) == 1
+
+
+def test_nothing_is_paid_for_what_cannot_be_saved(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """A file where a folder must be, a folder where a file must be: not even sent."""
+    Path("out", "b.jpg").mkdir(parents=True)
+    Path("out", "trip").write_text("in the way")
+    said = ezlink("swap", photos / "me.jpg", photos, "--output", "out")
+    assert said.code == 1
+    assert "out/trip is no folder" in said.err
+    assert "would replace the folder out/b.jpg" in said.err
+    assert said.out == "out/a.jpg\n"
+    assert len(user.control.charges) == 1
+
+
+@posix
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("o" * 300, "File name too long"),
+        ("circle/out", "Too many levels of symbolic links"),
+        ("dangling", "dangling is no folder"),
+        ("photos/me.jpg/out", "photos/me.jpg is no folder"),
+    ],
+)
+def test_an_output_folder_that_cannot_be(
+    ezlink: Ezlink, user: Emulator, photos: Path, output: str, says: str
+) -> None:
+    """It is one sentence and exit 2, before anything is sent."""
+    Path("circle").symlink_to("circle")
+    Path("dangling").symlink_to("nowhere")
+    said = ezlink("swap", photos / "me.jpg", photos, "--output", output)
+    assert (said.code, said.out) == (2, "")
+    assert says in said.err
+    assert len(said.err.splitlines()) == 1
+    assert user.control.requests == []
+
+
+def _names(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_two_names_that_some_file_systems_take_for_one(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """Composed or not, upper or lower case: no result replaces another."""
+    many = photos / "many"
+    many.mkdir()
+    composed = unicodedata.normalize("NFC", "Zo\u00eb")
+    apart = unicodedata.normalize("NFD", composed)
+    stems = [composed, apart, composed.upper(), "stra\u00dfe", "STRASSE"]
+    for number, stem in enumerate(stems):
+        (many / f"{stem}.jpg").write_bytes(jpeg(20_050 + number))
+    there = len(list(many.iterdir()))  # fewer where the file system folds them
+    command = ("swap", photos / "me.jpg", many, "--output", "out")
+    assert ezlink(*command).code == 0
+    results = _names("out")
+    folded = {unicodedata.normalize("NFC", name).casefold() for name in results}
+    assert len(results) == len(folded) == there
+    assert ezlink(*command, "--json").summary["skipped"] == there
+    assert len(user.control.charges) == there
+
+
+@posix
+def test_names_of_any_script(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
+    """What comes home is called as it was, even where it is no text at all."""
+    many = photos / "many"
+    many.mkdir()
+    stems = ["\u65c5\u884c", "\u0639\u0627\u0626\u0644\u0629", "\U0001f60e", "a b"]
+    for number, stem in enumerate([*stems, "m\udcfc"]):  # the last is Latin-1
+        (many / f"{stem}.jpg").write_bytes(jpeg(20_060 + number))
+    said = ezlink("swap", photos / "me.jpg", many, "--output", "out", "--json")
+    assert said.code == 0
+    assert _names("out") == sorted(f"{stem}.jpg" for stem in [*stems, "m\udcfc"])
+    outputs = {row["output"] for row in said.rows[:-1]}
+    assert outputs == {f"out/{name}" for name in _names("out")}
+    assert len(user.control.charges) == 5
+
+
+def test_numbers_step_over_names_that_are_taken(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """``-2`` is not given where a picture of its own is called so."""
+    many = photos / "many"
+    many.mkdir()
+    for number, name in enumerate(("a-2.jpg", "a.jpg", "a.png", "a", "a.v1")):
+        (many / name).write_bytes(jpeg(20_070 + number))
+    command = ("swap", photos / "me.jpg", many, "--output", "out")
+    assert ezlink(*command).code == 0
+    assert _names("out") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg", "a.v1.jpg"]
+    assert ezlink(*command, "--json").summary["skipped"] == 5
+    assert len(user.control.charges) == 5

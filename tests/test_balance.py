@@ -1,0 +1,112 @@
+"""The two balance pages: what is read from them, and what is not believed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezlink_async.balance import (
+    Balance,
+    read_balance,
+    subscription_request,
+    usage_request,
+)
+from ezlink_async.errors import AuthenticationError, EzlinkError, ProtocolError
+from ezlink_async.messages import HttpResponse
+from tests.conftest import samples
+
+_LIMIT = '{"hard_limit_usd": 5, "access_until": 0}'
+_USED = '{"total_usage": 150}'
+
+
+def _page(text: str, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, {}, text.encode(), url="https://api.example.com/v1")
+
+
+def _balance(limit: str = _LIMIT, used: str = _USED) -> Balance:
+    return read_balance(_page(limit), _page(used))
+
+
+def test_the_recorded_pages() -> None:
+    """Dollars from one page, cents from the other, as the server wrote them."""
+    pages = (samples()["v1-subscription"], samples()["v1-usage"])
+    assert [page.path for page in pages] == [
+        subscription_request().path,
+        usage_request().path,
+    ]
+    found = read_balance(pages[0].response, pages[1].response)
+    assert str(found) == "limit 2000.00 USD, 0.16 USD used"
+
+
+def test_asking_twice_is_harmless() -> None:
+    """Both pages may be asked for again when the network fails."""
+    assert subscription_request().repeatable
+    assert usage_request().repeatable
+
+
+def test_a_key_without_a_limit() -> None:
+    """The service writes a hundred million for no limit; it is told as none."""
+    found = _balance('{"hard_limit_usd": 100000000, "access_until": 0}')
+    assert found == Balance(limit=None, used=1.5)
+    assert str(found) == "no limit, 1.50 USD used"
+
+
+def test_the_day_a_key_expires() -> None:
+    """Seconds since 1970 become a day in UTC."""
+    found = _balance('{"hard_limit_usd": 5, "access_until": 1735689600}')
+    assert found.expires == dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+    assert str(found) == "limit 5.00 USD, 1.50 USD used, expires 2025-01-01"
+
+
+@pytest.mark.parametrize("until", ["-1", "0", "1e300", "99999999999999"])
+def test_what_is_no_day_is_no_expiry(until: str) -> None:
+    """Zero, less, and what lies beyond the calendar: the key lasts."""
+    page = f'{{"hard_limit_usd": 5, "access_until": {until}}}'
+    assert _balance(page).expires is None
+
+
+def test_a_refused_key_is_said_as_one() -> None:
+    """A page that is an error raises what the error means."""
+    denied = _page('{"error": {"message": "Token not provided"}}', 401)
+    with pytest.raises(AuthenticationError):
+        read_balance(denied, _page(_USED))
+    with pytest.raises(AuthenticationError):
+        read_balance(_page(_LIMIT), denied)
+
+
+@pytest.mark.parametrize(
+    "number", ["null", "true", '"5"', "[]", "NaN", "1" + "0" * 400]
+)
+def test_what_is_no_number_is_no_money(number: str) -> None:
+    """The page is named unreadable, and its words are kept."""
+    with pytest.raises(ProtocolError, match="total_usage") as caught:
+        _balance(used=f'{{"total_usage": {number}}}')
+    assert caught.value.head.startswith(b'{"total_usage": ')
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+_FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "hard_limit_usd": _JSON,
+        "access_until": _JSON,
+        "total_usage": _JSON,
+    },
+)
+
+
+@given(_FIELDS | _JSON, _FIELDS | _JSON)
+def test_any_page_is_a_balance_or_an_error_of_ours(limit: object, used: object) -> None:
+    """However odd the pages, nothing else comes out."""
+    try:
+        found = _balance(json.dumps(limit), json.dumps(used))
+    except EzlinkError:
+        return
+    assert str(found).count("USD") >= 1
