@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -100,11 +101,15 @@ async def _run(options: argparse.Namespace) -> report.Results:
 def main() -> int:
     """Run what was asked for, print it, and write it when asked to."""
     options = _options()
+    # Asked to end, it ends its children and takes its photos away.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         results = asyncio.run(_run(options))
     except BenchError as fault:
         _tell(f"bench: {fault}")
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(report.text(results))
     if options.write:
         from tests.bench.plot import draw

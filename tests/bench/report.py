@@ -90,12 +90,14 @@ def medians_table(results: Results) -> Table:
 
 def curves_table(curves: Sequence[Curve]) -> Table:
     """Return mean latency in per cent of the mean task, by requests for each."""
-    table = [["schedule", *(f"{wanted:g} req" for wanted in REQUESTS)]]
+    columns = [f"{wanted:g} req" for wanted in REQUESTS]
+    table = [["schedule", *columns, "as it is"]]
     for curve in curves:
         cells = [f"{point.latency * 100:.1f}" for point in curve.points]
         if len(cells) == 1:
-            cells = [f"{cells[0]} at {curve.points[0].requests:.1f} req"]
-        table.append([curve.name, *cells, *[""] * (len(REQUESTS) - len(cells))])
+            (point,) = curve.points
+            cells = [*[""] * len(columns), f"{cells[0]} at {point.requests:.1f} req"]
+        table.append([curve.name, *cells, *[""] * (len(columns) + 1 - len(cells))])
     return table
 
 

@@ -14,9 +14,10 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from attrs import frozen
+from attrs import Factory, define, frozen
 
 from ezlink_async import PollPolicy
+from ezlink_async.forecast import START, Durations
 
 REQUESTS = (1.5, 2, 3, 4, 5, 8)
 """The columns: status requests for each task, on average."""
@@ -122,9 +123,38 @@ def knowing(first: float) -> Callable[[float], Schedule]:
     return tuned
 
 
+@define
+class Learned:
+    """Looks as the client does at one task alone: by what it has learned so far."""
+
+    policy: PollPolicy
+    by_progress: bool
+    durations: Durations = Factory(Durations)
+
+    def looks(self, progress: Callable[[float], float]) -> Iterator[float]:
+        """Yield ages by the progress of this task, or by how long others took."""
+        age, pace = 0.0, None
+        for looks in itertools.count():
+            wait = pace.left() if pace else self.durations.wait(age)
+            if wait is None:
+                wait = self.policy.jittered(looks)
+            age += max(self.policy.shortest, min(wait, self.policy.longest))
+            yield age
+            if self.by_progress:
+                pace = (pace or START).then(age, progress(age))
+
+    def ended(self, before: float, seen: float) -> None:
+        """Learn a duration: it was somewhere between the two looks."""
+        self.durations.add((before + seen) / 2)
+
+
 def learned() -> dict[str, Schedule]:
-    """Return the schedules that learn, by name: what ``pacing`` has of them."""
-    return {}
+    """Return the schedules that learn, by name, with the defaults for tasks of 8 s."""
+    usual = PollPolicy(first=2 / 8, shortest=1 / 8, longest=10 / 8)
+    return {
+        "learned from durations": Learned(usual, by_progress=False),
+        "learned, with noisy progress": Learned(usual, by_progress=True),
+    }
 
 
 def tasks(count: int = _TASKS) -> list[Task]:
