@@ -131,3 +131,10 @@ def bench(session: nox.Session) -> None:
     """Print how the client compares, as ratios against a baseline of this run."""
     session.install("-e", ".[speed]")
     session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session(default=False)
+def series(session: nox.Session) -> None:
+    """Run the long series against raw sockets, all or the named ones."""
+    session.install(*_group("test"), "-e", ".[speed]")
+    session.run("python", "-m", "tests.series", *session.posargs)
