@@ -57,12 +57,6 @@ def here(request: pytest.FixtureRequest) -> Edition:
     return Edition(server_tls() if request.param == "tls" else None, _bounded)
 
 
-async def _thinks() -> None:
-    """Take some turns of the loop, so that something is always under way."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 async def test_uploads_that_are_reset_on_their_way(here: Edition) -> None:
     """Each photo whose first upload was cut off is made once, and none is unknown."""
     verdict = await half_way(here, 9, BODY, shares=(0.1, 0.5, 0.8))
@@ -112,7 +106,8 @@ async def test_the_last_byte_is_not_far_ahead_of_a_slow_server(here: Edition) ->
         assert wire.request is not None
         request = coming[wire.request.sent_id] = wire.request
         while await wire.body(request.received + 16 * 1024) and not request.whole:
-            await _thinks()
+            for _ in range(20):
+                await asyncio.sleep(0)
         await shop.take(wire)
 
     shop = Shop(slowly)
@@ -149,7 +144,7 @@ def _until(tries: int) -> Callable[[str], Awaitable[None]]:
 )
 async def test_a_network_that_goes_away(here: Edition, way: str, tries: int) -> None:
     """Nothing fails; unknown is at most what was whole and had no answer."""
-    verdict = await lose(here, way, SMALL, Shop(thinks=_thinks), _until(tries))
+    verdict = await lose(here, way, SMALL, Shop(), _until(tries))
     assert not verdict.broken
 
 
@@ -157,7 +152,7 @@ async def test_a_network_that_goes_away(here: Edition, way: str, tries: int) -> 
 async def test_pictures_outlast_a_network_that_is_gone(here: Edition) -> None:
     """A picture that was on its way home comes when the network is back."""
     order = attrs.evolve(SMALL, retry=QUICK | {"attempts": 3})
-    verdict = await lose(here, "refused", order, Shop(thinks=_thinks), _until(40))
+    verdict = await lose(here, "refused", order, Shop(), _until(40))
     assert not verdict.broken
 
 

@@ -47,6 +47,7 @@ async def lose(
         going.cancel()
         ended = buying.done()
         WAYS[way](line)
+        shop.go_on()
         if not ended:
             await until(line.url)
         line.restore()
@@ -69,6 +70,6 @@ async def outage(
     here: Edition, way: str, seconds: float, count: int = 100, body: int = 1_000_000
 ) -> Verdict:
     """Lose the network for *seconds* in the middle of *count* jobs."""
-    shop = Shop(Link(_LINE).take, work=0.3, thinks=lambda: asyncio.sleep(0.05))
+    shop = Shop(Link(_LINE).take, work=0.3)
     order = Order(count=count, length=length_for(body), slots=16)
     return await lose(here, way, order, shop, lambda _: asyncio.sleep(seconds))

@@ -12,6 +12,7 @@ import base64
 import collections
 import itertools
 import json
+import math
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -28,30 +29,25 @@ _UNKNOWN_ID = {
 }
 
 
-async def _at_once() -> None:
-    await asyncio.sleep(0)
-
-
 @attrs.define(eq=False)
 class Shop:
     """
     A server's inside, and its book.
 
-    *takes* is how a submit is taken. A job takes *work* seconds; *thinks* is
-    waited for before each acceptance and each picture. *begun* counts submits
-    whose head came, *whole* each photo whose body came whole, by its hash.
+    *takes* is how a submit is taken. A job takes *work* seconds. *begun* counts
+    submits whose head came, *whole* each photo whose body came whole, by its
+    hash.
     """
 
     takes: Callable[[Shop, Wire], Awaitable[None]] | None = None
     work: float = 0.0
-    thinks: Callable[[], Awaitable[None]] = _at_once
     url: str = ""
     begun: int = 0
     whole: collections.Counter[str] = attrs.field(factory=collections.Counter)
     photos: dict[str, str] = attrs.field(factory=dict)
-    _accepting: int = 0
-    _showing: int = 0
-    _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _holds_from: float = math.inf
+    _showing: bool = False
+    _swings: asyncio.Event = attrs.field(factory=asyncio.Event)
     _ids: itertools.count[int] = attrs.field(factory=lambda: itertools.count(_FIRST_ID))
     _tasks: dict[str, tuple[str, float]] = attrs.field(factory=dict)
 
@@ -73,19 +69,24 @@ class Shop:
         if not await wire.body() or wire.request is None:
             return
         digest = self.note(wire.request)
-        self._accepting += 1
-        self._changed.set()
-        try:
-            await self.thinks()
-        finally:
-            self._accepting -= 1
+        if self._showing:
+            self._swings.set()
+            await asyncio.Event().wait()
         await wire.say(self._accept(digest))
 
     async def in_full_swing(self, made: int) -> None:
-        """Wait until *made* came whole, one is being accepted and one fetched."""
-        while self.whole.total() < made or not self._accepting or not self._showing:
-            self._changed.clear()
-            await self._changed.wait()
+        """
+        Wait until *made* came whole, and something of each kind is under way.
+
+        From then on a picture is held back, and after it an acceptance: what
+        comes next must be the end of their connections.
+        """
+        self._holds_from = made
+        await self._swings.wait()
+
+    def go_on(self) -> None:
+        """Hold back nothing more."""
+        self._holds_from, self._showing = math.inf, False
 
     def note(self, request: Request) -> str:
         """Enter a whole body into the book, once, and return its photo's name."""
@@ -107,13 +108,9 @@ class Shop:
         return answer(200, json.dumps(said).encode())
 
     async def _show(self, wire: Wire, request: Request) -> None:
-        if "/image/" in request.path:
-            self._showing += 1
-            self._changed.set()
-            try:
-                await self.thinks()
-            finally:
-                self._showing -= 1
+        if "/image/" in request.path and self.whole.total() >= self._holds_from:
+            self._showing = True
+            await asyncio.Event().wait()
         await wire.say(self._look(request))
 
     def _look(self, request: Request) -> bytes:
