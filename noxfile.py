@@ -144,3 +144,10 @@ def bench(session: nox.Session) -> None:
     """Print how the client compares with a script written by hand, run in turns."""
     session.install("-e", ".[speed,bench]")
     session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session(default=False)
+def series(session: nox.Session) -> None:
+    """Run the long series against raw sockets, all or the named ones."""
+    session.install(*_group("test"), "-e", ".[speed]")
+    session.run("python", "-m", "tests.series", *session.posargs)

@@ -2,7 +2,8 @@
 A program: 300 different swaps through a client and an emulator, then a report.
 
 Run by the tests in a process of its own, with every warning an error, so that
-whatever is written to stderr is a fault.
+whatever is written to stderr is a fault. Given the file of a certificate, and
+its authority in ``SSL_CERT_FILE``, it goes over TLS.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import ssl
 import sys
 
 from ezlink_async import AsyncEzlink, PollPolicy
@@ -19,6 +21,16 @@ from tests.fakes import jpeg
 COUNT = 300
 SLOTS = 32
 SOURCE = jpeg(50_000)
+
+EXPECTED = {
+    "right": COUNT,
+    "charges": COUNT,
+    "tasks": COUNT,
+    "uploads": COUNT,
+    "peak": SLOTS,
+    "left": 0,
+}
+"""What the report says when all is well."""
 
 
 def _hash(picture: bytes) -> str:
@@ -41,10 +53,20 @@ async def _swap_all(server: Emulator) -> int:
     return right
 
 
+def _tls() -> ssl.SSLContext | None:
+    if not sys.argv[1:]:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+    return context
+
+
 async def _main() -> None:
     loop = asyncio.get_running_loop()
     loop.slow_callback_duration = 60  # a shared machine is no stopwatch
-    settings = EmulatorSettings(concurrency=SLOTS, queue=COUNT, engine_seconds=0.3)
+    settings = EmulatorSettings(
+        concurrency=SLOTS, queue=COUNT, engine_seconds=0.3, ssl_context=_tls()
+    )
     async with serving(settings) as server:
         before = asyncio.all_tasks()
         right = await _swap_all(server)

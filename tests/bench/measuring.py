@@ -125,9 +125,10 @@ class Bench:
                 output=output,
                 in_flight=run.in_flight,
                 scale=scenario.scale,
+                shortest=run.shortest,
                 speed=run.speed,
                 safely=scenario.safely,
-                heartbeat=scenario.heartbeat,
+                heartbeat=run.watched,
                 limit=run.limit,
             )
             spent = cast("Spent", await client(order, self.certificate))

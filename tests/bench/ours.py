@@ -18,7 +18,7 @@ def _client(order: Order) -> AsyncEzlink:
         max_concurrency=order.in_flight,
         poll=PollPolicy(
             first=poll.first * scale,
-            shortest=poll.shortest * scale,
+            shortest=order.shortest * scale,
             longest=poll.longest * scale,
         ),
         retry=RetryPolicy(first=retry.first * scale, longest=retry.longest * scale),

@@ -44,12 +44,19 @@ class Plan:
 
 @frozen(kw_only=True)
 class Run:
-    """One client of a scenario, under the name the rows know it by."""
+    """
+    One client of a scenario, under the name the rows know it by.
+
+    *shortest* is the least time between two looks at one task, at the real server.
+    *watched* lets a heartbeat run beside it, which costs some CPU time.
+    """
 
     name: str
     client: str
     in_flight: int
     speed: bool = True
+    shortest: float = 1.0
+    watched: bool = False
     limit: float = 600
 
 
@@ -69,7 +76,6 @@ class Scenario:
     progress: bool = True
     tls: bool = False
     safely: bool = False
-    heartbeat: bool = False
     most_rounds: int = 100
 
     def plan(self, seed: int) -> Plan:
@@ -97,6 +103,7 @@ class Order:
     output: str
     in_flight: int
     scale: float
+    shortest: float
     speed: bool
     safely: bool
     heartbeat: bool
@@ -110,6 +117,8 @@ SMALL = Album(name="small", count=2000, source=20 * KB, least=19 * KB, most=21 *
 ALBUMS = {album.name: album for album in (LARGE, HUGE, SMALL)}
 
 NAIVE, OURS, PLAIN, FEW = "naive", "ours", "ours, no speed", "ours, 8 at once"
+WATCHED, DEFAULT = "ours, watched", "ours, looks as by default"
+_SOON = 0.4  # seconds between two looks at one task
 
 
 def _naive(in_flight: int) -> Run:
@@ -133,29 +142,36 @@ SCENARIOS = (
         name="X",
         title="32 photos of 8 MB at once",
         album=HUGE,
-        runs=(*_pair(32), _plain(32), evolve(_ours(8), name=FEW)),
+        runs=(
+            *_pair(32),
+            _plain(32),
+            evolve(_ours(8), name=FEW),
+            evolve(_ours(32), name=WATCHED, watched=True),
+        ),
         mean=3.0,
         slots=32,
-        heartbeat=True,
     ),
     Scenario(
         name="X-TLS",
         title="the same over TLS",
         album=HUGE,
-        runs=_pair(32),
+        runs=(*_pair(32), evolve(_ours(32), name=WATCHED, watched=True)),
         mean=3.0,
         slots=32,
         tls=True,
-        heartbeat=True,
     ),
     Scenario(
         name="L",
         title="200 photos of 0.3 to 4 MB, 32 slots",
         album=LARGE,
-        runs=(*_pair(32), _plain(32)),
+        runs=(
+            _naive(32),
+            evolve(_ours(32), shortest=_SOON),
+            evolve(_plain(32), shortest=_SOON),
+            evolve(_ours(32), name=DEFAULT, watched=True),
+        ),
         mean=2.0,
         slots=32,
-        heartbeat=True,
     ),
     Scenario(
         name="T",

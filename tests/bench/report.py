@@ -82,7 +82,7 @@ def medians_table(results: Results) -> Table:
                 format(statistics.median(value(r[run.name]) for r in rounds), shape)
                 for shape, value in _COLUMNS.values()
             ]
-            if not scenario.heartbeat:
+            if not run.watched:
                 cells[list(_COLUMNS).index("stall ms")] = "-"
             table.append([scenario.name, run.name, *cells])
     return table

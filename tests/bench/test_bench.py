@@ -38,7 +38,8 @@ async def _bench(folder: Path) -> AsyncIterator[Bench]:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 async def test_both_clients_do_the_same_work(tmp_path: Path, *, tls: bool) -> None:
     """Each in a process of its own, against one server in a third."""
-    scenario: Scenario = attrs.evolve(TINY, tls=tls, heartbeat=tls)
+    runs = tuple(attrs.evolve(run, watched=tls) for run in TINY.runs)
+    scenario: Scenario = attrs.evolve(TINY, tls=tls, runs=runs)
     async with _bench(tmp_path) as bench:
         round_ = {run.name: await bench.run(scenario, run, 1) for run in scenario.runs}
     for figures in round_.values():
