@@ -93,9 +93,10 @@ class PollPolicy:
     """
     When to look at a task, and for how long; seconds.
 
-    The first look comes *first* after acceptance, later ones after growing
-    steps up to *longest*, none sooner than *shortest* after the one before.
-    *deadline* is counted from acceptance.
+    While nothing is known, the first look comes *first* after acceptance and
+    later ones after growing steps up to *longest*; what the client has learned
+    of the server moves them. None comes sooner than *shortest* after the one
+    before. *deadline* is counted from acceptance.
     """
 
     first: float = seconds(2)
