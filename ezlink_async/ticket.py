@@ -79,7 +79,7 @@ class Ticket:
     observer: Observer
     upload: Upload | None = None
     uploaded: Callable[[], object] = lambda: None
-    """Called when a body has left, and its answer is all that is missing."""
+    """Called when a picture is on its way, and another upload may begin."""
     request_id: str | None = None
     lost: list[str] = attrs.field(factory=list)
     """The request ids of earlier attempts whose outcome is unknown."""
@@ -99,7 +99,7 @@ class Ticket:
     def watch(self, upload: Upload) -> None:
         """Take note of the attempt that begins now."""
         self.upload = upload
-        upload.when_complete(self.uploaded)
+        upload.when_sent(self.uploaded)
 
     def in_all(self, fault: _Fault) -> _Fault | SubmitUnknownError:
         """

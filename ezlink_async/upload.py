@@ -17,6 +17,7 @@ import contextlib
 import select
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
@@ -27,11 +28,18 @@ from ezlink_async.disk import TextBlocks
 from ezlink_async.images import PreparedImage
 from ezlink_async.messages import HttpRequest, Part
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
 # What may wait on this side of the network: asyncio's share and the kernel's.
 # By default that is megabytes, and a body would count as gone long before.
 _AHEAD = 64 * 1024
 _BLOCK = 256 * 1024
 _KERNEL_AHEAD = 128 * 1024
+
+_FIRST_WAIT = 0.001
+_LONGEST_WAIT = 0.05
 
 _LOOKS = 4  # at the progress of an upload in the longest time it may stall
 _ACKNOWLEDGED = 120  # where Linux keeps tcpi_bytes_acked in struct tcp_info
@@ -67,12 +75,17 @@ class Upload(aiohttp.payload.Payload):
         self._size = request.content_length
         self._stall = stall
         self._pool = pool
+        self._sent: list[Callable[[], object]] = []
         self._finished: list[Callable[[], object]] = []
         self._transport: asyncio.WriteTransport | None = None
         self._called_off = False
         self._kept_back = False
         self.complete = False
         self.fault: BaseException | None = None
+
+    def when_sent(self, call: Callable[[], object]) -> None:
+        """Call *call* when all but the last part is on its way."""
+        self._sent.append(call)
 
     def when_complete(self, call: Callable[[], object]) -> None:
         """Call *call* when the last part is on its way."""
@@ -127,6 +140,9 @@ class Upload(aiohttp.payload.Payload):
             transport.set_write_buffer_limits(high=1)
             await writer.drain()
             transport.set_write_buffer_limits(high=_AHEAD)
+            for call in self._sent:
+                call()
+            await _arrived(transport)
             if self._kept_back:
                 await asyncio.Event().wait()  # aiohttp cancels it with the answer
         self._check()
@@ -178,6 +194,31 @@ def _keep_little_ahead(transport: asyncio.WriteTransport) -> None:
 def _is_full(transport: asyncio.WriteTransport | None) -> bool:
     """Tell whether there is something to wait for, and so the loop will turn."""
     return transport is not None and transport.get_write_buffer_size() > _AHEAD
+
+
+async def _arrived(transport: asyncio.WriteTransport) -> None:
+    """
+    Wait until the other side has acknowledged all but a little.
+
+    Nothing tells when that is, so it is looked at. The last two segments are
+    not waited for: their acknowledgement may be held back.
+    """
+    wait = _FIRST_WAIT
+    while _under_way(transport):
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def _under_way(transport: asyncio.WriteTransport) -> bool:
+    if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
+        return False
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        wire: socket.socket = transport.get_extra_info("socket")
+        segment = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        # What was not acknowledged yet, sent or not.
+        left = fcntl.ioctl(wire.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(left, sys.byteorder) > 2 * segment
+    return False
 
 
 def _has_news(transport: asyncio.WriteTransport | None) -> bool:
