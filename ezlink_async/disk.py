@@ -19,7 +19,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from ezlink_async.errors import ImageError
+from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.images import (
     HEAD_BYTES,
     EncodedImage,
@@ -64,26 +64,32 @@ def prepare(image: Image) -> PreparedImage:
     if image.content is not None:
         media_type = accept(image.content[:HEAD_BYTES], len(image.content))
         return PreparedImage(image, media_type, len(image.content))
-    with _open(image) as stream:
+    with _reading(image), _open(image) as stream:
         length = os.fstat(stream.fileno()).st_size
         media_type = accept(stream.read(HEAD_BYTES), length, path=image.path)
     return PreparedImage(image, media_type, length)
 
 
-def _open(image: Image) -> BinaryIO:
-    path = image.path or Path()
+@contextlib.contextmanager
+def _reading(image: Image) -> Iterator[None]:
+    """Turn whatever the system says into an :exc:`ImageError` that names the file."""
     try:
-        # A pipe or a device would block, or never end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError("this is not a file", path=path)
-        return path.open("rb")
+        yield
+    except ImageError:
+        raise
     except FileNotFoundError:
-        raise ImageError("there is no such file", path=path) from None
+        raise ImageError("there is no such file", path=image.path) from None
     except (OSError, ValueError) as fault:
         says = getattr(fault, "strerror", None) or fault
-        if isinstance(fault, ImageError):
-            raise
-        raise ImageError(f"cannot be read: {says}", path=path) from fault
+        raise ImageError(f"cannot be read: {says}", path=image.path) from fault
+
+
+def _open(image: Image) -> BinaryIO:
+    path = image.path or Path()
+    # A pipe or a device would block, or never end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ImageError("this is not a file", path=path)
+    return path.open("rb")
 
 
 def _changed(prepared: PreparedImage) -> ImageError:
@@ -95,12 +101,9 @@ def _changed(prepared: PreparedImage) -> ImageError:
 def _read(prepared: PreparedImage, stream: BinaryIO, position: int) -> bytes:
     """Read the next block; the last one also sees that nothing follows."""
     want = min(_BLOCK, prepared.length - position)
-    try:
+    with _reading(prepared.image):
         block = stream.read(want)
         more = stream.read(1) if position + want == prepared.length else b""
-    except OSError as fault:
-        says = fault.strerror or fault
-        raise ImageError(f"cannot be read: {says}", path=prepared.image.path) from fault
     if len(block) != want or more:
         raise _changed(prepared)
     return block
@@ -111,7 +114,9 @@ def _raw_blocks(prepared: PreparedImage) -> Iterator[bytes]:
         for start in range(0, prepared.length, _BLOCK):
             yield prepared.image.content[start : start + _BLOCK]
         return
-    with _open(prepared.image) as stream:
+    with _reading(prepared.image):
+        stream = _open(prepared.image)
+    with stream:
         for start in range(0, prepared.length, _BLOCK):
             yield _read(prepared, stream, start)
 
@@ -254,7 +259,9 @@ class PartFile:
     def discard(self) -> None:
         """Take it away; harmless after :meth:`commit`."""
         if self._stream is not None:
-            self._stream.close()
+            # On a full disk closing fails too: what it still held is not wanted.
+            with contextlib.suppress(OSError):
+                self._stream.close()
             self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -262,6 +269,17 @@ class PartFile:
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+
+def check_place(path: Path) -> None:
+    """Refuse what no system takes as a path: :exc:`ConfigurationError`."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+        says = "it holds a null character"
+    except UnicodeEncodeError:
+        says = "it holds a character that no name may have"
+    raise ConfigurationError(f"nothing can be saved as {str(path)!r}: {says}")
 
 
 def _sync_folder(folder: Path) -> None:

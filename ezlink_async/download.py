@@ -8,6 +8,7 @@ its content has been checked to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -67,23 +68,28 @@ class MemorySink:
     """A result that is wanted as bytes."""
 
     def __init__(self) -> None:
-        self.content = bytearray()
+        self._stream = io.BytesIO()
+
+    @property
+    def content(self) -> bytes:
+        """What came so far; not copied, since 100 MiB would take long."""
+        return self._stream.getvalue()
 
     def restart(self) -> None:
         """Forget what came so far."""
-        self.content.clear()
+        self._stream = io.BytesIO()
 
     def is_quick(self, length: int) -> bool:
         """Whether writing *length* bytes, and looking at them, takes no time."""
-        return len(self.content) + length <= INLINE_BYTES
+        return self._stream.tell() + length <= INLINE_BYTES
 
     def write(self, blocks: list[bytes]) -> None:
         """Append some blocks."""
-        self.content += b"".join(blocks)
+        self._stream.writelines(blocks)
 
     def verify(self) -> str | None:
         """Return the media type of a whole picture, else raise."""
-        return images.verify(bytes(self.content))
+        return images.verify(self.content)
 
 
 @attrs.frozen
@@ -155,7 +161,7 @@ class Downloads:
                 "the result is in a format that cannot be verified; save it instead",
                 task_id=task_id,
             )
-        return bytes(sink.content)
+        return sink.content
 
     async def is_there(self, place: Address) -> bool:
         """Try once whether there is a whole picture."""

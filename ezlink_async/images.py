@@ -54,7 +54,9 @@ _WEBP_HEAD = 12
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _NO_FILL = re.compile(rb"[^\xff]")
 _LONGEST_SEGMENT = 0xFFFF + 2
-_STRETCH = 1024 * 1024  # searching holds the interpreter's lock: never for long
+
+_PIECE = 256 * 1024  # is searched in about a millisecond, whatever is in it
+_MOST_PARTS = 300_000  # more than any picture has; ever smaller ones would last
 
 
 def sniff(head: bytes) -> str | None:
@@ -127,7 +129,10 @@ class Image:
         """Name a file; a missing or unusable one is an error when it is used."""
         if isinstance(path, str):
             _reject_address(path)
-        return cls(path=Path(path))
+        try:
+            return cls(path=Path(path))
+        except TypeError:  # the entries of a folder that was given as bytes
+            raise ImageError(f"{path!r} is a path in bytes, not a string") from None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
@@ -220,31 +225,42 @@ def verify(picture: Buffer) -> str | None:
     return media_type
 
 
+def _find(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
+    """Return where up to two bytes of *pattern* are from *position* on, or -1."""
+    # In pieces: a search holds the interpreter's lock from its start to its end.
+    for start in range(position, len(picture), _PIECE):
+        if found := pattern.search(picture, start, start + _PIECE + 1):
+            return found.start()
+    return -1
+
+
 def _whole_jpeg(picture: Buffer) -> bool:
     # A thumbnail inside an early segment has an end marker of its own, so
     # segments are stepped over by their length, never searched.
-    position, end = 2, len(picture)
-    while position + 4 <= end:
-        if picture[position] != _LEAD:
-            return False
-        position = _find(_NO_FILL, picture, position)  # lead bytes may be repeated
-        marker = picture[position] if 0 < position < end else _END
+    position = 2
+    for _ in range(_MOST_PARTS):
+        lead, position = position, _find(_NO_FILL, picture, position)
+        if position <= lead or position + 3 > len(picture):
+            return False  # no marker, or nothing behind it
+        marker = picture[position]
         if marker in {0x00, _END}:
             return False  # no marker, or an end before any scan
-        step = int.from_bytes(picture[position + 1 : position + 3], "big")
-        position += 1 + step
+        step = picture[position + 1 : position + 3]
+        position += 1 + int.from_bytes(step, "big")
         if marker == _SCAN:
             return _ends_in_scan(picture, position) or _whole_scans(picture, position)
     return False
 
 
 def _whole_scans(picture: Buffer, position: int) -> bool:
-    while (found := _find(_MARKER, picture, position)) >= 0:
-        position = found + 2
-        if picture[position - 1] == _END:
+    for _ in range(_MOST_PARTS):
+        position = _find(_MARKER, picture, position)
+        if position < 0:
+            return False
+        if picture[position + 1] == _END:
             return True
-        step = picture[position : position + 2]
-        position += max(2, int.from_bytes(step, "big"))
+        step = picture[position + 2 : position + 4]
+        position += 2 + max(2, int.from_bytes(step, "big"))
     return False
 
 
@@ -266,18 +282,11 @@ def _ends_in_scan(picture: Buffer, position: int) -> bool:
     return True
 
 
-def _find(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
-    """Return where *pattern* is found next, or -1; others get the lock meanwhile."""
-    for start in range(position, len(picture), _STRETCH):
-        match = pattern.search(picture, start, start + _STRETCH + 1)
-        if match:
-            return match.start()
-    return -1
-
-
 def _whole_png(picture: Buffer) -> bool:
-    position, end = 8, len(picture)
-    while position + 12 <= end:
+    position = 8
+    for _ in range(_MOST_PARTS):
+        if position + 12 > len(picture):
+            return False
         length = int.from_bytes(picture[position : position + 4], "big")
         if picture[position + 4 : position + 8] == b"IEND":
             return True

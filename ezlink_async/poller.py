@@ -3,18 +3,22 @@ Looks at every task a client follows, until each has ended.
 
 One asyncio task for all of them; :class:`Agenda` knows what is due. Rules:
 
-1. A look that failed is not a task that failed: it is looked at again, until
-   its deadline. Only a key that is refused for good, or a followed id that is
-   unknown five times in a row, ends a task.
+1. A look that failed, however, is not a task that failed: it is looked at
+   again, until its deadline. Only a key that is refused for good, or a followed
+   id that is unknown five times in a row, ends a task.
 2. Few due: each by its id. Many: by list, which says nothing about the ids it
-   leaves out; those are asked for by id the next time.
+   leaves out; those are asked for by id the next time. A refused list is asked
+   for again later, unless the server has none.
 3. A look in flight never delays another, nor a deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -30,6 +34,7 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskNotFoundError,
 )
+from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.pacing import PollPolicy
@@ -37,9 +42,45 @@ from ezlink_async.tasks import TaskHandle
 from ezlink_async.timetable import Entry
 from ezlink_async.transport import Transport
 
+_log = logging.getLogger("ezlink_async")
+
 _UNKNOWN_LIMIT = 5
 _FROZEN_LIMIT = 5
 _LOOKS_AT_ONCE = 32
+_NO_SUCH_CALL = frozenset({404, 405, 501})
+_LONGEST_PAUSE = 64  # times the longest step of the policy
+
+
+class _Lists:
+    """
+    Which kinds of tasks may be asked for by list, and from when on.
+
+    What refuses a list once may be a proxy in passing, or mean one id among
+    many: so it is tried again after a while, the longer the more often.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._refused: dict[str, int] = {}
+        self._from: dict[str, float] = {}
+
+    def serve(self, handle: TaskHandle, now: float) -> bool:
+        """Whether *handle* may be asked for by list now."""
+        family = handle.family
+        return bool(family.list_limit) and now >= self._from.get(family.name, 0.0)
+
+    def refused(self, kind: str, now: float, status: int) -> None:
+        """Do without for a while, or for good when there is no such call."""
+        if status in _NO_SUCH_CALL:
+            self._from[kind] = math.inf
+        elif now >= self._from.get(kind, 0.0):  # of several at once, one counts
+            times = self._refused.get(kind, 0)
+            self._refused[kind] = times + 1
+            self._from[kind] = now + self._pause * min(2**times, _LONGEST_PAUSE)
+
+    def worked(self, kind: str) -> None:
+        """Forget earlier refusals."""
+        self._refused.pop(kind, None)
 
 
 class Poller:
@@ -60,7 +101,8 @@ class Poller:
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
         self._at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        self._no_list: set[str] = set()
+        self._lists = _Lists(policy.longest)
+        self._bugs: set[type[Exception]] = set()
         self._loop = asyncio.get_running_loop()
 
     def follow(
@@ -72,7 +114,7 @@ class Poller:
     ) -> None:
         """Look at *handle* until it ends, then call *release*."""
         now = self._loop.time()
-        by_id = not _listed(handle, self._no_list)
+        by_id = not self._lists.serve(handle, now)
         entry = Entry(handle, own, now, now, by_id=by_id, release=release)
         self._agenda.add(entry)
         self._rouse()
@@ -87,9 +129,12 @@ class Poller:
         return tuple(entry.handle for entry in self._agenda.entries.values())
 
     def forget(self, handle: TaskHandle) -> None:
-        """Stop following a handle that has ended."""
-        entry = self._agenda.remove(handle.task_id, self._loop.time())
-        if entry is not None and entry.release is not None:
+        """Stop following a handle that has ended; another one of its id goes on."""
+        entry = self._agenda.entries.get(handle.task_id)
+        if entry is None or entry.handle is not handle:
+            return
+        self._agenda.remove(handle.task_id, self._loop.time())
+        if entry.release is not None:
             entry.release()
 
     async def run(self) -> None:
@@ -131,39 +176,54 @@ class Poller:
         for entry in alone:
             self._nursery.leave_alone(self._fetch(entry))
 
-    async def _fetch(self, entry: Entry) -> None:
-        handle = entry.handle
-        request = handle.family.fetch_request(handle.task_id)
+    @contextlib.contextmanager
+    def _looking(self, *entries: Entry) -> Iterator[None]:
+        """Have *entries* looked at again, whatever a look at them raises."""
         try:
-            async with self._at_once:
-                sent = self._loop.time()
-                response = await self._transport.send(request)
-            record = handle.family.read(response, handle.task_id)
-        except EzlinkError as error:
-            await self._missed(entry, error)
-        else:
-            self._seen([(entry, record)], sent)
+            yield
+        except Exception as bug:  # noqa: BLE001 - a paid task is not given up for it
+            if type(bug) not in self._bugs:  # it may come with every look
+                self._bugs.add(type(bug))
+                _log.exception("this is a bug in ezlink_async")
+            for entry in entries:
+                self._agenda.missed(entry, self._loop.time())
+            self._rouse()
+
+    async def _ask(self, request: HttpRequest) -> tuple[HttpResponse, float]:
+        """Return the answer, and when it was asked for."""
+        async with self._at_once:
+            sent = self._loop.time()
+            return await self._transport.send(request), sent
+
+    async def _fetch(self, entry: Entry) -> None:
+        family, task_id = entry.handle.family, entry.handle.task_id
+        with self._looking(entry):
+            try:
+                response, sent = await self._ask(family.fetch_request(task_id))
+                record = family.read(response, task_id)
+            except EzlinkError as error:
+                await self._missed(entry, error)
+            else:
+                self._seen([(entry, record)], sent)
 
     async def _list(self, entries: list[Entry]) -> None:
         family = entries[0].handle.family
-        try:
-            async with self._at_once:
-                sent = self._loop.time()
-                response = await self._transport.send(
-                    family.list_request([entry.handle.task_id for entry in entries])
-                )
-            records = family.read_list(response)
-        except (EndpointNotSupportedError, RejectedError):
-            # This server has no such call, or not in this form.
-            self._no_list.add(family.name)
-            self._by_id(entries)
-        except EzlinkError as error:
-            for entry in entries:
-                self._nursery.leave_alone(self._missed(entry, error))
-        else:
-            found = [(entry, records.get(entry.handle.task_id)) for entry in entries]
-            self._seen([(entry, record) for entry, record in found if record], sent)
-            self._by_id([entry for entry, record in found if record is None])
+        ids = [entry.handle.task_id for entry in entries]
+        with self._looking(*entries):
+            try:
+                response, sent = await self._ask(family.list_request(ids))
+                records = family.read_list(response)
+            except (EndpointNotSupportedError, RejectedError) as error:
+                self._lists.refused(family.name, self._loop.time(), error.status)
+                self._by_id(entries)
+            except EzlinkError as error:
+                for entry in entries:
+                    self._nursery.leave_alone(self._missed(entry, error))
+            else:
+                self._lists.worked(family.name)
+                found = [(each, records.get(each.handle.task_id)) for each in entries]
+                self._seen([(entry, record) for entry, record in found if record], sent)
+                self._by_id([entry for entry, record in found if record is None])
 
     def _by_id(self, entries: list[Entry]) -> None:
         for entry in entries:
@@ -175,7 +235,7 @@ class Poller:
         answers = []
         for entry, record in looked:
             handle, entry.unknown = entry.handle, 0
-            entry.by_id = not _listed(handle, self._no_list)
+            entry.by_id = not self._lists.serve(handle, self._loop.time())
             before = handle.record
             handle.receive(record)
             entry.frozen = entry.frozen + 1 if record.is_frozen else 0
@@ -188,15 +248,16 @@ class Poller:
     async def _missed(self, entry: Entry, error: EzlinkError) -> None:
         """Make what can be made of a look that brought no record."""
         handle = entry.handle
-        if isinstance(error, TaskNotFoundError) and not entry.own:
-            entry.unknown += 1
-            if entry.unknown >= _UNKNOWN_LIMIT:
-                handle.end(error)
-        if isinstance(error, _LOCKED_OUT) and not handle.done():
-            await self._look_without_key(handle, error)
-        least = getattr(error, "retry_after", None) or 0.0
-        self._agenda.missed(entry, self._loop.time(), least)
-        self._rouse()
+        with self._looking(entry):
+            if isinstance(error, TaskNotFoundError) and not entry.own:
+                entry.unknown += 1
+                if entry.unknown >= _UNKNOWN_LIMIT:
+                    handle.end(error)
+            if isinstance(error, _LOCKED_OUT) and not handle.done():
+                await self._look_without_key(handle, error)
+            least = getattr(error, "retry_after", None) or 0.0
+            self._agenda.missed(entry, self._loop.time(), least)
+            self._rouse()
 
     async def _look_without_key(self, handle: TaskHandle, error: EzlinkError) -> None:
         """Look for the picture itself, since its id alone opens it."""
@@ -217,10 +278,6 @@ class Poller:
 
 
 _LOCKED_OUT = (AuthenticationError, PermissionDeniedError, QuotaError)
-
-
-def _listed(handle: TaskHandle, no_list: set[str]) -> bool:
-    return bool(handle.family.list_limit) and handle.family.name not in no_list
 
 
 def _is_news(entry: Entry, before: TaskRecord | None) -> bool:

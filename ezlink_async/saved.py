@@ -7,6 +7,7 @@ It names the server it belongs to, since an id means nothing elsewhere.
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 import attrs
 import cattrs
@@ -53,10 +54,23 @@ def _word(value: object, _: object) -> str:
     return value
 
 
+def _number(value: object, _: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number
+
+
+def _time(text: object, _: object) -> dt.datetime:
+    time = dt.datetime.fromisoformat(_word(text, _))
+    if time.utcoffset() is None:
+        raise ValueError(f"{text!r} is a time without its zone")
+    return time
+
+
 _converter = cattrs.Converter(detailed_validation=False)
 _converter.register_structure_hook(str, _word)
 _converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
-_converter.register_structure_hook(
-    dt.datetime, lambda text, _: dt.datetime.fromisoformat(text)
-)
+_converter.register_structure_hook(float, _number)
+_converter.register_structure_hook(dt.datetime, _time)
 _converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))

@@ -14,11 +14,14 @@ from typing import Protocol
 
 import attrs
 
+from ezlink_async import disk
 from ezlink_async.download import Address, Downloads, addresses
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     EzlinkError,
+    TaskCancelledError,
+    TaskFailedError,
     TaskTimeoutError,
 )
 from ezlink_async.families import TaskFamily
@@ -142,7 +145,9 @@ class TaskHandle:
                 await self._change()
             else:
                 break
-        if self._error is not None and not (seen and seen.is_terminal):
+        # A failure has been yielded: that record is what it is raised from.
+        told = isinstance(self._error, TaskFailedError | TaskCancelledError)
+        if self._error is not None and not (told and seen and seen.is_terminal):
             raise self._error.for_awaiter()
 
     async def read(self) -> bytes:
@@ -162,8 +167,9 @@ class TaskHandle:
         Wait for the result and put it at *path*, whole or not at all.
 
         Makes missing folders, replaces what is there, keeps the suffix as
-        given. Raises what :meth:`result` raises, or :exc:`DownloadError`; a
-        format that cannot be verified is then kept as ``NAME.unverified``.
+        given. Raises :exc:`ConfigurationError` at once when nothing can have
+        that name, what :meth:`result` raises, or :exc:`DownloadError`; a format
+        that cannot be verified is then kept as ``NAME.unverified``.
         """
         return await self._save(Path(path), fit_suffix=False)
 
@@ -172,6 +178,7 @@ class TaskHandle:
         return await self._save(path, fit_suffix=True)
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
+        disk.check_place(path)
         record = await self._finished()
         return await self._home.nursery.run(
             self._home.downloads.save(

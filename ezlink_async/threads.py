@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -26,12 +25,16 @@ async def off_loop(
 async def see_through(call: Callable[[], _T], pool: Executor | None = None) -> _T:
     """Run *call* in a thread; a cancellation waits until it has ended."""
     work = asyncio.get_running_loop().run_in_executor(pool, call)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        # However often it is asked to leave: a file is in use.
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
+    left: asyncio.CancelledError | None = None
+    # However often it is asked to leave: a file is in use. Not shield(), which
+    # reports an error of the work when its caller has left, since Python 3.14.
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as asked:
+            left = left or asked
+    if left is None:
+        return work.result()
+    if not work.cancelled():
         work.exception()  # asyncio would report one that nobody has seen
-        raise
+    raise left

@@ -154,12 +154,13 @@ async def world(
     *,
     policy: PollPolicy = QUICK,
     pictures: dict[str, bytes] | None = None,
+    bound: float | None = 30,
 ) -> AsyncIterator[World]:
-    """Poll against a script until the block is left."""
+    """Poll against a script until the block is left, within *bound* seconds."""
     here = World(ScriptedTransport(answer, pictures), policy)
     here.nursery.leave_alone(here.poller.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(bound):
             yield here
     finally:
         await here.nursery.close()

@@ -7,6 +7,7 @@ import base64
 import errno
 import os
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -128,6 +129,19 @@ async def test_a_disk_that_fails_is_an_image_error() -> None:
     """An error while a file is being read names the file."""
     picture = PreparedImage(Image.from_path("/proc/self/mem"), "image/jpeg", 100)
     with pytest.raises(ImageError, match="cannot be read"):
+        await text_of(picture)
+    with pytest.raises(ImageError, match="cannot be read") as caught:
+        disk.prepare(picture.image)
+    assert caught.value.path == Path("/proc/self/mem")
+
+
+async def test_a_file_that_goes_while_it_is_used_is_an_image_error(
+    tmp_path: Path,
+) -> None:
+    """A picture that was there when it was looked at may be gone when it is read."""
+    picture = prepared_file(tmp_path / "a.jpg", jpeg(700_000))
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(ImageError, match="no such file"):
         await text_of(picture)
 
 
@@ -268,6 +282,37 @@ def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="null") as caught:
         disk.PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
     assert caught.value.errno == errno.EINVAL
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from ezlink_async.disk import PartFile
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+path = Path(sys.argv[1])
+for length in (4000, 300_000, 1_200_000):
+    try:
+        with PartFile(path) as part:
+            part.write([bytes(length)])
+            part.commit(path)
+    except OSError as fault:
+        print(type(fault).__name__, fault.errno)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a limit of POSIX systems")
+def test_a_full_disk_keeps_no_part(tmp_path: Path) -> None:
+    """Where closing fails like writing, the part goes, and the first error stays."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.jpg")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"OSError {errno.EFBIG}\n" * 3, "")
+    assert leftovers(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import mmap
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,14 @@ def test_a_picture_is_given_in_any_form() -> None:
     assert Image.of(kept) is kept
     for content in (bytearray(png()), memoryview(png())):
         assert Image.of(content) == kept  # type: ignore[arg-type]  # taken all the same
+
+
+def test_an_entry_of_a_folder_given_as_bytes_is_no_path(tmp_path: Path) -> None:
+    """``os.scandir(b"photos")`` gives paths that are bytes: an error names them."""
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (entry,) = os.scandir(os.fsencode(tmp_path))
+    with pytest.raises(ImageError, match=r"a\.jpg.* is a path in bytes"):
+        Image.of(entry)  # type: ignore[arg-type]  # the mistake itself
 
 
 def test_anything_else_is_no_picture() -> None:
@@ -266,6 +275,44 @@ def test_a_long_picture_is_walked_in_pieces(filling: bytes) -> None:
     assert images.verify(head + scan + b"\xff\xd9 and a phone's own") == "image/jpeg"
     with pytest.raises(ImageError, match="is cut off"):
         images.verify(head + scan)
+
+
+SCAN = b"\xff\xd8\xff\xda\x00\x02"
+MANY = images._MOST_PARTS + 1
+
+
+@pytest.mark.parametrize("shift", range(-4, 5))
+@pytest.mark.parametrize("filling", [b"\x01", b"\xff\x00", b"\xff"])
+def test_an_end_is_found_wherever_it_lies(filling: bytes, shift: int) -> None:
+    """Large pictures are searched in pieces; an end across two of them counts."""
+    length = 2 * images._PIECE + shift
+    body = (filling * length)[:length].removesuffix(b"\xff")
+    assert images.verify(SCAN + body + b"\xff\xd9") == "image/jpeg"
+    with pytest.raises(ImageError, match="cut off"):
+        images.verify(SCAN + body + b"\xff")
+
+
+def test_fill_bytes_may_be_many() -> None:
+    """Any number of them may stand before a marker, and none makes a picture."""
+    fill = b"\xff" * (10 * images.MAX_BYTES)
+    assert images.verify(SCAN[:2] + fill + SCAN[2:] + b"\xff\xd9") == "image/jpeg"
+    with pytest.raises(ImageError, match="cut off"):
+        images.verify(SCAN[:2] + fill)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SCAN[:2] + b"\xff\xe0\x00\x02" * MANY + SCAN[2:] + b"\xff\xd9",
+        SCAN + b"\xff\xc4\x00\x02" * MANY + b"\xff\xd9 and more",
+        png()[:8] + bytes(12) * MANY + png()[8:],
+    ],
+    ids=["segments", "scans", "chunks"],
+)
+def test_a_picture_of_nothing_but_parts_is_none(content: bytes) -> None:
+    """What is made to be looked at for ever is refused after a while."""
+    with pytest.raises(ImageError, match="cut off"):
+        images.verify(content)
 
 
 def test_a_cut_picture_is_named_by_its_format() -> None:

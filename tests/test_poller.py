@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable
+from typing import Never
 
 import pytest
 
 from ezlink_async import errors
+from ezlink_async.families import MIDJOURNEY
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskStatus
 from ezlink_async.pacing import PollPolicy
+from ezlink_async.tasks import TaskHandle
+from tests import virtual
 from tests.scripted import (
     BASE,
     Answer,
@@ -87,8 +91,8 @@ async def test_many_due_tasks_share_one_list_request() -> None:
     "no_list",
     [
         HttpResponse(404, {}, b"<html>", BASE),
+        HttpResponse(405, {}, b"<html>", BASE),
         HttpResponse(501, {}, b"", BASE),
-        reply({"code": 4, "description": "x", "type": "upstream_error"}, 400),
     ],
 )
 async def test_a_server_without_the_list_is_asked_by_id(no_list: HttpResponse) -> None:
@@ -102,6 +106,117 @@ async def test_a_server_without_the_list_is_asked_by_id(no_list: HttpResponse) -
         handles = [here.follow(str(n), own=False) for n in range(5)]
         await asyncio.gather(*handles)
         assert [r.method for r in here.transport.seen].count("POST") == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        HttpResponse(302, {"location": "/sorry"}, b"", BASE),
+        HttpResponse(400, {}, b"<html>400 Bad Request", BASE),
+        HttpResponse(413, {}, b"", BASE),
+        HttpResponse(499, {}, b"", BASE),
+        reply({"code": 4, "description": "x", "type": "upstream_error"}, 400),
+    ],
+)
+async def test_a_list_refused_in_passing_is_asked_for_again(
+    refusal: HttpResponse,
+) -> None:
+    """Its ids are fetched meanwhile; later one request asks for many again."""
+    lists: list[HttpRequest] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method == "GET":
+            status = "IN_PROGRESS" if len(lists) < 2 else "SUCCESS"
+            return reply(row(_id(request), status))
+        lists.append(request)
+        if len(lists) == 1:
+            return refusal
+        return reply([row(task_id, "SUCCESS") for task_id in _ids(request)])
+
+    async with world(answer) as here:
+        handles = [here.follow(str(n), own=False) for n in range(5)]
+        await asyncio.gather(*handles)
+        fetched = here.transport.paths()[1:6]
+        assert fetched == [f"/mj/task/{n}/fetch" for n in range(5)]
+        assert len(lists) == 2
+
+
+async def _lists_in(seconds: float) -> int:
+    """Count the list requests to a server that refuses each of them."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method == "POST":
+            return HttpResponse(400, {}, b"", BASE)
+        return reply(row(_id(request), "IN_PROGRESS"))
+
+    policy = PollPolicy(first=1, shortest=1, longest=1, deadline=seconds)
+    async with world(answer, policy=policy, bound=None) as here:
+        handles = [here.follow(str(n), own=False) for n in range(3)]
+        await asyncio.gather(*handles, return_exceptions=True)
+        return [request.method for request in here.transport.seen].count("POST")
+
+
+def test_a_list_that_stays_refused_is_asked_for_ever_more_rarely() -> None:
+    """An hour of a look a second costs a few dozen list requests, not thousands."""
+    assert 2 <= virtual.run(_lists_in(10)) <= 5
+    assert 6 <= virtual.run(_lists_in(3600)) <= 70
+
+
+@pytest.mark.parametrize("way", ["by id", "by list", "without the key"])
+async def test_whatever_a_look_raises_the_task_is_looked_at_again(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug below is logged once, and no paid task is given up for it."""
+    count = 1 if way == "by id" else 3
+    looks: list[HttpRequest] = []
+    pictures = Pictures({"": b""})
+
+    def answer(request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        looks.append(request)
+        if len(looks) > 9:
+            return by_now(request)
+        if way == "without the key":
+            return refused("Token not provided")
+        raise ValueError("a bug")
+
+    by_now = _after(1)
+    async with world(answer, pictures=pictures) as here:
+        handles = [here.follow(str(n), own=False) for n in range(count)]
+        records = await asyncio.gather(*handles)
+    assert [record.status for record in records] == [TaskStatus.SUCCESS] * count
+    (entry,) = caplog.records
+    assert "bug" in entry.message
+    assert entry.exc_info
+
+
+class Pictures(dict[str, bytes]):
+    """Pictures of a server that cannot be asked for them."""
+
+    def get(self, key: str, default: object = None) -> Never:  # noqa: ARG002 - dict's
+        """Fail."""
+        raise ValueError("a bug")
+
+
+async def test_an_id_no_path_can_hold_is_asked_for_until_the_deadline() -> None:
+    """It is no bug, and no end of polling: nothing is sent, and the end has its id."""
+    policy = PollPolicy(first=0.001, shortest=0.001, longest=0.01, deadline=0.05)
+    async with world(_after(1), policy=policy) as here:
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await here.follow("..")
+        assert caught.value.task_id == ".."
+        assert here.transport.seen == []
+
+
+async def test_the_end_of_one_handle_is_not_that_of_another_of_its_id() -> None:
+    """A loose handle that ends leaves the followed one followed, with its slot."""
+    async with world(_after(3)) as here:
+        followed = here.follow("7")
+        loose = TaskHandle("7", MIDJOURNEY, here)
+        loose.end(errors.ClientClosedError())
+        assert here.poller.pending() == (followed,)
+        assert here.released == []
+        assert (await followed).status is TaskStatus.SUCCESS
+        assert here.released == ["7"]
 
 
 async def test_e35_ids_left_out_of_a_list_are_fetched_next() -> None:

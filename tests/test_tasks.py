@@ -169,6 +169,24 @@ async def test_updates_raise_what_else_ends_the_handle() -> None:
             assert [record async for record in handle.updates()] == []
 
 
+async def test_updates_raise_what_ends_a_success_without_a_picture() -> None:
+    """It is not believed the first time, so it is no end: what comes then is."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        bare = TaskRecord(task_id="7", status=TaskStatus.SUCCESS)
+        handle.receive(bare)
+        here.loop.call_soon(handle.expire, 900.0)
+        seen: list[TaskRecord] = []
+        with pytest.raises(errors.TaskTimeoutError):
+            await _read(handle, seen)
+        assert seen == [bare]
+
+
+async def _read(handle: TaskHandle, seen: list[TaskRecord]) -> None:
+    async for record in handle.updates():
+        seen.append(record)  # noqa: PERF401 - what came before an error is kept
+
+
 async def test_e33_e52_a_new_rand_or_clock_is_no_change() -> None:
     """A preview's new address and a corrected submit time wake nobody."""
     async with world(_quiet) as here:
@@ -196,6 +214,19 @@ async def test_read_and_save_bring_the_result(tmp_path: Path) -> None:
         assert path.read_bytes() == await handle.read() == JPEG
         fitting = await handle._save(tmp_path / "team", fit_suffix=True)
         assert fitting == tmp_path / "team.jpg"
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])
+async def test_a_name_nothing_can_have_is_refused_at_once(
+    name: str, tmp_path: Path
+) -> None:
+    """Before the task has ended, and before any download."""
+    async with world(_quiet) as here:
+        handle = _loose(here)
+        with pytest.raises(errors.ConfigurationError, match="nothing can be saved"):
+            await handle.save(tmp_path / name)
+        with pytest.raises(errors.ConfigurationError, match="nothing can be saved"):
+            await handle.save_fitting(tmp_path / name)
 
 
 async def test_a_finished_handle_after_close(tmp_path: Path) -> None:
