@@ -25,6 +25,7 @@ from ezlink_async.errors import (
     ImageError,
     TransportError,
 )
+from ezlink_async.pacing import RetryPolicy
 from ezlink_async.pressure import Slots
 from ezlink_async.refusals import decode, in_english, tidy
 from ezlink_async.threads import INLINE_BYTES, see_through
@@ -134,11 +135,39 @@ class _Failed(Exception):  # noqa: N818 - a turn of the loop below, nobody's err
     """One try that brought no picture."""
 
     def __init__(
-        self, says: str, *, status: int | None = None, final: bool = False
+        self,
+        says: str,
+        *,
+        status: int | None = None,
+        final: bool = False,
+        offline: bool = False,
     ) -> None:
         super().__init__(says)
         self.status = status
         self.final = final
+        self.offline = offline
+
+
+class _Patience:
+    """How long one download waits before another try; an outage is no fault."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._waits = policy.waits()
+        self._strikes = 0
+        self._since = 0.0
+
+    def after(self, failed: _Failed) -> float | None:
+        """Return the seconds to wait after *failed*, ``None`` for no other try."""
+        if not failed.offline:
+            self._strikes = 0
+            return next(self._waits, None)
+        now = asyncio.get_running_loop().time()
+        if not self._strikes:
+            self._since = now
+        self._strikes += 1
+        over = now - self._since >= self._policy.timeout
+        return None if over else self._policy.pause(self._strikes)
 
 
 class Downloads:
@@ -202,7 +231,7 @@ class Downloads:
         self, places: list[Address], task_id: str | None, sink: Sink
     ) -> str | None:
         """Try until a picture is there; 403, 404 and 410 end it the second time."""
-        waits = self._transport.settings.retry.waits()
+        patience = _Patience(self._transport.settings.retry)
         gone = 0
         for place in itertools.chain(places, itertools.repeat(places[-1])):
             try:
@@ -212,7 +241,7 @@ class Downloads:
                 gone += failed.status in _GONE
                 if place.foreign:
                     continue  # whatever it was, the API has the picture too
-                wait = next(waits, None)
+                wait = patience.after(failed)
                 if failed.final or gone > 1 or wait is None:
                     raise DownloadError(
                         f"no picture from {place.url}: {failed}",
@@ -238,13 +267,19 @@ class Downloads:
                 raise
             raise _Failed(str(fault), final=True) from None
         except TransportError as fault:
-            raise _Failed(str(fault), final=fault.stage == "tls") from None
+            raise self._broken(fault, place) from None
         except TimeoutError:
             raise _Failed(f"not whole after {silence * _TOTAL:g} s") from None
         try:
             return await self._unless_quick(sink, 0, sink.verify)
         except ImageError as fault:
             raise _Failed(fault.reason, status=_OK, final=place.strict) from None
+
+    def _broken(self, fault: TransportError, place: Address) -> _Failed:
+        # A host that never answered may be mistyped: there attempts count.
+        ours = not (place.foreign or place.strict)
+        offline = ours and fault.stage == "connect" and self._transport.answered
+        return _Failed(str(fault), final=fault.stage == "tls", offline=offline)
 
     async def _pour(self, stream: Stream, sink: Sink, limit: int) -> None:
         blocks, kept, length = list[bytes](), 0, 0

@@ -148,7 +148,6 @@ async def test_a_network_that_goes_away(here: Edition, way: str, tries: int) -> 
     assert not verdict.broken
 
 
-@pytest.mark.xfail(reason="a download counts an outage as attempts", strict=False)
 async def test_pictures_outlast_a_network_that_is_gone(here: Edition) -> None:
     """A picture that was on its way home comes when the network is back."""
     order = attrs.evolve(SMALL, retry=QUICK | {"attempts": 3})
