@@ -284,6 +284,13 @@ def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> Non
     assert caught.value.errno == errno.EINVAL
 
 
+@pytest.mark.parametrize("length", [0, 1, 196_608, 196_609, 1_000_000])
+def test_base64_without_the_speed_extra(length: int) -> None:
+    """In small pieces, and the same text."""
+    content = jpeg(1_000_000)[:length]
+    assert disk.slow_base64(content) == base64.b64encode(content)
+
+
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
@@ -299,6 +306,8 @@ for length in (4000, 300_000, 1_200_000):
             part.commit(path)
     except OSError as fault:
         print(type(fault).__name__, fault.errno)
+# Whoever measures this process writes when it ends.
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 """
 
 

@@ -705,3 +705,18 @@ async def test_an_observer_that_fails_does_not_hide_a_cancellation() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert here.submitter.slots.taken == 0
+
+
+async def test_a_gate_that_stays_shut_ends_a_submit_with_what_it_met() -> None:
+    """Who was refused is told so again; who never got to the server is told that."""
+    patience = RetryPolicy(first=1000, longest=1000, timeout=0.01)
+    async with desk(BUSY) as here:
+        here.submitter._settings = attrs.evolve(here.transport.settings, retry=patience)
+        here.submitter._gate = Gate(patience)
+        with pytest.raises(errors.BusyError, match="full") as refused_one:
+            await here.submit()
+        with pytest.raises(errors.BusyError, match="no room for 0.01 s") as other:
+            await here.submit()
+        assert refused_one.value.retry_safe
+        assert other.value.retry_safe
+        assert len(here.transport.ids) == 1
