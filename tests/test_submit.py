@@ -715,7 +715,7 @@ async def test_a_gate_that_stays_shut_ends_a_submit_with_what_it_met() -> None:
         here.submitter._gate = Gate(patience)
         with pytest.raises(errors.BusyError, match="full") as refused_one:
             await here.submit()
-        with pytest.raises(errors.BusyError, match="no room for 0.01 s") as other:
+        with pytest.raises(errors.BusyError, match="no room for 0") as other:
             await here.submit()
         assert refused_one.value.retry_safe
         assert other.value.retry_safe
