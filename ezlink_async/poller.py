@@ -46,6 +46,7 @@ _log = logging.getLogger("ezlink_async")
 
 _UNKNOWN_LIMIT = 5
 _FROZEN_LIMIT = 5
+_FULL = 100.0
 _LOOKS_AT_ONCE = 32
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 _LONGEST_PAUSE = 64  # times the longest step of the policy
@@ -232,18 +233,26 @@ class Poller:
         self._rouse()
 
     def _seen(self, looked: list[tuple[Entry, TaskRecord]], sent: float) -> None:
+        if not looked:
+            return
+        now = self._loop.time()
+        by_id = not self._lists.serve(looked[0][0].handle, now)  # all of one family
         answers = []
         for entry, record in looked:
-            handle, entry.unknown = entry.handle, 0
-            entry.by_id = not self._lists.serve(handle, self._loop.time())
+            handle, entry.by_id, entry.unknown = entry.handle, by_id, 0
             before = handle.record
             handle.receive(record)
-            entry.frozen = entry.frozen + 1 if record.is_frozen else 0
-            if entry.frozen >= _FROZEN_LIMIT:
-                handle.end(_stopped(record))
-            answers.append((entry, record, _is_news(entry, before)))
-        self._agenda.seen(answers, sent, self._loop.time())
+            if record.progress == _FULL or entry.frozen:
+                self._count_frozen(entry, record)
+            news = before is not None and handle.record is not before
+            answers.append((entry, record, news))
+        self._agenda.seen(answers, sent, now)
         self._rouse()
+
+    def _count_frozen(self, entry: Entry, record: TaskRecord) -> None:
+        entry.frozen = entry.frozen + 1 if record.is_frozen else 0
+        if entry.frozen >= _FROZEN_LIMIT:
+            entry.handle.end(_stopped(record))
 
     async def _missed(self, entry: Entry, error: EzlinkError) -> None:
         """Make what can be made of a look that brought no record."""
@@ -278,11 +287,6 @@ class Poller:
 
 
 _LOCKED_OUT = (AuthenticationError, PermissionDeniedError, QuotaError)
-
-
-def _is_news(entry: Entry, before: TaskRecord | None) -> bool:
-    """Tell whether something has changed since the look before."""
-    return before is not None and entry.handle.record is not before
 
 
 def _stopped(record: TaskRecord) -> TaskFailedError:
