@@ -191,14 +191,19 @@ class Beat:
             self._measure()
 
     def _evidence(self, period: float) -> float:
-        """Return how unlikely it is that all changes met the beat by chance."""
+        """
+        Return how unlikely it is that all changes met the beat by chance.
+
+        Two of them say where it is and how long, and so prove nothing; of many,
+        some two will always suit the rest.
+        """
         weights = sorted(
             math.log(period / width)
             for seen in self._seen
             for width in seen.widths
             if 0.0 < width <= period / _NARROW
         )
-        return sum(weights[:-2])  # two things were fitted: where it is, how long
+        return sum(weights[:-2]) - math.log(math.comb(len(self._seen), 2))
 
     # With a period
 
