@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async.beat import Beat, Window
+from tests.virtual import dice
 
 PERIODS = st.floats(5, 30)
 SHARES = st.floats(0, 0.999)
@@ -114,7 +114,7 @@ def test_the_next_beat_of_a_steady_server_is_where_it_is_expected(
 @given(PERIODS, SHARES, st.integers(0, 999))
 def test_a_beat_that_drifts_is_followed(period: float, share: float, seed: int) -> None:
     """When each beat is up to 3 % late, most come within their windows."""
-    rng = random.Random(seed)
+    rng = dice(seed)
     watched, found, before = Watched(period / 10), 0, 0.0
     moments = grid(period, share * period, lambda: 0.03 * period * rng.random())
     for moment, _ in zip(moments, range(60), strict=False):
@@ -144,7 +144,7 @@ def test_changes_at_any_time_are_no_beat(rate: float) -> None:
     """Tasks of a live server change when they like: hardly ever it seems a beat."""
     believed = 0
     for seed in range(50):
-        rng, watched = random.Random(seed), Watched()
+        rng, watched = dice(seed), Watched()
         for look in range(1, 400):
             watched.saw(look, changes=sum(rng.random() < rate for _ in range(3)))
             believed += watched.beat.period is not None
@@ -156,7 +156,7 @@ def test_rare_changes_seem_a_beat_rarely(rate: float) -> None:
     """With little to go by, at most two of fifty live servers are misjudged."""
     misjudged = 0
     for seed in range(50):
-        rng, watched = random.Random(seed), Watched()
+        rng, watched = dice(seed), Watched()
         for look in range(1, 600):
             watched.saw(look, changes=sum(rng.random() < rate for _ in range(3)))
             if watched.beat.period is not None:
@@ -169,7 +169,7 @@ def test_rare_changes_seem_a_beat_rarely(rate: float) -> None:
 def test_looks_too_far_apart_find_no_beat(spacing: float) -> None:
     """Looks more than a third of a period apart prove nothing, for ever."""
     for seed in range(20):
-        rng, watched = random.Random(seed), Watched(10 * spacing)
+        rng, watched = dice(seed), Watched(10 * spacing)
         for moment, _ in zip(
             grid(10.0, 10 * rng.random(), lambda: 0.0), range(60), strict=False
         ):
@@ -195,7 +195,7 @@ def test_two_servers_with_beats_of_their_own_are_not_one(
     believed, ours = 0, [0.2 + 10 * number for number in range(100)]
     moments = sorted(ours + [second + period * number for number in range(100)])
     for seed in range(10):
-        rng, watched = random.Random(seed), Watched()
+        rng, watched = dice(seed), Watched()
         for moment in moments:
             watched.saw(moment, changes=rng.randrange(4))
             believed += watched.beat.period is not None
