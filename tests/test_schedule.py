@@ -8,6 +8,7 @@ requests, and how late it learns of an end.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import random
@@ -20,14 +21,13 @@ import pytest
 from ezlink_async.errors import TaskTimeoutError
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.pacing import PollPolicy
-from ezlink_async.queueing import HEAD_OF_LINE
 from tests import virtual
 from tests.scripted import BASE, ScriptedTransport, World, reply, row
 from tests.virtual import dice
 
 POLICY = PollPolicy()
 TRAVEL = 0.01  # seconds, each way
-NAIVE = 2.0  # seconds between two looks of a plain loop
+NAIVE = 2.0 / 2  # seconds: how late a loop with looks 2 s apart is on average
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class Server:
     lists: list[int] = attrs.field(factory=list)
     fetches: int = 0
     looks: dict[str, list[float]] = attrs.field(factory=dict)
-    _tasks: dict[str, Task] = attrs.field(factory=dict, init=False)
+    tasks: dict[str, Task] = attrs.field(factory=dict, init=False)
     _beats: list[float] = attrs.field(factory=list, init=False)
     _free: list[float] = attrs.field(factory=list, init=False)
     _chance: random.Random = attrs.field(init=False)
@@ -76,7 +76,7 @@ class Server:
             begins = max(now, self._free.pop(0))
         ends = begins + self.mean * math.exp(spread - 0.125)
         self._free = sorted([*self._free, ends])
-        self._tasks[task_id] = Task(now, begins, ends)
+        self.tasks[task_id] = Task(now, begins, ends)
 
     def refreshes(self, until: float) -> Iterator[float]:
         """Yield the latest beats up to the first after *until*."""
@@ -87,13 +87,13 @@ class Server:
 
     def visible(self, task_id: str) -> float:
         """Return when anybody could have seen that a task has ended."""
-        end = self._tasks[task_id].ends
+        end = self.tasks[task_id].ends
         if not self.beat:
             return end
         return min(beat for beat in self.refreshes(end) if beat >= end)
 
     def _row(self, task_id: str, now: float) -> dict[str, object]:
-        task, shown = self._tasks[task_id], now
+        task, shown = self.tasks[task_id], now
         if self.beat:
             shown = next((beat for beat in self.refreshes(now) if beat <= now), -1.0)
         if self.stuck or shown < task.accepted:
@@ -178,7 +178,7 @@ def closest(server: Server) -> float:
     return min(
         late - early
         for looks in server.looks.values()
-        for early, late in zip(looks, looks[1:], strict=False)
+        for early, late in itertools.pairwise(looks)
     )
 
 
@@ -202,3 +202,141 @@ def test_no_task_is_looked_at_too_often(name: str, in_flight: int) -> None:
     server = attrs.evolve(SERVERS[name], lists=[], looks={})
     simulate(server, 100 if in_flight > 1 else 20, in_flight)
     assert closest(server) >= POLICY.shortest - 1e-6
+
+
+@pytest.mark.parametrize("name", ["live", "progress", "beat", "drift"])
+def test_many_in_flight_cost_less_than_a_request_each(name: str) -> None:
+    """With 32 in flight a request shows many tasks: none costs one of its own."""
+    server = attrs.evolve(SERVERS[name], lists=[], looks={})
+    outcome = simulate(server, 200, 32)
+    assert outcome.requests <= 1.0
+    assert outcome.delay < NAIVE
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_live_server_is_seen_at_once(*, progress: bool) -> None:
+    """With 32 in flight an end is seen after 8 % of a task's length at most."""
+    outcome = simulate(Server(progress=progress), 200, 32)
+    assert outcome.delay <= 0.08 * 8.0
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "drift", "requests", "delay"),
+    [(32, 0.0, 1.0, 0.25), (32, 0.3, 1.0, 0.3), (8, 0.0, 2.0, 0.5), (3, 0.0, 3.0, 0.6)],
+)
+def test_a_beat_is_met(
+    in_flight: int, drift: float, requests: float, delay: float
+) -> None:
+    """What is due is looked at right behind a refresh, the time to learn included."""
+    outcomes = [
+        simulate(Server(beat=10.0, drift=drift, seed=seed), 12 * in_flight, in_flight)
+        for seed in range(10)
+    ]
+    assert statistics.mean(one.requests for one in outcomes) <= requests
+    assert statistics.mean(one.delay for one in outcomes) <= delay * NAIVE
+
+
+def test_a_queue_before_the_tasks_costs_two_requests_each() -> None:
+    """Where most of what is in flight waits, each end is still seen in time."""
+    outcome = simulate(Server(slots=4), 200, 32)
+    assert outcome.requests <= 2.0
+    assert outcome.delay < NAIVE
+
+
+def test_one_task_at_a_time_costs_few_requests() -> None:
+    """Alone, by how long the others took, it is looked at about five times."""
+    assert simulate(Server(), 30, 1).requests <= 6.0
+    assert simulate(Server(progress=True), 30, 1).requests <= 3.0
+
+
+@pytest.mark.parametrize(("due", "lists"), [(2, []), (3, [3]), (250, [100, 100, 50])])
+def test_three_that_are_due_are_asked_for_together(due: int, lists: list[int]) -> None:
+    """Two are asked for by id; from three on by list, a hundred at a time."""
+    server = Server(slots=1000, mean=1e9)
+
+    async def work() -> None:
+        world = World(ScriptedTransport(server.answer), POLICY)
+        for number in range(due):
+            server.accept(str(number), 0.0)
+            world.follow(str(number), own=False)  # taken up: looked at right away
+        world.nursery.leave_alone(world.poller.run())
+        await asyncio.sleep(0.5)
+        await world.nursery.close()
+
+    virtual.run(work())
+    assert (server.lists, server.fetches) == (lists, 0 if lists else due)
+
+
+def test_what_is_not_due_rides_along() -> None:
+    """A list request that is sent for some asks for whatever may be asked for."""
+    server = Server()
+    simulate(server, 200, 32)
+    assert statistics.mean(server.lists) > 16
+
+
+def test_without_a_list_call_each_is_asked_for_by_its_id() -> None:
+    """A server that has none is asked for a list once, and never again."""
+    server = Server(has_list=False)
+    outcome = simulate(server, 100, 32)
+    assert (server.lists, len(outcome.delays)) == ([], 100)
+    assert outcome.requests <= 6.0
+
+
+def test_of_a_deep_queue_only_the_head_is_looked_at() -> None:
+    """A thousand that wait cost no more than the hundred that may start."""
+    server = Server(slots=32, mean=2.0)
+    outcome = simulate(server, 1000, 1000)
+    assert outcome.requests <= 0.6
+    looks = [server.looks[task_id] for task_id in server.tasks]  # as they came in
+    assert statistics.mean(map(len, looks)) <= 40  # in half a minute of waiting
+    early = [sum(at < POLICY.longest for at in ats) for ats in looks[300:]]
+    assert sum(early) <= 100  # one sample
+
+
+def test_alone_and_without_a_sign_the_steps_grow_to_the_longest() -> None:
+    """Nothing known, nothing seen: growing steps, no more than half of it jitter."""
+    policy, server = PollPolicy(), Server(stuck=True)
+
+    async def work() -> None:
+        world = World(ScriptedTransport(server.answer), policy)
+        world.nursery.leave_alone(world.poller.run())
+        server.accept("7", 0.0)
+        with pytest.raises(TaskTimeoutError):
+            await world.follow("7")
+        await world.nursery.close()
+
+    random.seed(1)
+    virtual.run(work())
+    looks = [0.0, *server.looks["7"]]
+    steps = [late - early for early, late in itertools.pairwise(looks)]
+    slack = 3 * TRAVEL + policy.shortest / 64
+    for number, step in enumerate(steps[:-1]):
+        assert policy.step(number) / 2 <= step <= policy.step(number) + slack
+    assert len(steps) < 900 / 5
+
+
+@pytest.mark.parametrize("in_flight", [2, 300])
+def test_a_server_that_is_stuck_is_not_flooded(in_flight: int) -> None:
+    """Nothing ever changes: every task ends at its deadline, on time."""
+    server, ends = Server(stuck=True), list[float]()
+
+    async def work() -> None:
+        world = World(ScriptedTransport(server.answer), POLICY)
+        world.nursery.leave_alone(world.poller.run())
+
+        async def follow(number: int) -> None:
+            await asyncio.sleep(number * 0.1)
+            server.accept(str(number), world.loop.time())
+            start = world.loop.time()
+            with pytest.raises(TaskTimeoutError):
+                await world.follow(str(number))
+            ends.append(world.loop.time() - start)
+
+        await asyncio.gather(*(follow(number) for number in range(in_flight)))
+        await world.nursery.close()
+
+    random.seed(1)
+    virtual.run(work())
+    assert ends == [pytest.approx(POLICY.deadline, abs=0.01)] * in_flight
+    assert server.requests / POLICY.deadline <= 4.0  # each second
+    assert max(server.looks["0"]) == pytest.approx(POLICY.deadline, abs=2.0)
