@@ -256,11 +256,10 @@ class Agenda:
     def _due(self, entry: Entry, now: float, step: float | None) -> float:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
         earliest = entry.seen + self._policy.shortest
-        if self._beat.period is not None:
-            asleep = entry.since + self._durations.soonest
-            window = self._beat.next(max(entry.seen, asleep))
-            if window is not None:
-                return self._on_beat(window, earliest, self._beat.period)
+        asleep = entry.since + self._durations.soonest
+        window = self._beat.next(max(entry.seen, asleep))
+        if window is not None:
+            return self._on_beat(window, earliest, self._beat.period or 0.0)
         if entry.pace is not None:
             wait = entry.pace.left()
         else:
