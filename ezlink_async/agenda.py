@@ -118,14 +118,26 @@ class Agenda:
         due = self._next_look()
         if due is None or due > now:
             return taken
-        limit, self._hurry = max(now, self._hurry), 0.0
-        taken += self._times.due(limit)
+        taken += self._times.due(now)
+        taken += self._hurried(now)
         listed = sum(not entry.by_id for entry in taken)
         if listed:
             self._listed_at = now
             if self._beat.period is None:  # else each has a time that is worth it
                 taken += self._riders(now, -listed % CHUNK)
         return taken
+
+    def _hurried(self, now: float) -> list[Entry]:
+        """Take what was to wait for a beat that has come, unless just looked at."""
+        hurried: list[Entry] = []
+        waiting, self._hurry = self._times.due(self._hurry), 0.0
+        for entry in waiting:
+            earliest = entry.seen + self._policy.shortest
+            if earliest > now:
+                self._times.plan(entry, earliest)
+            else:
+                hurried.append(entry)
+        return hurried
 
     def _riders(self, now: float, room: int) -> list[Entry]:
         """Take what is not due, soonest first, for the rest of a request."""
@@ -244,11 +256,10 @@ class Agenda:
     def _due(self, entry: Entry, now: float, step: float | None) -> float:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
         earliest = entry.seen + self._policy.shortest
-        if self._beat.period is not None:
-            asleep = entry.since + self._durations.soonest
-            window = self._beat.next(max(entry.seen, asleep))
-            if window is not None:
-                return self._on_beat(window, earliest, self._beat.period)
+        asleep = entry.since + self._durations.soonest
+        window = self._beat.next(max(entry.seen, asleep))
+        if window is not None:
+            return self._on_beat(window, earliest, self._beat.period or 0.0)
         if entry.pace is not None:
             wait = entry.pace.left()
         else:

@@ -175,14 +175,16 @@ class Beat:
             for early, late in itertools.pairwise(self._seen)
         ]
         base = min((gap.middle for gap in gaps), default=0.0)
-        if not self._shortest <= base <= self._longest:
+        if not self._is_looked_for(base):
             return
         beats = [max(1, round(gap.middle / base)) for gap in gaps]
         lo = max(gap.lo / count for gap, count in zip(gaps, beats, strict=True))
         hi = min(gap.hi / count for gap, count in zip(gaps, beats, strict=True))
         if lo >= hi:
             self._seen.popleft()  # what was before may have been something else
-        elif self._evidence((lo + hi) / 2) >= self._demand:
+            return
+        period = (lo + hi) / 2
+        if self._is_looked_for(period) and self._evidence(period) >= self._demand:
             for seen, number in zip(
                 self._seen, itertools.accumulate(beats, initial=0), strict=True
             ):
@@ -190,15 +192,23 @@ class Beat:
             self._strikes, self._slack = 0.0, _SLACK
             self._measure()
 
+    def _is_looked_for(self, period: float) -> bool:
+        return self._shortest <= period <= self._longest
+
     def _evidence(self, period: float) -> float:
-        """Return how unlikely it is that all changes met the beat by chance."""
+        """
+        Return how unlikely it is that all changes met the beat by chance.
+
+        Two of them say where it is and how long, and so prove nothing; of many,
+        some two will always suit the rest.
+        """
         weights = sorted(
             math.log(period / width)
             for seen in self._seen
             for width in seen.widths
             if 0.0 < width <= period / _NARROW
         )
-        return sum(weights[:-2])  # two things were fitted: where it is, how long
+        return sum(weights[:-2]) - math.log(math.comb(len(self._seen), 2))
 
     # With a period
 

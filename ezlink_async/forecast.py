@@ -77,8 +77,13 @@ class Pace:
         """Return the pace with another look added; ``None`` without progress."""
         if progress is None or not 0.0 < progress < _FULL:
             return None
-        earlier = attrs.evolve(self, before=None)
-        return Pace(age, progress, earlier if progress > self.progress else self.before)
+        earlier: Pace | None = attrs.evolve(self, before=None)
+        if progress <= self.progress:
+            earlier = self.before
+            # It fell further than that: only the whole way is a stretch.
+            if earlier is not None and progress <= earlier.progress:
+                earlier = None
+        return Pace(age, progress, earlier)
 
     def left(self) -> float:
         """

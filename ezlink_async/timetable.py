@@ -82,8 +82,8 @@ class Timetable:
     def due(self, limit: float) -> list[Entry]:
         """Take what is due by *limit*, soonest first."""
         taken: list[Entry] = []
-        last = math.floor(limit * self._fineness)
-        while self._order and self._order[0] <= last:
+        # The same division as next_due(), or what is due now might not be taken.
+        while self._order and self._order[0] / self._fineness <= limit:
             taken += self._pop(heapq.heappop(self._order))
         return taken
 
@@ -120,9 +120,7 @@ class Timetable:
         """Take what has reached its deadline."""
         over: list[Entry] = []
         while (end := self.next_end()) is not None and end <= now:
-            entry = self._living(*self._lives.popleft())
-            if entry is not None:
-                over.append(entry)
+            over.append(self.entries[self._lives.popleft()[0]])
         return over
 
     def _living(self, task_id: str, since: float) -> Entry | None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import math
+import random
+import statistics
 from collections.abc import Awaitable, Callable
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async.errors import SlotTimeoutError
 from ezlink_async.pacing import RetryPolicy
-from ezlink_async.pressure import Gate, Slots
+from ezlink_async.pressure import Gate, Passage, Slots
+from tests import virtual
+from tests.virtual import dice
 
 QUICK = RetryPolicy(first=0.001, longest=0.002)
 SLOW = RetryPolicy(first=1000, longest=1000)
@@ -506,3 +512,157 @@ def test_the_gate_never_locks(events: list[str]) -> None:
         await game.over()
 
     asyncio.run(play())
+
+
+# Both, before a server with little room
+
+
+@attrs.define
+class Upstream:
+    """A server that runs *runs* tasks, queues *queues*, and refuses the rest."""
+
+    runs: int
+    queues: int
+    mean: float = 8.0
+    seed: int = 1
+    refused: int = 0
+    most: int = 0
+    done: int = 0
+    running: int = 0
+    grows: Callable[[Upstream], None] = lambda _: None
+    _queue: collections.deque[asyncio.Future[None]] = attrs.field(
+        factory=collections.deque, init=False
+    )
+    _chance: random.Random = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._chance = dice(self.seed)
+
+    def accept(self) -> asyncio.Future[None] | None:
+        """Return what comes to pass when the task has ended; None: no room."""
+        self.grows(self)
+        if self.running >= self.runs and len(self._queue) >= self.queues:
+            self.refused += 1
+            return None
+        task = asyncio.get_running_loop().create_future()
+        self._queue.append(task)
+        self._start()
+        self.most = max(self.most, self.running + len(self._queue))
+        return task
+
+    def _start(self) -> None:
+        while self._queue and self.running < self.runs:
+            self.running += 1
+            seconds = self.mean * math.exp(self._chance.gauss(0.0, 0.5) - 0.125)
+            loop = asyncio.get_running_loop()
+            loop.call_later(seconds, self._end, self._queue.popleft())
+
+    def _end(self, task: asyncio.Future[None]) -> None:
+        self.running -= 1
+        self.done += 1
+        self._start()
+        # It is seen a little later, by the next look.
+        seen = 1.2 * self._chance.random()
+        asyncio.get_running_loop().call_later(seen, task.set_result, None)
+
+
+@attrs.define
+class Swaps:
+    """So many jobs, *wanted* at once, through the gate to *upstream*."""
+
+    upstream: Upstream
+    wanted: int
+    gate: Gate = attrs.field(factory=lambda: Gate(RetryPolicy()))
+    most: int = 0
+    in_progress: list[int] = attrs.field(factory=list)
+
+    async def _submit(self) -> asyncio.Future[None]:
+        start = asyncio.get_running_loop().time()
+        while True:
+            async with self.gate.passage(start) as passage:
+                await asyncio.sleep(0.05)
+                if task := self._told(passage, self.upstream.accept()):
+                    return task
+
+    def _told(
+        self, passage: Passage, task: asyncio.Future[None] | None
+    ) -> asyncio.Future[None] | None:
+        if task is None:
+            passage.busy()
+        else:
+            passage.accepted()
+        return task
+
+    async def _all(self, jobs: int) -> float:
+        slots, uploads = Slots(self.wanted), Slots(8)
+
+        async def job() -> None:
+            async with slots.turn():
+                async with uploads.turn():
+                    task = await self._submit()
+                self.most = max(self.most, slots.taken)
+                self.in_progress.append(self.gate.running)
+                await task
+                self.gate.leave()
+
+        await asyncio.gather(*(job() for _ in range(jobs)))
+        return asyncio.get_running_loop().time()
+
+    def run(self, jobs: int) -> float:
+        """Do them all, and return the seconds that took."""
+        random.seed(self.upstream.seed)
+        return virtual.run(self._all(jobs))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("runs", "queues", "jobs", "refused", "wall"),
+    [(3, 10, 200, 0.5, 1.15), (3, 0, 200, 0.5, 1.3), (30, 10, 400, 0.2, 1.25)],
+)
+def test_a_server_with_little_room_is_kept_full(
+    runs: int, queues: int, jobs: int, refused: float, wall: float, seed: int
+) -> None:
+    """Every job gets in, few are refused, and the server is hardly ever idle."""
+    upstream = Upstream(runs, queues, seed=seed)
+    swaps = Swaps(upstream, wanted=64)
+    seconds = swaps.run(jobs)
+    assert upstream.done == jobs
+    assert upstream.refused <= refused * jobs
+    assert upstream.most <= runs + queues
+    assert swaps.most <= 64
+    assert seconds <= wall * jobs * upstream.mean / runs
+
+
+def test_a_server_without_limits_is_not_limited() -> None:
+    """As many are in progress as were asked for, and none is refused."""
+    swaps = Swaps(Upstream(1000, 0), wanted=64)
+    swaps.run(300)
+    assert (swaps.upstream.refused, swaps.gate.limit) == (0, math.inf)
+    assert max(swaps.in_progress) == swaps.most == 64
+
+
+def test_when_the_server_gets_more_room_it_is_found() -> None:
+    """From 5 at once to 50: after some hundred jobs, 40 and more are in progress."""
+
+    def grow(upstream: Upstream) -> None:
+        upstream.runs = 5 if upstream.done < 50 else 50
+
+    swaps = Swaps(Upstream(5, 0, grows=grow), wanted=64)
+    swaps.run(800)
+    assert max(swaps.in_progress[:50]) <= 7  # an end is seen a little late
+    assert next(n for n, now in enumerate(swaps.in_progress) if now >= 40) <= 400
+    assert swaps.upstream.refused <= 0.2 * 800
+
+
+def test_when_the_server_has_less_room_fewer_are_sent() -> None:
+    """From 50 at once to 5: those above are refused, soon none but a probe."""
+
+    def shrink(upstream: Upstream) -> None:
+        upstream.runs = 50 if upstream.done < 200 else 5
+
+    upstream = Upstream(50, 0, grows=shrink)
+    swaps = Swaps(upstream, wanted=64)
+    swaps.run(500)
+    assert upstream.done == 500
+    assert upstream.refused <= 0.4 * 500
+    assert statistics.mean(swaps.in_progress[-100:]) <= 6

@@ -1,8 +1,9 @@
-"""An event loop whose clock jumps to the next thing that happens."""
+"""An event loop whose clock jumps to the next thing that happens, and its dice."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections.abc import Coroutine
 from typing import TypeVar
@@ -45,3 +46,8 @@ def run(work: Coroutine[object, object, _T]) -> _T:
     """Run *work* on a loop with a clock of its own."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)
+
+
+def dice(seed: int) -> random.Random:
+    """Return chance that is the same every time."""
+    return random.Random(seed)  # noqa: S311 - a simulation, no secret

@@ -1,0 +1,35 @@
+"""Followed tasks of no client, for what is pure."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from ezlink_async.families import MIDJOURNEY
+from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.tasks import Home, TaskHandle
+from ezlink_async.timetable import Entry
+
+
+class _Nowhere:
+    """A home that nobody comes back to."""
+
+    def ended(self, handle: TaskHandle) -> None:
+        """Take no note."""
+
+
+def entry(task_id: str, since: float = 0.0, *, own: bool = True) -> Entry:
+    """Return a task that was accepted, or taken up, at *since*."""
+    handle = TaskHandle(task_id, MIDJOURNEY, cast("Home", _Nowhere()))
+    return Entry(handle, own, since, since)
+
+
+def shows(
+    entry: Entry, status: TaskStatus, progress: float | None = None
+) -> TaskRecord:
+    """Let the server show *entry* like this, and return the record."""
+    url = "http://127.0.0.1:9/7" if status is TaskStatus.SUCCESS else None
+    record = TaskRecord(
+        task_id=entry.handle.task_id, status=status, progress=progress, image_url=url
+    )
+    entry.handle.receive(record)
+    return record
