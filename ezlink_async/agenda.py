@@ -175,6 +175,7 @@ class Agenda:
         """
         expected = self._beat.next(now)
         overdue = self._is_overdue(answers, sent)
+        going: list[Entry] = []
         for entry, record, news in answers:
             if news:
                 self._beat.saw(entry.seen, now)
@@ -182,13 +183,14 @@ class Agenda:
                 self._learn_end(entry, record, now)
             else:
                 self._learn_state(entry, record, sent)
+                going.append(entry)
             entry.seen = sent
+            entry.looks += 1
         self._follow_beat(expected, sent, now, overdue=overdue)
         # Where many share one request, steps need not grow, nor differ.
         step = self._policy.jittered(0) if len(answers) >= LIST_FROM else None
-        for entry, _, _ in answers:
-            entry.looks += 1
-            if not entry.handle.done() and not self._line.waits(entry):
+        for entry in going:
+            if not entry.place or not self._line.waits(entry):
                 self._plan(entry, now, step)
 
     def missed(self, entry: Entry, now: float, least: float = 0.0) -> None:
@@ -222,7 +224,9 @@ class Agenda:
 
     def _is_overdue(self, answers: list[Look], sent: float) -> bool:
         """Tell whether a beat was expected since the last look, and none came."""
-        if len(answers) < LIST_FROM or any(news for _, _, news in answers):
+        if self._beat.period is None or len(answers) < LIST_FROM:
+            return False
+        if any(news for _, _, news in answers):
             return False
         window = self._beat.next(max(entry.seen for entry, _, _ in answers))
         return window is not None and window.hi <= sent
@@ -256,10 +260,11 @@ class Agenda:
     def _due(self, entry: Entry, now: float, step: float | None) -> float:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
         earliest = entry.seen + self._policy.shortest
-        asleep = entry.since + self._durations.soonest
-        window = self._beat.next(max(entry.seen, asleep))
-        if window is not None:
-            return self._on_beat(window, earliest, self._beat.period or 0.0)
+        if self._beat.period is not None:
+            asleep = entry.since + self._durations.soonest
+            window = self._beat.next(max(entry.seen, asleep))
+            if window is not None:
+                return self._on_beat(window, earliest, self._beat.period)
         if entry.pace is not None:
             wait = entry.pace.left()
         else:

@@ -209,7 +209,7 @@ class Poller:
 
     async def _list(self, entries: list[Entry]) -> None:
         family = entries[0].handle.family
-        ids = [entry.handle.task_id for entry in entries]
+        ids = [entry.task_id for entry in entries]
         with self._looking(*entries):
             try:
                 response, sent = await self._ask(family.list_request(ids))
@@ -222,9 +222,15 @@ class Poller:
                     self._nursery.leave_alone(self._missed(entry, error))
             else:
                 self._lists.worked(family.name)
-                found = [(each, records.get(each.handle.task_id)) for each in entries]
-                self._seen([(entry, record) for entry, record in found if record], sent)
-                self._by_id([entry for entry, record in found if record is None])
+                self._seen(
+                    [
+                        (entry, records[entry.task_id])
+                        for entry in entries
+                        if entry.task_id in records
+                    ],
+                    sent,
+                )
+                self._by_id([e for e in entries if e.task_id not in records])
 
     def _by_id(self, entries: list[Entry]) -> None:
         for entry in entries:

@@ -40,7 +40,7 @@ class Line:
         else:
             entry.place = _BEHIND
             self.behind += 1
-            self._order.append(entry.handle.task_id)
+            self._order.append(entry.task_id)
         return at_head
 
     def leave(self, entry: Entry, *, started: bool) -> None:

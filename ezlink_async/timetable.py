@@ -37,6 +37,11 @@ class Entry:
     unknown: int = 0
     frozen: int = 0
     place: str = ""  # in the line of those that have not started
+    task_id: str = attrs.field(init=False)
+
+    @task_id.default
+    def _task_id(self) -> str:
+        return self.handle.task_id
 
 
 class Timetable:
@@ -53,18 +58,18 @@ class Timetable:
 
     def add(self, entry: Entry) -> None:
         """Begin with a task."""
-        self.entries[entry.handle.task_id] = entry
-        self._lives.append((entry.handle.task_id, entry.since))
+        self.entries[entry.task_id] = entry
+        self._lives.append((entry.task_id, entry.since))
 
     def plan(self, entry: Entry, due: float) -> None:
         """Plan a look not before *due*, in place of any other."""
         entry.slot = slot = math.ceil(due * self._fineness)
         ids = self._slots.get(slot)
         if ids is None:
-            self._slots[slot] = [entry.handle.task_id]
+            self._slots[slot] = [entry.task_id]
             heapq.heappush(self._order, slot)
         else:
-            ids.append(entry.handle.task_id)
+            ids.append(entry.task_id)
 
     def next_due(self) -> float | None:
         """Return when the next look is due; ``None`` when none is planned."""
