@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from ezlink_async.errors import EzlinkError
     from ezlink_async.images import Image
     from ezlink_async.models import AccountFilter, Mode, TaskRecord, TaskStatus
+    from ezlink_async.outcomes import SwapOutcome
     from ezlink_async.pacing import PollPolicy, RetryPolicy
-    from ezlink_async.tasks import SwapOutcome, TaskHandle
+    from ezlink_async.tasks import TaskHandle
 
 __all__ = [
     "AccountFilter",
@@ -45,7 +46,7 @@ _HOMES = {
     "Mode": "models",
     "PollPolicy": "pacing",
     "RetryPolicy": "pacing",
-    "SwapOutcome": "tasks",
+    "SwapOutcome": "outcomes",
     "TaskHandle": "tasks",
     "TaskRecord": "models",
     "TaskStatus": "models",

@@ -14,6 +14,7 @@ from ezlink_async.download import Address
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import MAX_BYTES, Image, ImageLike
+from ezlink_async.intake import Intake
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
 from ezlink_async.pacing import PollPolicy, RetryPolicy
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
@@ -115,14 +116,7 @@ class AsyncEzlink:
             return
         if session.loop is not asyncio.get_running_loop():
             raise ConfigurationError("close the client in the event loop it is used in")
-        if session.closing is None:
-            session.closing = session.loop.create_task(session.close())
-        try:
-            await asyncio.shield(session.closing)
-        except asyncio.CancelledError:
-            # Half-closed is worse than late: it is bounded by timeouts.close.
-            await asyncio.wait([session.closing])
-            raise
+        await session.close()
 
     async def swap_face(
         self,
@@ -183,22 +177,26 @@ class AsyncEzlink:
         )
         shared = SharedSource(session.nursery, session.transport.readers)
 
-        async def swap(source: ImageLike, target: ImageLike) -> TaskHandle:
-            return await self._swap(source, target, options, shared=shared)
+        async def swap(
+            source: ImageLike, target: ImageLike, observer: Observer
+        ) -> TaskHandle:
+            return await self._swap(
+                source, target, options, shared=shared, observer=observer
+            )
 
         async def ready() -> None:
             if source is not None:
                 await shared.encoded(source)
 
-        stream = SwapStream(
+        intake = Intake(
             Pairs(source, targets),
             swap,
             session.nursery,
             session.submitter.slots.limit,
             ready,
         )
-        session.streams.add(stream)
-        return stream
+        session.intakes.add(intake)
+        return SwapStream(intake)
 
     def task(self, task_id: str) -> TaskHandle:
         """

@@ -2,14 +2,16 @@
 Who owns the asyncio tasks of a client, and how they end.
 
 Every task has a strong reference here until it is done. Closing cancels what
-is left and waits for it, so that nothing outlives the client.
+is left and waits for it, so that nothing outlives the client. Some of them run
+what a user wrote: code that swallows a cancellation, or that closes the client
+it runs in, must not keep the client from closing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TypeVar
 
 from ezlink_async.errors import ClientClosedError
@@ -18,14 +20,40 @@ _log = logging.getLogger("ezlink_async")
 
 _T = TypeVar("_T")
 
+PATIENCE = (0.25, 0.75, 2.0, 2.0)
+"""Seconds until what was cancelled is cancelled again, and then left."""
+
+
+async def see_off(
+    tasks: Iterable[asyncio.Task[_T]], patience: Iterable[float] = PATIENCE
+) -> set[asyncio.Task[_T]]:
+    """
+    Cancel *tasks* and wait until they have ended; return those that would not.
+
+    The task that calls this is not one of them.
+    """
+    this = asyncio.current_task()
+    left = {task for task in tasks if task is not this}
+    for seconds in patience:
+        for task in left:
+            task.cancel()
+        if left:
+            _, left = await asyncio.wait(left, timeout=seconds)
+    for task in left:
+        _log.warning("this swallows being cancelled, and is left running: %r", task)
+    return left
+
 
 class Nursery:
     """The tasks one client started, in one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Iterable[float] = PATIENCE) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
-        self.closed = False
+        self._patience = tuple(patience)
         self._over = False
+        self.closed = False
+        self.spared: set[asyncio.Task[object]] = set()
+        """Its own tasks that are neither cancelled nor waited for."""
 
     def start(self, work: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
         """Run *work* in a task of its own; :exc:`ClientClosedError` after close."""
@@ -60,15 +88,21 @@ class Nursery:
                 raise closed() from None
             raise
 
-    async def close(self) -> None:
-        """Cancel everything and wait until it has ended."""
-        self.closed = True
+    def spare(self) -> bool:
+        """Let the task that calls this end by itself, if it is one of ours."""
         this = asyncio.current_task()
-        while left := {task for task in self._tasks if task is not this}:
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left)
-            self._tasks -= left
+        if this is None or this not in self._tasks:
+            return False
+        self.spared.add(this)
+        return True
+
+    async def close(self) -> None:
+        """Cancel everything and wait until it has ended, or will not."""
+        self.closed = True
+        self.spare()
+        while left := self._tasks - self.spared:
+            self.spared |= await see_off(left, self._patience)
+            self._tasks -= left - self.spared
         self._over = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -15,16 +16,17 @@ from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     EndpointNotSupportedError,
+    ProtocolError,
     RejectedError,
     TaskNotFoundError,
 )
 from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
 from ezlink_async.images import EncodedImage, Image, ImageLike
+from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
 from ezlink_async.saved import SavedHandle
-from ezlink_async.stream import SwapStream
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.transport import Transport
@@ -47,7 +49,7 @@ class Session:
             self.transport, settings.poll, self.nursery, self.downloads
         )
         self.submitter = Submitter(self.transport, self.nursery, self.accepted)
-        self.streams: weakref.WeakSet[SwapStream] = weakref.WeakSet()
+        self.intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
         self.closed = False
         self.closing: asyncio.Task[None] | None = None
 
@@ -57,10 +59,31 @@ class Session:
         self.nursery.leave_alone(self.poller.run())
 
     async def close(self) -> None:
+        """
+        End everything, or wait until somebody else has.
+
+        One of our own tasks may call this (what gives the targets, or traces
+        a request); it is spared, and ends by itself. A cancellation waits:
+        half-closed is worse than late, and all of it is bounded.
+        """
+        inside = self.nursery.spare()
+        if self.closing is None:
+            self.closing = self.loop.create_task(self._close())
+        elif inside:
+            return  # it may be waited for, even now
+        try:
+            await asyncio.wait([self.closing])
+        except asyncio.CancelledError:
+            await asyncio.wait([self.closing])
+            raise
+        self.closing.result()
+
+    async def _close(self) -> None:
         """End everything that was started, in order."""
         self.closed = True
+        intakes = tuple(self.intakes)
         try:
-            await self.submitter.close()
+            await self.submitter.close(self.nursery.spared)
             for handle in self.poller.pending():
                 handle.end(
                     ClientClosedError(
@@ -68,9 +91,11 @@ class Session:
                         task_ids=(handle.task_id,),
                     )
                 )
-            for stream in tuple(self.streams):
-                await stream.wind_down()
+            for intake in intakes:
+                await intake.wind_down()
             await self.nursery.close()
+            for intake in intakes:
+                intake.tell_lost()
         finally:
             await self.transport.close()
 
@@ -85,6 +110,15 @@ class Session:
             return known
         handle = TaskHandle(task_id, MIDJOURNEY, self)
         self.poller.follow(handle, own=True, release=release)
+        try:
+            MIDJOURNEY.fetch_request(task_id)
+        except ConfigurationError:
+            says = "the server gave a paid job an id that no address can hold"
+            handle.end(
+                ProtocolError(
+                    f"{says}: {task_id!r}", task_id=task_id, maybe_charged=True
+                )
+            )
         return handle
 
     def follow(self, task_id: str, family: TaskFamily) -> TaskHandle:
@@ -106,11 +140,19 @@ class Session:
         family = FAMILIES.get(found.family)
         if family is None:
             raise ConfigurationError(f"no kind of task is called {found.family!r}")
-        if found.record is None or not found.record.is_terminal:
+        record = found.record
+        if record is None or not record.is_terminal:
             return self.follow(found.task_id, family)
+        if record.task_id != found.task_id:
+            raise ConfigurationError(
+                f"this handle of {found.task_id!r} has a record of {record.task_id!r}"
+            )
+        if known := self.poller.find(found.task_id):
+            known.receive(record)  # whoever waits for it need not wait any more
+            return known
         handle = TaskHandle(found.task_id, family, self)
         for _ in range(2):  # a success without a picture is believed twice
-            handle.receive(found.record)
+            handle.receive(record)
         return handle
 
 
@@ -128,10 +170,19 @@ class SharedSource:
         if self._task is None or source is not self._given:
             self._given = source
             self._task = self._nursery.start(self._encode(source))
-        return await asyncio.shield(self._task)
+            self._task.add_done_callback(_seen)
+        # Not shield(), which reports an error whose only waiter has left.
+        task = self._task
+        await asyncio.wait([task])
+        return task.result()
 
     async def _encode(self, source: ImageLike) -> EncodedImage:
         return await disk.encode(disk.prepare(Image.of(source)), self._pool)
+
+
+def _seen(task: asyncio.Task[EncodedImage]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()  # asyncio would report one that nobody waited for
 
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:
@@ -162,9 +213,9 @@ async def _fetch_each(
 ) -> dict[str, TaskRecord]:
     records: dict[str, TaskRecord] = {}
     for task_id in task_ids:
-        response = await transport.repeat(MIDJOURNEY.fetch_request(task_id))
-        try:
+        # What can be no id is left out like any other that is unknown.
+        with contextlib.suppress(TaskNotFoundError, ConfigurationError):
+            request = MIDJOURNEY.fetch_request(task_id)
+            response = await transport.repeat(request)
             records[task_id] = MIDJOURNEY.read(response, task_id)
-        except TaskNotFoundError:
-            continue
     return records

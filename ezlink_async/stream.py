@@ -1,48 +1,24 @@
-"""
-Many swaps as one stream of outcomes: lazy intake, bounded memory.
-
-The window is ``max_concurrency``: a target is taken only when fewer are in
-progress or waiting to be read, so a slow reader stops the intake.
-"""
+"""Many swaps as one stream of outcomes, and the targets it takes."""
 
 from __future__ import annotations
 
 import asyncio
-import collections
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+import contextlib
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Self, cast
 
-from ezlink_async.errors import (
-    AuthenticationError,
-    ClientClosedError,
-    ConfigurationError,
-    EndpointNotSupportedError,
-    EzlinkError,
-    PermissionDeniedError,
-    QuotaError,
-)
+from ezlink_async.errors import ConfigurationError
 from ezlink_async.images import ImageLike
-from ezlink_async.nursery import Nursery
-from ezlink_async.tasks import SwapOutcome, TaskHandle
+from ezlink_async.intake import Intake, Pair
+from ezlink_async.outcomes import SwapOutcome
 
-DOOMS_THE_REST = (
-    AuthenticationError,
-    PermissionDeniedError,
-    QuotaError,
-    EndpointNotSupportedError,
-    ConfigurationError,
-    ClientClosedError,
-)
-"""What would meet every other target too."""
-
-Pair = tuple[ImageLike, ImageLike]
 Targets = (
     Iterable[ImageLike]
     | AsyncIterable[ImageLike]
     | Iterable[Pair]
     | AsyncIterable[Pair]
 )
-Swap = Callable[[ImageLike, ImageLike], Awaitable[TaskHandle]]
 _END = object()
 
 
@@ -51,28 +27,14 @@ class SwapStream(AsyncIterator[SwapOutcome]):
     Outcomes in the order in which they come.
 
     Also an async context manager: leaving it stops the intake at once and
-    drops what is not yet sent; accepted tasks stay in ``pending()``.
+    drops what is not yet sent; accepted tasks stay in ``pending()``. A stream
+    that nobody holds any more is left like that too.
     """
 
-    def __init__(
-        self,
-        pairs: AsyncIterator[Pair],
-        swap: Swap,
-        nursery: Nursery,
-        window: int,
-        ready: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._pairs = pairs
-        self._swap = swap
-        self._window = window
-        self._nursery = nursery
-        self._prepare = ready
-        self._running: set[asyncio.Task[None]] = set()
-        self._ready: collections.deque[SwapOutcome] = collections.deque()
-        self._changed = asyncio.Event()
-        self._intake: asyncio.Task[None] | None = None
-        self._exhausted = False
-        self._doom: EzlinkError | None = None
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        loop = asyncio.get_running_loop()
+        weakref.finalize(self, _let_go, loop, intake).atexit = False
 
     def __aiter__(self) -> Self:
         return self
@@ -85,91 +47,27 @@ class SwapStream(AsyncIterator[SwapOutcome]):
 
     async def __anext__(self) -> SwapOutcome:
         """Return the next outcome; what dooms the rest is raised after the last."""
-        if self._intake is None and not self._exhausted:
-            self._intake = self._nursery.start(self._take_in())
-        while not self._ready:
-            if self._exhausted and not self._running:
-                raise self._over()
-            await self._next_change()
-        outcome = self._ready.popleft()
-        self._notify()
-        return outcome
-
-    async def wind_down(self) -> None:
-        """Take nothing more, and wait for what runs; the client is closing."""
-        self._exhausted = True
-        self._doom = self._doom or ClientClosedError()
-        if self._intake is not None:
-            self._intake.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
-        self._notify()
+        return await self._intake.next()
 
     async def aclose(self) -> None:
         """Stop the intake, drop what is not sent yet, and wait until it is."""
-        self._exhausted = True
-        left = [*self._running, *([self._intake] if self._intake else [])]
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
-        self._ready.clear()
-        self._doom = None
+        await self._intake.close()
 
-    async def _take_in(self) -> None:
-        try:
-            await self._prepare()
-            while True:
-                while len(self._running) + len(self._ready) >= self._window:
-                    await self._next_change()
-                if self._doom is not None:
-                    return
-                pair = await anext(self._pairs, None)
-                if pair is None:
-                    return
-                self._begin(*pair)
-        except EzlinkError as error:
-            self._doom = self._doom or error
-        finally:
-            self._exhausted = True
-            self._notify()
+    def dropped(self) -> tuple[SwapOutcome, ...]:
+        """
+        Return the outcomes that were not read before the stream was closed.
 
-    def _begin(self, source: ImageLike, target: ImageLike) -> None:
-        task = self._nursery.start(self._one(source, target))
-        self._running.add(task)
-        task.add_done_callback(self._ended)
+        Each as it stands now: an accepted task has its id in the error, which
+        is a :exc:`ClientClosedError`; so has one whose acceptance came later.
+        Whoever asks is told: otherwise the log names what was paid.
+        """
+        return self._intake.dropped()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._notify()
 
-    async def _one(self, source: ImageLike, target: ImageLike) -> None:
-        handle: TaskHandle | None = None
-        try:
-            handle = await self._swap(source, target)
-            outcome = SwapOutcome(source, target, handle, await handle)
-        except EzlinkError as error:
-            outcome = SwapOutcome(source, target, handle, error=error)
-            if isinstance(error, DOOMS_THE_REST):
-                self._doom = self._doom or error
-        self._ready.append(outcome)
-
-    def _over(self) -> BaseException:
-        """Return how the iteration ends."""
-        doom, self._doom = self._doom, None
-        if doom is not None:
-            return doom.for_awaiter()
-        intake, self._intake = self._intake, None
-        if intake is not None and not intake.cancelled():
-            return intake.exception() or StopAsyncIteration()
-        return StopAsyncIteration()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def _next_change(self) -> None:
-        await self._changed.wait()
+def _let_go(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+    # The last reference may go anywhere: in another thread, or after the loop.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(intake.let_go)
 
 
 def _check_targets(targets: object) -> None:

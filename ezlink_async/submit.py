@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 
 from ezlink_async import protocol
@@ -89,14 +89,19 @@ class Submitter:
             raise cut_off(ticket)
         return task.result()
 
-    async def close(self) -> None:
-        """Cut off uploads; give submits that wait for an answer some time."""
+    async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
+        """
+        Cut off uploads; give submits that wait for an answer some time.
+
+        One that is *spared* closes the client itself, so it cannot be waited for.
+        """
         for task, ticket in self._tickets.items():
             ticket.closing = True
             ticket.call_off(task)
-        if self._tickets:
+        left = [task for task in self._tickets if task not in spared]
+        if left:
             wait = self._settings.timeouts.close
-            _, late = await asyncio.wait(self._tickets, timeout=wait)
+            _, late = await asyncio.wait(left, timeout=wait)
             for task in late:
                 task.cancel()
             if late:

@@ -1,7 +1,7 @@
 """
-Our grip on a task: the handle, and the outcome of one swap of many.
+Our grip on a task: the handle.
 
-A handle ends once and for all by one of :meth:`TaskHandle.receive` (a record
+It ends once and for all by one of :meth:`TaskHandle.receive` (a record
 came, polled or pushed) and :meth:`TaskHandle.end` (something else ended it).
 """
 
@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Protocol
-
-import attrs
 
 from ezlink_async import disk
 from ezlink_async.download import Address, Downloads, addresses
@@ -25,7 +23,6 @@ from ezlink_async.errors import (
     TaskTimeoutError,
 )
 from ezlink_async.families import TaskFamily
-from ezlink_async.images import ImageLike
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.saved import SavedHandle
@@ -67,6 +64,7 @@ class TaskHandle:
         "_record",
         "_task_id",
         "_waiters",
+        "asked",
     )
 
     def __init__(self, task_id: str, family: TaskFamily, home: Home) -> None:
@@ -77,6 +75,7 @@ class TaskHandle:
         self._error: EzlinkError | None = None
         self._done = False
         self._waiters: set[asyncio.Future[None]] | None = None
+        self.asked = False  # whether anybody wanted to know how it ends
 
     def __repr__(self) -> str:
         word = str(self.status) or "accepted"
@@ -118,6 +117,11 @@ class TaskHandle:
         the task's deadline is over. The first bounds this waiter alone: the
         handle lives on.
         """
+        self.asked = True
+        return await self.ended(timeout)
+
+    async def ended(self, timeout: float | None = None) -> TaskRecord:
+        """Do as :meth:`result` does, for whoever only passes it on."""
         self._check_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -135,6 +139,7 @@ class TaskHandle:
         A slow reader gets the newest only. Raises whatever else ends the
         handle.
         """
+        self.asked = True
         self._check_loop()
         seen: TaskRecord | None = None
         while True:
@@ -282,19 +287,3 @@ class TaskHandle:
         for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
-
-
-@attrs.frozen
-class SwapOutcome:
-    """
-    How one swap of a batch ended: exactly one of *record* and *error* is set.
-
-    *handle* is there as soon as the server had accepted the job, so its id is
-    known whatever came after.
-    """
-
-    source: ImageLike
-    target: ImageLike
-    handle: TaskHandle | None = None
-    record: TaskRecord | None = None
-    error: EzlinkError | None = None

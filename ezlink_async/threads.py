@@ -35,6 +35,5 @@ async def see_through(call: Callable[[], _T], pool: Executor | None = None) -> _
             left = left or asked
     if left is None:
         return work.result()
-    if not work.cancelled():
-        work.exception()  # asyncio would report one that nobody has seen
+    work.exception()  # asyncio would report one that nobody has seen
     raise left

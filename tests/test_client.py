@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import logging
+import os
+import re
 import threading
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +39,7 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
+from ezlink_async.intake import Intake
 from tests.conftest import png
 from tests.fakes import jpeg
 
@@ -310,6 +316,128 @@ async def test_closing_that_is_cancelled_still_closes() -> None:
             await task
 
 
+@pytest.mark.parametrize("after", [0, 1, 4])
+async def test_targets_may_close_the_client_they_feed(after: int) -> None:
+    """It does not wait for itself, and what is yielded then is not begun."""
+    before = asyncio.all_tasks()
+    said: list[str] = []
+    async with shop(slots=after + 1) as (ez, server):
+        server.control.script_tasks(*[scripts.stuck()] * after)
+
+        async def targets() -> AsyncIterator[bytes]:
+            for number in range(after):
+                yield jpeg(20_001 + number)
+            while len(ez.pending()) < after:
+                await asyncio.sleep(0)
+            await ez.aclose()
+            said.append("closed")
+            with pytest.raises(errors.ClientClosedError):
+                await ez.swap_face(SOURCE, TARGET)
+            yield TARGET
+
+        outcomes: list[SwapOutcome] = []
+        with pytest.raises(errors.ClientClosedError):
+            await _collect(ez.swap_faces(SOURCE, targets()), outcomes)
+        while not said:
+            await asyncio.sleep(0)
+        assert [type(o.error) for o in outcomes] == [errors.ClientClosedError] * after
+        assert _charges(server) == after
+    assert asyncio.all_tasks() == before
+
+
+async def test_targets_that_close_the_client_on_their_way_out() -> None:
+    """A close that waits for them is not waited for by them."""
+    async with shop() as (ez, _):
+
+        async def targets() -> AsyncIterator[bytes]:
+            try:
+                yield TARGET
+                await asyncio.Event().wait()
+            finally:
+                await ez.aclose()
+
+        stream = ez.swap_faces(SOURCE, targets())
+        assert (await anext(stream)).record
+        await ez.aclose()
+        with pytest.raises(errors.ClientClosedError):
+            await anext(stream)
+
+
+async def test_targets_that_swallow_a_cancellation_keep_nobody_from_closing() -> None:
+    """Code that takes it for a time-out is cancelled again."""
+    before = asyncio.all_tasks()
+    async with shop() as (ez, _):
+
+        async def targets() -> AsyncIterator[bytes]:
+            yield TARGET
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+        await anext(ez.swap_faces(SOURCE, targets()))
+    assert asyncio.all_tasks() == before
+
+
+@asynccontextmanager
+async def traced(
+    trace: aiohttp.TraceConfig,
+) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
+    """Open a client with a session whose requests are traced."""
+    async with asyncio.timeout(60), serving() as server:
+        async with (
+            aiohttp.ClientSession(trace_configs=[trace]) as http,
+            AsyncEzlink(
+                server.api_key, base_url=server.base_url, poll=POLL, http=http
+            ) as ez,
+        ):
+            yield ez, server
+        for _ in range(20):  # connections are closed in the turns to come
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["insight-face", "fetch"])
+@pytest.mark.parametrize("event", ["on_request_start", "on_request_end"])
+async def test_a_trace_may_close_the_client_it_traces(path: str, event: str) -> None:
+    """A session of the caller may run its code in the middle of a request."""
+    before = asyncio.all_tasks()
+    closed = asyncio.Event()
+
+    async def close(_: object, __: object, request: object) -> None:
+        url = request.url  # type: ignore[attr-defined]  # aiohttp's, of many classes
+        if path in str(url) and not closed.is_set():
+            closed.set()
+            await ez.aclose()
+
+    trace = aiohttp.TraceConfig()
+    getattr(trace, event).append(close)
+    async with traced(trace) as (ez, _):
+        outcomes: list[SwapOutcome] = []
+        with pytest.raises(errors.ClientClosedError):
+            await _collect(ez.swap_faces(SOURCE, [TARGET]), outcomes)
+        (swap,) = outcomes
+        assert isinstance(
+            swap.error, errors.ClientClosedError | errors.SubmitUnknownError
+        )
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_submit_whose_trace_closes_the_client_brings_its_id() -> None:
+    """The answer has begun to come: what it says is not lost."""
+    closed = asyncio.Event()
+
+    async def close(_: object, __: object, ___: object) -> None:
+        closed.set()
+        await ez.aclose()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(close)
+    async with traced(trace) as (ez, server):
+        with pytest.raises(errors.ClientClosedError) as caught:
+            await ez.swap_face(SOURCE, TARGET)
+        assert closed.is_set()
+        assert caught.value.task_ids == (server.control.tasks[0].task_id,)
+
+
 async def test_used_outside_or_after_says_so() -> None:
     """Not entered, entered twice, closed: each is an error that says what to do."""
     ez = AsyncEzlink("sk-x", base_url="http://127.0.0.1:9")
@@ -431,6 +559,46 @@ async def test_restored_in_another_client() -> None:
             assert read_hashes(await again.read()) == read_hashes(await done.read())
 
 
+async def test_a_finished_handle_of_a_followed_task_ends_that_one() -> None:
+    """Whoever awaits it has the record; its slot comes back, and it is one handle."""
+    async with shop(slots=1) as (ez, server):
+        server.control.script_tasks(scripts.stuck(), scripts.stuck())
+        handle = await ez.swap_face(SOURCE, TARGET)
+        waiter = asyncio.create_task(handle.result())
+        await asyncio.sleep(0)
+        saved = {
+            **handle.to_dict(),
+            "record": {
+                "task_id": handle.task_id,
+                "status": "SUCCESS",
+                "image_url": f"{server.base_url}/mj/image/{handle.task_id}",
+            },
+        }
+        assert ez.restore(saved) is handle
+        assert (await waiter).status is TaskStatus.SUCCESS
+        other = await ez.swap_face(SOURCE, jpeg(30_001))
+        with pytest.raises(errors.ConfigurationError, match="has a record of"):
+            ez.restore({**saved, "task_id": other.task_id})
+        ez.restore({**saved, "record": None})
+        assert handle.task_id in {each.task_id for each in ez.pending()}
+
+
+async def test_an_id_that_no_address_can_hold_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The job is paid and out of reach: the handle ends with the id, at once."""
+    async with shop(slots=1) as (ez, server):
+        answer = '{"code":1,"description":"x","result":".."}'
+        server.control.script("submit", faults.Answer(200, answer, "application/json"))
+        handle = await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.ProtocolError, match="no address") as caught:
+            await handle
+        assert (caught.value.task_id, caught.value.maybe_charged) == ("..", True)
+        assert ez.pending() == ()
+        await (await ez.swap_face(SOURCE, TARGET))  # the slot came back
+    assert caplog.records == []
+
+
 async def test_a_handle_of_another_server_is_refused() -> None:
     """An id means nothing elsewhere: ``restore`` compares the origin."""
     async with shop() as (ez, _):
@@ -465,13 +633,13 @@ async def test_fetching_without_following() -> None:
         for handle in handles:
             await handle
         assert (await ez.fetch_task(ids[0])).task_id == ids[0]
-        found = await ez.fetch_tasks([*ids, "1", ids[0]])
+        found = await ez.fetch_tasks([*ids, "1", "..", ids[0]])
         assert list(found) == ids
         with pytest.raises(errors.TaskNotFoundError) as caught:
             await ez.fetch_task("1")
         assert caught.value.task_id == "1"
         server.control.standing("list", faults.Answer(404, "<html>"))
-        assert list(await ez.fetch_tasks([*ids, "1"])) == ids
+        assert list(await ez.fetch_tasks([*ids, "1", "..", "\ud800"])) == ids
 
 
 @pytest.mark.parametrize("status", [401, 403, 407, 511])
@@ -550,6 +718,20 @@ async def test_swap_faces_brings_every_outcome() -> None:
         assert server.control.peak <= 3
 
 
+async def test_swap_faces_tells_of_pictures_that_cannot_be_used(
+    tmp_path: Path,
+) -> None:
+    """A path in bytes, or a disk that fails, is an outcome, and costs no other."""
+    (tmp_path / "a.jpg").write_bytes(TARGET)
+    entries = list(os.scandir(os.fsencode(tmp_path)))
+    targets = [*entries, "/proc/self/mem", 7, tmp_path / "a.jpg"]
+    async with shop() as (ez, _):
+        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[arg-type]
+        found = {str(swap.target): swap.error async for swap in stream}
+        assert found.pop(str(tmp_path / "a.jpg")) is None
+        assert [type(error) for error in found.values()] == [errors.ImageError] * 3
+
+
 async def test_swap_faces_takes_pairs() -> None:
     """Without a source, pairs say both; each source is used for its own."""
     pairs = [(jpeg(20_100 + n // 2), jpeg(20_001 + n)) for n in range(4)]
@@ -602,6 +784,79 @@ async def test_leaving_swap_faces_keeps_what_was_accepted() -> None:
         assert {h.task_id for h in ez.pending()} == {
             task.task_id for task in server.control.tasks[1:]
         }
+
+
+async def test_a_consumer_that_fails_loses_no_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Tasks that run on, unread, are named in one line with their targets."""
+
+    async def consume() -> None:
+        async with (
+            shop(slots=4) as (ez, server),
+            ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(4)]) as swaps,
+        ):
+            server.control.script_tasks(
+                scripts.sequence({}, swap=True), *[scripts.stuck()] * 3
+            )
+            async for swap in swaps:
+                assert swap.handle is not None
+                while len(ez.pending()) < 3:
+                    await asyncio.sleep(0)
+                tasks.update(handle.task_id for handle in ez.pending())
+                raise LookupError
+
+    tasks: set[str] = set()
+    with pytest.raises(LookupError):
+        await consume()
+    (entry,) = caplog.records
+    assert entry.levelno == logging.WARNING
+    assert set(re.findall(r"task (\d+) \(target", entry.message)) == tasks
+    assert "(target Image(<20003 bytes>))" in entry.message
+
+
+async def test_a_plain_loop_that_fails_loses_no_id_either(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without ``async with`` around the swaps, closing the client names them."""
+
+    async def consume() -> None:
+        async with shop(slots=2) as (ez, server):
+            server.control.script_tasks(
+                scripts.sequence({}, swap=True), scripts.stuck()
+            )
+            async for _ in ez.swap_faces(SOURCE, [TARGET, jpeg(20_001)]):
+                while not ez.pending():
+                    await asyncio.sleep(0)
+                tasks.extend(handle.task_id for handle in ez.pending())
+                raise LookupError
+
+    tasks: list[str] = []
+    with pytest.raises(LookupError):
+        await consume()
+    (entry,) = caplog.records
+    assert f"task {tasks[0]} (target" in entry.message
+
+
+async def test_a_stream_that_is_given_up_keeps_no_source() -> None:
+    """After ``return`` out of a loop the intake is gone, with all that it held."""
+    async with shop(slots=2) as (ez, server):
+        server.control.script_tasks(
+            scripts.sequence({}, swap=True), *[scripts.stuck()] * 9
+        )
+
+        async def first() -> weakref.ref[Intake]:
+            stream = ez.swap_faces(SOURCE, [TARGET] * 50)
+            async for swap in stream:
+                assert swap.record
+                return weakref.ref(stream._intake)
+            raise AssertionError
+
+        intake = await first()
+        while intake() is not None:
+            await asyncio.sleep(0)
+            gc.collect()
+        assert _charges(server) <= 1 + 2
 
 
 async def test_a_plain_break_takes_no_more_than_the_window() -> None:

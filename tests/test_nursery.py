@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import weakref
@@ -121,6 +122,64 @@ async def test_one_of_its_own_tasks_may_close_it() -> None:
         await task
     assert ended.is_set()
     assert other.cancelled()
+
+
+async def test_a_task_that_is_spared_ends_by_itself() -> None:
+    """Whoever closes the client from inside is neither cancelled nor waited for."""
+    nursery, go_on = Nursery(), asyncio.Event()
+
+    async def inside() -> str:
+        assert nursery.spare()
+        await go_on.wait()
+        return "by itself"
+
+    task = nursery.start(inside())
+    await turns()
+    assert not nursery.spare()  # this is none of its own
+    await nursery.close()
+    assert not task.done()
+    go_on.set()
+    assert await task == "by itself"
+
+
+async def test_what_swallows_a_cancellation_is_cancelled_again() -> None:
+    """Code that takes a cancellation for a time-out keeps nobody from closing."""
+    nursery, swallowed = Nursery(patience=[0.01] * 4), list[int]()
+
+    async def swallows(times: int) -> None:
+        while len(swallowed) < times:
+            try:
+                await forever()
+            except asyncio.CancelledError:
+                swallowed.append(times)
+        await forever()
+
+    task = nursery.start(swallows(2))
+    await turns()
+    await nursery.close()
+    assert (swallowed, task.cancelled()) == ([2, 2], True)
+
+
+async def test_what_swallows_every_cancellation_is_left_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the end a close goes on without it, and the log says what it was."""
+    nursery, stop = Nursery(patience=[0.001] * 3), asyncio.Event()
+
+    async def never_leaves() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await stop.wait()
+
+    task = nursery.start(never_leaves())
+    await turns()
+    with caplog.at_level(logging.WARNING, "ezlink_async"):
+        await nursery.close()
+    assert not task.done()
+    (entry,) = caplog.records
+    assert "never_leaves" in entry.message
+    stop.set()
+    await task
 
 
 async def test_run_gives_the_result_and_the_error_as_they_are() -> None:

@@ -75,16 +75,18 @@ async def test_a_handle_nobody_awaits_is_done_by_itself() -> None:
         assert handle.done()
 
 
-async def test_many_due_tasks_share_one_list_request() -> None:
+async def _asked_for_250() -> list[HttpRequest]:
+    """Return what was asked of the server for 250 tasks that were taken up."""
+    async with world(_after(2), bound=None) as here:
+        await asyncio.gather(*[here.follow(str(n), own=False) for n in range(250)])
+        return here.transport.seen
+
+
+def test_many_due_tasks_share_one_list_request() -> None:
     """From three due tasks on, one request asks for all of them."""
-    policy = PollPolicy(first=0.05, shortest=0.05, longest=0.05)
-    async with world(_after(2), policy=policy) as here:
-        # Taken up by id: all are due at once.
-        handles = [here.follow(str(n), own=False) for n in range(250)]
-        await asyncio.gather(*handles)
-        assert {request.method for request in here.transport.seen} == {"POST"}
-        sizes = sorted(len(_ids(request)) for request in here.transport.seen[:3])
-        assert sizes == [50, 100, 100]
+    seen = virtual.run(_asked_for_250())
+    assert {request.method for request in seen} == {"POST"}
+    assert sorted(len(_ids(request)) for request in seen[:3]) == [50, 100, 100]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,31 @@ async def _lists_in(seconds: float) -> int:
         handles = [here.follow(str(n), own=False) for n in range(3)]
         await asyncio.gather(*handles, return_exceptions=True)
         return [request.method for request in here.transport.seen].count("POST")
+
+
+async def _refused_at() -> list[float]:
+    """Return when each list request for 250 tasks was refused."""
+    refused_at: list[float] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method == "GET":
+            status = "IN_PROGRESS" if len(refused_at) < 6 else "SUCCESS"
+            return reply(row(_id(request), status))
+        refused_at.append(here.loop.time())
+        return HttpResponse(400, {}, b"", BASE)
+
+    policy = PollPolicy(first=1, shortest=1, longest=1, deadline=60)
+    async with world(answer, policy=policy, bound=None) as here:
+        handles = [here.follow(str(n), own=False) for n in range(250)]
+        await asyncio.gather(*handles)
+    return refused_at
+
+
+def test_of_several_lists_refused_at_once_one_counts() -> None:
+    """Three requests for 250 tasks are one reason to wait, not three."""
+    first, _, third, fourth, *_ = virtual.run(_refused_at())
+    assert third == first
+    assert fourth - third < 4  # and not the eight of a third refusal
 
 
 def test_a_list_that_stays_refused_is_asked_for_ever_more_rarely() -> None:

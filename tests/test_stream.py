@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import logging
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
@@ -10,13 +14,16 @@ import pytest
 from ezlink_async import errors
 from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import ImageLike
+from ezlink_async.intake import Intake, Swap
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.outcomes import SwapOutcome, Taken
 from ezlink_async.stream import Pairs, SwapStream
-from ezlink_async.tasks import SwapOutcome, TaskHandle
+from ezlink_async.tasks import TaskHandle
 from tests.scripted import BASE, World, reply, row, world
 
 WINDOW = 3
+_NONE = errors.EzlinkError("no error")
 
 
 async def _ready() -> None:
@@ -32,11 +39,14 @@ class Swaps:
         self.errors: dict[ImageLike, errors.EzlinkError] = {}
         self.most = 0
 
-    async def __call__(self, _: ImageLike, target: ImageLike) -> TaskHandle:
+    async def __call__(
+        self, _: ImageLike, target: ImageLike, taken: Taken
+    ) -> TaskHandle:
         """Accept *target*, or refuse it."""
         await asyncio.sleep(0)
         if target in self.errors:
             raise self.errors[target]
+        taken.accepted(str(target))
         handle = TaskHandle(str(target), MIDJOURNEY, self.here)
         self.handles[target] = handle
         self.most = max(self.most, sum(not h.done() for h in self.handles.values()))
@@ -61,15 +71,25 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
+def _intake(
+    here: World,
+    swap: Swap,
+    targets: object,
+    source: ImageLike | None = "me",
+    ready: Callable[[], Awaitable[None]] = _ready,
+) -> Intake:
+    pairs = Pairs(source, targets)  # type: ignore[arg-type]
+    return Intake(pairs, swap, here.nursery, WINDOW, ready)
+
+
 def _stream(
     here: World,
-    swap: Callable[[ImageLike, ImageLike], Awaitable[TaskHandle]],
+    swap: Swap,
     targets: object,
     source: ImageLike | None = "me",
     ready: Callable[[], Awaitable[None]] = _ready,
 ) -> SwapStream:
-    pairs = Pairs(source, targets)  # type: ignore[arg-type]
-    return SwapStream(pairs, swap, here.nursery, WINDOW, ready)
+    return SwapStream(_intake(here, swap, targets, source, ready))
 
 
 def _idle(_: HttpRequest) -> HttpResponse:
@@ -149,6 +169,99 @@ async def test_what_dooms_the_rest_is_raised_after_the_last_outcome() -> None:
         assert set(swaps.handles) == {"a", "c"}
 
 
+async def test_what_dooms_the_rest_does_not_wait_for_the_next_target() -> None:
+    """A queue or an upload that yields nothing for long delays no refused key."""
+    left = asyncio.Event()
+
+    async def targets() -> AsyncIterator[str]:
+        yield "a"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    async with world(_idle) as here:
+        swaps = Swaps(here)
+        swaps.errors["a"] = errors.AuthenticationError("no key")
+        seen: list[SwapOutcome] = []
+        with pytest.raises(errors.AuthenticationError, match="no key"):
+            await _collect(_stream(here, swaps, targets()), seen)
+        assert [outcome.error for outcome in seen] == [swaps.errors["a"]]
+        await left.wait()
+
+
+async def test_a_target_that_comes_after_the_doom_is_not_begun() -> None:
+    """Nor is one that an iterable yields although it was told to stop."""
+
+    async def targets() -> AsyncIterator[str]:
+        yield "a"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        yield "b"
+
+    async with world(_idle) as here:
+        swaps = Swaps(here)
+        swaps.errors["a"] = errors.QuotaError("empty")
+        stream = _stream(here, swaps, targets())
+        await anext(stream)
+        with pytest.raises(errors.QuotaError):
+            await anext(stream)
+        await _turns()
+        assert swaps.handles == {}
+
+
+async def test_each_target_has_an_outcome_whatever_was_raised() -> None:
+    """A bug is an outcome's error that chains it; what is known is not forgotten."""
+
+    async def swap(_: ImageLike, target: ImageLike, taken: Taken) -> TaskHandle:
+        if target == "sent":
+            await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+        if target == "paid":
+            taken.accepted("7")
+        if target == "left":
+            raise asyncio.CancelledError
+        raise KeyError(target)
+
+    async with world(_idle) as here:
+        names = ["early", "sent", "paid", "left"]
+        found = {o.target: o.error or _NONE async for o in _stream(here, swap, names)}
+    assert list(found) == names
+    early, sent, paid, left = (found[name] for name in names)
+    for error in (early, sent, paid):
+        assert type(error) is errors.EzlinkError
+        assert isinstance(error.__cause__, KeyError)
+    assert early.retry_safe
+    assert (sent.maybe_charged, sent.request_id) == (True, "request-1")
+    assert paid.task_id == "7"
+    assert isinstance(left, errors.ClientClosedError)
+    assert left.retry_safe
+
+
+class Odd(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+@pytest.mark.parametrize("own", [asyncio.CancelledError, Odd])
+async def test_a_cancellation_of_the_iterable_s_own_comes_out(
+    own: type[BaseException],
+) -> None:
+    """It is no end of the targets: whoever reads learns that they are not all."""
+
+    async def targets() -> AsyncIterator[str]:
+        yield "a"
+        raise own
+
+    async with world(_idle) as here:
+        swaps = Swaps(here)
+        swaps.errors["a"] = errors.ImageError("broken")
+        stream = _stream(here, swaps, targets())
+        await anext(stream)
+        with pytest.raises(own):
+            await anext(stream)
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+
 async def test_a_source_that_cannot_be_used_ends_it_before_any_target() -> None:
     """The source is looked at first: its error is raised, no target is taken."""
 
@@ -199,6 +312,216 @@ async def test_leaving_early_stops_the_intake_and_keeps_what_was_accepted() -> N
             await anext(stream)
 
 
+async def test_what_was_dropped_is_told_as_it_stands() -> None:
+    """Read or not, accepted or on its way: each target taken is accounted for."""
+    sent = asyncio.Event()
+
+    class Slow(Swaps):
+        async def __call__(
+            self, source: ImageLike, target: ImageLike, taken: Taken
+        ) -> TaskHandle:
+            if target == "c":
+                self.late = taken
+                await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+                await sent.wait()
+            return await super().__call__(source, target, taken)
+
+    async with world(_idle) as here:
+        swaps = Slow(here)
+        async with _stream(here, swaps, iter("abcd")) as stream:
+            reader = asyncio.create_task(anext(stream))
+            await _turns()
+            swaps.errors["d"] = errors.ImageError("broken")
+            swaps.finish("a")
+            await reader
+            await _turns()
+            assert stream.dropped() == ()
+        d, b, c = stream.dropped()
+        assert (d.target, d.error) == ("d", swaps.errors["d"])
+        assert (b.target, b.handle) == ("b", swaps.handles["b"])
+        assert isinstance(b.error, errors.ClientClosedError)
+        assert b.error.task_id == "b"
+        assert isinstance(c.error, errors.SubmitUnknownError)
+        assert (c.error.request_id, c.error.target) == ("request-1", "c")
+        swaps.late.accepted("9")
+        *_, c = stream.dropped()
+        assert (c.handle, c.error and c.error.task_id) == (None, "9")
+        swaps.late.refused(errors.BusyError("full"))
+        *_, c = stream.dropped()
+        assert isinstance(c.error, errors.BusyError)
+        swaps.late.unknown(errors.SubmitUnknownError("lost"))
+        *_, c = stream.dropped()
+        assert c.error is not None
+        assert c.error.maybe_charged
+
+
+async def test_leaving_does_not_wait_for_an_iterable_that_waits_for_it() -> None:
+    """Targets may close the stream they feed, and what they yield then is dropped."""
+    closed: list[str] = []
+
+    async def targets() -> AsyncIterator[str]:
+        yield "a"
+        await stream.aclose()
+        closed.append("by the targets")
+        yield "b"
+
+    async with world(_idle) as here:
+        swaps = Swaps(here)
+        stream = _stream(here, swaps, targets())
+        assert [o async for o in stream] == []
+        await _turns()
+        assert closed == ["by the targets"]
+        assert list(swaps.handles) in ([], ["a"])
+
+
+async def test_a_stream_nobody_holds_takes_nothing_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It ends by itself and keeps nothing; the log names what was accepted, once."""
+
+    async def read_one() -> weakref.ref[Intake]:
+        intake = _intake(here, swaps, map(str, range(99)))
+        async for _ in SwapStream(intake):
+            break
+        return weakref.ref(intake)
+
+    async with world(_idle) as here:
+        swaps = Swaps(here)
+        reader = asyncio.create_task(read_one())
+        await _turns()
+        swaps.finish("1")
+        intake = await reader
+        await _turns()
+        taken = len(swaps.handles)
+        gc.collect()
+        await _turns()
+        assert intake() is None
+        assert len(swaps.handles) == taken
+        assert not swaps.handles["0"].done()
+        (entry,) = caplog.records
+        assert "task 0 (target Image('0'))" in entry.message
+        assert "task 1 " not in entry.message
+
+
+async def test_a_stream_let_go_after_the_client_is_harmless() -> None:
+    """Nothing is left to be stopped by then."""
+    async with world(_idle) as here:
+        intake = _intake(here, Swaps(here), ["a"])
+    intake.let_go()
+    with pytest.raises(StopAsyncIteration):
+        await intake.next()
+
+
+def test_a_stream_let_go_after_its_loop_is_harmless() -> None:
+    """The last reference to a stream may go when no loop is left."""
+
+    async def keep() -> SwapStream:
+        async with world(_idle) as here:
+            return _stream(here, Swaps(here), ["a"])
+
+    stream = asyncio.run(keep())
+    dead = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert dead() is None
+
+
+async def _three_accepted(here: World) -> tuple[Swaps, Intake]:
+    """Return an intake whose three targets were accepted and read by nobody."""
+    swaps = Swaps(here)
+    intake = _intake(here, swaps, ["a", "b", "c"])
+    reader = asyncio.create_task(intake.next())
+    await _turns()
+    reader.cancel()
+    await _turns()
+    return swaps, intake
+
+
+async def test_what_nobody_was_told_of_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line names every paid task that was not read, nor asked about."""
+    async with world(_idle) as here:
+        swaps, intake = await _three_accepted(here)
+        swaps.finish("a")
+        await intake.close()
+        asked = asyncio.create_task(swaps.handles["b"].result())
+        await _turns()
+        for _ in range(2):
+            intake.tell_lost()
+        asked.cancel()
+    (entry,) = caplog.records
+    assert entry.levelno == logging.WARNING
+    assert "2 outcomes" in entry.message
+    assert "task a (target Image('a')), task c (target Image('c'))" in entry.message
+
+
+async def test_a_submit_that_may_be_paid_is_logged_with_its_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An unknown that nobody read is not lost either; a bad photo is no news."""
+
+    async def swap(_: ImageLike, target: ImageLike, __: Taken) -> TaskHandle:
+        if target == "a":
+            raise errors.SubmitUnknownError("lost", request_id="request-1")
+        raise errors.ImageError("broken")
+
+    async with world(_idle) as here:
+        intake = _intake(here, swap, ["b", "a", "c"])
+        await intake.next()
+        await _turns()
+        await intake.wind_down()
+        intake.tell_lost()
+        # All had ended before the client was closed: so does the iteration.
+        assert [(await intake.next()).target for _ in range(2)] == ["a", "c"]
+        with pytest.raises(StopAsyncIteration):
+            await intake.next()
+    (entry,) = caplog.records
+    assert entry.message.endswith(": request request-1 (target Image('a'))")
+
+
+async def test_whoever_asks_what_was_dropped_needs_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The command line tells each target itself."""
+    async with world(_idle) as here:
+        _, intake = await _three_accepted(here)
+        await intake.close()
+        assert len(intake.dropped()) == 3
+        intake.tell_lost()
+    assert caplog.records == []
+
+
+async def test_whoever_waits_for_outcomes_while_the_client_closes_needs_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A reader gets them; only what it leaves unread is logged in the end."""
+    async with world(_idle) as here:
+        swaps, intake = await _three_accepted(here)
+        reader = asyncio.create_task(intake.next())
+        await _turns()
+        for handle in swaps.handles.values():
+            handle.end(errors.ClientClosedError(task_ids=[handle.task_id]))
+        await intake.wind_down()
+        intake.tell_lost()
+        assert (await reader).target == "a"
+        assert caplog.records == []
+        intake.let_go()
+    (entry,) = caplog.records
+    assert "task b (target Image('b')), task c" in entry.message
+
+
+async def test_a_closing_client_does_not_wait_for_who_closes_it() -> None:
+    """A swap that itself waits for the close has the outcome that is known by then."""
+    async with world(_idle) as here:
+        _, intake = await _three_accepted(here)
+        await intake.wind_down()
+        seen = [await intake.next() for _ in range(3)]
+        assert [o.error and o.error.task_id for o in seen] == ["a", "b", "c"]
+        with pytest.raises(errors.ClientClosedError):
+            await intake.next()
+
+
 async def test_a_stream_left_before_it_began_takes_nothing() -> None:
     """Opening and leaving a stream without reading it takes no target."""
     async with world(_idle) as here:
@@ -217,7 +540,7 @@ async def test_a_closing_client_ends_the_stream_with_its_error() -> None:
         await _turns()
         for handle in swaps.handles.values():
             handle.end(errors.ClientClosedError(task_ids=[handle.task_id]))
-        await stream.wind_down()
+        await stream._intake.wind_down()
         seen = [await reader]
         with pytest.raises(errors.ClientClosedError):
             await _collect(stream, seen)
@@ -228,7 +551,7 @@ async def test_a_stream_never_begun_ends_with_the_client() -> None:
     """A stream first read after close raises, and takes nothing."""
     async with world(_idle) as here:
         stream = _stream(here, Swaps(here), ["a"])
-        await stream.wind_down()
+        await stream._intake.wind_down()
         with pytest.raises(errors.ClientClosedError):
             await anext(stream)
 

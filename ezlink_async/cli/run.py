@@ -28,7 +28,9 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.stream import DOOMS_THE_REST, SwapStream
+from ezlink_async.intake import DOOMS_THE_REST
+from ezlink_async.outcomes import SwapOutcome
+from ezlink_async.stream import SwapStream
 from ezlink_async.tasks import TaskHandle
 
 _SAVES_AT_ONCE = 8
@@ -56,7 +58,7 @@ class SwapRun:
     One run over many jobs; *tell* is called with each result as it comes.
 
     Afterwards *doom* is what stands in the way of every job, if that is why
-    it ended, and *left_running* are ids whose job is not known any more.
+    it ended, and *left_over* are the ids of tasks that were not brought home.
     """
 
     def __init__(self, order: Order, tell: Callable[[Result], None]) -> None:
@@ -69,7 +71,9 @@ class SwapRun:
         self.accepted = False
         self.doom: EzlinkError | None = None
         self.taken: set[Job] = set()
-        self.left_running: tuple[str, ...] = ()
+        self.left_over: list[str] = []
+        self._coming_home: dict[Job, TaskHandle] = {}
+        self._swaps: SwapStream | None = None
 
     def halt(self, why: str) -> None:
         """Take in nothing more; *why* becomes the error of what is left over."""
@@ -83,36 +87,49 @@ class SwapRun:
     async def run(self, ez: AsyncEzlink) -> None:
         """Work until every job has ended; cancelling it leaves at once."""
         order = self._order
+        swaps = ez.swap_faces(order.source, self._intake(), mode=order.mode)
+        self._swaps = swaps
         try:
-            async with (
-                ez.swap_faces(order.source, self._intake(), mode=order.mode) as swaps,
-                asyncio.TaskGroup() as saves,
-            ):
+            async with swaps, asyncio.TaskGroup() as saves:
                 await self._read(swaps, saves)
         finally:
-            self.left_running = tuple(
-                handle.task_id for handle in ez.pending() if not handle.done()
-            )
+            swaps.dropped()  # will be told here, so not in the log
 
     def settle(self) -> None:
-        """End what has not ended: jobs not taken in, and jobs lost sight of."""
-        why = self._halted or "Interrupted: nothing was sent"
+        """
+        End what has not ended, once the client is closed.
+
+        Only then it is known what became of submits that were under way.
+        """
+        dropped = self._swaps.dropped() if self._swaps is not None else ()
+        stands = {cast("Job", outcome.target): outcome for outcome in dropped}
         for job in tuple(self._open):
-            if job not in self.taken:
-                end = Result(target=job.target, status="skipped", error=why)
-            elif self._order.free:
-                end = Result(
-                    target=job.target, status="failed", error=why, told_once=True
-                )
-            else:
-                end = Result(
-                    target=job.target,
-                    status="unknown",
-                    error="Interrupted: it may have been sent, and may be paid",
-                    maybe_charged=True,
-                    told_once=True,
-                )
-            self._end(job, end)
+            self._end(job, self._left(job, stands.get(job)))
+
+    def _left(self, job: Job, outcome: SwapOutcome | None) -> Result:
+        """Return how *job* is left, by what its *outcome* knows of it."""
+        why = self._halted or "Interrupted: nothing was sent"
+        error = outcome.error if outcome else None
+        handle = outcome.handle if outcome else self._coming_home.get(job)
+        task_id = handle.task_id if handle else None
+        if error is not None:
+            task_id = task_id or error.task_id
+        result = Result(target=job.target, status="failed", error=why, told_once=True)
+        if task_id is not None and not self._order.free:
+            self.left_over.append(task_id)
+            says = f"Interrupted: not saved yet; {self._order.go_on(task_id)}"
+            return attrs.evolve(result, task_id=task_id, error=says, told_once=False)
+        if self._order.free and job in self.taken:
+            return result
+        if error is not None and error.maybe_charged:
+            return attrs.evolve(
+                result,
+                status="unknown",
+                error=named(error),
+                maybe_charged=True,
+                request_id=error.request_id,
+            )
+        return attrs.evolve(result, status="skipped", told_once=False)
 
     def _intake(self) -> Iterator[Job]:
         for job in self._order.jobs:
@@ -129,8 +146,9 @@ class SwapRun:
                 if outcome.error is not None:
                     self._failed(job, outcome.handle, outcome.error)
                     continue
-                await self._room.acquire()
                 handle = cast("TaskHandle", outcome.handle)  # without an error
+                self._coming_home[job] = handle
+                await self._room.acquire()
                 saves.create_task(self._bring_home(job, handle))
         except EzlinkError as doom:
             self.doom = self.doom or doom
@@ -141,16 +159,6 @@ class SwapRun:
             path = await handle.save_fitting(job.place)
         except EzlinkError as error:
             self._failed(job, handle, error)
-        except asyncio.CancelledError:
-            says = f"Interrupted: not saved yet; {self._order.go_on(handle.task_id)}"
-            lost = Result(
-                target=job.target,
-                status="failed",
-                task_id=handle.task_id,
-                error=says,
-            )
-            self._end(job, lost)
-            raise
         else:
             good = Result(
                 target=job.target,
@@ -202,4 +210,5 @@ class SwapRun:
 
     def _end(self, job: Job, result: Result) -> None:
         del self._open[job]
+        self._coming_home.pop(job, None)
         self._tell(result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import filecmp
 import logging
 import shlex
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from ezlink_async.cli.results import Result, Tally, named
 from ezlink_async.cli.run import Order, SwapRun
 from ezlink_async.cli.targets import Found, Mark, find, marks_of
 from ezlink_async.cli.telling import Teller
-from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
+from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.images import Image
 
 
@@ -121,11 +120,8 @@ def _refusal(
                     "choose another --output"
                 )
         if order.dry_run:
-            disk.prepare(Image.from_path(job.target))
-            if filecmp.cmp(order.source, job.target, shallow=False):
-                raise ImageError(
-                    "source and target are the same picture", path=job.target
-                )
+            source = disk.prepare(Image.from_path(order.source))
+            asyncio.run(disk.prepare_other(Image.from_path(job.target), source))
     except EzlinkError as error:
         return named(error)
     return None
@@ -171,8 +167,8 @@ class _Work:
         finally:
             run.settle()
             self.teller.end()
-            if run.left_running and not order.connection.local:
-                says = f"still running: {order.go_on(*run.left_running)}"
+            if run.left_over and not order.connection.local:
+                says = f"not brought home: {order.go_on(*run.left_over)}"
                 self.display.note(says, "yellow")
         if interrupted:
             return 130

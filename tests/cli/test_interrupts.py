@@ -111,8 +111,38 @@ def test_interrupted_twice_it_leaves_with_the_ids(user: Emulator, photos: Path) 
     (task,) = user.control.tasks
     assert f"ezlink task {task.task_id} --output 'my out'" in err
     result, last = map(json.loads, out.splitlines())
-    assert (result["status"], result["maybe_charged"]) == ("unknown", True)
-    assert last["summary"]["unknown"] == 1
+    assert (result["status"], result["task_id"]) == ("failed", task.task_id)
+    assert f"ezlink task {task.task_id}" in result["error"]
+    assert last["summary"] == {**last["summary"], "failed": 1, "unknown": 0}
+    assert "may have been paid" not in err
+
+
+def test_interrupted_twice_each_target_is_told_as_it_stands(
+    user: Emulator, photos: Path
+) -> None:
+    """An id for what was accepted, even late; no fear for what was never sent."""
+    looked, submitting = Tells(), Tells(faults.Delay(0.5, job=True))
+    user.control.script("submit", Tells(), submitting)
+    user.control.script("fetch", looked)
+    user.control.script_tasks(*[scripts.stuck()] * 2)
+    targets = [photos / name for name in ("a.jpg", "b.jpeg", "trip")]
+    with start(
+        *("swap", photos / "me.jpg", *targets, "--output", "out", "--json"),
+        *("--concurrency", 2),
+    ) as process:
+        looked.wait()
+        submitting.wait()
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, _WINDS_DOWN)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    *rows, _ = map(json.loads, out.splitlines())
+    assert [row["status"] for row in rows] == ["failed", "failed", "skipped"]
+    *ids, none = [row["task_id"] for row in rows]
+    assert sorted(ids) == sorted(task.task_id for task in user.control.tasks)
+    assert none is None
+    assert f"ezlink task {' '.join(ids)} --output out" in err
 
 
 def test_interrupted_twice_before_the_answer_to_a_submit(
@@ -132,7 +162,8 @@ def test_interrupted_twice_before_the_answer_to_a_submit(
     assert process.returncode == 130
     (request_id,) = user.control.attempts
     assert f"request {request_id}" in err
-    assert f"1 may have been paid; ask before you swap again:\n  {target}\n" in err
+    known = f"  {target} (request id: {request_id})\n"
+    assert f"1 may have been paid; ask before you swap again:\n{known}" in err
     assert "Traceback" not in err
 
 
@@ -194,7 +225,7 @@ async def test_what_nobody_pays_for_is_simply_not_done(
         running.cancel()
         await asyncio.wait([running])
     run.settle()
-    assert run.left_running == (user.control.tasks[0].task_id,)
+    assert run.left_over == []
     assert [(one.status, one.maybe_charged) for one in results] == [("failed", False)]
 
 

@@ -11,6 +11,9 @@ from ezlink_async.emulator import Emulator, faults, scripts
 from tests.cli.conftest import SAMPLES, Ezlink, home, sums
 from tests.fakes import jpeg
 
+BROKEN = Path("/proc/self/mem")
+"""A file whose first bytes cannot be read, on Linux."""
+
 
 def test_a_folder_comes_home_in_its_own_shape(
     ezlink: Ezlink, user: Emulator, photos: Path, tmp_path: Path
@@ -62,6 +65,33 @@ def test_json_is_one_object_a_line(
     (bad,) = [row for row in said.rows[:-1] if row["status"] == "failed"]
     assert str(bad["error"]).startswith("ImageError: ")
     assert bad["output"] is None
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_photo_that_cannot_be_read_has_failed(
+    ezlink: Ezlink, user: Emulator, photos: Path, more: tuple[str, ...]
+) -> None:
+    """A disk that fails is no doubt about money: nothing was sent, and it says so."""
+    targets = (BROKEN, photos / "a.jpg")
+    command = ("swap", photos / "me.jpg", *targets, "--output", "out", "--json", *more)
+    said = ezlink(*command)
+    assert said.code == 1
+    rows = {str(row["target"]): row for row in said.rows[:-1]}
+    broken = rows[str(BROKEN)]
+    assert (broken["status"], broken["maybe_charged"]) == ("failed", False)
+    assert str(broken["error"]).startswith(f"ImageError: {BROKEN}: ")
+    assert rows[str(photos / "a.jpg")]["status"] in {"succeeded", "planned"}
+    assert len(user.control.charges) == 1 - len(more)
+
+
+def test_a_source_that_cannot_be_read_is_a_sentence(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """There is no traceback, and nothing is sent."""
+    said = ezlink("swap", BROKEN, photos / "a.jpg", "--output", "out")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert f"ezlink: {BROKEN}: " in said.err
+    assert user.control.requests == []
 
 
 def test_a_dry_run_sends_nothing_and_needs_no_key(
