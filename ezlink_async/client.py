@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from ezlink_async import disk
 from ezlink_async.config import Options, Sources, Timeouts, profile_sources, resolve
-from ezlink_async.download import Address
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import MAX_BYTES, Image, ImageLike
 from ezlink_async.intake import Intake
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
 from ezlink_async.pacing import PollPolicy, RetryPolicy
+from ezlink_async.places import Address
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from ezlink_async.session import Session, SharedSource, fetch_many, fetch_one
 from ezlink_async.stream import Pairs, SwapStream, Targets

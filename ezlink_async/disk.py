@@ -26,9 +26,9 @@ from ezlink_async.images import (
     Image,
     PreparedImage,
     accept,
-    verify,
 )
 from ezlink_async.threads import INLINE_BYTES, off_loop
+from ezlink_async.whole import verify
 
 # What is read in one go: 1 MiB of base64. A multiple of three needs no padding
 # inside.
@@ -240,7 +240,7 @@ class PartFile:
             self._open().writelines(blocks)
 
     def verify(self) -> str | None:
-        """Return the media type when it is whole; see :func:`images.verify`."""
+        """Return the media type when it is whole; see :func:`whole.verify`."""
         if self._stream is None:
             return verify(bytes(self._small))
         self._stream.flush()

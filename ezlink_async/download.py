@@ -14,10 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import attrs
-
 from ezlink_async import disk, images
-from ezlink_async.connections import AddressRefusedError, is_public, origin
+from ezlink_async.connections import AddressRefusedError
 from ezlink_async.errors import (
     ConfigurationError,
     DownloadError,
@@ -26,13 +24,12 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.pacing import RetryPolicy
+from ezlink_async.places import Address
 from ezlink_async.pressure import Slots
 from ezlink_async.refusals import decode, in_english, tidy
 from ezlink_async.threads import INLINE_BYTES, see_through
 from ezlink_async.transport import Sleep, Stream, Transport
-
-MAX_BYTES = 100 * 1024 * 1024
-"""The most bytes of one result."""
+from ezlink_async.whole import verify
 
 _GONE = frozenset({403, 404, 410})
 _AGAIN = frozenset({400, 408, 425, 429})  # 400: the row cannot be looked up now
@@ -90,45 +87,7 @@ class MemorySink:
 
     def verify(self) -> str | None:
         """Return the media type of a whole picture, else raise."""
-        return images.verify(self.content)
-
-
-@attrs.frozen
-class Address:
-    """
-    Where a result may lie.
-
-    A *foreign* one is tried once. A *strict* one comes from a caller's own
-    input and may lead to the public internet only, or to the API. *limit* is
-    the most bytes that are taken.
-    """
-
-    url: str
-    foreign: bool = False
-    strict: bool = False
-    limit: int = MAX_BYTES
-
-
-def addresses(given: str | None, rebuilt: str, base_url: str) -> list[Address]:
-    """
-    Return where to look, in order: as given when it can be right, then rebuilt.
-
-    The server builds ``imageUrl`` from a setting whose default is
-    ``http://localhost:3000``, so private hosts are not believed unless the
-    API is on such a host itself.
-    """
-    home = Address(rebuilt)
-    if not given or given.split("?")[0] == rebuilt:
-        return [home]
-    try:
-        _, host, _ = origin(given)
-    except AddressRefusedError:
-        return [home]
-    _, known, _ = origin(base_url)
-    believed = host == known or not is_public(known)
-    if host and (believed or is_public(host)):
-        return [Address(given, foreign=True), home]
-    return [home]
+        return verify(self.content)
 
 
 class _Failed(Exception):  # noqa: N818 - a turn of the loop below, nobody's error
@@ -174,7 +133,7 @@ class Downloads:
     """
     Downloads of one client.
 
-    Each *places* is a row of addresses as :func:`addresses` returns it.
+    Each *places* is a row of addresses as :func:`places.addresses` returns it.
     """
 
     def __init__(self, transport: Transport, sleep: Sleep = asyncio.sleep) -> None:

@@ -17,13 +17,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator
 
 import attrs
 
 from ezlink_async.agenda import LIST_FROM, Agenda
-from ezlink_async.download import Address, Downloads
+from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     AuthenticationError,
     EndpointNotSupportedError,
@@ -34,10 +33,12 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskNotFoundError,
 )
+from ezlink_async.lists import Lists
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.pacing import PollPolicy
+from ezlink_async.places import Address
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.timetable import Entry
 from ezlink_async.transport import Transport
@@ -48,40 +49,6 @@ _UNKNOWN_LIMIT = 5
 _FROZEN_LIMIT = 5
 _FULL = 100.0
 _LOOKS_AT_ONCE = 32
-_NO_SUCH_CALL = frozenset({404, 405, 501})
-_LONGEST_PAUSE = 64  # times the longest step of the policy
-
-
-class _Lists:
-    """
-    Which kinds of tasks may be asked for by list, and from when on.
-
-    What refuses a list once may be a proxy in passing, or mean one id among
-    many: so it is tried again after a while, the longer the more often.
-    """
-
-    def __init__(self, pause: float) -> None:
-        self._pause = pause
-        self._refused: dict[str, int] = {}
-        self._from: dict[str, float] = {}
-
-    def serve(self, handle: TaskHandle, now: float) -> bool:
-        """Whether *handle* may be asked for by list now."""
-        family = handle.family
-        return bool(family.list_limit) and now >= self._from.get(family.name, 0.0)
-
-    def refused(self, kind: str, now: float, status: int) -> None:
-        """Do without for a while, or for good when there is no such call."""
-        if status in _NO_SUCH_CALL:
-            self._from[kind] = math.inf
-        elif now >= self._from.get(kind, 0.0):  # of several at once, one counts
-            times = self._refused.get(kind, 0)
-            self._refused[kind] = times + 1
-            self._from[kind] = now + self._pause * min(2**times, _LONGEST_PAUSE)
-
-    def worked(self, kind: str) -> None:
-        """Forget earlier refusals."""
-        self._refused.pop(kind, None)
 
 
 class Poller:
@@ -102,7 +69,7 @@ class Poller:
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
         self._at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        self._lists = _Lists(policy.longest)
+        self._lists = Lists(policy.longest)
         self._bugs: set[type[Exception]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -115,7 +82,7 @@ class Poller:
     ) -> None:
         """Look at *handle* until it ends, then call *release*."""
         now = self._loop.time()
-        by_id = not self._lists.serve(handle, now)
+        by_id = not self._lists.serve(handle.family, now)
         entry = Entry(handle, own, now, now, by_id=by_id, release=release)
         self._agenda.add(entry)
         self._rouse()
@@ -242,7 +209,9 @@ class Poller:
         if not looked:
             return
         now = self._loop.time()
-        by_id = not self._lists.serve(looked[0][0].handle, now)  # all of one family
+        by_id = not self._lists.serve(
+            looked[0][0].handle.family, now
+        )  # all of one family
         answers = []
         for entry, record in looked:
             handle, entry.by_id, entry.unknown = entry.handle, by_id, 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ezlink_async import disk
-from ezlink_async.download import Address, Downloads, addresses
+from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -25,6 +25,7 @@ from ezlink_async.errors import (
 from ezlink_async.families import TaskFamily
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
+from ezlink_async.places import Address, addresses
 from ezlink_async.saved import SavedHandle
 from ezlink_async.verdicts import failure, unchanged
 

@@ -25,8 +25,9 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async.download import Address, Downloads, addresses
+from ezlink_async.download import Downloads
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.places import Address, addresses
 from ezlink_async.threads import see_through
 from ezlink_async.transport import Stream
 from tests.conftest import png
@@ -596,7 +597,8 @@ async def test_a_save_cancelled_at_any_turn_keeps_all_or_nothing(
 FULL = """
 import asyncio, resource, signal, sys
 from ezlink_async import errors
-from ezlink_async.download import Address, Downloads
+from ezlink_async.download import Downloads
+from ezlink_async.places import Address
 from tests.fakes import transport
 from pathlib import Path
 

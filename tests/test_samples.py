@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from ezlink_async import errors, images, protocol, refusals
+from ezlink_async import errors, protocol, refusals, whole
 from ezlink_async.models import TaskRecord
 from tests.conftest import Sample, samples
 
@@ -249,7 +249,7 @@ def _read(sample: Sample) -> object:
     if path.endswith("/list-by-condition"):
         return protocol.read_tasks(response)
     if "/mj/image/" in path and response.ok:
-        return images.verify(response.body)
+        return whole.verify(response.body)
     raise refusals.refusal(response)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async import images
+from ezlink_async import whole
 from ezlink_async.cli.targets import Target
 from ezlink_async.errors import ImageError
 
@@ -122,7 +122,7 @@ def is_whole(path: Path) -> bool:
             path.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as picture,
         ):
-            return images.verify(picture) is not None
+            return whole.verify(picture) is not None
     except (OSError, ValueError, ImageError):  # ValueError: an empty file
         return False
 

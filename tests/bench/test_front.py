@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from ezlink_async.emulator import DEFAULT_KEY
-from ezlink_async.images import verify
+from ezlink_async.whole import verify
 from tests.bench.measuring import Told
 from tests.bench.pictures import result
 from tests.bench.plans import Plan

@@ -17,7 +17,7 @@ from ezlink_async.emulator.headers import (
     read_header,
 )
 from ezlink_async.emulator.marker import COMMENT, SOURCE_TYPE
-from ezlink_async.images import verify
+from ezlink_async.whole import verify
 
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
