@@ -408,6 +408,16 @@ async def test_a_late_success_does_not_open_the_gate() -> None:
     assert not gate.is_open
 
 
+async def test_a_late_acceptance_is_counted_and_raises_nothing() -> None:
+    """A task that got in before the server was full takes room all the same."""
+    gate = Gate(SLOW)
+    async with gate.passage() as old, gate.passage() as other:
+        other.busy()
+        assert gate.limit == 1
+        old.accepted()
+    assert (gate.running, gate.limit, gate.is_open) == (1, 1, False)
+
+
 async def test_a_cancelled_probe_lets_the_next_one_try() -> None:
     """The one that went first may be cancelled at any point; the gate goes on."""
     gate = Gate(QUICK)
