@@ -322,6 +322,22 @@ async def test_a_gate_that_stays_shut_is_given_up() -> None:
             pass
 
 
+def test_who_comes_when_the_time_is_up_does_not_wait() -> None:
+    """One whose own wait is over is given up on the spot."""
+
+    async def come_late() -> float:
+        gate, loop = Gate(SLOW), asyncio.get_running_loop()
+        start = loop.time()
+        await shut(gate)
+        await asyncio.sleep(SLOW.timeout)
+        with pytest.raises(TimeoutError):
+            async with gate.passage(start):
+                pass
+        return loop.time()
+
+    assert virtual.run(come_late()) == SLOW.timeout
+
+
 async def test_while_others_get_in_nobody_gives_up() -> None:
     """A submit's time counts from when the gate was shut, not from its own start."""
     policy = RetryPolicy(first=0.001, longest=0.001, timeout=1000)
