@@ -264,6 +264,16 @@ def test_what_is_older_than_what_is_known_is_ignored() -> None:
     assert watched.expected(54.0) == before
 
 
+def test_before_a_beat_is_known_old_news_is_ignored_too() -> None:
+    """An answer that was overtaken by others makes no beat of its own."""
+    watched = Watched()
+    watched.saw(23.2, changes=3)
+    watched.saw(13.2, changes=3)
+    assert watched.beat.period is None
+    watched.saw(33.2, changes=3)
+    assert watched.beat.period == pytest.approx(10)
+
+
 def test_a_task_not_looked_at_for_a_period_says_nothing() -> None:
     """It would have changed in any case, wherever the beat is."""
     watched = locked()

@@ -322,6 +322,22 @@ async def test_a_gate_that_stays_shut_is_given_up() -> None:
             pass
 
 
+def test_who_comes_when_the_time_is_up_does_not_wait() -> None:
+    """One whose own wait is over is given up on the spot."""
+
+    async def come_late() -> float:
+        gate, loop = Gate(SLOW), asyncio.get_running_loop()
+        start = loop.time()
+        await shut(gate)
+        await asyncio.sleep(SLOW.timeout)
+        with pytest.raises(TimeoutError):
+            async with gate.passage(start):
+                pass
+        return loop.time()
+
+    assert virtual.run(come_late()) == SLOW.timeout
+
+
 async def test_while_others_get_in_nobody_gives_up() -> None:
     """A submit's time counts from when the gate was shut, not from its own start."""
     policy = RetryPolicy(first=0.001, longest=0.001, timeout=1000)
@@ -406,6 +422,16 @@ async def test_a_late_success_does_not_open_the_gate() -> None:
         other.busy()
         old.through()
     assert not gate.is_open
+
+
+async def test_a_late_acceptance_is_counted_and_raises_nothing() -> None:
+    """A task that got in before the server was full takes room all the same."""
+    gate = Gate(SLOW)
+    async with gate.passage() as old, gate.passage() as other:
+        other.busy()
+        assert gate.limit == 1
+        old.accepted()
+    assert (gate.running, gate.limit, gate.is_open) == (1, 1, False)
 
 
 async def test_a_cancelled_probe_lets_the_next_one_try() -> None:
