@@ -16,6 +16,7 @@ Pure: knows neither the clock nor the event loop. The caller sleeps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ezlink_async.beat import Beat, Window
@@ -40,6 +41,7 @@ _LONGEST_BEAT = 4  # times the longest step: a rarer one too
 _PER_TASK = 0.8  # list requests for each task, at most and in the long run
 _SCOUTS = 6  # look into a window before its end, at most
 _SCOUTED = 0.1  # of the shortest step: a narrower window needs no more scouts
+_PART_WAY = 0.6  # of what seems to be left
 _GOLDEN = 0.618  # its multiples spread evenly, however many there are
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
 
@@ -109,8 +111,11 @@ class Agenda:
         active = len(self.entries) - self._line.behind
         if active < LIST_FROM or self._beat.period is not None:
             return 0.0
-        fair = self._durations.mean / (_PER_TASK * active)
-        return min(self._policy.shortest / 2, fair)
+        return min(self._policy.shortest / 2, self._share(active))
+
+    def _share(self, active: int) -> float:
+        """Return how far apart requests are when there is one for each task."""
+        return self._durations.mean / (_PER_TASK * active)
 
     def take(self, now: float) -> list[Entry]:
         """Return what is to be looked at now, each until it is planned anew."""
@@ -267,8 +272,11 @@ class Agenda:
                 return self._on_beat(window, earliest, self._beat.period)
         if entry.pace is not None:
             wait = entry.pace.left()
+            if wait > 2 * self._policy.shortest:
+                wait *= _PART_WAY  # to see better from nearer
         else:
-            learned = self._durations.wait(now - entry.since)
+            most = math.inf if entry.by_id else self._share(len(self.entries))
+            learned = self._durations.wait(now - entry.since, most)
             wait = learned or step or self._policy.jittered(entry.looks)
         return max(earliest, now + min(wait, self._policy.longest))
 

@@ -13,10 +13,13 @@ import math
 import attrs
 
 _KEPT = 64  # durations: enough to know them, few enough to forget old habits
-_ENOUGH = 8
-_LOOKS_AT = (0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.97)  # of what has ended
+_ENOUGH = 5
+_EARLY, _QUARTER, _MOST = 0.15, 0.25, 0.75  # shares of all tasks
+_STEP = 0.25  # of the span in which the middle half of them ends
+_LEAST = 0.03  # of its age: tasks that all take the same are no metronome
 _BEYOND = 0.1  # of its age is what an unusually long task is looked at again after
-_SOON = 0.8  # of the shortest duration: nothing is over before
+_SOON = 0.8  # of a short duration: nothing is over before
+_SHORT = 0.05
 _FULL = 100.0
 
 
@@ -26,7 +29,12 @@ class Durations:
     def __init__(self) -> None:
         self._latest: collections.deque[float] = collections.deque()
         self._sorted: list[float] = []
-        self._looks: list[float] = []
+        self._first: float | None = None
+        self._step = 0.0
+        self.mean = math.inf
+        """Their mean in seconds; infinite while too little is known."""
+        self.soonest = 0.0
+        """Seconds before which no task is over; 0 while too little is known."""
 
     def add(self, seconds: float) -> None:
         """Learn from a task that took *seconds*."""
@@ -36,33 +44,31 @@ class Durations:
             oldest = self._latest.popleft()
             del self._sorted[bisect.bisect_left(self._sorted, oldest)]
         if len(self._sorted) >= _ENOUGH:
-            last = len(self._sorted) - 1
-            self._looks = [self._sorted[round(share * last)] for share in _LOOKS_AT]
+            self._first = self._share(_EARLY)
+            self._step = _STEP * (self._share(_MOST) - self._share(_QUARTER))
+            self.mean = sum(self._sorted) / len(self._sorted)
+            self.soonest = _SOON * self._share(_SHORT)
 
-    @property
-    def mean(self) -> float:
-        """Their mean in seconds; infinite while too little is known."""
-        return sum(self._sorted) / len(self._sorted) if self._looks else math.inf
+    def _share(self, share: float) -> float:
+        """Return how long it took until *share* of them had ended."""
+        return self._sorted[round(share * (len(self._sorted) - 1))]
 
-    @property
-    def soonest(self) -> float:
-        """Seconds before which no task is over; 0 while little is known."""
-        return self._looks[0] * _SOON if self._looks else 0.0
-
-    def wait(self, age: float) -> float | None:
+    def wait(self, age: float, most: float = math.inf) -> float | None:
         """
         Return the seconds until a task of *age* seconds is worth a look.
 
-        ``None`` while too little is known. A look comes when another share of
-        all tasks is usually over; one that outlives them all is looked at
-        again after a part of its age.
+        ``None`` while too little is known. The first look comes when some have
+        usually ended, the others in even steps, *most* at the most: short ones
+        where durations differ little. One that outlives all the others has
+        steps that grow.
         """
-        if not self._looks:
+        if self._first is None:
             return None
-        at = bisect.bisect_right(self._looks, age)
-        if at == len(self._looks):
-            return age * _BEYOND
-        return self._looks[at] - age
+        if age < self._first:
+            return self._first - age
+        outlives = age >= self._sorted[-1]
+        step = max(self._step, age * (_BEYOND if outlives else _LEAST))
+        return min(step, most)
 
 
 @attrs.frozen

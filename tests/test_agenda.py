@@ -120,11 +120,11 @@ def test_a_task_can_be_looked_at_at_once() -> None:
 
 
 def test_what_shows_progress_is_looked_at_when_it_should_be_done() -> None:
-    """Half done after four seconds: four to go, and steps by pace from then on."""
+    """From afar a part of the way ahead, from near when it should be over."""
     book = Book(1)
     book.taken(4.0)
     book.seen(4.0, TaskStatus.IN_PROGRESS, *book.tasks, progress=50.0)
-    assert due(book) == pytest.approx(8.0, abs=0.02)
+    assert due(book) == pytest.approx(4.0 + 0.6 * 4.0, abs=0.02)
     book.taken(8.0)
     book.seen(8.0, TaskStatus.IN_PROGRESS, *book.tasks, progress=90.0)
     assert due(book) == pytest.approx(9.0, abs=0.02)

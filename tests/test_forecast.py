@@ -37,25 +37,36 @@ def left(*looks: tuple[float, float | None]) -> float:
     return pace.left()
 
 
-def test_seven_tasks_teach_nothing() -> None:
+def test_four_tasks_teach_nothing() -> None:
     """Too few durations are no reason to look at another time."""
-    few = learned(range(1, 8))
+    few = learned(range(1, 5))
     assert (few.wait(0), few.soonest, few.mean) == (None, 0.0, math.inf)
 
 
-def test_eight_tasks_teach_when_the_others_end() -> None:
-    """From the eighth on there is a mean, and a time for the next look."""
-    known = learned([10.0] * 8)
+def test_five_tasks_teach_when_the_others_end() -> None:
+    """From the fifth on there is a mean, and a time for the next look."""
+    known = learned([10.0] * 5)
     assert (known.wait(0), known.mean) == (10.0, 10.0)
 
 
-def test_looks_come_when_another_share_has_ended() -> None:
-    """They go through the quantiles of all durations, in order."""
+def test_looks_begin_when_some_have_ended_and_go_on_in_steps() -> None:
+    """The first is not too early, and the middle half gets four of them."""
     known, age, ages = learned(range(1, 65)), 0.0, list[float]()
-    while age < 62:
+    while age < 60:
         age += known.wait(age) or math.inf
         ages.append(age)
-    assert ages == [4, 10, 20, 29, 39, 48, 56, 62]
+    assert ages == [10 + 7.75 * number for number in range(8)]
+
+
+def test_where_looks_are_cheap_steps_are_short() -> None:
+    """Whoever shares requests with many names the longest step there may be."""
+    known = learned(range(1, 65))
+    assert (known.wait(1, 2.0), known.wait(20, 2.0)) == (9, 2.0)
+
+
+def test_tasks_that_take_the_same_are_not_looked_at_without_end() -> None:
+    """Where durations do not differ, a step is a small part of the age."""
+    assert learned([50.0] * 9 + [51.0]).wait(50.5) == pytest.approx(50.5 * 0.03)
 
 
 @pytest.mark.parametrize("age", [10.0, 30.0, 600.0])
@@ -77,7 +88,7 @@ def test_old_habits_are_forgotten() -> None:
     assert (known.mean, known.wait(0)) == (1.0, 1.0)
 
 
-@given(st.lists(SECONDS, min_size=8, max_size=150), SECONDS)
+@given(st.lists(SECONDS, min_size=5, max_size=150), SECONDS)
 def test_a_wait_is_never_below_zero(seconds: list[float], age: float) -> None:
     """Whatever was learned, and however old a task is, no look is overdue."""
     known = learned(seconds)
