@@ -209,7 +209,7 @@ SCENARIOS = (
         mean=2.0,
         slots=3,
         queue=10,
-        most_rounds=3,
+        most_rounds=1,
     ),
 )
 
