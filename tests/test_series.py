@@ -38,7 +38,7 @@ QUICK = {"first": 0.001, "longest": 0.002, "attempts": 1000}
 
 SMALL = Order(
     count=20,
-    length=20_000,
+    length=2_000,
     slots=4,
     retry=QUICK,
     poll={"first": 0.001, "shortest": 0.001, "longest": 0.004},

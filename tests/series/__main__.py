@@ -29,6 +29,7 @@ Series = Callable[[Edition], Awaitable[Verdict]]
 
 SERIES: dict[str, Series] = {
     "half-way": half_way,
+    "half-way-small": functools.partial(half_way, body=100_000),
     "last-byte": last_byte,
     "slow-link": slow_link,
     "outage-refused": functools.partial(outage, way="refused", seconds=60),

@@ -72,13 +72,10 @@ class Network:
 
     def drop(self) -> None:
         """Leave every attempt to connect without an answer."""
-        self.cut_off()
         self._loop.remove_reader(self._listener)
         # Linux answers no SYN while the queue of a listener is full.
         self._listener.listen(0)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._listener.accept()[0].close()
+        self.cut_off()
         for _ in range(_PLUGS):
             plug = socket.socket()
             plug.settimeout(0)
@@ -97,7 +94,11 @@ class Network:
 
     def cut_off(self) -> None:
         """Reset every connection, at once."""
+        while self._accept():
+            pass
         for task, wire in self._lines.items():
+            if wire.closed:
+                continue
             wire.catch_up()
             if wire.request is not None and wire.request.whole:
                 self.lost.append(wire.request)
@@ -114,13 +115,16 @@ class Network:
         if self._lines:
             await asyncio.wait(self._lines)
 
-    def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+    def _accept(self) -> bool:
+        try:
             raw, _ = self._listener.accept()
-            wire = Wire(raw, self._tls, self._moving)
-            task = self._loop.create_task(self._serve(wire))
-            self._lines[task] = wire
-            task.add_done_callback(self._lines.pop)
+        except OSError:  # nobody is there, or the network is down already
+            return False
+        wire = Wire(raw, self._tls, self._moving)
+        task = self._loop.create_task(self._serve(wire))
+        self._lines[task] = wire
+        task.add_done_callback(self._lines.pop)
+        return True
 
     async def _serve(self, wire: Wire) -> None:
         try:

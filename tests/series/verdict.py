@@ -53,15 +53,7 @@ class Verdict:
         """
         home = [each.number for each in receipt.bought if each.right]
         failed = [each for each in receipt.bought if each.error in receipt.failures]
-        self.say(f"{order.count} photos")
-        self.say(f"{shop.begun} submits")
-        self.say(f"{shop.whole.total()} whole")
-        self.say(f"{len(home)} home")
-        self.say(f"{len(receipt.unknowns)} unknown")
-        self.say(f"{len(failed)} failed")
-        self.say(f"{receipt.seconds:.1f} s")
-        if receipt.noise:
-            self.say(f"asyncio complains {receipt.noise} times")
+        self._count(receipt, shop, order, len(home), len(failed))
         self.expect("every photo ends", len(receipt.bought), order.count)
         self.expect(f"nothing fails {receipt.failures}", len(failed), 0)
         lost = [each for each in receipt.unknowns if each.request_id not in excused]
@@ -74,3 +66,17 @@ class Verdict:
         self.expect("no photo is made twice", len(twice), 0)
         strange = shop.whole.keys() - order.digests()
         self.expect("only what was ordered is made", len(strange), 0)
+
+    def _count(
+        self, receipt: Receipt, shop: Shop, order: Order, home: int, failed: int
+    ) -> None:
+        self.say(f"{order.count} photos")
+        self.say(f"{shop.begun} submits")
+        self.say(f"{shop.whole.total()} whole")
+        self.say(f"{home} home")
+        self.say(f"{len(receipt.unknowns)} unknown")
+        self.say(f"{failed} failed")
+        self.say(f"{receipt.dials} dials")
+        self.say(f"{receipt.seconds:.1f} s")
+        if receipt.noise:
+            self.say(f"asyncio complains {receipt.noise} times")

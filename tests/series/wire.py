@@ -79,26 +79,22 @@ class Wire:
 
     async def head(self) -> Request | None:
         """Read the head of the next request; ``None`` when there is none."""
-        text = b""
-        while b"\r\n\r\n" not in text:
+        self.request = None
+        while not (request := self._begun()):
             block = await self._some(_RECORD)
             if not block:
                 return None
-            text += block
-        head, _, self._kept = text.partition(b"\r\n\r\n")
-        start, *lines = head.decode().split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        self.request = Request(start.split(" ")[1], headers)
-        return self.request
+            self._kept += block
+        return request
 
     async def body(self, upto: int | None = None) -> bool:
         """Read the body up to its byte *upto*, or whole; false at its end."""
         request = self.request
         assert request is not None
         stop = request.length if upto is None else min(upto, request.length)
-        while request.received < stop:
-            block = await self._some(stop - request.received)
+        while (left := stop - request.received) > 0:
+            block, self._kept = self._kept[:left], self._kept[left:]
+            block = block or await self._some(left)
             if not block:
                 return False
             request.append(block)
@@ -114,9 +110,13 @@ class Wire:
         self.request = None
 
     def catch_up(self) -> None:
-        """Take what the network has brought of a body, without waiting."""
-        request = self.request
+        """Take what the network has brought of a request, without waiting."""
         with contextlib.suppress(OSError):  # BlockingIOError: there is no more
+            while not self._begun():
+                if not (block := self._read_now(_RECORD)):
+                    return
+                self._kept += block
+            request = self.request
             while request is not None and not request.whole:
                 block = self._kept or self._read_now(request.length)
                 self._kept = b""
@@ -124,15 +124,20 @@ class Wire:
                     return
                 request.append(block)
 
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._raw.fileno() < 0
+
     def reset(self) -> None:
         """Break it with a TCP reset, at once."""
-        if self._raw.fileno() >= 0:
+        if not self.closed:
             self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._close()
 
     def hang_up(self) -> None:
         """Close it as a server does that has had enough."""
-        if self._raw.fileno() >= 0:
+        if not self.closed:
             with contextlib.suppress(OSError):
                 if self._tls is not None:
                     self._tls.unwrap()
@@ -145,10 +150,17 @@ class Wire:
         self._loop.remove_writer(self._raw)
         self._raw.close()
 
+    def _begun(self) -> Request | None:
+        """Return the request that is under way, if its head is there."""
+        if self.request is None and b"\r\n\r\n" in self._kept:
+            head, _, self._kept = self._kept.partition(b"\r\n\r\n")
+            start, *lines = head.decode().split("\r\n")
+            pairs = (line.partition(":") for line in lines)
+            headers = {name.lower(): value.strip() for name, _, value in pairs}
+            self.request = Request(start.split(" ")[1], headers)
+        return self.request
+
     async def _some(self, most: int) -> bytes:
-        if self._kept:
-            block, self._kept = self._kept[:most], self._kept[most:]
-            return block
         while True:
             await self._moving.wait()
             await asyncio.sleep(0)  # others want to read, too
@@ -180,5 +192,5 @@ class Wire:
         try:
             await ready.wait()
         finally:
-            if self._raw.fileno() >= 0:
+            if not self.closed:
                 self._loop.remove_reader(self._raw)
