@@ -3,8 +3,9 @@ The body of one request, streamed, and the truth about how far it came.
 
 Rules:
 
-1. The last part is held back until all before it has left. Without it the
-   server has no whole body, and acts on nothing: it is the point of no return.
+1. The last part is held back until all before it has arrived, as far as the
+   system can tell. Without it the server has no whole body, and acts on
+   nothing: it is the point of no return.
 2. :attr:`Upload.complete` turns true right before that part goes out. So
    false is certain, and true means "may have arrived".
 3. :meth:`Upload.abort` is obeyed at once: after it the last part cannot leave.
@@ -14,36 +15,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
-import socket
-import struct
-import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
+from ezlink_async import sockets
 from ezlink_async.disk import TextBlocks
 from ezlink_async.images import PreparedImage
 from ezlink_async.messages import HttpRequest, Part
 
-if sys.platform == "linux":  # pragma: no branch - the others have no such call
-    import fcntl
-    import termios
-
-# What may wait on this side of the network: asyncio's share and the kernel's.
-# By default that is megabytes, and a body would count as gone long before.
-_AHEAD = 64 * 1024
+_AHEAD = 64 * 1024  # what may wait in asyncio, beside the kernel's own share
 _BLOCK = 256 * 1024
-_KERNEL_AHEAD = 128 * 1024
 
-_FIRST_WAIT = 0.001
+_FIRST_WAIT = 0.001  # for what has not arrived; each is a little longer
+_SLOWER = 1.3
 _LONGEST_WAIT = 0.05
+_QUIET = 3  # looks that find nothing on its way, before that is believed
 
 _LOOKS = 4  # at the progress of an upload in the longest time it may stall
-_ACKNOWLEDGED = 120  # where Linux keeps tcpi_bytes_acked in struct tcp_info
-_COUNTER = 8
 
 
 class UploadStalledError(Exception):
@@ -132,8 +123,9 @@ class Upload(aiohttp.payload.Payload):
         """Send all but the last part, and see it off."""
         if transport is None:
             raise ConnectionResetError("the connection was lost")
-        _keep_little_ahead(transport)
-        async with _moving(lambda: _progress(writer, transport), self._stall):
+        transport.set_write_buffer_limits(high=_AHEAD)
+        sockets.keep_little_unsent(transport)
+        async with _moving(lambda: sockets.progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
             # Not 0: over TLS that would pause for good.
@@ -146,8 +138,9 @@ class Upload(aiohttp.payload.Payload):
             if self._kept_back:
                 await asyncio.Event().wait()  # aiohttp cancels it with the answer
         self._check()
-        # A connection that was lost ends the wait of drain() like one that is well.
-        if transport.is_closing():
+        # A connection that was lost ends the wait of drain() like one that is well,
+        # and what was closed by the server will act on nothing any more.
+        if not sockets.is_open(transport):
             raise ConnectionResetError("the server closed the connection")
 
     async def _send_part(self, writer: AbstractStreamWriter, part: Part) -> None:
@@ -171,7 +164,7 @@ class Upload(aiohttp.payload.Payload):
             # is lost when the loop never turns, or when a write meets the
             # reset behind it first. It is read in the second turn from here.
             await asyncio.sleep(0)
-            if _has_news(writer.transport):
+            if sockets.has_news(writer.transport):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
@@ -180,47 +173,22 @@ class Upload(aiohttp.payload.Payload):
             raise UploadAbortedError("the upload was called off")
 
 
-def _keep_little_ahead(transport: asyncio.WriteTransport) -> None:
-    transport.set_write_buffer_limits(high=_AHEAD)
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    with contextlib.suppress(AttributeError, TypeError, OSError):
-        transport.get_extra_info("socket").setsockopt(
-            socket.IPPROTO_TCP, option, _KERNEL_AHEAD
-        )
-
-
 async def _arrived(transport: asyncio.WriteTransport) -> None:
     """
-    Wait until the other side has acknowledged all but a little.
+    Wait until the other side has acknowledged everything.
 
-    Nothing tells when that is, so it is looked at. The last two segments are
-    not waited for: their acknowledgement may be held back.
+    Nothing tells when that is, so it is looked at, several times: over TLS
+    there is another buffer on the way, out of sight.
     """
-    wait = _FIRST_WAIT
-    while _under_way(transport):
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT)
-
-
-def _under_way(transport: asyncio.WriteTransport) -> bool:
-    if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
-        return False
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        wire: socket.socket = transport.get_extra_info("socket")
-        segment = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-        # What was not acknowledged yet, sent or not.
-        left = fcntl.ioctl(wire.fileno(), termios.TIOCOUTQ, bytes(4))
-        return int.from_bytes(left, sys.byteorder) > 2 * segment
-    return False
-
-
-def _has_news(transport: asyncio.WriteTransport | None) -> bool:
-    """Tell whether something came that asyncio has not read yet."""
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        poll = select.poll()
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)  # type: ignore[union-attr]
-        return bool(poll.poll(0))
-    return False
+    wait, quiet = _FIRST_WAIT, 0
+    while quiet < _QUIET:
+        if sockets.under_way(transport):
+            quiet = 0
+            await asyncio.sleep(wait)
+            wait = min(_SLOWER * wait, _LONGEST_WAIT)
+        else:
+            quiet += 1
+            await asyncio.sleep(0)
 
 
 class _Watch:
@@ -266,18 +234,3 @@ async def _moving(progress: Callable[[], object], stall: float) -> AsyncIterator
         if not bound.expired():
             raise
         raise UploadStalledError(f"no byte of the body moved for {stall:g} s") from None
-
-
-def _progress(
-    writer: AbstractStreamWriter, transport: asyncio.WriteTransport
-) -> tuple[int, int]:
-    """Return what changes with each byte that moves."""
-    taken = writer.output_size - transport.get_write_buffer_size()
-    # On a slow line a block is long under way, out of asyncio's sight.
-    acknowledged = 0
-    with contextlib.suppress(AttributeError, OSError, struct.error):
-        numbers = transport.get_extra_info("socket").getsockopt(
-            socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + _COUNTER
-        )
-        (acknowledged,) = struct.unpack_from("=Q", numbers, _ACKNOWLEDGED)
-    return taken, acknowledged

@@ -63,7 +63,6 @@ async def test_uploads_that_are_reset_on_their_way(here: Edition) -> None:
     assert not verdict.broken
 
 
-@pytest.mark.xfail(reason="the last blocks are not waited for", strict=False)
 async def test_uploads_that_are_reset_near_their_end(here: Edition) -> None:
     """A body of which the last hundredth did not arrive is known to be cut off."""
     verdict = await half_way(here, 4, BODY, shares=(0.99,))

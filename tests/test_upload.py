@@ -20,7 +20,8 @@ from ezlink_async.config import Timeouts
 from ezlink_async.errors import ImageError, TransportError
 from ezlink_async.images import EncodedImage, PreparedImage
 from ezlink_async.messages import HttpRequest
-from ezlink_async.upload import Upload, _has_news
+from ezlink_async.sockets import has_news
+from ezlink_async.upload import Upload
 from tests.fakes import (
     JPEG,
     MIB,
@@ -209,7 +210,7 @@ async def test_the_last_part_needs_a_connection(kind: type[CountingWriter]) -> N
 
 def test_no_connection_has_no_news() -> None:
     """Where nothing can be asked of the socket, nothing has come."""
-    assert not _has_news(None)
+    assert not has_news(None)
 
 
 # What a file can do
