@@ -70,6 +70,15 @@ async def test_what_nohup_started_outlives_its_terminal() -> None:
         assert interrupts.count == 0
 
 
+@pytest.fixture
+def _attached() -> Iterator[None]:
+    """Have a terminal that may hang up, also where these tests run without one."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_attached")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interrupted_once_it_brings_home_what_runs(
     user: Emulator, photos: Path, name: str
