@@ -28,7 +28,6 @@ nox.options.sessions = [
     "imports",
     "types",
     "tests",
-    "minimums",
     "coverage",
     "docs",
     "package",
