@@ -44,7 +44,7 @@ async def test_both_clients_do_the_same_work(tmp_path: Path, *, tls: bool) -> No
         round_ = {run.name: await bench.run(scenario, run, 1) for run in scenario.runs}
     for figures in round_.values():
         assert figures.over_ideal > 1
-        assert figures.requests > 3
+        assert figures.requests > 2
         assert 0 < figures.latency < 5
         assert (figures.stall > 0) == tls
     for bar in bars.BARS:

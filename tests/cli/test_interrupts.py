@@ -278,6 +278,7 @@ def test_interrupted_while_it_loads(tmp_path: Path) -> None:
     """An impatient user sees no traceback either."""
     program = (
         "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Impatient:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'cyclopts':\n"
