@@ -24,6 +24,7 @@ from ezlink_async.forecast import START, Durations
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.pacing import PollPolicy
 from ezlink_async.queueing import Line
+from ezlink_async.scouts import Scouts
 from ezlink_async.timetable import Entry, Timetable
 
 LIST_FROM = 3
@@ -39,10 +40,8 @@ _FINE = 1 / 64  # of the shortest step: how exactly looks are planned
 _SHORTEST_BEAT = 4  # times the shortest step: a quicker beat is as good as none
 _LONGEST_BEAT = 4  # times the longest step: a rarer one too
 _PER_TASK = 0.8  # list requests for each task, at most and in the long run
-_SCOUTS = 6  # look into a window before its end, at most
-_SCOUTED = 0.1  # of the shortest step: a narrower window needs no more scouts
+_LONGEST_REST = 6  # times the longest step, whatever a server asks for
 _PART_WAY = 0.6  # of what seems to be left
-_GOLDEN = 0.618  # its multiples spread evenly, however many there are
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
 
 
@@ -60,8 +59,7 @@ class Agenda:
         self._sample_at = 0.0
         self._listed_at = 0.0
         self._hurry = 0.0
-        self._scouted: Window | None = None
-        self._scouts = 0
+        self._scouts = Scouts(policy.shortest)
         # A last look comes a little before the deadline, which ends it.
         self._life = policy.deadline - min(policy.shortest, policy.deadline / 10)
 
@@ -119,6 +117,12 @@ class Agenda:
 
     def take(self, now: float) -> list[Entry]:
         """Return what is to be looked at now, each until it is planned anew."""
+        taken = self._to_ask(now)
+        for entry in taken:
+            entry.asked, entry.rests = now, False
+        return taken
+
+    def _to_ask(self, now: float) -> list[Entry]:
         taken = self._sample(now)
         due = self._next_look()
         if due is None or due > now:
@@ -137,7 +141,7 @@ class Agenda:
         hurried: list[Entry] = []
         waiting, self._hurry = self._times.due(self._hurry), 0.0
         for entry in waiting:
-            earliest = entry.seen + self._policy.shortest
+            earliest = entry.asked + self._policy.shortest
             if earliest > now:
                 self._times.plan(entry, earliest)
             else:
@@ -154,7 +158,7 @@ class Agenda:
             if head is None:
                 break
             entry = head[0]
-            if entry.by_id or entry.seen > latest:
+            if entry.by_id or entry.rests or entry.asked > latest:
                 others.append(head)
             else:
                 riders.append(entry)
@@ -202,8 +206,11 @@ class Agenda:
         """Plan another look after one that brought no record."""
         entry.looks += 1
         if not entry.handle.done() and not self._line.waits(entry):
-            wait = max(self._policy.jittered(entry.looks), least)
-            self._times.plan(entry, self._not_too_late(entry, now + wait))
+            policy = self._policy
+            rest = min(least, policy.longest * _LONGEST_REST)
+            wait = max(policy.jittered(entry.looks), rest)
+            entry.rests = rest > 0.0
+            self._times.plan(entry, self._not_too_late(entry, now, now + wait))
 
     def at_once(self, entry: Entry, now: float) -> None:
         """Plan a look right now."""
@@ -256,20 +263,30 @@ class Agenda:
     # When to look next
 
     def _plan(self, entry: Entry, now: float, step: float | None = None) -> None:
-        self._times.plan(entry, self._not_too_late(entry, self._due(entry, now, step)))
+        self._times.plan(
+            entry, self._not_too_late(entry, now, self._due(entry, now, step))
+        )
 
-    def _not_too_late(self, entry: Entry, due: float) -> float:
+    def _not_too_late(self, entry: Entry, now: float, due: float) -> float:
+        """Return *due*, or the time of the last look, if that is still to come."""
         last = entry.since + self._life
-        return last if due > last > entry.seen + self._policy.shortest else due
+        if due <= last or last <= now:
+            return due
+        may = not entry.looks or last >= entry.asked + self._policy.shortest
+        return last if may else due
 
     def _due(self, entry: Entry, now: float, step: float | None) -> float:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
-        earliest = entry.seen + self._policy.shortest
+        earliest = entry.asked + self._policy.shortest
+        latest = now + self._policy.longest
         if self._beat.period is not None:
             asleep = entry.since + self._durations.soonest
             window = self._beat.next(max(entry.seen, asleep))
             if window is not None:
-                return self._on_beat(window, earliest, self._beat.period)
+                due = self._scouts.due(
+                    window, earliest, self._beat.period, len(self.entries)
+                )
+                return max(earliest, min(due, latest))
         if entry.pace is not None:
             wait = entry.pace.left()
             if wait > 2 * self._policy.shortest:
@@ -278,20 +295,4 @@ class Agenda:
             most = math.inf if entry.by_id else self._share(len(self.entries))
             learned = self._durations.wait(now - entry.since, most)
             wait = learned or step or self._policy.jittered(entry.looks)
-        return max(earliest, now + min(wait, self._policy.longest))
-
-    def _on_beat(self, window: Window, earliest: float, period: float) -> float:
-        half = window.hi - period / 2
-        if earliest <= half:
-            return half  # between two beats nothing changes, if it is one
-        if self._scouted is None or self._scouted.shared(window) <= 0.0:
-            self._scouts = 0
-        self._scouted = window
-        # Some go ahead, at other times each: the first to see a change calls the
-        # others, and the next window is so much narrower.
-        useful = window.width / (_SCOUTED * self._policy.shortest)
-        if self._scouts < min(_SCOUTS, len(self.entries) / 4 + 1, useful):
-            self._scouts += 1
-            place = (self._scouts * _GOLDEN - 0.118) % 1.0  # the middle comes first
-            return max(window.lo + window.width * place, earliest)
-        return max(window.hi, earliest)
+        return max(earliest, min(now + wait, latest))

@@ -31,6 +31,8 @@ _COUNTED = 3  # changes in one window beyond this prove no more
 _NARROW = 3  # parts of a period: a change that is not placed better proves nothing
 _LITTLE = 0.1  # of a wide window: what shares no more with a beat was off it
 _DEMAND = math.log(1000)
+_UNSEEN = 8  # beats: what was not seen for longer may have stopped
+_VAGUE = 0.6  # of a period: a wider window is no prediction
 _STRIKES = 3.0
 _FORGIVEN = 0.25  # of a strike, by each look that found the beat where it should be
 _SLACK = 0.002  # of a period, for each beat that has passed since
@@ -115,9 +117,20 @@ class Beat:
         if self._late is not None and self._late.hi > after:
             return self._late
         beats = max(1, math.floor((after - self._seen[-1].window.hi) / self.period))
+        if beats > _UNSEEN:
+            self._forget()
+            return None
         while (window := self._predicted(beats)).hi <= after:
             beats += 1
+        if window.width > _VAGUE * self.period:
+            self._forget()
+            return None
         return window
+
+    def _forget(self) -> None:
+        """Believe in nothing: it was not seen for long, or could be anywhere."""
+        self.period, self._late = None, None
+        self._seen.clear()
 
     def missed(self, at: float, again: float) -> None:
         """
@@ -258,7 +271,6 @@ class Beat:
         self._judged_at = window.hi
         self._strikes += 1.0
         if self._strikes >= _STRIKES:
-            self.period, self._late = None, None
+            self._forget()
             self._demand *= 2
-            self._seen.clear()
             self._seen.append(_Seen(0, window, [window.width]))

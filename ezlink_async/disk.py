@@ -244,6 +244,8 @@ class PartFile:
         if self._stream is None:
             return verify(bytes(self._small))
         self._stream.flush()
+        if not os.fstat(self._stream.fileno()).st_size:
+            raise ImageError("the answer is empty")  # nothing cannot be mapped
         with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
             return verify(picture)
 

@@ -144,7 +144,9 @@ class Gate:
        it gets in, others follow, who waits longest first.
     2. A busy server has no room for more than it has got: there is a limit
        from then on, and no submit is uploaded in vain above it.
-    3. Each task that gets in raises the limit: fast, if nothing of ours was
+    3. The limit is a guess. When nothing has moved for the longest pause, one
+       submit goes above it to see.
+    4. Each task that gets in raises the limit: fast, if nothing of ours was
        there when the server was full; else by one for a whole round of them,
        and by more the longer there was no busy answer.
     """
@@ -154,6 +156,7 @@ class Gate:
         self._strikes = 0
         self._opens_at = 0.0
         self._shut_since = 0.0
+        self._moved_at = 0.0  # when anything last got in, ended or was refused
         self._probing = False
         self._under_way = 0
         self._changed = asyncio.Event()
@@ -179,6 +182,7 @@ class Gate:
     def enter(self, *, grows: bool) -> None:
         """Count a task that the server has; *grows* if it had room since."""
         self.running += 1
+        self._moved_at = asyncio.get_running_loop().time()
         if grows:
             self._entered += 1
             rounds = 1 + self._entered / self.limit
@@ -188,6 +192,7 @@ class Gate:
     def leave(self) -> None:
         """Count off a task that has ended: there is room for another."""
         self.running -= 1
+        self._moved_at = asyncio.get_running_loop().time()
         self._wake()
 
     def shut(self, hint: float | None, *, age: int, full: bool) -> None:
@@ -199,6 +204,7 @@ class Gate:
         if not self._strikes:
             self._shut_since = now
         self._strikes += 1
+        self._moved_at = now
         self.age += 1
         self._opens_at = now + self._policy.pause(self._strikes, hint)
         if full:
@@ -207,8 +213,10 @@ class Gate:
             self._entered = 0
         self.probe_over()
 
-    def until(self, start: float) -> float:
+    def until(self, start: float | None) -> float:
         """Return when to give up whoever began at *start*, if it stays shut."""
+        if start is None:
+            return math.inf
         return max(start, self._shut_since) + self._policy.timeout
 
     def probe_over(self) -> None:
@@ -244,18 +252,32 @@ class Gate:
         loop = asyncio.get_running_loop()
         while self._strikes or not self._has_room():
             now = loop.time()
-            wakes: float | None = None
-            if self._strikes:
-                end = math.inf if start is None else self.until(start)
-                if end <= now:
-                    raise TimeoutError
-                paused = self._opens_at > now
-                if not paused and not self._probing and self._has_room():
-                    self._probing = True
-                    return True
-                wakes = min(end, self._opens_at) if paused else end
-            await self._change(wakes if wakes != math.inf else None)
+            if self._may_probe(now):
+                # Above the limit: should it get in, the limit is no good guess.
+                self._full_of_ours = self._full_of_ours and self._has_room()
+                self._probing = True
+                self._moved_at = now
+                return True
+            if self._strikes and self._has_room() and self.until(start) <= now:
+                raise TimeoutError
+            await self._change(self._next_chance(now, start))
         return False
+
+    def _may_probe(self, now: float) -> bool:
+        """Tell whether one may go first: there is room, or nothing has moved long."""
+        if self._probing or (self._strikes and self._opens_at > now):
+            return False
+        return self._has_room() or now >= self._moved_at + self._policy.longest
+
+    def _next_chance(self, now: float, start: float | None) -> float | None:
+        """Return when to look again, unless something happens before."""
+        last = (
+            self.until(start)
+            if self._has_room()
+            else self._moved_at + self._policy.longest
+        )
+        chances = [time for time in (self._opens_at, last) if now < time < math.inf]
+        return min(chances, default=None)
 
     def _has_room(self) -> bool:
         return self.running + self._under_way + 1 <= self.limit

@@ -29,6 +29,7 @@ class Entry:
     own: bool  # the server gave this very client the id
     since: float  # when it was accepted, or taken up
     seen: float  # when the latest look that brought a record was sent
+    asked: float = attrs.field(init=False)  # when the latest look was sent at all
     by_id: bool = False
     release: Callable[[], None] | None = None
     slot: int = _NEVER  # when it is looked at next, unless a look is in flight
@@ -37,7 +38,12 @@ class Entry:
     unknown: int = 0
     frozen: int = 0
     place: str = ""  # in the line of those that have not started
+    rests: bool = False  # was told to be left alone until its time has come
     task_id: str = attrs.field(init=False)
+
+    @asked.default
+    def _asked(self) -> float:
+        return self.since
 
     @task_id.default
     def _task_id(self) -> str:

@@ -286,9 +286,28 @@ def test_a_task_not_looked_at_for_a_period_says_nothing() -> None:
 def test_a_beat_far_ahead_is_found_where_the_line_leads() -> None:
     """After a time without looks the next beat is still a whole number away."""
     watched = locked()
-    window = watched.expected(150.0)
-    assert window.lo <= 153.2 <= window.hi
-    assert watched.expected(window.hi).middle == pytest.approx(163.2, abs=1)
+    window = watched.expected(110.0)
+    assert window.lo <= 113.2 <= window.hi
+    assert watched.expected(window.hi).middle == pytest.approx(123.2, abs=1)
+
+
+def test_a_beat_that_was_not_seen_for_long_is_believed_no_more() -> None:
+    """It may have stopped, and far ahead it could be anywhere."""
+    watched = locked()
+    assert watched.beat.next(53.2 + 8.5 * 10) is not None
+    assert watched.beat.next(53.2 + 9.5 * 10) is None
+    assert watched.beat.period is None
+
+
+def test_a_window_that_has_become_vague_is_no_prediction() -> None:
+    """Misses widen it, and from half a period on it says nothing."""
+    watched = locked()
+    for beat in range(12):
+        at = 54.0 + 5 * beat
+        if watched.beat.next(at) is None:
+            break
+        watched.beat.missed(at, at + 1.0)
+    assert watched.beat.period is None
 
 
 # Coming late

@@ -347,3 +347,12 @@ async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
+    """After a long first try the file is there, and empty: that is told as such."""
+    with disk.PartFile(tmp_path / "a.jpg") as part:
+        part.write([jpeg(400_000)])
+        part.restart()
+        with pytest.raises(ImageError, match="empty"):
+            part.verify()

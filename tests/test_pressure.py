@@ -268,7 +268,7 @@ async def test_after_a_busy_answer_they_come_back_few_at_a_time() -> None:
 
 async def test_a_full_server_gets_no_more_until_a_task_has_ended() -> None:
     """What it refused, it has no room for; who waits goes when there is some."""
-    gate = Gate(QUICK)
+    gate = Gate(RetryPolicy(first=0.001, longest=1000))
     for _ in range(3):
         async with gate.passage() as passage:
             passage.accepted()
@@ -692,3 +692,22 @@ def test_when_the_server_has_less_room_fewer_are_sent() -> None:
     assert upstream.done == 500
     assert upstream.refused <= 0.4 * 500
     assert statistics.mean(swaps.in_progress[-100:]) <= 6
+
+
+def test_one_task_that_lasts_does_not_hold_up_the_others() -> None:
+    """When nothing moves for the longest pause, one goes above the limit to see."""
+
+    async def work() -> float:
+        loop = asyncio.get_running_loop()
+        gate = Gate(RetryPolicy(timeout=60))
+        async with gate.passage(0.0) as passage:
+            passage.accepted()  # it lasts to the end of the test
+        async with gate.passage(0.0) as passage:
+            passage.busy()
+        assert gate.limit == 1
+        for _ in range(8):
+            async with gate.passage(loop.time()) as passage:
+                passage.accepted()
+        return loop.time()
+
+    assert virtual.run(work()) <= 2 * RetryPolicy().longest

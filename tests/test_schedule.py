@@ -222,7 +222,7 @@ def test_a_live_server_is_seen_at_once(*, progress: bool) -> None:
 
 @pytest.mark.parametrize(
     ("in_flight", "drift", "requests", "delay"),
-    [(32, 0.0, 1.0, 0.25), (32, 0.3, 1.0, 0.3), (8, 0.0, 2.0, 0.5), (3, 0.0, 3.0, 0.6)],
+    [(32, 0.0, 1.0, 0.25), (32, 0.3, 1.0, 0.3), (8, 0.0, 2.0, 0.5), (3, 0.0, 3.0, 0.7)],
 )
 def test_a_beat_is_met(
     in_flight: int, drift: float, requests: float, delay: float
@@ -340,3 +340,86 @@ def test_a_server_that_is_stuck_is_not_flooded(in_flight: int) -> None:
     assert ends == [pytest.approx(POLICY.deadline, abs=0.01)] * in_flight
     assert server.requests / POLICY.deadline <= 4.0  # each second
     assert max(server.looks["0"]) == pytest.approx(POLICY.deadline, abs=2.0)
+
+
+LATEST = POLICY.longest + POLICY.shortest + 1.0
+"""Seconds behind the server after which nothing excuses a schedule."""
+
+
+@attrs.define
+class Pausing(Server):
+    """A server whose refresh stands still once, for *pause* seconds from *at* on."""
+
+    at: float = 300.0
+    pause: float = 120.0
+
+    def refreshes(self, until: float) -> Iterator[float]:
+        """Yield the latest beats, none of them in the pause."""
+        while self._beats[-1] <= until:
+            beat = self._beats[-1] + self.beat
+            stands = self.at <= beat < self.at + self.pause
+            self._beats.append(self.at + self.pause if stands else beat)
+        return reversed(self._beats)
+
+
+@pytest.mark.parametrize("in_flight", [1, 3, 8])
+@pytest.mark.parametrize("pause", [7.0, 63.7, 120.0])
+@pytest.mark.parametrize("mean", [8.0, 60.0, 300.0])
+def test_however_a_beat_goes_wrong_no_end_is_seen_late_for_long(
+    mean: float, pause: float, in_flight: int
+) -> None:
+    """What is learned may save requests; it never costs more than a longest step."""
+    server = Pausing(mean=mean, beat=10.0, pause=pause)
+    outcome = simulate(server, 15 * in_flight, in_flight)
+    assert max(outcome.delays) <= LATEST
+
+
+@attrs.define
+class Changing(Server):
+    """A server whose tasks are short after the first *many*."""
+
+    many: int = 40
+
+    def accept(self, task_id: str, now: float) -> None:
+        """Put a task in the queue."""
+        if len(self.tasks) == self.many:
+            self.mean = 8.0
+        super().accept(task_id, now)
+
+
+def test_after_long_tasks_a_short_one_is_not_missed() -> None:
+    """That others took minutes is no reason to look away for minutes."""
+    outcome = simulate(Changing(mean=200.0, beat=10.0), 60, 8)
+    assert max(outcome.delays) <= LATEST
+
+
+def _refusing(status: int, hint: str, seen: list[float]) -> ScriptedTransport:
+    async def answer(_: HttpRequest) -> HttpResponse:
+        seen.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(TRAVEL)
+        return HttpResponse(status, {"retry-after": hint} if hint else {}, b"", BASE)
+
+    return ScriptedTransport(answer)
+
+
+@pytest.mark.parametrize(("status", "hint"), [(502, ""), (429, "60"), (429, "9999")])
+@pytest.mark.parametrize("tasks", [1, 20])
+def test_looks_that_fail_are_no_storm(tasks: int, status: int, hint: str) -> None:
+    """Not at the deadline either: each task is asked about a few times at most."""
+    seen: list[float] = []
+
+    async def work() -> None:
+        world = World(_refusing(status, hint, seen), POLICY)
+        world.nursery.leave_alone(world.poller.run())
+        handles = [world.follow(str(number)) for number in range(tasks)]
+        for handle in handles:
+            with pytest.raises(TaskTimeoutError):
+                await handle
+        await world.nursery.close()
+
+    random.seed(1)
+    virtual.run(work())
+    assert len(seen) <= 150 * tasks
+    assert sum(time > POLICY.deadline - 2 for time in seen) <= 2 * tasks
+    if hint:  # and a server's wish is kept, but not to the end of the task
+        assert 10 * tasks <= len(seen) + 10 * tasks <= 40 * tasks
