@@ -1,0 +1,33 @@
+"""What the system tells of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ezlink_async import sockets
+from tests.servers import Line, serving
+
+
+async def _listen(line: Line) -> None:
+    await line.until_gone()
+
+
+async def test_an_open_connection_is_open_and_nothing_is_on_its_way() -> None:
+    """Before anything was written everything has arrived."""
+    async with serving(_listen) as server:
+        _, stream = await asyncio.open_connection("localhost", server.port)
+        assert sockets.is_open(stream.transport)
+        assert not sockets.under_way(stream.transport)
+        assert not sockets.has_news(stream.transport)
+        stream.close()
+
+
+async def test_of_a_closed_connection_nothing_is_expected() -> None:
+    """It is not open, and nothing is waited for."""
+    async with serving(_listen) as server:
+        _, stream = await asyncio.open_connection("localhost", server.port)
+        stream.close()
+        assert not sockets.is_open(stream.transport)
+        assert not sockets.under_way(stream.transport)
+        await stream.wait_closed()
+        assert not sockets.has_news(stream.transport)
