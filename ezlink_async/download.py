@@ -192,7 +192,9 @@ class Downloads:
         """Try until a picture is there; 403, 404 and 410 end it the second time."""
         patience = _Patience(self._transport.settings.retry)
         gone = 0
-        for place in itertools.chain(places, itertools.repeat(places[-1])):
+        order = itertools.chain(places, itertools.repeat(places[-1]))
+        while True:
+            place = next(order)
             try:
                 async with self._turns.turn():
                     return await self._try(place, sink)
@@ -208,7 +210,6 @@ class Downloads:
                         status=failed.status,
                     ) from None
             await self._sleep(wait)
-        raise AssertionError  # pragma: no cover - the chain has no end
 
     async def _try(self, place: Address, sink: Sink) -> str | None:
         silence = self._transport.settings.timeouts.image

@@ -31,3 +31,19 @@ async def test_of_a_closed_connection_nothing_is_expected() -> None:
         assert not sockets.under_way(stream.transport)
         await stream.wait_closed()
         assert not sockets.has_news(stream.transport)
+
+
+class _Odd(asyncio.WriteTransport):
+    """A connection that is no socket."""
+
+    def is_closing(self) -> bool:
+        """Stay open."""
+        return False
+
+
+def test_where_nothing_is_told_nothing_is_changed() -> None:
+    """Without a socket to ask, it counts as open, empty, and without news."""
+    assert sockets.is_open(_Odd())
+    assert not sockets.under_way(_Odd())
+    assert not sockets.has_news(_Odd())
+    sockets.keep_little_unsent(_Odd())

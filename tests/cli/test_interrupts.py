@@ -54,14 +54,15 @@ async def test_the_first_winds_down_the_second_leaves_the_third_is_too_late() ->
 
 
 @pytest.fixture
-def detached() -> Iterator[None]:
-    """Be started by ``nohup``."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def hangups(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Be started with or without ``nohup``, however these tests were."""
+    before = signal.signal(signal.SIGHUP, request.param)
     yield
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.usefixtures("detached")
+@pytest.mark.usefixtures("hangups")
+@pytest.mark.parametrize("hangups", [signal.SIG_IGN], indirect=True)
 async def test_what_nohup_started_outlives_its_terminal() -> None:
     """A hangup that was ignored before stays ignored."""
     with Interrupts(pytest.fail) as interrupts:
@@ -70,15 +71,8 @@ async def test_what_nohup_started_outlives_its_terminal() -> None:
         assert interrupts.count == 0
 
 
-@pytest.fixture
-def _attached() -> Iterator[None]:
-    """Have a terminal that may hang up, also where these tests run without one."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("_attached")
+@pytest.mark.usefixtures("hangups")
+@pytest.mark.parametrize("hangups", [signal.SIG_DFL], indirect=True)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interrupted_once_it_brings_home_what_runs(
     user: Emulator, photos: Path, name: str
