@@ -57,6 +57,13 @@ class ConfigurationError(EzlinkError, ValueError):
         super().__init__(message, retry_safe=True)
 
 
+class JournalError(EzlinkError):
+    """The journal of a batch cannot be written, so nothing new is sent."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, retry_safe=True)
+
+
 class ImageError(EzlinkError, ValueError):
     """
     A picture cannot be used; nothing was sent, or the upload was cut off.

@@ -23,7 +23,7 @@ from ezlink_async.errors import (
 from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
 from ezlink_async.images import EncodedImage, Image, ImageLike
 from ezlink_async.intake import Intake
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
 from ezlink_async.saved import SavedHandle
@@ -128,6 +128,19 @@ class Session:
         family.fetch_request(task_id)  # refuses what is no id
         handle = TaskHandle(task_id, family, self)
         self.poller.follow(handle)
+        return handle
+
+    def finished(self, task_id: str, image_url: str | None) -> TaskHandle:
+        """Return a handle of a task that has ended well; nobody is asked."""
+        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        place = self.base_url + MIDJOURNEY.result_request(task_id).path
+        handle.receive(
+            TaskRecord(
+                task_id=task_id,
+                status=TaskStatus.SUCCESS,
+                image_url=image_url or place,
+            )
+        )
         return handle
 
     def restore(self, saved: object) -> TaskHandle:

@@ -7,8 +7,10 @@ imported when it is called.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +21,8 @@ from cyclopts.validators import Number
 
 from ezlink_async import __version__
 from ezlink_async.errors import EzlinkError
+
+_typed: ContextVar[Sequence[str]] = ContextVar("_typed", default=())
 
 INTERRUPTED = 130
 _USAGE = 2
@@ -45,6 +49,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(stream, TextIOWrapper):
             # File names may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
+    _typed.set(arguments)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -83,10 +88,21 @@ class SwapOptions:
         What to do where a whole picture is there already.
     dry_run
         List what would be sent, and send nothing.
+    pairs
+        How sources and targets go together: zip (by name), product (each with
+        each), or a file that lists them (CSV or JSON Lines: source, target).
+    fresh
+        Begin anew: forget earlier runs, and replace what is there.
+    retry_failed
+        Send again what the server called a failure in an earlier run.
     resubmit_unknown
         Send again what may have been paid already.
     max_failures
         Stop taking in targets after this many failures.
+    budget
+        Pay for at most this many swaps in this run.
+    strip_metadata
+        Send pictures without position, names and thumbnails.
     json
         Print one JSON object a line.
 
@@ -100,55 +116,69 @@ class SwapOptions:
     deadline: Annotated[float | None, _Seconds] = None
     existing: Literal["skip", "replace"] = "skip"
     dry_run: Annotated[bool, _Switch] = False
+    pairs: str | None = None
+    fresh: Annotated[bool, _Switch] = False
+    retry_failed: Annotated[bool, _Switch] = False
     resubmit_unknown: Annotated[bool, _Switch] = False
     max_failures: Annotated[int | None, _Count] = None
+    budget: Annotated[int | None, _Count] = None
+    strip_metadata: Annotated[bool, _Switch] = False
     json: Annotated[bool, _Switch] = False
 
 
 @app.command
 def swap(
-    source: Path,
-    /,
-    *targets: Annotated[Path, Parameter(name="TARGET", required=True)],
+    *pictures: Annotated[Path, Parameter(name="PICTURE")],
     options: SwapOptions,
 ) -> int:
     """
-    Put the face of SOURCE into every TARGET.
+    Put the face of a source into every target: SOURCE TARGET...
 
-    The key comes from EZLINK_API_KEY or the profile file. Exit code 0: all
-    done; 1: some are not; 2: nothing could be done; 130: interrupted.
+    The key comes from EZLINK_API_KEY or the profile file. The same command goes
+    on where one has ended. Exit code 0: all done; 1: some are not; 2: nothing
+    could be done; 130: interrupted.
 
     Parameters
     ----------
-    source
-        The picture the face is taken from.
-    targets
-        Pictures, or folders that are searched for them.
+    pictures
+        The picture the face is taken from, and pictures or folders to put it
+        into. With --pairs and a file: none.
     options
         See there.
 
     """
+    from ezlink_async.batch import BatchOptions
     from ezlink_async.cli.connect import Connection
     from ezlink_async.cli.swap import SwapOrder
     from ezlink_async.cli.swap import swap as carry_out
+    from ezlink_async.models import Mode
 
-    connection = Connection(
-        base_url=options.base_url,
-        local=options.local,
-        concurrency=options.concurrency,
-        deadline=options.deadline,
-        resubmit_unknown=options.resubmit_unknown,
-    )
     order = SwapOrder(
-        source=source,
-        targets=targets,
-        output=options.output,
-        connection=connection,
-        mode=options.mode,
-        existing=options.existing,
+        source=next(iter(pictures), None),
+        targets=pictures[1:],
+        connection=Connection(
+            base_url=options.base_url,
+            local=options.local,
+            concurrency=options.concurrency,
+            deadline=options.deadline,
+            resubmit_unknown=options.resubmit_unknown,
+        ),
+        options=BatchOptions(
+            output=options.output,
+            mode=Mode.parse(options.mode),
+            existing=options.existing,
+            retry_failed=options.retry_failed,
+            resubmit_unknown=options.resubmit_unknown,
+            max_failures=options.max_failures,
+            budget=options.budget,
+            strip_metadata=options.strip_metadata,
+            local=options.local,
+        ),
+        pairing=options.pairs,
+        fresh=options.fresh,
         dry_run=options.dry_run,
-        max_failures=options.max_failures,
         as_json=options.json,
+        command=shlex.join(("ezlink", *_typed.get())),
     )
     return carry_out(order)
 

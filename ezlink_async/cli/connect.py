@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from ezlink_async import AsyncEzlink
+from ezlink_async.batch import LOCAL
 from ezlink_async.config import Options, Sources, profile_path, read_profile, resolve
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy
@@ -61,6 +62,17 @@ def ready(connection: Connection, otherwise: str = "") -> None:
     if connection.base_url is not None:
         raise ConfigurationError("--local is a server of its own: no --base-url")
     check_engine()
+
+
+def server_of(connection: Connection) -> str:
+    """Return the origin of the server, also where no key is set."""
+    if connection.local:
+        return LOCAL
+    sources = settings_sources()
+    options = _options(connection, sources)
+    if not sources.text("api_key"):
+        options["api_key"] = "none"  # nothing is sent with it
+    return resolve(options, sources).origin
 
 
 @asynccontextmanager

@@ -1,55 +1,34 @@
-"""What became of each target, and of all of them: values, and how they are told."""
+"""How the outcomes of a run are counted and written down."""
 
 from __future__ import annotations
 
 import collections
 import json
-from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from ezlink_async.errors import EzlinkError
+from ezlink_async.results import BatchOutcome, BatchStatus
 
-Status = Literal["succeeded", "failed", "unknown", "skipped", "planned"]
+Status = BatchStatus | Literal["planned"]
 """``planned`` is what a dry run calls a target it would send."""
 
 
-def named(error: EzlinkError, says: str | None = None) -> str:
-    """Return an error as ``ErrorName: sentence``."""
-    return f"{type(error).__name__}: {says or error}"
+_ORDER: tuple[Status, ...] = ("succeeded", "failed", "unknown", "skipped", "planned")
 
 
-@attrs.frozen(kw_only=True)
-class Result:
-    """
-    What became of one target.
-
-    *request_id* helps to find an unknown one; *told_once* means that the error
-    is met by many, so that it is enough to say it at the end.
-    """
-
-    target: Path
-    status: Status
-    output: Path | None = None
-    task_id: str | None = None
-    error: str | None = None
-    maybe_charged: bool = False
-    request_id: str | None = None
-    told_once: bool = False
-
-    def to_json(self) -> str:
-        """Return the line that ``--json`` prints."""
-        return json.dumps(
-            {
-                "target": str(self.target),
-                "output": None if self.output is None else str(self.output),
-                "task_id": self.task_id,
-                "status": self.status,
-                "error": self.error,
-                "maybe_charged": self.maybe_charged,
-            }
-        )
+def to_json(outcome: BatchOutcome, status: Status) -> str:
+    """Return the line that ``--json`` prints."""
+    return json.dumps(
+        {
+            "target": str(outcome.target),
+            "output": None if outcome.output is None else str(outcome.output),
+            "task_id": outcome.task_id,
+            "status": status,
+            "error": outcome.error,
+            "maybe_charged": outcome.maybe_charged,
+        }
+    )
 
 
 @attrs.define
@@ -70,7 +49,7 @@ class Tally:
         return self.ended - self.counts["skipped"]
 
     def __str__(self) -> str:
-        words = [f"{many} {status}" for status, many in self.counts.items() if many]
+        words = [f"{self.counts[word]} {word}" for word in _ORDER if self.counts[word]]
         return ", ".join(words) or "nothing to do"
 
     def to_json(self, seconds: float) -> str:

@@ -12,9 +12,9 @@ from ezlink_async.cli.connect import Connection, connect, ready
 from ezlink_async.cli.display import Display, Lines, shown
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.cli.logs import noted
-from ezlink_async.cli.outputs import escape, obstacle
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.models import TaskStatus
+from ezlink_async.outputs import escape, obstacle
 
 _AT_ONCE = 8
 

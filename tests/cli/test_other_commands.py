@@ -21,8 +21,8 @@ _engine = pytest.mark.skipif(
 )
 
 
-def _paid(ezlink: Ezlink, user: Emulator, photos: Path) -> str:
-    ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+def _paid(ezlink: Ezlink, user: Emulator, photos: Path, output: str = "out") -> str:
+    ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", output)
     return user.control.tasks[-1].task_id
 
 
@@ -43,7 +43,8 @@ def test_where_stdout_is_no_file(ezlink: Ezlink) -> None:
     ("arguments", "says"),
     [
         (("swpa",), "Did you mean swap? "),
-        (("swap",), "SOURCE requires an argument. See: ezlink swap --help"),
+        (("swap",), "--output requires an argument. See: ezlink swap --help"),
+        (("swap", "a", "--output", "b", "--local"), "give a SOURCE and at least one"),
         (("task",), "ID requires an argument. See: ezlink task --help"),
         (("serve", "--port", "70000"), "--port. Must be <= 65535."),
         (("swap", "a", "b", "--outptu", "c"), "Did you mean --output?"),
@@ -82,8 +83,7 @@ def test_tasks_are_shown(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
     assert said.code == 1
     assert "1: the server does not know it" in said.err
     user.control.script_tasks(scripts.fails(), scripts.unmentioned())
-    Path("out", "a.jpg").unlink()
-    said = ezlink("task", _paid(ezlink, user, photos))
+    said = ezlink("task", _paid(ezlink, user, photos, "again"))
     assert said.code == 1
     assert "FAILURE" in said.out
 

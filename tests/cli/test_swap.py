@@ -22,7 +22,7 @@ def test_a_folder_comes_home_in_its_own_shape(
     said = ezlink("swap", photos / "me.jpg", photos, "--output", "out")
     assert said.code == 0
     out = tmp_path / "out"
-    found = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    found = sorted(str(p.relative_to(out)) for p in out.rglob("*.jpg"))
     assert found == ["a.jpg", "b.jpg", "trip/a.jpg"]
     assert sorted(said.out.splitlines()) == sorted(f"out/{name}" for name in found)
     for words in ("2 (hidden)", "links to folders", "the source itself", "GIF"):
@@ -35,18 +35,19 @@ def test_a_folder_comes_home_in_its_own_shape(
 def test_a_second_run_pays_nothing(
     ezlink: Ezlink, user: Emulator, photos: Path, tmp_path: Path
 ) -> None:
-    """A whole picture that is there is done; a broken one is not; replace redoes."""
+    """What is saved and intact is done, whatever is asked; a broken one is brought."""
     command = ("swap", photos / "me.jpg", photos, "--output", tmp_path / "out")
     ezlink(*command)
     again = ezlink(*command, "--json")
     assert again.code == 0
     assert again.summary == sums(skipped=3)
     (tmp_path / "out" / "a.jpg").write_bytes(jpeg(20_001)[:-2])
-    assert ezlink(*command, "--json").summary == sums(succeeded=1, skipped=2)
+    (tmp_path / "out" / "b.jpg").unlink()
+    assert ezlink(*command, "--json").summary == sums(succeeded=2, skipped=1)
     assert ezlink(*command, "--existing", "replace", "--json").summary == sums(
-        succeeded=3
+        skipped=3
     )
-    assert len(user.control.charges) == 7
+    assert len(user.control.charges) == 3
 
 
 def test_json_is_one_object_a_line(
@@ -150,7 +151,8 @@ def test_existing_pictures_are_replaced_on_demand(
         Path("out", name).write_bytes(jpeg(20_080))
     command = ("swap", photos / "me.jpg", photos / "a.jpg", photos / "b.jpeg")
     said = ezlink(*command, "--output", "out", "--json")
-    assert (said.code, said.summary) == (0, sums(skipped=2))
+    assert (said.code, said.summary) == (1, sums(skipped=2))
+    assert "FileExistsError: out/a.png is there already" in said.out
     assert {row["output"] for row in said.rows[:-1]} == {"out/a.png", "out/b.jpg"}
     said = ezlink(*command, "--output", "out", "--existing", "replace", "--json")
     assert (said.code, said.summary) == (0, sums(succeeded=2))
@@ -177,7 +179,7 @@ def test_unknown_ones_are_listed_and_not_repeated(
 def test_a_passed_deadline_is_failed_with_its_id(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """It says how to take the task up; and then it can be taken up."""
+    """The same command takes the task up by its id."""
     user.control.script_tasks(scripts.slow(1.0))
     said = ezlink(
         *("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out"),
@@ -185,9 +187,12 @@ def test_a_passed_deadline_is_failed_with_its_id(
     )
     (task,) = user.control.tasks
     assert said.code == 1
-    assert f"ezlink task {task.task_id} --output out" in said.err
-    again = ezlink("task", task.task_id, "--output", "out")
-    assert (again.code, again.out) == (0, f"out/{task.task_id}.jpg\n")
+    assert f"task {task.task_id} is not finished" in said.err
+    assert said.err.splitlines()[-1].startswith("go on with: ezlink swap ")
+    user.control.advance(1)
+    again = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    assert (again.code, again.out) == (0, "out/a.jpg\n")
+    assert len(user.control.charges) == 1
 
 
 def test_the_built_in_server_leaves_no_task_to_take_up(
@@ -200,7 +205,8 @@ def test_the_built_in_server_leaves_no_task_to_take_up(
     said = ezlink("swap", *faces, "--local", "--output", "out", "--deadline", 0.001)
     assert said.code == 1
     assert "is not finished" in said.err
-    assert "swap it again: the built-in server is gone" in said.err
+    said = ezlink("swap", *faces, "--local", "--output", "out")
+    assert (said.code, said.out) == (0, "out/synthetic_1.jpg\n")
 
 
 def test_a_result_that_cannot_be_saved_keeps_its_id(

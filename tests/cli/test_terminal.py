@@ -62,7 +62,7 @@ def test_results_stand_above_the_bar(user: Emulator, photos: Path) -> None:
     Path("out", "a.jpg").write_bytes(jpeg(20_001))
     command = ("swap", photos / "me.jpg", photos, "--output", "out")
     code, _, screen = _through(*_on_a_terminal(*command, both=True))
-    assert code == 0
+    assert code == 1  # another picture is there
     assert "out/trip/a.jpg" in screen
     assert "3/3" in screen
     assert len(user.control.charges) == 2
@@ -107,8 +107,7 @@ def test_without_a_bar_lines_say_how_far_it_is(
     said = ezlink("swap", photos / "me.jpg", photos, "--output", "out")
     counts = [line for line in said.err.splitlines() if " of 100: " in line]
     assert 5 <= len(counts) <= 9
-    assert all("1 skipped" in line for line in counts)
-    assert said.err.splitlines()[-1].startswith("1 skipped, 99 succeeded in ")
+    assert "99 succeeded, 1 skipped in " in said.err
     assert len(user.control.charges) == 99
 
 
@@ -180,7 +179,7 @@ def test_the_terminal_is_closed(user: Emulator, photos: Path) -> None:
         process.send_signal(signal.SIGHUP)
         user.control.advance(600)
         assert process.wait(60) == 130
-    assert [path.name for path in Path("out").iterdir()] == ["a.jpg"]
+    assert [path.name for path in Path("out").glob("*.jpg")] == ["a.jpg"]
     assert len(user.control.charges) == 1
 
 

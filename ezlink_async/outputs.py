@@ -1,26 +1,22 @@
 """
-Where each result goes: names, and whole pictures that are there already.
+Where each result goes: names, and what is there already.
 
-Two outputs are the same when their paths without suffix agree after NFC and
-case folding, since some file systems fold both. The suffix is that of the
-picture that comes back, so it is not known before.
+The suffix is that of the picture that comes back, so it is not known before.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mmap
 import os
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
-
 from ezlink_async import whole
-from ezlink_async.cli.targets import Target
 from ezlink_async.errors import ImageError
+from ezlink_async.jobs import Output, same
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 """What a picture that can be sent, or comes back, may end in."""
@@ -33,17 +29,6 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGN
 
 # Room for a number and a suffix below the 255 bytes most file systems allow.
 _NAME_BYTES = 240
-
-
-@attrs.frozen(eq=False)
-class Job:
-    """One target and the place of its result, still without a suffix."""
-
-    target: Path
-    place: Path
-
-    def __fspath__(self) -> str:
-        return str(self.target)
 
 
 def escape(name: str) -> str:
@@ -67,51 +52,34 @@ def stem_of(path: Path) -> str:
     return path.name
 
 
-def same(place: Path) -> str:
-    """Return what is equal for two places that would become one file."""
-    return unicodedata.normalize("NFC", str(place)).casefold()
-
-
-def plan(targets: Iterable[Target], folder: Path) -> list[Job]:
-    """
-    Give each target its place below *folder*.
-
-    Where several would become one file, the later ones get ``-2``, ``-3``, in
-    the order of the targets, so that a second run names them alike.
-    """
-    jobs: list[Job] = []
-    taken: set[str] = set()
-    for target in targets:
-        above = folder.joinpath(*map(escape, target.below.parent.parts))
-        first = place = above / _short(escape(stem_of(target.below)))
-        number = 1
-        while same(place) in taken:
-            number += 1
-            place = first.with_name(f"{first.name}-{number}")
-        taken.add(same(place))
-        jobs.append(Job(target.path, place))
-    return jobs
+def place_of(below: Path) -> str:
+    """Return the place for the result of a picture at *below*."""
+    above = (escape(part) for part in below.parent.parts)
+    return "/".join((*above, _short(escape(stem_of(below)))))
 
 
 class Existing:
-    """What is there already; each folder is listed once."""
+    """What is there already; the folder that was looked at last is kept."""
 
     def __init__(self) -> None:
-        self._folders: dict[Path, dict[str, list[Path]]] = {}
+        self._folder: Path | None = None
+        self._files: dict[str, list[str]] = {}
 
     def at(self, place: Path) -> Sequence[Path]:
         """Return the files at *place*, under any suffix of a picture."""
-        if place.parent not in self._folders:
-            self._folders[place.parent] = _listing(place.parent)
-        return self._folders[place.parent].get(same(place), ())
+        if place.parent != self._folder:
+            self._folder, self._files = place.parent, _listing(place.parent)
+        names = self._files.get(same(place.name), ())
+        return [place.parent / name for name in names]
 
 
-def _listing(folder: Path) -> dict[str, list[Path]]:
-    listing: dict[str, list[Path]] = {}
+def _listing(folder: Path) -> dict[str, list[str]]:
+    listing: dict[str, list[str]] = {}
     with contextlib.suppress(OSError):  # not there yet, or it fails when it is used
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in SUFFIXES:
-                listing.setdefault(same(path.with_suffix("")), []).append(path)
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - many may be there
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122
+            if suffix.lower() in SUFFIXES:
+                listing.setdefault(same(stem), []).append(name)
     return listing
 
 
@@ -124,6 +92,24 @@ def is_whole(path: Path) -> bool:
         ):
             return whole.verify(picture) is not None
     except (OSError, ValueError, ImageError):  # ValueError: an empty file
+        return False
+
+
+def digest_of(path: Path) -> tuple[bytes, int]:
+    """Return the SHA-256 of a file, and its size."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+        return digest, stream.tell()
+
+
+def is_intact(folder: Path, output: Output) -> bool:
+    """Return whether a result is where it was put, and still the same."""
+    path = folder / output.path
+    try:
+        if path.stat().st_size != output.size:
+            return False
+        return digest_of(path) == (output.digest, output.size)
+    except OSError:
         return False
 
 

@@ -1,0 +1,287 @@
+"""
+Many swaps with a journal: nothing is paid twice, and nothing paid is lost.
+
+Rules:
+
+1. What earlier runs left open is taken up first, and once, whether it is asked
+   for or not.
+2. Each pair ends as exactly one outcome; what was not taken in is ``skipped``.
+3. Memory does not grow: a few pairs are looked at together, a bounded number is
+   in progress, and a slow reader stops the intake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from pathlib import Path
+from typing import Literal, Self
+
+import attrs
+
+from ezlink_async.bookkeeping import Budget, Desk
+from ezlink_async.client import AsyncEzlink
+from ezlink_async.commits import open_commits
+from ezlink_async.delivery import Delivery
+from ezlink_async.errors import ClientClosedError, EzlinkError
+from ezlink_async.journal import Journal
+from ezlink_async.models import Mode
+from ezlink_async.nursery import see_off
+from ezlink_async.results import BatchOutcome, BatchSummary
+from ezlink_async.resume import Wishes
+from ezlink_async.screening import Rules, Screening
+from ezlink_async.supply import Pairs, Supply, pairs_of
+from ezlink_async.targets import Mark
+from ezlink_async.working import Limits, Work
+
+LOCAL = "local"
+"""What a journal calls the built-in server, whose tasks end with its process."""
+
+_AHEAD = 8  # jobs beyond those in progress: read, prepared, or being saved
+NOTHING_SENT = "Interrupted: nothing was sent"
+"""The error of what is left over when a run is left."""
+
+
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """
+    How a batch is done; see :func:`run_batch`.
+
+    *local* says that the server ends with this process: what it has not
+    finished is done again. *is_given* tells files that are targets.
+    """
+
+    output: Path
+    journal: Path | None = None
+    mode: Mode | None = None
+    existing: Literal["skip", "replace"] = "skip"
+    retry_failed: bool = False
+    resubmit_unknown: bool = False
+    max_failures: int | None = None
+    budget: int | None = None
+    strip_metadata: bool = False
+    local: bool = False
+    is_given: Callable[[Mark], bool] = lambda _: False
+    clock: Callable[[], float] = time.time
+
+    @property
+    def journal_path(self) -> Path:
+        """Where the journal is."""
+        return self.journal or journal_of(self.output)
+
+    def rules(self, origin: str) -> Rules:
+        """Return what pairs are screened by."""
+        return Rules(
+            folder=self.output,
+            server=LOCAL if self.local else origin,
+            existing=self.existing,
+            wishes=Wishes(
+                retry_failed=self.retry_failed, resubmit_unknown=self.resubmit_unknown
+            ),
+            strip_metadata=self.strip_metadata,
+            is_given=self.is_given,
+        )
+
+
+def journal_of(folder: Path) -> Path:
+    """Return where the journal of the results in *folder* is."""
+    return folder / ".ezlink" / "journal.sqlite3"
+
+
+class BatchRun(AsyncIterator[BatchOutcome]):
+    """
+    One run: ``async with`` it, and iterate over its outcomes as they come.
+
+    Leaving it sends nothing more, and waits ``timeouts.close`` seconds for
+    answers to what has left; whatever is open is taken up by the next run.
+    What dooms every job (a refused key, no quota, a wrong address) is raised
+    after the last outcome.
+    """
+
+    def __init__(self, ez: AsyncEzlink, pairs: Pairs, options: BatchOptions) -> None:
+        self._ez = ez
+        self._options = options
+        self._supply = Supply(pairs)
+        self.summary = BatchSummary()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        options = self._options
+        session = self._session = self._ez._inside()  # noqa: SLF001 - one package
+        rules = options.rules(session.origin)
+        self._commits = await open_commits(options.journal_path)
+        try:
+            self._run = await self._commits.do(self._begin)
+        except BaseException:
+            await self._commits.close()
+            raise
+        self._started = time.monotonic()
+        self._desk = Desk(self._commits, Budget(options.budget), options.clock)
+        self._work = Work(
+            self._desk,
+            Delivery(self._ez, session, self._desk, mode=options.mode),
+            Screening(rules, self._run),
+            Limits(
+                window=session.submitter.slots.limit + _AHEAD,
+                max_failures=options.max_failures,
+            ),
+        )
+        self._task = session.nursery.start(self._through())
+        return self
+
+    def _begin(self, journal: Journal) -> int:
+        if self._options.local:
+            journal.forget_unfinished(LOCAL)
+        return journal.start_run(self._options.clock())
+
+    async def _through(self) -> None:
+        try:
+            await self._work.through(self._supply, self._session.nursery)
+        finally:
+            await self._work.end()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchOutcome:
+        """Return the next outcome; what dooms every job is raised after the last."""
+        outcome = None if self._closed else await self._work.next()
+        if outcome is not None:
+            self._count(outcome)
+            return outcome
+        if self._closed:
+            raise StopAsyncIteration
+        await self.aclose()
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()  # what the pairs' own iterator raised
+        if self.doom is not None:
+            raise self.doom.for_awaiter()
+        raise StopAsyncIteration
+
+    @property
+    def doom(self) -> EzlinkError | None:
+        """What stood in the way of every job."""
+        return self._work.doom
+
+    @property
+    def accepted(self) -> int:
+        """How many swaps this run has submitted and been given ids for."""
+        return self._desk.accepted
+
+    @property
+    def in_progress(self) -> int:
+        """How many jobs the server has, or is being sent."""
+        return self._work.in_progress
+
+    @property
+    def extra(self) -> int:
+        """How many outcomes there are beside those of the pairs."""
+        return self._work.extra
+
+    def halt(self, why: str) -> None:
+        """Send nothing more; *why* is the error of what is left over."""
+        self._desk.halt(why)
+
+    def unread(self) -> Iterator[BatchOutcome]:
+        """
+        Yield the outcomes that were not read before the run was left.
+
+        Best after the client is closed: by then it is known what became of
+        submits that were under way.
+        """
+        for outcome in self._work.unread(self._supply):
+            self._count(outcome)
+            yield outcome
+
+    async def aclose(self) -> None:
+        """Send nothing more and leave, as leaving ``async with`` does."""
+        if self._closed:
+            return
+        self._closed = True
+        self._desk.halt(NOTHING_SENT)
+        await see_off([self._task])
+        await self._work.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._session.transport.settings.timeouts.close):
+                await self._desk.quiet()
+        self.summary.seconds = time.monotonic() - self._started
+        await self._end()
+
+    async def _end(self) -> None:
+        """Close the journal, as soon as all that was sent has been told of."""
+        now = self._options.clock()
+        self._commits.note(lambda journal: journal.end_run(self._run, now, {}))
+        if self._desk.outstanding:
+            with contextlib.suppress(ClientClosedError):
+                self._session.nursery.leave_alone(self._close_late())
+                return
+        await self._commits.close()
+
+    async def _close_late(self) -> None:
+        try:
+            await self._desk.quiet()
+        finally:
+            await self._commits.close()
+
+    def _count(self, outcome: BatchOutcome) -> None:
+        self.summary.add(outcome)
+        self.summary.accepted = self._desk.accepted
+
+
+def run_batch(
+    ez: AsyncEzlink,
+    source: str | os.PathLike[str] | None,
+    targets: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Pairs,
+    *,
+    output: str | os.PathLike[str],
+    journal: str | os.PathLike[str] | None = None,
+    mode: Mode | str | None = None,
+    existing: Literal["skip", "replace"] = "skip",
+    retry_failed: bool = False,
+    resubmit_unknown: bool = False,
+    max_failures: int | None = None,
+    budget: int | None = None,
+    strip_metadata: bool = False,
+) -> BatchRun:
+    """
+    Swap many, with a journal, so that the same call goes on where one has ended.
+
+    *targets* are pictures, and folders that are searched for them. Without a
+    *source* they are pairs: ``(source, target)`` or what :mod:`pairs` yields,
+    in a plain or an async iterable. The results go into the folder *output*,
+    in the shape of the folders they come from; the *journal* is in
+    ``.ezlink`` there unless it is named.
+
+    Where a whole picture is there already that is not this job's, the target
+    is skipped, or with *existing* ``"replace"`` swapped and replaced. *budget*
+    is the most swaps this run pays for, *max_failures* how many end it.
+    *retry_failed* submits again what the server called a failure before,
+    *resubmit_unknown* what may have been paid already. *strip_metadata* sends
+    no position, no names, no thumbnails along.
+
+    Raises :exc:`ConfigurationError` on entering when another run is at work in
+    the folder, or it cannot be used.
+    """
+    options = BatchOptions(
+        output=Path(output),
+        journal=None if journal is None else Path(journal),
+        mode=Mode.parse(mode),
+        existing=existing,
+        retry_failed=retry_failed,
+        resubmit_unknown=resubmit_unknown,
+        max_failures=max_failures,
+        budget=budget,
+        strip_metadata=strip_metadata,
+    )
+    return BatchRun(ez, pairs_of(source, targets, options.output), options)

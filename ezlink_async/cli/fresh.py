@@ -1,0 +1,56 @@
+"""``ezlink swap --fresh``: begin anew, unless something that is paid would be lost."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+from ezlink_async.batch import LOCAL
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.jobs import Entry
+from ezlink_async.journal import Journal
+from ezlink_async.lock import FolderLock
+
+_SHOWN = 10
+
+
+def start_afresh(journal: Path) -> None:
+    """Move *journal* aside; refuse while ids or unknowns in it are open."""
+    if not journal.exists():
+        return
+    lock = FolderLock(journal.with_name("lock"))
+    with contextlib.closing(lock):
+        with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
+            check_fresh(old)
+        journal.replace(_aside(journal))
+
+
+def check_fresh(journal: Journal) -> None:
+    """Raise what is open in *journal*, if anything is."""
+    entries = journal.open_entries(None)
+    found = [entry for entry in entries if entry.key.server != LOCAL]
+    if not found:
+        return
+    listed = "\n".join(map(_line, found[:_SHOWN]))
+    more = len(found) - _SHOWN
+    rest = f"\n  and {more} more" if more > 0 else ""
+    raise ConfigurationError(
+        "--fresh would forget what is paid, or may be; run the command without it "
+        f"first:\n{listed}{rest}"
+    )
+
+
+def _line(entry: Entry) -> str:
+    if entry.task_id is not None:
+        return f"  {entry.target}: task {entry.task_id} is not brought home"
+    request = entry.request_ids[-1] if entry.request_ids else "none"
+    return f"  {entry.target}: may have been paid (request id: {request})"
+
+
+def _aside(journal: Path) -> Path:
+    names = (
+        journal.with_name(f"{journal.stem}-{number}{journal.suffix}")
+        for number in itertools.count(1)
+    )
+    return next(name for name in names if not name.exists())

@@ -1,0 +1,39 @@
+"""``ezlink swap --dry-run``: say what would be done, and leave no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+import attrs
+
+from ezlink_async.cli.telling import Teller
+from ezlink_async.journal import Journal
+from ezlink_async.plan import Plan
+from ezlink_async.resume import Step
+from ezlink_async.screening import Job, Rules, Screening
+
+_AT_ONCE = 64
+
+
+def rehearse(plan: Plan, journal: Path | None, rules: Rules, teller: Teller) -> int:
+    """Tell what would become of each pair, and return how many would be paid for."""
+    swaps = 0
+    with contextlib.closing(Journal.rehearsal(journal)) as copy:
+        screening = Screening(rules, copy.start_run(0))
+        pairs = iter(plan)
+        while few := list(itertools.islice(pairs, _AT_ONCE)):
+            looks = screening.look(few)
+            for screened in screening.decide(looks, screening.enter(copy, looks)):
+                if screened.settled is not None:
+                    teller.tell(screened.settled)
+                elif screened.job is not None:
+                    swaps += screened.job.step is Step.SUBMIT
+                    _tell(screened.job, teller)
+    return swaps
+
+
+def _tell(job: Job, teller: Teller) -> None:
+    outcome = job.outcome("skipped")
+    teller.tell(attrs.evolve(outcome, output=job.place), "planned")

@@ -1,0 +1,139 @@
+"""
+An SQLite file that survives a power cut, and refuses what it cannot read.
+
+It is opened for one process alone: then the write-ahead log needs no shared
+memory, which network folders do not have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import attrs
+
+from ezlink_async.errors import ConfigurationError
+
+_BUSY = 5.0  # seconds: somebody may be looking at the file with another program
+
+
+@attrs.frozen
+class Schema:
+    """What the file of an *application* holds: one script of SQL a version."""
+
+    application: int
+    migrations: Sequence[str]
+
+
+def open_database(
+    path: Path, schema: Schema, *, locking: bool = True
+) -> sqlite3.Connection:
+    """
+    Open the file at *path*, made when it is missing, and lead it up to date.
+
+    Without *locking* the file system is not asked for locks. Raises
+    :exc:`ConfigurationError` when the file is damaged, of a newer version, in
+    use, or of another application.
+    """
+    way = "mode=rwc" if locking else "mode=rwc&nolock=1"
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = _connect(f"file:{quote(str(path.absolute()))}?{way}")
+        with _closed_on_failure(connection):
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            # Slower than the usual NORMAL, which may forget after a power cut.
+            connection.execute("PRAGMA synchronous = FULL")
+            _check(connection, path)
+            _lead_up(connection, path, schema)
+    return connection
+
+
+def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
+    """Open a copy of the file at *path*, empty if there is none; leaves no trace."""
+    path = path or Path("journal")
+    with _told(path):
+        connection = _connect("")
+        with _closed_on_failure(connection):
+            if path.exists():
+                real = _connect(f"file:{quote(str(path.absolute()))}?mode=ro")
+                with contextlib.closing(real):
+                    real.backup(connection)
+            _lead_up(connection, path, schema)
+    return connection
+
+
+def _connect(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        address,
+        uri=bool(address),
+        isolation_level=None,  # transactions are ours to begin
+        check_same_thread=False,  # one at a time, but closed by another
+        timeout=_BUSY,
+    )
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as fault:
+        if "locked" in str(fault):
+            raise ConfigurationError(
+                f"another run or program is using {path}: wait for it, or end it"
+            ) from None
+        raise ConfigurationError(
+            f"the journal {path} cannot be used: {fault}"
+        ) from None
+    except sqlite3.DatabaseError as fault:
+        raise ConfigurationError(
+            f"{path} is damaged ({fault}): what it knew of paid tasks may be read with "
+            "`sqlite3 FILE .recover`; move it away to begin anew"
+        ) from None
+    except OSError as fault:
+        raise _unusable(path, fault.strerror or fault) from None
+
+
+def _unusable(path: Path, says: object) -> ConfigurationError:
+    return ConfigurationError(f"the journal {path} cannot be used: {says}")
+
+
+@contextlib.contextmanager
+def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"{path.name}: {found}")
+
+
+def _lead_up(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if owner != schema.application and (owner or _tables(connection)):
+        raise ConfigurationError(f"{path} is no journal of ours: move it away")
+    if version > len(schema.migrations):
+        raise ConfigurationError(
+            f"{path} was written by a newer version of ezlink-async: "
+            "pip install --upgrade ezlink-async"
+        )
+    for number in range(version, len(schema.migrations)):
+        # One transaction, or a crash would leave half a version.
+        connection.executescript(
+            f"BEGIN; {schema.migrations[number]} PRAGMA user_version = {number + 1}; "
+            f"PRAGMA application_id = {schema.application}; COMMIT"
+        )
+
+
+def _tables(connection: sqlite3.Connection) -> int:
+    count: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return count

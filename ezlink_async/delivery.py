@@ -1,0 +1,198 @@
+"""
+One job of a batch, from what is known of it to its result at home.
+
+Rules:
+
+1. A job in progress holds room, whether this client has submitted it or
+   follows it by an id of an earlier run. What is brought home holds another.
+2. The state in the journal follows the error: with an id it is followed by the
+   next run; what may be paid without one is unknown; what the server would not
+   do has failed; all else surely was not created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import secrets
+from pathlib import Path
+
+import attrs
+
+from ezlink_async.bookkeeping import Bookkeeper, Desk, HaltedError
+from ezlink_async.client import AsyncEzlink
+from ezlink_async.errors import (
+    DownloadError,
+    EzlinkError,
+    JournalError,
+    RejectedError,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskTimeoutError,
+    TransportError,
+)
+from ezlink_async.images import Image
+from ezlink_async.jobs import Output
+from ezlink_async.models import Mode
+from ezlink_async.outputs import digest_of
+from ezlink_async.protocol import SwapOptions
+from ezlink_async.results import BatchOutcome, named, skipped
+from ezlink_async.resume import GONE, Step
+from ezlink_async.screening import Job
+from ezlink_async.session import Session, SharedSource
+from ezlink_async.tasks import TaskHandle
+
+_log = logging.getLogger("ezlink_async")
+
+_SAVES_AT_ONCE = 8
+_GONE = frozenset({404, 410})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+_ENDED_BADLY = (TaskFailedError, TaskCancelledError, RejectedError)
+
+
+class Delivery:
+    """Does the jobs of one run, each in a task of its caller's."""
+
+    def __init__(
+        self, ez: AsyncEzlink, session: Session, desk: Desk, *, mode: Mode | None
+    ) -> None:
+        self._ez = ez
+        self._session = session
+        self._desk = desk
+        self._mode = mode
+        self._room = asyncio.Semaphore(session.submitter.slots.limit)
+        self._saves = asyncio.Semaphore(_SAVES_AT_ONCE)
+        self._shared = SharedSource(session.nursery, session.transport.readers)
+        self._face: tuple[Path, Image] | None = None
+        self.in_progress = 0
+
+    async def through(self, job: Job, book: Bookkeeper) -> BatchOutcome:
+        """Do *job* to its end, and return how it ended."""
+        try:
+            handle = await self._ended(job, book)
+            output = await self._bring_home(job, handle)
+        except EzlinkError as error:
+            return await self._failed(job, book, error)
+        good = attrs.evolve(job.outcome("succeeded"), task_id=handle.task_id)
+        return attrs.evolve(good, output=output, request_id=book.request_id)
+
+    async def _ended(self, job: Job, book: Bookkeeper) -> TaskHandle:
+        """Return the handle of the task of *job*, once that has ended well."""
+        if job.step is Step.BRING:
+            return self._finished(job)
+        async with self._room:
+            self.in_progress += 1
+            try:
+                if job.step is Step.FOLLOW:
+                    handle = self._followed(job)
+                else:
+                    handle = await self._submitted(job, book)
+                record = await handle
+            finally:
+                self.in_progress -= 1
+        now = self._desk.clock()
+        self._desk.commits.note(
+            lambda journal: journal.succeeded(job.entry.id, record.image_url, now)
+        )
+        return handle
+
+    async def _submitted(self, job: Job, book: Bookkeeper) -> TaskHandle:
+        """Return the handle of a new task, its id being on disk."""
+        if self._desk.halted is not None:
+            raise HaltedError(self._desk.halted)
+        # A mark of its own: by it the task is found when the answer is lost.
+        options = SwapOptions(state=f"ezlink-{secrets.token_hex(12)}", mode=self._mode)
+        while True:
+            try:
+                handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
+                    self._source(job.pair.source),
+                    Image.from_path(job.pair.target),
+                    options,
+                    shared=self._shared,
+                    observer=book,
+                )
+            except TransportError as error:
+                if not self._is_offline(error):
+                    raise
+                _log.warning("no connection to the server: waiting for it (%s)", error)
+            else:
+                await self._desk.commits.do(lambda _: None)
+                return handle
+
+    def _is_offline(self, error: TransportError) -> bool:
+        """Return whether *error* is an outage that a batch waits out."""
+        gone = error.stage == "connect" and error.retry_safe
+        known = self._session.transport.answered
+        return gone and known and self._desk.halted is None
+
+    def _source(self, path: Path) -> Image:
+        # One object for one picture: it is encoded once.
+        if self._face is None or self._face[0] != path:
+            self._face = path, Image.from_path(path)
+        return self._face[1]
+
+    def _followed(self, job: Job) -> TaskHandle:
+        # It was given to a client of ours, so "unknown" does not end it.
+        return self._session.accepted(job.entry.task_id or "", lambda: None)
+
+    def _finished(self, job: Job) -> TaskHandle:
+        entry = job.entry
+        return self._session.finished(entry.task_id or "", entry.image_url)
+
+    async def _bring_home(self, job: Job, handle: TaskHandle) -> Path:
+        async with self._saves:
+            path = await handle.save_fitting(job.place)
+            try:
+                digest, size = await asyncio.to_thread(digest_of, path)
+            except OSError as fault:
+                says = f"{path} cannot be read again: {fault.strerror or fault}"
+                raise DownloadError(says, task_id=handle.task_id) from fault
+        output = Output(path.relative_to(job.folder), size, digest)
+        await self._desk.commits.do(lambda journal: journal.saved(job.entry.id, output))
+        return path
+
+    async def _failed(
+        self, job: Job, book: Bookkeeper, error: EzlinkError
+    ) -> BatchOutcome:
+        """Have the state follow *error*, and return what to tell."""
+        if isinstance(error, HaltedError):
+            return skipped(job.pair, str(error))
+        task_id = error.task_id or book.task_id or job.entry.task_id
+        says = self._sentence(error, task_id)
+        this, now = job.entry.id, self._desk.clock()
+        over = isinstance(error, _ENDED_BADLY)
+        unknown = task_id is None and (error.maybe_charged or book.unclear is not None)
+        if over:
+            self._desk.commits.note(lambda journal: journal.failed(this, says, now))
+        elif unknown:
+            self._desk.commits.note(lambda journal: journal.unknown(this, says))
+        elif not isinstance(error, JournalError):
+            self._desk.commits.note(lambda journal: journal.noted(this, says))
+        self._halt_on(error)
+        return attrs.evolve(
+            job.outcome("unknown" if unknown else "failed", says),
+            task_id=task_id,
+            request_id=error.request_id or book.request_id,
+            fault=error,
+            resumable=not over and not unknown,
+        )
+
+    def _sentence(self, error: EzlinkError, task_id: str | None) -> str:
+        """Return what *error* says to somebody who has a journal."""
+        if isinstance(error, DownloadError) and error.status in _GONE:
+            return f"{GONE} ({error})"
+        if task_id is None or isinstance(error, _ENDED_BADLY):
+            return named(error)
+        says = str(error)
+        if isinstance(error, TaskTimeoutError):  # its own words are for programs
+            word = str(error.record.status) if error.record else ""
+            says = f"task {task_id} is not finished (last status: {word or 'none'})"
+        return named(error, f"{says}; the next run goes on with it")
+
+    def _halt_on(self, error: EzlinkError) -> None:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            self._desk.halt(named(error, f"nothing more is sent: {error}"))
+        elif isinstance(error, JournalError):
+            self._desk.halt(named(error))

@@ -1,0 +1,84 @@
+"""One job of a batch, as its journal knows it: values only."""
+
+from __future__ import annotations
+
+import enum
+import unicodedata
+from pathlib import Path
+
+import attrs
+
+
+def same(place: str) -> str:
+    """Return what is equal for two places that would become one file."""
+    return unicodedata.normalize("NFC", place).casefold()
+
+
+class JobState(enum.StrEnum):
+    """How far one job is."""
+
+    PLANNED = "planned"
+    """Surely not created."""
+    SUBMITTING = "submitting"
+    """About to be sent, or sent and not answered."""
+    SUBMITTED = "submitted"
+    """Accepted: its id is known."""
+    SUCCEEDED = "succeeded"
+    """Done at the server, and not at home."""
+    SAVED = "saved"
+    """At home."""
+    FAILED = "failed"
+    """The server would not do it, or could not."""
+    UNKNOWN = "unknown"
+    """It may exist, and may be paid."""
+
+
+@attrs.frozen
+class JobKey:
+    """
+    What makes two jobs the same one.
+
+    The server (an id means nothing elsewhere), the content of both pictures
+    (SHA-256), the options that change the result, and the place of the output,
+    relative to the folder and without a suffix.
+    """
+
+    server: str
+    source_hash: bytes
+    target_hash: bytes
+    options: str
+    place: str
+
+
+@attrs.frozen
+class Output:
+    """A result at home: its path relative to the folder, and what it must be."""
+
+    path: Path
+    size: int
+    digest: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """
+    What the journal knows of one job.
+
+    *mark* is the ``state`` its submits carry, *request_ids* are those of all
+    its submits. Times are seconds by this machine's clock.
+    """
+
+    id: int
+    key: JobKey
+    source: Path
+    target: Path
+    state: JobState
+    task_id: str | None = None
+    mark: str | None = None
+    request_ids: tuple[str, ...] = ()
+    error: str | None = None
+    image_url: str | None = None
+    changes: tuple[str, ...] = ()
+    output: Output | None = None
+    sent_at: float | None = None
+    ended_at: float | None = None

@@ -1,0 +1,103 @@
+"""One run at a time in a folder: a lock that ends with its process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ezlink_async.errors import ConfigurationError
+
+if sys.platform == "win32":  # pragma: no cover - not run there
+    import msvcrt
+
+    def _system_lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _system_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+
+
+class FolderLock:
+    """
+    The lock at *path*, taken when this is made.
+
+    Where the file system knows no locks, the file itself is the lock, with the
+    name of the process in it: :attr:`is_real` is false then, and one whose
+    process has died on this machine counts for nothing. Raises
+    :exc:`ConfigurationError` when another run has it, or it cannot be made.
+    """
+
+    def __init__(self, path: Path, lock: Callable[[int], None] = _system_lock) -> None:
+        self._path = path
+        self.is_real = True
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            self._take(lock)
+        except OSError as fault:
+            says = fault.strerror or fault
+            raise ConfigurationError(
+                f"no run can be kept in {path.parent}: {says}"
+            ) from None
+
+    def _take(self, lock: Callable[[int], None]) -> None:
+        try:
+            lock(self._descriptor)
+        except OSError as fault:
+            if fault.errno in _TAKEN:
+                os.close(self._descriptor)
+                raise self._in_use() from None
+            self.is_real = False
+            self._take_by_name()
+
+    def _take_by_name(self) -> None:
+        """Leave our name where there are no locks."""
+        holder = os.read(self._descriptor, 200).decode(errors="replace")
+        if holder and not _is_over(holder):
+            os.close(self._descriptor)
+            raise self._in_use(
+                f" (process {holder}; if it is over, delete {self._path})"
+            )
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"{os.getpid()} on {socket.gethostname()}".encode())
+
+    def _in_use(self, more: str = "") -> ConfigurationError:
+        folder = self._path.parent.parent
+        return ConfigurationError(
+            f"another run is at work in {folder}: wait for it, or end it{more}"
+        )
+
+    def close(self) -> None:
+        """Let another run have it; twice is harmless."""
+        if self._descriptor < 0:
+            return
+        if not self.is_real:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _is_over(holder: str) -> bool:
+    """Return whether a process of this machine, as named by it, has ended."""
+    number, _, host = holder.partition(" on ")
+    if host != socket.gethostname() or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # somebody else's
+    return False

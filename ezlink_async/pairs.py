@@ -1,0 +1,133 @@
+"""
+Which source goes with which target, and what the result is called.
+
+Lazy: each function yields :class:`Pair` values in a lasting order, so that a
+second run names the results alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import attrs
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.jobs import same
+from ezlink_async.outputs import place_of
+from ezlink_async.targets import Search, Target
+
+NO_TARGET = "sources without a target"
+
+
+@attrs.frozen
+class Pair:
+    """
+    One swap to make.
+
+    *wished* is the place of the result: relative to the folder of the results,
+    with ``/`` and without a suffix. A *problem* says why it cannot be made.
+    """
+
+    source: Path
+    target: Path
+    wished: str
+    problem: str | None = None
+
+
+def one_to_many(
+    source: Path, targets: Iterable[Path], search: Search
+) -> Iterator[Pair]:
+    """Put one face into many pictures."""
+    for target in search.targets(targets):
+        yield Pair(source, target.path, place_of(target.below))
+
+
+def by_name(source: Path, targets: Iterable[Path], search: Search) -> Iterator[Pair]:
+    """
+    Put each face of a folder into the picture of the same name.
+
+    Names are compared with their folders and without their suffixes.
+    """
+    faces = {same(place_of(face.below)): face.path for face in _faces(source, search)}
+    for target in search.targets(targets):
+        place = place_of(target.below)
+        face = faces.get(same(place))
+        if face is None:
+            problem = f"there is no source of that name in {source}"
+            yield Pair(source, target.path, place, problem)
+        else:
+            yield Pair(face, target.path, place)
+
+
+def product(source: Path, targets: Iterable[Path], search: Search) -> Iterator[Pair]:
+    """Put every face into every picture; the results of each in a folder of its own."""
+    named = list(targets)
+    for face in _faces(source, search):
+        for target in search.targets(named):
+            place = f"{place_of(face.below)}/{place_of(target.below)}"
+            yield Pair(face.path, target.path, place)
+
+
+def _faces(source: Path, search: Search) -> list[Target]:
+    # They are left out of the targets, not of the sources.
+    faces = list(attrs.evolve(search, sources=()).targets([source]))
+    if not faces:
+        raise ConfigurationError(f"{source} holds no picture to take a face from")
+    return faces
+
+
+def manifest(path: Path) -> Iterator[Pair]:
+    """
+    Read pairs out of a file: CSV with a heading, or JSON Lines.
+
+    Each row has ``source``, ``target`` and, if wished, ``output``, a path below
+    the folder of the results. Relative paths begin at the manifest's folder.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            for number, row in _rows(path, stream):
+                yield _pair(path, number, row)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigurationError(
+            f"the manifest {path} cannot be read: {fault}"
+        ) from None
+
+
+def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
+    if path.suffix.lower() == ".csv":
+        yield from enumerate(csv.DictReader(lines), 2)
+        return
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError:
+                raise _wrong(path, number, "this is no JSON") from None
+
+
+def _pair(path: Path, number: int, row: object) -> Pair:
+    if not isinstance(row, Mapping):
+        raise _wrong(path, number, "this is no object with source and target")
+    source, target, output = (row.get(name) for name in ("source", "target", "output"))
+    if not (isinstance(source, str) and source and isinstance(target, str) and target):
+        raise _wrong(path, number, "it needs a source and a target")
+    found = path.parent / target
+    if not output:
+        inside = not Path(target).is_absolute() and ".." not in Path(target).parts
+        wished = place_of(Path(target) if inside else Path(found.name))
+    elif isinstance(output, str) and _is_below(PurePosixPath(output)):
+        wished = place_of(Path(output))
+    else:
+        raise _wrong(path, number, f"the output {output!r} is no path below the folder")
+    return Pair(path.parent / source, found, wished)
+
+
+def _is_below(path: PurePosixPath) -> bool:
+    return not path.is_absolute() and ".." not in path.parts and bool(path.parts)
+
+
+def _wrong(path: Path, number: int, says: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}, line {number}: {says}")

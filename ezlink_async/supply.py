@@ -1,0 +1,95 @@
+"""Takes pairs from whatever was given, a few at a time, without blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from pathlib import Path
+from typing import cast
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.outputs import place_of
+from ezlink_async.pairs import Pair, one_to_many
+from ezlink_async.targets import LeftOut, Search
+
+_FIRST, _MOST = 4, 256
+_QUICK, _SLOW = 0.02, 0.1  # seconds
+
+Pairs = (
+    Iterable[Pair | tuple[str | os.PathLike[str], str | os.PathLike[str]]]
+    | AsyncIterable[Pair | tuple[str | os.PathLike[str], str | os.PathLike[str]]]
+)
+
+
+class Supply:
+    """
+    The pairs of a batch.
+
+    A plain iterable is read in a thread, since folders may lie on slow disks:
+    by so many at a time that a step takes neither long nor no time at all.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        if not isinstance(pairs, Iterable | AsyncIterable):
+            raise ConfigurationError(
+                f"pairs are an iterable of (source, target), not {pairs!r}"
+            )
+        self._async = aiter(pairs) if isinstance(pairs, AsyncIterable) else None
+        self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
+        self._many = _FIRST
+
+    async def next(self) -> list[Pair]:
+        """Return the next few; none at the end."""
+        if self._async is not None:
+            found: object = await anext(self._async, None)
+            return [] if found is None else [_pair(found)]
+        return await asyncio.to_thread(self.rest, self._many)
+
+    def rest(self, most: int | None = None) -> list[Pair]:
+        """Return what a plain iterable still has, at most *most*; blocks."""
+        return [_pair(each) for each in itertools.islice(self._plain, most)]
+
+    def took(self, seconds: float) -> None:
+        """Learn from how long the last few took in all."""
+        if seconds < _QUICK:
+            self._many = min(2 * self._many, _MOST)
+        elif seconds > _SLOW:
+            self._many = max(self._many // 2, 1)
+
+
+def _pair(given: object) -> Pair:
+    if isinstance(given, Pair):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:  # noqa: PLR2004 - a pair
+        try:
+            source, target = map(Path, cast("tuple[str, str]", given))
+        except TypeError:
+            pass
+        else:
+            return Pair(source, target, place_of(Path(target.name)))
+    raise ConfigurationError(f"a pair is (source, target), two paths, not {given!r}")
+
+
+def pairs_of(source: object, targets: object, output: Path) -> Pairs:
+    """Return the pairs that a caller means; see :func:`batch.run_batch`."""
+    if source is None:
+        return cast("Pairs", targets)
+    face = Path(cast("str", source))
+    search = Search(left_out=LeftOut(), sources=[face], output=output)
+    if isinstance(targets, str | os.PathLike):
+        targets = [targets]
+    if isinstance(targets, AsyncIterable):
+        return _with_source(face, targets, search)
+    if not isinstance(targets, Iterable):
+        raise ConfigurationError(f"targets are paths, not {targets!r}")
+    return one_to_many(face, map(Path, targets), search)
+
+
+async def _with_source(
+    source: Path, targets: AsyncIterable[object], search: Search
+) -> AsyncIterator[Pair]:
+    async for target in targets:
+        for pair in one_to_many(source, [Path(cast("str", target))], search):
+            yield pair

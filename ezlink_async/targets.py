@@ -1,0 +1,155 @@
+"""
+Which pictures are meant: the files named, and those below the folders named.
+
+Judges by content. What is left out is counted, so that nobody wonders. Lazy:
+one folder is listed at a time.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import attrs
+
+from ezlink_async import images
+from ezlink_async.errors import ConfigurationError
+
+HIDDEN = "hidden"
+NO_PICTURE = "no JPEG, PNG or WebP"
+OUTPUT = "the output folder"
+SOURCE = "the source itself"
+FOLDER_LINK = "links to folders"
+UNREADABLE = "not readable"
+TWICE = "named twice"
+
+Mark = tuple[int, int]
+LeftOut = collections.Counter[str]
+"""How many files were left out, by reason."""
+
+
+@attrs.frozen
+class Target:
+    """A picture to swap, and its path below the folder it was found from."""
+
+    path: Path
+    below: Path
+
+
+def nothing_else(_: str) -> bool:
+    """Take no other format than those the server takes."""
+    return False
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """
+    How folders are looked through.
+
+    In folders, what cannot be a target is left out and counted in *left_out*:
+    hidden files, the *output* folder, the *sources*, whatever is no picture,
+    and links to folders, which may lead in circles. *converts* says of another
+    format, by its name, whether it can be made one that the server takes.
+    """
+
+    left_out: LeftOut
+    sources: Iterable[Path] = ()
+    output: Path | None = None
+    converts: Callable[[str], bool] = nothing_else
+
+    def targets(self, named: Iterable[Path]) -> Iterator[Target]:
+        """
+        Yield the pictures that *named* means, folders in sorted order.
+
+        A file that is named is taken as it is: when it is no picture, that is
+        an error of its own later.
+        """
+        outputs = marks_of([self.output] if self.output else [])
+        walk = _Walk(self, marks_of(self.sources), outputs)
+        for path in named:
+            # `Path.is_dir` raises where a name is too long or a folder is locked.
+            if not os.path.isdir(path):  # noqa: PTH112
+                yield Target(path, Path(path.name))
+            elif marks_of([path]) & outputs:
+                raise ConfigurationError(
+                    f"{path} is a target and the output folder: choose another --output"
+                )
+            else:
+                yield from walk.below(path, Path())
+
+
+def marks_of(paths: Iterable[Path]) -> set[Mark]:
+    """Return what tells these files from all others, whatever they are called."""
+    marks: set[Mark] = set()
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):  # what cannot be is no file
+            marks.add(_mark(path.stat()))
+    return marks
+
+
+def _mark(found: os.stat_result) -> Mark:
+    return found.st_dev, found.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):  # a link that leads in circles
+        return entry.is_dir()
+    return False
+
+
+@attrs.frozen
+class _Walk:
+    """One way of looking through folders."""
+
+    search: Search
+    sources: set[Mark]
+    outputs: set[Mark]
+
+    def below(self, folder: Path, way: Path) -> Iterator[Target]:
+        """Yield the pictures below *folder* by path; *way* is what leads there."""
+        try:
+            with os.scandir(folder) as found:
+                names = sorted((entry.name, _is_folder(entry)) for entry in found)
+        except OSError:
+            self.search.left_out[UNREADABLE] += 1
+            return
+        for name, is_folder in names:
+            path = folder / name
+            reason = self._closed(path) if is_folder else self._reason(path)
+            if reason is not None:
+                self.search.left_out[reason] += 1
+            elif is_folder:
+                yield from self.below(path, way / name)
+            else:
+                yield Target(path, way / name)
+
+    def _closed(self, folder: Path) -> str | None:
+        """Return why *folder* is not entered."""
+        if folder.name.startswith("."):
+            return HIDDEN
+        if os.path.islink(folder):  # noqa: PTH114 - never raises
+            return FOLDER_LINK
+        return OUTPUT if marks_of([folder]) & self.outputs else None
+
+    def _reason(self, path: Path) -> str | None:
+        """Return why *path* is no target, ``None`` when it is one."""
+        if path.name.startswith("."):
+            return HIDDEN
+        try:
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                return NO_PICTURE  # a pipe would block, a device never end
+            if _mark(about) in self.sources:
+                return SOURCE
+            with path.open("rb") as stream:
+                head = stream.read(images.HEAD_BYTES)
+        except OSError:
+            return UNREADABLE
+        name = images.foreign_format(head)
+        if images.sniff(head) is not None or (name and self.search.converts(name)):
+            return None
+        return f"{name} (not taken)" if name else NO_PICTURE
