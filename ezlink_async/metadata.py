@@ -95,20 +95,20 @@ def _cut_off(name: str) -> ImageError:
 
 def _jpeg_parts(picture: bytes) -> Iterator[tuple[int, bytes]]:
     """Give each segment with its marker; a scan together with its coded pixels."""
-    position = 2
+    position, scanned = 2, False
     for _ in range(MOST_PARTS):
         start = find(MARKER, picture, position)
-        if start < 0:
-            raise _cut_off("JPEG")
+        if start < 0 or (picture[start + 1] == _END and not scanned):
+            break
         marker = picture[start + 1]
         if marker == _END:
             yield marker, picture[start : start + 2]
             return
         position = start + 2 + int.from_bytes(picture[start + 2 : start + 4], "big")
         if marker == _SCAN:
-            position = find(MARKER, picture, position)
+            scanned, position = True, find(MARKER, picture, position)
         if not start + 4 <= position <= len(picture):
-            raise _cut_off("JPEG")
+            break
         yield marker, picture[start:position]
     raise _cut_off("JPEG")
 

@@ -49,10 +49,10 @@ def prepare_picture(
     is encoded anew by the extra ``images``, always without metadata.
 
     Blocks, and may be called from many threads at once. One call takes up to
-    30 MB for a picture that is not decoded. Else it takes the file and 10
-    bytes for each pixel, 14 with transparency: 120 MB for a photo of 12
-    megapixels, 700 MB for the largest JPEG that is decoded whole, 1.7 GB for
-    a picture of 120 megapixels in another format. So bound how many run.
+    30 MB for a picture that need not be decoded. Else it takes the file and up
+    to 14 bytes for each pixel: 170 MB for a photo of 12 megapixels, 0.8 GB for
+    the largest JPEGs, of which only a part is decoded, and 1.7 GB for the 120
+    megapixels any other format may have. So bound how many run at once.
     """
     image = Image.from_path(path)
     try:

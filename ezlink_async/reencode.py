@@ -34,6 +34,7 @@ _LONGEST_SIDE = 65_500  # of a JPEG
 _STEPS = ((95, "4:4:4"), (95, "4:2:0"), (92, "4:2:0"), (88, "4:2:0"), (85, "4:2:0"))
 _HOPELESS = 4 * MAX_BYTES  # at the first step: the last one does not help either
 _TRIES = 6  # of smaller sizes
+_TRUSTED = 3  # guesses from the length, before the range is halved
 _NEARLY_FULL = 0.93 * MAX_BYTES
 _SURE_PIXELS = MAX_BYTES // 2  # fit at the last step, even if they are pure noise
 
@@ -114,13 +115,12 @@ def _decoder(name: str) -> Callable[[io.BytesIO], Image.Image]:
 
 def _opened(picture: bytes, name: str) -> tuple[Image.Image, bool]:
     """Open a picture that is safe to decode, if need be at a part of its size."""
+    if picture[8:10] == b"CR":  # where a TIFF of a certain maker says so
+        raise _raw()
     image = _decoder(name)(io.BytesIO(picture))
     tags = getattr(image, "tag_v2", {})
-    if picture[8:10] == b"CR" or _DNG in tags or tags.get(_KIND) == 1:
-        raise ImageError(
-            "this is a camera's raw file, of which only a preview can be read; "
-            "export it as a JPEG"
-        )
+    if _DNG in tags or tags.get(_KIND) == 1:  # 1: a smaller version of another
+        raise _raw()
     in_parts = name == "JPEG" and not image.info.get("progressive")
     check_pixels(image.size, MOST_PIXELS if in_parts else MOST_DECODED)
     if name != "JPEG" or image.width * image.height <= _EASY:
@@ -128,6 +128,13 @@ def _opened(picture: bytes, name: str) -> tuple[Image.Image, bool]:
     parts = next(n for n in (2, 4, 8) if image.width * image.height <= _EASY * n * n)
     image.draft(None, (image.width // parts, image.height // parts))
     return image, True
+
+
+def _raw() -> ImageError:
+    return ImageError(
+        "this is a camera's raw file, of which only a preview can be read; "
+        "export it as a JPEG"
+    )
 
 
 def check_pixels(size: tuple[int, int], most: int = MOST_PIXELS) -> None:
@@ -145,14 +152,15 @@ def check_pixels(size: tuple[int, int], most: int = MOST_PIXELS) -> None:
 
 def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
     """Decode a picture, and turn it as the camera says."""
-    if name == "TIFF":  # Pillow turns these by itself
-        turned = getattr(image, "tag_v2", {}).get(_TURN, 1) != 1
+    if name in {"TIFF", "HEIC"}:  # their decoders turn them
+        tags = getattr(image, "tag_v2", {})
+        found = tags.get(_TURN) or image.info.get("original_orientation")
         image.load()
-        return image, turned
+        return image, found not in {None, 1}
     image.load()
     from PIL.Image import Transpose
 
-    turn = orientation(image.info.get("exif", b""))
+    turn = orientation(image.info.get("exif") or b"")
     if turn == 1:
         return image, False
     steps = (
@@ -174,7 +182,7 @@ def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode == "F":
         raise ImageError("its pixels are fractions; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        return image.point(lambda value: value / 256).convert("L"), False
+        return image.convert("I").point(lambda value: value / 256).convert("L"), False
     if image.mode == "P" and not image.has_transparency_data:
         return image.convert("RGB"), False
     if not image.has_transparency_data:
@@ -234,7 +242,7 @@ def _fitted(image: Image.Image) -> tuple[bytes, bool]:
     others = _STEPS[1:] if encoded.length < _HOPELESS else _STEPS[-1:]
     for step in others:
         if encoded.fits:
-            return encoded.getvalue(), False
+            break
         encoded = _encoded(image, *step)
     if encoded.fits:
         return encoded.getvalue(), False
@@ -246,10 +254,11 @@ def _scaled(image: Image.Image, length: int) -> bytes:
     best = b""
     low = min(1.0, _SURE_PIXELS / (image.width * image.height))  # of all pixels
     high = share = 1.0
-    for _ in range(_TRIES):
+    for tried in range(1, _TRIES + 1):
         share *= 0.97 * MAX_BYTES / length  # a little less than in proportion
-        if not low < share < high:
-            share = (low + high) / 2
+        # A blurred picture has hardly fewer bytes when it has fewer pixels.
+        if not low < share < high or (tried > _TRUSTED and not best):
+            share = (low * high) ** 0.5
         encoded = _encoded(_resized(image, share), *_STEPS[-1])
         length = encoded.length
         if not encoded.fits:
