@@ -11,11 +11,11 @@ import os
 
 import attrs
 
+from ezlink_async.convert import check_pixels, to_jpeg
 from ezlink_async.disk import open_picture, reading
 from ezlink_async.errors import ImageError
 from ezlink_async.images import HEAD_BYTES, MAX_BYTES, Image, foreign_format, sniff
 from ezlink_async.metadata import dimensions, strip
-from ezlink_async.reencode import check_pixels, reencode
 from ezlink_async.whole import verify
 
 MOST_READ = 512 * 1024 * 1024
@@ -114,5 +114,5 @@ def _foreign(content: bytes) -> str:
 
 
 def _anew(image: Image, content: bytes, name: str) -> Prepared:
-    made, changes = reencode(content, name)
+    made, changes = to_jpeg(content, name)
     return Prepared(attrs.evolve(image, content=made), changes)

@@ -52,7 +52,7 @@ _PLUGINS = {
 _KIND, _TURN, _DNG = 254, 274, 50706
 
 
-def reencode(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
+def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
     """
     Return a JPEG below :data:`MAX_BYTES`, and what was changed, in plain words.
 
@@ -98,8 +98,9 @@ def _decoding(name: str) -> Iterator[None]:
             "or do fewer at the same time"
         ) from fault
     except Exception as fault:  # decoders fail in every way there is
+        says = " ".join(str(fault).split()) or type(fault).__name__
         raise ImageError(
-            f"the {name} cannot be decoded ({fault}); it may be cut off: copy it "
+            f"the {name} cannot be decoded ({says}); it may be cut off: copy it "
             "again, or save it as a JPEG"
         ) from fault
 
