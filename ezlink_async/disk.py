@@ -64,14 +64,14 @@ def prepare(image: Image) -> PreparedImage:
     if image.content is not None:
         media_type = accept(image.content[:HEAD_BYTES], len(image.content))
         return PreparedImage(image, media_type, len(image.content))
-    with _reading(image), _open(image) as stream:
+    with reading(image), open_picture(image) as stream:
         length = os.fstat(stream.fileno()).st_size
         media_type = accept(stream.read(HEAD_BYTES), length, path=image.path)
     return PreparedImage(image, media_type, length)
 
 
 @contextlib.contextmanager
-def _reading(image: Image) -> Iterator[None]:
+def reading(image: Image) -> Iterator[None]:
     """Turn whatever the system says into an :exc:`ImageError` that names the file."""
     try:
         yield
@@ -84,7 +84,8 @@ def _reading(image: Image) -> Iterator[None]:
         raise ImageError(f"cannot be read: {says}", path=image.path) from fault
 
 
-def _open(image: Image) -> BinaryIO:
+def open_picture(image: Image) -> BinaryIO:
+    """Open the file of a picture; one that is no plain file is refused."""
     path = image.path or Path()
     # A pipe or a device would block, or never end.
     if not stat.S_ISREG(path.stat().st_mode):
@@ -101,7 +102,7 @@ def _changed(prepared: PreparedImage) -> ImageError:
 def _read(prepared: PreparedImage, stream: BinaryIO, position: int) -> bytes:
     """Read the next block; the last one also sees that nothing follows."""
     want = min(_BLOCK, prepared.length - position)
-    with _reading(prepared.image):
+    with reading(prepared.image):
         block = stream.read(want)
         more = stream.read(1) if position + want == prepared.length else b""
     if len(block) != want or more:
@@ -114,8 +115,8 @@ def _raw_blocks(prepared: PreparedImage) -> Iterator[bytes]:
         for start in range(0, prepared.length, _BLOCK):
             yield prepared.image.content[start : start + _BLOCK]
         return
-    with _reading(prepared.image):
-        stream = _open(prepared.image)
+    with reading(prepared.image):
+        stream = open_picture(prepared.image)
     with stream:
         for start in range(0, prepared.length, _BLOCK):
             yield _read(prepared, stream, start)

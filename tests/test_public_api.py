@@ -28,7 +28,17 @@ NAMES = [
     "__version__",
 ]
 
-OPTIONAL = ["cyclopts", "rich", "numpy", "cv2", "PIL", "pybase64", "dask", "pytest"]
+OPTIONAL = [
+    "cyclopts",
+    "rich",
+    "numpy",
+    "cv2",
+    "PIL",
+    "pillow_heif",
+    "pybase64",
+    "dask",
+]
+OPTIONAL += ["pytest"]
 
 
 def _run(code: str) -> str:
