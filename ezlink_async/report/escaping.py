@@ -80,10 +80,9 @@ def address(path: PurePath, folder: PurePath) -> str:
     if type(path)(path.anchor) != type(folder)(folder.anchor):
         return _from_the_top(path)
     ours, theirs = path.parts, folder.parts
-    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs))
-    same = sum(1 for _ in pairs)
-    steps = [*[".."] * (len(theirs) - same), *map(_quoted, ours[same:])]
-    return "/".join(steps)
+    steps = zip(ours, theirs, strict=False)
+    same = sum(1 for _ in itertools.takewhile(lambda step: step[0] == step[1], steps))
+    return "/".join([*[".."] * (len(theirs) - same), *map(_quoted, ours[same:])])
 
 
 def _from_the_top(path: PurePath) -> str:

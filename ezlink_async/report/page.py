@@ -20,6 +20,7 @@ from ezlink_async.report.words import lasted, photos, span
 ASSETS = ".ezlink/report"
 """Where the thumbnails are, beside the page; the script knows it from the form."""
 
+_SCRIPTS = ("data.js", "list.js", "cards.js", "view.js", "page.js")
 _PLACE = re.compile(r"<!--\{(\w+)\}-->")
 _WIDTH = 1000  # of the bar, in its own units
 _LEAST = 6  # of them for the smallest share, so that one failure shows
@@ -29,7 +30,7 @@ def page(
     facts: Facts, tally: Tally, troubles: Iterable[str], rows: Iterable[str]
 ) -> Iterator[str]:
     """Return the page in pieces; *troubles* and *rows* are ready to stand in it."""
-    style, script = _form("page.css"), _form("page.js")
+    style, script = _form("page.css"), _script()
     parts: Mapping[str, Iterable[str]] = {
         "policy": [_policy(style, script)],
         "title": [markup(facts.title)],
@@ -54,6 +55,11 @@ def _form(name: str) -> str:
     return (resources.files("ezlink_async.report") / name).read_text(encoding="utf-8")
 
 
+def _script() -> str:
+    """Join the script from its parts, which see each other and nobody else."""
+    return f'(() => {{"use strict";{"".join(map(_form, _SCRIPTS))}}})();'
+
+
 def _policy(style: str, script: str) -> str:
     """Allow this script, this style, and pictures; nothing that came in a name."""
     return (
@@ -68,15 +74,19 @@ def _digest(text: str) -> str:
 
 
 def _head(facts: Facts, tally: Tally) -> str:
-    total = tally.total
-    each = f" · {lasted(facts.seconds / total)} a photo" if total else ""
-    good = tally.counts["succeeded"]
     return (
         f"{_portrait(tally)}<div><h1>{markup(facts.title)}</h1>"
-        f'<p class="sum"><strong>{good:,}</strong> of {photos(total)} succeeded</p>'
+        f'<p class="sum">{_sum(tally)}</p>'
         f'<p class="when">{markup(span(facts.started, facts.finished))} · '
-        f"{lasted(facts.seconds)}{each}</p></div>"
+        f"{lasted(facts.seconds)}</p></div>"
     )
+
+
+def _sum(tally: Tally) -> str:
+    good = tally.counts["succeeded"]
+    if good == tally.total > 1:
+        return f"All <strong>{good:,}</strong> photos succeeded"
+    return f"<strong>{good:,}</strong> of {photos(tally.total)} succeeded"
 
 
 def _portrait(tally: Tally) -> str:
@@ -138,7 +148,7 @@ def _going_on(facts: Facts) -> str:
 
 
 def _filters(tally: Tally) -> str:
-    everything = "Every photo of the batch, in the order it was given."
+    everything = "In the order they were given."
     choices = [_choice("all", tally.total, everything, "checked")]
     choices += [
         _choice(status, tally.counts[status], meaning)
@@ -147,11 +157,11 @@ def _filters(tally: Tally) -> str:
     return "".join(choices)
 
 
-def _choice(
-    value: Status | str, count: int, meaning: str, checked: str = ""
-) -> str:
+def _choice(value: Status | str, count: int, meaning: str, checked: str = "") -> str:
+    zero = "" if count else " zero"
     return (
-        f'<label class="{value}"><input type="radio" name="status" value="{value}" '
+        f'<label class="{value}{zero}">'
+        f'<input type="radio" name="status" value="{value}" '
         f'data-meaning="{markup(meaning)}" {checked}>'
         f"<span>{value.capitalize()} <b>{count:,}</b></span></label>"
     )

@@ -39,7 +39,7 @@ class Tally:
 
 
 def row(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
-    """Return the data of one photo for a page in *folder*; what is empty is left out."""
+    """Return the data of one photo for a page in *folder*, without what is empty."""
     target = absolute(photo.target)
     after = pictures.after or Thumbnail()
     faults = {"before": pictures.before.fault, "after": after.fault}
@@ -56,11 +56,7 @@ def row(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
         **_result(photo.output, folder),
         **_words(photo),
     }
-    return {key: value for key, value in known.items() if _is_worth(value)}
-
-
-def _is_worth(value: object) -> bool:
-    return value is not None and value is not False and value != {} and value != []
+    return {key: value for key, value in known.items() if value}
 
 
 def _result(output: Path | None, folder: Path) -> dict[str, object]:
@@ -95,5 +91,6 @@ def trouble(photo: Photo) -> str:
     name = markup(photo.target.name)
     says = markup(photo.error or "", lines=True)
     then = photo.next_step and f"<b>Next:</b> {markup(photo.next_step, lines=True)}"
-    words = " ".join(filter(None, [says, then, photo.maybe_charged and _PAID]))
+    paid = _PAID if photo.maybe_charged else None
+    words = " ".join(filter(None, [says, then, paid]))
     return f"<dt>{photo.status.capitalize()}: <bdi>{name}</bdi></dt><dd>{words}</dd>\n"

@@ -60,7 +60,7 @@ class Thumbnails:
     def pictures(self, photo: Photo) -> Pictures:
         """Return all of one photo; before and after get one size."""
         before = self.of(photo.target)
-        after = photo.output and self.of(photo.output, before)
+        after = self.of(photo.output, before) if photo.output else None
         return Pictures(self.of(photo.source), before, after)
 
     def of(self, path: Path, like: Thumbnail | None = None) -> Thumbnail:

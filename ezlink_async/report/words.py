@@ -7,9 +7,9 @@ import datetime as dt
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _MONTHS = (
-    "January February March April May June July "
-    "August September October November December"
-).split()
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 
 def photos(number: int) -> str:
