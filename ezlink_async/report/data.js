@@ -34,7 +34,8 @@ const word = (status) => status[0].toUpperCase() + status.slice(1);
 const file = (stem, size) => `${assets}/${stem}-${size}.jpg`;
 function lasted(seconds) {
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 // What is asked for.

@@ -77,11 +77,13 @@ def address(path: PurePath, folder: PurePath) -> str:
     Relative, so that both can be moved together, and so that the page does not
     tell where they are. Only another drive of Windows needs all of it.
     """
-    if type(path)(path.anchor) != type(folder)(folder.anchor):
+    kind = type(path)  # knows whether its names have one case only
+    if kind(path.anchor) != kind(folder.anchor):
         return _from_the_top(path)
     ours, theirs = path.parts, folder.parts
     steps = zip(ours, theirs, strict=False)
-    same = sum(1 for _ in itertools.takewhile(lambda step: step[0] == step[1], steps))
+    equal = (kind(one) == kind(other) for one, other in steps)
+    same = sum(itertools.takewhile(bool, equal))
     return "/".join([*[".."] * (len(theirs) - same), *map(_quoted, ours[same:])])
 
 

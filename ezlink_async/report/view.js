@@ -95,8 +95,9 @@ function show() {
       if (stem) new Image().src = file(stem, "l");
     }
   }
-  $("previous").disabled = current === 0;
-  $("next").disabled = current === matches.length - 1;
+  // Not `disabled`: the focus would fall out of the view.
+  $("previous").ariaDisabled = String(current === 0);
+  $("next").ariaDisabled = String(current === matches.length - 1);
 }
 
 function open(index) {

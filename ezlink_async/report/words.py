@@ -19,7 +19,7 @@ def photos(number: int) -> str:
 
 def lasted(seconds: float) -> str:
     """Say a duration with the two units that matter."""
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < _HOUR:
