@@ -119,7 +119,8 @@ class Page:
         """Press keys, one after the other, wherever the focus is."""
         for key in keys:
             code = {"windowsVirtualKeyCode": _CODES[key], "code": key}
-            typed = {"text": key} if len(key) == 1 else {}
+            text = "\r" if key == "Enter" else key
+            typed = {"text": text} if len(text) == 1 else {}
             await self.call(
                 "Input.dispatchKeyEvent", type="keyDown", key=key, **code, **typed
             )
