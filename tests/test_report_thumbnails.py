@@ -257,6 +257,7 @@ def _bomb() -> bytes:
         (b"", "it is no picture, or a broken one"),
         (b"hello", "it is no picture, or a broken one"),
         (jpeg(500), "it is no picture, or a broken one"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "ezlink-async[images]"),
         (_bomb(), "it is broken, or too large"),
     ],
 )

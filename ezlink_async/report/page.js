@@ -9,11 +9,6 @@ $("reset").addEventListener("click", () => {
 });
 $("earlier").addEventListener("click", () => turn(-1));
 $("later").addEventListener("click", () => turn(1));
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || view.open || event.target === $("find")) return;
-  event.preventDefault();
-  $("find").focus();
-});
 $("copy")?.addEventListener("click", async () => {
   const command = $("command");
   try {

@@ -17,8 +17,9 @@ import stat
 from pathlib import Path
 from typing import Self
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ezlink_async.images import HEAD_BYTES, foreign_format
 from ezlink_async.report.values import Photo, Pictures, Thumbnail
 
 LARGE = 1280
@@ -77,8 +78,10 @@ class Thumbnails:
                 self._make(path, stem, like)
         except FileNotFoundError:
             return Thumbnail(fault="The file is no longer there.")
+        except UnidentifiedImageError:
+            return Thumbnail(fault=_unidentified(path))
         except OSError as fault:
-            says = fault.strerror or "it is no picture, or a broken one"
+            says = fault.strerror or "it is broken"
             return Thumbnail(fault=f"It cannot be shown: {says}.")
         except Exception:  # noqa: BLE001 - at broken files Pillow raises anything
             return Thumbnail(fault="It cannot be shown: it is broken, or too large.")
@@ -123,6 +126,13 @@ def _stem(path: Path, like: Thumbnail) -> str:
     stamp = f"{_FORM} {found.st_size} {found.st_mtime_ns} {like.stem} "
     name = stamp.encode() + os.fsencode(path.absolute())
     return hashlib.sha256(name).hexdigest()[:24]
+
+
+def _unidentified(path: Path) -> str:
+    with path.open("rb") as stream:
+        if foreign_format(stream.read(HEAD_BYTES)) == "HEIC":
+            return "HEIC is shown with the extra: pip install 'ezlink-async[images]'"
+    return "It cannot be shown: it is no picture, or a broken one."
 
 
 def _within(edge: int, size: tuple[int, int]) -> tuple[int, int]:

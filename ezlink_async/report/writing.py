@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -58,8 +59,8 @@ def write_report(
     with _spool(thumbnails.folder) as rows, _spool(thumbnails.folder) as troubles:
         began = os.fstat(rows.fileno()).st_mtime_ns
         tally = Tally()
-        with ThreadPoolExecutor(workers, "ezlink-report") as pool:
-            for photo, pictures in _pictured(photos, thumbnails, pool, workers):
+        with contextlib.closing(_pictured(photos, thumbnails, workers)) as pictured:
+            for photo, pictures in pictured:
                 comma = ",\n" if tally.total else ""
                 rows.write(comma + script_json(row(photo, pictures, place.parent)))
                 if photo.status not in GOOD:
@@ -82,13 +83,11 @@ def _blocks(spool: IO[str]) -> Iterator[str]:
 
 
 def _pictured(
-    photos: Iterable[Photo],
-    thumbnails: Thumbnails,
-    pool: ThreadPoolExecutor,
-    workers: int,
-) -> Iterator[tuple[Photo, Pictures]]:
+    photos: Iterable[Photo], thumbnails: Thumbnails, workers: int
+) -> Generator[tuple[Photo, Pictures]]:
     """Give the photos in their order, with pictures that the threads made."""
     ahead: deque[tuple[Photo, Future[Pictures]]] = deque()
+    pool = ThreadPoolExecutor(workers, "ezlink-report")
     try:
         for photo in photos:
             ahead.append((photo, pool.submit(thumbnails.pictures, photo)))
@@ -97,8 +96,7 @@ def _pictured(
         while ahead:
             yield _finished(*ahead.popleft())
     finally:
-        for _, made in ahead:
-            made.cancel()
+        pool.shutdown(cancel_futures=True)
 
 
 def _finished(photo: Photo, made: Future[Pictures]) -> tuple[Photo, Pictures]:

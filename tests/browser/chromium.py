@@ -188,7 +188,6 @@ async def browsing(home: Path) -> AsyncIterator[Page]:
         "--no-first-run",
         "--disable-gpu",
         "--disable-dev-shm-usage",
-        "--force-prefers-reduced-motion",
         "about:blank",
         stderr=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,

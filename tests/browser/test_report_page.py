@@ -317,9 +317,10 @@ async def test_the_focus_is_seen_and_nothing_moves_by_itself(page: Page) -> None
     await page.press("Tab", "Tab")
     style = "getComputedStyle(document.activeElement)"
     assert await page.run(f"{style}.outlineStyle") == "solid"
-    await page.prefer(reduced_motion="reduce")
     moving = "[...document.querySelectorAll('*')].filter(e => "
     moving += "parseFloat(getComputedStyle(e).transitionDuration) > 0).length"
+    assert await page.run(moving)
+    await page.prefer(reduced_motion="reduce")
     assert await page.run(moving) == 0
 
 
