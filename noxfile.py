@@ -139,6 +139,13 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Look at the report in headless Chromium; skipped where there is none."""
+    session.install(*_group("test"), "-e", ".[cli]")
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Print how the client compares with a script written by hand, run in turns."""
     session.install("-e", ".[speed,bench]")
