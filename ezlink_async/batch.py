@@ -30,7 +30,7 @@ import attrs
 from ezlink_async.bookkeeping import Budget, Desk
 from ezlink_async.client import AsyncEzlink
 from ezlink_async.commits import open_commits
-from ezlink_async.delivery import Delivery
+from ezlink_async.delivery import Delivery, Manner
 from ezlink_async.errors import ClientClosedError, EzlinkError
 from ezlink_async.journal import Journal
 from ezlink_async.models import Mode
@@ -76,6 +76,11 @@ class BatchOptions:
     def journal_path(self) -> Path:
         """Where the journal is."""
         return self.journal or journal_of(self.output)
+
+    @property
+    def manner(self) -> Manner:
+        """How jobs are submitted."""
+        return Manner(mode=self.mode, strip_metadata=self.strip_metadata)
 
     def rules(self, origin: str) -> Rules:
         """Return what pairs are screened by."""
@@ -127,7 +132,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._desk = Desk(self._commits, Budget(options.budget), options.clock)
         self._work = Work(
             self._desk,
-            Delivery(self._ez, session, self._desk, mode=options.mode),
+            Delivery(self._ez, session, self._desk, options.manner),
             Screening(rules, self._run),
             Limits(
                 window=session.submitter.slots.limit + _AHEAD,

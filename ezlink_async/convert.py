@@ -81,6 +81,12 @@ def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
     return content, tuple(words for words, holds in said.items() if holds)
 
 
+def check_decoder(name: str) -> None:
+    """Raise :exc:`ImageError` when what decodes pictures called *name* is missing."""
+    with _decoding(name):
+        _decoder(name)
+
+
 @contextlib.contextmanager
 def _decoding(name: str) -> Iterator[None]:
     try:

@@ -11,10 +11,17 @@ import os
 
 import attrs
 
-from ezlink_async.convert import check_pixels, to_jpeg
+from ezlink_async.convert import check_decoder, check_pixels, to_jpeg
 from ezlink_async.disk import open_picture, reading
 from ezlink_async.errors import ImageError
-from ezlink_async.images import HEAD_BYTES, MAX_BYTES, Image, foreign_format, sniff
+from ezlink_async.images import (
+    HEAD_BYTES,
+    MAX_BYTES,
+    Image,
+    accept,
+    foreign_format,
+    sniff,
+)
 from ezlink_async.metadata import dimensions, strip
 from ezlink_async.whole import verify
 
@@ -63,6 +70,29 @@ def prepare_picture(
         raise ImageError(
             fault.reason, path=image.path, limit=fault.limit
         ) from fault.__cause__
+
+
+def needs_preparing(path: str | os.PathLike[str]) -> bool:
+    """
+    Return whether the server would refuse a file that can be made acceptable.
+
+    Looks at its beginning only. Raises :exc:`ImageError` when the file cannot
+    be used at all, or the extra that would help is missing.
+    """
+    image = Image.from_path(path)
+    with reading(image), open_picture(image) as stream:
+        length = os.fstat(stream.fileno()).st_size
+        head = stream.read(HEAD_BYTES)
+    media_type, foreign = sniff(head), foreign_format(head)
+    too_large = media_type is not None and length > MAX_BYTES
+    if not foreign and not too_large:
+        accept(head, length, path=image.path)
+        return False
+    try:
+        check_decoder(foreign or (media_type or "")[6:].upper())
+    except ImageError as fault:
+        raise ImageError(fault.reason, path=image.path) from fault.__cause__
+    return True
 
 
 def _read(image: Image) -> bytes:

@@ -14,13 +14,12 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async import disk
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
-from ezlink_async.images import Image
 from ezlink_async.jobs import Entry, JobKey, JobState
 from ezlink_async.journal import Claim, Journal
 from ezlink_async.outputs import Existing, digest_of, is_intact, is_whole, obstacle
 from ezlink_async.pairs import Pair
+from ezlink_async.prepare import needs_preparing
 from ezlink_async.results import BatchOutcome, BatchStatus, named
 from ezlink_async.resume import Step, Wishes, next_step
 from ezlink_async.targets import Mark, marks_of
@@ -135,7 +134,7 @@ class Screening:
                 raise ImageError(pair.problem, path=pair.target)
             self._check_place((self.rules.folder / pair.wished).parent)
             source = self._source(pair.source)
-            disk.prepare(Image.from_path(pair.target))
+            needs_preparing(pair.target)  # or raises why it cannot be sent
             target = _digest(pair.target)
             if source == target:
                 says = "source and target are the same picture"
@@ -151,7 +150,7 @@ class Screening:
     def _source(self, path: Path) -> bytes:
         # Few, and asked for again and again.
         if path not in self._sources:
-            disk.prepare(Image.from_path(path))
+            needs_preparing(path)
             self._sources = {**self._sources, path: _digest(path)}
         return self._sources[path]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async import disk, pairs
+from ezlink_async import pairs
 from ezlink_async.batch import NOTHING_SENT, BatchOptions, BatchRun
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, display_for
@@ -21,10 +21,10 @@ from ezlink_async.cli.rehearsal import rehearse
 from ezlink_async.cli.results import Tally
 from ezlink_async.cli.telling import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.images import Image
 from ezlink_async.outputs import obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan
+from ezlink_async.prepare import needs_preparing
 from ezlink_async.results import BatchOutcome, named, skipped
 from ezlink_async.targets import LeftOut, Search
 
@@ -100,7 +100,7 @@ def _pairs(order: SwapOrder, left_out: LeftOut) -> Iterator[Pair]:
         return pairs.by_name(source, targets, search)
     if pairing == "product":
         return pairs.product(source, targets, search)
-    disk.prepare(Image.from_path(source))
+    needs_preparing(source)  # or raises why it cannot be sent
     return pairs.one_to_many(source, targets, search)
 
 
