@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
+import attrs
+
 from ezlink_async import disk
 from ezlink_async.config import Options, Sources, Timeouts, profile_sources, resolve
 from ezlink_async.errors import ClientClosedError, ConfigurationError
+from ezlink_async.evidence import new_state
 from ezlink_async.families import MIDJOURNEY
 from ezlink_async.images import MAX_BYTES, Image, ImageLike
 from ezlink_async.intake import Intake
@@ -18,6 +21,7 @@ from ezlink_async.models import AccountFilter, Mode, TaskRecord
 from ezlink_async.pacing import PollPolicy, RetryPolicy
 from ezlink_async.places import Address
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.services.account import Account
 from ezlink_async.session import Session, SharedSource, fetch_many, fetch_one
 from ezlink_async.stream import Pairs, SwapStream, Targets
 from ezlink_async.tasks import TaskHandle
@@ -220,6 +224,11 @@ class AsyncEzlink:
         """Return the handle of every task this client follows now."""
         return self._inside().poller.pending()
 
+    @property
+    def account(self) -> Account:
+        """The account behind the key; it needs ``account_token``."""
+        return Account(self._inside)
+
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Ask for one task once; :exc:`TaskNotFoundError` when it is unknown."""
         session = self._inside()
@@ -258,6 +267,9 @@ class AsyncEzlink:
     ) -> TaskHandle:
         """Swap one; *observer* is how a batch keeps book of it."""
         session = self._inside()
+        if session.reconciler.able and options.state is None:
+            # Of its own, and that of all its attempts: by it a lost one is found.
+            options = attrs.evolve(options, state=new_state())
         source_image, target_image = Image.of(source), Image.of(target)
         readers = session.transport.readers
 

@@ -85,6 +85,11 @@ class Settings:
         """Scheme, host and port: whom the key belongs to."""
         return checks.origin(self.base_url)
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the server is on this very machine."""
+        return checks.is_loopback(urlsplit(self.base_url).hostname)
+
 
 def profile_path(environ: Mapping[str, str]) -> Path:
     """Return the one profile file; never one in the current folder."""

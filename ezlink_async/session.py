@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
-from ezlink_async import disk, protocol
+from ezlink_async import balance, disk, protocol
 from ezlink_async.config import Settings
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
@@ -26,6 +26,7 @@ from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
+from ezlink_async.reconcile import Reconciler
 from ezlink_async.saved import SavedHandle
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
@@ -48,10 +49,20 @@ class Session:
         self.poller = Poller(
             self.transport, settings.poll, self.nursery, self.downloads
         )
-        self.submitter = Submitter(self.transport, self.nursery, self.accepted)
+        self.reconciler = Reconciler(self.transport, self.nursery, self._is_followed)
+        self.submitter = Submitter(
+            self.transport, self.nursery, self.accepted, reconciler=self.reconciler
+        )
         self.intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
         self.closed = False
         self.closing: asyncio.Task[None] | None = None
+
+    def _is_followed(self, task_id: str) -> bool:
+        return self.poller.find(task_id) is not None
+
+    async def usage(self) -> int:
+        """Ask what the key has spent so far, in units: 500,000 to the dollar."""
+        return balance.read_units(await self.transport.repeat(balance.usage_request()))
 
     async def open(self) -> None:
         """Make the connections' pools and start polling."""
