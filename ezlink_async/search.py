@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ezlink_async import evidence
 from ezlink_async.cases import Case, Memory
@@ -108,10 +108,10 @@ class Search:
         except (TimeoutError, EzlinkError) as fault:
             refused = isinstance(fault, AuthenticationError)
             self._refusals = self._refusals + 1 if refused else 0
-            self._failed(
-                [case for case in self._open if refused or begun >= case.due],
-                str(fault) or "its task list takes too long",
-            )
+            says = str(fault) or "its task list takes too long"
+            self._failed([case for case in self._open if begun >= case.due], says)
+            if self._refusals >= PATIENCE:
+                self._give_up(tuple(self._open), says)
         else:
             self._refusals = 0
             await self._weigh(Sheet(records, reaches, self._memory.knows), begun)
@@ -120,9 +120,12 @@ class Search:
         """Give up those that are due, when it fails again and again."""
         for case in cases:
             case.failures += 1
-            if max(case.failures, self._refusals) >= PATIENCE:
-                says = f"the account's side could not be asked: {says}"
-                self._tell(case, evidence.unknown(says))
+        self._give_up([case for case in cases if case.failures >= PATIENCE], says)
+
+    def _give_up(self, cases: Iterable[Case], says: str) -> None:
+        for case in cases:
+            reason = f"the account's side could not be asked: {says}"
+            self._tell(case, evidence.unknown(reason))
 
     async def _read_list(self) -> tuple[list[TaskRecord], float | None]:
         """Return the tasks, newest first, and how far back there are no gaps."""

@@ -185,7 +185,7 @@ async def test_when_the_account_cannot_tell_it_stays_unknown(
         control = here.server.control
         await here.ez.swap_face(SOURCE, jpeg(9_000))
         refusal = '{"message":"Not authorized to perform","success":false}'
-        standing = {
+        standing: dict[str, faults.Fault] = {
             "down": faults.Drop(),
             "page": faults.proxy(503),
             "refused": faults.Answer(401, refusal, "application/json"),
@@ -253,6 +253,22 @@ async def test_a_charge_without_a_task_says_so() -> None:
             await here.ez.swap_face(SOURCE, jpeg(10_000))
         assert told.value.charged
         assert told.value.target == jpeg(10_000)
+
+
+@pytest.mark.parametrize("job", [True, False])
+async def test_an_answer_that_cannot_be_read_is_looked_up_too(*, job: bool) -> None:
+    """It may mean a job: then it is found. Else it stays what it is, with a reason."""
+    async with shop() as here:
+        garbled = faults.Answer(200, '{"code":1,"resu', job=job)
+        here.server.control.script("submit", garbled)
+        if job:
+            handle = await here.ez.swap_face(SOURCE, jpeg(10_000))
+            assert handle.task_id == here.server.control.tasks[0].task_id
+            return
+        with pytest.raises(errors.ProtocolError, match="no submit of this") as caught:
+            await here.ez.swap_face(SOURCE, jpeg(10_000))
+        assert caught.value.maybe_charged
+        assert caught.value.head == b'{"code":1,"resu'
 
 
 async def test_a_state_that_comes_late_is_waited_for() -> None:

@@ -36,11 +36,9 @@ PAGE = 100
 """How many tasks are asked for at once."""
 
 PAGES = 100
-"""The most pages that are read; whoever has more tasks than that waits too long."""
+"""The most pages that are read."""
 
-UNITS = 500_000
-"""How many units are a US dollar."""
-
+_UNITS = 500_000
 _NOT_AUTHORIZED = "Not authorized"
 
 
@@ -60,7 +58,7 @@ class AccountBalance:
     @property
     def dollars(self) -> float:
         """What is left, in US dollars."""
-        return self.units / UNITS
+        return self.units / _UNITS
 
 
 @attrs.frozen(kw_only=True)
@@ -184,15 +182,11 @@ def _record(row: Mapping[str, object]) -> TaskRecord | None:
             "submitTime": row.get("submit_time"),
             "startTime": row.get("start_time"),
             "finishTime": row.get("finish_time"),
-            "buttons": _inside(row.get("buttons")),
-            "properties": _inside(row.get("properties")),
+            # JSON inside of strings.
+            "buttons": decode(str(row.get("buttons")).encode(errors="replace")),
+            "properties": decode(str(row.get("properties")).encode(errors="replace")),
         }
     )
-
-
-def _inside(text: object) -> object:
-    """Return the JSON that is inside a string here."""
-    return decode(text.encode()) if isinstance(text, str) else None
 
 
 def _data(response: HttpResponse) -> Mapping[str, object]:
@@ -247,8 +241,10 @@ def _whole(value: object) -> int | None:
 class Inside(Protocol):
     """What an entered client has, as far as it is needed here."""
 
-    transport: Transport
-    nursery: Nursery
+    @property
+    def transport(self) -> Transport: ...  # noqa: D102 - the client's own
+    @property
+    def nursery(self) -> Nursery: ...  # noqa: D102
 
 
 class Account:
