@@ -36,10 +36,12 @@ class Timeouts:
     no byte of a body moves, *submit* the wait for the answer after the last
     byte, *fetch* a whole status request, *image* the longest silence of a
     download, *close* how long closing waits for answers to submits,
-    *reconcile* how long an unknown submit is looked up.
+    *reconcile* how long after its last byte a lost submit is looked up; it
+    needs an account token.
 
     The server itself may take 60 s to answer a submit: a shorter *submit*
-    makes submits unknown.
+    makes submits unknown, and a *reconcile* below 65 s leaves unknown what
+    was never created.
     """
 
     connect: float = seconds(10)

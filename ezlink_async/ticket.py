@@ -26,7 +26,9 @@ class Observer(Protocol):
 
     For each attempt *before_submit*, then exactly one of the others, before
     anything waits, and also when the caller is gone. After an attempt that is
-    unknown no later one is told as refused.
+    unknown no later one is told as refused. With an account token a lost answer
+    is looked up first, so it may come minutes later; then every job has a
+    *state* of its own, the same for all its attempts.
 
     What *before_submit* raises stops the submit. What the others raise goes
     into the log, with the id, and the caller gets what it would have got: by

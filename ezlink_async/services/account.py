@@ -37,7 +37,6 @@ PAGE = 100
 
 PAGES = 100
 """The most pages that are read."""
-
 _UNITS = 500_000
 _NOT_AUTHORIZED = "Not authorized"
 
