@@ -27,6 +27,9 @@ from ezlink_async.emulator import (
 from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
+from ezlink_async.evidence import Fate, Lost
+from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.ticket import NoObserver
 from tests.fakes import jpeg
 
 POLL = PollPolicy(first=0.02, shortest=0.02, longest=0.1)
@@ -363,6 +366,72 @@ def _asked(here: Shop) -> bool:
     """Tell whether the account's list was asked for."""
     seen = here.server.control.requests
     return any(each.path.startswith("/api/mj/self") for each in seen)
+
+
+@attrs.define
+class Journal(NoObserver):
+    """Notes what a batch would need after a crash."""
+
+    lost: list[Lost] = attrs.Factory(list)
+    since: float = 0.0
+    task_id: str = ""
+
+    async def before_submit(
+        self, job: FaceSwapJob, request_id: str, state: str | None
+    ) -> None:
+        """Note an attempt, before its first byte."""
+        assert job.options.state == state
+        self.lost = [Lost(state=state, request_ids=(request_id,), since=self.since)]
+
+    def accepted(self, task_id: str) -> None:
+        """Note an id."""
+        self.task_id = task_id
+
+
+async def test_another_process_finds_out_what_a_crash_left_behind() -> None:
+    """Its journal tells what was being submitted; one search answers for all."""
+    script = (FINE, faults.Stall(job=True), faults.Stall(), faults.Stall(job=True))
+    brief = attrs.evolve(TIMEOUTS, close=0.1)
+    async with shop(timeouts=brief) as here:
+        reconciler = here.ez._inside().reconciler
+        since = await reconciler.server_time()
+        assert since is not None
+        here.server.control.script("submit", *script)
+        journals = [Journal(since=since) for _ in script]
+        swaps = []
+        for number, journal in enumerate(journals):
+            target = jpeg(10_000 + number)
+            swap = here.ez._swap(SOURCE, target, SwapOptions(), observer=journal)
+            swaps.append(asyncio.create_task(swap))
+            while here.sent <= number:
+                await asyncio.sleep(0.01)
+        await swaps[0]
+        while len(here.server.control.uploads) < 3:
+            await asyncio.sleep(0.01)
+        await here.ez.aclose()
+        await asyncio.gather(*swaps, return_exceptions=True)
+        first, *lost = journals
+        async with AsyncEzlink(
+            here.server.api_key,
+            base_url=here.server.base_url,
+            account_token=here.server.account_token,
+            poll=POLL,
+            timeouts=TIMEOUTS,
+        ) as ez:
+            findings = await ez._inside().reconciler.resume(
+                [journal.lost[0] for journal in lost],
+                known=[first.task_id],
+                witnesses=first.lost[0].request_ids,
+            )
+        ids = {task.request_id: task.task_id for task in here.server.control.tasks}
+        assert [finding.task_id for finding in findings] == [
+            ids.get(journal.lost[0].request_ids[0]) for journal in lost
+        ]
+        assert [finding.fate for finding in findings] == [
+            Fate.FOUND,
+            Fate.NOT_CREATED,
+            Fate.FOUND,
+        ]
 
 
 async def test_without_a_token_the_account_is_never_asked() -> None:
