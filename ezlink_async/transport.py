@@ -184,11 +184,6 @@ class Transport:
             key=self._secret(request.credential),
         )
 
-    def _secret(self, credential: Credential) -> str | None:
-        if credential is Credential.ACCOUNT:
-            return self.settings.account_token
-        return self.settings.api_key if credential is Credential.KEY else None
-
     def _request(
         self,
         way: connections.Way,
@@ -270,6 +265,11 @@ class Transport:
         except faults.FOREIGN as fault:
             error = faults.fetch_fault(fault, url, "")
         raise error
+
+    def _secret(self, credential: Credential) -> str | None:
+        if credential is Credential.ACCOUNT:
+            return self.settings.account_token
+        return self.settings.api_key if credential is Credential.KEY else None
 
 
 def _small_body(request: HttpRequest) -> bytes | None:
