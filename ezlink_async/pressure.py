@@ -129,7 +129,8 @@ class Passage:
 
     def leave(self) -> None:
         """Let the next one try, if this one was the only one let through."""
-        if self._probe and self._age == self._gate.age:
+        probe, self._probe = self._probe, False
+        if probe and self._age == self._gate.age:
             self._gate.probe_over()
 
 

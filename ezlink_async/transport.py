@@ -18,14 +18,9 @@ import attrs
 
 from ezlink_async import __version__, connections, faults
 from ezlink_async.config import Settings
-from ezlink_async.errors import (
-    BusyError,
-    ProtocolError,
-    ServerError,
-    TransportError,
-)
-from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.refusals import refusal, retry_after
+from ezlink_async.errors import TransportError
+from ezlink_async.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async.refusals import is_fault, retry_after
 from ezlink_async.upload import Upload
 
 _ANSWER_LIMIT = 16 * 1024 * 1024
@@ -164,7 +159,7 @@ class Transport:
                 if wait is None:
                     raise
             else:
-                wait = next(waits, None) if _is_fault(response) else None
+                wait = next(waits, None) if is_fault(request, response) else None
                 if wait is None:
                     return response
                 hint = retry_after(response) or 0.0
@@ -186,7 +181,7 @@ class Transport:
             self.settings.base_url + request.path,
             headers=headers,
             data=body,
-            key=self.settings.api_key if request.authenticated else None,
+            key=self._secret(request.credential),
         )
 
     def _request(
@@ -224,18 +219,18 @@ class Transport:
         body: bytes,
     ) -> HttpResponse:
         # Some echo what they were sent, and an error keeps what it cannot read.
-        key = self.settings.api_key.encode()
-        echo = key if len(key) >= _LONG_KEY else b"Bearer " + key
+        for secret in filter(None, map(self._secret, Credential)):
+            body = _without(secret.encode(), body)
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
-            body.replace(echo, b"[key]"),
+            body,
             str(answer.url),
             sent_id=request_id,
         )
         # Handlers behind the check of the key answer so; proxies do not.
         passed = response.ok or b'"upstream_error"' in body
-        self.key_worked |= request.authenticated and passed
+        self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
         return response
 
@@ -271,6 +266,11 @@ class Transport:
             error = faults.fetch_fault(fault, url, "")
         raise error
 
+    def _secret(self, credential: Credential) -> str | None:
+        if credential is Credential.ACCOUNT:
+            return self.settings.account_token
+        return self.settings.api_key if credential is Credential.KEY else None
+
 
 def _small_body(request: HttpRequest) -> bytes | None:
     body = request.body[0] if request.body else None
@@ -294,6 +294,6 @@ async def _body(
     return bytes(kept), None
 
 
-def _is_fault(response: HttpResponse) -> bool:
-    error = None if response.ok else refusal(response)
-    return isinstance(error, BusyError | ServerError | ProtocolError)
+def _without(secret: bytes, body: bytes) -> bytes:
+    echo = secret if len(secret) >= _LONG_KEY else b"Bearer " + secret
+    return body.replace(echo, b"[key]")

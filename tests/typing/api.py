@@ -33,6 +33,7 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
+from ezlink_async.services.account import AccountBalance, Charge
 
 version: str = __version__
 
@@ -48,6 +49,15 @@ async def one_picture() -> Path:
         content: bytes = await handle.read()
         print(len(content))
         return await handle.save("out/team.jpg")
+
+
+async def the_account(ez: AsyncEzlink) -> list[TaskRecord]:
+    """Ask what the account was charged, and has."""
+    balance: AccountBalance = await ez.account.balance()
+    charge: Charge | None = await ez.account.charged("a-request-id")
+    print(balance.units, balance.dollars, charge.units if charge else 0)
+    found: tuple[TaskRecord, ...] = await ez.account.find(state="mine")
+    return list(found)
 
 
 async def every_option() -> TaskHandle:
