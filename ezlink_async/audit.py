@@ -53,6 +53,9 @@ class Charges:
         return f"{says}; {self.accepted} jobs are accounted for"
 
 
+_PATIENCE = 10.0  # seconds for one look: it is no more than nice to know
+
+
 class _Stage(enum.Enum):
     NOBODY = enum.auto()
     ONE = enum.auto()
@@ -61,7 +64,11 @@ class _Stage(enum.Enum):
 
 
 class Audit:
-    """Reads what the key has spent; a page that cannot be read ends it silently."""
+    """
+    Reads what the key has spent.
+
+    Nothing is read before :meth:`begin`, nor after a page that cannot be read.
+    """
 
     def __init__(
         self,
@@ -72,7 +79,7 @@ class Audit:
         self._sleep = sleep
         self._before: int | None = None
         self._price = 0
-        self._stage = _Stage.NOBODY
+        self._stage = _Stage.OVER
         self._one: object = None
         self._turn = asyncio.Lock()
         self._told = asyncio.Event()
@@ -80,8 +87,8 @@ class Audit:
     async def begin(self) -> None:
         """Read what was spent before."""
         self._before = await self._read()
-        if self._before is None:
-            self._stage = _Stage.OVER
+        if self._before is not None:
+            self._stage = _Stage.NOBODY
 
     async def wait(self, who: object) -> None:
         """Let one submit go out alone, and learn the price from it."""
@@ -140,6 +147,7 @@ class Audit:
             await self._sleep(pause)
 
     async def _read(self) -> int | None:
-        with contextlib.suppress(EzlinkError):
-            return await self._usage()
+        with contextlib.suppress(EzlinkError, TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                return await self._usage()
         return None

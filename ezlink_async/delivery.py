@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import secrets
 from pathlib import Path
 
 import attrs
@@ -32,6 +31,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
+from ezlink_async.evidence import new_state
 from ezlink_async.images import Image
 from ezlink_async.jobs import Output
 from ezlink_async.models import Mode
@@ -104,7 +104,7 @@ class Delivery:
                 record = await handle
             finally:
                 self.in_progress -= 1
-        now = self._desk.clock()
+        now = self._desk.clock.now()
         self._desk.commits.note(
             lambda journal: journal.succeeded(job.entry.id, record.image_url, now)
         )
@@ -139,7 +139,7 @@ class Delivery:
     ) -> TaskHandle:
         """Return the handle of a new task, its id being on disk."""
         # A state of its own: by it the task is found when the answer is lost.
-        options = SwapOptions(state=_new_state(), mode=self._manner.mode)
+        options = SwapOptions(state=new_state(), mode=self._manner.mode)
         while True:
             try:
                 handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
@@ -190,7 +190,7 @@ class Delivery:
             return skipped(job.pair, str(error))
         task_id = error.task_id or book.task_id or job.entry.task_id
         says = self._sentence(error, task_id)
-        this, now = job.entry.id, self._desk.clock()
+        this, now = job.entry.id, self._desk.clock.now()
         over = isinstance(error, _ENDED_BADLY)
         unknown = task_id is None and (error.maybe_charged or book.unclear is not None)
         if over:
@@ -226,7 +226,3 @@ class Delivery:
             self._desk.halt(named(error, f"nothing more is sent: {error}"))
         elif isinstance(error, JournalError):
             self._desk.halt(named(error))
-
-
-def _new_state() -> str:
-    return f"ezlink-{secrets.token_hex(12)}"

@@ -19,8 +19,8 @@ from typing import Self
 import attrs
 
 from ezlink_async.database import open_copy, open_database
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, same
-from ezlink_async.schema import SCHEMA, entry_of, kept, key_values
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Submit, same
+from ezlink_async.schema import SCHEMA, entry_of, kept, key_values, remark_of
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
 _CUT_SHORT = (
@@ -93,6 +93,7 @@ class Journal:
             "UPDATE jobs SET state = 'unknown', error = ? WHERE state = 'submitting'",
             (_CUT_SHORT,),
         )
+        self._sql.execute("DELETE FROM remarks")
         cursor = self._sql.execute("INSERT INTO runs (started_at) VALUES (?)", (when,))
         return cursor.lastrowid or 0
 
@@ -169,15 +170,15 @@ class Journal:
         )
         return self._entries(where, values)[0]
 
-    def submitting(
-        self, job: int, request_id: str, mark: str | None, when: float
-    ) -> None:
+    def submitting(self, job: int, submit: Submit) -> None:
         """Note that it is about to be sent."""
+        # What was sent before, and is unknown, began before this.
         self._sql.execute(
-            "UPDATE jobs SET state = 'submitting', mark = ?, task_id = NULL, "
-            "request_ids = trim(request_ids || ' ' || ?), sent_at = ?, error = NULL "
-            "WHERE id = ?",
-            (mark, request_id, when, job),
+            "UPDATE jobs SET state = 'submitting', mark = ?1, task_id = NULL, "
+            "request_ids = trim(request_ids || ' ' || ?2), error = NULL, sent_at = ?3, "
+            "since = iif(state = 'unknown', min(ifnull(since, ?4), ?4), ?4) "
+            "WHERE id = ?5",
+            (submit.mark, submit.request_id, submit.when, submit.since, job),
         )
 
     def accepted(self, job: int, task_id: str) -> None:
@@ -223,6 +224,20 @@ class Journal:
     def prepared(self, job: int, changes: Sequence[str]) -> None:
         """Note what was changed about the picture that is sent."""
         self._set(job, changes=json.dumps(changes))
+
+    def remark(self, run: int, source: Path, target: Path, error: str) -> None:
+        """Note why a pair did not become a job."""
+        self._sql.execute(
+            "INSERT INTO remarks (run, source, target, error) VALUES (?, ?, ?, ?)",
+            (run, kept(source), kept(target), error),
+        )
+
+    def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:
+        """Return the next *most* remarks whose number is above *after*."""
+        rows = self._sql.execute(
+            "SELECT * FROM remarks WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+        )
+        return [remark_of(row) for row in rows]
 
     def entries(self, after: int = 0, most: int = 500) -> list[Entry]:
         """Return the next *most* jobs whose number is above *after*."""

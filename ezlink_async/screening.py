@@ -102,7 +102,7 @@ class Screening:
 
     def __init__(self, rules: Rules, run: int) -> None:
         self.rules = rules
-        self._run = run
+        self.run = run
         self._existing = Existing()
         self._sources: dict[Path, bytes] = {}
 
@@ -158,7 +158,7 @@ class Screening:
         rules, pair = self.rules, look.pair
         source, target = pair.source.absolute(), pair.target.absolute()
         claim = Claim(source, target, pair.wished, look.target_hash)
-        place = journal.claim(claim, self._run)
+        place = journal.claim(claim, self.run)
         key = JobKey(
             rules.server, look.source_hash, look.target_hash, rules.options, place
         )

@@ -147,11 +147,11 @@ def swap(
         See there.
 
     """
-    from ezlink_async.batch import BatchOptions
     from ezlink_async.cli.connect import Connection
     from ezlink_async.cli.swap import SwapOrder
     from ezlink_async.cli.swap import swap as carry_out
     from ezlink_async.models import Mode
+    from ezlink_async.options import BatchOptions
 
     order = SwapOrder(
         source=next(iter(pictures), None),

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async import pairs
-from ezlink_async.batch import NOTHING_SENT, BatchOptions, BatchRun
+from ezlink_async.batch import NOTHING_SENT, BatchRun
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, display_for
 from ezlink_async.cli.fresh import start_afresh
@@ -21,6 +21,7 @@ from ezlink_async.cli.rehearsal import rehearse
 from ezlink_async.cli.results import Tally
 from ezlink_async.cli.telling import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
+from ezlink_async.options import BatchOptions
 from ezlink_async.outputs import obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan

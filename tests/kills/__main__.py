@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread
+from ezlink_async.emulator import EmulatorSettings, in_thread
 from tests.kills.night import Night
 from tests.series.verdict import Verdict
 
