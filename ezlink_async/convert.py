@@ -62,7 +62,8 @@ def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
     without it anyway. :exc:`ImageError` when the picture is broken, has too
     many pixels, or the extra is missing.
     """
-    with _decoding(name):
+    large = len(picture) > MAX_BYTES
+    with _decoding(name, large=large):
         image, shrunk = _opened(picture, name)
         image, turned = _upright(image, name)
         profile = image.info.get("icc_profile")
@@ -75,7 +76,7 @@ def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
         "turned upright": turned,
         "transparency filled with white": filled,
         "made smaller to fit 10 MiB": smaller,
-        "compressed to fit 10 MiB": len(picture) > MAX_BYTES and not smaller,
+        "compressed to fit 10 MiB": large and not smaller,
         "metadata removed": True,
     }
     return content, tuple(words for words, holds in said.items() if holds)
@@ -88,15 +89,15 @@ def check_decoder(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _decoding(name: str) -> Iterator[None]:
+def _decoding(name: str, *, large: bool) -> Iterator[None]:
     try:
         yield
     except ImageError:
         raise
     except ImportError as fault:
         raise ImageError(
-            f"{name} pictures are converted with the extra `images`: "
-            "pip install 'ezlink-async[images]'"
+            f"this is a {name}{' of more than 10 MiB' if large else ''}, which the "
+            "server does not take; to convert it: pip install 'ezlink-async[images]'"
         ) from fault
     except MemoryError as fault:
         raise ImageError(
@@ -122,7 +123,7 @@ def _decoder(name: str) -> Callable[[io.BytesIO], Image.Image]:
 
 def _opened(picture: bytes, name: str) -> tuple[Image.Image, bool]:
     """Open a picture that is safe to decode, if need be at a part of its size."""
-    if picture[8:10] == b"CR":  # where a TIFF of a certain maker says so
+    if name == "TIFF" and picture[8:10] == b"CR":  # one maker's raw files
         raise _raw()
     image = _decoder(name)(io.BytesIO(picture))
     tags = getattr(image, "tag_v2", {})

@@ -122,6 +122,16 @@ def test_without_the_extra_the_message_names_it(
     assert str(e.value).count(str(file)) == 1
 
 
+def test_a_large_picture_needs_the_extra_too(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says why: it is no format the server refuses."""
+    file.write_bytes(encoded(noise(2000, 2000), "PNG"))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImageError, match=r"a PNG of more than 10 MiB.*\[images\]"):
+        prepare_picture(file)
+
+
 def resized(width: int, height: int) -> bytes:
     """Return a PNG that says it has this size."""
     content = png()

@@ -37,8 +37,8 @@ OPTIONAL = [
     "pillow_heif",
     "pybase64",
     "dask",
+    "pytest",
 ]
-OPTIONAL += ["pytest"]
 
 
 def _run(code: str) -> str:
