@@ -105,6 +105,8 @@ class SwapOptions:
         Send pictures without position, names and thumbnails.
     json
         Print one JSON object a line.
+    report
+        Write report.html into the folder of the results.
 
     """
 
@@ -124,6 +126,7 @@ class SwapOptions:
     budget: Annotated[int | None, _Count] = None
     strip_metadata: Annotated[bool, _Switch] = False
     json: Annotated[bool, _Switch] = False
+    report: bool = True
 
 
 @app.command
@@ -153,6 +156,7 @@ def swap(
     from ezlink_async.models import Mode
     from ezlink_async.options import BatchOptions
 
+    typed = shlex.join(("ezlink", *_typed.get()))
     order = SwapOrder(
         source=next(iter(pictures), None),
         targets=pictures[1:],
@@ -173,14 +177,32 @@ def swap(
             budget=options.budget,
             strip_metadata=options.strip_metadata,
             local=options.local,
+            command=typed,
         ),
         pairing=options.pairs,
         fresh=options.fresh,
         dry_run=options.dry_run,
         as_json=options.json,
-        command=shlex.join(("ezlink", *_typed.get())),
+        report=options.report,
+        command=typed,
     )
     return carry_out(order)
+
+
+@app.command
+def report(folder: Path, /) -> int:
+    """
+    Make report.html again, from the journal of the results in FOLDER.
+
+    Parameters
+    ----------
+    folder
+        Where the results are.
+
+    """
+    from ezlink_async.cli.report import report as carry_out
+
+    return carry_out(folder)
 
 
 @app.command

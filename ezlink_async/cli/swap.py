@@ -18,6 +18,7 @@ from ezlink_async.cli.fresh import start_afresh
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.cli.logs import noted
 from ezlink_async.cli.rehearsal import rehearse
+from ezlink_async.cli.report import make_report
 from ezlink_async.cli.results import Tally
 from ezlink_async.cli.telling import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
@@ -28,6 +29,8 @@ from ezlink_async.plan import Plan
 from ezlink_async.prepare import needs_preparing
 from ezlink_async.results import BatchOutcome, named, skipped
 from ezlink_async.targets import LeftOut, Search
+
+INTERRUPTED = 130
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +51,7 @@ class SwapOrder:
     fresh: bool = False
     dry_run: bool = False
     as_json: bool = False
+    report: bool = True
     command: str = "the same command"
 
 
@@ -75,7 +79,10 @@ def swap(order: SwapOrder) -> int:
                 display.note(f"left out: {', '.join(counts)}")
             if order.dry_run:
                 return _rehearse(order, plan, display, teller)
-            return _Run(order, plan, display, tally, teller).through()
+            code = _Run(order, plan, display, tally, teller).through()
+            if order.report and code != INTERRUPTED and options.journal_path.exists():
+                make_report(options, display, tally.total)
+            return code
 
 
 def _rehearse(order: SwapOrder, plan: Plan, display: Display, teller: Teller) -> int:
@@ -127,7 +134,7 @@ class _Run:
         finally:
             self._end(interrupted=interrupted)
         if interrupted:
-            return 130
+            return INTERRUPTED
         if self.doom is not None and not (self.run and self.run.accepted):
             return 2
         return self.teller.exit_code

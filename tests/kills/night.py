@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -70,7 +70,7 @@ class Night:
     photos: int
     chance: random.Random
     more: tuple[str, ...] = ()
-    environ: Mapping[str, str] = attrs.field(factory=dict)
+    environ: dict[str, str] = attrs.field(factory=dict)
     kills: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -80,6 +80,12 @@ class Night:
             folder = self.folder / "photos" / f"day {number % 7}"
             folder.mkdir(exist_ok=True)
             (folder / f"{number:04}.jpg").write_bytes(jpeg(10_000 + number))
+
+    def with_account(self) -> None:
+        """Set the account's token, and look no longer than a loopback needs."""
+        self.environ["EZLINK_ACCOUNT_TOKEN"] = self.server.account_token
+        self.environ["EZLINK_TIMEOUTS_RECONCILE"] = "1"
+        self.environ["EZLINK_POLL_DEADLINE"] = "20"
 
     @property
     def output(self) -> Path:
@@ -97,6 +103,7 @@ class Night:
         server = {
             "EZLINK_API_KEY": self.server.api_key,
             "EZLINK_BASE_URL": self.server.base_url,
+            "EZLINK_ACCOUNT_TOKEN": "",
             "HOME": str(self.folder),
         }
         words = ("swap", "me.jpg", "photos", "--output", "out", "--json")
