@@ -186,6 +186,14 @@ async def test_a_name_is_found_as_it_is_typed(page: Page) -> None:
     assert await text(page, "#count") == "120 photos"
 
 
+async def test_the_command_is_copied_or_at_least_selected(page: Page) -> None:
+    """Where a browser forbids the clipboard, two keys do the rest."""
+    await page.run("document.getElementById('copy').click()")
+    copied = "document.getElementById('copy').textContent === 'Copied'"
+    selected = f"getSelection().toString() === {FACTS.command!r}"
+    await until(page, f"{copied} || {selected}")
+
+
 async def test_the_large_view_opens_and_escape_closes_it(page: Page) -> None:
     """All by keys: open, next, previous, close, and back on the photo's card."""
     await page.run("document.querySelector('.look').focus()")
