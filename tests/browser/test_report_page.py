@@ -31,6 +31,7 @@ STATUSES: tuple[Status, ...] = (
     *("succeeded", "succeeded", "failed", "unknown", "skipped", "open"),
 )
 EVIL = '<img src=x onerror=alert(1)>"\u202egpj \udcff &amp; 👩\u200d🚀.jpg'
+BROKEN = 6  # the photo whose result was damaged
 BOUND = 60  # seconds for anything the browser is asked; it is a bound, not a wait
 
 
@@ -44,6 +45,8 @@ def album(top: Path, count: int) -> Iterator[Photo]:
         target, output = top / "in" / name, top / "out" / name
         Image.new("RGB", (300, 200), "red").save(target)
         Image.new("RGB", (300, 200), "blue").save(output)
+        if number == BROKEN:
+            output.write_bytes(b"no picture any more")
         good = status == "succeeded"
         yield Photo(
             source=source,
@@ -223,6 +226,14 @@ async def test_the_ends_of_the_list_are_ends(page: Page) -> None:
     assert await text(page, "#view-place") == "20 of 20"
     await page.press("Escape")
     await until(page, "document.activeElement.closest('.card')?.dataset.index === '19'")
+
+
+async def test_a_broken_result_is_told(page: Page) -> None:
+    """The target is still shown; there is nothing to compare it with."""
+    await look_at(page, BROKEN)
+    assert "no picture, or a broken one" in await text(page, "#facts")
+    assert await page.run("document.getElementById('divider').hidden")
+    assert await page.run("document.getElementById('after').hidden")
 
 
 async def value(page: Page) -> int:
