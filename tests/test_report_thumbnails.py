@@ -256,6 +256,7 @@ def _bomb() -> bytes:
     [
         (b"", "it is no picture, or a broken one"),
         (b"hello", "it is no picture, or a broken one"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is no picture"),
         (jpeg(500), "it is no picture, or a broken one"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "ezlink-async[images]"),
         (_bomb(), "it is broken, or too large"),

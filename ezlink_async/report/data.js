@@ -1,4 +1,4 @@
-const CARD = 400; // the least width of a card, in pixels
+const CARD = 520; // about the width of a card, in pixels
 const GAP = 16;
 const CAPTION = 62; // the caption of a card with its two borders
 const PART = 20000; // photos in one list: browsers know no endless heights

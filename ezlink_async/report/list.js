@@ -9,7 +9,7 @@ const length = () => Math.min(PART, matches.length - offset);
 
 function measure() {
   const room = list.clientWidth;
-  columns = Math.max(1, Math.floor((room + GAP) / (CARD + GAP)));
+  columns = Math.max(1, Math.round(room / CARD));
   width = (room - GAP * (columns - 1)) / columns;
   height = Math.round(width / 2) + CAPTION;
   const rows = Math.ceil(length() / columns);

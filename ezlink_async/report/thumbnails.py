@@ -28,6 +28,10 @@ LARGE = 1280
 SMALL = 480
 """The long edge, in pixels, of what is listed."""
 
+# Pillow opens more, and starts programs for some of it: a file that is called
+# a photo may be anything.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF")
+
 # JPEG, since WebP takes six times as long for a fifth less.
 _QUALITY = 80
 
@@ -51,6 +55,8 @@ class Thumbnails:
             from pillow_heif import register_heif_opener
 
             register_heif_opener()
+        Image.init()
+        self._formats = [name for name in _FORMATS if name in Image.OPEN]
 
     @classmethod
     def within(cls, folder: Path) -> Self:
@@ -102,7 +108,7 @@ class Thumbnails:
         return True
 
     def _make(self, path: Path, stem: str, like: Thumbnail) -> None:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=self._formats) as picture:
             large, profile = _large(picture)
         if like.stem is not None:
             with Image.open(self._files(like.stem)[0]) as pattern:

@@ -15,10 +15,10 @@ function slide(to) {
 
 function picturing(image, stem) {
   image.hidden = !stem;
+  image.dataset.stem = stem ?? "";
   if (!stem) return image.removeAttribute("src");
   const large = new Image();
   large.src = file(stem, "l");
-  image.dataset.stem = stem;
   image.src = file(stem, "s"); // it is here already
   const swap = () => {
     if (image.dataset.stem === stem) image.src = large.src;
@@ -53,6 +53,8 @@ function facts(photo) {
   item(details, "Source", name(photo.source), portrait(photo));
   item(details, "Target", link(photo.original, photo.name), make("div", "where", name(photo.folder)));
   item(details, "Result", photo.result ? link(photo.result, photo.saved) : photo.saved && name(photo.saved));
+  item(details, "Picture of the target", photo.faults?.before);
+  item(details, "Picture of the result", photo.faults?.after);
   item(details, "Prepared", photo.changes?.join(", "));
   item(details, "Time", photo.seconds && lasted(photo.seconds));
   item(details, "Task", code(photo.task));

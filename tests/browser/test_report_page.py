@@ -31,6 +31,7 @@ STATUSES: tuple[Status, ...] = (
     *("succeeded", "succeeded", "failed", "unknown", "skipped", "open"),
 )
 EVIL = '<img src=x onerror=alert(1)>"\u202egpj \udcff &amp; 👩\u200d🚀.jpg'
+BROKEN = 6  # the photo whose result was damaged
 BOUND = 60  # seconds for anything the browser is asked; it is a bound, not a wait
 
 
@@ -44,6 +45,8 @@ def album(top: Path, count: int) -> Iterator[Photo]:
         target, output = top / "in" / name, top / "out" / name
         Image.new("RGB", (300, 200), "red").save(target)
         Image.new("RGB", (300, 200), "blue").save(output)
+        if number == BROKEN:
+            output.write_bytes(b"no picture any more")
         good = status == "succeeded"
         yield Photo(
             source=source,
@@ -186,6 +189,14 @@ async def test_a_name_is_found_as_it_is_typed(page: Page) -> None:
     assert await text(page, "#count") == "120 photos"
 
 
+async def test_the_command_is_copied_or_at_least_selected(page: Page) -> None:
+    """Where a browser forbids the clipboard, two keys do the rest."""
+    await page.run("document.getElementById('copy').click()")
+    copied = "document.getElementById('copy').textContent === 'Copied'"
+    selected = f"getSelection().toString() === {FACTS.command!r}"
+    await until(page, f"{copied} || {selected}")
+
+
 async def test_the_large_view_opens_and_escape_closes_it(page: Page) -> None:
     """All by keys: open, next, previous, close, and back on the photo's card."""
     await page.run("document.querySelector('.look').focus()")
@@ -198,8 +209,8 @@ async def test_the_large_view_opens_and_escape_closes_it(page: Page) -> None:
     assert "do 2" in await text(page, "#facts")
     await page.press("Escape")
     assert not await page.run("document.getElementById('view').open")
-    card = "document.activeElement.closest('.card').dataset.index"
-    assert await page.run(card) == "2"
+    card = "document.activeElement.closest('.card')?.dataset.index"
+    await until(page, f"{card} === '2'")
     await page.press("ArrowDown", "ArrowLeft")
     assert await page.run(card) == "3"
 
@@ -215,6 +226,14 @@ async def test_the_ends_of_the_list_are_ends(page: Page) -> None:
     assert await text(page, "#view-place") == "20 of 20"
     await page.press("Escape")
     await until(page, "document.activeElement.closest('.card')?.dataset.index === '19'")
+
+
+async def test_a_broken_result_is_told(page: Page) -> None:
+    """The target is still shown; there is nothing to compare it with."""
+    await look_at(page, BROKEN)
+    assert "no picture, or a broken one" in await text(page, "#facts")
+    assert await page.run("document.getElementById('divider').hidden")
+    assert await page.run("document.getElementById('after').hidden")
 
 
 async def value(page: Page) -> int:
@@ -315,7 +334,7 @@ async def test_the_focus_is_seen_and_nothing_moves_by_itself(page: Page) -> None
     """What a key would press has a frame; who wants no motion gets none."""
     await page.run("document.querySelector('[value=all]').focus()")
     await page.press("Tab", "Tab")
-    style = "getComputedStyle(document.activeElement)"
+    style = "getComputedStyle(document.activeElement.closest('.card'))"
     assert await page.run(f"{style}.outlineStyle") == "solid"
     moving = "[...document.querySelectorAll('*')].filter(e => "
     moving += "parseFloat(getComputedStyle(e).transitionDuration) > 0).length"
