@@ -127,7 +127,8 @@ class Sheet:
             # Upstream may not tell a time: then it is that of the one before.
             if record.submit_time is not None:
                 time = record.submit_time.timestamp()
-            if known(record.task_id):
+            # Even one that is followed by its id: no other job has such a state.
+            if known(record.task_id) and not is_unique(record.state):
                 continue
             row = (time, record.task_id)
             (self._stated[record.state] if record.state else self._mute).append(row)

@@ -7,6 +7,8 @@ import math
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ezlink_async.evidence import (
     SLACK,
@@ -54,8 +56,8 @@ def test_states_are_unique_and_known_again() -> None:
         ([], None),
         ([task("7", STATE)], "7"),
         ([task("8", "other"), task("7", STATE)], "7"),
-        ([task("known", STATE)], None),
-        ([task("7", STATE, NOW - 999)], "7"),  # nobody else has it
+        ([task("known", STATE)], "known"),  # nobody else has it
+        ([task("7", STATE, NOW - 999)], "7"),
         ([task("7", STATE), task("7", STATE)], "7"),  # two rows of one task
         ([task("8", STATE), task("7", STATE)], None),  # one attempt, two tasks
     ],
@@ -90,6 +92,59 @@ def test_a_callers_state_may_have_been_used_before(
     assert (find(lost, sheet(task("7", "mine", at)), shared=False) is not None) is found
     unknown = attrs.evolve(lost, since=None)
     assert find(unknown, sheet(task("7", "mine", at)), shared=False) is None
+
+
+def test_a_known_task_with_a_callers_state_is_another_jobs() -> None:
+    """It was accepted, or is followed: the lost one is not it."""
+    lost = attrs.evolve(LOST, state="mine")
+    known = sheet(task("known", "mine"))
+    assert find(lost, known, shared=False) is None
+    assert conclude(lost, known, NOTHING, shared=False).fate is Fate.NOT_CREATED
+
+
+ROWS = st.builds(
+    task,
+    st.sampled_from(["known", "7", "8", "9"]),
+    st.sampled_from(["", STATE, "mine", "theirs"]),
+    st.none() | st.floats(NOW - 60, NOW + 60),
+)
+
+
+@given(
+    rows=st.lists(ROWS, max_size=6),
+    state=st.sampled_from([STATE, "mine", None]),
+    since=st.none() | st.floats(NOW - 30, NOW + 30),
+    reaches=st.none() | st.floats(NOW - 90, NOW + 90),
+    log=st.builds(
+        Log, charged=st.booleans(), witnessed=st.booleans(), settled=st.booleans()
+    ),
+    shared=st.booleans(),
+)
+def test_nothing_is_sent_again_while_anything_may_be_the_task(
+    *,
+    rows: list[TaskRecord],
+    state: str | None,
+    since: float | None,
+    reaches: float | None,
+    log: Log,
+    shared: bool,
+) -> None:
+    """Whatever the pages show: one doubt is enough, and a find is never shared."""
+    lost = Lost(state=state, request_ids=("r1",), since=since)
+    pages = sheet(*rows, reaches=reaches)
+    found = find(lost, pages, shared=shared)
+    fate = conclude(lost, pages, log, shared=shared).fate
+    assert found is None or not shared
+    mine = {each.task_id for each in rows if state and each.state == state}
+    if found is not None:
+        assert found.task_id in mine
+    if fate is Fate.NOT_CREATED:
+        assert log == Log(charged=False, witnessed=True, settled=True)
+        assert None not in {state, since, reaches}
+        assert not shared
+        assert not pages.own(lost)
+        assert not pages.mute(lost)
+        assert state != STATE or not mine
 
 
 def test_a_task_without_a_time_is_as_old_as_the_one_above_it() -> None:
