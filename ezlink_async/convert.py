@@ -82,9 +82,13 @@ def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
     return content, tuple(words for words, holds in said.items() if holds)
 
 
-def check_decoder(name: str) -> None:
-    """Raise :exc:`ImageError` when what decodes pictures called *name* is missing."""
-    with _decoding(name):
+def check_decoder(name: str, *, large: bool) -> None:
+    """
+    Raise :exc:`ImageError` when what decodes pictures called *name* is missing.
+
+    *large* says that it is needed because the picture is over the limit.
+    """
+    with _decoding(name, large=large):
         _decoder(name)
 
 

@@ -13,8 +13,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import attrs
@@ -50,6 +52,8 @@ _SAVES_AT_ONCE = 8
 _PREPARED_AT_ONCE = 2  # each takes a processor, and up to a GB for the largest
 _GONE = frozenset({404, 410})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+Pictures = tuple[Image, Image]
+
 _ENDED_BADLY = (TaskFailedError, TaskCancelledError, RejectedError)
 
 
@@ -93,24 +97,43 @@ class Delivery:
         """Return the handle of the task of *job*, once that has ended well."""
         if job.step is Step.BRING:
             return self._finished(job)
-        pictures = await self._pictures(job) if job.step is Step.SUBMIT else None
-        async with self._room:
-            self.in_progress += 1
-            try:
-                if pictures is None:
-                    handle = self._followed(job)
-                else:
-                    handle = await self._submitted(pictures, book)
-                record = await handle
-            finally:
-                self.in_progress -= 1
+        async with contextlib.AsyncExitStack() as stack:
+            pictures = None
+            if job.step is Step.SUBMIT:
+                pictures = await stack.enter_async_context(self._pictures(job))
+            await stack.enter_async_context(self._in_progress())
+            if pictures is None:
+                handle = self._followed(job)
+            else:
+                handle = await self._submitted(await pictures, book)
+            record = await handle
         now = self._desk.clock.now()
         self._desk.commits.note(
             lambda journal: journal.succeeded(job.entry.id, record.image_url, now)
         )
         return handle
 
-    async def _pictures(self, job: Job) -> tuple[Image, Image]:
+    @contextlib.asynccontextmanager
+    async def _in_progress(self) -> AsyncIterator[None]:
+        """Hold room; it is given in the order in which it was asked for."""
+        async with self._room:
+            self.in_progress += 1
+            try:
+                yield
+            finally:
+                self.in_progress -= 1
+
+    @contextlib.asynccontextmanager
+    async def _pictures(self, job: Job) -> AsyncIterator[Awaitable[Pictures]]:
+        """Have the pictures prepared while their job waits in line."""
+        preparing = self._session.nursery.start(self._prepared_pair(job))
+        preparing.add_done_callback(_seen)
+        try:
+            yield preparing
+        finally:
+            preparing.cancel()
+
+    async def _prepared_pair(self, job: Job) -> Pictures:
         """Return the source and the target as they are sent."""
         if self._desk.halted is not None:
             raise HaltedError(self._desk.halted)
@@ -134,9 +157,7 @@ class Delivery:
         async with self._preparing:
             return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
 
-    async def _submitted(
-        self, pictures: tuple[Image, Image], book: Bookkeeper
-    ) -> TaskHandle:
+    async def _submitted(self, pictures: Pictures, book: Bookkeeper) -> TaskHandle:
         """Return the handle of a new task, its id being on disk."""
         # A state of its own: by it the task is found when the answer is lost.
         options = SwapOptions(state=new_state(), mode=self._manner.mode)
@@ -226,3 +247,8 @@ class Delivery:
             self._desk.halt(named(error, f"nothing more is sent: {error}"))
         elif isinstance(error, JournalError):
             self._desk.halt(named(error))
+
+
+def _seen(task: asyncio.Task[Pictures]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()  # asyncio would report one that nobody waited for

@@ -89,7 +89,8 @@ def needs_preparing(path: str | os.PathLike[str]) -> bool:
         accept(head, length, path=image.path)
         return False
     try:
-        check_decoder(foreign or (media_type or "")[6:].upper())
+        name = foreign or (media_type or "")[6:].upper()
+        check_decoder(name, large=too_large)
     except ImageError as fault:
         raise ImageError(fault.reason, path=image.path) from fault.__cause__
     return True

@@ -108,7 +108,11 @@ class Thumbnails:
         return True
 
     def _make(self, path: Path, stem: str, like: Thumbnail) -> None:
-        with Image.open(path, formats=self._formats) as picture:
+        # Opened here: Pillow leaves one open that fails at its first byte.
+        with (
+            path.open("rb") as stream,
+            Image.open(stream, formats=self._formats) as picture,
+        ):
             large, profile = _large(picture)
         if like.stem is not None:
             with Image.open(self._files(like.stem)[0]) as pattern:
