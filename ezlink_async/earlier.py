@@ -14,7 +14,7 @@ import attrs
 
 from ezlink_async.commits import Commits
 from ezlink_async.evidence import Fate, Finding, Lost
-from ezlink_async.jobs import Entry, same
+from ezlink_async.jobs import Entry, JobState, same
 from ezlink_async.pairs import Pair
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.results import BatchOutcome
@@ -45,6 +45,8 @@ class Earlier:
         while entries := await self._open_entries(after):
             for entry in entries:
                 after = entry.id
+                if self._is_sent_again(entry):
+                    continue
                 self.extra += 1
                 job = self._job(entry)
                 if job.step is Step.LIST:
@@ -59,6 +61,11 @@ class Earlier:
         return await self._commits.do(
             lambda journal: journal.open_entries(server, after)
         )
+
+    def _is_sent_again(self, entry: Entry) -> bool:
+        """Return whether it is for the pairs to say: its result is gone for good."""
+        step = next_step(entry, self._rules.wishes, intact=False)
+        return step is Step.SUBMIT and entry.state is JobState.SUCCEEDED
 
     def _job(self, entry: Entry) -> Job:
         pair = Pair(entry.source, entry.target, entry.key.place)
@@ -79,6 +86,10 @@ class Earlier:
         if self._unclear.pop(this, None):
             self.extra -= 1
         return False
+
+    def looks_for(self, job: Job) -> bool:
+        """Return whether what became of *job* is being found out, for its pair."""
+        return job.entry.id in self._asked
 
     def comes_to(self, place: str) -> bool:
         """Return whether one of the results comes to *place*."""
@@ -128,9 +139,10 @@ class Earlier:
         return None
 
     def left(self) -> Iterator[BatchOutcome]:
-        """Yield the outcomes of what has stayed unknown."""
-        for job in self._unclear.values():
+        """Yield the outcomes of what has stayed unknown, each until it is taken."""
+        for this, job in list(self._unclear.items()):
             yield job.outcome("unknown", job.entry.error)
+            self._unclear.pop(this, None)
 
 
 def _lost(entry: Entry) -> Lost:

@@ -33,6 +33,7 @@ _NEXT: dict[Status, str] = {
     "skipped": "The same command goes on with it.",
 }
 _IN_THE_WAY = "FileExistsError"
+_LEFT_OVER = (_IN_THE_WAY, "BudgetReached", "TooManyFailures", "Interrupted")
 _THERE = "--existing replace swaps it, and replaces what is there."
 _MEND = "Mend what the reason names; the same command goes on with it."
 
@@ -75,7 +76,9 @@ def _photos(folder: Path, book: Journal) -> Iterator[Photo]:
 
 def _photo(folder: Path, entry: Entry) -> Photo:
     status, error = _STATUS[entry.state], entry.error
-    if status == "skipped" and error and not error.startswith(_IN_THE_WAY):
+    if error and error.startswith(GONE):
+        status = "failed"
+    elif status == "skipped" and error and not error.startswith(_LEFT_OVER):
         status = "failed"
     seconds = None
     if entry.sent_at is not None and entry.ended_at is not None:
