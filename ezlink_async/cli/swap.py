@@ -146,11 +146,14 @@ class _Run:
     async def _work(self) -> None:
         # An id of the built-in server is of no use after it.
         least = logging.ERROR if self.order.connection.local else logging.WARNING
-        with Interrupts(self._wind_down), noted(self.display, least):
+        with (
+            Interrupts(self._wind_down),
+            noted(self.display, least),
             # Nothing but the second signal cancels this.
-            with contextlib.suppress(asyncio.CancelledError):
-                async with connect(self.order.connection) as ez:
-                    await self._swap(BatchRun(ez, self.plan, self.order.options))
+            contextlib.suppress(asyncio.CancelledError),
+        ):
+            async with connect(self.order.connection) as ez:
+                await self._swap(BatchRun(ez, self.plan, self.order.options))
 
     async def _swap(self, run: BatchRun) -> None:
         async with run:
