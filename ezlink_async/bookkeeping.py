@@ -21,17 +21,15 @@ from ezlink_async.errors import (
     RejectedError,
     TaskCancelledError,
     TaskFailedError,
+    TransportError,
 )
+from ezlink_async.intake import DOOMS_THE_REST
 from ezlink_async.jobs import Submit
 from ezlink_async.protocol import FaceSwapJob
-from ezlink_async.results import BatchOutcome, named
-from ezlink_async.screening import Job
+from ezlink_async.results import named
 
 _WRONG_BY = 86_400.0
-_NOT_ANSWERED = (
-    "the run was left while the server had the job but had not answered: it may "
-    "have been created and paid"
-)
+_NO_WAY_THERE = frozenset({"connect", "tls"})
 
 
 ENDED_BADLY = (TaskFailedError, TaskCancelledError)
@@ -147,6 +145,13 @@ class Desk:
         """Raise why nothing more is sent, if that is so."""
         if self.halted is not None:
             raise HaltedError(self.halted)
+
+    def dooms(self, error: EzlinkError, task_id: str | None) -> bool:
+        """Return whether *error* stands in the way of every job."""
+        if isinstance(error, TransportError):
+            no_way = error.stage in _NO_WAY_THERE and not error.maybe_charged
+            return no_way and not self.accepted
+        return isinstance(error, DOOMS_THE_REST) and task_id is None
 
     def began(self, book: Bookkeeper) -> None:
         """Note that a submit is under way."""
@@ -273,28 +278,3 @@ class Bookkeeper:
         else:
             self._desk.budget.give_back()
         self._desk.ended(self)
-
-
-@attrs.define(eq=False)
-class UnderWay:
-    """A job, who keeps book of it, and how it ended, until that has been *told*."""
-
-    job: Job
-    book: Bookkeeper
-    outcome: BatchOutcome | None = None
-    told: bool = False
-
-    def left_behind(self, why: str) -> BatchOutcome:
-        """Return how it ended, or stands when the run is left."""
-        job, book = self.job, self.book
-        task_id = book.task_id or job.task_id
-        if self.outcome is not None:
-            return self.outcome
-        if task_id is not None:
-            says = "Interrupted: not brought home yet; the next run takes it up"
-            outcome = attrs.evolve(job.outcome("failed", says), task_id=task_id)
-            return attrs.evolve(outcome, resumable=True)
-        if book.request_id is None or book.refusal is not None:
-            return job.left_over(why)
-        says = book.unclear or f"SubmitUnknownError: {_NOT_ANSWERED}"
-        return attrs.evolve(job.outcome("unknown", says), request_id=book.request_id)

@@ -30,6 +30,7 @@ from ezlink_async.bookkeeping import (
 )
 from ezlink_async.client import AsyncEzlink
 from ezlink_async.errors import (
+    BusyError,
     DownloadError,
     EzlinkError,
     JournalError,
@@ -187,20 +188,23 @@ class Delivery:
                     shared=self._shared,
                     observer=book,
                 )
-            except TransportError as error:
-                if not self._is_offline(error):
+            except (TransportError, BusyError) as error:
+                if not self._waits_on(error):
                     raise
-                _log.warning("no connection to the server: waiting for it (%s)", error)
+                _log.warning("no way to the server: waiting for it (%s)", error)
                 await asyncio.sleep(self._session.transport.settings.retry.first)
             else:
                 await self._desk.commits.do(lambda _: None)
                 return handle
 
-    def _is_offline(self, error: TransportError) -> bool:
+    def _waits_on(self, error: TransportError | BusyError) -> bool:
         """Return whether *error* is an outage that a batch waits out."""
+        if self._desk.halted is not None:
+            return False
+        if isinstance(error, BusyError):
+            return not error.status  # no answer: it stood behind others
         gone = error.stage == "connect" and error.retry_safe
-        known = self._session.transport.answered
-        return gone and known and self._desk.halted is None
+        return gone and self._session.transport.answered
 
     def _followed(self, job: Job) -> TaskHandle:
         # It was given to a client of ours, so "unknown" does not end it.

@@ -9,6 +9,7 @@ unknown is told of at the end.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import attrs
 
@@ -26,7 +27,7 @@ class Earlier:
     """
     The open jobs of earlier runs at the server that *rules* name.
 
-    *extra* is how many of their outcomes are beside those of the pairs.
+    Their outcomes come from here, whether a pair asks for them or not.
     """
 
     def __init__(self, commits: Commits, reconciler: Reconciler, rules: Rules) -> None:
@@ -34,10 +35,16 @@ class Earlier:
         self._reconciler = reconciler
         self._rules = rules
         self._followed: set[int] = set()
+        self._beside: set[int] = set()  # those that no pair has asked for
+        self._names: dict[tuple[Path, Path], int] = {}
         self._unclear: dict[int, Job] = {}
         self._asked: dict[int, Pair] = {}  # what is looked up, and was asked for
         self._coming: set[str] = set()
-        self.extra = 0
+
+    @property
+    def extra(self) -> int:
+        """How many outcomes there are beside those of the pairs."""
+        return len(self._beside)
 
     async def taken_up(self) -> AsyncIterator[Job]:
         """Yield what is to be followed, or brought home."""
@@ -47,7 +54,8 @@ class Earlier:
                 after = entry.id
                 if self._is_sent_again(entry):
                     continue
-                self.extra += 1
+                self._beside.add(entry.id)
+                self._names[entry.source, entry.target] = entry.id
                 job = self._job(entry)
                 if job.step is Step.LIST:
                     self._unclear[entry.id] = job
@@ -76,16 +84,32 @@ class Earlier:
     def tells_of(self, job: Job) -> bool:
         """Return whether the outcome of a job that is asked for comes from here."""
         this = job.entry.id
-        if this in self._followed:
-            self._followed.discard(this)
-            self.extra -= 1
+        if self._is_told(this):
             return True
         if this in self._unclear and self._reconciler.able:
             self._asked[this] = job.pair
+            self._beside.discard(this)
             return True
         if self._unclear.pop(this, None):
-            self.extra -= 1
+            self._beside.discard(this)
         return False
+
+    def tells_of_pair(self, pair: Pair) -> bool:
+        """Return the same of a pair that will not be looked at any more."""
+        name = pair.source.absolute(), pair.target.absolute()
+        this = self._names.pop(name, 0)
+        if this in self._unclear and this not in self._asked:
+            self._asked[this] = pair
+            self._beside.discard(this)
+            return True
+        return self._is_told(this)
+
+    def _is_told(self, this: int) -> bool:
+        if this not in self._followed:
+            return False
+        self._followed.discard(this)
+        self._beside.discard(this)
+        return True
 
     def looks_for(self, job: Job) -> bool:
         """Return whether what became of *job* is being found out, for its pair."""
@@ -117,23 +141,20 @@ class Earlier:
         pair = self._asked.pop(this, None)
         if finding.fate is Fate.FOUND and task_id is not None:
             del self._unclear[this]
-            self.extra -= pair is not None
             await self._commits.do(lambda journal: journal.accepted(this, task_id))
             entry = attrs.evolve(job.entry, task_id=task_id)
             return attrs.evolve(job, entry=entry, step=Step.FOLLOW)
         if finding.fate is Fate.NOT_CREATED:
             del self._unclear[this]
-            self.extra -= 1
+            self._beside.discard(this)
             why = f"TransportError: it was never created: {finding.reason}"
             await self._commits.do(lambda journal: journal.planned(this, why))
             return pair
         says = f"SubmitUnknownError: {finding.reason}"
         await self._commits.do(lambda journal: journal.unknown(this, says))
-        if pair is not None:
-            self.extra -= 1
-            if self._rules.wishes.resubmit_unknown:
-                del self._unclear[this]
-                return pair
+        if pair is not None and self._rules.wishes.resubmit_unknown:
+            del self._unclear[this]
+            return pair
         entry = attrs.evolve(job.entry, error=says)
         self._unclear[this] = attrs.evolve(job, entry=entry)
         return None

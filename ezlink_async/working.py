@@ -15,16 +15,14 @@ from collections.abc import Iterator
 
 import attrs
 
-from ezlink_async.bookkeeping import Bookkeeper, Desk, UnderWay
+from ezlink_async.bookkeeping import Bookkeeper, Desk
 from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
 from ezlink_async.errors import (
     EzlinkError,
     JournalError,
     TaskTimeoutError,
-    TransportError,
 )
-from ezlink_async.intake import DOOMS_THE_REST
 from ezlink_async.nursery import Nursery, see_off
 from ezlink_async.outbox import Outbox
 from ezlink_async.pairs import Pair
@@ -32,11 +30,11 @@ from ezlink_async.results import BatchOutcome, named, skipped
 from ezlink_async.resume import Step
 from ezlink_async.screening import Job, Screened, Screening
 from ezlink_async.supply import Supply
+from ezlink_async.underway import UnderWay
 
 _log = logging.getLogger("ezlink_async")
 
 _PAGE = 500
-_NO_WAY_THERE = frozenset({"connect", "tls"})
 _NOTHING_SENT = "Interrupted: nothing was sent"
 
 
@@ -49,11 +47,7 @@ class Limits:
 
 
 class Work:
-    """
-    The work of the run with this number in the journal.
-
-    *doom* is what stands in the way of every job, if that is why it ended.
-    """
+    """The work of a run; *doom* is what stands in the way of every job, if any."""
 
     def __init__(
         self,
@@ -87,12 +81,7 @@ class Work:
         return self._delivery.in_progress
 
     async def through(self, supply: Supply, nursery: Nursery) -> None:
-        """
-        Do everything.
-
-        What the pairs' own iterator raises is raised when all is done that was
-        taken in before.
-        """
+        """Do everything; what the pairs' iterator raises is raised after that."""
         fault: Exception | None = None
         try:
             await self._intake(supply, nursery)
@@ -137,11 +126,16 @@ class Work:
                 yield each.left_behind(why)
         while self._screened:
             yield self._screened.popleft().left_over(why)
-        while self._coming:
-            yield from (skipped(pair, why) for pair in self._coming.pop(0))
-        while pairs := supply.rest(_PAGE):
-            yield from (skipped(pair, why) for pair in pairs)
+        for pair in self._not_looked_at(supply):
+            if not self._earlier.tells_of_pair(pair):
+                yield skipped(pair, why)
         yield from self._earlier.left()
+
+    def _not_looked_at(self, supply: Supply) -> Iterator[Pair]:
+        while self._coming:
+            yield from self._coming.pop(0)
+        while pairs := supply.rest(_PAGE):
+            yield from pairs
 
     async def _look_up(self, nursery: Nursery) -> None:
         """Go on with what was lost, as soon as it is found out about."""
@@ -179,12 +173,12 @@ class Work:
     async def _take_one(self, screened: Screened, nursery: Nursery) -> None:
         """Begin what is to be done about a pair, or tell how it has ended."""
         job, settled = screened.job, screened.settled
-        if job is not None:
-            if self._is_twice(job):
-                settled = job.outcome("skipped")
-            elif self._earlier.tells_of(job):
-                self._screened.popleft()
-                return
+        if job is not None and self._is_twice(job):
+            settled = job.outcome("skipped")
+        elif self._is_told_of(screened):
+            self._screened.popleft()
+            return
+        elif job is not None:
             settled = settled or self._in_the_way(job)
         if settled is None and self._is_too_late(job):
             settled = screened.left_over(self._desk.halted or _NOTHING_SENT)
@@ -201,6 +195,13 @@ class Work:
     def _is_too_late(self, job: Job | None) -> bool:
         sends = job is None or job.step is Step.SUBMIT
         return self._desk.stopped or (sends and self._desk.halted is not None)
+
+    def _is_told_of(self, screened: Screened) -> bool:
+        """Return whether the outcome comes with those of earlier runs."""
+        if screened.job is not None:
+            return self._earlier.tells_of(screened.job)
+        seen = screened.settled is not None
+        return not seen and self._earlier.tells_of_pair(screened.pair)
 
     def _is_twice(self, job: Job) -> bool:
         """Return whether what the journal said of *job* is told of another pair."""
@@ -289,14 +290,7 @@ class Work:
     def _weighed(self, outcome: BatchOutcome) -> BatchOutcome:
         """Stop the intake when what was met stands in the way of every job."""
         fault = outcome.fault
-        no_way = (
-            isinstance(fault, TransportError)
-            and fault.stage in _NO_WAY_THERE
-            and not fault.maybe_charged
-            and not self._desk.accepted
-        )
-        dooms = isinstance(fault, DOOMS_THE_REST) and outcome.task_id is None
-        if fault is None or not (no_way or dooms):
+        if fault is None or not self._desk.dooms(fault, outcome.task_id):
             return outcome
         self.doom = self.doom or fault
         self._desk.halt(named(fault))
