@@ -16,12 +16,11 @@ _NOT_ANSWERED = (
 
 @attrs.define(eq=False)
 class UnderWay:
-    """A job, who keeps book of it, and how it ended, until that has been *told*."""
+    """A job, who keeps book of it, and how it ended, if it has."""
 
     job: Job
     book: Bookkeeper
     outcome: BatchOutcome | None = None
-    told: bool = False
 
     def left_behind(self, why: str) -> BatchOutcome:
         """Return how it ended, or stands when the run is left."""

@@ -73,6 +73,7 @@ class Work:
         self._page: set[int] = set()  # the jobs of the pairs looked at last
         self._late: collections.deque[UnderWay] = collections.deque()
         self._late_turn = False
+        self._left: collections.deque[UnderWay] = collections.deque()
         self._failures = 0
 
     @property
@@ -113,17 +114,15 @@ class Work:
 
     async def stop(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
-        self._left = [*self._running.values(), *self._waiting, *self._late]
         await see_off(list(self._running))
+        self._left += [*self._running.values(), *self._waiting, *self._late]
 
     def unread(self, supply: Supply) -> Iterator[BatchOutcome]:
         """Yield the outcomes that nobody has read, each once, after :meth:`stop`."""
         why = self._desk.halted or _NOTHING_SENT
         yield from self.outbox.rest()
         while self._left:
-            each = self._left.pop(0)
-            if not each.told:
-                yield each.left_behind(why)
+            yield self._left.popleft().left_behind(why)
         while self._screened:
             yield self._screened.popleft().left_over(why)
         for pair in self._not_looked_at(supply):
@@ -256,7 +255,9 @@ class Work:
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        under_way = self._running.pop(task)
+        if task.cancelled():
+            self._left.append(under_way)
         self._room.release()
 
     async def _do(self, under_way: UnderWay) -> None:
@@ -274,7 +275,6 @@ class Work:
             return
         self._count(outcome)
         await self.outbox.put(under_way.outcome)
-        under_way.told = True
 
     async def _all_done(self) -> None:
         while self._running:

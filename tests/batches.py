@@ -24,7 +24,6 @@ from tests.fakes import jpeg
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
 RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=2, timeout=60)
 TIMEOUTS = Timeouts(submit=20, reconcile=0.5, close=0.2)
-ROOM = EmulatorSettings(concurrency=64, queue=1000)
 
 
 @attrs.frozen
@@ -190,11 +189,10 @@ async def read(run: BatchRun) -> Ended:
 
 
 @asynccontextmanager
-async def studio(
-    folder: Path, settings: EmulatorSettings = ROOM, *, account: bool = False
-) -> AsyncIterator[Studio]:
-    """Open one beside an emulator, for a bounded time."""
-    async with asyncio.timeout(60), serving(settings) as server:
+async def studio(folder: Path, *, account: bool = False) -> AsyncIterator[Studio]:
+    """Open one beside an emulator with room for all, for a bounded time."""
+    settings = EmulatorSettings(concurrency=64, queue=1000)
+    async with asyncio.timeout(15), serving(settings) as server:
         yield Studio(folder, server, account)
 
 
