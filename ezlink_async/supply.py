@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
 from typing import cast
@@ -39,16 +40,30 @@ class Supply:
         self._async = aiter(pairs) if isinstance(pairs, AsyncIterable) else None
         self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
         self._many = _FIRST
+        self._looking = threading.Lock()  # a thread may outlast who waited for it
+        self._found: list[Pair] = []
 
     async def next(self) -> list[Pair]:
         """Return the next few; none at the end."""
         if self._async is not None:
             found: object = await anext(self._async, None)
             return [] if found is None else [_pair(found)]
-        return await asyncio.to_thread(self.rest, self._many)
+        await asyncio.to_thread(self._look, self._many)
+        found, self._found = self._found, []
+        return found
+
+    def _look(self, most: int) -> None:
+        """Find some; they stay here if nobody waits for them any more."""
+        with self._looking:
+            self._found = self._some(most)
 
     def rest(self, most: int | None = None) -> list[Pair]:
         """Return what a plain iterable still has, at most *most*; blocks."""
+        with self._looking:
+            found, self._found = self._found, []
+            return found or self._some(most)
+
+    def _some(self, most: int | None) -> list[Pair]:
         return [_pair(each) for each in itertools.islice(self._plain, most)]
 
     def took(self, seconds: float) -> None:
