@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ezlink_async.images import SUFFIXES
@@ -22,10 +22,17 @@ _log = logging.getLogger("ezlink_async")
 
 
 class Keepsakes:
-    """Second names of the whole pictures at *place*, while they may be replaced."""
+    """
+    Second names of the whole pictures at *place*, while they may be replaced.
 
-    def __init__(self, place: Path) -> None:
+    *link* gives a file another name, where the file system can.
+    """
+
+    def __init__(
+        self, place: Path, link: Callable[[Path, Path], None] = os.link
+    ) -> None:
         self._place = place
+        self._link = link
         self._kept: dict[Path, Path] = {}
 
     def take(self) -> None:
@@ -33,7 +40,7 @@ class Keepsakes:
         for suffix in SUFFIXES.values():
             path = self._place.parent / f"{self._place.name}{suffix}"
             if is_whole(path):
-                self._kept[path] = _second(path)
+                self._kept[path] = self._second(path)
 
     def let_go(self) -> None:
         """Take the second name from what is still there, or was the result itself."""
@@ -45,25 +52,23 @@ class Keepsakes:
             _log.warning("%s was not the result; it is kept as %s", path, kept)
         self._kept.clear()
 
+    def _second(self, path: Path) -> Path:
+        names = _names(path)
+        while True:
+            name = next(names)
+            with contextlib.suppress(FileExistsError):
+                self._double(path, name)
+                return name
 
-def _second(path: Path) -> Path:
-    names = _names(path)
-    while True:
-        name = next(names)
-        with contextlib.suppress(FileExistsError):
-            _double(path, name)
-            return name
-
-
-def _double(path: Path, name: Path) -> None:
-    """Have *path* as *name*, too, which must not exist."""
-    try:
-        os.link(path, name)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        with path.open("rb") as stream, name.open("xb") as copy:
-            shutil.copyfileobj(stream, copy)
+    def _double(self, path: Path, name: Path) -> None:
+        """Have *path* as *name*, too, which must not exist."""
+        try:
+            self._link(path, name)
+        except FileExistsError:
+            raise
+        except OSError:
+            with path.open("rb") as stream, name.open("xb") as copy:
+                shutil.copyfileobj(stream, copy)
 
 
 def _names(path: Path) -> Iterator[Path]:
