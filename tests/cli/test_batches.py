@@ -1,0 +1,380 @@
+"""``ezlink swap`` over several runs: what each option means, what is told, what is paid."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ezlink_async.emulator import Emulator, faults, scripts
+from ezlink_async.lock import FolderLock
+from tests.cli.conftest import Ezlink, Tells, read_until, start, sums
+from tests.fakes import jpeg
+
+
+@pytest.fixture
+def command(user: Emulator, photos: Path) -> tuple[object, ...]:
+    """Return what swaps the three photos."""
+    del user
+    return "swap", photos / "me.jpg", photos, "--output", "out", "--concurrency", 2
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def _break_journal(folder: Path, state: str, many: int = 1) -> None:
+    """Have so many jobs in *state*, with an id or without, as a kill leaves them."""
+    with sqlite3.connect(folder / ".ezlink" / "journal.sqlite3") as journal:
+        journal.execute(
+            "UPDATE jobs SET state = ? WHERE id IN (SELECT id FROM jobs LIMIT ?)",
+            (state, many),
+        )
+    journal.close()
+
+
+# --- --pairs
+
+
+def test_two_folders_by_name(ezlink: Ezlink, user: Emulator, tmp_path: Path) -> None:
+    """Each face goes into the photo of its name; a photo without one has failed."""
+    for folder, number in (("faces", 0), ("photos", 10)):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            number += 1
+            (tmp_path / folder / f"{name}.jpg").write_bytes(jpeg(9_000 + number))
+    (tmp_path / "photos" / "c.jpg").write_bytes(jpeg(9_099))
+    said = ezlink(
+        "swap", "faces", "photos", "--pairs", "zip", "--output", "out", "--json"
+    )
+    assert said.summary == sums(succeeded=2, failed=1)
+    assert said.code == 1
+    assert sorted(path.name for path in Path("out").glob("*.jpg")) == ["a.jpg", "b.jpg"]
+    assert len(user.control.charges) == 2
+
+
+def test_every_face_in_every_photo(
+    ezlink: Ezlink, user: Emulator, tmp_path: Path
+) -> None:
+    """The results of each face are in a folder of its own."""
+    for folder, number in (("faces", 0), ("photos", 10)):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            number += 1
+            (tmp_path / folder / f"{name}.jpg").write_bytes(jpeg(9_000 + number))
+    said = ezlink("swap", "faces", "photos", "--pairs", "product", "--output", "out")
+    assert said.code == 0
+    found = sorted(str(path) for path in Path("out").rglob("*.jpg"))
+    wanted = [f"out/{face}/{photo}.jpg" for face in "ab" for photo in "ab"]
+    assert [name for name in found if ".ezlink" not in name][:4] == wanted
+    assert len(user.control.charges) == 4
+
+
+def test_a_manifest_names_the_pictures(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """CSV with a heading; then no pictures are given, or it is refused."""
+    Path("list.csv").write_text(
+        "source,target,output\n"
+        f"{photos}/me.jpg,{photos}/a.jpg,one/x\n"
+        f"{photos}/me.jpg,{photos}/b.jpeg,\n"
+        f"{photos}/me.jpg,{photos}/none.jpg,\n",
+        encoding="utf-8",
+    )
+    said = ezlink("swap", "--pairs", "list.csv", "--output", "out", "--json")
+    assert said.summary == sums(succeeded=2, failed=1)
+    assert Path("out/one/x.jpg").exists()
+    both = ezlink("swap", photos / "me.jpg", "--pairs", "list.csv", "--output", "out")
+    assert both.code == 2
+    assert "give no others" in both.err
+    none = ezlink("swap", photos / "me.jpg", "--output", "out")
+    assert none.code == 2
+    assert "at least one TARGET" in none.err
+    assert len(user.control.charges) == 2
+
+
+# --- --existing, --fresh, --dry-run
+
+
+def test_what_is_there_is_kept_or_replaced(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], photos: Path
+) -> None:
+    """This very job's result is skipped whatever is asked; another's is not."""
+    ezlink(*command)
+    assert ezlink(*command, "--existing", "replace", "--json").summary == sums(
+        skipped=3
+    )
+    (photos / "me.jpg").write_bytes(jpeg(21_000))
+    kept = ezlink(*command, "--json")
+    assert kept.code == 1
+    assert kept.summary == sums(skipped=3)
+    assert "is there already" in kept.err
+    assert len(user.control.charges) == 3
+    assert ezlink(*command, "--existing", "replace").code == 0
+    assert len(user.control.charges) == 6
+
+
+def test_fresh_begins_anew_and_moves_the_journal_aside(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """Each time under another name; all is swapped and replaced."""
+    assert ezlink(*command, "--fresh").code == 0
+    for number in (1, 2):
+        assert ezlink(*command, "--fresh").code == 0
+        assert Path(f"out/.ezlink/journal-{number}.sqlite3").exists()
+    assert len(user.control.charges) == 9
+
+
+@pytest.mark.parametrize("state", ["submitted", "submitting", "unknown"])
+def test_fresh_is_refused_while_something_is_open(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], state: str
+) -> None:
+    """It lists what would be forgotten, and changes nothing."""
+    ezlink(*command)
+    _break_journal(Path("out"), state, 2)
+    before = len(user.control.attempts)
+    said = ezlink(*command, "--fresh")
+    assert said.code == 2
+    words = "is not brought home" if state == "submitted" else "may have been paid"
+    assert said.err.count(words) == 2
+    assert "run the command without it first" in said.err
+    assert Path("out/.ezlink/journal.sqlite3").exists()
+    assert len(user.control.attempts) == before
+
+
+def test_fresh_counts_all_that_is_open_and_nothing_of_the_built_in_server(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """An id among very many is not overlooked."""
+    ezlink(*command, "--no-report")
+    with sqlite3.connect("out/.ezlink/journal.sqlite3") as journal:
+        columns = (
+            "source_hash, target_hash, options, source, target, request_ids, changes"
+        )
+        for number in range(1_200):
+            server = "local" if number < 600 else "https://elsewhere.example"
+            state = "submitted" if number % 600 < 599 else "unknown"
+            journal.execute(
+                f"INSERT INTO jobs (server, place, state, task_id, {columns}) "  # noqa: S608
+                f"SELECT ?, ?, ?, '7', {columns} FROM jobs WHERE id = 1",
+                (server, f"x{number}", state),
+            )
+    journal.close()
+    said = ezlink(*command, "--fresh")
+    assert said.code == 2
+    assert said.err.count("is not brought home") == 10
+    assert "and 590 more" in said.err
+    del user
+
+
+def test_a_dry_run_leaves_no_trace(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], photos: Path
+) -> None:
+    """No folder, no request; what is there stays as it is, byte for byte."""
+    said = ezlink(*command, "--dry-run")
+    assert said.code == 0
+    assert not Path("out").exists()
+    assert "3 swaps would be paid for" in said.err
+    ezlink(*command)
+    (photos / "new.jpg").write_bytes(jpeg(22_000))
+    (photos / "newer.jpg").write_bytes(jpeg(22_001))
+    _break_journal(Path("out"), "unknown")
+    Path("out/b.jpg").unlink()
+    before, seen = _tree(Path("out")), len(user.control.requests)
+    said = ezlink(*command, "--dry-run", "--json")
+    assert _tree(Path("out")) == before
+    assert len(user.control.requests) == seen
+    assert "2 swaps would be paid for" in said.err
+    statuses = sorted(str(row["status"]) for row in said.rows[:-1])
+    assert statuses == ["planned", "planned", "planned", "skipped", "unknown"]
+    tight = ezlink(*command, "--dry-run", "--budget", 1)
+    assert "the budget leaves out 1 of them" in tight.err
+    assert "1 swaps would be paid for" in tight.err
+    anew = ezlink(*command, "--dry-run", "--fresh")
+    assert "5 swaps would be paid for" in anew.err
+    assert _tree(Path("out")) == before
+
+
+# --- one run at a time
+
+
+def test_a_second_run_in_the_folder_is_refused(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """With one sentence, and nothing sent."""
+    Path("out/.ezlink").mkdir(parents=True)
+    lock = FolderLock(Path("out/.ezlink/lock"))
+    for more in ((), ("--fresh",), ("--json",)):
+        said = ezlink(*command, *more)
+        assert said.code == 2
+        assert "another run is at work in out: wait for it, or end it" in said.err
+    lock.close()
+    assert not user.control.attempts
+    assert ezlink(*command).code == 0
+
+
+# --- failures
+
+
+def test_what_the_server_failed_is_sent_again_on_demand(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """And only those."""
+    user.control.script_tasks(scripts.fails())
+    assert ezlink(*command).code == 1
+    plain = ezlink(*command, "--json")
+    assert plain.code == 1
+    assert plain.summary == sums(skipped=2, failed=1)
+    assert ezlink(*command, "--retry-failed", "--json").summary == sums(
+        succeeded=1, skipped=2
+    )
+    assert len(user.control.tasks) == 4
+
+
+def test_unknowns_are_listed_until_they_are_paid_again_on_demand(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], photos: Path
+) -> None:
+    """In every run in the folder, with the request's id."""
+    user.control.script("submit", faults.Drop(job=True))
+    ezlink(*command)
+    other = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    again = ezlink(*command)
+    for said in (other, again):
+        assert said.code == 1
+        assert "1 may have been paid; ask before you swap again" in said.err
+        assert "(request id: " in said.err
+    asked = ezlink(*command, "--resubmit-unknown", "--json")
+    assert asked.code == 0
+    assert asked.summary == sums(succeeded=1, skipped=2)
+    assert len(user.control.charges) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [("--budget", "budget"), ("--max-failures", "TooManyFailures")]
+)
+def test_what_is_left_over_says_why(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], option: str, word: str
+) -> None:
+    """Exit 1, and the command to go on with."""
+    if word != "budget":
+        user.control.script("submit", faults.banned_word())
+    said = ezlink(*command, option, 1, "--concurrency", 1)
+    assert said.code == 1
+    assert "2 not swapped: " in said.err
+    assert word in said.err
+    assert said.err.splitlines()[-2].startswith("go on with: ezlink swap ")
+
+
+# --- money
+
+
+def test_what_was_charged_is_told_at_the_end(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """In words, in the report, and as numbers; a lost payment shows."""
+    user.control.script("submit", faults.Delay(0), faults.Drop(job=True))
+    said = ezlink(*command)
+    sentence = (
+        "charged by the server: 3 swaps, 0.054 USD; 1 more than jobs are known of"
+    )
+    assert sentence in said.err
+    assert sentence in Path("out/report.html").read_text(encoding="utf-8")
+    again = ezlink(*command, "--resubmit-unknown", "--json")
+    last = again.rows[-1]["summary"]
+    assert isinstance(last, dict)
+    assert (last["charged"], last["accounted"]) == (1, 1)
+    assert last["charged_usd"] == 0.018
+
+
+def test_where_no_price_is_known_the_amount_is_told(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """The first submit being unknown, no number of swaps is."""
+    user.control.script("submit", faults.Drop(job=True))
+    last = ezlink(*command, "--json").rows[-1]["summary"]
+    assert isinstance(last, dict)
+    assert "charged" not in last
+    assert (last["charged_usd"], last["accounted"]) == (0.054, 2)
+
+
+def test_where_the_key_tells_nothing_nothing_is_said(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+) -> None:
+    """The summary has the numbers it always had."""
+    user.control.standing("usage", faults.Answer(404, "nothing here"))
+    said = ezlink(*command, "--json")
+    assert said.summary == sums(succeeded=3)
+    assert "charged" not in said.err
+
+
+# --- the report
+
+
+def test_the_report_is_made_again_from_the_journal(
+    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    """``ezlink report DIR`` prints where it is; without a journal it says so."""
+    ezlink(*command, "--no-report")
+    page = Path("out/report.html")
+    assert not page.exists()
+    said = ezlink("report", "out")
+    assert (said.code, said.out) == (0, "out/report.html\n")
+    assert page.exists()
+    nothing = ezlink("report", tmp_path / "photos")
+    assert nothing.code == 2
+    assert "there is no journal of a batch in" in nothing.err
+    page.unlink()
+    page.mkdir()
+    blocked = ezlink("report", "out")
+    assert blocked.code == 2
+    assert "no report can be written in out" in blocked.err
+    spoils = ezlink(*command)
+    assert spoils.code == 0
+    assert "there is no report: " in spoils.err
+    del user
+
+
+# --- interrupts
+
+
+def test_an_interrupt_while_it_begins_sends_nothing(
+    user: Emulator, photos: Path
+) -> None:
+    """Though it is not known yet what the key had spent before."""
+    asked = Tells(then=faults.Delay(1.0))
+    user.control.script("usage", asked)
+    with start("swap", photos / "me.jpg", photos, "--output", "out") as process:
+        asked.wait()
+        process.send_signal(2)
+        read_until(process.stderr, "nothing more is sent")
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "3 not swapped: Interrupted: nothing was sent" in err
+    assert f"go on with: ezlink swap {photos / 'me.jpg'}" in err
+    assert not user.control.attempts
+
+
+def test_what_was_interrupted_comes_home_with_the_same_command(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """The last line is the command; it pays nothing twice."""
+    looked = Tells()
+    user.control.script("fetch", looked)
+    user.control.script_tasks(*[scripts.slow(600)] * 2)
+    command = ("swap", photos / "me.jpg", photos, "--output", "out")
+    with start(*command, "--concurrency", 2) as process:
+        looked.wait()
+        process.send_signal(2)
+        read_until(process.stderr, "nothing more is sent")
+        process.send_signal(2)
+        _, err = process.communicate(timeout=60)
+    (last,) = [line for line in err.splitlines() if line.startswith("go on with: ")]
+    words = last.removeprefix("go on with: ezlink ").split()
+    user.control.advance(600)
+    said = ezlink(*words, "--json")
+    assert said.code == 0
+    assert said.summary == sums(succeeded=3)
+    assert len(user.control.charges) == 3
