@@ -69,6 +69,9 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+_NO_COUNTS = {"seconds", "charged", "charged_usd", "accounted"}
+
+
 @attrs.frozen
 class Said:
     """What a command returned and wrote."""
@@ -84,10 +87,10 @@ class Said:
 
     @property
     def summary(self) -> dict[str, object]:
-        """The last of them, without the time it took."""
+        """The last of them, without the time it took, and the money."""
         summary = self.rows[-1]["summary"]
         assert isinstance(summary, dict)
-        return {name: many for name, many in summary.items() if name != "seconds"}
+        return {name: many for name, many in summary.items() if name not in _NO_COUNTS}
 
 
 def sums(**given: int) -> dict[str, int]:
