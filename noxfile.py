@@ -157,3 +157,17 @@ def series(session: nox.Session) -> None:
     """Run the long series against raw sockets, all or the named ones."""
     session.install(*_group("test"), "-e", ".[speed]")
     session.run("python", "-m", "tests.series", *session.posargs)
+
+
+@nox.session(default=False)
+def kills(session: nox.Session) -> None:
+    """Kill batches at random points, all series or the named ones."""
+    session.install(*_group("test"), "-e", ".[cli,images]")
+    session.run("python", "-m", "tests.kills", *session.posargs)
+
+
+@nox.session(default=False)
+def scale(session: nox.Session) -> None:
+    """Swap 100,000 tiny photos, and skip them again: memory and time stay flat."""
+    session.install(*_group("test"), "-e", ".[cli,images]")
+    session.run("python", "-m", "tests.scale", *session.posargs)
