@@ -7,8 +7,8 @@ Rules:
    that is known, by its progress, by how long others took, or in growing
    steps. Never sooner than ``PollPolicy.shortest`` after its last look.
 2. One list request asks for many. So what is not yet due rides along, and the
-   more tasks there are, the closer together such requests may be: in the long
-   run there is about one for each task, however often each is looked at.
+   more tasks there are, the closer together such requests may be: about one for
+   each task in the long run, and more only on the watch for a beat.
 3. Of many that wait for their start, only the head of the line is looked at.
 
 Pure: knows neither the clock nor the event loop. The caller sleeps.
@@ -25,13 +25,8 @@ from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.pacing import PollPolicy
 from ezlink_async.queueing import Line
 from ezlink_async.scouts import Scouts
+from ezlink_async.spacing import CHUNK, LIST_FROM, Spacing
 from ezlink_async.timetable import Entry, Timetable
-
-LIST_FROM = 3
-"""How many must be due before one list request is cheaper."""
-
-CHUNK = 100
-"""How many ids go into one list request."""
 
 Look = tuple[Entry, TaskRecord, bool]
 """A record that came, for which task, and whether it is news."""
@@ -39,7 +34,6 @@ Look = tuple[Entry, TaskRecord, bool]
 _FINE = 1 / 64  # of the shortest step: how exactly looks are planned
 _SHORTEST_BEAT = 4  # times the shortest step: a quicker beat is as good as none
 _LONGEST_BEAT = 4  # times the longest step: a rarer one too
-_PER_TASK = 0.8  # list requests for each task, at most and in the long run
 _LONGEST_REST = 6  # times the longest step, whatever a server asks for
 _PART_WAY = 0.6  # of what seems to be left
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
@@ -54,6 +48,7 @@ class Agenda:
             policy.shortest * _SHORTEST_BEAT, policy.longest * _LONGEST_BEAT
         )
         self._durations = Durations()
+        self._spacing = Spacing(policy, self._durations)
         self._times = Timetable(policy.shortest * _FINE, policy.deadline)
         self._line = Line(self._times.entries)
         self._sample_at = 0.0
@@ -102,18 +97,17 @@ class Agenda:
         due = self._times.next_due()
         if due is None or self._hurry >= due:
             return None if due is None else 0.0
-        return max(due, self._listed_at + self._gap())
+        if self._beat.period is not None:
+            return due
+        return max(due, self._listed_at + self._spacing.gap(self._active()))
 
-    def _gap(self) -> float:
-        """Return how far apart list requests must be."""
-        active = len(self.entries) - self._line.behind
-        if active < LIST_FROM or self._beat.period is not None:
-            return 0.0
-        return min(self._policy.shortest / 2, self._share(active))
+    def _active(self) -> int:
+        """Return how many are followed and do not wait behind the head."""
+        return len(self.entries) - self._line.behind
 
-    def _share(self, active: int) -> float:
-        """Return how far apart requests are when there is one for each task."""
-        return self._durations.mean / (_PER_TASK * active)
+    def _watch(self, now: float) -> None:
+        hopeful = self._beat.hopeful and self._beat.period is None
+        self._spacing.watch(self._active(), now, hopeful=hopeful)
 
     def take(self, now: float) -> list[Entry]:
         """Return what is to be looked at now, each until it is planned anew."""
@@ -133,7 +127,9 @@ class Agenda:
         if listed:
             self._listed_at = now
             if self._beat.period is None:  # else each has a time that is worth it
-                taken += self._riders(now, -listed % CHUNK)
+                self._watch(now)
+                room = self._spacing.room(listed, self._active())
+                taken += self._riders(now, room)
         return taken
 
     def _hurried(self, now: float) -> list[Entry]:
@@ -196,6 +192,7 @@ class Agenda:
             entry.seen = sent
             entry.looks += 1
         self._follow_beat(expected, sent, now, overdue=overdue)
+        self._watch(now)
         # Where many share one request, steps need not grow, nor differ.
         step = self._policy.jittered(0) if len(answers) >= LIST_FROM else None
         for entry in going:
@@ -284,7 +281,7 @@ class Agenda:
             window = self._beat.next(max(entry.seen, asleep))
             if window is not None:
                 due = self._scouts.due(
-                    window, earliest, self._beat.period, len(self.entries)
+                    window, earliest, self._beat.period, self._active()
                 )
                 return max(earliest, min(due, latest))
         if entry.pace is not None:
@@ -292,7 +289,9 @@ class Agenda:
             if wait > 2 * self._policy.shortest:
                 wait *= _PART_WAY  # to see better from nearer
         else:
-            most = math.inf if entry.by_id else self._share(len(self.entries))
+            most = math.inf if entry.by_id else self._spacing.share(len(self.entries))
             learned = self._durations.wait(now - entry.since, most)
             wait = learned or step or self._policy.jittered(entry.looks)
+        if self._spacing.watching and entry.looks and not entry.by_id:
+            return earliest
         return max(earliest, min(now + wait, latest))
