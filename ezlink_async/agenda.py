@@ -113,7 +113,7 @@ class Agenda:
         """Return what is to be looked at now, each until it is planned anew."""
         taken = self._to_ask(now)
         for entry in taken:
-            entry.asked, entry.rests = now, False
+            entry.asked = now
         return taken
 
     def _to_ask(self, now: float) -> list[Entry]:
@@ -137,7 +137,7 @@ class Agenda:
         hurried: list[Entry] = []
         waiting, self._hurry = self._times.due(self._hurry), 0.0
         for entry in waiting:
-            earliest = entry.asked + self._policy.shortest
+            earliest = max(entry.asked + self._policy.shortest, entry.rests)
             if earliest > now:
                 self._times.plan(entry, earliest)
             else:
@@ -154,7 +154,7 @@ class Agenda:
             if head is None:
                 break
             entry = head[0]
-            if entry.by_id or entry.rests or entry.asked > latest:
+            if entry.by_id or entry.rests > now or entry.asked > latest:
                 others.append(head)
             else:
                 riders.append(entry)
@@ -206,8 +206,9 @@ class Agenda:
             policy = self._policy
             rest = min(least, policy.longest * _LONGEST_REST)
             wait = max(policy.jittered(entry.looks), rest)
-            entry.rests = rest > 0.0
-            self._times.plan(entry, self._not_too_late(entry, now, now + wait))
+            due = self._not_too_late(entry, now, now + wait)
+            entry.rests = due if rest > 0.0 else 0.0
+            self._times.plan(entry, due)
 
     def at_once(self, entry: Entry, now: float) -> None:
         """Plan a look right now."""

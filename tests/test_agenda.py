@@ -210,6 +210,21 @@ def test_a_beat_that_was_not_seen_for_long_is_not_waited_for() -> None:
     assert 500.0 + POLICY.first / 2 <= due(book) <= 500.0 + POLICY.first + 0.02
 
 
+def test_who_was_told_to_wait_is_not_called_by_a_scout() -> None:
+    """A beat before its time calls the others, but ends no Retry-After."""
+    book = Book(4)
+    scout, tired, *others = book.tasks
+    teach(book, 10.0)
+    book.taken(47.0)
+    show(book, 47.0, scout, *others)
+    tired.looks = 0
+    book.agenda.missed(tired, 47.0, 4.0)
+    assert book.taken(50.83) == {"0"}
+    book.seen(50.83, TaskStatus.IN_PROGRESS, scout)
+    assert book.taken(50.84) == {"2", "3"}
+    assert book.taken(51.02) == {"1"}
+
+
 def show(book: Book, now: float, *tasks: Entry) -> None:
     """Let one answer show *tasks* as they were, none of them news."""
     looks = [(task, shows(task, TaskStatus.IN_PROGRESS), False) for task in tasks]
