@@ -278,7 +278,8 @@ class Agenda:
         earliest = entry.asked + self._policy.shortest
         latest = now + self._policy.longest
         if self._beat.period is not None:
-            asleep = entry.since + self._durations.soonest
+            # A beat may have shown the others' ends a period late.
+            asleep = entry.since + self._durations.soonest - self._beat.period
             window = self._beat.next(max(entry.seen, asleep))
             if window is not None:
                 due = self._scouts.due(
