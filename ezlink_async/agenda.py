@@ -35,6 +35,7 @@ _FINE = 1 / 64  # of the shortest step: how exactly looks are planned
 _SHORTEST_BEAT = 4  # times the shortest step: a quicker beat is as good as none
 _LONGEST_BEAT = 4  # times the longest step: a rarer one too
 _LONGEST_REST = 6  # times the longest step, whatever a server asks for
+_FEW = 2  # ends for each beat on average: it may well bring none
 _PART_WAY = 0.6  # of what seems to be left
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
 
@@ -128,8 +129,7 @@ class Agenda:
             self._listed_at = now
             if self._beat.period is None:  # else each has a time that is worth it
                 self._watch(now)
-                room = self._spacing.room(listed, self._active())
-                taken += self._riders(now, room)
+                taken += self._riders(now, self._spacing.room(listed, self._active()))
         return taken
 
     def _hurried(self, now: float) -> list[Entry]:
@@ -234,9 +234,7 @@ class Agenda:
 
     def _is_overdue(self, answers: list[Look], sent: float) -> bool:
         """Tell whether a beat was expected since the last look, and none came."""
-        if self._beat.period is None or len(answers) < LIST_FROM:
-            return False
-        if any(news for _, _, news in answers):
+        if len(answers) < LIST_FROM or any(news for _, _, news in answers):
             return False
         window = self._beat.next(max(entry.seen for entry, _, _ in answers))
         return window is not None and window.hi <= sent
@@ -245,7 +243,9 @@ class Agenda:
         self, expected: Window | None, sent: float, now: float, *, overdue: bool
     ) -> None:
         if overdue:
-            self._beat.missed(sent, sent + self._policy.shortest)
+            ends = self._durations.ends(self._active(), self._beat.period or 0.0)
+            again = sent + self._policy.shortest
+            self._beat.missed(sent, again, surely=ends > _FEW)
             return
         coming, period = self._beat.next(now), self._beat.period
         if expected is None or coming is None or period is None:
@@ -277,14 +277,13 @@ class Agenda:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
         earliest = entry.asked + self._policy.shortest
         latest = now + self._policy.longest
-        if self._beat.period is not None:
+        period = self._beat.period
+        if period is not None:
             # A beat may have shown the others' ends a period late.
-            asleep = entry.since + self._durations.soonest - self._beat.period
+            asleep = entry.since + self._durations.soonest - period
             window = self._beat.next(max(entry.seen, asleep))
             if window is not None:
-                due = self._scouts.due(
-                    window, earliest, self._beat.period, self._active()
-                )
+                due = self._scouts.due(window, earliest, period, self._active())
                 return max(earliest, min(due, latest))
         if entry.pace is not None:
             wait = entry.pace.left()

@@ -135,16 +135,18 @@ class Beat:
         self.period, self._late = None, None
         self._seen.clear()
 
-    def missed(self, at: float, again: float) -> None:
+    def missed(self, at: float, again: float, *, surely: bool = True) -> None:
         """
         Take note that a look *at* the end of a window found no change.
 
-        The beat may be late: it is expected until *again*, once.
+        The beat may be late: it is expected until *again*, once. Unless something
+        would *surely* have changed at it, it may have come where it should.
         """
         if self.period is None or (self._late and self._late.hi > at - self.period / 2):
             return
-        self._slack = min(_MOST_SLACK, self._slack * 2)
-        self._ahead.clear()
+        if surely:
+            self._slack = min(_MOST_SLACK, self._slack * 2)
+            self._ahead.clear()
         self._late = Window(at, again)
 
     def _predicted(self, beats: int) -> Window:

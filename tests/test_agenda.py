@@ -210,6 +210,21 @@ def test_a_beat_that_was_not_seen_for_long_is_not_waited_for() -> None:
     assert 500.0 + POLICY.first / 2 <= due(book) <= 500.0 + POLICY.first + 0.02
 
 
+def test_no_beat_is_slept_through_because_others_were_shown_late() -> None:
+    """Ends that a beat showed after 19 s may have been there after 9 s."""
+    book = Book(3)
+    teach(book, 10.0)
+    others = [entry(f"other {number}", 32.0) for number in range(5)]
+    for task in others:
+        book.agenda.add(task)
+        task.seen = 50.6
+    book.seen(51.0, TaskStatus.SUCCESS, *others)
+    window = book.agenda._beat.next(51.0)
+    book.agenda.add(entry("new", 51.5))
+    assert window is not None
+    assert "new" in book.taken(window.hi + 0.02)
+
+
 def test_who_was_told_to_wait_is_not_called_by_a_scout() -> None:
     """A beat before its time calls the others, but ends no Retry-After."""
     book = Book(4)

@@ -380,6 +380,16 @@ def test_a_missed_beat_makes_the_next_window_wider() -> None:
     assert watched.expected(64.0 + 2.0).width > width
 
 
+def test_a_beat_at_which_nothing_may_have_changed_was_perhaps_not_missed() -> None:
+    """It is waited for a little longer, and the next one where it was expected."""
+    watched = locked()
+    end = watched.expected(54.0).hi
+    following = watched.expected(66.0)
+    watched.beat.missed(end, end + 1.0, surely=False)
+    assert watched.expected(end) == Window(end, end + 1.0)
+    assert watched.expected(66.0) == following
+
+
 def test_a_late_beat_that_came_is_late_no_more() -> None:
     """What was found is what the next one is reckoned from."""
     watched = locked()

@@ -249,6 +249,15 @@ def test_a_beat_is_met(
     assert statistics.mean(one.delay for one in outcomes) <= delay * NAIVE
 
 
+def test_a_beat_at_which_little_changes_is_not_lost() -> None:
+    """Of eight tasks of a minute one ends at a beat, or none: that is no miss."""
+    outcomes = [
+        simulate(Server(beat=10.0, mean=60.0, seed=seed), 60, 8) for seed in range(10)
+    ]
+    assert statistics.median(one.delay for one in outcomes) <= NAIVE
+    assert statistics.mean(one.requests for one in outcomes) <= 8.0
+
+
 def test_of_two_hundred_photos_the_first_beats_are_soon_learned() -> None:
     """A batch that sees nine beats pays for two of them, and asks little."""
     outcomes = [simulate(Server(beat=10.0, seed=seed), 200, 32) for seed in range(10)]
