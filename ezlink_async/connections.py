@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import re
 import socket
@@ -69,6 +70,7 @@ def _inner(address: _Address) -> _Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+@functools.lru_cache(512)
 def exact(url: str) -> yarl.URL:
     """Return *url* as it is asked for, or :exc:`AddressRefusedError`."""
     with contextlib.suppress(ValueError):

@@ -28,11 +28,12 @@ from ezlink_async.messages import HttpRequest, Part
 
 _AHEAD = 64 * 1024  # what may wait in asyncio, beside the kernel's own share
 _BLOCK = 256 * 1024
+_LITTLE = 128 * 1024  # up to here a copy costs less than a write of its own
 
 _FIRST_WAIT = 0.001  # for what has not arrived; each is a little longer
 _SLOWER = 1.3
 _LONGEST_WAIT = 0.05
-_QUIET = 3  # looks that find nothing on its way, before that is believed
+_QUIET_TLS = 3  # looks that find nothing on its way, before that is believed
 
 _LOOKS = 4  # at the progress of an upload in the longest time it may stall
 
@@ -66,6 +67,8 @@ class Upload(aiohttp.payload.Payload):
         self._size = request.content_length
         self._stall = stall
         self._pool = pool
+        self._held: list[bytes] = []  # parts that wait to leave in one write
+        self._length = 0  # of them
         self._sent: list[Callable[[], object]] = []
         self._finished: list[Callable[[], object]] = []
         self._transport: asyncio.WriteTransport | None = None
@@ -128,10 +131,12 @@ class Upload(aiohttp.payload.Payload):
         async with _moving(lambda: sockets.progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
-            # Not 0: over TLS that would pause for good.
-            transport.set_write_buffer_limits(high=1)
-            await writer.drain()
-            transport.set_write_buffer_limits(high=_AHEAD)
+            await self._release(writer)
+            if transport.get_write_buffer_size():
+                # Not 0: over TLS that would pause for good.
+                transport.set_write_buffer_limits(high=1)
+                await writer.drain()
+                transport.set_write_buffer_limits(high=_AHEAD)
             for call in self._sent:
                 call()
             await _arrived(transport)
@@ -155,6 +160,21 @@ class Upload(aiohttp.payload.Payload):
         await self._put(writer, part if isinstance(part, bytes) else part.text)
 
     async def _put(self, writer: AbstractStreamWriter, whole: bytes) -> None:
+        """Send *whole*, or hold it when it is little: more may go with it."""
+        if self._length + len(whole) > _LITTLE:
+            await self._release(writer)
+        if len(whole) <= _LITTLE:
+            self._held.append(whole)
+            self._length += len(whole)
+        else:
+            await self._write(writer, whole)
+
+    async def _release(self, writer: AbstractStreamWriter) -> None:
+        """Send what was held."""
+        held, self._held, self._length = self._held, [], 0
+        await self._write(writer, b"".join(held))
+
+    async def _write(self, writer: AbstractStreamWriter, whole: bytes) -> None:
         view = memoryview(whole)
         for start in range(0, len(whole), _BLOCK):
             self._check()
@@ -177,18 +197,19 @@ async def _arrived(transport: asyncio.WriteTransport) -> None:
     """
     Wait until the other side has acknowledged everything.
 
-    Nothing tells when that is, so it is looked at, several times: over TLS
+    Nothing tells when that is, so it is looked at; over TLS several times, since
     there is another buffer on the way, out of sight.
     """
     wait, quiet = _FIRST_WAIT, 0
-    while quiet < _QUIET:
+    enough = _QUIET_TLS if transport.get_extra_info("sslcontext") else 1
+    while quiet < enough:
         if sockets.under_way(transport):
             quiet = 0
             await asyncio.sleep(wait)
             wait = min(_SLOWER * wait, _LONGEST_WAIT)
         else:
             quiet += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # an answer that was read is heard of by now
 
 
 class _Watch:
