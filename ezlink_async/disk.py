@@ -1,5 +1,5 @@
 """
-Pictures from the disk, and results to it, whole or not at all.
+Pictures from the disk, and their base64.
 
 What takes longer than a hop to a thread (256 KiB and more) happens in one.
 """
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import binascii
 import contextlib
-import errno
-import mmap
 import operator
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
-from ezlink_async.errors import ConfigurationError, ImageError
+from ezlink_async.errors import ImageError
 from ezlink_async.images import (
     HEAD_BYTES,
     EncodedImage,
@@ -27,8 +24,7 @@ from ezlink_async.images import (
     PreparedImage,
     accept,
 )
-from ezlink_async.threads import INLINE_BYTES, off_loop
-from ezlink_async.whole import verify
+from ezlink_async.threads import off_loop
 
 # What is read in one go: 1 MiB of base64. A multiple of three needs no padding
 # inside.
@@ -189,111 +185,3 @@ async def prepare_other(
     if await same_content(than, prepared, pool):
         raise ImageError("source and target are the same picture", path=target.path)
     return prepared
-
-
-class PartFile:
-    """
-    A result on its way: beside its place, and not there before it is whole.
-
-    A small one stays in memory until it is committed: one visit to the disk,
-    instead of four. What takes longer blocks; call it in a thread. After a
-    crash a hidden ``.ezlink-*.part`` may be left, never half a picture under
-    the final name.
-    """
-
-    def __init__(self, path: Path) -> None:
-        # Short, since `path` may already be as long as a name can be.
-        self._part = path.parent / f".ezlink-{secrets.token_hex(8)}.part"
-        self._small = bytearray()
-        self._stream: BinaryIO | None = None
-
-    def is_quick(self, length: int) -> bool:
-        """Whether writing *length* bytes more does not touch the disk."""
-        return self._stream is None and len(self._small) + length <= INLINE_BYTES
-
-    def _open(self) -> BinaryIO:
-        if self._stream is not None:
-            return self._stream
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
-        try:
-            self._part.parent.mkdir(parents=True, exist_ok=True)
-            # Not tempfile: its files are for their owner alone, for good.
-            descriptor = os.open(self._part, flags, 0o666)
-        except ValueError as fault:  # a path no system takes
-            raise OSError(errno.EINVAL, str(fault)) from None
-        self._stream = os.fdopen(descriptor, "w+b")
-        self._stream.write(self._small)
-        self._small.clear()
-        return self._stream
-
-    def restart(self) -> None:
-        """Forget what came so far."""
-        self._small.clear()
-        if self._stream is not None:
-            self._stream.seek(0)
-            self._stream.truncate()
-
-    def write(self, blocks: list[bytes]) -> None:
-        """Append *blocks*."""
-        if self.is_quick(sum(map(len, blocks))):
-            self._small += b"".join(blocks)
-        else:
-            self._open().writelines(blocks)
-
-    def verify(self) -> str | None:
-        """Return the media type when it is whole; see :func:`whole.verify`."""
-        if self._stream is None:
-            return verify(bytes(self._small))
-        self._stream.flush()
-        if not os.fstat(self._stream.fileno()).st_size:
-            raise ImageError("the answer is empty")  # nothing cannot be mapped
-        with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
-            return verify(picture)
-
-    def commit(self, path: Path) -> None:
-        """Put it in its place in one step, replacing what is there."""
-        stream = self._open()
-        stream.flush()
-        os.fsync(stream.fileno())
-        stream.close()
-        self._part.replace(path)
-        _sync_folder(path.parent)
-
-    def discard(self) -> None:
-        """Take it away; harmless after :meth:`commit`."""
-        if self._stream is not None:
-            # On a full disk closing fails too: what it still held is not wanted.
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
-
-
-def check_place(path: Path) -> None:
-    """Refuse what no system takes as a path: :exc:`ConfigurationError`."""
-    try:
-        if b"\0" not in os.fsencode(path):
-            return
-        says = "it holds a null character"
-    except UnicodeEncodeError:
-        says = "it holds a character that no name may have"
-    raise ConfigurationError(f"nothing can be saved as {str(path)!r}: {says}")
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without it a power cut may forget the new name. Not every system and
-    # file system lets a folder be synced, nor every folder be read; the
-    # picture is in its place by now, so that is no failure.
-    if os.name == "nt":  # pragma: no cover - folders cannot be opened there
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Protocol
 
-from ezlink_async import disk
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     ClientClosedError,
@@ -23,6 +22,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
 )
 from ezlink_async.families import TaskFamily
+from ezlink_async.landing import check_place
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.places import Address, addresses
@@ -184,7 +184,7 @@ class TaskHandle:
         return await self._save(path, fit_suffix=True)
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
-        disk.check_place(path)
+        check_place(path)
         record = await self._finished()
         return await self._home.nursery.run(
             self._home.downloads.save(
