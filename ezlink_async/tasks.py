@@ -59,6 +59,7 @@ class TaskHandle:
     __slots__ = (
         "__weakref__",
         "_done",
+        "_ends",
         "_error",
         "_family",
         "_home",
@@ -76,6 +77,7 @@ class TaskHandle:
         self._error: EzlinkError | None = None
         self._done = False
         self._waiters: set[asyncio.Future[None]] | None = None
+        self._ends: set[asyncio.Future[None]] | None = None
         self.asked = False  # whether anybody wanted to know how it ends
 
     def __repr__(self) -> str:
@@ -124,10 +126,12 @@ class TaskHandle:
     async def ended(self, timeout: float | None = None) -> TaskRecord:
         """Do as :meth:`result` does, for whoever only passes it on."""
         self._check_loop()
+        if timeout is None:
+            await self._end()
+            return self._outcome()
         try:
             async with asyncio.timeout(timeout):
-                while not self._done:
-                    await self._change()
+                await self._end()
         except TimeoutError:
             if not self._done:
                 raise self._timeout(f"still after {timeout:g} s of waiting") from None
@@ -219,7 +223,7 @@ class TaskHandle:
         if record.is_terminal and (again or not bare):
             self.end(failure(record))
         elif changed:
-            self._wake()
+            _wake(self._waiters)
 
     def end(self, error: EzlinkError | None) -> None:
         """End it: with *error*, or ``None`` when the record says it all."""
@@ -227,7 +231,8 @@ class TaskHandle:
             return
         self._done, self._error = True, error
         self._home.ended(self)
-        self._wake()
+        _wake(self._waiters)
+        _wake(self._ends)
 
     def expire(self, deadline: float) -> None:
         """End it because *deadline* seconds are over."""
@@ -275,16 +280,25 @@ class TaskHandle:
             )
 
     async def _change(self) -> None:
+        self._waiters = self._waiters or set()
+        await self._woken(self._waiters)
+
+    async def _end(self) -> None:
+        # Apart: of many tasks in progress each look at one is news to somebody.
+        while not self._done:
+            self._ends = self._ends or set()
+            await self._woken(self._ends)
+
+    async def _woken(self, waiters: set[asyncio.Future[None]]) -> None:
         waiter = self._home.loop.create_future()
-        if self._waiters is None:
-            self._waiters = set()
-        self._waiters.add(waiter)
+        waiters.add(waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            waiters.discard(waiter)
 
-    def _wake(self) -> None:
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+
+def _wake(waiters: set[asyncio.Future[None]] | None) -> None:
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(None)
