@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import io
+import itertools
 import operator
 import os
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO
 
 from ezlink_async.errors import ImageError
 from ezlink_async.images import (
@@ -26,25 +27,20 @@ from ezlink_async.images import (
 )
 from ezlink_async.threads import off_loop
 
-# What is read in one go: 1 MiB of base64. A multiple of three needs no padding
-# inside.
-_BLOCK = 768 * 1024
-
-# 256 KiB of base64: for longer nobody else would get the interpreter's lock.
+# What is read and encoded in one go: 256 KiB of base64. For longer nobody else
+# would get the interpreter's lock, and what comes next finds it in the cache. A
+# multiple of three needs no padding inside.
 _PIECE = 192 * 1024
 
+_PIECES = 4  # in one visit to a thread
 
-def slow_base64(block: bytes) -> bytes:
+
+def slow_base64(piece: bytes | memoryview) -> bytes:
     """Encode with the standard library, which holds the lock while it does."""
-    pieces = range(0, len(block), _PIECE)
-    view = memoryview(block)
-    return b"".join(
-        binascii.b2a_base64(view[start : start + _PIECE], newline=False)
-        for start in pieces
-    )
+    return binascii.b2a_base64(piece, newline=False)
 
 
-_b64: Callable[[bytes], bytes] = slow_base64
+_b64: Callable[[bytes | memoryview], bytes] = slow_base64
 with contextlib.suppress(ImportError):  # it is in the `speed` extra
     from pybase64 import b64encode
 
@@ -80,13 +76,13 @@ def reading(image: Image) -> Iterator[None]:
         raise ImageError(f"cannot be read: {says}", path=image.path) from fault
 
 
-def open_picture(image: Image) -> BinaryIO:
-    """Open the file of a picture; one that is no plain file is refused."""
+def open_picture(image: Image) -> io.FileIO:
+    """Open the file of a picture, unbuffered; one that is no plain file is refused."""
     path = image.path or Path()
     # A pipe or a device would block, or never end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise ImageError("this is not a file", path=path)
-    return path.open("rb")
+    return path.open("rb", buffering=0)
 
 
 def _changed(prepared: PreparedImage) -> ImageError:
@@ -95,27 +91,35 @@ def _changed(prepared: PreparedImage) -> ImageError:
     )
 
 
-def _read(prepared: PreparedImage, stream: BinaryIO, position: int) -> bytes:
-    """Read the next block; the last one also sees that nothing follows."""
-    want = min(_BLOCK, prepared.length - position)
+def _read(
+    prepared: PreparedImage, stream: io.FileIO, position: int, view: memoryview
+) -> memoryview:
+    """Read the next piece into *view*; the last one also sees that nothing follows."""
+    want = min(_PIECE, prepared.length - position)
+    ask = want + (position + want == prepared.length)
+    got = 0
     with reading(prepared.image):
-        block = stream.read(want)
-        more = stream.read(1) if position + want == prepared.length else b""
-    if len(block) != want or more:
+        # A system may give less than there is.
+        while got < want and (more := stream.readinto(view[got:ask])):
+            got += more
+    if got != want:
         raise _changed(prepared)
-    return block
+    return view[:want]
 
 
-def _raw_blocks(prepared: PreparedImage) -> Iterator[bytes]:
+def _raw_pieces(prepared: PreparedImage) -> Iterator[memoryview]:
+    """Yield a picture in pieces; each is good until the next one is asked for."""
     if prepared.image.content is not None:
-        for start in range(0, prepared.length, _BLOCK):
-            yield prepared.image.content[start : start + _BLOCK]
+        whole = memoryview(prepared.image.content)
+        for start in range(0, prepared.length, _PIECE):
+            yield whole[start : start + _PIECE]
         return
     with reading(prepared.image):
         stream = open_picture(prepared.image)
     with stream:
-        for start in range(0, prepared.length, _BLOCK):
-            yield _read(prepared, stream, start)
+        view = memoryview(bytearray(min(_PIECE, prepared.length) + 1))
+        for start in range(0, prepared.length, _PIECE):
+            yield _read(prepared, stream, start, view)
 
 
 class TextBlocks:
@@ -129,12 +133,12 @@ class TextBlocks:
     def __init__(self, prepared: PreparedImage, pool: Executor | None = None) -> None:
         self._length = prepared.length
         self._pool = pool
-        self._raw: Iterator[bytes] = _raw_blocks(prepared)
+        self._raw: Iterator[memoryview] = _raw_pieces(prepared)
 
-    async def next(self) -> bytes:
-        """Return the next block, empty at the end."""
-        raw = self._raw
-        return await off_loop(self._length, lambda: _b64(next(raw, b"")), self._pool)
+    async def next(self) -> list[bytes]:
+        """Return the next block, in pieces of up to 256 KiB; none at the end."""
+        raw = itertools.islice(self._raw, _PIECES)
+        return await off_loop(self._length, lambda: list(map(_b64, raw)), self._pool)
 
     def close(self) -> None:
         """Let go of the file, as soon as no thread is reading it any more."""
@@ -145,7 +149,7 @@ async def encode(prepared: PreparedImage, pool: Executor | None = None) -> Encod
     """Encode a picture once, to be shared by a batch."""
 
     def work() -> EncodedImage:
-        return EncodedImage(prepared, b"".join(map(_b64, _raw_blocks(prepared))))
+        return EncodedImage(prepared, b"".join(map(_b64, _raw_pieces(prepared))))
 
     return await off_loop(prepared.length, work, pool)
 
@@ -162,16 +166,16 @@ async def same_content(
 
     def work() -> bool:
         # Two pictures differ early, so little is read of them.
-        known = _kept_blocks(source) if isinstance(source, EncodedImage) else None
+        known = _kept_pieces(source) if isinstance(source, EncodedImage) else None
         if known is None:
-            return all(map(operator.eq, _raw_blocks(stamp), _raw_blocks(target)))
-        return all(map(operator.eq, known, map(_b64, _raw_blocks(target))))
+            return all(map(operator.eq, _raw_pieces(stamp), _raw_pieces(target)))
+        return all(map(operator.eq, known, map(_b64, _raw_pieces(target))))
 
     return await off_loop(target.length, work, pool)
 
 
-def _kept_blocks(source: EncodedImage) -> Iterator[memoryview]:
-    text, size = memoryview(source.text), _BLOCK // 3 * 4
+def _kept_pieces(source: EncodedImage) -> Iterator[memoryview]:
+    text, size = memoryview(source.text), _PIECE // 3 * 4
     return (text[start : start + size] for start in range(0, len(text), size))
 
 

@@ -152,8 +152,9 @@ class Upload(aiohttp.payload.Payload):
         if isinstance(part, PreparedImage):
             text = TextBlocks(part, self._pool)
             try:
-                while block := await text.next():
-                    await self._put(writer, block)
+                while pieces := await text.next():
+                    for piece in pieces:
+                        await self._put(writer, piece)
             finally:
                 text.close()
             return

@@ -18,6 +18,7 @@ import pytest
 from ezlink_async import disk, threads
 from ezlink_async.errors import ImageError
 from ezlink_async.images import Image, PreparedImage
+from ezlink_async.landing import PartFile, sync_folder
 from tests.fakes import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -26,9 +27,9 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def text_of(picture: PreparedImage) -> bytes:
     """Return all blocks of a picture's text."""
     text, kept = disk.TextBlocks(picture), b""
-    while block := await text.next():
-        assert len(block) <= MIB
-        kept += block
+    while pieces := await text.next():
+        assert sum(map(len, pieces)) <= MIB
+        kept += b"".join(pieces)
     text.close()
     return kept
 
@@ -54,7 +55,8 @@ async def test_the_text_of_a_picture_is_its_base64(tmp_path: Path, length: int) 
 def test_without_the_extra_the_text_is_the_same(length: int) -> None:
     """The standard library is as good as ``pybase64``, only slower."""
     content = bytes(range(256)) * (length // 256 + 1)
-    assert disk.slow_base64(content[:length]) == base64.b64encode(content[:length])
+    text = disk.slow_base64(content[:length])
+    assert text == base64.b64encode(content[:length])
 
 
 async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ async def test_a_text_that_is_given_up_lets_go_of_its_file(tmp_path: Path) -> No
     async with asyncio.timeout(20):
         while _is_open(path):
             await asyncio.sleep(0)
-    assert await text.next() == b""
+    assert await text.next() == []
 
 
 def _is_open(path: Path) -> bool:
@@ -211,7 +213,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     """Until it is committed a result is not under its name, then nothing else is."""
     path = tmp_path / "deep" / "er" / "a.jpg"
-    with disk.PartFile(path) as part:
+    with PartFile(path) as part:
         part.write([JPEG[:10]])
         assert not path.exists()
         part.restart()
@@ -227,11 +229,11 @@ def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     """Without a commit what was there stays, and the part goes."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
-    with disk.PartFile(path) as part:
+    with PartFile(path) as part:
         part.write([JPEG])
     assert path.read_bytes() == b"old"
     assert leftovers(tmp_path) == ["a.jpg"]
-    with disk.PartFile(path):
+    with PartFile(path):
         pass
     assert leftovers(tmp_path) == ["a.jpg"]
 
@@ -241,7 +243,7 @@ def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
     path, other = tmp_path / "a.jpg", tmp_path / "other.jpg"
     other.write_bytes(b"other")
     path.symlink_to(other)
-    with disk.PartFile(path) as part:
+    with PartFile(path) as part:
         part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
@@ -254,7 +256,7 @@ def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     mask = os.umask(0o022)
     try:
-        with disk.PartFile(path) as part:
+        with PartFile(path) as part:
             part.write([JPEG])
             part.commit(path)
     finally:
@@ -264,7 +266,7 @@ def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
 
 def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
     """A part is a picture, one of another kind, or an ImageError."""
-    with disk.PartFile(tmp_path / "a") as part:
+    with PartFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
         part.write([GIF])
@@ -278,7 +280,7 @@ def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
 def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
     """A name as long as a file system takes is no reason to fail."""
     path = tmp_path / ("x" * 251 + ".jpg")
-    with disk.PartFile(path) as part:
+    with PartFile(path) as part:
         part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
@@ -287,7 +289,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
 def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
     """A null byte in a path is an OSError like every other bad path."""
     with pytest.raises(OSError, match="null") as caught:
-        disk.PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
+        PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
     assert caught.value.errno == errno.EINVAL
 
 
@@ -301,7 +303,7 @@ def test_base64_without_the_speed_extra(length: int) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from ezlink_async.disk import PartFile
+from ezlink_async.landing import PartFile
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -335,7 +337,7 @@ def test_a_full_disk_keeps_no_part(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path) -> None:
     """Once the picture is in its place nothing about its folder is an error."""
-    disk._sync_folder(tmp_path / "gone")
+    sync_folder(tmp_path / "gone")
 
 
 async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None:
@@ -351,7 +353,7 @@ async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None
 
 def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
     """After a long first try the file is there, and empty: that is told as such."""
-    with disk.PartFile(tmp_path / "a.jpg") as part:
+    with PartFile(tmp_path / "a.jpg") as part:
         part.write([jpeg(400_000)])
         part.restart()
         with pytest.raises(ImageError, match="empty"):
