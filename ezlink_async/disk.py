@@ -27,12 +27,14 @@ from ezlink_async.images import (
 )
 from ezlink_async.threads import off_loop
 
-# What is read and encoded in one go: 256 KiB of base64. For longer nobody else
-# would get the interpreter's lock, and what comes next finds it in the cache. A
-# multiple of three needs no padding inside.
+# What is read in one visit to a thread: 1 MiB of base64. A multiple of three needs
+# no padding inside.
+_BLOCK = 768 * 1024
+
+# 256 KiB of base64: for longer nobody else would get the interpreter's lock.
 _PIECE = 192 * 1024
 
-_PIECES = 4  # in one visit to a thread
+_NOTHING = memoryview(b"")
 
 
 def slow_base64(piece: bytes | memoryview) -> bytes:
@@ -94,8 +96,8 @@ def _changed(prepared: PreparedImage) -> ImageError:
 def _read(
     prepared: PreparedImage, stream: io.FileIO, position: int, view: memoryview
 ) -> memoryview:
-    """Read the next piece into *view*; the last one also sees that nothing follows."""
-    want = min(_PIECE, prepared.length - position)
+    """Read the next block into *view*; the last one also sees that nothing follows."""
+    want = min(_BLOCK, prepared.length - position)
     ask = want + (position + want == prepared.length)
     got = 0
     with reading(prepared.image):
@@ -107,19 +109,29 @@ def _read(
     return view[:want]
 
 
-def _raw_pieces(prepared: PreparedImage) -> Iterator[memoryview]:
-    """Yield a picture in pieces; each is good until the next one is asked for."""
+def _raw_blocks(prepared: PreparedImage) -> Iterator[memoryview]:
+    """Yield a picture in blocks; each is good until the next one is asked for."""
     if prepared.image.content is not None:
         whole = memoryview(prepared.image.content)
-        for start in range(0, prepared.length, _PIECE):
-            yield whole[start : start + _PIECE]
+        for start in range(0, prepared.length, _BLOCK):
+            yield whole[start : start + _BLOCK]
         return
     with reading(prepared.image):
         stream = open_picture(prepared.image)
     with stream:
-        view = memoryview(bytearray(min(_PIECE, prepared.length) + 1))
-        for start in range(0, prepared.length, _PIECE):
+        view = memoryview(bytearray(min(_BLOCK, prepared.length) + 1))
+        for start in range(0, prepared.length, _BLOCK):
             yield _read(prepared, stream, start, view)
+
+
+def _texts(block: memoryview) -> Iterator[bytes]:
+    """Yield the base64 of *block*, in pieces of up to 256 KiB."""
+    for start in range(0, len(block), _PIECE):
+        yield _b64(block[start : start + _PIECE])
+
+
+def _pieces(prepared: PreparedImage) -> Iterator[bytes]:
+    return itertools.chain.from_iterable(map(_texts, _raw_blocks(prepared)))
 
 
 class TextBlocks:
@@ -133,12 +145,14 @@ class TextBlocks:
     def __init__(self, prepared: PreparedImage, pool: Executor | None = None) -> None:
         self._length = prepared.length
         self._pool = pool
-        self._raw: Iterator[memoryview] = _raw_pieces(prepared)
+        self._raw: Iterator[memoryview] = _raw_blocks(prepared)
 
     async def next(self) -> list[bytes]:
         """Return the next block, in pieces of up to 256 KiB; none at the end."""
-        raw = itertools.islice(self._raw, _PIECES)
-        return await off_loop(self._length, lambda: list(map(_b64, raw)), self._pool)
+        raw = self._raw
+        return await off_loop(
+            self._length, lambda: list(_texts(next(raw, _NOTHING))), self._pool
+        )
 
     def close(self) -> None:
         """Let go of the file, as soon as no thread is reading it any more."""
@@ -149,7 +163,7 @@ async def encode(prepared: PreparedImage, pool: Executor | None = None) -> Encod
     """Encode a picture once, to be shared by a batch."""
 
     def work() -> EncodedImage:
-        return EncodedImage(prepared, b"".join(map(_b64, _raw_pieces(prepared))))
+        return EncodedImage(prepared, b"".join(_pieces(prepared)))
 
     return await off_loop(prepared.length, work, pool)
 
@@ -168,8 +182,8 @@ async def same_content(
         # Two pictures differ early, so little is read of them.
         known = _kept_pieces(source) if isinstance(source, EncodedImage) else None
         if known is None:
-            return all(map(operator.eq, _raw_pieces(stamp), _raw_pieces(target)))
-        return all(map(operator.eq, known, map(_b64, _raw_pieces(target))))
+            return all(map(operator.eq, _raw_blocks(stamp), _raw_blocks(target)))
+        return all(map(operator.eq, known, _pieces(target)))
 
     return await off_loop(target.length, work, pool)
 
