@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor
+from types import TracebackType
 
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
@@ -128,7 +129,7 @@ class Upload(aiohttp.payload.Payload):
             raise ConnectionResetError("the connection was lost")
         transport.set_write_buffer_limits(high=_AHEAD)
         sockets.keep_little_unsent(transport)
-        async with _moving(lambda: sockets.progress(writer, transport), self._stall):
+        async with _Moving(lambda: sockets.progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
             await self._release(writer)
@@ -213,19 +214,33 @@ async def _arrived(transport: asyncio.WriteTransport) -> None:
             await asyncio.sleep(0)  # an answer that was read is heard of by now
 
 
-class _Watch:
-    """Lets *bound* expire once *progress* has stood still for *stall* seconds."""
+class _Moving:
+    """Raises :exc:`UploadStalledError` once *progress* stands for *stall* seconds."""
 
-    def __init__(
-        self, progress: Callable[[], object], stall: float, bound: asyncio.Timeout
-    ) -> None:
+    def __init__(self, progress: Callable[[], object], stall: float) -> None:
         self._progress = progress
         self._stall = stall
-        self._bound = bound
+        self._bound = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
         self._known: object = None
         self._still = 0
+
+    async def __aenter__(self) -> None:
+        await self._bound.__aenter__()
         self._look()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        try:
+            await self._bound.__aexit__(kind, error, trace)
+        except TimeoutError:
+            says = f"no byte of the body moved for {self._stall:g} s"
+            raise UploadStalledError(says) from None
 
     def _look(self) -> None:
         now = self._progress()
@@ -235,24 +250,3 @@ class _Watch:
             self._timer = self._loop.call_later(self._stall / _LOOKS, self._look)
         else:
             self._bound.reschedule(self._loop.time())
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._timer.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _moving(progress: Callable[[], object], stall: float) -> AsyncIterator[None]:
-    """Raise :exc:`UploadStalledError` when *progress* stands for *stall* seconds."""
-    bound = asyncio.timeout(None)
-    try:
-        async with bound:
-            watch = _Watch(progress, stall, bound)
-            try:
-                yield
-            finally:
-                watch.stop()
-    except TimeoutError:
-        if not bound.expired():
-            raise
-        raise UploadStalledError(f"no byte of the body moved for {stall:g} s") from None
