@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import io
 import mmap
 import os
 import secrets
+import sys
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import attrs
 
@@ -24,6 +26,8 @@ from ezlink_async.threads import INLINE_BYTES, see_through, seen_through
 from ezlink_async.whole import verify
 
 _ROUND = 16  # results that wait for each other's disk at most
+
+_VECTOR = 256  # blocks in one call; systems take 1024
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
 
@@ -45,7 +49,7 @@ class PartFile:
         self._part = os.path.join(self._folder, name)  # noqa: PTH118 - cheaper
         self._is_there = False
         self._small = bytearray()
-        self._stream: BinaryIO | None = None
+        self._stream: io.FileIO | None = None
 
     def is_quick(self, length: int) -> bool:
         """Whether writing *length* bytes more does not touch the disk."""
@@ -64,16 +68,15 @@ class PartFile:
             self._small += b"".join(blocks)
             return
         if self._stream is None:
-            self._stream = os.fdopen(self._create(), "w+b")
-            self._stream.write(self._small)
+            self._stream = os.fdopen(self._create(), "w+b", buffering=0)
+            _write(self._stream.fileno(), [bytes(self._small)])
             self._small.clear()
-        self._stream.writelines(blocks)
+        _write(self._stream.fileno(), blocks)
 
     def verify(self) -> str | None:
         """Return the media type when it is whole; see :func:`whole.verify`."""
         if self._stream is None:
             return verify(bytes(self._small))
-        self._stream.flush()
         if not os.fstat(self._stream.fileno()).st_size:
             raise ImageError("the answer is empty")  # nothing cannot be mapped
         with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
@@ -89,7 +92,6 @@ class PartFile:
         if self._stream is None:
             self._write_small()
         else:
-            self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
         os.replace(self._part, path)  # noqa: PTH105 - cheaper
@@ -118,13 +120,9 @@ class PartFile:
         return descriptor
 
     def _write_small(self) -> None:
-        # Without the layers of a stream: each of their calls wants the
-        # interpreter's lock back, which the event loop then has to wait for.
         descriptor = self._create()
         try:
-            left = memoryview(self._small)
-            while left:
-                left = left[os.write(descriptor, left) :]
+            _write(descriptor, [bytes(self._small)])
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -134,6 +132,22 @@ class PartFile:
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+
+def _write(descriptor: int, blocks: list[bytes]) -> None:
+    """Write all of *blocks*, in as few calls as the system lets us."""
+    # Not by a stream: its calls are more, and each wants the interpreter's lock
+    # back, which the event loop then has to wait for.
+    left = [memoryview(block) for block in blocks]
+    while left:
+        if sys.platform == "win32":  # pragma: no cover - it has no call for many
+            count = os.write(descriptor, left[0])
+        else:
+            count = os.writev(descriptor, left[:_VECTOR])
+        while left and count >= len(left[0]):
+            count -= len(left.pop(0))
+        if count:
+            left[0] = left[0][count:]
 
 
 @attrs.frozen

@@ -164,6 +164,29 @@ def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
             part.verify()
 
 
+@pytest.mark.parametrize("blocks", [1, 3, 600])
+@pytest.mark.parametrize("little", [False, True])
+def test_every_block_is_written_whole(
+    tmp_path: Path, blocks: int, monkeypatch: pytest.MonkeyPatch, *, little: bool
+) -> None:
+    """However many blocks there are, and however little the system takes at a time."""
+    path, content = tmp_path / "a.jpg", jpeg(600_000)
+    size = len(content) // blocks
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+
+    def takes_little(descriptor: int, views: list[memoryview]) -> int:
+        return os.write(descriptor, views[0][:70_000])
+
+    if little:
+        monkeypatch.setattr(os, "writev", takes_little)
+    with PartFile(path) as part:
+        part.write(pieces[:1])
+        part.write(pieces[1:])
+        assert part.verify() == "image/jpeg"
+        part.commit(path)
+    assert path.read_bytes() == content
+
+
 # Many at once
 
 
