@@ -151,6 +151,15 @@ class Way:
             raise ClientClosedError
         return self._session
 
+    def sign(
+        self, headers: dict[str, str], key: str
+    ) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+        """Put *key* into *headers*; for a caller's session return what does so later."""
+        if self.given:
+            return (with_key(key),)
+        headers["Authorization"] = f"Bearer {key}"
+        return ()
+
 
 class Pools:
     """

@@ -126,12 +126,12 @@ class TaskHandle:
     async def ended(self, timeout: float | None = None) -> TaskRecord:
         """Do as :meth:`result` does, for whoever only passes it on."""
         self._check_loop()
-        if timeout is None:
-            await self._end()
-            return self._outcome()
         try:
             async with asyncio.timeout(timeout):
-                await self._end()
+                while not self._done:
+                    # Apart: of many tasks each look at one is news to somebody.
+                    self._ends = self._ends or set()
+                    await self._woken(self._ends)
         except TimeoutError:
             if not self._done:
                 raise self._timeout(f"still after {timeout:g} s of waiting") from None
@@ -282,12 +282,6 @@ class TaskHandle:
     async def _change(self) -> None:
         self._waiters = self._waiters or set()
         await self._woken(self._waiters)
-
-    async def _end(self) -> None:
-        # Apart: of many tasks in progress each look at one is news to somebody.
-        while not self._done:
-            self._ends = self._ends or set()
-            await self._woken(self._ends)
 
     async def _woken(self, waiters: set[asyncio.Future[None]]) -> None:
         waiter = self._home.loop.create_future()

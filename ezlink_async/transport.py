@@ -34,7 +34,6 @@ _REDIRECTS = 5
 _LONG_KEY = 16  # that of a toy server may be a word of its answers
 _READERS = 2  # more only wait for the interpreter's lock
 _WRITERS = 4
-
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -83,10 +82,9 @@ class Transport:
         self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = connections.Pools(settings, http)
-        self._bound = connections.request_timeout(settings.timeouts)
-        self._silence_bound = connections.request_timeout(
-            settings.timeouts, idle=settings.timeouts.image
-        )
+        timeouts = settings.timeouts
+        self._bound = connections.request_timeout(timeouts)
+        self._idle_bound = connections.request_timeout(timeouts, timeouts.image)
         self._sleep = sleep
 
     async def open(self) -> None:
@@ -203,11 +201,7 @@ class Transport:
         key: str | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
-        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = ()
-        if key is not None and way.given:
-            middlewares = (connections.with_key(key),)
-        elif key is not None:
-            headers = {**(headers or {}), "Authorization": f"Bearer {key}"}
+        middlewares = way.sign(headers, key) if headers and key else ()
         # Undoes what a caller's session could do: repeat a POST, follow a
         # redirect with the key, turn answers into exceptions.
         return await way.session().request(
@@ -273,7 +267,7 @@ class Transport:
 
     async def _begin(self, way: connections.Way, url: str) -> aiohttp.ClientResponse:
         try:
-            return await self._request(way, "GET", url, timeout=self._silence_bound)
+            return await self._request(way, "GET", url, timeout=self._idle_bound)
         except faults.FOREIGN as fault:
             error = faults.fetch_fault(fault, url, "")
         raise error
