@@ -154,7 +154,7 @@ class Way:
     def sign(
         self, headers: dict[str, str], key: str
     ) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-        """Put *key* into *headers*; for a caller's session return what does so later."""
+        """Put *key* into *headers*, or return what will, for a session given."""
         if self.given:
             return (with_key(key),)
         headers["Authorization"] = f"Bearer {key}"
