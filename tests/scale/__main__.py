@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 import attrs
 
@@ -77,14 +78,14 @@ def swap(folder: Path, environ: dict[str, str], photos: int) -> Run:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[tuple[dict[str, str], Connection]]:
+def serving() -> Iterator[tuple[dict[str, str], Connection[object, object]]]:
     """Run a server in a process of its own."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=serve, args=(theirs,), daemon=True
     )
     process.start()
-    key, address = ours.recv()
+    key, address = map(str, cast("tuple[str, str]", ours.recv()))
     quick = {"EZLINK_POLL_FIRST": "0.05", "EZLINK_POLL_SHORTEST": "0.05"}
     yield {"EZLINK_API_KEY": key, "EZLINK_BASE_URL": address, **quick}, ours
     ours.send("end")
@@ -99,7 +100,7 @@ def measure(photos: int) -> tuple[Run, Run, int]:
         swapped, skipped = (swap(folder, environ, photos) for _ in range(2))
         found = sum(1 for _ in (folder / "out").rglob("*.jpg"))
         pipe.send("charges")
-        charges: int = pipe.recv()
+        charges = int(str(pipe.recv()))
         print(f"swapped {swapped}\nskipped {skipped}", flush=True)
         if found != photos:
             print(f"BROKEN: {found} results", flush=True)

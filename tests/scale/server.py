@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from ezlink_async.emulator import EmulatorSettings, in_thread
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection[object, object]) -> None:
     """Serve until it is told to end; tell how many swaps were charged when asked."""
     settings = EmulatorSettings(
         concurrency=64, queue=10**9, balance=10**12, key_quota=None, code_22=False
