@@ -37,6 +37,7 @@ class Earlier:
         self._unclear: dict[int, Job] = {}
         self._asked: dict[int, Pair] = {}  # what is looked up, and was asked for
         self._coming: set[str] = set()
+        self._moved: set[int] = set()
         self.extra = 0
 
     async def taken_up(self) -> AsyncIterator[Job]:
@@ -80,6 +81,10 @@ class Earlier:
             self.extra -= 1
         return False
 
+    def knows_better(self, job: Job) -> bool:
+        """Return whether a job was found out about after it had been looked at."""
+        return job.step is Step.LIST and job.entry.id in self._moved
+
     def comes_to(self, place: str) -> bool:
         """Return whether one of the results comes to *place*."""
         return same(place) in self._coming
@@ -104,9 +109,14 @@ class Earlier:
         """Have the journal know what was found, and return what to do about it."""
         this, task_id = job.entry.id, finding.task_id
         pair = self._asked.pop(this, None)
+        self._moved.add(this)
         if finding.fate is Fate.FOUND and task_id is not None:
             del self._unclear[this]
-            self.extra -= pair is not None
+            if pair is not None:
+                self.extra -= 1
+            else:
+                self._followed.add(this)  # it may yet be asked for
+            self._coming.add(same(job.entry.key.place))
             await self._commits.do(lambda journal: journal.accepted(this, task_id))
             entry = attrs.evolve(job.entry, task_id=task_id)
             return attrs.evolve(job, entry=entry, step=Step.FOLLOW)

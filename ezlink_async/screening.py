@@ -134,8 +134,7 @@ class Screening:
                 raise ImageError(pair.problem, path=pair.target)
             self._check_place((self.rules.folder / pair.wished).parent)
             source = self._source(pair.source)
-            needs_preparing(pair.target)  # or raises why it cannot be sent
-            target = _digest(pair.target)
+            target = _content(pair.target)
             if source == target:
                 says = "source and target are the same picture"
                 raise ImageError(says, path=pair.target)
@@ -150,8 +149,7 @@ class Screening:
     def _source(self, path: Path) -> bytes:
         # Few, and asked for again and again.
         if path not in self._sources:
-            needs_preparing(path)
-            self._sources = {**self._sources, path: _digest(path)}
+            self._sources = {**self._sources, path: _content(path)}
         return self._sources[path]
 
     def _enter(self, journal: Journal, look: Look) -> Entry:
@@ -210,8 +208,12 @@ class Screening:
         return next(filter(is_whole, there), None)
 
 
-def _digest(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
+    """Return the SHA-256 of a picture that can be sent, or made so."""
+    made_anew = needs_preparing(path)
     try:
+        if not made_anew and not is_whole(path):
+            raise ImageError("it is cut off, or broken: copy it again", path=path)
         return digest_of(path)[0]
     except OSError as fault:
         says = f"cannot be read: {fault.strerror or fault}"

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 
@@ -37,8 +36,6 @@ from ezlink_async.settling import Settler
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
 from ezlink_async.transport import Sleep, Transport, new_request_id
-
-_log = logging.getLogger("ezlink_async")
 
 _BAD_GATEWAY = 502
 # Near the limit of the usual upstream (30 MB a request) an empty answer may
@@ -70,7 +67,6 @@ class Submitter:
         self._nursery = nursery
         self._follow = follow
         self._sleep = sleep
-        self._offline = False
         self._tickets: dict[asyncio.Task[TaskHandle], Ticket] = {}
 
     async def submit(self, ticket: Ticket) -> TaskHandle:
@@ -217,15 +213,6 @@ class Submitter:
             and self._transport.answered
         )
 
-    def _say_whether_offline(self, outcome: object) -> None:
-        """Have the log know when an outage begins and when it is over."""
-        if self._is_offline(outcome) and not self._offline:
-            self._offline = True
-            _log.warning("%s; submits wait until there is one again", outcome)
-        elif self._offline and not isinstance(outcome, TransportError):
-            self._offline = False
-            _log.warning("there is a connection again")
-
     async def _attempt(
         self, ticket: Ticket, job: FaceSwapJob, request: HttpRequest, passage: Passage
     ) -> Submission | EzlinkError:
@@ -242,7 +229,6 @@ class Submitter:
             raise
         ticket.upload = None
         tell(ticket, outcome)
-        self._say_whether_offline(outcome)
         if isinstance(outcome, Submission):
             passage.accepted()
         elif isinstance(outcome, BusyError):

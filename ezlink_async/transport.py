@@ -12,16 +12,19 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import aiohttp
 import attrs
 
 from ezlink_async import __version__, connections, faults
 from ezlink_async.config import Settings
-from ezlink_async.errors import TransportError
+from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.refusals import is_fault, retry_after
 from ezlink_async.upload import Upload
+
+_Fault = TypeVar("_Fault", bound=EzlinkError)
 
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _BLOCK = 256 * 1024
@@ -72,6 +75,7 @@ class Transport:
     ) -> None:
         self.settings = settings
         self.answered = False
+        self._outage = faults.Outage()
         self.key_worked = False
         # Apart, so that a slow disk delays neither the other nor a name lookup.
         self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
@@ -110,7 +114,7 @@ class Transport:
             error = faults.submit_fault(fault, url, request_id, upload)
         finally:
             upload.abort()
-        raise error
+        raise self._told(error)
 
     async def _attempt(
         self, request: HttpRequest, request_id: str, upload: Upload
@@ -143,7 +147,13 @@ class Transport:
                 error = faults.fetch_fault(broke, url, request_id)
         except faults.FOREIGN as fault:
             error = faults.fetch_fault(fault, url, request_id)
-        raise error
+        raise self._told(error)
+
+    def _told(self, error: _Fault) -> _Fault:
+        # A host that never answered may be mistyped: that is no outage.
+        if self.answered:
+            self._outage.note(error)
+        return error
 
     async def repeat(self, request: HttpRequest) -> HttpResponse:
         """
@@ -239,6 +249,7 @@ class Transport:
         passed = response.ok or b'"upstream_error"' in body
         self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
+        self._outage.over()
         return response
 
     @asynccontextmanager
