@@ -162,7 +162,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """However many requests meet it; another fault is none."""
-    outage = Outage()
+    outage = faults.Outage()
     outage.over()
     outage.note(TransportError("cut off", stage="answer"))
     assert caplog.messages == []
