@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import attrs
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
+from rich.console import Console
 
 from ezlink_async import __version__
 from ezlink_async.errors import EzlinkError
@@ -51,7 +52,9 @@ def run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     _typed.set(arguments)
     try:
-        code = app(arguments, exit_on_error=False, print_error=False)
+        # Of this run: one that is kept keeps the width it once had.
+        console = Console()
+        code = app(arguments, console=console, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         command = " ".join(("ezlink", *(error.command_chain or ())))
         sys.stderr.write(f"ezlink: {error} See: {command} --help\n")
