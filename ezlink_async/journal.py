@@ -112,9 +112,10 @@ class Journal:
 
     def forget_unfinished(self, server: str) -> None:
         """Take back what *server*, which is gone with its tasks, has not brought."""
+        # The ids go from all: nothing can be brought again, if it is damaged.
         self._sql.execute(
-            "UPDATE jobs SET state = 'planned', task_id = NULL, error = NULL "  # noqa: S608 - our own words
-            f"WHERE server = ? AND {_OPEN}",
+            f"UPDATE jobs SET state = iif({_OPEN}, 'planned', state), task_id = NULL "  # noqa: S608 - our own words
+            f"WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
             (server,),
         )
 
@@ -126,11 +127,11 @@ class Journal:
         its place along. Where several would become one file in this *run*, the
         later ones get ``-2``, ``-3``.
         """
-        names = kept(claim.source), kept(claim.target)
+        names, now = (kept(claim.source), kept(claim.target)), (claim.content, run)
         found = self._sql.execute(
-            "UPDATE places SET run = ?, content = ? WHERE source = ? AND target = ? "
+            "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
             "AND wished = ? RETURNING place",
-            (run, claim.content, *names, kept(claim.wished)),
+            (*now, *names, kept(claim.wished)),
         ).fetchall()
         if found:
             return os.fsdecode(found[0]["place"])
@@ -140,15 +141,9 @@ class Journal:
             if self._is_free(place, claim, run)
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                kept(same(place)),
-                kept(place),
-                kept(claim.wished),
-                *names,
-                claim.content,
-                run,
-            ),
+            "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
+            "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*map(kept, (same(place), place, claim.wished)), *names, *now),
         )
         return place
 
@@ -175,8 +170,8 @@ class Journal:
         """Note that it is about to be sent."""
         self._sql.execute(
             "UPDATE jobs SET state = 'submitting', mark = ?, task_id = NULL, "
-            "request_ids = trim(request_ids || ' ' || ?), sent_at = ?, error = NULL "
-            "WHERE id = ?",
+            "request_ids = trim(request_ids || ' ' || ?), sent_at = ?, error = NULL, "
+            "image_url = NULL, ended_at = NULL WHERE id = ?",
             (mark, request_id, when, job),
         )
 
@@ -287,7 +282,10 @@ class Journal:
             f"SELECT * FROM jobs WHERE {where}",  # noqa: S608 - our own words
             tuple(values),
         )
-        return [entry_of(row) for row in rows]
+        try:
+            return [entry_of(row) for row in rows]
+        except (TypeError, ValueError) as fault:
+            raise sqlite3.DatabaseError(f"it is damaged: {fault}") from None
 
 
 def _numbered(wished: str) -> Iterator[str]:
