@@ -56,7 +56,7 @@ def open_database(
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
-            _check(connection, path)
+            _check(connection)
             _lead_up(connection, schema)
     return connection
 
@@ -70,7 +70,7 @@ def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
             if path.exists():
                 _copy(path, connection)
             _check_owner(connection, path, schema)
-            _check(connection, path)
+            _check(connection)
             _lead_up(connection, schema)
     return connection
 
@@ -138,10 +138,10 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+def _check(connection: sqlite3.Connection) -> None:
+    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
-        raise sqlite3.DatabaseError(f"{path.name}: {found}")
+        raise sqlite3.DatabaseError(found.splitlines()[-1])
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:

@@ -114,7 +114,8 @@ class Journal:
         """Take back what *server*, which is gone with its tasks, has not brought."""
         # The ids go from all: nothing can be brought again, if it is damaged.
         self._sql.execute(
-            f"UPDATE jobs SET state = iif({_OPEN}, 'planned', state), task_id = NULL "  # noqa: S608 - our own words
+            f"UPDATE jobs SET state = iif({_OPEN}, 'planned', state), task_id = NULL, "  # noqa: S608 - our own words
+            f"error = iif({_OPEN}, NULL, error) "
             f"WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
             (server,),
         )
