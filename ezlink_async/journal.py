@@ -19,7 +19,7 @@ from typing import Self
 import attrs
 
 from ezlink_async.database import open_copy, open_database
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, same
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Run, same
 from ezlink_async.schema import SCHEMA, entry_of, kept, key_values
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
@@ -27,15 +27,10 @@ _CUT_SHORT = (
     "SubmitUnknownError: the run ended before the answer to this submit: the job "
     "may have been created and paid"
 )
-
-
-@attrs.frozen
-class Run:
-    """When a run began and ended, and what is to be said of it."""
-
-    started_at: float
-    ended_at: float | None
-    facts: dict[str, str]
+_EARLIER = (
+    "SubmitUnknownError: an earlier submit of this job may have been created and "
+    "paid; the last one was not"
+)
 
 
 @attrs.frozen
@@ -115,7 +110,7 @@ class Journal:
         # The ids go from all: nothing can be brought again, if it is damaged.
         self._sql.execute(
             f"UPDATE jobs SET state = iif({_OPEN}, 'planned', state), task_id = NULL, "  # noqa: S608 - our own words
-            f"error = iif({_OPEN}, NULL, error) "
+            f"error = iif({_OPEN}, NULL, error), unclear = 0 "
             f"WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
             (server,),
         )
@@ -168,9 +163,10 @@ class Journal:
     def submitting(
         self, job: int, request_id: str, mark: str | None, when: float
     ) -> None:
-        """Note that it is about to be sent."""
+        """Note that it is about to be sent, perhaps again."""
         self._sql.execute(
-            "UPDATE jobs SET state = 'submitting', mark = ?, task_id = NULL, "
+            "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
+            "state = 'submitting', mark = ?, task_id = NULL, "
             "request_ids = trim(request_ids || ' ' || ?), sent_at = ?, error = NULL, "
             "image_url = NULL, ended_at = NULL WHERE id = ?",
             (mark, request_id, when, job),
@@ -181,8 +177,16 @@ class Journal:
         self._set(job, state=JobState.SUBMITTED, task_id=task_id, error=None)
 
     def planned(self, job: int, error: str | None) -> None:
-        """Note that it surely was not created, and what stood in the way."""
-        self._set(job, state=JobState.PLANNED, task_id=None, error=error)
+        """
+        Note that it surely was not created, and what stood in the way.
+
+        An earlier submit that may have been leaves it unknown.
+        """
+        self._sql.execute(
+            "UPDATE jobs SET state = iif(unclear, 'unknown', 'planned'), "
+            "task_id = NULL, error = iif(unclear, ?, ?) WHERE id = ?",
+            (f"{_EARLIER} ({error})", error, job),
+        )
 
     def unknown(self, job: int, error: str) -> None:
         """Note that it may exist, and may be paid."""
