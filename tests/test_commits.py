@@ -222,9 +222,10 @@ async def test_what_never_found_room_goes_into_the_log(
     desk.commits.note(adding("b"))
     await desk.commits.close()
     said = [record.getMessage() for record in caplog.records]
-    assert said == [
-        f"the journal lacks something: the journal cannot be written: {FULL}"
-    ] * 2
+    assert (
+        said
+        == [f"the journal lacks something: the journal cannot be written: {FULL}"] * 2
+    )
     assert desk.places() == []
 
 

@@ -173,7 +173,9 @@ class Crashes(RuleBasedStateMachine):
     @precondition(lambda self: self._told("accepted"))
     @rule(
         nth=_jobs,
-        verb=st.sampled_from(["noted", "succeeded", "saved", "damaged", "failed", "gone"]),
+        verb=st.sampled_from(
+            ["noted", "succeeded", "saved", "damaged", "failed", "gone"]
+        ),
     )
     def end(self, nth: int, verb: str) -> None:
         """Note what became of a task whose id is known."""

@@ -199,7 +199,16 @@ def test_a_file_in_use_is_one_sentence(journal: Path) -> None:
 @posix
 @pytest.mark.parametrize(
     "name",
-    ["what?mode=ro", "a#b", "100%25", "a b", "m\udcfc", "\u65c5\u884c", "'\"", "x" * 240],
+    [
+        "what?mode=ro",
+        "a#b",
+        "100%25",
+        "a b",
+        "m\udcfc",
+        "\u65c5\u884c",
+        "'\"",
+        "x" * 240,
+    ],
 )
 @LOCKING
 def test_any_name_opens(tmp_path: Path, name: str, *, locking: bool) -> None:

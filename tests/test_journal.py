@@ -391,7 +391,10 @@ def test_a_pair_keeps_its_place(places: Places) -> None:
     "alike",
     [
         ("a", "A", "a"),
-        (unicodedata.normalize("NFC", "\u00e9"), unicodedata.normalize("NFD", "\u00c9")),
+        (
+            unicodedata.normalize("NFC", "\u00e9"),
+            unicodedata.normalize("NFD", "\u00c9"),
+        ),
         ("stra\u00dfe", "STRASSE"),
         ("trip/a", "Trip/A"),
         ("m\udcfc", "M\udcfc"),
@@ -404,9 +407,7 @@ def test_places_that_some_file_systems_take_for_one_are_numbered(
     """The later ones get ``-2``, ``-3``, in their own spelling."""
     found = [places.claim(str(number), name) for number, name in enumerate(alike)]
     numbers = ["", *(f"-{number}" for number in range(2, len(alike) + 1))]
-    assert found == [
-        name + number for name, number in zip(alike, numbers, strict=True)
-    ]
+    assert found == [name + number for name, number in zip(alike, numbers, strict=True)]
 
 
 def test_numbers_step_over_places_that_are_taken(places: Places) -> None:
