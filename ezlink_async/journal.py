@@ -8,7 +8,6 @@ the power fails. Synchronous, and for one thread at a time: that thread is in
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sqlite3
@@ -109,9 +108,9 @@ class Journal:
         """Take back what *server*, which is gone with its tasks, has not brought."""
         # The ids go from all: nothing can be brought again, if it is damaged.
         self._sql.execute(
-            f"UPDATE jobs SET state = iif({_OPEN}, 'planned', state), task_id = NULL, "  # noqa: S608 - our own words
-            f"error = iif({_OPEN}, NULL, error), unclear = 0 "
-            f"WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
+            f"UPDATE jobs SET state = CASE WHEN {_OPEN} THEN 'planned' ELSE state END, "  # noqa: S608 - our own words
+            f"error = CASE WHEN {_OPEN} THEN NULL ELSE error END, task_id = NULL, "
+            f"unclear = 0 WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
             (server,),
         )
 
@@ -183,9 +182,10 @@ class Journal:
         An earlier submit that may have been leaves it unknown.
         """
         self._sql.execute(
-            "UPDATE jobs SET state = iif(unclear, 'unknown', 'planned'), "
-            "task_id = NULL, error = iif(unclear, ?, ?) WHERE id = ?",
-            (f"{_EARLIER} ({error})", error, job),
+            "UPDATE jobs SET state = CASE unclear WHEN 0 THEN 'planned' "
+            "ELSE 'unknown' END, error = CASE unclear WHEN 0 THEN ? ELSE ? END, "
+            "task_id = NULL WHERE id = ?",
+            (error, f"{_EARLIER} ({error})", job),
         )
 
     def unknown(self, job: int, error: str) -> None:
@@ -294,6 +294,7 @@ class Journal:
 
 
 def _numbered(wished: str) -> Iterator[str]:
-    yield wished
-    for number in itertools.count(2):
-        yield f"{wished}-{number}"
+    number, place = 1, wished
+    while True:
+        yield place
+        number, place = number + 1, f"{wished}-{number + 1}"

@@ -103,8 +103,6 @@ def _is_over(holder: str) -> bool:
         return False
     try:
         _look_for(int(number))
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:
-        pass  # somebody else's
+    except (OSError, OverflowError) as fault:
+        return not isinstance(fault, PermissionError)  # somebody else's
     return False

@@ -11,7 +11,6 @@ import functools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from ezlink_async.pairs import Pair
 from ezlink_async.schema import kept, path_of
@@ -55,7 +54,7 @@ class Plan(Iterable[Pair]):
             )
         # One folder has many names, but a link to a picture is one of its own.
         names = [
-            kept(Path(self._last_folder(path.parent), path.name))
+            kept(os.path.join(self._last_folder(path.parent), path.name))  # noqa: PTH118 - half the time
             for path in (pair.target, pair.source)
         ]
         cursor = self._sql.execute(

@@ -58,5 +58,5 @@ def next_step(entry: Entry, wishes: Wishes, *, intact: bool) -> Step:
             return Step.SUBMIT if wishes.retry_failed else Step.GIVE_UP
         case _ if entry.task_id is not None:
             return Step.FOLLOW
-        case JobState.SUBMITTED | JobState.SUBMITTING | JobState.UNKNOWN:
+        case _:
             return Step.SUBMIT if wishes.resubmit_unknown else Step.LIST

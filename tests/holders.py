@@ -12,8 +12,10 @@ from collections.abc import Iterator
 def holding(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Run *program*, which holds something as soon as it prints a line."""
     with subprocess.Popen(
-        [sys.executable, "-c", f"{program}\nprint('held', flush=True)\ninput()"]
-        + list(map(str, arguments)),
+        [
+            *(sys.executable, "-c", f"{program}\nprint('held', flush=True)\ninput()"),
+            *map(str, arguments),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

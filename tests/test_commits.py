@@ -290,6 +290,12 @@ def test_a_loop_that_is_gone_is_told_nothing(tmp_path: Path) -> None:
     assert desk.places() == ["a", "b"]
 
 
+def spoil(path: Path) -> None:
+    """Put something else in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("Dear diary, " * 100)
+
+
 # Opening
 
 
@@ -326,8 +332,7 @@ async def test_files_of_other_people_beside_it_stay(path: Path) -> None:
 
 async def test_a_journal_that_cannot_be_used_leaves_the_folder_free(path: Path) -> None:
     """The sentence comes again, not one about another run."""
-    path.parent.mkdir(parents=True)
-    path.write_text("Dear diary, " * 100)
+    spoil(path)
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="is damaged"):
             await open_commits(path)
@@ -335,15 +340,15 @@ async def test_a_journal_that_cannot_be_used_leaves_the_folder_free(path: Path) 
 
 async def test_leaving_while_it_opens_leaves_the_folder_free(path: Path) -> None:
     """Whether it would have opened or not."""
-    for content in (None, "Dear diary, " * 100):
-        if content is not None:
-            path.write_text(content)
+    for is_spoilt in (False, True):
+        if is_spoilt:
+            spoil(path)
         opening = asyncio.create_task(open_commits(path))
         await asyncio.sleep(0)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        if content is None:
+        if not is_spoilt:
             await (await open_commits(path)).close()
     FolderLock(path.with_name("lock")).close()
 

@@ -1,4 +1,4 @@
-"""Any order of journal events and crashes leads to a state from which resume is right."""
+"""Whatever the order of events and crashes, the next run knows what to do."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import itertools
 import os
 import sqlite3
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -139,6 +139,25 @@ def test_a_job_that_is_sent_again_begins_anew(journal: Journal) -> None:
     unknown = _now(journal, job)
     assert (unknown.state, unknown.task_id) == (JobState.UNKNOWN, None)
     assert unknown.error == "SubmitUnknownError: lost"
+
+
+def test_a_refusal_clears_no_earlier_submit(journal: Journal) -> None:
+    """What may be paid stays unknown until the server is gone with it."""
+    job = _job(journal)
+    for number, cut_off in enumerate((True, False)):
+        journal.submitting(job.id, f"r{number}", "m", 1.0)
+        if not cut_off:
+            journal.unknown(job.id, "SubmitUnknownError: lost")
+    journal.submitting(job.id, "r2", "m", 2.0)
+    journal.planned(job.id, "BusyError: later")
+    found = _now(journal, job)
+    assert (found.state, found.task_id) == (JobState.UNKNOWN, None)
+    assert "an earlier submit of this job may have been" in str(found.error)
+    assert str(found.error).endswith("(BusyError: later)")
+    journal.forget_unfinished(SERVER)
+    journal.submitting(job.id, "r3", "m", 3.0)
+    journal.planned(job.id, "BusyError: later")
+    assert _now(journal, job).state is JobState.PLANNED
 
 
 @posix
@@ -276,18 +295,19 @@ def test_jobs_are_read_in_pages(journal: Journal) -> None:
 
 def test_what_is_open_is_what_may_be_paid_and_is_not_at_home(journal: Journal) -> None:
     """At one server, or at any."""
-    for state in JobState:
+    verbs: dict[JobState, Callable[[int], None]] = {
+        JobState.PLANNED: lambda job: journal.planned(job, None),
+        JobState.SUBMITTING: lambda _: None,
+        JobState.SUBMITTED: lambda job: journal.accepted(job, "7"),
+        JobState.SUCCEEDED: lambda job: journal.succeeded(job, None, 1.0),
+        JobState.SAVED: lambda job: journal.saved(job, OUTPUT),
+        JobState.FAILED: lambda job: journal.failed(job, "no", 1.0),
+        JobState.UNKNOWN: lambda job: journal.unknown(job, "lost"),
+    }
+    for state, verb in verbs.items():
         job = _job(journal, state)
         journal.submitting(job.id, "r", "m", 1.0)
-        {
-            JobState.PLANNED: lambda job: journal.planned(job, None),
-            JobState.SUBMITTING: lambda _: None,
-            JobState.SUBMITTED: lambda job: journal.accepted(job, "7"),
-            JobState.SUCCEEDED: lambda job: journal.succeeded(job, None, 1.0),
-            JobState.SAVED: lambda job: journal.saved(job, OUTPUT),
-            JobState.FAILED: lambda job: journal.failed(job, "no", 1.0),
-            JobState.UNKNOWN: lambda job: journal.unknown(job, "lost"),
-        }[state](job.id)
+        verb(job.id)
     assert {entry.state for entry in journal.entries()} == set(JobState)
     listed = [entry.state.value for entry in journal.open_entries(SERVER)]
     assert listed == ["submitting", "submitted", "succeeded", "unknown"]
@@ -329,11 +349,13 @@ def test_a_damaged_row_is_an_error_of_the_file(path: Path, damage: str) -> None:
     with contextlib.closing(Journal.open(path)) as journal:
         _job(journal)
     with contextlib.closing(sqlite3.connect(path)) as sql:
-        sql.execute(f"UPDATE jobs SET {damage}")
+        sql.execute(f"UPDATE jobs SET {damage}")  # noqa: S608 - our own words
         sql.commit()
-    with contextlib.closing(Journal.open(path)) as journal:
-        with pytest.raises(sqlite3.DatabaseError):
-            journal.entries()
+    with (
+        contextlib.closing(Journal.open(path)) as journal,
+        pytest.raises(sqlite3.DatabaseError),
+    ):
+        journal.entries()
 
 
 def test_the_file_says_whose_it_is(path: Path) -> None:

@@ -49,7 +49,7 @@ def ended() -> int:
 
 
 def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _check_free(path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(path: Path) -> None:
     """A file where the folder must be, a folder where the lock must be."""
     path.parent.parent.mkdir()
     path.parent.write_text("in the way")
-    with pytest.raises(ConfigurationError, match="no run can be kept in .*: File exi"):
+    with pytest.raises(ConfigurationError, match=r"no run can be kept in .*: File ex"):
         FolderLock(path)
     path.parent.unlink()
     path.mkdir(parents=True)

@@ -117,6 +117,10 @@ _LINES = (
     '{"source": "me.jpg", "target": "trip/a.jpg"}\n\n'
     '{"source": "me.jpg", "target": "trip/b.jpg", "output": "best/b.png", "x": 1}\n'
 )
+_COLUMNS = (
+    'target,note,source,output\ntrip/a.jpg,"a\nb",me.jpg\n'
+    "trip/b.jpg,,me.jpg,best/b.png,more\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +130,7 @@ _LINES = (
         ("PAIRS.CSV", "\ufeff" + _CSV.replace("\n", "\r\n")),
         (
             "pairs.csv",
-            'target,note,source,output\ntrip/a.jpg,"a\nb",me.jpg\n'
-            "trip/b.jpg,,me.jpg,best/b.png,more\n",
+            _COLUMNS,
         ),
         ("pairs.jsonl", _LINES),
         ("pairs", "\ufeff" + _LINES.replace("\n", "\r\n")),
@@ -174,7 +177,7 @@ def test_a_target_outside_has_no_folder_of_its_own(
         ("a.jsonl", '{"source": "a\\u0000", "target": "b"}', "line 1: it needs a s"),
         ("a.jsonl", '{"source": "a", "target": "\\ud83d"}', "line 1: it needs a s"),
         ("a.csv", b"source,target\na,\xff\n", "cannot be read: 'utf-8' codec"),
-        ("a.csv", "source,target\na," + "b" * 200_000, "cannot be read: field larg"),
+        ("a.csv", "source,target\na," + "b" * 200_000, "cannot be read: field "),
     ],
 )
 def test_what_is_wrong_in_a_manifest_is_said_by_line(
@@ -198,7 +201,7 @@ def test_an_output_stays_below_the_folder(tmp_path: Path, output: object) -> Non
 def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
     """Neither is a folder one."""
     for path in (tmp_path / "nothing.csv", tmp_path):
-        with pytest.raises(ConfigurationError, match="the manifest .* cannot be read"):
+        with pytest.raises(ConfigurationError, match=r"the manifest .* cannot be "):
             list(manifest(path))
 
 

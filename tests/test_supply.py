@@ -77,9 +77,8 @@ async def test_so_many_are_read_that_a_step_takes_neither_long_nor_no_time() -> 
     for seconds in (0.01,) * 8 + (0.05,) + (1.0,) * 10:
         sizes.append(len(await supply.next()))
         supply.took(seconds)
-    assert sizes == [4, 8, 16, 32, 64, 128, 256, 256, 256, 256] + [
-        *(128, 64, 32, 16, 8, 4, 2, 1, 1)
-    ]
+    up, down = [4, 8, 16, 32, 64, 128], [128, 64, 32, 16, 8, 4, 2, 1, 1]
+    assert sizes == [*up, 256, 256, 256, 256, *down]
 
 
 def test_the_rest_is_read_in_one_go() -> None:
