@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ _JOBS = 2
 _jobs = st.integers(0, _JOBS - 1)
 _wishes = st.builds(Wishes, retry_failed=st.booleans(), resubmit_unknown=st.booleans())
 _OUTPUT = Output(Path("a.jpg"), 1, b"o")
+_VERBS = ["noted", "succeeded", "saved", "damaged", "failed", "gone"]
 
 
 @attrs.define(eq=False)
@@ -50,6 +52,10 @@ class Attempt:
     def is_open(self) -> bool:
         """Whether it may be charged, with nobody knowing its id."""
         return not self.refused and self.noted != "accepted"
+
+    def has_ended(self, verb: str) -> None:
+        """Note what is on disk about its task."""
+        self.ended = verb == "failed"
 
 
 def _one_of(jobs: list[int], nth: int) -> int:
@@ -129,12 +135,15 @@ class Crashes(RuleBasedStateMachine):
         self._alive[job] = attempt
         if arrives:
             self.make(job)
+            self._hear(job, is_lost=False)
 
     @precondition(lambda self: self._told(None))
     @rule(nth=_jobs, is_lost=st.booleans())
     def hear(self, nth: int, *, is_lost: bool) -> None:
         """Hear the outcome of a submit, and note it."""
-        job = _one_of(self._told(None), nth)
+        self._hear(_one_of(self._told(None), nth), is_lost=is_lost)
+
+    def _hear(self, job: int, *, is_lost: bool) -> None:
         attempt = self._alive[job]
         this = self._ids[job]
         made = attempt.task_id
@@ -171,17 +180,11 @@ class Crashes(RuleBasedStateMachine):
             self._alive[job] = attempt
 
     @precondition(lambda self: self._told("accepted"))
-    @rule(
-        nth=_jobs,
-        verb=st.sampled_from(
-            ["noted", "succeeded", "saved", "damaged", "failed", "gone"]
-        ),
-    )
-    def end(self, nth: int, verb: str) -> None:
+    @rule(nth=_jobs, verbs=st.lists(st.sampled_from(_VERBS), min_size=1, max_size=3))
+    def end(self, nth: int, verbs: list[str]) -> None:
         """Note what became of a task whose id is known."""
         job = _one_of(self._told("accepted"), nth)
-        attempt = self._alive[job]
-        this = self._ids[job]
+        this, attempt = self._ids[job], self._alive[job]
         works: dict[str, Callable[[Journal], None]] = {
             "noted": lambda journal: journal.noted(this, "TaskTimeoutError: late"),
             "succeeded": lambda journal: journal.succeeded(this, None, 3.0),
@@ -190,13 +193,11 @@ class Crashes(RuleBasedStateMachine):
             "failed": lambda journal: journal.failed(this, "TaskFailedError: no", 3.0),
             "gone": lambda journal: journal.noted(this, f"{GONE} (404)"),
         }
-
-        def noted() -> None:
-            attempt.ended = attempt.ended or verb == "failed"
-
-        self._note(works[verb], noted)
-        if verb in {"failed", "gone"}:
-            del self._alive[job]
+        for verb in verbs:
+            self._note(works[verb], functools.partial(attempt.has_ended, verb))
+            if verb in {"failed", "gone"}:
+                del self._alive[job]
+                return
 
     @precondition(lambda self: self._queue)
     @rule(many=st.integers(1, 4))
@@ -225,9 +226,10 @@ class Crashes(RuleBasedStateMachine):
                 attempt.task_id = f"id{next(self._numbers)}"
                 return
 
-    @rule(many=st.integers(0, 4))
-    def crash(self, many: int) -> None:
+    @rule(written=st.integers(0, 6), many=st.integers(0, 4))
+    def crash(self, written: int, many: int) -> None:
         """Lose the process in the middle of a group, and begin another run."""
+        self.write(written)
         if many:
             self._journal.begin()
             for work, _ in self._queue[:many]:
@@ -284,13 +286,13 @@ class Crashes(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Crash a last time, and clean up."""
         if hasattr(self, "_journal"):
-            self.crash(0)
+            self.crash(6, 0)
             self._journal.close()
         shutil.rmtree(self._folder)
 
 
 Crashes.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     phases=(Phase.reuse, Phase.generate),
