@@ -16,7 +16,6 @@ import pytest
 from hypothesis import settings
 
 from ezlink_async.messages import HttpResponse
-from tests import fakes
 from tests.servers import trust_file
 
 # aiohttp reads it once, when it is imported: so it stands here, before that.
@@ -134,6 +133,8 @@ def webp() -> bytes:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Lay out a folder as people have them; ``me.jpg`` is the source."""
+    from tests import fakes  # not before the certificates: it imports aiohttp
+
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
     (folder / ".hidden").mkdir()
