@@ -31,7 +31,9 @@ from ezlink_async.threads import see_through
 _log = logging.getLogger("ezlink_async")
 _T = TypeVar("_T")
 
-_ROOM = 1024 * 1024  # enough to note the end of what a client has in progress
+# SQLite's log grows to 4 MiB before it is taken in and begun anew: with room for
+# one, the end of whatever is in progress can be noted, however much it is.
+_ROOM = 5 * 1024 * 1024
 _GROUP = 256  # changes in one commit: more would keep the first ones waiting
 
 

@@ -172,7 +172,7 @@ async def test_a_caller_who_leaves_does_not_undo_it(desk: Desk) -> None:
 async def test_on_a_full_disk_what_was_begun_is_noted(desk: Desk) -> None:
     """Room was kept for that; nothing new is taken on."""
     assert await desk.commits.do(adding("before"), new=True) == 1
-    assert desk.reserve.stat().st_size == 1024 * 1024
+    assert desk.reserve.stat().st_size == 5 * 1024 * 1024
     desk.journal.full = desk.reserve.exists
     async with desk.held_up():
         desk.commits.note(adding("in flight"))
