@@ -65,21 +65,21 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that imports go one way."""
-    session.install(*_group("lint"), "-e", ".[local,speed]")
+    session.install(*_group("lint"), "-e", ".[local,images,speed]")
     session.run("lint-imports")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, of its tests and of its users."""
-    session.install(*_group("types"), "-e", ".[local,speed]")
+    session.install(*_group("types"), "-e", ".[local,images,speed]")
     session.run("mypy", PACKAGE, "tests", "noxfile.py")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
-    session.install(*_group("test"), "-e", ".[local,speed]")
+    session.install(*_group("test"), "-e", ".[local,images,speed]")
     session.run(
         "coverage",
         "run",
@@ -97,7 +97,7 @@ def minimums(session: nox.Session) -> None:
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
     lowest = [each.replace(">=", "==") for each in wanted if ">=" in each]
-    session.install(*_group("test"), *lowest, "-e", ".[local,speed]")
+    session.install(*_group("test"), *lowest, "-e", ".[local,images,speed]")
     session.run("pytest", "-q", *session.posargs)
 
 
@@ -112,7 +112,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the docs, warnings being errors, and run every example in them."""
-    session.install(*_group("docs"), "-e", ".[local,speed]")
+    session.install(*_group("docs"), "-e", ".[local,images,speed]")
     build = ROOT / "docs" / "_build"
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", str(build))
     session.run("pytest", "docs")
@@ -127,7 +127,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
     wheel = next(dist.glob("*.whl"))
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.install(f"{wheel}[local]")
+    session.install(f"{wheel}[local,images]")
     tree = dist.parent / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "tests", tree / "tests")
@@ -136,6 +136,13 @@ def package(session: nox.Session) -> None:
     session.chdir(tree)
     session.run("python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
     session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Look at the report in headless Chromium; skipped where there is none."""
+    session.install(*_group("test"), "-e", ".[cli]")
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(default=False)
@@ -150,3 +157,17 @@ def series(session: nox.Session) -> None:
     """Run the long series against raw sockets, all or the named ones."""
     session.install(*_group("test"), "-e", ".[speed]")
     session.run("python", "-m", "tests.series", *session.posargs)
+
+
+@nox.session(default=False)
+def kills(session: nox.Session) -> None:
+    """Kill batches at random points, all series or the named ones."""
+    session.install(*_group("test"), "-e", ".[cli,images]")
+    session.run("python", "-m", "tests.kills", *session.posargs)
+
+
+@nox.session(default=False)
+def scale(session: nox.Session) -> None:
+    """Swap 100,000 tiny photos, and skip them again: memory and time stay flat."""
+    session.install(*_group("test"), "-e", ".[cli,images]")
+    session.run("python", "-m", "tests.scale", *session.posargs)

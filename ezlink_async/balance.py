@@ -19,6 +19,7 @@ from ezlink_async.refusals import decode, refusal
 
 _UNLIMITED = 100_000_000
 _CENTS = 100
+_UNITS_A_CENT = 5_000
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +61,15 @@ def read_balance(subscription: HttpResponse, usage: HttpResponse) -> Balance:
         used=_number(usage, "total_usage") / _CENTS,
         expires=_moment(until) if until > 0 else None,
     )
+
+
+def read_units(usage: HttpResponse) -> int:
+    """
+    Read what was spent, in whole units: 500,000 to the US dollar.
+
+    Exact: the page's cents are units divided, with the noise of doing so.
+    """
+    return round(_number(usage, "total_usage") * _UNITS_A_CENT)
 
 
 def _moment(seconds: float) -> dt.datetime | None:

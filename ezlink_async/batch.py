@@ -18,82 +18,31 @@ import os
 import time
 from collections.abc import (
     AsyncIterator,
-    Callable,
     Iterable,
     Iterator,
 )
 from pathlib import Path
 from typing import Literal, Self
 
-import attrs
-
-from ezlink_async.bookkeeping import Budget, Desk
+from ezlink_async.audit import Audit
+from ezlink_async.bookkeeping import Budget, Clock, Desk
 from ezlink_async.client import AsyncEzlink
 from ezlink_async.commits import open_commits
 from ezlink_async.delivery import Delivery
+from ezlink_async.earlier import Earlier
 from ezlink_async.errors import ClientClosedError, EzlinkError
 from ezlink_async.journal import Journal
 from ezlink_async.models import Mode
 from ezlink_async.nursery import see_off
+from ezlink_async.options import LOCAL, BatchOptions
 from ezlink_async.results import BatchOutcome, BatchSummary
-from ezlink_async.resume import Wishes
-from ezlink_async.screening import Rules, Screening
+from ezlink_async.screening import Screening
 from ezlink_async.supply import Pairs, Supply, pairs_of
-from ezlink_async.targets import Mark
 from ezlink_async.working import Limits, Work
-
-LOCAL = "local"
-"""What a journal calls the built-in server, whose tasks end with its process."""
 
 _AHEAD = 8  # jobs beyond those in progress: read, prepared, or being saved
 NOTHING_SENT = "Interrupted: nothing was sent"
 """The error of what is left over when a run is left."""
-
-
-@attrs.frozen(kw_only=True)
-class BatchOptions:
-    """
-    How a batch is done; see :func:`run_batch`.
-
-    *local* says that the server ends with this process: what it has not
-    finished is done again. *is_given* tells files that are targets.
-    """
-
-    output: Path
-    journal: Path | None = None
-    mode: Mode | None = None
-    existing: Literal["skip", "replace"] = "skip"
-    retry_failed: bool = False
-    resubmit_unknown: bool = False
-    max_failures: int | None = None
-    budget: int | None = None
-    strip_metadata: bool = False
-    local: bool = False
-    is_given: Callable[[Mark], bool] = lambda _: False
-    clock: Callable[[], float] = time.time
-
-    @property
-    def journal_path(self) -> Path:
-        """Where the journal is."""
-        return self.journal or journal_of(self.output)
-
-    def rules(self, origin: str) -> Rules:
-        """Return what pairs are screened by."""
-        return Rules(
-            folder=self.output,
-            server=LOCAL if self.local else origin,
-            existing=self.existing,
-            wishes=Wishes(
-                retry_failed=self.retry_failed, resubmit_unknown=self.resubmit_unknown
-            ),
-            strip_metadata=self.strip_metadata,
-            is_given=self.is_given,
-        )
-
-
-def journal_of(folder: Path) -> Path:
-    """Return where the journal of the results in *folder* is."""
-    return folder / ".ezlink" / "journal.sqlite3"
 
 
 class BatchRun(AsyncIterator[BatchOutcome]):
@@ -124,11 +73,18 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             await self._commits.close()
             raise
         self._started = time.monotonic()
-        self._desk = Desk(self._commits, Budget(options.budget), options.clock)
+        self._desk = Desk(
+            self._commits,
+            Budget(options.budget),
+            await self._audit(),
+            await self._clock(),
+        )
+        self._earlier = Earlier(self._commits, session.reconciler, rules)
         self._work = Work(
             self._desk,
-            Delivery(self._ez, session, self._desk, mode=options.mode),
+            Delivery(self._ez, session, self._desk, options.manner),
             Screening(rules, self._run),
+            self._earlier,
             Limits(
                 window=session.submitter.slots.limit + _AHEAD,
                 max_failures=options.max_failures,
@@ -136,6 +92,18 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         )
         self._task = session.nursery.start(self._through())
         return self
+
+    async def _audit(self) -> Audit:
+        """Return what reads what the key has spent, where nothing better does."""
+        audit = Audit(self._session.usage)
+        if not self._options.local and not self._session.reconciler.able:
+            await audit.begin()
+        return audit
+
+    async def _clock(self) -> Clock:
+        now, server = self._options.clock, self._session.reconciler.server_time()
+        theirs = await server
+        return Clock(now, None if theirs is None else theirs - now())
 
     def _begin(self, journal: Journal) -> int:
         if self._options.local:
@@ -187,7 +155,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     @property
     def extra(self) -> int:
         """How many outcomes there are beside those of the pairs."""
-        return self._work.extra
+        return self._earlier.extra
 
     def halt(self, why: str) -> None:
         """Send nothing more; *why* is the error of what is left over."""
@@ -209,6 +177,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         if self._closed:
             return
         self._closed = True
+        left = not self._task.done()
         self._desk.halt(NOTHING_SENT)
         await see_off([self._task])
         await self._work.stop()
@@ -216,12 +185,19 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             async with asyncio.timeout(self._session.transport.settings.timeouts.close):
                 await self._desk.quiet()
         self.summary.seconds = time.monotonic() - self._started
+        if not left:
+            charges = await self._desk.audit.end(self._desk.accepted)
+            self.summary.charges = charges
         await self._end()
 
     async def _end(self) -> None:
         """Close the journal, as soon as all that was sent has been told of."""
-        now = self._options.clock()
-        self._commits.note(lambda journal: journal.end_run(self._run, now, {}))
+        now, facts = self._options.clock(), {}
+        if self._options.command is not None:
+            facts["command"] = self._options.command
+        if self.summary.charges is not None:
+            facts["charged"] = str(self.summary.charges)
+        self._commits.note(lambda journal: journal.end_run(self._run, now, facts))
         if self._desk.outstanding:
             with contextlib.suppress(ClientClosedError):
                 self._session.nursery.leave_alone(self._close_late())

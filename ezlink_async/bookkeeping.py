@@ -8,13 +8,20 @@ byte: there it is asked whether anything more may be sent, and paid.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
+import attrs
+
+from ezlink_async.audit import Audit
 from ezlink_async.commits import Commits
 from ezlink_async.errors import EzlinkError
+from ezlink_async.jobs import Submit
 from ezlink_async.journal import Journal
 from ezlink_async.protocol import FaceSwapJob
 from ezlink_async.results import named
+
+_WRONG_BY = 86_400.0
 
 
 class HaltedError(EzlinkError):
@@ -22,6 +29,23 @@ class HaltedError(EzlinkError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_safe=True)
+
+
+@attrs.frozen
+class Clock:
+    """
+    The clock of this machine, and what is known of the server's.
+
+    *ahead* is by how much the server's is ahead, ``None`` when that is not
+    known: then ours may be wrong by a day.
+    """
+
+    now: Callable[[], float] = time.time
+    ahead: float | None = None
+
+    def since(self) -> float:
+        """Return the server's time, or one that was before it."""
+        return self.now() + (-_WRONG_BY if self.ahead is None else self.ahead)
 
 
 class Budget:
@@ -64,15 +88,20 @@ class Desk:
     """
     What the jobs of one run share while they are submitted.
 
-    *clock* gives seconds by this machine's clock; *halted* says why nothing
-    more is sent. *outstanding* are those whose submit has not been told of.
+    *halted* says why nothing more is sent. *outstanding* are those whose submit
+    has not been told of.
     """
 
     def __init__(
-        self, commits: Commits, budget: Budget, clock: Callable[[], float]
+        self,
+        commits: Commits,
+        budget: Budget,
+        audit: Audit,
+        clock: Clock,
     ) -> None:
         self.commits = commits
         self.budget = budget
+        self.audit = audit
         self.clock = clock
         self.halted: str | None = None
         self.accepted = 0
@@ -124,14 +153,20 @@ class Bookkeeper:
         if desk.halted is not None:
             raise HaltedError(desk.halted)
         desk.began(self)
-        now = desk.clock()
+        submit = Submit(
+            request_id=request_id,
+            mark=state,
+            when=desk.clock.now(),
+            since=desk.clock.since(),
+        )
         try:
+            await desk.audit.wait(self)
             await desk.commits.do(
-                lambda journal: journal.submitting(this, request_id, state, now),
-                new=True,
+                lambda journal: journal.submitting(this, submit), new=True
             )
         except BaseException:
             desk.budget.give_back()
+            desk.audit.refused(self)
             desk.ended(self)
             raise
         self.request_id, self.refusal = request_id, None
@@ -141,18 +176,21 @@ class Bookkeeper:
         self.task_id, self.unclear = task_id, None
         self._desk.accepted += 1
         self._desk.budget.spend()
+        self._desk.audit.accepted(self)
         self._note(lambda journal: journal.accepted(self._job, task_id))
 
     def refused(self, error: EzlinkError) -> None:
         """Note that no job exists."""
         self.refusal = error
         self._desk.budget.give_back()
+        self._desk.audit.refused(self)
         self._note(lambda journal: journal.planned(self._job, named(error)))
 
     def unknown(self, error: EzlinkError) -> None:
         """Note that there may be one, and that it may be paid."""
         self.unclear = error
         self._desk.budget.spend()
+        self._desk.audit.unknown(self)
         self._note(lambda journal: journal.unknown(self._job, named(error)))
 
     def _note(self, work: Callable[[Journal], None]) -> None:

@@ -82,13 +82,22 @@ def api_key(value: str, where: str) -> str:
         raise ConfigurationError(
             f"there is no API key: set EZLINK_API_KEY or pass api_key={blank}"
         )
-    if key.lower().startswith("bearer "):
-        raise ConfigurationError(f"{where} is the key alone, without 'Bearer'")
-    if not key.isascii() or not key.isprintable() or " " in key:
+    return _secret(key, where, "key")
+
+
+def account_token(value: str, where: str) -> str | None:
+    """Return the account's token alone, ``None`` for none; no part is shown."""
+    return _secret(value.strip(), where, "token") or None
+
+
+def _secret(text: str, where: str, what: str) -> str:
+    if text.lower().startswith("bearer "):
+        raise ConfigurationError(f"{where} is the {what} alone, without 'Bearer'")
+    if not text.isascii() or not (text.isprintable() and " " not in text):
         raise ConfigurationError(
-            f"{where} holds a blank or a character that no key has"
+            f"{where} holds a blank or a character that no {what} has"
         )
-    return key
+    return text
 
 
 def is_loopback(host: str | None) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from ezlink_async import disk
 from ezlink_async.config import Options, Sources, Timeouts, profile_sources, resolve
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.families import MIDJOURNEY
@@ -18,6 +17,7 @@ from ezlink_async.models import AccountFilter, Mode, TaskRecord
 from ezlink_async.pacing import PollPolicy, RetryPolicy
 from ezlink_async.places import Address
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.services.account import Account
 from ezlink_async.session import Session, SharedSource, fetch_many, fetch_one
 from ezlink_async.stream import Pairs, SwapStream, Targets
 from ezlink_async.tasks import TaskHandle
@@ -36,8 +36,10 @@ class AsyncEzlink:
     pictures at the same time. Settings that are not given come from
     the environment (``EZLINK_API_KEY``, ``EZLINK_BASE_URL``,
     ``EZLINK_POLL_DEADLINE`` and so on) and are checked on entering:
-    :exc:`ConfigurationError`. *http* takes a session of yours for the API and
-    never closes it. One client serves a whole program, in one event loop.
+    :exc:`ConfigurationError`. With the account's access token, *account_token*,
+    a submit whose answer was lost is looked up. *http* takes a session of yours
+    for the API and never closes it. One client serves a whole program, in one
+    event loop.
 
     Leaving ``async with`` cuts off uploads, gives submits that wait for their
     answer ``timeouts.close`` seconds, and wakes every waiter with
@@ -101,7 +103,10 @@ class AsyncEzlink:
     async def __aenter__(self) -> Self:
         if self._session is not None:
             raise ConfigurationError("a client is entered once; make another one")
-        session = Session(resolve(self._options, self._sources()), self._http)
+        sources = Sources(os.environ)
+        if self._reads_profile:
+            sources = profile_sources(os.environ, self._profile)
+        session = Session(resolve(self._options, sources), self._http)
         await session.open()
         self._session = session
         return self
@@ -131,8 +136,10 @@ class AsyncEzlink:
         """
         Put the face of *source* into *target*; return once the job is accepted.
 
-        Waits for a slot first. *state* comes back in the records;
-        *notify_hook* is called by the server's upstream, unsigned.
+        Waits for a slot first. *state* comes back in the records; with an
+        account token each job without one is given one of its own, the same for
+        all its attempts. *notify_hook* is called by the server's upstream,
+        unsigned.
 
         Cancelling it before the body has left whole leaves no job. After
         that the submit goes on: its handle turns up in :meth:`pending`.
@@ -163,7 +170,8 @@ class AsyncEzlink:
         Swap many, and iterate over the outcomes as they come.
 
         *targets* is any iterable or async iterable, taken as slots come free;
-        without a *source* it yields ``(source, target)`` pairs. One bad photo
+        without a *source* it yields ``(source, target)`` pairs. A *state* is that
+        of all jobs, so by it no lost one can be found. One bad photo
         is an outcome with an error. What would meet every other one too (a
         refused key, no quota, a wrong address) stops the intake and is raised
         after the last outcome. Use it as a context manager to leave it early.
@@ -220,6 +228,11 @@ class AsyncEzlink:
         """Return the handle of every task this client follows now."""
         return self._inside().poller.pending()
 
+    @property
+    def account(self) -> Account:
+        """The account behind the key; it needs ``account_token``."""
+        return Account(self._inside)
+
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Ask for one task once; :exc:`TaskNotFoundError` when it is unknown."""
         session = self._inside()
@@ -258,17 +271,12 @@ class AsyncEzlink:
     ) -> TaskHandle:
         """Swap one; *observer* is how a batch keeps book of it."""
         session = self._inside()
-        source_image, target_image = Image.of(source), Image.of(target)
-        readers = session.transport.readers
+        images = Image.of(source), Image.of(target)
+        marked = session.marked(options)
 
         async def load() -> FaceSwapJob:
-            face = (
-                await shared.encoded(source)
-                if shared is not None
-                else disk.prepare(source_image)
-            )
-            photo = await disk.prepare_other(target_image, face, readers)
-            return FaceSwapJob(source=face, target=photo, options=options)
+            face = await shared.encoded(source) if shared is not None else None
+            return await session.job(*images, face, marked)
 
         ticket = Ticket(load, target, observer or NoObserver())
         return await session.submitter.submit(ticket)
@@ -289,8 +297,3 @@ class AsyncEzlink:
                 "the client was entered in another event loop: make one for each"
             )
         return self._session
-
-    def _sources(self) -> Sources:
-        if not self._reads_profile:
-            return Sources(os.environ)
-        return profile_sources(os.environ, self._profile)

@@ -36,10 +36,12 @@ class Timeouts:
     no byte of a body moves, *submit* the wait for the answer after the last
     byte, *fetch* a whole status request, *image* the longest silence of a
     download, *close* how long closing waits for answers to submits,
-    *reconcile* how long an unknown submit is looked up.
+    *reconcile* how long after its last byte a lost submit is looked up; it
+    needs an account token.
 
     The server itself may take 60 s to answer a submit: a shorter *submit*
-    makes submits unknown.
+    makes submits unknown, and a *reconcile* below 65 s leaves unknown what
+    was never created.
     """
 
     connect: float = seconds(10)
@@ -84,6 +86,11 @@ class Settings:
     def origin(self) -> str:
         """Scheme, host and port: whom the key belongs to."""
         return checks.origin(self.base_url)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the server is on this very machine."""
+        return checks.is_loopback(urlsplit(self.base_url).hostname)
 
 
 def profile_path(environ: Mapping[str, str]) -> Path:
@@ -194,11 +201,12 @@ def resolve(options: Options, sources: Sources) -> Settings:
         checks.typed(options.get(name), kind, f"the argument {name}")
     # The profile's address was written for its key, its account token for both.
     near = _unless_given("api_key", options, sources)
-    own = _unless_given("base_url", options, near)
+    base_url = _server(options, near)
+    own = _at_home(options, near, base_url)
     return Settings(
         api_key=checks.api_key(*_word("api_key", options, sources)),
-        base_url=_server(options, near),
-        account_token=_word("account_token", options, own)[0] or None,
+        base_url=base_url,
+        account_token=checks.account_token(*_word("account_token", options, own)),
         max_concurrency=_count(
             "max_concurrency", DEFAULT_CONCURRENCY, options, sources
         ),
@@ -219,16 +227,29 @@ def _server(options: Options, near: Sources) -> str:
         return url
     # An environment is easily made by somebody else, by a project's own file of
     # variables for one; the profile's key must not go wherever that says.
-    written = _word("base_url", Options(), attrs.evolve(near, environ={}))
-    home = checks.base_url(*written, allow_insecure=insecure)
     own = checks.is_loopback(urlsplit(url).hostname)
-    if not own and checks.origin(url) != checks.origin(home):
+    if not own and checks.origin(url) != _home(options, near):
         raise ConfigurationError(
             f"{where} would have the key of {near.file} sent to a server that the "
             "profile does not name: set EZLINK_API_KEY too, write base_url beside "
             "the key, or give the address as an argument"
         )
     return url
+
+
+def _home(options: Options, near: Sources) -> str:
+    """Return the origin that the profile was written for."""
+    written = _word("base_url", Options(), attrs.evolve(near, environ={}))
+    insecure = options.get("allow_insecure", False)
+    return checks.origin(checks.base_url(*written, allow_insecure=insecure))
+
+
+def _at_home(options: Options, near: Sources, base_url: str) -> Sources:
+    """Leave the profile's token out when it was not written for this server."""
+    token = near.profile.get("account_token")
+    if token is None or checks.origin(base_url) == _home(options, near):
+        return near
+    return attrs.evolve(near, profile={})
 
 
 def _unless_given(name: str, options: Options, sources: Sources) -> Sources:

@@ -13,9 +13,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
-import secrets
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import attrs
@@ -32,10 +33,12 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
+from ezlink_async.evidence import new_state
 from ezlink_async.images import Image
 from ezlink_async.jobs import Output
 from ezlink_async.models import Mode
 from ezlink_async.outputs import digest_of
+from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 from ezlink_async.protocol import SwapOptions
 from ezlink_async.results import BatchOutcome, named, skipped
 from ezlink_async.resume import GONE, Step
@@ -46,24 +49,37 @@ from ezlink_async.tasks import TaskHandle
 _log = logging.getLogger("ezlink_async")
 
 _SAVES_AT_ONCE = 8
+_PREPARED_AT_ONCE = 2  # each takes a processor, and up to a GB for the largest
 _GONE = frozenset({404, 410})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+Pictures = tuple[Image, Image]
+
 _ENDED_BADLY = (TaskFailedError, TaskCancelledError, RejectedError)
+
+
+@attrs.frozen(kw_only=True)
+class Manner:
+    """How all jobs of a run are submitted."""
+
+    mode: Mode | None = None
+    strip_metadata: bool = False
 
 
 class Delivery:
     """Does the jobs of one run, each in a task of its caller's."""
 
     def __init__(
-        self, ez: AsyncEzlink, session: Session, desk: Desk, *, mode: Mode | None
+        self, ez: AsyncEzlink, session: Session, desk: Desk, manner: Manner
     ) -> None:
         self._ez = ez
         self._session = session
         self._desk = desk
-        self._mode = mode
+        self._manner = manner
         self._room = asyncio.Semaphore(session.submitter.slots.limit)
         self._saves = asyncio.Semaphore(_SAVES_AT_ONCE)
         self._shared = SharedSource(session.nursery, session.transport.readers)
+        self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
+        self._faces = asyncio.Lock()
         self._face: tuple[Path, Image] | None = None
         self.in_progress = 0
 
@@ -81,33 +97,74 @@ class Delivery:
         """Return the handle of the task of *job*, once that has ended well."""
         if job.step is Step.BRING:
             return self._finished(job)
-        async with self._room:
-            self.in_progress += 1
-            try:
-                if job.step is Step.FOLLOW:
-                    handle = self._followed(job)
-                else:
-                    handle = await self._submitted(job, book)
-                record = await handle
-            finally:
-                self.in_progress -= 1
-        now = self._desk.clock()
+        async with contextlib.AsyncExitStack() as stack:
+            pictures = None
+            if job.step is Step.SUBMIT:
+                pictures = await stack.enter_async_context(self._pictures(job))
+            await stack.enter_async_context(self._in_progress())
+            if pictures is None:
+                handle = self._followed(job)
+            else:
+                handle = await self._submitted(await pictures, book)
+            record = await handle
+        now = self._desk.clock.now()
         self._desk.commits.note(
             lambda journal: journal.succeeded(job.entry.id, record.image_url, now)
         )
         return handle
 
-    async def _submitted(self, job: Job, book: Bookkeeper) -> TaskHandle:
-        """Return the handle of a new task, its id being on disk."""
+    @contextlib.asynccontextmanager
+    async def _in_progress(self) -> AsyncIterator[None]:
+        """Hold room; it is given in the order in which it was asked for."""
+        async with self._room:
+            self.in_progress += 1
+            try:
+                yield
+            finally:
+                self.in_progress -= 1
+
+    @contextlib.asynccontextmanager
+    async def _pictures(self, job: Job) -> AsyncIterator[Awaitable[Pictures]]:
+        """Have the pictures prepared while their job waits in line."""
+        preparing = self._session.nursery.start(self._prepared_pair(job))
+        preparing.add_done_callback(_seen)
+        try:
+            yield preparing
+        finally:
+            preparing.cancel()
+
+    async def _prepared_pair(self, job: Job) -> Pictures:
+        """Return the source and the target as they are sent."""
         if self._desk.halted is not None:
             raise HaltedError(self._desk.halted)
-        # A mark of its own: by it the task is found when the answer is lost.
-        options = SwapOptions(state=f"ezlink-{secrets.token_hex(12)}", mode=self._mode)
+        source, target = job.pair.source, job.pair.target
+        async with self._faces:
+            # One object for one picture: it is encoded once.
+            if self._face is None or self._face[0] != source:
+                self._face = source, (await self._prepared(source)).image
+            face = self._face[1]
+        prepared = await self._prepared(target)
+        if prepared.changes:
+            self._desk.commits.note(
+                lambda journal: journal.prepared(job.entry.id, prepared.changes)
+            )
+        return face, prepared.image
+
+    async def _prepared(self, path: Path) -> Prepared:
+        strip = self._manner.strip_metadata
+        if not strip and not await asyncio.to_thread(needs_preparing, path):
+            return Prepared(Image.from_path(path))
+        async with self._preparing:
+            return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
+
+    async def _submitted(self, pictures: Pictures, book: Bookkeeper) -> TaskHandle:
+        """Return the handle of a new task, its id being on disk."""
+        # A state of its own: by it the task is found when the answer is lost.
+        options = SwapOptions(state=new_state(), mode=self._manner.mode)
         while True:
             try:
                 handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
-                    self._source(job.pair.source),
-                    Image.from_path(job.pair.target),
+                    *pictures,
                     options,
                     shared=self._shared,
                     observer=book,
@@ -125,12 +182,6 @@ class Delivery:
         gone = error.stage == "connect" and error.retry_safe
         known = self._session.transport.answered
         return gone and known and self._desk.halted is None
-
-    def _source(self, path: Path) -> Image:
-        # One object for one picture: it is encoded once.
-        if self._face is None or self._face[0] != path:
-            self._face = path, Image.from_path(path)
-        return self._face[1]
 
     def _followed(self, job: Job) -> TaskHandle:
         # It was given to a client of ours, so "unknown" does not end it.
@@ -160,7 +211,7 @@ class Delivery:
             return skipped(job.pair, str(error))
         task_id = error.task_id or book.task_id or job.entry.task_id
         says = self._sentence(error, task_id)
-        this, now = job.entry.id, self._desk.clock()
+        this, now = job.entry.id, self._desk.clock.now()
         over = isinstance(error, _ENDED_BADLY)
         unknown = task_id is None and (error.maybe_charged or book.unclear is not None)
         if over:
@@ -196,3 +247,8 @@ class Delivery:
             self._desk.halt(named(error, f"nothing more is sent: {error}"))
         elif isinstance(error, JournalError):
             self._desk.halt(named(error))
+
+
+def _seen(task: asyncio.Task[Pictures]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()  # asyncio would report one that nobody waited for

@@ -60,12 +60,38 @@ class Output:
 
 
 @attrs.frozen(kw_only=True)
+class Submit:
+    """
+    A submit that begins: its ``X-Request-ID``, and the ``state`` it carries.
+
+    *when* is the time by this machine's clock, *since* the server's, or one
+    that is early enough whatever this machine's clock says.
+    """
+
+    request_id: str
+    mark: str | None
+    when: float
+    since: float
+
+
+@attrs.frozen
+class Remark:
+    """Why a pair did not become a job, in the latest run."""
+
+    id: int
+    source: Path
+    target: Path
+    error: str
+
+
+@attrs.frozen(kw_only=True)
 class Entry:
     """
     What the journal knows of one job.
 
     *mark* is the ``state`` its submits carry, *request_ids* are those of all
-    its submits. Times are seconds by this machine's clock.
+    its submits. Times are seconds by this machine's clock, but for *since*: that
+    is the server's, or early enough, and before any submit that is unknown.
     """
 
     id: int
@@ -80,6 +106,7 @@ class Entry:
     image_url: str | None = None
     changes: tuple[str, ...] = ()
     output: Output | None = None
+    since: float | None = None
     sent_at: float | None = None
     ended_at: float | None = None
 

@@ -9,17 +9,15 @@ the power fails. Synchronous, and for one thread at a time: that thread is in
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-import attrs
-
+from ezlink_async.claims import Claim, place_for
 from ezlink_async.database import open_copy, open_database
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, Run, same
-from ezlink_async.schema import SCHEMA, entry_of, kept, key_values
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Run, Submit
+from ezlink_async.schema import SCHEMA, entry_of, kept, key_values, remark_of
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
 _CUT_SHORT = (
@@ -30,16 +28,6 @@ _EARLIER = (
     "SubmitUnknownError: an earlier submit of this job may have been created and "
     "paid; the last one was not"
 )
-
-
-@attrs.frozen
-class Claim:
-    """A place that is *wished* for the result of a pair; *content* is the target's."""
-
-    source: Path
-    target: Path
-    wished: str
-    content: bytes
 
 
 class Journal:
@@ -87,6 +75,7 @@ class Journal:
             "UPDATE jobs SET state = 'unknown', error = ? WHERE state = 'submitting'",
             (_CUT_SHORT,),
         )
+        self._sql.execute("DELETE FROM remarks")
         cursor = self._sql.execute("INSERT INTO runs (started_at) VALUES (?)", (when,))
         return cursor.lastrowid or 0
 
@@ -115,32 +104,8 @@ class Journal:
         )
 
     def claim(self, claim: Claim, run: int) -> str:
-        """
-        Return the place for a result, relative to the folder.
-
-        A pair keeps the place it once had, and a picture that was moved takes
-        its place along. Where several would become one file in this *run*, the
-        later ones get ``-2``, ``-3``.
-        """
-        names, now = (kept(claim.source), kept(claim.target)), (claim.content, run)
-        found = self._sql.execute(
-            "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
-            "AND wished = ? RETURNING place",
-            (*now, *names, kept(claim.wished)),
-        ).fetchall()
-        if found:
-            return os.fsdecode(found[0]["place"])
-        place = next(
-            place
-            for place in _numbered(claim.wished)
-            if self._is_free(place, claim, run)
-        )
-        self._sql.execute(
-            "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
-            "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*map(kept, (same(place), place, claim.wished)), *names, *now),
-        )
-        return place
+        """Return the place for a result: see :func:`claims.place_for`."""
+        return place_for(self._sql, claim, run)
 
     def job(self, key: JobKey, source: Path, target: Path) -> Entry:
         """Return the job *key* means, noted as planned when it is new."""
@@ -159,16 +124,16 @@ class Journal:
         )
         return self._entries(where, values)[0]
 
-    def submitting(
-        self, job: int, request_id: str, mark: str | None, when: float
-    ) -> None:
+    def submitting(self, job: int, submit: Submit) -> None:
         """Note that it is about to be sent, perhaps again."""
+        # What was sent before, and is unknown, began before this.
         self._sql.execute(
             "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
-            "state = 'submitting', mark = ?, task_id = NULL, "
-            "request_ids = trim(request_ids || ' ' || ?), sent_at = ?, error = NULL, "
-            "image_url = NULL, ended_at = NULL WHERE id = ?",
-            (mark, request_id, when, job),
+            "state = 'submitting', mark = ?1, task_id = NULL, "
+            "request_ids = trim(request_ids || ' ' || ?2), error = NULL, sent_at = ?3, "
+            "since = iif(state = 'unknown', min(ifnull(since, ?4), ?4), ?4), "
+            "image_url = NULL, ended_at = NULL WHERE id = ?5",
+            (submit.mark, submit.request_id, submit.when, submit.since, job),
         )
 
     def accepted(self, job: int, task_id: str) -> None:
@@ -224,6 +189,20 @@ class Journal:
         """Note what was changed about the picture that is sent."""
         self._set(job, changes=json.dumps(changes))
 
+    def remark(self, run: int, source: Path, target: Path, error: str) -> None:
+        """Note why a pair did not become a job."""
+        self._sql.execute(
+            "INSERT INTO remarks (run, source, target, error) VALUES (?, ?, ?, ?)",
+            (run, kept(source), kept(target), error),
+        )
+
+    def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:
+        """Return the next *most* remarks whose number is above *after*."""
+        rows = self._sql.execute(
+            "SELECT * FROM remarks WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+        )
+        return [remark_of(row) for row in rows]
+
     def entries(self, after: int = 0, most: int = 500) -> list[Entry]:
         """Return the next *most* jobs whose number is above *after*."""
         return self._entries("id > ? ORDER BY id LIMIT ?", (after, most))
@@ -256,25 +235,6 @@ class Journal:
         )
         return {str(row[0]) for row in rows}
 
-    def _is_free(self, place: str, claim: Claim, run: int) -> bool:
-        """
-        Return whether *place* is nobody's in this *run*, and nobody else's before.
-
-        The same picture under another name was moved; the same name with
-        another source is what ``existing`` is about.
-        """
-        owner = self._sql.execute(
-            "SELECT content, target, wished, run FROM places WHERE same = ?",
-            (kept(same(place)),),
-        ).fetchone()
-        if owner is None:
-            return True
-        moved = owner["content"] == claim.content
-        ours = owner["target"] == kept(claim.target) and owner["wished"] == kept(
-            claim.wished
-        )
-        return bool((moved or ours) and owner["run"] != run)
-
     def _set(self, job: int, **values: object) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
         self._sql.execute(
@@ -291,10 +251,3 @@ class Journal:
             return [entry_of(row) for row in rows]
         except (TypeError, ValueError) as fault:
             raise sqlite3.DatabaseError(f"it is damaged: {fault}") from None
-
-
-def _numbered(wished: str) -> Iterator[str]:
-    number, place = 1, wished
-    while True:
-        yield place
-        number, place = number + 1, f"{wished}-{number + 1}"

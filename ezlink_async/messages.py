@@ -7,6 +7,7 @@ whose length is known before a byte of a picture is read.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
 import attrs
@@ -24,6 +25,14 @@ def part_length(part: Part) -> int:
     return len(part if isinstance(part, bytes) else part.text)
 
 
+class Credential(enum.Enum):
+    """What a request is sent with: who may do this."""
+
+    KEY = "key"
+    ACCOUNT = "account"
+    NONE = "none"
+
+
 @attrs.frozen
 class HttpRequest:
     """
@@ -31,14 +40,20 @@ class HttpRequest:
 
     *repeatable* requests change nothing on the server and may be sent again
     whatever became of them. The last part of the body is never empty: without
-    it the server has no whole body, so it is what makes a submit count.
+    it the server has no whole body, so it is what makes a submit count. The
+    account's own *credential* opens the account's pages, and goes nowhere else.
     """
 
     method: str
     path: str
     body: tuple[Part, ...] = ()
     repeatable: bool = False
-    authenticated: bool = True
+    credential: Credential = Credential.KEY
+
+    def __attrs_post_init__(self) -> None:
+        of_account = self.path.startswith("/api/")
+        if (self.credential is Credential.ACCOUNT) is not of_account:
+            raise ValueError(f"{self.path} is not asked with the {self.credential}")
 
     @property
     def content_length(self) -> int:

@@ -21,7 +21,7 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.images import EncodedImage, PreparedImage
-from ezlink_async.messages import HttpRequest, HttpResponse, Part
+from ezlink_async.messages import Credential, HttpRequest, HttpResponse, Part
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
 from ezlink_async.records import advance, identifier, read_record
 from ezlink_async.refusals import decode, refusal, tidy
@@ -228,7 +228,7 @@ def read_tasks(response: HttpResponse) -> dict[str, TaskRecord]:
 def image_request(task_id: str) -> HttpRequest:
     """Ask for a task's picture; the id alone opens it, so no key is sent."""
     path = f"/mj/image/{task_path(task_id)}"
-    return HttpRequest("GET", path, repeatable=True, authenticated=False)
+    return HttpRequest("GET", path, repeatable=True, credential=Credential.NONE)
 
 
 def key_request() -> HttpRequest:

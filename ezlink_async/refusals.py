@@ -24,11 +24,12 @@ from collections.abc import Mapping
 import attrs
 
 from ezlink_async import errors
-from ezlink_async.messages import HttpResponse
+from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 
 NO_CHANNEL_WAIT = 10.0
 """Seconds before a group without a free channel is worth asking again."""
 
+_NOT_YOU = 401
 _BLANKS = re.compile(r"\s+")
 
 # What the servers of this protocol say, in the words of their sources.
@@ -271,3 +272,18 @@ def refusal(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkErr
     error = _error(response, verdict, says, code, text)
     error.retry_safe = submit and (verdict.safe or response.early)
     return error
+
+
+def is_out_of_reach(response: HttpResponse) -> bool:
+    """Tell whether the job was accepted, and its row could not be written."""
+    letter, code, text = _envelope(decode(response.body))
+    return letter == "B" and _judge(response, letter, code, text) == _UNKNOWN
+
+
+def is_fault(request: HttpRequest, response: HttpResponse) -> bool:
+    """Tell whether *request*, which changes nothing, is worth sending again."""
+    if request.credential is Credential.ACCOUNT and response.status == _NOT_YOU:
+        return False  # in words of its own, which the door of the key does not use
+    error = None if response.ok else refusal(response)
+    again = (errors.BusyError, errors.ServerError, errors.ProtocolError)
+    return isinstance(error, again)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async.audit import Charges
 from ezlink_async.errors import EzlinkError
 from ezlink_async.pairs import Pair
 
@@ -68,6 +69,8 @@ class BatchSummary:
     accepted: int = 0
     resumable: int = 0
     seconds: float = 0.0
+    charges: Charges | None = None
+    """What the server charged, once the run is over; not with an account token."""
 
     @property
     def total(self) -> int:

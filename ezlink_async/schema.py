@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from ezlink_async.database import Schema
-from ezlink_async.jobs import Entry, JobKey, JobState, Output
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark
 
 _FIRST = """
 CREATE TABLE places (
@@ -41,12 +41,20 @@ CREATE TABLE jobs (
     output,
     output_size INTEGER,
     output_hash BLOB,
+    since REAL,
     sent_at REAL,
     ended_at REAL,
     UNIQUE (server, source_hash, target_hash, options, place)
 );
 CREATE INDEX open_jobs ON jobs (state)
     WHERE state IN ('submitting', 'submitted', 'succeeded', 'unknown');
+CREATE TABLE remarks (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    source NOT NULL,
+    target NOT NULL,
+    error TEXT NOT NULL
+);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started_at REAL NOT NULL,
@@ -81,6 +89,13 @@ def key_values(key: JobKey) -> tuple[object, ...]:
     return key.server, *hashes, key.options, kept(key.place)
 
 
+def remark_of(row: sqlite3.Row) -> Remark:
+    """Return what a row tells of a pair without a job."""
+    return Remark(
+        row["id"], path_of(row["source"]), path_of(row["target"]), row["error"]
+    )
+
+
 def entry_of(row: sqlite3.Row) -> Entry:
     """Return the job that a row tells of."""
     output = None
@@ -106,6 +121,7 @@ def entry_of(row: sqlite3.Row) -> Entry:
         image_url=row["image_url"],
         changes=tuple(json.loads(row["changes"])),
         output=output,
+        since=row["since"],
         sent_at=row["sent_at"],
         ended_at=row["ended_at"],
     )

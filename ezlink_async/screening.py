@@ -14,13 +14,13 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async import disk
+from ezlink_async.claims import Claim
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
-from ezlink_async.images import Image
 from ezlink_async.jobs import Entry, JobKey, JobState
-from ezlink_async.journal import Claim, Journal
+from ezlink_async.journal import Journal
 from ezlink_async.outputs import Existing, digest_of, is_intact, is_whole, obstacle
 from ezlink_async.pairs import Pair
+from ezlink_async.prepare import needs_preparing
 from ezlink_async.results import BatchOutcome, BatchStatus, named
 from ezlink_async.resume import Step, Wishes, next_step
 from ezlink_async.targets import Mark, marks_of
@@ -103,7 +103,7 @@ class Screening:
 
     def __init__(self, rules: Rules, run: int) -> None:
         self.rules = rules
-        self._run = run
+        self.run = run
         self._existing = Existing()
         self._sources: dict[Path, bytes] = {}
 
@@ -135,8 +135,7 @@ class Screening:
                 raise ImageError(pair.problem, path=pair.target)
             self._check_place((self.rules.folder / pair.wished).parent)
             source = self._source(pair.source)
-            disk.prepare(Image.from_path(pair.target))
-            target = _digest(pair.target)
+            target = _content(pair.target)
             if source == target:
                 says = "source and target are the same picture"
                 raise ImageError(says, path=pair.target)
@@ -151,15 +150,14 @@ class Screening:
     def _source(self, path: Path) -> bytes:
         # Few, and asked for again and again.
         if path not in self._sources:
-            disk.prepare(Image.from_path(path))
-            self._sources = {**self._sources, path: _digest(path)}
+            self._sources = {**self._sources, path: _content(path)}
         return self._sources[path]
 
     def _enter(self, journal: Journal, look: Look) -> Entry:
         rules, pair = self.rules, look.pair
         source, target = pair.source.absolute(), pair.target.absolute()
         claim = Claim(source, target, pair.wished, look.target_hash)
-        place = journal.claim(claim, self._run)
+        place = journal.claim(claim, self.run)
         key = JobKey(
             rules.server, look.source_hash, look.target_hash, rules.options, place
         )
@@ -211,8 +209,12 @@ class Screening:
         return next(filter(is_whole, there), None)
 
 
-def _digest(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
+    """Return the SHA-256 of a picture that can be sent, or made so."""
+    made_anew = needs_preparing(path)
     try:
+        if not made_anew and not is_whole(path):
+            raise ImageError("it is cut off, or broken: copy it again", path=path)
         return digest_of(path)[0]
     except OSError as fault:
         says = f"cannot be read: {fault.strerror or fault}"

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
-from ezlink_async import disk, protocol
+import attrs
+
+from ezlink_async import balance, disk, protocol
 from ezlink_async.config import Settings
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
@@ -20,12 +22,15 @@ from ezlink_async.errors import (
     RejectedError,
     TaskNotFoundError,
 )
+from ezlink_async.evidence import new_state
 from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
 from ezlink_async.images import EncodedImage, Image, ImageLike
 from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
+from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.reconcile import Reconciler
 from ezlink_async.saved import SavedHandle
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
@@ -48,10 +53,38 @@ class Session:
         self.poller = Poller(
             self.transport, settings.poll, self.nursery, self.downloads
         )
-        self.submitter = Submitter(self.transport, self.nursery, self.accepted)
+        self.reconciler = Reconciler(self.transport, self.nursery, self._is_followed)
+        self.submitter = Submitter(
+            self.transport, self.nursery, self.accepted, reconciler=self.reconciler
+        )
         self.intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
         self.closed = False
         self.closing: asyncio.Task[None] | None = None
+
+    def _is_followed(self, task_id: str) -> bool:
+        return self.poller.find(task_id) is not None
+
+    def marked(self, options: SwapOptions) -> SwapOptions:
+        """Give a job a state of its own, by which it can be found if it is lost."""
+        if not self.reconciler.able or options.state is not None:
+            return options
+        return attrs.evolve(options, state=new_state())
+
+    async def job(
+        self,
+        source: Image,
+        target: Image,
+        face: EncodedImage | None,
+        options: SwapOptions,
+    ) -> FaceSwapJob:
+        """Look at the pictures; *face* is the source, when it is encoded already."""
+        known = disk.prepare(source) if face is None else face
+        photo = await disk.prepare_other(target, known, self.transport.readers)
+        return FaceSwapJob(source=known, target=photo, options=options)
+
+    async def usage(self) -> int:
+        """Ask what the key has spent so far, in units: 500,000 to the dollar."""
+        return balance.read_units(await self.transport.repeat(balance.usage_request()))
 
     async def open(self) -> None:
         """Make the connections' pools and start polling."""

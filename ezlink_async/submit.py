@@ -5,7 +5,7 @@ Rules:
 
 1. The slot is held from before the target is read; a handle inherits it.
 2. A job is sent again only when it surely was not created. What cannot be
-   told is settled in one place, :meth:`Submitter._settle`, or stays unknown.
+   told is settled in one place, ``settling``, or stays unknown.
 3. Once the body has left whole, nobody's leaving stops the submit: the answer
    is read, and the task followed, so that no charge is without an id.
 """
@@ -19,11 +19,9 @@ from contextlib import asynccontextmanager
 from ezlink_async import protocol
 from ezlink_async.errors import (
     ApiError,
-    AuthenticationError,
     BusyError,
     ClientClosedError,
     EzlinkError,
-    PermissionDeniedError,
     ServerError,
     SubmitUnknownError,
     TransportError,
@@ -32,7 +30,9 @@ from ezlink_async.messages import HttpRequest
 from ezlink_async.nursery import Nursery
 from ezlink_async.pressure import Gate, Passage, Slots
 from ezlink_async.protocol import FaceSwapJob, Submission
-from ezlink_async.refusals import refusal
+from ezlink_async.reconcile import Reconciler
+from ezlink_async.refusals import is_out_of_reach
+from ezlink_async.settling import Settler
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
 from ezlink_async.transport import Sleep, Transport, new_request_id
@@ -53,9 +53,12 @@ class Submitter:
         nursery: Nursery,
         follow: Callable[[str, Callable[[], None]], TaskHandle],
         *,
+        reconciler: Reconciler | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         settings = transport.settings
+        self._reconciler = reconciler or Reconciler(transport, nursery)
+        self._settler = Settler(transport, self._reconciler)
         self.slots = Slots(settings.max_concurrency)
         self._uploads = Slots(settings.max_uploads)
         self._gate = Gate(settings.retry)
@@ -98,6 +101,7 @@ class Submitter:
         for task, ticket in self._tickets.items():
             ticket.closing = True
             ticket.call_off(task)
+        self._reconciler.hurry()
         left = [task for task in self._tickets if task not in spared]
         if left:
             wait = self._settings.timeouts.close
@@ -212,12 +216,14 @@ class Submitter:
     async def _attempt(
         self, ticket: Ticket, job: FaceSwapJob, request: HttpRequest, passage: Passage
     ) -> Submission | EzlinkError:
-        ticket.request_id = request_id = new_request_id()
-        ticket.upload = None
+        state = job.options.state
+        ticket.begin(new_request_id(), state)
         try:
-            state = job.options.state
-            await ticket.observer.before_submit(job, request_id, state)
-            outcome = await self._send(ticket, request, request_id)
+            with self._reconciler.under_way(state, ticket.begun):
+                await ticket.observer.before_submit(job, ticket.request_id, state)
+                outcome = await self._send(ticket, request, passage)
+                if isinstance(outcome, Submission):
+                    self._reconciler.accepted(outcome, ticket.request_id)
         except asyncio.CancelledError:
             tell(ticket, cut_off(ticket))
             raise
@@ -234,50 +240,30 @@ class Submitter:
         return outcome
 
     async def _send(
-        self, ticket: Ticket, request: HttpRequest, request_id: str
+        self, ticket: Ticket, request: HttpRequest, passage: Passage
     ) -> Submission | EzlinkError:
+        out_of_reach = False
         try:
-            response = await self._transport.submit(request, request_id, ticket.watch)
+            response = await self._transport.submit(
+                request, ticket.request_id, ticket.watch
+            )
         except TransportError as fault:
+            error: EzlinkError = fault
             proves_little = fault.stage in {"answer", "upload"}
-            return await self._settle(ticket, fault, proves_little=proves_little)
         except EzlinkError as fault:
             return fault
-        try:
-            return protocol.read_submission(response)
-        except EzlinkError as error:
+        else:
+            try:
+                return protocol.read_submission(response)
+            except EzlinkError as fault:
+                error = fault
             proves_little = response.status == _BAD_GATEWAY
-            return await self._settle(ticket, error, proves_little=proves_little)
-
-    async def _settle(
-        self, ticket: Ticket, error: EzlinkError, *, proves_little: bool
-    ) -> EzlinkError:
-        """
-        Decide what became of a submit that brought no acceptance.
-
-        A proxy turns the refusal of a key into a 502 or a broken connection
-        while a large body is under way. As long as the key has never worked,
-        one small request tells: a refused key refused the submit too.
-        """
-        if isinstance(error, TransportError) and error.maybe_charged:
-            error = SubmitUnknownError(str(error), request_id=error.request_id)
-        if isinstance(error, SubmitUnknownError):
-            error.target = ticket.target
-        if proves_little and not self._transport.key_worked:
-            refused = await self._key_refusal()
-            if refused is not None:
-                refused.request_id = error.request_id
-                return refused
-        return error
-
-    async def _key_refusal(self) -> EzlinkError | None:
-        try:
-            response = await self._transport.send(protocol.key_request())
-        except TransportError:
-            return None
-        error = None if response.ok else refusal(response, submit=True)
-        lasting = isinstance(error, AuthenticationError | PermissionDeniedError)
-        return error if lasting else None
+            out_of_reach = is_out_of_reach(response)
+        if error.maybe_charged:
+            passage.leave()  # finding out may take long: others may try
+        return await self._settler.settle(
+            ticket, error, proves_little=proves_little, out_of_reach=out_of_reach
+        )
 
 
 def _hint(outcome: object) -> float | None:

@@ -11,7 +11,7 @@ import collections
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -27,6 +27,8 @@ FOLDER_LINK = "links to folders"
 UNREADABLE = "not readable"
 TWICE = "named twice"
 
+_PHOTOS = {"HEIC", "AVIF", "TIFF"}  # cameras make them; they are converted
+
 Mark = tuple[int, int]
 LeftOut = collections.Counter[str]
 """How many files were left out, by reason."""
@@ -40,11 +42,6 @@ class Target:
     below: Path
 
 
-def nothing_else(_: str) -> bool:
-    """Take no other format than those the server takes."""
-    return False
-
-
 @attrs.frozen(kw_only=True)
 class Search:
     """
@@ -52,14 +49,12 @@ class Search:
 
     In folders, what cannot be a target is left out and counted in *left_out*:
     hidden files, the *output* folder, the *sources*, whatever is no picture,
-    and links to folders, which may lead in circles. *converts* says of another
-    format, by its name, whether it can be made one that the server takes.
+    and links to folders, which may lead in circles.
     """
 
     left_out: LeftOut
     sources: Iterable[Path] = ()
     output: Path | None = None
-    converts: Callable[[str], bool] = nothing_else
 
     def targets(self, named: Iterable[Path]) -> Iterator[Target]:
         """
@@ -164,6 +159,6 @@ class _Walk:
         except OSError:
             return UNREADABLE
         name = images.foreign_format(head)
-        if images.sniff(head) is not None or (name and self.search.converts(name)):
+        if images.sniff(head) is not None or name in _PHOTOS:
             return None
         return f"{name} (not taken)" if name else NO_PICTURE

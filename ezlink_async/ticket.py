@@ -26,7 +26,9 @@ class Observer(Protocol):
 
     For each attempt *before_submit*, then exactly one of the others, before
     anything waits, and also when the caller is gone. After an attempt that is
-    unknown no later one is told as refused.
+    unknown no later one is told as refused. With an account token a lost answer
+    is looked up first, so it may come minutes later; then every job has a
+    *state* of its own, the same for all its attempts.
 
     What *before_submit* raises stops the submit. What the others raise goes
     into the log, with the id, and the caller gets what it would have got: by
@@ -80,26 +82,45 @@ class Ticket:
     upload: Upload | None = None
     uploaded: Callable[[], object] = lambda: None
     """Called when a picture is on its way, and another upload may begin."""
-    request_id: str | None = None
+    request_id: str = ""
+    state: str | None = None
     lost: list[str] = attrs.field(factory=list)
     """The request ids of earlier attempts whose outcome is unknown."""
+    begun: float = 0.0
+    """When the first attempt began that may have made a task; the loop's time."""
+    sent: float | None = None
+    """When the body of the latest attempt had left whole."""
+    looked_for: bool = False  # its answer is lost, and its task looked for
     left: bool = False  # nobody waits for it any more
     closing: bool = False
 
     @property
     def committed(self) -> bool:
-        """Whether the body has left whole and its answer is still awaited."""
-        return self.upload is not None and self.upload.complete
+        """Whether the body has left whole and what became of it is awaited."""
+        sent = self.upload is not None and self.upload.complete
+        return sent or self.looked_for
 
     @property
     def label(self) -> str:
         """What to call the target in a log: never its bytes."""
         return repr(Image.of(self.target))
 
+    def begin(self, request_id: str, state: str | None) -> None:
+        """Begin another attempt."""
+        self.request_id, self.state = request_id, state
+        self.upload = self.sent = None
+        self.looked_for = False
+        if not self.lost:
+            self.begun = asyncio.get_running_loop().time()
+
     def watch(self, upload: Upload) -> None:
         """Take note of the attempt that begins now."""
         self.upload = upload
         upload.when_sent(self.uploaded)
+        upload.when_complete(self._note_sent)
+
+    def _note_sent(self) -> None:
+        self.sent = asyncio.get_running_loop().time()
 
     def in_all(self, fault: _Fault) -> _Fault | SubmitUnknownError:
         """

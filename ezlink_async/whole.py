@@ -17,12 +17,12 @@ _WEBP_HEAD = 12
 
 # A marker inside entropy-coded JPEG bytes: FF that is neither stuffed (00),
 # nor a restart (D0 to D7), nor a fill byte (another FF).
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _NO_FILL = re.compile(rb"[^\xff]")
 _LONGEST_SEGMENT = 0xFFFF + 2
 
 _PIECE = 256 * 1024  # is searched in about a millisecond, whatever is in it
-_MOST_PARTS = 300_000  # more than any picture has; ever smaller ones would last
+MOST_PARTS = 300_000  # more than any picture has; ever smaller ones would last
 
 Buffer = bytes | mmap.mmap
 
@@ -47,7 +47,7 @@ def verify(picture: Buffer) -> str | None:
     return media_type
 
 
-def _find(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
+def find(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
     """Return where up to two bytes of *pattern* are from *position* on, or -1."""
     # In pieces: a search holds the interpreter's lock from its start to its end.
     for start in range(position, len(picture), _PIECE):
@@ -60,8 +60,8 @@ def _whole_jpeg(picture: Buffer) -> bool:
     # A thumbnail inside an early segment has an end marker of its own, so
     # segments are stepped over by their length, never searched.
     position = 2
-    for _ in range(_MOST_PARTS):
-        lead, position = position, _find(_NO_FILL, picture, position)
+    for _ in range(MOST_PARTS):
+        lead, position = position, find(_NO_FILL, picture, position)
         if position <= lead or position + 3 > len(picture):
             return False  # no marker, or nothing behind it
         marker = picture[position]
@@ -75,8 +75,8 @@ def _whole_jpeg(picture: Buffer) -> bool:
 
 
 def _whole_scans(picture: Buffer, position: int) -> bool:
-    for _ in range(_MOST_PARTS):
-        position = _find(_MARKER, picture, position)
+    for _ in range(MOST_PARTS):
+        position = find(MARKER, picture, position)
         if position < 0:
             return False
         if picture[position + 1] == _END:
@@ -97,7 +97,7 @@ def _ends_in_scan(picture: Buffer, position: int) -> bool:
     if end < position or picture[end:] != bytes((_LEAD, _END)):
         return False
     tail = picture[max(position, end - _LONGEST_SEGMENT) : end]
-    for match in _MARKER.finditer(tail):
+    for match in MARKER.finditer(tail):
         step = int.from_bytes(tail[match.end() : match.end() + 2], "big")
         if match.end() + max(step, 2) > len(tail):
             return False
@@ -106,7 +106,7 @@ def _ends_in_scan(picture: Buffer, position: int) -> bool:
 
 def _whole_png(picture: Buffer) -> bool:
     position = 8
-    for _ in range(_MOST_PARTS):
+    for _ in range(MOST_PARTS):
         if position + 12 > len(picture):
             return False
         length = int.from_bytes(picture[position : position + 4], "big")

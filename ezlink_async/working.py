@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import functools
 import logging
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import attrs
 
 from ezlink_async.bookkeeping import Bookkeeper, Desk
 from ezlink_async.delivery import Delivery
+from ezlink_async.earlier import Earlier
 from ezlink_async.errors import (
     EzlinkError,
     SubmitUnknownError,
@@ -25,13 +25,11 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.intake import DOOMS_THE_REST
-from ezlink_async.jobs import Entry, same
-from ezlink_async.journal import Journal
 from ezlink_async.nursery import Nursery, see_off
 from ezlink_async.pairs import Pair
 from ezlink_async.results import BatchOutcome, named, skipped
-from ezlink_async.resume import Step, Wishes, next_step
-from ezlink_async.screening import Job, Rules, Screened, Screening
+from ezlink_async.resume import Step
+from ezlink_async.screening import Job, Screened, Screening
 from ezlink_async.supply import Supply
 
 _log = logging.getLogger("ezlink_async")
@@ -67,26 +65,28 @@ class Work:
     """
     The work of the run with this number in the journal.
 
-    *doom* is what stands in the way of every job, if that is why it ended;
-    *extra* how many outcomes there are beside those of the pairs.
+    *doom* is what stands in the way of every job, if that is why it ended.
     """
 
     def __init__(
-        self, desk: Desk, delivery: Delivery, screening: Screening, limits: Limits
+        self,
+        desk: Desk,
+        delivery: Delivery,
+        screening: Screening,
+        earlier: Earlier,
+        limits: Limits,
     ) -> None:
         self._desk = desk
         self._delivery = delivery
         self._screening = screening
+        self._earlier = earlier
+        self._turn = asyncio.Lock()  # pairs are taken in one after the other
         self._limits = limits
         self._room = asyncio.Semaphore(limits.window)
         self._outcomes: asyncio.Queue[BatchOutcome | None] = asyncio.Queue(
             limits.window
         )
         self.doom: EzlinkError | None = None
-        self.extra = 0
-        self._earlier: set[int] = set()  # jobs of earlier runs, told of here
-        self._unclear: dict[int, Job] = {}  # those to be told of at the end
-        self._coming: set[str] = set()  # places where a result of one comes
         self._running: dict[asyncio.Task[None], _UnderWay] = {}
         self._screened: collections.deque[Screened] = collections.deque()
         self._late: list[Job] | None = []
@@ -103,21 +103,25 @@ class Work:
 
     async def through(self, supply: Supply, nursery: Nursery) -> None:
         """Do everything; the last outcome is followed by ``None``."""
-        await self._take_up_earlier(nursery)
-        while pairs := await supply.next():
-            began = time.monotonic()
-            self._screened.extend(await self._screen(pairs))
-            while self._screened:
-                await self._take_in(self._screened[0], nursery)
-                self._screened.popleft()
-            supply.took(time.monotonic() - began)
+        async for job in self._earlier.taken_up():
+            await self._begin(job, nursery)
+        looking = nursery.start(self._look_up(nursery))
+        try:
+            while pairs := await supply.next():
+                began = time.monotonic()
+                await self._take_in(pairs, nursery)
+                supply.took(time.monotonic() - began)
+            await asyncio.wait([looking])
+            looking.result()
+        finally:
+            looking.cancel()
         await self._all_done()
         late, self._late = self._late or [], None
         for job in late:
             await self._begin(job, nursery)
         await self._all_done()
-        for job in self._unclear.values():
-            await self._outcomes.put(job.outcome("unknown", job.entry.error))
+        for outcome in self._earlier.left():
+            await self._outcomes.put(outcome)
 
     async def end(self) -> None:
         """Say that there is nothing more."""
@@ -143,22 +147,13 @@ class Work:
         while pairs := supply.rest(_PAGE):
             yield from (skipped(pair, why) for pair in pairs)
 
-    async def _take_up_earlier(self, nursery: Nursery) -> None:
-        """Begin what earlier runs have left open, asked for or not."""
-        server, after = self._screening.rules.server, 0
-        while entries := await self._desk.commits.do(
-            functools.partial(_open_entries, server=server, after=after)
-        ):
-            for entry in entries:
-                after = entry.id
-                self.extra += 1
-                job = _taken_up(entry, self._screening.rules)
-                if job.step is Step.LIST:
-                    self._unclear[entry.id] = job
-                    continue
-                self._earlier.add(entry.id)
-                self._coming.add(same(entry.key.place))
-                await self._begin(job, nursery)
+    async def _look_up(self, nursery: Nursery) -> None:
+        """Go on with what was lost, as soon as it is found out about."""
+        async for found in self._earlier.looked_up():
+            if isinstance(found, Job):
+                await self._begin(found, nursery)
+            else:
+                await self._take_in([found], nursery)
 
     async def _screen(self, pairs: list[Pair]) -> list[Screened]:
         if self._desk.halted is not None:
@@ -170,29 +165,49 @@ class Work:
         )
         return await asyncio.to_thread(screening.decide, looks, entries)
 
-    async def _take_in(self, screened: Screened, nursery: Nursery) -> None:
+    async def _take_in(self, pairs: list[Pair], nursery: Nursery) -> None:
+        """Look at a few pairs, and do what is to be done about each."""
+        async with self._turn:
+            self._screened.extend(await self._screen(pairs))
+            while self._screened:
+                await self._take_one(self._screened[0], nursery)
+                self._screened.popleft()
+
+    async def _take_one(self, screened: Screened, nursery: Nursery) -> None:
         """Begin what is to be done about a pair, or tell how it has ended."""
+        if screened.job is not None and self._earlier.knows_better(screened.job):
+            (screened,) = await self._screen([screened.pair])
         job, settled = screened.job, screened.settled
         if job is not None:
-            if job.entry.id in self._earlier:
-                self._earlier.discard(job.entry.id)
-                self.extra -= 1  # what took it up tells its outcome
+            if self._earlier.tells_of(job):
                 return
-            if self._unclear.pop(job.entry.id, None):
-                self.extra -= 1
             settled = settled or self._in_the_way(job)
         if settled is None and self._desk.halted is not None:
             settled = skipped(screened.pair, self._desk.halted)
         if settled is not None:
+            self._note(job, settled)
             self._count(settled)
             await self._outcomes.put(settled)
         elif job is not None:
             await self._begin(job, nursery)
 
+    def _note(self, job: Job | None, settled: BatchOutcome) -> None:
+        """Have the journal know why nothing was done about a pair."""
+        error, run = settled.error, self._screening.run
+        if error is None:
+            return
+        if job is None:
+            source, target = settled.source.absolute(), settled.target.absolute()
+            self._desk.commits.note(
+                lambda journal: journal.remark(run, source, target, error)
+            )
+        elif job.step is Step.SUBMIT:
+            self._desk.commits.note(lambda journal: journal.noted(job.entry.id, error))
+
     def _in_the_way(self, job: Job) -> BatchOutcome | None:
         if any(job.entry.id == each.job.entry.id for each in self._running.values()):
             return job.outcome("skipped")  # it was named twice
-        if same(job.entry.key.place) in self._coming:
+        if self._earlier.comes_to(job.entry.key.place):
             says = f"FileExistsError: the result of an earlier job comes to {job.place}"
             return job.outcome("skipped", says)
         return None
@@ -263,13 +278,3 @@ def left_behind(job: Job, book: Bookkeeper, why: str) -> BatchOutcome:
             job.outcome("unknown", named(error)), request_id=book.request_id
         )
     return skipped(job.pair, why)
-
-
-def _open_entries(journal: Journal, *, server: str, after: int) -> list[Entry]:
-    return journal.open_entries(server, after)
-
-
-def _taken_up(entry: Entry, rules: Rules) -> Job:
-    pair = Pair(entry.source, entry.target, entry.key.place)
-    listed = Wishes()  # only what is asked for is sent again
-    return Job(pair, entry, next_step(entry, listed, intact=False), rules.folder)

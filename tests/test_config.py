@@ -153,6 +153,41 @@ def test_a_profiles_account_token_holds_only_with_its_own_server(
 
 
 @pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        (Options(base_url="https://OWN:443/v2"), {}),
+        (Options(), {"EZLINK_BASE_URL": "https://own/"}),
+    ],
+)
+def test_a_profiles_account_token_goes_wherever_its_own_server_is_named(
+    options: Options, environ: dict[str, str]
+) -> None:
+    """Who names the profile's server once more has not left it."""
+    assert resolve(options, Sources(environ, PROFILE)).account_token == "t3"
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ("Bearer abc", "account_token is the token alone, without 'Bearer'"),
+        ("ab c", "account_token holds a blank"),
+        ("ab\x00", "account_token holds a blank or a character that no token has"),
+    ],
+)
+def test_an_account_token_that_cannot_be_one_is_refused(token: str, told: str) -> None:
+    """Like the key, and without showing any of it."""
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        _settings(account_token=token)
+    assert "ab" not in str(caught.value)
+
+
+def test_a_blank_account_token_is_none() -> None:
+    """An empty variable is one that is not set."""
+    assert _settings(account_token="  ").account_token is None
+    assert _settings(account_token=" token\n").account_token == "token"
+
+
+@pytest.mark.parametrize(
     ("key", "told"),
     [
         (None, "there is no API key: set EZLINK_API_KEY"),

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ezlink_async.jobs import Entry, JobKey, JobState, Output
-from ezlink_async.journal import Claim, Journal
+from ezlink_async.claims import Claim
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Submit
+from ezlink_async.journal import Journal
 from ezlink_async.resume import GONE, Step, Wishes, next_step
 
 _JOBS = 2
@@ -125,11 +126,8 @@ class Crashes(RuleBasedStateMachine):
         # Who has wished it once is not asked again if it was refused then.
         wished = not plainly or any(each.wished for each in before)
         attempt = Attempt(f"r{next(self._numbers)}", wished)
-        self._note(
-            lambda journal: journal.submitting(
-                self._ids[job], attempt.request_id, None, 2.0
-            )
-        )
+        submit = Submit(request_id=attempt.request_id, mark=None, when=2.0, since=2.0)
+        self._note(lambda journal: journal.submitting(self._ids[job], submit))
         self.write_all()
         before.append(attempt)
         self._alive[job] = attempt

@@ -278,7 +278,7 @@ def test_a_long_picture_is_walked_in_pieces(filling: bytes) -> None:
 
 
 SCAN = b"\xff\xd8\xff\xda\x00\x02"
-MANY = whole._MOST_PARTS + 1
+MANY = whole.MOST_PARTS + 1
 
 
 @pytest.mark.parametrize("shift", range(-4, 5))

@@ -13,9 +13,10 @@ from pathlib import Path
 import attrs
 import pytest
 
+from ezlink_async.claims import Claim
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.jobs import Entry, JobKey, JobState, Output
-from ezlink_async.journal import Claim, Journal
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Submit
+from ezlink_async.journal import Journal
 from ezlink_async.schema import SCHEMA, kept, path_of
 
 SERVER = "https://a.example"
@@ -37,6 +38,10 @@ def journal(path: Path) -> Iterator[Journal]:
     """Open a journal, and close it."""
     with contextlib.closing(Journal.open(path)) as journal:
         yield journal
+
+
+def _submit(request_id: str, mark: str | None = "m", when: float = 1.0) -> Submit:
+    return Submit(request_id=request_id, mark=mark, when=when, since=when)
 
 
 def _job(journal: Journal, place: str = "trip/a", server: str = SERVER) -> Entry:
@@ -71,7 +76,7 @@ def test_a_job_is_noted_once(journal: Journal) -> None:
 def test_a_picture_that_was_moved_is_known_by_its_new_path(journal: Journal) -> None:
     """The job is the same, and so is all that is known of it."""
     job = _job(journal)
-    journal.submitting(job.id, "r1", "m1", 1.0)
+    journal.submitting(job.id, _submit("r1", "m1", 1.0))
     for source, target in ((ME, B), (B, A)):
         moved = journal.job(KEY, source, target)
         assert (moved.id, moved.source, moved.target) == (job.id, source, target)
@@ -82,11 +87,11 @@ def test_the_life_of_a_job(journal: Journal) -> None:
     """Each step keeps what the ones before have noted, and ends their errors."""
     job = _job(journal)
     journal.prepared(job.id, ["turned", "made smaller"])
-    journal.submitting(job.id, "r1", "m1", 1.0)
+    journal.submitting(job.id, _submit("r1", "m1", 1.0))
     journal.planned(job.id, "BusyError: later")
     planned = _now(journal, job)
     assert (planned.state, planned.error) == (JobState.PLANNED, "BusyError: later")
-    journal.submitting(job.id, "r2", "m1", 2.0)
+    journal.submitting(job.id, _submit("r2", "m1", 2.0))
     submitting = _now(journal, job)
     assert submitting == attrs.evolve(
         job,
@@ -94,6 +99,7 @@ def test_the_life_of_a_job(journal: Journal) -> None:
         mark="m1",
         request_ids=("r1", "r2"),
         changes=("turned", "made smaller"),
+        since=2.0,
         sent_at=2.0,
     )
     journal.accepted(job.id, "7")
@@ -120,7 +126,7 @@ def test_the_life_of_a_job(journal: Journal) -> None:
 def test_a_job_that_is_sent_again_begins_anew(journal: Journal) -> None:
     """Of its last attempt only the request id stays, by which it can be found."""
     job = _job(journal)
-    journal.submitting(job.id, "r1", "m1", 1.0)
+    journal.submitting(job.id, _submit("r1", "m1", 1.0))
     journal.accepted(job.id, "7")
     journal.succeeded(job.id, "https://a.example/7", 2.0)
     journal.failed(job.id, "TaskFailedError: no face", 3.0)
@@ -131,9 +137,9 @@ def test_a_job_that_is_sent_again_begins_anew(journal: Journal) -> None:
         3.0,
     )
     assert failed.error == "TaskFailedError: no face"
-    journal.submitting(job.id, "r2", None, 4.0)
+    journal.submitting(job.id, _submit("r2", None, 4.0))
     assert _now(journal, job) == attrs.evolve(
-        job, state=JobState.SUBMITTING, request_ids=("r1", "r2"), sent_at=4.0
+        job, state=JobState.SUBMITTING, request_ids=("r1", "r2"), since=4.0, sent_at=4.0
     )
     journal.unknown(job.id, "SubmitUnknownError: lost")
     unknown = _now(journal, job)
@@ -145,17 +151,17 @@ def test_a_refusal_clears_no_earlier_submit(journal: Journal) -> None:
     """What may be paid stays unknown until the server is gone with it."""
     job = _job(journal)
     for number, cut_off in enumerate((True, False)):
-        journal.submitting(job.id, f"r{number}", "m", 1.0)
+        journal.submitting(job.id, _submit(f"r{number}", "m", 1.0))
         if not cut_off:
             journal.unknown(job.id, "SubmitUnknownError: lost")
-    journal.submitting(job.id, "r2", "m", 2.0)
+    journal.submitting(job.id, _submit("r2", "m", 2.0))
     journal.planned(job.id, "BusyError: later")
     found = _now(journal, job)
     assert (found.state, found.task_id) == (JobState.UNKNOWN, None)
     assert "an earlier submit of this job may have been" in str(found.error)
     assert str(found.error).endswith("(BusyError: later)")
     journal.forget_unfinished(SERVER)
-    journal.submitting(job.id, "r3", "m", 3.0)
+    journal.submitting(job.id, _submit("r3", "m", 3.0))
     journal.planned(job.id, "BusyError: later")
     assert _now(journal, job).state is JobState.PLANNED
 
@@ -239,9 +245,9 @@ def test_what_was_cut_short_is_unknown_in_the_next_run(journal: Journal) -> None
     """It may be paid, at whatever server; all else stays as it was."""
     cut = [_job(journal, "a"), _job(journal, "b", "https://b.example")]
     for job in cut:
-        journal.submitting(job.id, "r", "m", 1.0)
+        journal.submitting(job.id, _submit("r", "m", 1.0))
     planned, followed = _job(journal, "c"), _job(journal, "d")
-    journal.submitting(followed.id, "r", "m", 1.0)
+    journal.submitting(followed.id, _submit("r", "m", 1.0))
     journal.accepted(followed.id, "7")
     journal.start_run(2.0)
     for job in cut:
@@ -255,7 +261,7 @@ def test_what_was_cut_short_is_unknown_in_the_next_run(journal: Journal) -> None
 def test_what_a_server_took_with_it_is_done_again(journal: Journal) -> None:
     """What is at home stays, with an id that means nothing any more taken off."""
     for place in ("sending", "sent", "lost", "done", "home", "bad"):
-        journal.submitting(_job(journal, place).id, "r", "m", 1.0)
+        journal.submitting(_job(journal, place).id, _submit("r", "m", 1.0))
     for place in ("sent", "done", "home", "bad"):
         journal.accepted(_job(journal, place).id, place)
     journal.unknown(_job(journal, "lost").id, "SubmitUnknownError: lost")
@@ -276,6 +282,33 @@ def test_what_a_server_took_with_it_is_done_again(journal: Journal) -> None:
     assert _now(journal, other).task_id == "7"
 
 
+def test_what_is_unknown_began_with_its_first_submit(journal: Journal) -> None:
+    """However often it was sent again; what was surely refused is not meant."""
+    job = _job(journal)
+    journal.submitting(job.id, _submit("r1", when=1.0))
+    journal.planned(job.id, "BusyError: later")
+    for number in (2, 3, 4):
+        journal.submitting(job.id, _submit(f"r{number}", when=number))
+        assert _now(journal, job).since == 2.0
+        if number == 3:
+            journal.planned(job.id, "BusyError: later")
+        else:
+            journal.unknown(job.id, "SubmitUnknownError: lost")
+    assert _now(journal, job).sent_at == 4.0
+
+
+def test_remarks_are_of_the_latest_run(journal: Journal) -> None:
+    """They are read in pages, like jobs."""
+    run = journal.start_run(1.0)
+    for error in ("one", "two", "three"):
+        journal.remark(run, ME, A, error)
+    assert journal.remarks()[0] == Remark(1, ME, A, "one")
+    assert [remark.error for remark in journal.remarks(1, 1)] == ["two"]
+    assert journal.remarks(3) == []
+    journal.start_run(2.0)
+    assert journal.remarks() == []
+
+
 # Questions
 
 
@@ -284,7 +317,7 @@ def test_jobs_are_read_in_pages(journal: Journal) -> None:
     for number in range(7):
         job = _job(journal, f"p{number}")
         if number % 2:
-            journal.submitting(job.id, "r", "m", 1.0)
+            journal.submitting(job.id, _submit("r", "m", 1.0))
     assert [entry.id for entry in journal.entries()] == [1, 2, 3, 4, 5, 6, 7]
     assert [entry.id for entry in journal.entries(2, 3)] == [3, 4, 5]
     assert journal.entries(7) == []
@@ -306,7 +339,7 @@ def test_what_is_open_is_what_may_be_paid_and_is_not_at_home(journal: Journal) -
     }
     for state, verb in verbs.items():
         job = _job(journal, state)
-        journal.submitting(job.id, "r", "m", 1.0)
+        journal.submitting(job.id, _submit("r", "m", 1.0))
         verb(job.id)
     assert {entry.state for entry in journal.entries()} == set(JobState)
     listed = [entry.state.value for entry in journal.open_entries(SERVER)]
@@ -321,13 +354,13 @@ def test_witnesses_are_submits_that_were_accepted(journal: Journal) -> None:
     """By the request id that was, the latest first; ids are known by server."""
     for number, place in enumerate("abc"):
         job = _job(journal, place)
-        journal.submitting(job.id, f"lost-{place}", "m", 1.0)
-        journal.submitting(job.id, f"good-{place}", "m", 2.0 + number)
+        journal.submitting(job.id, _submit(f"lost-{place}", "m", 1.0))
+        journal.submitting(job.id, _submit(f"good-{place}", "m", 2.0 + number))
         journal.accepted(job.id, f"id-{place}")
-    journal.submitting(_job(journal, "d").id, "open", "m", 9.0)
+    journal.submitting(_job(journal, "d").id, _submit("open", "m", 9.0))
     journal.accepted(_job(journal, "e").id, "without-a-request")
     other = _job(journal, "a", "https://b.example")
-    journal.submitting(other.id, "elsewhere", "m", 9.0)
+    journal.submitting(other.id, _submit("elsewhere", "m", 9.0))
     journal.accepted(other.id, "7")
     assert journal.witnesses(SERVER) == ["good-c", "good-b", "good-a"]
     assert journal.witnesses(SERVER, 1) == ["good-c"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ezlink_async.images import EncodedImage, Image, PreparedImage
-from ezlink_async.messages import HttpRequest, HttpResponse, part_length
+from ezlink_async.messages import Credential, HttpRequest, HttpResponse, part_length
 from tests.conftest import png
 
 PICTURE = PreparedImage(Image.from_bytes(png()), "image/png", len(png()))
@@ -24,7 +24,7 @@ def test_the_length_of_a_body_is_known_before_a_picture_is_read() -> None:
 def test_a_request_is_careful_unless_told() -> None:
     """By default it is not repeated, carries the key, and has no body."""
     request = HttpRequest("GET", "/x")
-    assert (request.repeatable, request.authenticated) == (False, True)
+    assert (request.repeatable, request.credential) == (False, Credential.KEY)
     assert request.content_length == 0
 
 

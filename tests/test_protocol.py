@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors, images, protocol
 from ezlink_async.images import EncodedImage, Image, PreparedImage
-from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.models import AccountFilter, Mode, TaskStatus
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from tests.conftest import jpeg, png, samples, webp
@@ -128,7 +128,7 @@ def test_the_last_two_bytes_make_a_submit_whole(options: SwapOptions) -> None:
 def test_a_submit_is_not_repeatable_and_carries_the_key() -> None:
     """A second one would be paid a second time."""
     request = protocol.submit_request(_job_of("swap-accepted", SwapOptions()))
-    assert (request.repeatable, request.authenticated) == (False, True)
+    assert (request.repeatable, request.credential) == (False, Credential.KEY)
 
 
 @given(st.text(max_size=255), st.none() | st.text(max_size=20))
@@ -213,14 +213,15 @@ def test_questions_are_free_and_repeatable() -> None:
         protocol.list_request(["7"]),
         protocol.key_request(),
     ]
-    assert all(request.repeatable and request.authenticated for request in asked)
+    assert all(request.repeatable for request in asked)
+    assert {request.credential for request in asked} == {Credential.KEY}
 
 
 def test_a_picture_is_asked_for_without_the_key() -> None:
     """The id alone opens it, so the key stays at home."""
     request = protocol.image_request("7")
     assert request.repeatable
-    assert not request.authenticated
+    assert request.credential is Credential.NONE
 
 
 @pytest.mark.parametrize("name", ["list-unknown", "list-twice", "list-mixed"])

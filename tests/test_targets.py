@@ -16,7 +16,7 @@ from ezlink_async.errors import ConfigurationError
 from ezlink_async.pairs import one_to_many
 from ezlink_async.plan import Plan
 from ezlink_async.targets import LeftOut, Search, Target, marks_of
-from tests.fakes import GIF, jpeg
+from tests.fakes import JPEG, jpeg
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -148,14 +148,16 @@ def test_a_locked_folder_is_counted(photos: Path) -> None:
     assert found.left_out["not readable"] == 2
 
 
-def test_what_can_be_converted_is_a_target(photos: Path) -> None:
-    """By the name of its format; others are counted under it."""
-    search = Search(left_out=LeftOut(), converts=lambda name: name == "GIF")
-    found = [target.path.name for target in search.targets([photos])]
-    assert found == ["a.jpg", "b.jpeg", "me.jpg", "moving.gif", "a.jpg"]
-    (photos / "x.bmp").write_bytes(b"BM" + bytes(40))
-    list(search.targets([photos]))
-    assert search.left_out["GIF (not taken)"] == 0
+@pytest.mark.parametrize("name", ["HEIC", "AVIF", "TIFF"])
+def test_what_cameras_make_is_a_target(photos: Path, name: str) -> None:
+    """It is converted later, or is an error of its own."""
+    heads = {
+        "HEIC": b"\0\0\0\x18ftypheic",
+        "AVIF": b"\0\0\0\x18ftypavif",
+        "TIFF": b"II*\0",
+    }
+    (photos / "z").write_bytes(heads[name] + bytes(40))
+    assert "z" in _below(_found(photos))
 
 
 def test_the_output_folder_is_no_target(photos: Path) -> None:
@@ -200,7 +202,7 @@ Tree = dict[str, "Tree | None"]
 def _grow(folder: Path, tree: Tree) -> None:
     for name, inner in tree.items():
         if inner is None:
-            (folder / name).write_bytes(GIF)
+            (folder / name).write_bytes(JPEG)
         else:
             (folder / name).mkdir()
             _grow(folder / name, inner)
@@ -212,7 +214,7 @@ def test_the_order_is_that_of_the_parts_of_the_paths(tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _grow(folder, tree)
-        search = Search(left_out=LeftOut(), converts=lambda _: True)
+        search = Search(left_out=LeftOut())
         found = [target.below for target in search.targets([folder])]
         files = [path for path in folder.rglob("*") if path.is_file()]
     assert found == sorted(found, key=lambda path: path.parts)

@@ -22,7 +22,7 @@ from ezlink_async.errors import (
     EzlinkError,
     TransportError,
 )
-from ezlink_async.messages import HttpRequest
+from ezlink_async.messages import Credential, HttpRequest
 from ezlink_async.pacing import RetryPolicy
 from ezlink_async.transport import Transport, new_request_id
 from tests.fakes import (
@@ -97,7 +97,9 @@ async def test_each_request_carries_its_own_id_and_the_key() -> None:
 
 async def test_an_open_request_carries_no_key() -> None:
     """A request that needs no key is sent without."""
-    request = HttpRequest("GET", "/mj/image/7", authenticated=False, repeatable=True)
+    request = HttpRequest(
+        "GET", "/mj/image/7", credential=Credential.NONE, repeatable=True
+    )
     async with serving(hangs_up_after(OK)) as server, transport(server.url) as here:
         await here.send(request)
         assert "authorization" not in server.requests[0].headers

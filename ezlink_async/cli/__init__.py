@@ -83,28 +83,32 @@ class SwapOptions:
     concurrency
         Swaps in progress at one time. [env: EZLINK_MAX_CONCURRENCY]
     deadline
-        Seconds a task may take. [env: EZLINK_POLL_DEADLINE]
+        Seconds a task may take, once accepted. [env: EZLINK_POLL_DEADLINE]
     existing
-        What to do where a whole picture is there already.
+        What to do where another picture is there already.
     dry_run
         List what would be sent, and send nothing.
     pairs
-        How sources and targets go together: zip (by name), product (each with
-        each), or a file that lists them (CSV or JSON Lines: source, target).
+        How sources and targets go together: zip (the two folders by name),
+        product (each with each), or a file that lists them (CSV or JSON Lines,
+        with source and target).
     fresh
-        Begin anew: forget earlier runs, and replace what is there.
+        Begin anew: forget earlier runs, replace what is there, and pay again.
+        Refused while something paid is not at home.
     retry_failed
         Send again what the server called a failure in an earlier run.
     resubmit_unknown
-        Send again what may have been paid already.
+        Send again what may have been paid already; it may be paid twice.
     max_failures
-        Stop taking in targets after this many failures.
+        Send nothing more after this many failures.
     budget
         Pay for at most this many swaps in this run.
     strip_metadata
         Send pictures without position, names and thumbnails.
     json
         Print one JSON object a line.
+    report
+        Write report.html into the folder of the results.
 
     """
 
@@ -124,9 +128,10 @@ class SwapOptions:
     budget: Annotated[int | None, _Count] = None
     strip_metadata: Annotated[bool, _Switch] = False
     json: Annotated[bool, _Switch] = False
+    report: bool = True
 
 
-@app.command
+@app.command(usage="Usage: ezlink swap SOURCE TARGET... --output DIR [OPTIONS]")
 def swap(
     *pictures: Annotated[Path, Parameter(name="PICTURE")],
     options: SwapOptions,
@@ -135,24 +140,25 @@ def swap(
     Put the face of a source into every target: SOURCE TARGET...
 
     The key comes from EZLINK_API_KEY or the profile file. The same command goes
-    on where one has ended. Exit code 0: all done; 1: some are not; 2: nothing
-    could be done; 130: interrupted.
+    on where one has ended, and pays for nothing twice. Exit code 0: all done;
+    1: some are not; 2: nothing could be done; 130: interrupted.
 
     Parameters
     ----------
     pictures
-        The picture the face is taken from, and pictures or folders to put it
-        into. With --pairs and a file: none.
+        First the picture the face is taken from, then pictures or folders to
+        put it into. With --pairs and a file: none.
     options
         See there.
 
     """
-    from ezlink_async.batch import BatchOptions
     from ezlink_async.cli.connect import Connection
     from ezlink_async.cli.swap import SwapOrder
     from ezlink_async.cli.swap import swap as carry_out
     from ezlink_async.models import Mode
+    from ezlink_async.options import BatchOptions
 
+    typed = shlex.join(("ezlink", *_typed.get()))
     order = SwapOrder(
         source=next(iter(pictures), None),
         targets=pictures[1:],
@@ -173,14 +179,32 @@ def swap(
             budget=options.budget,
             strip_metadata=options.strip_metadata,
             local=options.local,
+            command=typed,
         ),
         pairing=options.pairs,
         fresh=options.fresh,
         dry_run=options.dry_run,
         as_json=options.json,
-        command=shlex.join(("ezlink", *_typed.get())),
+        report=options.report,
+        command=typed,
     )
     return carry_out(order)
+
+
+@app.command
+def report(folder: Path, /) -> int:
+    """
+    Make report.html again, from the journal of the results in FOLDER.
+
+    Parameters
+    ----------
+    folder
+        Where the results are.
+
+    """
+    from ezlink_async.cli.report import report as carry_out
+
+    return carry_out(folder)
 
 
 @app.command

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import attrs
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.batch import LOCAL
 from ezlink_async.config import Options, Sources, profile_path, read_profile, resolve
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.options import LOCAL
 from ezlink_async.pacing import PollPolicy, RetryPolicy
 
 # Long enough for a night without network: the library gives up after a

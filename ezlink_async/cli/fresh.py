@@ -6,11 +6,11 @@ import contextlib
 import itertools
 from pathlib import Path
 
-from ezlink_async.batch import LOCAL
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.jobs import Entry
 from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
+from ezlink_async.options import LOCAL
 
 _SHOWN = 10
 

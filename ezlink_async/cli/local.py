@@ -38,6 +38,7 @@ async def local_client(
         AsyncEzlink(
             server.api_key,
             base_url=server.base_url,
+            account_token=server.account_token,  # not the user's own
             # Two more than the engine can take: it never waits for an upload.
             max_concurrency=concurrency or threads + 2,
             poll=attrs.evolve(_POLL, deadline=bound),

@@ -10,23 +10,27 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async import disk, pairs
-from ezlink_async.batch import NOTHING_SENT, BatchOptions, BatchRun
+from ezlink_async import pairs
+from ezlink_async.batch import NOTHING_SENT, BatchRun
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, display_for
 from ezlink_async.cli.fresh import start_afresh
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.cli.logs import noted
 from ezlink_async.cli.rehearsal import rehearse
+from ezlink_async.cli.report import make_report
 from ezlink_async.cli.results import Tally
 from ezlink_async.cli.telling import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.images import Image
+from ezlink_async.options import BatchOptions
 from ezlink_async.outputs import obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan
+from ezlink_async.prepare import needs_preparing
 from ezlink_async.results import BatchOutcome, named, skipped
 from ezlink_async.targets import LeftOut, Search
+
+INTERRUPTED = 130
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +51,7 @@ class SwapOrder:
     fresh: bool = False
     dry_run: bool = False
     as_json: bool = False
+    report: bool = True
     command: str = "the same command"
 
 
@@ -74,7 +79,10 @@ def swap(order: SwapOrder) -> int:
                 display.note(f"left out: {', '.join(counts)}")
             if order.dry_run:
                 return _rehearse(order, plan, display, teller)
-            return _Run(order, plan, display, tally, teller).through()
+            code = _Run(order, plan, display, tally, teller).through()
+            if order.report and code != INTERRUPTED and options.journal_path.exists():
+                make_report(options, display, tally.total)
+            return code
 
 
 def _rehearse(order: SwapOrder, plan: Plan, display: Display, teller: Teller) -> int:
@@ -100,7 +108,7 @@ def _pairs(order: SwapOrder, left_out: LeftOut) -> Iterator[Pair]:
         return pairs.by_name(source, targets, search)
     if pairing == "product":
         return pairs.product(source, targets, search)
-    disk.prepare(Image.from_path(source))
+    needs_preparing(source)  # or raises why it cannot be sent
     return pairs.one_to_many(source, targets, search)
 
 
@@ -126,7 +134,7 @@ class _Run:
         finally:
             self._end(interrupted=interrupted)
         if interrupted:
-            return 130
+            return INTERRUPTED
         if self.doom is not None and not (self.run and self.run.accepted):
             return 2
         return self.teller.exit_code
@@ -147,6 +155,7 @@ class _Run:
             self.run = run
             async for outcome in run:
                 self.tally.total = self.plan.total + run.extra
+                self.tally.in_progress = run.in_progress
                 self.teller.tell(outcome)
 
     def _wind_down(self) -> None:
@@ -162,6 +171,7 @@ class _Run:
 
     def _end(self, *, interrupted: bool) -> None:
         """Tell what nobody has read, now that it is known how it stands."""
+        self.tally.in_progress = 0
         for outcome in self._unread():
             self.teller.tell(outcome)
         resumable = self.run is not None and self.run.summary.resumable > 0

@@ -2,7 +2,7 @@
 
 from attrs import define
 
-__all__ = ["Circumstances", "UpstreamAnswer"]
+__all__ = ["AccountSide", "Circumstances", "UpstreamAnswer"]
 
 
 @define
@@ -17,6 +17,20 @@ class UpstreamAnswer:
     status: int = 200
     body: bytes = b""
     broken: str = ""
+
+
+@define
+class AccountSide:
+    """
+    How the account's pages lag behind, until further notice.
+
+    With *log* off nothing is in the log; an entry is *log_delay* seconds late
+    (in the server's batch mode 5), a task's state *state_delay* (``inf``: never).
+    """
+
+    log: bool = True
+    log_delay: float = 0.0
+    state_delay: float = 0.0
 
 
 @define

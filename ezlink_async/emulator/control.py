@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from ezlink_async.emulator.circumstances import AccountSide
 from ezlink_async.emulator.desk import PLACES, Desk, Seen
 from ezlink_async.emulator.hooks import HookSent
 from ezlink_async.emulator.ledger import TaskSeen, reset, summary, tasks_of
@@ -143,6 +144,19 @@ class Control:
             self._desk.gone_channel = number
 
         self._on_loop(lose)
+
+    def account_side(
+        self, *, log: bool = True, log_delay: float = 0.0, state_delay: float = 0.0
+    ) -> None:
+        """
+        Let the account's pages lag behind, from now on.
+
+        With *log* off nothing is in the log; an entry is *log_delay* seconds
+        late, a task's state *state_delay* (``inf``: it never shows). A page that
+        fails is a fault at the place ``account``.
+        """
+        side = AccountSide(log, log_delay, state_delay)
+        self._on_loop(lambda: setattr(self._desk, "side", side))
 
     def reset(self) -> None:
         """Forget what was counted and scripted; accounts, keys and rows stay."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from attrs import evolve
+
 from ezlink_async.emulator import gojson
 from ezlink_async.emulator.auth import account_by_token
 from ezlink_async.emulator.desk import Desk
@@ -39,6 +41,7 @@ async def log(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
         _shown_charge(number, charge)
         for number, charge in enumerate(desk.store.charges, 1)
         if charge.account == found.number and since <= charge.seconds <= until
+        if _is_logged(charge, desk)
     ]
     kept = _same(entries, exchange, "x_request_id", "type", "model_name", "token_name")
     page, size = _page(exchange, default=(1, 10))
@@ -67,6 +70,10 @@ async def tasks(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
     kept = _same(rows, exchange, "mj_id", "status", "type")
     page, size = _page(exchange, default=(0, 0))
     return _paged(kept[::-1], page, size)
+
+
+def _is_logged(charge: Charge, desk: Desk) -> bool:
+    return desk.side.log and charge.seconds + desk.side.log_delay <= desk.seconds
 
 
 def _between(exchange: Exchange) -> tuple[int, float]:
@@ -175,6 +182,9 @@ def _shown_charge(number: int, charge: Charge) -> dict[str, object]:
 
 
 def _shown_row(row: Row, desk: Desk) -> dict[str, object]:
+    age = desk.settings.clock.milliseconds() / 1000 - row.submit_time / 1000
+    if desk.side.state_delay > age:  # as before its first refresh
+        row = evolve(row, state="", status="", progress="0%")
     return {
         "id": row.number,
         "code": row.code,

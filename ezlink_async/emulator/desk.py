@@ -7,6 +7,7 @@ from collections import deque
 
 from attrs import Factory, define, frozen
 
+from ezlink_async.emulator.circumstances import AccountSide
 from ezlink_async.emulator.hooks import Hooks
 from ezlink_async.emulator.playing import Fault
 from ezlink_async.emulator.refresh import refresh
@@ -58,6 +59,7 @@ class Desk:
     playbook: Playbook = Factory(Playbook)
     seen: list[Seen] = Factory(list)
     gone_channel: int | None = None
+    side: AccountSide = Factory(AccountSide)
 
     @property
     def seconds(self) -> int:

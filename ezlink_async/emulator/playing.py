@@ -186,7 +186,8 @@ class Trouble:
 
     Words: ``token_verification``, ``user_lookup``, ``no_channel``,
     ``user_quota_lookup``, ``insert_failed`` (charged, no row), ``panic`` (empty 500,
-    nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty).
+    nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty), ``queued``
+    (accepted with code 22, whatever the queue: not charged).
     """
 
     word: str

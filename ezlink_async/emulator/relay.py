@@ -32,6 +32,7 @@ __all__ = ["fetch", "list_by_condition", "seed", "swap"]
 
 _INLINE = 256 * 1024
 _ACCEPTED = {1, 21, 22}
+_QUEUED = 22
 _MISSING = "sour_base64_and_target_base64_is_required"
 
 
@@ -107,7 +108,9 @@ async def _ask_upstream(
         )
     )
     properties = gojson.ordered(answer.properties)
-    return Verdict(200, answer.code, answer.description, properties, answer.result)
+    queued = answer.code == 1 and "queued" in exchange.circumstances.trouble
+    code = _QUEUED if queued else answer.code
+    return Verdict(200, code, answer.description, properties, answer.result)
 
 
 def _book(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Reply:

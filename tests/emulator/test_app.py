@@ -156,6 +156,45 @@ async def test_the_account_may_filter_its_log(still: Emulator, ask_still: Ask) -
     assert await ids("type=1") == await ids("model_name=other") == []
 
 
+async def test_the_accounts_pages_may_lag_behind(
+    still: Emulator, ask_still: Ask
+) -> None:
+    """The log off or late, a state late or never; the charge is there all the same."""
+    tasks = "/api/mj/self?page=1&pagesize=20"
+    task_id = await submit(ask_still, state="mine")
+    still.control.beat()
+
+    async def shown() -> tuple[int, object, bool]:
+        entries = await _accounts_list(still, "/api/log/self")
+        rows = await _accounts_list(still, tasks)
+        assert [row["mj_id"] for row in rows] == [task_id]
+        return len(entries), rows[0]["state"], bool(rows[0]["status"])
+
+    assert await shown() == (1, "mine", True)
+    still.control.account_side(log=False)
+    assert await shown() == (0, "mine", True)
+    still.control.account_side(log_delay=5, state_delay=10)
+    assert await shown() == (0, "", False)
+    still.control.advance(6)
+    assert await shown() == (1, "", False)
+    still.control.advance(6)
+    assert await shown() == (1, "mine", True)
+    still.control.account_side(state_delay=float("inf"))
+    assert await shown() == (1, "", False)
+    assert len(still.control.charges) == 1
+
+
+async def test_a_queued_job_is_not_charged(emu: Emulator, ask: Ask) -> None:
+    """Code 22 by order, whatever the queue; a refusal stays one."""
+    emu.control.standing("submit", faults.Trouble("queued"))
+    answered = await ask("POST", _SWAP, swap_body())
+    assert b'"code":22' in answered.body
+    assert emu.control.charges == []
+    assert len(emu.control.tasks) == 1
+    refused = await ask("POST", _SWAP, swap_body("s", "s"))
+    assert b'"code":4' in refused.body
+
+
 async def test_a_redirect_keeps_the_query(ask: Ask) -> None:
     """A slash too many is taken away and nothing else."""
     answered = await ask("GET", f"{_FETCH}/?a=1")

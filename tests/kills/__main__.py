@@ -7,6 +7,7 @@ Fails when a promise was broken. Arguments are names, or how names begin.
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import sys
 import tempfile
@@ -14,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread
+from ezlink_async.emulator import EmulatorSettings, faults, in_thread
+from tests.kills.forwarder import Forwarder
 from tests.kills.night import Night
 from tests.series.verdict import Verdict
 
@@ -45,7 +47,54 @@ def killed(night: Night, kills: int) -> Verdict:
     return verdict
 
 
-SERIES: dict[str, Callable[[Night, int], Verdict]] = {"killed": killed}
+def looked_up(night: Night, kills: int) -> Verdict:
+    """Do the same with an account token: nothing is unknown, nothing made twice."""
+    night.with_account()
+    verdict = Verdict()
+    while night.kills < kills and night.kill_somewhere():
+        night.states()
+    summary = night.finish()
+    control = night.server.control
+    verdict.say(f"{night.photos} photos, {night.kills} kills")
+    verdict.say(f"{summary['unknown']} unknown, {len(control.charges)} charges")
+    verdict.expect("it was killed often enough", night.kills >= kills, wanted=True)
+    verdict.expect("nothing is unknown", summary["unknown"], 0)
+    verdict.expect("all are right", night.right(), night.photos)
+    verdict.expect("each is paid once", len(control.charges), night.photos)
+    verdict.expect("each is made once", len(control.tasks), night.photos)
+    return verdict
+
+
+def server_killed(night: Night, kills: int) -> Verdict:
+    """Kill the way to the server instead, again and again, under one run."""
+    with Forwarder(night.server.base_url) as way:
+        night.environ["EZLINK_BASE_URL"] = way.base_url
+        with night.run() as process:
+            while night.kills < kills and night.comes_to_a_point(process):
+                way.kill()
+                night.kills += 1
+                way.restart()
+            process.communicate(timeout=600)
+        return killed(night, night.kills)
+
+
+def in_the_dark(night: Night, kills: int, *, down: bool) -> Verdict:
+    """Do the same with the log off, or the account down: as without a token."""
+    night.with_account()
+    if down:
+        night.server.control.standing("account", faults.Answer(503, "down"))
+    else:
+        night.server.control.account_side(log=False)
+    return killed(night, kills)
+
+
+SERIES: dict[str, Callable[[Night, int], Verdict]] = {
+    "killed": killed,
+    "looked-up": looked_up,
+    "server-killed": server_killed,
+    "log-off": functools.partial(in_the_dark, down=False),
+    "account-down": functools.partial(in_the_dark, down=True),
+}
 
 
 def main(chosen: list[str], photos: int, kills: int, seed: int) -> bool:

@@ -1,0 +1,72 @@
+"""What a batch is told: where the results go, and how it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from ezlink_async.delivery import Manner
+from ezlink_async.models import Mode
+from ezlink_async.resume import Wishes
+from ezlink_async.screening import Rules
+from ezlink_async.targets import Mark
+
+LOCAL = "local"
+"""What a journal calls the built-in server, whose tasks end with its process."""
+
+
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """
+    How a batch is done; see :func:`batch.run_batch`.
+
+    *local* says that the server ends with this process: what it has not
+    finished is done again. *is_given* tells files that are targets.
+    """
+
+    output: Path
+    journal: Path | None = None
+    mode: Mode | None = None
+    existing: Literal["skip", "replace"] = "skip"
+    retry_failed: bool = False
+    resubmit_unknown: bool = False
+    max_failures: int | None = None
+    budget: int | None = None
+    strip_metadata: bool = False
+    local: bool = False
+    is_given: Callable[[Mark], bool] = lambda _: False
+    command: str | None = None
+    """What to type to go on, for the report."""
+    clock: Callable[[], float] = time.time
+
+    @property
+    def journal_path(self) -> Path:
+        """Where the journal is."""
+        return self.journal or journal_of(self.output)
+
+    @property
+    def manner(self) -> Manner:
+        """How jobs are submitted."""
+        return Manner(mode=self.mode, strip_metadata=self.strip_metadata)
+
+    def rules(self, origin: str) -> Rules:
+        """Return what pairs are screened by."""
+        return Rules(
+            folder=self.output,
+            server=LOCAL if self.local else origin,
+            existing=self.existing,
+            wishes=Wishes(
+                retry_failed=self.retry_failed, resubmit_unknown=self.resubmit_unknown
+            ),
+            strip_metadata=self.strip_metadata,
+            is_given=self.is_given,
+        )
+
+
+def journal_of(folder: Path) -> Path:
+    """Return where the journal of the results in *folder* is."""
+    return folder / ".ezlink" / "journal.sqlite3"

@@ -1,0 +1,12 @@
+"""
+A page that shows what became of a batch: one file, to be opened from the disk.
+
+The page knows neither journal nor batch: it is told of photos and shows them.
+Needs Pillow, which the ``cli`` extra brings; HEIC also needs pillow-heif.
+"""
+
+from ezlink_async.report.journaled import report_on
+from ezlink_async.report.values import Facts, Photo, Status
+from ezlink_async.report.writing import write_report
+
+__all__ = ["Facts", "Photo", "Status", "report_on", "write_report"]

@@ -1,0 +1,73 @@
+const CARD = 520; // about the width of a card, in pixels
+const GAP = 16;
+const CAPTION = 62; // the caption of a card with its two borders
+const PART = 20000; // photos in one list: browsers know no endless heights
+const LINE = 21.75; // the height of a line of text
+
+const $ = (id) => document.getElementById(id);
+const store = $("photos");
+const photos = JSON.parse(store.textContent);
+const assets = store.dataset.assets;
+store.remove(); // 5,000 photos are a megabyte of text that nobody reads twice
+document.documentElement.classList.add("js");
+
+const oneSource = Boolean(document.querySelector(".top figure"));
+const radios = [...document.querySelectorAll("input[name=status]")];
+const meanings = Object.fromEntries(radios.map((each) => [each.value, each.dataset.meaning]));
+const list = $("list");
+
+// Names come from strangers: everything is made as nodes, nothing as markup.
+function make(kind, className, ...children) {
+  const node = document.createElement(kind);
+  if (className) node.className = className;
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+const name = (text, className) => {
+  const node = make("bdi", className, text);
+  node.title = text;
+  return node;
+};
+const number = (value) => value.toLocaleString("en");
+const counted = (value) => (value === 1 ? "1 photo" : `${number(value)} photos`);
+const word = (status) => status[0].toUpperCase() + status.slice(1);
+const file = (stem, size) => `${assets}/${stem}-${size}.jpg`;
+function lasted(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+// What is asked for.
+
+let matches = photos;
+let offset = 0; // of the part of the matches that is shown
+
+const folded = (text) => text.normalize("NFKC").toLocaleLowerCase();
+const texts = new Array(photos.length);
+function text(index) {
+  const photo = photos[index];
+  const { name: file, folder, task, request } = photo;
+  return (texts[index] ??= folded([file, folder, task, request].join("\n")));
+}
+
+function chosen() {
+  return radios.find((each) => each.checked);
+}
+
+function filter() {
+  const status = chosen().value;
+  const wanted = folded($("find").value.trim());
+  matches = photos.filter(
+    (photo, index) =>
+      (status === "all" || photo.status === status) &&
+      (!wanted || text(index).includes(wanted)),
+  );
+  offset = 0;
+  $("meaning").textContent = chosen().dataset.meaning;
+  $("count").textContent = counted(matches.length);
+  $("none").hidden = matches.length > 0;
+  renew();
+  const top = list.getBoundingClientRect().top + scrollY - $("controls").offsetHeight - 60;
+  if (scrollY > top) scrollTo(0, top);
+}

@@ -1,0 +1,140 @@
+"""Tells the report what a journal knows: the last step before it is a page."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.jobs import Entry, JobState, Remark, Run
+from ezlink_async.journal import Journal
+from ezlink_async.lock import FolderLock
+from ezlink_async.options import journal_of
+from ezlink_async.report.values import Facts, Photo, Status
+from ezlink_async.report.writing import write_report
+from ezlink_async.resume import GONE
+
+_STATUS: dict[JobState, Status] = {
+    JobState.PLANNED: "skipped",
+    JobState.SUBMITTING: "unknown",
+    JobState.SUBMITTED: "open",
+    JobState.SUCCEEDED: "open",
+    JobState.SAVED: "succeeded",
+    JobState.FAILED: "failed",
+    JobState.UNKNOWN: "unknown",
+}
+_NEXT: dict[Status, str] = {
+    "failed": "--retry-failed sends it again.",
+    "unknown": "Ask the service for the request id; --resubmit-unknown sends it again, "
+    "and may pay again.",
+    "open": "The same command takes it up, without paying again.",
+    "skipped": "The same command goes on with it.",
+}
+_IN_THE_WAY = "FileExistsError"
+_THERE = "--existing replace swaps it, and replaces what is there."
+_MEND = "Mend what the reason names; the same command goes on with it."
+
+
+def report_on(
+    folder: Path,
+    *,
+    journal: Path | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Path:
+    """
+    Write ``report.html`` in *folder* about the batch whose results are there.
+
+    Blocks; see :func:`write_report`. Raises :exc:`ConfigurationError` when
+    there is no journal, or a run is at work.
+    """
+    path = journal or journal_of(folder)
+    if not path.exists():
+        raise ConfigurationError(f"there is no journal of a batch in {folder}")
+    with (
+        contextlib.closing(FolderLock(path.with_name("lock"))) as lock,
+        contextlib.closing(Journal.open(path, locking=lock.is_real)) as book,
+    ):
+        facts = _facts(folder, book.last_run())
+        return write_report(folder, _photos(folder, book), facts, progress=progress)
+
+
+def _photos(folder: Path, book: Journal) -> Iterator[Photo]:
+    after = 0
+    while entries := book.entries(after):
+        for entry in entries:
+            after = entry.id
+            yield _photo(folder, entry)
+    after = 0
+    while remarks := book.remarks(after):
+        for remark in remarks:
+            after = remark.id
+            yield _remarked(remark)
+
+
+def _photo(folder: Path, entry: Entry) -> Photo:
+    status, error = _STATUS[entry.state], entry.error
+    if status == "skipped" and error and not error.startswith(_IN_THE_WAY):
+        status = "failed"
+    seconds = None
+    if entry.sent_at is not None and entry.ended_at is not None:
+        seconds = max(0.0, entry.ended_at - entry.sent_at)
+    return Photo(
+        source=entry.source,
+        target=entry.target,
+        status=status,
+        output=folder / entry.output.path if entry.output else None,
+        error=error,
+        next_step=_next_step(entry, status),
+        task_id=entry.task_id,
+        request_id=next(reversed(entry.request_ids), None),
+        maybe_charged=status == "unknown",
+        seconds=seconds,
+        changes=entry.changes,
+    )
+
+
+def _next_step(entry: Entry, status: Status) -> str | None:
+    error = entry.error or ""
+    if error.startswith(_IN_THE_WAY):
+        return _THERE
+    if error.startswith(GONE):
+        return _NEXT["failed"]
+    if status == "failed" and entry.state is JobState.PLANNED:
+        return _MEND
+    return _NEXT.get(status)
+
+
+def _remarked(remark: Remark) -> Photo:
+    failed = remark.error.startswith(("ImageError", "ConfigurationError"))
+    return Photo(
+        source=remark.source,
+        target=remark.target,
+        status="failed" if failed else "skipped",
+        error=remark.error,
+        next_step=_MEND if failed else _NEXT["skipped"],
+    )
+
+
+def _facts(folder: Path, run: Run | None) -> Facts:
+    now = dt.datetime.now().astimezone()
+    if run is None:
+        return Facts(title=folder.absolute().name, started=now, finished=now, seconds=0)
+    started = _moment(run.started_at)
+    ended = run.ended_at
+    finished = now if ended is None else _moment(ended)
+    notes = () if ended is not None else ("The last run was cut short.",)
+    return Facts(
+        title=folder.absolute().name,
+        started=started,
+        finished=max(started, finished),
+        seconds=max(0.0, finished.timestamp() - run.started_at),
+        command=run.facts.get("command"),
+        charged_note=run.facts.get("charged"),
+        notes=notes,
+    )
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).astimezone()

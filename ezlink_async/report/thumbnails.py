@@ -1,0 +1,200 @@
+"""
+Small pictures made for the report, and kept for the next one.
+
+The name of a thumbnail tells of which file, at which time, it was made: a
+second report makes only what is new. No metadata of a photo gets into them.
+Imported only where there is Pillow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Self
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ezlink_async.images import HEAD_BYTES, foreign_format
+from ezlink_async.report.values import Photo, Pictures, Thumbnail
+
+LARGE = 1280
+"""The long edge, in pixels, of what is compared."""
+
+SMALL = 480
+"""The long edge, in pixels, of what is listed."""
+
+# Pillow opens more, and starts programs for some of it: a file that is called
+# a photo may be anything.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF")
+
+# JPEG, since WebP takes six times as long for a fifth less.
+_QUALITY = 80
+
+# A change of anything that changes the picture is another form.
+_FORM = f"1 {LARGE} {SMALL} {_QUALITY}"
+
+# Results come a pixel wider or narrower than asked; that much may be stretched.
+_NEARLY = 0.02
+
+_PAPER = (236, 236, 236)  # around a result that has another shape
+_LONG_PROFILE = 64 * 1024  # bytes; only those of printers are longer
+_COARSE = 2 * 10**9  # nanoseconds: how exact the worst file system's times are
+
+
+class Thumbnails:
+    """The thumbnails in one folder; any number of threads may ask for some."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with contextlib.suppress(ImportError):  # it is in the `images` extra
+            from pillow_heif import register_heif_opener
+
+            register_heif_opener()
+        Image.init()
+        self._formats = [name for name in _FORMATS if name in Image.OPEN]
+
+    @classmethod
+    def within(cls, folder: Path) -> Self:
+        """Make the folder if need be, and return what is in it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    def pictures(self, photo: Photo) -> Pictures:
+        """Return all of one photo; before and after get one size."""
+        before = self.of(photo.target)
+        after = self.of(photo.output, before) if photo.output else None
+        return Pictures(self.of(photo.source), before, after)
+
+    def of(self, path: Path, like: Thumbnail | None = None) -> Thumbnail:
+        """
+        Return a picture's thumbnail, made now unless it is there.
+
+        It gets the very size of the one it shall be *like*, so that one can
+        lie on the other. No fault of a picture is raised: it is told.
+        """
+        like = like or Thumbnail()
+        try:
+            stem = _stem(path, like)
+            if not self._kept(stem):
+                self._make(path, stem, like)
+        except FileNotFoundError:
+            return Thumbnail(fault="The file is no longer there.")
+        except UnidentifiedImageError:
+            return Thumbnail(fault=_unidentified(path))
+        except OSError as fault:
+            says = fault.strerror or "it is broken"
+            return Thumbnail(fault=f"It cannot be shown: {says}.")
+        except Exception:  # noqa: BLE001 - at broken files Pillow raises anything
+            return Thumbnail(fault="It cannot be shown: it is broken, or too large.")
+        return Thumbnail(stem)
+
+    def _files(self, stem: str) -> tuple[Path, Path]:
+        return self.folder / f"{stem}-l.jpg", self.folder / f"{stem}-s.jpg"
+
+    def _kept(self, stem: str) -> bool:
+        """Look for both files, and mark them as used; an empty one is lost."""
+        try:
+            for file in self._files(stem):
+                os.utime(file)
+                if not file.stat().st_size:
+                    return False
+        except OSError:
+            return False
+        return True
+
+    def _make(self, path: Path, stem: str, like: Thumbnail) -> None:
+        # Opened here: Pillow leaves one open that fails at its first byte.
+        with (
+            path.open("rb") as stream,
+            Image.open(stream, formats=self._formats) as picture,
+        ):
+            large, profile = _large(picture)
+        if like.stem is not None:
+            with Image.open(self._files(like.stem)[0]) as pattern:
+                large = _shaped(large, pattern.size)
+        small = large.resize(_within(SMALL, large.size), Image.Resampling.HAMMING)
+        for file, thumbnail in zip(self._files(stem), (large, small), strict=True):
+            _write(file, thumbnail, profile)
+
+    def forget_before(self, moment: int) -> None:
+        """Delete what was neither made nor used since *moment*, in nanoseconds."""
+        for file in (*self.folder.glob("*.jpg"), *self.folder.glob("*.part")):
+            with contextlib.suppress(OSError):
+                if file.stat().st_mtime_ns < moment - _COARSE:
+                    file.unlink()
+
+
+def _stem(path: Path, like: Thumbnail) -> str:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would block
+        raise OSError(0, "it is not a file")
+    stamp = f"{_FORM} {found.st_size} {found.st_mtime_ns} {like.stem} "
+    name = stamp.encode() + os.fsencode(path.absolute())
+    return hashlib.sha256(name).hexdigest()[:24]
+
+
+def _unidentified(path: Path) -> str:
+    with path.open("rb") as stream:
+        if foreign_format(stream.read(HEAD_BYTES)) == "HEIC":
+            return "HEIC is shown with the extra: pip install 'ezlink-async[images]'"
+    return "It cannot be shown: it is no picture, or a broken one."
+
+
+def _within(edge: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size that fits into a square, never larger than it was."""
+    scale = min(1.0, edge / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _large(picture: Image.Image) -> tuple[Image.Image, bytes | None]:
+    """Return it upright, in colours, and its colour profile."""
+    # Decodes a large JPEG at half, a quarter or an eighth of its size.
+    picture.draft("RGB", (LARGE, LARGE))
+    profile = picture.info.get("icc_profile") if picture.mode == "RGB" else None
+    if profile and len(profile) > _LONG_PROFILE:
+        profile = None
+    plain = _plain(picture)
+    large = plain.resize(
+        _within(LARGE, plain.size), Image.Resampling.HAMMING, reducing_gap=2.0
+    )
+    # Metadata may be broken where the picture is not.
+    with contextlib.suppress(Exception):
+        large = ImageOps.exif_transpose(large)
+    return large, profile
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    paper = Image.new("RGBA", layer.size, "white")
+    flat = Image.alpha_composite(paper, layer).convert("RGB")
+    flat.info = picture.info
+    return flat
+
+
+def _shaped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bring it to exactly *size*, with paper around it if its shape is another."""
+    if picture.size == size:
+        return picture
+    ours, theirs = picture.width / picture.height, size[0] / size[1]
+    if abs(ours / theirs - 1) <= _NEARLY:
+        return picture.resize(size, Image.Resampling.LANCZOS)
+    return ImageOps.pad(picture, size, Image.Resampling.LANCZOS, color=_PAPER)
+
+
+def _write(file: Path, thumbnail: Image.Image, profile: bytes | None) -> None:
+    # Not `landing.PartFile`: what can be made again needs no wait for the disk.
+    content = io.BytesIO()
+    thumbnail.save(content, "JPEG", quality=_QUALITY, icc_profile=profile)
+    part = file.parent / f".ezlink-{secrets.token_hex(8)}.part"
+    try:
+        part.write_bytes(content.getvalue())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,156 @@
+// The large view.
+
+const view = $("view");
+const frame = $("frame");
+const divider = $("divider");
+let current = 0; // among the matches
+let at = 50; // how much of the width shows what was before, in per cent
+
+function slide(to) {
+  at = Math.min(100, Math.max(0, to));
+  frame.style.setProperty("--at", at);
+  divider.setAttribute("aria-valuenow", Math.round(at));
+  divider.setAttribute("aria-valuetext", `${Math.round(at)} % before`);
+}
+
+function picturing(image, stem) {
+  image.hidden = !stem;
+  image.dataset.stem = stem ?? "";
+  if (!stem) return image.removeAttribute("src");
+  const large = new Image();
+  large.src = file(stem, "l");
+  image.src = file(stem, "s"); // it is here already
+  const swap = () => {
+    if (image.dataset.stem === stem) image.src = large.src;
+  };
+  return large.decode().then(swap, () => {});
+}
+
+function item(list, label, ...content) {
+  if (content[0]) list.append(make("dt", "", label), make("dd", "", ...content));
+}
+
+function link(address, label) {
+  const node = make("a", "", name(label));
+  node.href = address;
+  node.target = "_blank";
+  node.rel = "noopener";
+  return node;
+}
+
+function portrait(photo) {
+  if (!photo.face) return null;
+  const image = make("img", "portrait");
+  image.src = file(photo.face, "s");
+  image.alt = "";
+  return image;
+}
+
+const code = (text) => text && make("code", "", text);
+
+function facts(photo) {
+  const details = make("dl");
+  item(details, "Source", name(photo.source), portrait(photo));
+  item(details, "Target", link(photo.original, photo.name), make("div", "where", name(photo.folder)));
+  item(details, "Result", photo.result ? link(photo.result, photo.saved) : photo.saved && name(photo.saved));
+  item(details, "Picture of the target", photo.faults?.before);
+  item(details, "Picture of the result", photo.faults?.after);
+  item(details, "Prepared", photo.changes?.join(", "));
+  item(details, "Time", photo.seconds && lasted(photo.seconds));
+  item(details, "Task", code(photo.task));
+  item(details, "Request", code(photo.request));
+  $("facts").className = `facts ${photo.status}`;
+  $("facts").replaceChildren(
+    make("p", "state", word(photo.status)),
+    photo.error ? make("p", "error", photo.error) : make("p", "meant", meanings[photo.status]),
+    ...(photo.next ? [next(photo)] : []),
+    ...(photo.paid ? [make("p", "paid", "This photo may have been paid for.")] : []),
+    details,
+  );
+  $("facts").scrollTop = 0;
+}
+
+function shape() {
+  const image = $("before").hidden ? $("after") : $("before");
+  const ratio = image.naturalWidth / image.naturalHeight;
+  if (ratio) frame.style.setProperty("--ratio", ratio);
+}
+
+function show() {
+  const photo = matches[current];
+  const pair = Boolean(photo.before && photo.after);
+  view.querySelector("h2 bdi").textContent = photo.name;
+  $("view-place").textContent = `${number(current + 1)} of ${number(matches.length)}`;
+  frame.classList.toggle("pair", pair);
+  divider.hidden = !pair;
+  $("tag-before").hidden = !photo.before;
+  $("tag-after").hidden = !photo.after;
+  $("gone").hidden = Boolean(photo.before || photo.after);
+  $("gone").textContent = photo.faults?.before ?? "";
+  if (!photo.before && !photo.after) frame.style.setProperty("--ratio", 1.5);
+  picturing($("before"), photo.before);
+  picturing($("after"), photo.after);
+  slide(50);
+  facts(photo);
+  for (const near of [matches[current + 1], matches[current - 1]]) {
+    for (const stem of near ? [near.before, near.after] : []) {
+      if (stem) new Image().src = file(stem, "l");
+    }
+  }
+  // Not `disabled`: the focus would fall out of the view.
+  $("previous").ariaDisabled = String(current === 0);
+  $("next").ariaDisabled = String(current === matches.length - 1);
+}
+
+function open(index) {
+  current = index;
+  show();
+  view.showModal();
+}
+
+function go(step) {
+  const to = current + step;
+  if (to < 0 || to >= matches.length) return;
+  current = to;
+  show();
+}
+
+$("before").addEventListener("load", shape);
+$("after").addEventListener("load", shape);
+$("previous").addEventListener("click", () => go(-1));
+$("next").addEventListener("click", () => go(1));
+$("close").addEventListener("click", () => view.close());
+view.addEventListener("close", () => {
+  const part = Math.floor(current / PART) * PART;
+  if (part !== offset) {
+    offset = part;
+    renew();
+  }
+  reach(current - offset);
+});
+
+const onDivider = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, Home: -100, End: 100 };
+const onPhotos = { PageUp: -1, PageDown: 1, ArrowLeft: -1, ArrowRight: 1 };
+view.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  const held = event.target === divider;
+  if (held && event.key in onDivider) slide(at + onDivider[event.key] * (event.shiftKey ? 5 : 1));
+  else if (event.key in onPhotos && (event.target !== $("facts") || event.key.startsWith("Arrow")))
+    go(onPhotos[event.key]);
+  else if (event.key.toLowerCase() === "b") slide(at > 50 ? 0 : 100);
+  else return;
+  event.preventDefault();
+});
+
+function drag(event) {
+  const box = frame.getBoundingClientRect();
+  slide(((event.clientX - box.left) / box.width) * 100);
+}
+frame.addEventListener("pointerdown", (event) => {
+  if (divider.hidden || event.button) return;
+  frame.setPointerCapture(event.pointerId);
+  drag(event);
+});
+frame.addEventListener("pointermove", (event) => {
+  if (frame.hasPointerCapture(event.pointerId)) drag(event);
+});

@@ -1,0 +1,1 @@
+"""Other calls of the server than swaps and tasks, each with its own wire."""

@@ -1,0 +1,1 @@
+"""A real browser, in which the report is looked at."""

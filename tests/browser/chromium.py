@@ -1,0 +1,218 @@
+"""A headless Chromium, told what to do over its DevTools protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+
+Message = dict[str, object]
+
+PROGRAM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+
+# What a press of a key is to the page, besides its name.
+_CODES = {
+    "Tab": 9,
+    "Enter": 13,
+    "Escape": 27,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+    "b": 66,
+}
+
+
+class Page:
+    """One tab, and what went wrong or out of it since it was made."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._session: str | None = None
+        self._answers: dict[int, asyncio.Future[Message]] = {}
+        self._loaded = asyncio.Event()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+
+    async def listen(self) -> None:
+        """Read what the browser says until it has gone."""
+        async for frame in self._socket:
+            message = cast("Message", frame.json())
+            number = message.get("id")
+            if isinstance(number, int):
+                self._answers.pop(number).set_result(message)
+            else:
+                self._note(
+                    str(message["method"]),
+                    cast("dict[str, Message]", message["params"]),
+                )
+
+    def _note(self, method: str, said: dict[str, Message]) -> None:
+        if method == "Page.loadEventFired":
+            self._loaded.set()
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(str(said["request"]["url"]))
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(said))
+        elif method == "Log.entryAdded" and said["entry"]["level"] == "error":
+            self.complaints.append(str(said["entry"]["text"]))
+
+    async def call(self, method: str, **params: object) -> Message:
+        """Send one command and return what it gave."""
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        message = {"id": number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        await self._socket.send_json(message)
+        said = cast("Message", await answer)
+        if "error" in said:
+            raise RuntimeError(f"{method}: {said['error']}")
+        return cast("Message", said["result"])
+
+    async def begin(self) -> None:
+        """Make the tab."""
+        target = await self.call("Target.createTarget", url="about:blank")
+        attached = await self.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
+        self._session = str(attached["sessionId"])
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await self.call(f"{domain}.enable")
+
+    async def open(self, path: Path) -> None:
+        """Load a file as a user does, and wait until it has loaded."""
+        self._loaded.clear()
+        await self.call("Page.navigate", url=path.as_uri())
+        await self._loaded.wait()
+
+    async def run(self, script: str) -> object:
+        """Return the value of an expression in the page; promises are awaited."""
+        said = await self.call(
+            "Runtime.evaluate",
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
+        if "exceptionDetails" in said:
+            raise RuntimeError(json.dumps(said["exceptionDetails"]))
+        return cast("Message", said["result"]).get("value")
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        for key in keys:
+            code = {"windowsVirtualKeyCode": _CODES[key], "code": key}
+            text = "\r" if key == "Enter" else key
+            typed = {"text": text} if len(text) == 1 else {}
+            await self.call(
+                "Input.dispatchKeyEvent", type="keyDown", key=key, **code, **typed
+            )
+            await self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+
+    async def type(self, text: str) -> None:
+        """Write where the focus is."""
+        await self.call("Input.insertText", text=text)
+
+    async def mouse(self, kind: str, x: float, y: float) -> None:
+        """Let the mouse be pressed, moved or released at a place of the window."""
+        await self.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x,
+            y=y,
+            button="left",
+            buttons=1,
+            clickCount=1,
+        )
+
+    async def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """Let a finger touch, move or leave."""
+        await self.call(
+            "Input.dispatchTouchEvent",
+            type=kind,
+            touchPoints=[{"x": x, "y": y} for x, y in points],
+        )
+
+    async def window(self, width: int, height: int, *, phone: bool = False) -> None:
+        """Have a window of this size, or a phone's screen."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if phone else 1,
+            mobile=phone,
+        )
+        await self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+
+    async def prefer(self, **features: str) -> None:
+        """Be a user with these preferences, such as a dark colour scheme."""
+        wanted = [
+            {"name": f"prefers-{name.replace('_', '-')}", "value": value}
+            for name, value in features.items()
+        ]
+        await self.call("Emulation.setEmulatedMedia", features=wanted)
+
+    async def screenshot(self) -> bytes:
+        """Return what is seen as a PNG."""
+        said = await self.call("Page.captureScreenshot", format="png")
+        return base64.b64decode(str(said["data"]))
+
+
+@asynccontextmanager
+async def browsing(home: Path) -> AsyncIterator[Page]:
+    """Run a browser that keeps everything in *home*, with one tab."""
+    root = ("--no-sandbox",) if getattr(os, "geteuid", lambda: 1)() == 0 else ()
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM or "chromium",
+        *root,
+        "--headless=new",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={home}",
+        "--no-first-run",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "about:blank",
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        address = await _address(process)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(address, max_msg_size=0) as socket,
+        ):
+            page = Page(socket)
+            listening = asyncio.create_task(page.listen())
+            await page.begin()
+            yield page
+            listening.cancel()
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def _address(process: asyncio.subprocess.Process) -> str:
+    """Read where the browser listens, which it says first of all."""
+    assert process.stderr
+    async for line in process.stderr:
+        _, found, address = line.decode().strip().partition("listening on ")
+        if found:
+            return address
+    raise RuntimeError("Chromium did not start")

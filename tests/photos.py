@@ -1,0 +1,134 @@
+"""Photos drawn for a test, with everything a camera writes beside the pixels."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import Final
+
+import pytest
+
+pytest.importorskip("PIL", reason="needs the images extra")
+
+from PIL import ExifTags, ImageCms, ImageOps, PngImagePlugin, features
+from PIL import Image as Pillow
+
+__all__ = ["ImageCms", "ImageOps", "Pillow", "PngImagePlugin", "features"]
+
+RED, GREEN, BLUE, GREY = (220, 20, 30), (20, 190, 40), (30, 40, 210), (120, 120, 120)
+CORNERS: Final = (RED, GREEN, BLUE, GREY)
+"""Left and right above, left and right below."""
+
+LATITUDE = 123_456_789
+"""A number of the position, so that its bytes can be searched for."""
+
+SECRETS = (
+    b"SECRET",
+    b"GPS",
+    LATITUDE.to_bytes(4, "big"),
+    LATITUDE.to_bytes(4, "little"),
+)
+"""What must not be in a picture whose metadata was removed."""
+
+# What a camera does to a picture that lies: the orientation it writes, and how
+# the pixels lie in the file.
+STORED = {
+    1: None,
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_90,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_270,
+}
+
+
+def photo(width: int = 96, height: int = 64) -> Pillow.Image:
+    """Draw four quarters of the colours of :data:`CORNERS`."""
+    tile = Pillow.new("RGB", (2, 2))
+    tile.putdata(CORNERS)
+    return tile.resize((width, height), Pillow.Resampling.NEAREST)
+
+
+def noise(width: int, height: int) -> Pillow.Image:
+    """Draw what no encoder can make small; the same every time."""
+    content = random.Random(0).randbytes(3 * width * height)  # noqa: S311 - no secret
+    return Pillow.frombytes("RGB", (width, height), content)
+
+
+def lying(orientation: int, picture: Pillow.Image | None = None) -> Pillow.Image:
+    """Return a picture as a camera held that way stores it."""
+    picture = picture or photo()
+    step = STORED[orientation]
+    return picture if step is None else picture.transpose(step)
+
+
+def exif(orientation: int = 1) -> bytes:
+    """Return what a telling camera writes: position, serial number and notes."""
+    telling = Pillow.Exif()
+    if orientation != 1:
+        telling[ExifTags.Base.Orientation] = orientation
+    telling[ExifTags.Base.Artist] = "SECRET artist"
+    telling[ExifTags.Base.Make] = "GPS of SECRET"
+    telling.get_ifd(ExifTags.IFD.Exif).update(
+        {0xA431: "SECRET serial", 0x927C: b"SECRET maker note"}
+    )
+    telling.get_ifd(ExifTags.IFD.GPSInfo).update(
+        {1: "N", 2: (47.0, 22.0, LATITUDE / 1_000_000), 18: "SECRET datum"}
+    )
+    return telling.tobytes()
+
+
+def encoded(picture: Pillow.Image, name: str, **options: object) -> bytes:
+    """Return a picture as the bytes of a file."""
+    stream = io.BytesIO()
+    if name == "HEIC":
+        pytest.importorskip("pillow_heif").from_pillow(picture).save(stream, **options)
+        return stream.getvalue()
+    if name == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    picture.save(stream, name, **options)
+    return stream.getvalue()
+
+
+def decoded(content: bytes) -> Pillow.Image:
+    """Open bytes, whatever they are."""
+    return Pillow.open(io.BytesIO(content))
+
+
+def pixels(content: bytes) -> tuple[str, tuple[int, int], bytes]:
+    """Return what a decoder makes of a picture, for comparing exactly."""
+    picture = decoded(content)
+    return picture.mode, picture.size, picture.tobytes()
+
+
+def corners(picture: Pillow.Image) -> list[tuple[int, ...]]:
+    """Return the colours near the corners, in the order of :data:`CORNERS`."""
+    wide, high = picture.width, picture.height
+    points = [
+        (x, y)
+        for y in (high // 8, -high // 8 + high)
+        for x in (wide // 8, -wide // 8 + wide)
+    ]
+    found = picture.convert("RGB")
+    return [_colour(found.getpixel(point)) for point in points]
+
+
+def _colour(pixel: float | tuple[int, ...] | None) -> tuple[int, ...]:
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def near(
+    found: list[tuple[int, ...]],
+    wanted: tuple[tuple[int, ...], ...] = CORNERS,
+    most: int = 12,
+) -> bool:
+    """Tell whether colours are the wanted ones, but for what coding costs."""
+    pairs = zip(found, wanted, strict=True)
+    return all(
+        abs(a - b) <= most
+        for one, other in pairs
+        for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,471 @@
+"""The report: what a batch became, in a page that strangers' names cannot break."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import html
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import cast
+from urllib.parse import unquote_to_bytes
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.report import Facts, Photo, Status, write_report
+from ezlink_async.report.escaping import address, markup, script_json, shown
+from ezlink_async.report.values import MEANINGS
+from ezlink_async.report.words import lasted, photos, span
+
+Row = dict[str, object]
+
+PIL = pytest.importorskip("PIL.Image", reason="needs the cli extra")
+
+STARTED = dt.datetime(2026, 3, 31, 21, 5, tzinfo=dt.timezone(dt.timedelta(), "UTC"))
+FACTS = Facts(
+    title="Album",
+    started=STARTED,
+    finished=STARTED + dt.timedelta(hours=1),
+    seconds=3600.0,
+)
+
+# What a name may hold, and what no name should do to a page.
+EVIL = "</script><!--<b>\"'&\u202egpj.\u2028\n👩\u200d🚀\udcff"
+
+
+def picture(path: Path, size: tuple[int, int] = (60, 40)) -> Path:
+    """Write a picture and return where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.new("RGB", size, "teal").save(path)
+    return path
+
+
+@attrs.frozen
+class Album:
+    """A source, targets and a folder for results, all with real pictures."""
+
+    top: Path
+
+    @property
+    def out(self) -> Path:
+        """Where the results and the page are."""
+        return self.top / "out"
+
+    def photo(self, name: str = "a.jpg", status: Status = "succeeded") -> Photo:
+        """Return a photo; it has a result if it succeeded."""
+        output = picture(self.out / name) if status == "succeeded" else None
+        return Photo(
+            source=picture(self.top / "me.jpg"),
+            target=picture(self.top / "in" / name),
+            status=status,
+            output=output,
+        )
+
+    def write(self, *photos: Photo, facts: Facts = FACTS) -> str:
+        """Write the report and return the page."""
+        return write_report(self.out, photos, facts).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Album:
+    """Return an album that has nothing yet."""
+    return Album(tmp_path)
+
+
+def rows(page: str) -> list[Row]:
+    """Return the data of the photos, as the script in the page reads it."""
+    found = re.search(
+        r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL
+    )
+    assert found
+    return cast("list[Row]", json.loads(found[1]))
+
+
+# Text of strangers
+
+
+@pytest.mark.parametrize(
+    ("text", "visible"),
+    [
+        ("plain.jpg", "plain.jpg"),
+        ("Ünïcödé 写真.jpg", "Ünïcödé 写真.jpg"),
+        ("no\u00a0break", "no\u00a0break"),
+        ("👩\u200d🚀", "👩\u200d🚀"),
+        ("\u202egpj.exe", "⟨U+202E⟩gpj.exe"),
+        ("a\nb\u2028c", "a⟨U+000A⟩b⟨U+2028⟩c"),
+        ("byte \udcff", "byte \\xff"),
+        ("half \ud83d", "half ⟨U+D83D⟩"),
+    ],
+)
+def test_what_would_hide_or_reorder_is_made_visible(text: str, visible: str) -> None:
+    """A name looks like what it is, and any name can be encoded."""
+    assert shown(text) == visible
+    assert shown(text).encode()
+
+
+def test_a_message_may_have_lines() -> None:
+    """Only names have no line breaks."""
+    assert shown("one\ntwo\x00", lines=True) == "one\ntwo⟨U+0000⟩"
+    assert markup("one\n<two>", lines=True) == "one\n&lt;two&gt;"
+
+
+@given(st.text())
+def test_any_text_stays_text_in_markup(text: str) -> None:
+    """Nothing of it can begin an element or end an attribute."""
+    made = markup(text)
+    assert not set(made) & set("<>\"'")
+    assert html.unescape(made) == shown(text)
+
+
+@given(st.recursive(st.text(), st.lists))
+def test_any_data_stays_data_in_a_script(row: object) -> None:
+    """It can neither end the element nor begin a comment, and reads back the same."""
+    made = script_json(row)
+    assert made.isascii()
+    assert not set(made) & set("<>&")
+    assert json.loads(made) == row
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/out/a b#?.jpg", "a%20b%23%3F.jpg"),
+        ("/out/100%.jpg", "100%25.jpg"),
+        ("/out/c:d.jpg", "c%3Ad.jpg"),
+        ("/out/\udcff.jpg", "%FF.jpg"),
+        ("/out/deep/é.jpg", "deep/%C3%A9.jpg"),
+        ("/in/a.jpg", "../in/a.jpg"),
+        ("/outer/a.jpg", "../outer/a.jpg"),
+    ],
+)
+def test_an_address_is_relative_and_encoded(path: str, url: str) -> None:
+    """The page can be moved together with what it shows."""
+    assert address(PurePosixPath(path), PurePosixPath("/out")) == url
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        (r"C:\out\a b\ü.jpg", "a%20b/%C3%BC.jpg"),
+        (r"c:\out\a.jpg", "a.jpg"),
+        (r"C:\in\a.jpg", "../in/a.jpg"),
+        (r"D:\in\a #1.jpg", "file:///D:/in/a%20%231.jpg"),
+        (r"\\nas\photos\a.jpg", "file://nas/photos/a.jpg"),
+    ],
+)
+def test_an_address_of_windows_is_one(path: str, url: str) -> None:
+    """Backslashes become slashes, and another drive is named."""
+    assert address(PureWindowsPath(path), PureWindowsPath(r"C:\out")) == url
+
+
+@given(st.lists(st.binary(min_size=1).filter(lambda part: not set(b"/\0") & {*part})))
+def test_every_name_of_a_file_can_be_addressed(parts: list[bytes]) -> None:
+    """The browser gets the very bytes of the name back."""
+    names = [os.fsdecode(part) for part in parts if part not in {b".", b".."}]
+    url = address(PurePosixPath("/out", *names), PurePosixPath("/out"))
+    assert unquote_to_bytes(url) == b"/".join(map(os.fsencode, names))
+
+
+# Numbers and times
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0.0 s"),
+        (12.34, "12.3 s"),
+        (59.97, "1 min 0 s"),
+        (61, "1 min 1 s"),
+        (3599.6, "1 h 0 min"),
+        (6240, "1 h 44 min"),
+    ],
+)
+def test_a_duration_is_said_in_two_units(seconds: float, said: str) -> None:
+    """Nobody needs the seconds of an hour."""
+    assert lasted(seconds) == said
+
+
+def test_a_span_names_the_second_day_only_if_there_is_one() -> None:
+    """A night is two dates, an evening one."""
+    evening = span(STARTED, STARTED + dt.timedelta(hours=1))
+    assert evening == "31 March 2026, 21:05 – 22:05 (UTC)"
+    night = span(STARTED, STARTED + dt.timedelta(hours=9))
+    assert night == "31 March 2026, 21:05 – 1 April 2026, 06:05 (UTC)"
+
+
+def test_photos_are_counted_as_people_do() -> None:
+    """One is not many, and thousands have a comma."""
+    assert [photos(each) for each in (0, 1, 5000)] == [
+        "0 photos",
+        "1 photo",
+        "5,000 photos",
+    ]
+
+
+# The page
+
+
+def test_a_page_has_what_it_was_told(album: Album) -> None:
+    """Every fact of a photo is in its row, under the word the script knows."""
+    told = attrs.evolve(
+        album.photo("ü #1.jpg"),
+        error="odd",
+        next_step="none",
+        task_id="17",
+        request_id="99",
+        maybe_charged=True,
+        seconds=12.345,
+        changes=("converted from HEIC",),
+    )
+    (row,) = rows(album.write(told))
+    stems = {row.pop(key) for key in ("before", "after", "face")}
+    assert len(stems) == 3
+    assert row == {
+        "status": "succeeded",
+        "name": "ü #1.jpg",
+        "folder": str(album.top / "in"),
+        "source": "me.jpg",
+        "original": "../in/%C3%BC%20%231.jpg",
+        "saved": "ü #1.jpg",
+        "result": "%C3%BC%20%231.jpg",
+        "error": "odd",
+        "next": "none",
+        "task": "17",
+        "request": "99",
+        "paid": True,
+        "seconds": 12.3,
+        "changes": ["converted from HEIC"],
+    }
+
+
+def test_what_is_empty_takes_no_room(album: Album) -> None:
+    """A photo that is open is little more than its name."""
+    (row,) = rows(album.write(album.photo(status="open")))
+    assert {*row} == {
+        *("status", "name", "folder", "source", "original"),
+        *("before", "face"),
+    }
+
+
+def test_a_result_elsewhere_is_told_and_not_linked(album: Album) -> None:
+    """Of results only those beside the page are linked."""
+    far = picture(album.top / "far" / "a.jpg")
+    (row,) = rows(album.write(attrs.evolve(album.photo(), output=far)))
+    assert row["saved"] == str(far)
+    assert "result" not in row
+
+
+def test_photos_keep_their_order_and_are_counted(album: Album) -> None:
+    """Every outcome has its number, its share of the bar and its explanation."""
+    given_photos = [
+        album.photo(f"{number}-{status}.jpg", status)
+        for status, count in zip(MEANINGS, (5, 4, 3, 2, 1), strict=True)
+        for number in range(count)
+    ]
+    page = album.write(*given_photos)
+    assert [row["name"] for row in rows(page)] == [
+        photo.target.name for photo in given_photos
+    ]
+    for status, count in zip(MEANINGS, (5, 4, 3, 2, 1), strict=True):
+        assert f"<span>{status.capitalize()} <b>{count}</b></span>" in page
+        assert f'data-meaning="{html.escape(MEANINGS[status])}"' in page
+        assert page.count(f'<rect class="{status}"') == 1
+    assert "<span>All <b>15</b></span>" in page
+    assert "<strong>5</strong> of 15 photos succeeded" in page
+
+
+def test_a_bar_is_filled_however_small_a_share_is(album: Album) -> None:
+    """One failure among many shows, and nothing sticks out."""
+    many = [album.photo()] * 40
+    page = album.write(*many, album.photo("bad.jpg", "failed"))
+    widths = [float(each) for each in re.findall(r'<rect .*?width="([\d.]+)"', page)]
+    assert sum(widths) == pytest.approx(1000, abs=0.1)
+    assert min(widths) > 6
+
+
+def test_all_is_said_when_all_is_well(album: Album) -> None:
+    """A good night needs no arithmetic, and no warning."""
+    page = album.write(album.photo("a.jpg"), album.photo("b.jpg"))
+    assert "All <strong>2</strong> photos succeeded" in page
+    assert 'class="aside' not in page
+    assert 'class="failed zero"' in page
+
+
+def test_an_empty_batch_has_a_page(album: Album) -> None:
+    """Nothing is a result, too."""
+    page = album.write()
+    assert rows(page) == []
+    assert "<strong>0</strong> of 0 photos succeeded" in page
+
+
+def test_what_may_have_been_paid_is_said_first(album: Album) -> None:
+    """A number, the words of the batch, and a mark at each photo."""
+    lost = attrs.evolve(album.photo("lost.jpg", "unknown"), maybe_charged=True)
+    one = album.write(lost)
+    assert "<strong>1 photo</strong> may have been paid for and has no" in one
+    facts = attrs.evolve(FACTS, charged_note="0.36 was <charged>.")
+    two = album.write(lost, lost, facts=facts)
+    assert "<strong>2 photos</strong> may have been paid for and have no" in two
+    assert "<p>0.36 was &lt;charged&gt;.</p>" in two
+    assert "aside warned" in two
+    assert "aside warned" not in album.write(album.photo(), facts=facts)
+
+
+def test_the_command_to_go_on_is_there_word_for_word(album: Album) -> None:
+    """It can be copied, and the notes of the batch stand below."""
+    facts = attrs.evolve(FACTS, command="ezlink swap 'a & b'", notes=("one", "two"))
+    page = album.write(facts=facts)
+    found = re.search(r'<code id="command"[^>]*>(.*?)</code>', page)
+    assert found
+    assert html.unescape(found[1]) == facts.command
+    assert "<p>one</p><p>two</p>" in page
+
+
+def test_one_source_is_shown_once_and_several_with_each_photo(album: Album) -> None:
+    """The face stands in the head as long as there is but one."""
+    photo = album.photo()
+    other = attrs.evolve(photo, source=picture(album.top / "you.jpg"))
+    assert "<figcaption>Source<bdi>me.jpg</bdi>" in album.write(photo, photo)
+    assert "<figure>" not in album.write(photo, other, photo)
+    gone = attrs.evolve(photo, source=album.top / "gone.jpg")
+    assert "<figure>" not in album.write(gone)
+
+
+def test_names_of_strangers_cannot_break_the_page(album: Album) -> None:
+    """However a file is called, the page has the same elements."""
+
+    def written(word: str) -> str:
+        told = Photo(
+            source=Path(word),
+            target=album.top / word.replace("/", ""),
+            status="failed",
+            output=album.out / word,
+            error=word,
+            next_step=word,
+            task_id=word,
+            changes=(word,),
+        )
+        facts = attrs.evolve(
+            FACTS, title=word, command=word, charged_note=word, notes=(word,)
+        )
+        return album.write(told, facts=facts)
+
+    elements = re.compile(r"<[!/a-z]+")
+    calm, page = map(written, ("calm", EVIL))
+    assert elements.findall(page) == elements.findall(calm)
+    assert "\u202e" not in page
+    assert rows(page)[0]["error"] == shown(EVIL, lines=True)
+
+
+def test_without_script_the_failures_can_be_read(album: Album) -> None:
+    """What did not end well is in the page itself, with reason and next step."""
+    bad = attrs.evolve(
+        album.photo("bad.jpg", "failed"), error="no face", next_step="Try <another>."
+    )
+    lost = attrs.evolve(album.photo("lost.jpg", "unknown"), maybe_charged=True)
+    page = album.write(bad, album.photo("good.jpg"), lost)
+    (plain,) = re.findall(r"<noscript>(.*?)</noscript>", page, flags=re.DOTALL)
+    assert "<dt>Failed: <bdi>bad.jpg</bdi></dt>" in plain
+    assert "<dd>no face <b>Next:</b> Try &lt;another&gt;.</dd>" in plain
+    assert "<dt>Unknown: <bdi>lost.jpg</bdi></dt><dd>It may have been paid" in plain
+    assert "good.jpg" not in plain
+
+
+def test_only_the_script_of_the_page_may_run(album: Album) -> None:
+    """The policy names the hash of what is in the page, and no network."""
+    page = album.write(album.photo())
+    for element, rule in (("script", "script-src"), ("style", "style-src")):
+        (text,) = re.findall(rf"<{element}>(.*?)</{element}>", page, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{rule} 'sha256-{digest}'" in page
+    assert "default-src 'none'" in page
+    assert "http" not in re.sub(r"http-equiv", "", page)
+
+
+# How it is written
+
+
+def test_photos_are_taken_lazily(album: Album) -> None:
+    """A batch without end needs no more memory than what is ahead."""
+    photo, done, most = album.photo(), 0, 0
+
+    def batch() -> Iterator[Photo]:
+        nonlocal most
+        for number in range(100):
+            most = max(most, number - done)
+            yield photo
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done = count
+
+    write_report(album.out, batch(), FACTS, workers=2, progress=progress)
+    assert done == 100
+    assert most <= 8
+
+
+def test_a_page_is_replaced_whole_or_not_at_all(album: Album) -> None:
+    """What ends the batch of photos leaves the last page, and no rests."""
+    before = album.write(album.photo())
+
+    def batch() -> Iterator[Photo]:
+        yield from [album.photo("b.jpg")] * 20
+        raise OSError("the journal is gone")
+
+    with pytest.raises(OSError, match="the journal is gone"):
+        write_report(album.out, batch(), FACTS)
+    assert (album.out / "report.html").read_text(encoding="utf-8") == before
+    assert not [*album.out.rglob(".ezlink-*"), *album.out.rglob("tmp*")]
+
+
+def test_progress_may_end_it(album: Album) -> None:
+    """Whoever waits can say no; nothing is made for nobody any more."""
+
+    def progress(count: int) -> None:
+        if count == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_report(album.out, [album.photo()] * 20, FACTS, progress=progress)
+    assert not (album.out / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_an_os_error(album: Album) -> None:
+    """Where the page should be, something else is."""
+    (album.out / "report.html" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"report\.html"):
+        album.write(album.photo())
+    assert not [*album.out.glob(".ezlink-*.part")]
+
+
+def test_a_relative_folder_is_as_good(
+    album: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses are right wherever the command was run."""
+    photo = album.photo()
+    monkeypatch.chdir(album.top)
+    near = attrs.evolve(photo, target=Path("in/a.jpg"), output=Path("out/a.jpg"))
+    place = write_report(Path("out"), [near], FACTS)
+    (row,) = rows(place.read_text(encoding="utf-8"))
+    assert place == album.out / "report.html"
+    assert (row["original"], row["result"]) == ("../in/a.jpg", "a.jpg")
+    assert row["folder"] == "in"
+
+
+def test_without_pillow_the_extra_is_named(
+    album: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is said in the words that bring it."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "ezlink_async.report.thumbnails", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pip install 'ezlink-async\[cli\]'"):
+        album.write()
