@@ -14,9 +14,10 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async.claims import Claim
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.jobs import Entry, JobKey, JobState
-from ezlink_async.journal import Claim, Journal
+from ezlink_async.journal import Journal
 from ezlink_async.outputs import Existing, digest_of, is_intact, is_whole, obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.prepare import needs_preparing

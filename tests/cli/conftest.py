@@ -19,7 +19,6 @@ from ezlink_async.emulator import Emulator, EmulatorSettings, faults, in_thread
 from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
-from tests.fakes import jpeg
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
 """Pictures with faces in them."""
@@ -49,24 +48,6 @@ def home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("POLL_FIRST", "POLL_SHORTEST", "RETRY_FIRST", "RETRY_LONGEST"):
         monkeypatch.setenv(f"EZLINK_{name}", "0.02")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Lay out a folder as people have them; ``me.jpg`` is the source."""
-    folder = tmp_path / "photos"
-    (folder / "trip").mkdir(parents=True)
-    (folder / ".hidden").mkdir()
-    (folder / "me.jpg").write_bytes(jpeg(20_000))
-    (folder / "a.jpg").write_bytes(jpeg(20_001))
-    (folder / "b.jpeg").write_bytes(jpeg(20_002))
-    (folder / "trip" / "a.jpg").write_bytes(jpeg(20_003))
-    (folder / "notes.txt").write_text("no picture")
-    (folder / "moving.gif").write_bytes(b"GIF89a" + bytes(40))
-    (folder / ".thumb.jpg").write_bytes(jpeg(20_004))
-    (folder / ".hidden" / "x.jpg").write_bytes(jpeg(20_005))
-    (folder / "loop").symlink_to(folder, target_is_directory=True)
-    return folder
 
 
 @attrs.frozen
