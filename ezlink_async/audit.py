@@ -19,8 +19,8 @@ from ezlink_async.errors import EzlinkError
 
 UNITS_A_DOLLAR = 500_000
 
-_LOOKS = (0.1, 0.3, 0.6)
-"""Seconds between looks for the first charge: it shows some ms after the answer."""
+_LOOKS = (0.0, 0.1, 0.3)
+"""Seconds before each look for the first charge: it shows some ms after the answer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +54,7 @@ class Charges:
 
 
 _PATIENCE = 10.0  # seconds for one look: it is no more than nice to know
+_ALONE = 30.0  # seconds that others wait for the first: its answer may never come
 
 
 class _Stage(enum.Enum):
@@ -68,15 +69,18 @@ class Audit:
     Reads what the key has spent.
 
     Nothing is read before :meth:`begin`, nor after a page that cannot be read.
+    Others wait for the first submit for as long as *alone*, in seconds.
     """
 
     def __init__(
         self,
         usage: Callable[[], Awaitable[int]],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        alone: float = _ALONE,
     ) -> None:
         self._usage = usage
         self._sleep = sleep
+        self._alone = alone
         self._before: int | None = None
         self._price = 0
         self._stage = _Stage.OVER
@@ -95,12 +99,19 @@ class Audit:
         if self._stage is _Stage.OVER:
             return
         async with self._turn:
-            while self._stage is _Stage.ONE and self._one is not who:
-                await self._told.wait()
+            await self._first_is_told()
             if self._stage is _Stage.ACCEPTED:
                 await self._learn()
             if self._stage is _Stage.NOBODY:
                 self._stage, self._one = _Stage.ONE, who
+
+    async def _first_is_told(self) -> None:
+        try:
+            async with asyncio.timeout(self._alone):
+                while self._stage is _Stage.ONE:
+                    await self._told.wait()
+        except TimeoutError:
+            self._stage, self._one = _Stage.OVER, None
 
     def accepted(self, who: object) -> None:
         """Note that a submit was accepted."""
@@ -138,13 +149,13 @@ class Audit:
     async def _learn(self) -> None:
         self._stage = _Stage.OVER
         for pause in _LOOKS:
+            await self._sleep(pause)
             now = await self._read()
             if now is None or self._before is None:
                 return
             if now > self._before:
                 self._price = now - self._before
                 return
-            await self._sleep(pause)
 
     async def _read(self) -> int | None:
         with contextlib.suppress(EzlinkError, TimeoutError):

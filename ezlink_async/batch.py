@@ -30,13 +30,14 @@ from ezlink_async.client import AsyncEzlink
 from ezlink_async.commits import open_commits
 from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
-from ezlink_async.errors import ClientClosedError, EzlinkError
+from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.journal import Journal
 from ezlink_async.models import Mode
 from ezlink_async.nursery import see_off
 from ezlink_async.options import LOCAL, BatchOptions
 from ezlink_async.results import BatchOutcome, BatchSummary
 from ezlink_async.screening import Screening
+from ezlink_async.session import Session
 from ezlink_async.supply import Pairs, Supply, pairs_of
 from ezlink_async.working import Limits, Work
 
@@ -60,18 +61,28 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._options = options
         self._supply = Supply(pairs)
         self.summary = BatchSummary()
-        self._closed = False
+        self._entered = False
+        self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        options = self._options
+        if self._entered:
+            raise ConfigurationError("a run is entered once: make another one")
         session = self._session = self._ez._inside()  # noqa: SLF001 - one package
-        rules = options.rules(session.origin)
-        self._commits = await open_commits(options.journal_path)
+        self._commits = await open_commits(self._options.journal_path)
+        self._entered = True
         try:
-            self._run = await self._commits.do(self._begin)
+            await self._set_up(session)
+            self._task = session.nursery.start(self._through())
         except BaseException:
             await self._commits.close()
             raise
+        return self
+
+    async def _set_up(self, session: Session) -> None:
+        options = self._options
+        rules = options.rules(session.origin)
+        self._run = await self._commits.do(self._begin)
         self._started = time.monotonic()
         self._desk = Desk(
             self._commits,
@@ -90,8 +101,6 @@ class BatchRun(AsyncIterator[BatchOutcome]):
                 max_failures=options.max_failures,
             ),
         )
-        self._task = session.nursery.start(self._through())
-        return self
 
     async def _audit(self) -> Audit:
         """Return what reads what the key has spent, where nothing better does."""
@@ -114,7 +123,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         try:
             await self._work.through(self._supply, self._session.nursery)
         finally:
-            await self._work.end()
+            self._work.outbox.end()
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -124,18 +133,26 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     async def __anext__(self) -> BatchOutcome:
         """Return the next outcome; what dooms every job is raised after the last."""
-        outcome = None if self._closed else await self._work.next()
+        if self._task is None:
+            raise ConfigurationError("the run is not entered: use `async with`")
+        outcome = None if self._closing else await self._work.outbox.next()
         if outcome is not None:
             self._count(outcome)
             return outcome
-        if self._closed:
-            raise StopAsyncIteration
-        await self.aclose()
-        if self._task.done() and not self._task.cancelled():
-            self._task.result()  # what the pairs' own iterator raised
+        if self._closing is None:
+            await self.aclose()
+            self._raise_what_ended_it(self._task)
+        raise StopAsyncIteration
+
+    def _raise_what_ended_it(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            raise ClientClosedError(
+                "the client was closed while a batch was at work; the next run goes "
+                "on with it"
+            )
+        task.result()  # what the pairs' own iterator raised
         if self.doom is not None:
             raise self.doom.for_awaiter()
-        raise StopAsyncIteration
 
     @property
     def doom(self) -> EzlinkError | None:
@@ -158,8 +175,12 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         return self._earlier.extra
 
     def halt(self, why: str) -> None:
-        """Send nothing more; *why* is the error of what is left over."""
-        self._desk.halt(why)
+        """
+        Send nothing more; *why* is the error of what is left over.
+
+        What the server has is waited for, but no task beyond its deadline.
+        """
+        self._desk.leave(why)
 
     def unread(self) -> Iterator[BatchOutcome]:
         """
@@ -173,22 +194,37 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             yield outcome
 
     async def aclose(self) -> None:
-        """Send nothing more and leave, as leaving ``async with`` does."""
-        if self._closed:
+        """
+        Send nothing more and leave, as leaving ``async with`` does.
+
+        A cancellation waits: all of it is bounded, and the journal is closed.
+        """
+        if self._task is None:
             return
-        self._closed = True
-        left = not self._task.done()
-        self._desk.halt(NOTHING_SENT)
-        await see_off([self._task])
+        if self._closing is None:
+            self._closing = self._session.loop.create_task(self._close(self._task))
+        try:
+            await asyncio.wait([self._closing])
+        except asyncio.CancelledError:
+            await asyncio.wait([self._closing])
+            raise
+        self._closing.result()
+
+    async def _close(self, task: asyncio.Task[None]) -> None:
+        left = not task.done()
+        self._desk.leave(NOTHING_SENT)
+        await see_off([task])
         await self._work.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._session.transport.settings.timeouts.close):
                 await self._desk.quiet()
         self.summary.seconds = time.monotonic() - self._started
-        if not left:
-            charges = await self._desk.audit.end(self._desk.accepted)
-            self.summary.charges = charges
-        await self._end()
+        try:
+            if not left:
+                charges = await self._desk.audit.end(self._desk.accepted)
+                self.summary.charges = charges
+        finally:
+            await self._end()
 
     async def _end(self) -> None:
         """Close the journal, as soon as all that was sent has been told of."""

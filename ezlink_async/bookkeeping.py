@@ -8,6 +8,7 @@ byte: there it is asked whether anything more may be sent, and paid.
 from __future__ import annotations
 
 import asyncio
+import enum
 import time
 from collections.abc import Callable
 
@@ -15,13 +16,32 @@ import attrs
 
 from ezlink_async.audit import Audit
 from ezlink_async.commits import Commits
-from ezlink_async.errors import EzlinkError
+from ezlink_async.errors import (
+    EzlinkError,
+    RejectedError,
+    TaskCancelledError,
+    TaskFailedError,
+    TransportError,
+)
+from ezlink_async.intake import DOOMS_THE_REST
 from ezlink_async.jobs import Submit
-from ezlink_async.journal import Journal
 from ezlink_async.protocol import FaceSwapJob
 from ezlink_async.results import named
 
 _WRONG_BY = 86_400.0
+_NO_WAY_THERE = frozenset({"connect", "tls"})
+
+
+ENDED_BADLY = (TaskFailedError, TaskCancelledError)
+"""How the server says that it could not do a job."""
+
+
+class Ended(enum.Enum):
+    """Whether an error is the end of a job."""
+
+    NOT = enum.auto()
+    BADLY = enum.auto()
+    UNKNOWN = enum.auto()
 
 
 class HaltedError(EzlinkError):
@@ -88,8 +108,9 @@ class Desk:
     """
     What the jobs of one run share while they are submitted.
 
-    *halted* says why nothing more is sent. *outstanding* are those whose submit
-    has not been told of.
+    *halted* says why nothing more is sent, *stopped* that nothing else is begun
+    either, *leaving* that the user wants to be gone. *outstanding* are those
+    whose submit has not been told of.
     """
 
     def __init__(
@@ -104,13 +125,33 @@ class Desk:
         self.audit = audit
         self.clock = clock
         self.halted: str | None = None
+        self.stopped = False
+        self.leaving = False
         self.accepted = 0
         self.outstanding: set[Bookkeeper] = set()
         self._quiet = asyncio.Event()
 
-    def halt(self, why: str) -> None:
-        """Send nothing more; the first reason counts."""
+    def halt(self, why: str, *, mild: bool = False) -> None:
+        """Send nothing more; if *mild*, only that. The first reason counts."""
         self.halted = self.halted or why
+        self.stopped = self.stopped or not mild
+
+    def leave(self, why: str) -> None:
+        """Send nothing more, and begin nothing that takes long."""
+        self.halt(why)
+        self.leaving = True
+
+    def check(self) -> None:
+        """Raise why nothing more is sent, if that is so."""
+        if self.halted is not None:
+            raise HaltedError(self.halted)
+
+    def dooms(self, error: EzlinkError, task_id: str | None) -> bool:
+        """Return whether *error* stands in the way of every job."""
+        if isinstance(error, TransportError):
+            no_way = error.stage in _NO_WAY_THERE and not error.maybe_charged
+            return no_way and not self.accepted
+        return isinstance(error, DOOMS_THE_REST) and task_id is None
 
     def began(self, book: Bookkeeper) -> None:
         """Note that a submit is under way."""
@@ -130,17 +171,21 @@ class Desk:
 
 
 class Bookkeeper:
-    """The observer of one job; its changes go into the journal in their order."""
+    """
+    The observer of one job; its changes go into the journal in their order.
 
-    def __init__(self, desk: Desk, job: int) -> None:
+    *unclear* says why it may be paid with no id known, by this run or an
+    earlier one; *refusal* why its latest submit surely made nothing.
+    """
+
+    def __init__(self, desk: Desk, job: int, unclear: str | None = None) -> None:
         self._desk = desk
         self._job = job
+        self._on_its_way = False
         self.task_id: str | None = None
         self.request_id: str | None = None
-        self.unclear: EzlinkError | None = None
-        """Why it may be paid, with no id known."""
+        self.unclear = unclear
         self.refusal: EzlinkError | None = None
-        """Why it surely does not exist."""
 
     async def before_submit(
         self, job: FaceSwapJob, request_id: str, state: str | None
@@ -148,51 +193,88 @@ class Bookkeeper:
         """Have the intent on disk, or raise why nothing more may be sent."""
         del job
         desk, this = self._desk, self._job
-        if desk.halted is None and not await desk.budget.take():
-            desk.halt("BudgetReached: the budget of this run is spent")
-        if desk.halted is not None:
-            raise HaltedError(desk.halted)
-        desk.began(self)
+        await self._allowed()
         submit = Submit(
             request_id=request_id,
             mark=state,
             when=desk.clock.now(),
             since=desk.clock.since(),
         )
+        self._on_its_way = True
+        desk.began(self)
         try:
-            await desk.audit.wait(self)
             await desk.commits.do(
                 lambda journal: journal.submitting(this, submit), new=True
             )
+        except asyncio.CancelledError:
+            raise  # it may be on disk; what became of it is told
+        except BaseException:
+            self._over(paid=False)
+            desk.audit.refused(self)
+            raise
+        self.request_id, self.refusal = request_id, None
+
+    async def _allowed(self) -> None:
+        """Have room in the budget, and the turn; or raise why nothing is sent."""
+        desk = self._desk
+        desk.check()
+        if not await desk.budget.take():
+            desk.halt("BudgetReached: the budget of this run is spent", mild=True)
+            desk.check()
+        try:
+            desk.check()  # both may have taken long
+            await desk.audit.wait(self)
+            desk.check()
         except BaseException:
             desk.budget.give_back()
             desk.audit.refused(self)
-            desk.ended(self)
             raise
-        self.request_id, self.refusal = request_id, None
 
     def accepted(self, task_id: str) -> None:
         """Note the id."""
         self.task_id, self.unclear = task_id, None
         self._desk.accepted += 1
-        self._desk.budget.spend()
         self._desk.audit.accepted(self)
-        self._note(lambda journal: journal.accepted(self._job, task_id))
+        self._desk.commits.note(lambda journal: journal.accepted(self._job, task_id))
+        self._over(paid=True)
 
     def refused(self, error: EzlinkError) -> None:
-        """Note that no job exists."""
+        """Note that no job exists; one that was sent before may."""
+        if not self._on_its_way:
+            return  # it was cut off before its intent was noted
         self.refusal = error
-        self._desk.budget.give_back()
         self._desk.audit.refused(self)
-        self._note(lambda journal: journal.planned(self._job, named(error)))
+        if self.unclear is None:
+            why = named(error)
+            self._desk.commits.note(lambda journal: journal.planned(self._job, why))
+        else:
+            self._note_unclear(self.unclear)
+        self._over(paid=False)
 
     def unknown(self, error: EzlinkError) -> None:
         """Note that there may be one, and that it may be paid."""
-        self.unclear = error
-        self._desk.budget.spend()
+        if not self._on_its_way:
+            return
         self._desk.audit.unknown(self)
-        self._note(lambda journal: journal.unknown(self._job, named(error)))
+        self._note_unclear(named(error))
+        self._over(paid=True)
 
-    def _note(self, work: Callable[[Journal], None]) -> None:
-        self._desk.commits.note(work)
+    def weigh(self, error: EzlinkError, task_id: str | None) -> Ended:
+        """Return what *error* means for the job; its *task_id* if it has one."""
+        if task_id is not None:
+            return Ended.BADLY if isinstance(error, ENDED_BADLY) else Ended.NOT
+        if error.maybe_charged or self.unclear is not None:
+            return Ended.UNKNOWN
+        return Ended.BADLY if isinstance(error, RejectedError) else Ended.NOT
+
+    def _note_unclear(self, why: str) -> None:
+        self.unclear = why
+        self._desk.commits.note(lambda journal: journal.unknown(self._job, why))
+
+    def _over(self, *, paid: bool) -> None:
+        self._on_its_way = False
+        if paid:
+            self._desk.budget.spend()
+        else:
+            self._desk.budget.give_back()
         self._desk.ended(self)

@@ -21,48 +21,63 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.bookkeeping import Bookkeeper, Desk, HaltedError
+from ezlink_async.bookkeeping import (
+    ENDED_BADLY,
+    Bookkeeper,
+    Desk,
+    Ended,
+    HaltedError,
+)
 from ezlink_async.client import AsyncEzlink
 from ezlink_async.errors import (
+    BusyError,
     DownloadError,
     EzlinkError,
     JournalError,
-    RejectedError,
-    TaskCancelledError,
-    TaskFailedError,
     TaskTimeoutError,
     TransportError,
 )
 from ezlink_async.evidence import new_state
 from ezlink_async.images import Image
 from ezlink_async.jobs import Output
+from ezlink_async.keeping import Keepsakes
 from ezlink_async.models import Mode
 from ezlink_async.outputs import digest_of
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 from ezlink_async.protocol import SwapOptions
-from ezlink_async.results import BatchOutcome, named, skipped
+from ezlink_async.results import BatchOutcome, named
 from ezlink_async.resume import GONE, Step
 from ezlink_async.screening import Job
 from ezlink_async.session import Session, SharedSource
 from ezlink_async.tasks import TaskHandle
+from ezlink_async.threads import see_through
 
 _log = logging.getLogger("ezlink_async")
 
 _SAVES_AT_ONCE = 8
 _PREPARED_AT_ONCE = 2  # each takes a processor, and up to a GB for the largest
 _GONE = frozenset({404, 410})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+# The disk is full, or cannot be written any more: no other result could be saved.
+_NO_DISK = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ENODEV", "ESTALE")
+    if hasattr(errno, name)
+)
 Pictures = tuple[Image, Image]
-
-_ENDED_BADLY = (TaskFailedError, TaskCancelledError, RejectedError)
 
 
 @attrs.frozen(kw_only=True)
 class Manner:
-    """How all jobs of a run are submitted."""
+    """
+    How all jobs of a run are submitted.
+
+    With *keeps* a picture that is not the job's own is set aside where a result
+    comes home late, and not replaced.
+    """
 
     mode: Mode | None = None
     strip_metadata: bool = False
+    keeps: bool = True
 
 
 class Delivery:
@@ -96,6 +111,8 @@ class Delivery:
     async def _ended(self, job: Job, book: Bookkeeper) -> TaskHandle:
         """Return the handle of the task of *job*, once that has ended well."""
         if job.step is Step.BRING:
+            # From now on it is open, whether this run gets to its end or not.
+            self._desk.commits.note(lambda journal: journal.damaged(job.entry.id))
             return self._finished(job)
         async with contextlib.AsyncExitStack() as stack:
             pictures = None
@@ -105,7 +122,7 @@ class Delivery:
             if pictures is None:
                 handle = self._followed(job)
             else:
-                handle = await self._submitted(await pictures, book)
+                handle = await self._submitted(job, await pictures, book)
             record = await handle
         now = self._desk.clock.now()
         self._desk.commits.note(
@@ -135,8 +152,7 @@ class Delivery:
 
     async def _prepared_pair(self, job: Job) -> Pictures:
         """Return the source and the target as they are sent."""
-        if self._desk.halted is not None:
-            raise HaltedError(self._desk.halted)
+        self._desk.check()
         source, target = job.pair.source, job.pair.target
         async with self._faces:
             # One object for one picture: it is encoded once.
@@ -157,10 +173,13 @@ class Delivery:
         async with self._preparing:
             return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
 
-    async def _submitted(self, pictures: Pictures, book: Bookkeeper) -> TaskHandle:
+    async def _submitted(
+        self, job: Job, pictures: Pictures, book: Bookkeeper
+    ) -> TaskHandle:
         """Return the handle of a new task, its id being on disk."""
         # A state of its own: by it the task is found when the answer is lost.
-        options = SwapOptions(state=new_state(), mode=self._manner.mode)
+        known = job.entry.mark if job.unclear is not None else None
+        options = SwapOptions(state=known or new_state(), mode=self._manner.mode)
         while True:
             try:
                 handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
@@ -169,19 +188,23 @@ class Delivery:
                     shared=self._shared,
                     observer=book,
                 )
-            except TransportError as error:
-                if not self._is_offline(error):
+            except (TransportError, BusyError) as error:
+                if not self._waits_on(error):
                     raise
-                _log.warning("no connection to the server: waiting for it (%s)", error)
+                _log.warning("no way to the server: waiting for it (%s)", error)
+                await asyncio.sleep(self._session.transport.settings.retry.first)
             else:
                 await self._desk.commits.do(lambda _: None)
                 return handle
 
-    def _is_offline(self, error: TransportError) -> bool:
+    def _waits_on(self, error: TransportError | BusyError) -> bool:
         """Return whether *error* is an outage that a batch waits out."""
+        if self._desk.halted is not None:
+            return False
+        if isinstance(error, BusyError):
+            return not error.status  # no answer: it stood behind others
         gone = error.stage == "connect" and error.retry_safe
-        known = self._session.transport.answered
-        return gone and known and self._desk.halted is None
+        return gone and self._session.transport.answered
 
     def _followed(self, job: Job) -> TaskHandle:
         # It was given to a client of ours, so "unknown" does not end it.
@@ -192,7 +215,7 @@ class Delivery:
         return self._session.finished(entry.task_id or "", entry.image_url)
 
     async def _bring_home(self, job: Job, handle: TaskHandle) -> Path:
-        async with self._saves:
+        async with self._saves, self._kept(job, handle):
             path = await handle.save_fitting(job.place)
             try:
                 digest, size = await asyncio.to_thread(digest_of, path)
@@ -203,37 +226,56 @@ class Delivery:
         await self._desk.commits.do(lambda journal: journal.saved(job.entry.id, output))
         return path
 
+    @contextlib.asynccontextmanager
+    async def _kept(self, job: Job, handle: TaskHandle) -> AsyncIterator[None]:
+        """Keep a picture that is there, unless it is the very result."""
+        if not self._manner.keeps:
+            yield
+            return
+        kept = Keepsakes(job.place)
+        try:
+            await asyncio.to_thread(kept.take)
+        except OSError as fault:
+            says = f"the picture at {job.place} cannot be kept: {fault.strerror}"
+            raise DownloadError(says, task_id=handle.task_id) from fault
+        try:
+            yield
+        finally:
+            await see_through(kept.let_go)
+
     async def _failed(
         self, job: Job, book: Bookkeeper, error: EzlinkError
     ) -> BatchOutcome:
         """Have the state follow *error*, and return what to tell."""
         if isinstance(error, HaltedError):
-            return skipped(job.pair, str(error))
-        task_id = error.task_id or book.task_id or job.entry.task_id
+            return job.left_over(str(error))
+        task_id = error.task_id or book.task_id or job.task_id
         says = self._sentence(error, task_id)
+        ended = book.weigh(error, task_id)
         this, now = job.entry.id, self._desk.clock.now()
-        over = isinstance(error, _ENDED_BADLY)
-        unknown = task_id is None and (error.maybe_charged or book.unclear is not None)
-        if over:
+        if ended is Ended.UNKNOWN:
+            if error.maybe_charged:
+                self._desk.commits.note(lambda journal: journal.unknown(this, says))
+            else:  # an earlier submit; the journal knows why
+                says = f"{book.unclear} (sent again: {error})"
+        elif ended is Ended.BADLY:
             self._desk.commits.note(lambda journal: journal.failed(this, says, now))
-        elif unknown:
-            self._desk.commits.note(lambda journal: journal.unknown(this, says))
         elif not isinstance(error, JournalError):
             self._desk.commits.note(lambda journal: journal.noted(this, says))
         self._halt_on(error)
         return attrs.evolve(
-            job.outcome("unknown" if unknown else "failed", says),
+            job.outcome("unknown" if ended is Ended.UNKNOWN else "failed", says),
             task_id=task_id,
             request_id=error.request_id or book.request_id,
             fault=error,
-            resumable=not over and not unknown,
+            resumable=ended is Ended.NOT and not says.startswith(GONE),
         )
 
     def _sentence(self, error: EzlinkError, task_id: str | None) -> str:
         """Return what *error* says to somebody who has a journal."""
         if isinstance(error, DownloadError) and error.status in _GONE:
             return f"{GONE} ({error})"
-        if task_id is None or isinstance(error, _ENDED_BADLY):
+        if task_id is None or isinstance(error, ENDED_BADLY):
             return named(error)
         says = str(error)
         if isinstance(error, TaskTimeoutError):  # its own words are for programs
@@ -243,7 +285,7 @@ class Delivery:
 
     def _halt_on(self, error: EzlinkError) -> None:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _FULL:
+        if isinstance(cause, OSError) and cause.errno in _NO_DISK:
             self._desk.halt(named(error, f"nothing more is sent: {error}"))
         elif isinstance(error, JournalError):
             self._desk.halt(named(error))

@@ -9,12 +9,13 @@ unknown is told of at the end.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import attrs
 
 from ezlink_async.commits import Commits
 from ezlink_async.evidence import Fate, Finding, Lost
-from ezlink_async.jobs import Entry, same
+from ezlink_async.jobs import Entry, JobState, same
 from ezlink_async.pairs import Pair
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.results import BatchOutcome
@@ -26,7 +27,7 @@ class Earlier:
     """
     The open jobs of earlier runs at the server that *rules* name.
 
-    *extra* is how many of their outcomes are beside those of the pairs.
+    Their outcomes come from here, whether a pair asks for them or not.
     """
 
     def __init__(self, commits: Commits, reconciler: Reconciler, rules: Rules) -> None:
@@ -34,11 +35,17 @@ class Earlier:
         self._reconciler = reconciler
         self._rules = rules
         self._followed: set[int] = set()
+        self._beside: set[int] = set()  # those that no pair has asked for
+        self._names: dict[tuple[Path, Path], int] = {}
         self._unclear: dict[int, Job] = {}
         self._asked: dict[int, Pair] = {}  # what is looked up, and was asked for
         self._coming: set[str] = set()
-        self._moved: set[int] = set()
-        self.extra = 0
+        self._moved: set[int] = set()  # what was found out about
+
+    @property
+    def extra(self) -> int:
+        """How many outcomes there are beside those of the pairs."""
+        return len(self._beside)
 
     async def taken_up(self) -> AsyncIterator[Job]:
         """Yield what is to be followed, or brought home."""
@@ -46,7 +53,10 @@ class Earlier:
         while entries := await self._open_entries(after):
             for entry in entries:
                 after = entry.id
-                self.extra += 1
+                if self._is_sent_again(entry):
+                    continue
+                self._beside.add(entry.id)
+                self._names[entry.source, entry.target] = entry.id
                 job = self._job(entry)
                 if job.step is Step.LIST:
                     self._unclear[entry.id] = job
@@ -61,6 +71,11 @@ class Earlier:
             lambda journal: journal.open_entries(server, after)
         )
 
+    def _is_sent_again(self, entry: Entry) -> bool:
+        """Return whether it is for the pairs to say: its result is gone for good."""
+        step = next_step(entry, self._rules.wishes, intact=False)
+        return step is Step.SUBMIT and entry.state is JobState.SUCCEEDED
+
     def _job(self, entry: Entry) -> Job:
         pair = Pair(entry.source, entry.target, entry.key.place)
         # Only what is asked for is sent again.
@@ -70,20 +85,40 @@ class Earlier:
     def tells_of(self, job: Job) -> bool:
         """Return whether the outcome of a job that is asked for comes from here."""
         this = job.entry.id
-        if this in self._followed:
-            self._followed.discard(this)
-            self.extra -= 1
+        if self._is_told(this):
             return True
         if this in self._unclear and self._reconciler.able:
             self._asked[this] = job.pair
+            self._beside.discard(this)
             return True
         if self._unclear.pop(this, None):
-            self.extra -= 1
+            self._beside.discard(this)
         return False
 
     def knows_better(self, job: Job) -> bool:
         """Return whether a job was found out about after it had been looked at."""
         return job.step is Step.LIST and job.entry.id in self._moved
+
+    def tells_of_pair(self, pair: Pair) -> bool:
+        """Return the same of a pair that will not be looked at any more."""
+        name = pair.source.absolute(), pair.target.absolute()
+        this = self._names.pop(name, 0)
+        if this in self._unclear and this not in self._asked:
+            self._asked[this] = pair
+            self._beside.discard(this)
+            return True
+        return self._is_told(this)
+
+    def _is_told(self, this: int) -> bool:
+        if this not in self._followed:
+            return False
+        self._followed.discard(this)
+        self._beside.discard(this)
+        return True
+
+    def looks_for(self, job: Job) -> bool:
+        """Return whether what became of *job* is being found out, for its pair."""
+        return job.entry.id in self._asked
 
     def comes_to(self, place: str) -> bool:
         """Return whether one of the results comes to *place*."""
@@ -112,9 +147,7 @@ class Earlier:
         self._moved.add(this)
         if finding.fate is Fate.FOUND and task_id is not None:
             del self._unclear[this]
-            if pair is not None:
-                self.extra -= 1
-            else:
+            if pair is None:
                 self._followed.add(this)  # it may yet be asked for
             self._coming.add(same(job.entry.key.place))
             await self._commits.do(lambda journal: journal.accepted(this, task_id))
@@ -122,25 +155,24 @@ class Earlier:
             return attrs.evolve(job, entry=entry, step=Step.FOLLOW)
         if finding.fate is Fate.NOT_CREATED:
             del self._unclear[this]
-            self.extra -= 1
+            self._beside.discard(this)
             why = f"TransportError: it was never created: {finding.reason}"
             await self._commits.do(lambda journal: journal.planned(this, why))
             return pair
         says = f"SubmitUnknownError: {finding.reason}"
         await self._commits.do(lambda journal: journal.unknown(this, says))
-        if pair is not None:
-            self.extra -= 1
-            if self._rules.wishes.resubmit_unknown:
-                del self._unclear[this]
-                return pair
+        if pair is not None and self._rules.wishes.resubmit_unknown:
+            del self._unclear[this]
+            return pair
         entry = attrs.evolve(job.entry, error=says)
         self._unclear[this] = attrs.evolve(job, entry=entry)
         return None
 
     def left(self) -> Iterator[BatchOutcome]:
-        """Yield the outcomes of what has stayed unknown."""
-        for job in self._unclear.values():
+        """Yield the outcomes of what has stayed unknown, each until it is taken."""
+        for this, job in list(self._unclear.items()):
             yield job.outcome("unknown", job.entry.error)
+            self._unclear.pop(this, None)
 
 
 def _lost(entry: Entry) -> Lost:

@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 
 from ezlink_async.delivery import Manner
+from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import Mode
 from ezlink_async.resume import Wishes
 from ezlink_async.screening import Rules
@@ -43,6 +44,16 @@ class BatchOptions:
     """What to type to go on, for the report."""
     clock: Callable[[], float] = time.time
 
+    def __attrs_post_init__(self) -> None:
+        if self.existing not in {"skip", "replace"}:
+            raise ConfigurationError(
+                f'existing is "skip" or "replace", not {self.existing!r}'
+            )
+        for name in ("budget", "max_failures"):
+            limit = getattr(self, name)
+            if limit is not None and (not isinstance(limit, int) or limit < 0):
+                raise ConfigurationError(f"{name} is a number of swaps, not {limit!r}")
+
     @property
     def journal_path(self) -> Path:
         """Where the journal is."""
@@ -51,7 +62,11 @@ class BatchOptions:
     @property
     def manner(self) -> Manner:
         """How jobs are submitted."""
-        return Manner(mode=self.mode, strip_metadata=self.strip_metadata)
+        return Manner(
+            mode=self.mode,
+            strip_metadata=self.strip_metadata,
+            keeps=self.existing == "skip",
+        )
 
     def rules(self, origin: str) -> Rules:
         """Return what pairs are screened by."""

@@ -21,9 +21,12 @@ from ezlink_async.journal import Journal
 from ezlink_async.outputs import Existing, digest_of, is_intact, is_whole, obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.prepare import needs_preparing
-from ezlink_async.results import BatchOutcome, BatchStatus, named
+from ezlink_async.results import BatchOutcome, BatchStatus, named, skipped
 from ezlink_async.resume import Step, Wishes, next_step
 from ezlink_async.targets import Mark, marks_of
+
+_SOURCES = 64  # whose content is kept: few faces are asked for again and again
+_LOST = "SubmitUnknownError: nobody knows what became of its submit"
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +76,11 @@ class Job:
         """Where the result goes, without a suffix."""
         return self.folder / self.entry.key.place
 
+    @property
+    def task_id(self) -> str | None:
+        """The id it is followed by; what is sent anew has none yet."""
+        return None if self.step is Step.SUBMIT else self.entry.task_id
+
     def outcome(self, status: BatchStatus, error: str | None = None) -> BatchOutcome:
         """Return how it ended, with what is known of it."""
         entry = self.entry
@@ -82,11 +90,24 @@ class Job:
             target=self.pair.target,
             status=status,
             output=self.folder / entry.output.path if entry.output and home else None,
-            task_id=entry.task_id,
+            task_id=self.task_id,
             request_id=next(reversed(entry.request_ids), None),
             error=error,
             maybe_charged=status == "unknown",
         )
+
+    @property
+    def unclear(self) -> str | None:
+        """Why it may be paid already, with no id known; ``None`` when it is not."""
+        entry = self.entry
+        maybe = entry.state in {JobState.UNKNOWN, JobState.SUBMITTING}
+        return (entry.error or _LOST) if maybe else None
+
+    def left_over(self, why: str) -> BatchOutcome:
+        """Return what to tell when nothing was done about it."""
+        if self.unclear is not None:
+            return self.outcome("unknown", self.unclear)
+        return skipped(self.pair, why)
 
 
 @attrs.frozen
@@ -96,6 +117,12 @@ class Screened:
     pair: Pair
     job: Job | None = None
     settled: BatchOutcome | None = None
+
+    def left_over(self, why: str) -> BatchOutcome:
+        """Return what to tell when nothing more is done."""
+        if self.settled is not None or self.job is None:
+            return self.settled or skipped(self.pair, why)
+        return self.job.left_over(why)
 
 
 class Screening:
@@ -148,9 +175,10 @@ class Screening:
             raise ConfigurationError(f"nothing can be saved: {blocked}")
 
     def _source(self, path: Path) -> bytes:
-        # Few, and asked for again and again.
         if path not in self._sources:
-            self._sources = {**self._sources, path: _content(path)}
+            if len(self._sources) == _SOURCES:
+                del self._sources[next(iter(self._sources))]
+            self._sources[path] = _content(path)
         return self._sources[path]
 
     def _enter(self, journal: Journal, look: Look) -> Entry:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
 from typing import cast
@@ -41,6 +42,8 @@ class Supply:
         self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
         self._many = _FIRST
         self._late: Exception | None = None  # raised after what came before it
+        self._looking = threading.Lock()  # a thread may outlast who waited for it
+        self._found: list[Pair] = []
 
     async def next(self) -> list[Pair]:
         """Return the next few; none at the end."""
@@ -49,10 +52,22 @@ class Supply:
                 return [_pair(await anext(self._async))]
             except StopAsyncIteration:
                 return []
-        return await asyncio.to_thread(self.rest, self._many)
+        await asyncio.to_thread(self._look, self._many)
+        found, self._found = self._found, []
+        return found
+
+    def _look(self, most: int) -> None:
+        """Find some; they stay here if nobody waits for them any more."""
+        with self._looking:
+            self._found = self._some(most)
 
     def rest(self, most: int | None = None) -> list[Pair]:
         """Return what a plain iterable still has, at most *most*; blocks."""
+        with self._looking:
+            found, self._found = self._found, []
+            return found or self._some(most)
+
+    def _some(self, most: int | None) -> list[Pair]:
         if self._late is not None:
             late, self._late = self._late, None
             raise late

@@ -20,27 +20,22 @@ from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
 from ezlink_async.errors import (
     EzlinkError,
-    SubmitUnknownError,
+    JournalError,
     TaskTimeoutError,
-    TransportError,
 )
-from ezlink_async.intake import DOOMS_THE_REST
 from ezlink_async.nursery import Nursery, see_off
+from ezlink_async.outbox import Outbox
 from ezlink_async.pairs import Pair
 from ezlink_async.results import BatchOutcome, named, skipped
 from ezlink_async.resume import Step
 from ezlink_async.screening import Job, Screened, Screening
 from ezlink_async.supply import Supply
+from ezlink_async.underway import UnderWay
 
 _log = logging.getLogger("ezlink_async")
 
 _PAGE = 500
-_NO_WAY_THERE = frozenset({"connect", "tls"})
 _NOTHING_SENT = "Interrupted: nothing was sent"
-_NOT_ANSWERED = (
-    "the run was left while the server had the job but had not answered: it may "
-    "have been created and paid"
-)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,22 +46,8 @@ class Limits:
     max_failures: int | None = None
 
 
-@attrs.define(eq=False)
-class _UnderWay:
-    """A job, who keeps book of it, and how it ended, until that has been told."""
-
-    job: Job
-    book: Bookkeeper
-    outcome: BatchOutcome | None = None
-    told: bool = False
-
-
 class Work:
-    """
-    The work of the run with this number in the journal.
-
-    *doom* is what stands in the way of every job, if that is why it ended.
-    """
+    """The work of a run; *doom* is what stands in the way of every job, if any."""
 
     def __init__(
         self,
@@ -83,13 +64,16 @@ class Work:
         self._turn = asyncio.Lock()  # pairs are taken in one after the other
         self._limits = limits
         self._room = asyncio.Semaphore(limits.window)
-        self._outcomes: asyncio.Queue[BatchOutcome | None] = asyncio.Queue(
-            limits.window
-        )
+        self.outbox = Outbox(limits.window)
         self.doom: EzlinkError | None = None
-        self._running: dict[asyncio.Task[None], _UnderWay] = {}
+        self._running: dict[asyncio.Task[None], UnderWay] = {}
+        self._waiting: list[UnderWay] = []  # for room
+        self._coming: list[list[Pair]] = []  # to be looked at
         self._screened: collections.deque[Screened] = collections.deque()
-        self._late: list[Job] | None = []
+        self._page: set[int] = set()  # the jobs of the pairs looked at last
+        self._late: collections.deque[UnderWay] = collections.deque()
+        self._late_turn = False
+        self._left: collections.deque[UnderWay] = collections.deque()
         self._failures = 0
 
     @property
@@ -97,12 +81,24 @@ class Work:
         """How many jobs the server has, or is being sent."""
         return self._delivery.in_progress
 
-    async def next(self) -> BatchOutcome | None:
-        """Return the next outcome, ``None`` after the last."""
-        return await self._outcomes.get()
-
     async def through(self, supply: Supply, nursery: Nursery) -> None:
-        """Do everything; the last outcome is followed by ``None``."""
+        """Do everything; what the pairs' iterator raises is raised after that."""
+        fault: Exception | None = None
+        try:
+            await self._intake(supply, nursery)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            fault = error
+        await self._all_done()
+        self._late_turn = True
+        while self._late:
+            await self._again(self._late[0], nursery)
+        await self._all_done()
+        for outcome in self._earlier.left():
+            await self.outbox.put(outcome)
+        if fault is not None:
+            raise fault
+
+    async def _intake(self, supply: Supply, nursery: Nursery) -> None:
         async for job in self._earlier.taken_up():
             await self._begin(job, nursery)
         looking = nursery.start(self._look_up(nursery))
@@ -115,37 +111,30 @@ class Work:
             looking.result()
         finally:
             looking.cancel()
-        await self._all_done()
-        late, self._late = self._late or [], None
-        for job in late:
-            await self._begin(job, nursery)
-        await self._all_done()
-        for outcome in self._earlier.left():
-            await self._outcomes.put(outcome)
-
-    async def end(self) -> None:
-        """Say that there is nothing more."""
-        await self._outcomes.put(None)
 
     async def stop(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
-        self._left = list(self._running.values())
         await see_off(list(self._running))
+        self._left += [*self._running.values(), *self._waiting, *self._late]
 
     def unread(self, supply: Supply) -> Iterator[BatchOutcome]:
-        """Yield the outcomes that nobody has read, after :meth:`stop`."""
+        """Yield the outcomes that nobody has read, each once, after :meth:`stop`."""
         why = self._desk.halted or _NOTHING_SENT
-        while not self._outcomes.empty():
-            outcome = self._outcomes.get_nowait()
-            if outcome is not None:
-                yield outcome
-        for each in self._left:
-            if not each.told:
-                yield each.outcome or left_behind(each.job, each.book, why)
-        for screened in self._screened:
-            yield screened.settled or skipped(screened.pair, why)
+        yield from self.outbox.rest()
+        while self._left:
+            yield self._left.popleft().left_behind(why)
+        while self._screened:
+            yield self._screened.popleft().left_over(why)
+        for pair in self._not_looked_at(supply):
+            if not self._earlier.tells_of_pair(pair):
+                yield skipped(pair, why)
+        yield from self._earlier.left()
+
+    def _not_looked_at(self, supply: Supply) -> Iterator[Pair]:
+        while self._coming:
+            yield from self._coming.pop(0)
         while pairs := supply.rest(_PAGE):
-            yield from (skipped(pair, why) for pair in pairs)
+            yield from pairs
 
     async def _look_up(self, nursery: Nursery) -> None:
         """Go on with what was lost, as soon as it is found out about."""
@@ -156,40 +145,73 @@ class Work:
                 await self._take_in([found], nursery)
 
     async def _screen(self, pairs: list[Pair]) -> list[Screened]:
-        if self._desk.halted is not None:
+        if self._desk.stopped:
             return [Screened(pair) for pair in pairs]
         screening = self._screening
         looks = await asyncio.to_thread(screening.look, pairs)
-        entries = await self._desk.commits.do(
-            lambda journal: screening.enter(journal, looks)
-        )
+        try:
+            entries = await self._desk.commits.do(
+                lambda journal: screening.enter(journal, looks)
+            )
+        except JournalError as error:
+            self._desk.halt(named(error))
+            return [Screened(pair) for pair in pairs]
         return await asyncio.to_thread(screening.decide, looks, entries)
 
     async def _take_in(self, pairs: list[Pair], nursery: Nursery) -> None:
         """Look at a few pairs, and do what is to be done about each."""
+        self._coming.append(pairs)
         async with self._turn:
-            self._screened.extend(await self._screen(pairs))
+            screened = await self._screen(pairs)
+            self._coming.remove(pairs)
+            self._screened.extend(screened)
+            self._page.clear()
             while self._screened:
                 await self._take_one(self._screened[0], nursery)
-                self._screened.popleft()
 
     async def _take_one(self, screened: Screened, nursery: Nursery) -> None:
         """Begin what is to be done about a pair, or tell how it has ended."""
         if screened.job is not None and self._earlier.knows_better(screened.job):
             (screened,) = await self._screen([screened.pair])
+            self._screened[0] = screened
         job, settled = screened.job, screened.settled
-        if job is not None:
-            if self._earlier.tells_of(job):
-                return
+        if job is not None and self._is_twice(job):
+            settled = job.outcome("skipped")
+        elif self._is_told_of(screened):
+            self._screened.popleft()
+            return
+        elif job is not None:
             settled = settled or self._in_the_way(job)
-        if settled is None and self._desk.halted is not None:
-            settled = skipped(screened.pair, self._desk.halted)
+        if settled is None and self._is_too_late(job):
+            settled = screened.left_over(self._desk.halted or _NOTHING_SENT)
         if settled is not None:
+            self._screened[0] = attrs.evolve(screened, settled=settled)
             self._note(job, settled)
             self._count(settled)
-            await self._outcomes.put(settled)
+            await self.outbox.put(settled)
+            self._screened.popleft()
         elif job is not None:
+            self._screened.popleft()
             await self._begin(job, nursery)
+
+    def _is_too_late(self, job: Job | None) -> bool:
+        sends = job is None or job.step is Step.SUBMIT
+        return self._desk.stopped or (sends and self._desk.halted is not None)
+
+    def _is_told_of(self, screened: Screened) -> bool:
+        """Return whether the outcome comes with those of earlier runs."""
+        if screened.job is not None:
+            return self._earlier.tells_of(screened.job)
+        seen = screened.settled is not None
+        return not seen and self._earlier.tells_of_pair(screened.pair)
+
+    def _is_twice(self, job: Job) -> bool:
+        """Return whether what the journal said of *job* is told of another pair."""
+        this = job.entry.id
+        if this in self._page or self._earlier.looks_for(job):
+            return True
+        self._page.add(this)
+        return False
 
     def _note(self, job: Job | None, settled: BatchOutcome) -> None:
         """Have the journal know why nothing was done about a pair."""
@@ -213,29 +235,49 @@ class Work:
         return None
 
     async def _begin(self, job: Job, nursery: Nursery) -> None:
+        book = Bookkeeper(self._desk, job.entry.id, job.unclear)
+        await self._start(UnderWay(job, book), nursery)
+
+    async def _again(self, late: UnderWay, nursery: Nursery) -> None:
+        """Take a task up once more, unless the user wants to be gone."""
+        if late.outcome is not None and self._desk.leaving:
+            self._count(late.outcome)
+            await self.outbox.put(late.outcome)
+            self._late.popleft()
+        else:
+            late.outcome = None
+            self._late.popleft()
+            await self._start(late, nursery)
+
+    async def _start(self, under_way: UnderWay, nursery: Nursery) -> None:
+        self._waiting.append(under_way)
         await self._room.acquire()
-        under_way = _UnderWay(job, Bookkeeper(self._desk, job.entry.id))
         task = nursery.start(self._do(under_way))
+        self._waiting.remove(under_way)
         self._running[task] = under_way
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        under_way = self._running.pop(task)
+        if task.cancelled():
+            self._left.append(under_way)
         self._room.release()
-        if not task.cancelled() and (bug := task.exception()):
-            _log.error("this is a bug in ezlink_async", exc_info=bug)
 
-    async def _do(self, under_way: _UnderWay) -> None:
-        job, book = under_way.job, under_way.book
-        outcome = await self._delivery.through(job, book)
-        if self._late is not None and isinstance(outcome.fault, TaskTimeoutError):
+    async def _do(self, under_way: UnderWay) -> None:
+        job = under_way.job
+        try:
+            outcome = await self._delivery.through(job, under_way.book)
+        except Exception as bug:  # noqa: BLE001 - each pair has its outcome
+            _log.error("this is a bug in ezlink_async", exc_info=bug)
+            outcome = under_way.left_behind(f"{type(bug).__name__}: {bug}")
+        under_way.outcome = self._weighed(outcome)
+        if isinstance(outcome.fault, TaskTimeoutError) and not self._late_turn:
             entry = attrs.evolve(job.entry, task_id=outcome.task_id)
-            self._late.append(attrs.evolve(job, entry=entry, step=Step.FOLLOW))
-        else:
-            under_way.outcome = self._weighed(outcome)
-            self._count(outcome)
-            await self._outcomes.put(under_way.outcome)
-        under_way.told = True
+            under_way.job = attrs.evolve(job, entry=entry, step=Step.FOLLOW)
+            self._late.append(under_way)
+            return
+        self._count(outcome)
+        await self.outbox.put(under_way.outcome)
 
     async def _all_done(self) -> None:
         while self._running:
@@ -251,30 +293,8 @@ class Work:
     def _weighed(self, outcome: BatchOutcome) -> BatchOutcome:
         """Stop the intake when what was met stands in the way of every job."""
         fault = outcome.fault
-        no_way = (
-            isinstance(fault, TransportError)
-            and fault.stage in _NO_WAY_THERE
-            and not fault.maybe_charged
-            and not self._desk.accepted
-        )
-        dooms = isinstance(fault, DOOMS_THE_REST) and outcome.task_id is None
-        if fault is None or not (no_way or dooms):
+        if fault is None or not self._desk.dooms(fault, outcome.task_id):
             return outcome
         self.doom = self.doom or fault
         self._desk.halt(named(fault))
         return attrs.evolve(outcome, common=True)
-
-
-def left_behind(job: Job, book: Bookkeeper, why: str) -> BatchOutcome:
-    """Return how a job is left that was under way when the run was left."""
-    task_id = book.task_id or job.entry.task_id
-    if task_id is not None:
-        says = "Interrupted: not brought home yet; the next run takes it up"
-        outcome = attrs.evolve(job.outcome("failed", says), task_id=task_id)
-        return attrs.evolve(outcome, resumable=True)
-    if book.request_id is not None and book.refusal is None:
-        error = book.unclear or SubmitUnknownError(_NOT_ANSWERED)
-        return attrs.evolve(
-            job.outcome("unknown", named(error)), request_id=book.request_id
-        )
-    return skipped(job.pair, why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from ezlink_async.errors import ConfigurationError
@@ -28,17 +29,23 @@ def start_afresh(journal: Path) -> None:
 
 def check_fresh(journal: Journal) -> None:
     """Raise what is open in *journal*, if anything is."""
-    entries = journal.open_entries(None)
-    found = [entry for entry in entries if entry.key.server != LOCAL]
-    if not found:
+    found = (entry for entry in _open(journal) if entry.key.server != LOCAL)
+    listed = "\n".join(map(_line, itertools.islice(found, _SHOWN)))
+    if not listed:
         return
-    listed = "\n".join(map(_line, found[:_SHOWN]))
-    more = len(found) - _SHOWN
-    rest = f"\n  and {more} more" if more > 0 else ""
+    more = sum(1 for _ in found)
+    rest = f"\n  and {more} more" if more else ""
     raise ConfigurationError(
         "--fresh would forget what is paid, or may be; run the command without it "
         f"first:\n{listed}{rest}"
     )
+
+
+def _open(journal: Journal) -> Iterator[Entry]:
+    after = 0
+    while entries := journal.open_entries(None, after):
+        after = entries[-1].id
+        yield from entries
 
 
 def _line(entry: Entry) -> str:

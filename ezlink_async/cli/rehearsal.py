@@ -18,7 +18,7 @@ _AT_ONCE = 64
 
 
 def rehearse(plan: Plan, journal: Path | None, rules: Rules, teller: Teller) -> int:
-    """Tell what would become of each pair, and return how many would be paid for."""
+    """Tell what would become of each pair, and return how many would be sent."""
     swaps = 0
     with contextlib.closing(Journal.rehearsal(journal)) as copy:
         screening = Screening(rules, copy.start_run(0))

@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async.audit import Charges
 from ezlink_async.results import BatchOutcome, BatchStatus
 
 Status = BatchStatus | Literal["planned"]
@@ -53,9 +54,13 @@ class Tally:
         words = [f"{self.counts[word]} {word}" for word in _ORDER if self.counts[word]]
         return ", ".join(words) or "nothing to do"
 
-    def to_json(self, seconds: float) -> str:
-        """Return the last line that ``--json`` prints."""
-        counts = {
+    def to_json(self, seconds: float, charges: Charges | None = None) -> str:
+        """
+        Return the last line that ``--json`` prints.
+
+        ``charged`` is a number of swaps, where their price is known.
+        """
+        counts: dict[str, float] = {
             "total": self.total,
             "succeeded": self.counts["succeeded"],
             "failed": self.counts["failed"],
@@ -63,4 +68,9 @@ class Tally:
             "skipped": self.counts["skipped"],
             "seconds": round(seconds, 3),
         }
+        if charges is not None:
+            counts["charged_usd"] = charges.dollars
+            if charges.swaps is not None:
+                counts["charged"] = charges.swaps
+            counts["accounted"] = charges.accepted
         return json.dumps({"summary": counts})

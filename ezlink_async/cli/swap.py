@@ -90,6 +90,10 @@ def _rehearse(order: SwapOrder, plan: Plan, display: Display, teller: Teller) ->
     rules = order.options.rules(server_of(order.connection))
     swaps = rehearse(plan, journal, rules, teller)
     teller.end()
+    budget = order.options.budget
+    if budget is not None and budget < swaps:
+        display.note(f"the budget leaves out {swaps - budget} of them")
+        swaps = budget
     display.note(f"{swaps} swaps would be paid for")
     return teller.exit_code
 
@@ -123,42 +127,46 @@ class _Run:
     teller: Teller
     run: BatchRun | None = None
     doom: EzlinkError | None = None
+    interrupted: bool = False
 
     def through(self) -> int:
         """Swap all, tell all, and return the exit code."""
-        interrupted = False
         try:
-            interrupted = asyncio.run(self._work())
+            asyncio.run(self._work())
         except EzlinkError as error:
             self.doom = error
         finally:
-            self._end(interrupted=interrupted)
-        if interrupted:
+            self._end()
+        if self.interrupted:
             return INTERRUPTED
         if self.doom is not None and not (self.run and self.run.accepted):
             return 2
         return self.teller.exit_code
 
-    async def _work(self) -> bool:
-        """Return whether it was interrupted."""
+    async def _work(self) -> None:
         # An id of the built-in server is of no use after it.
         least = logging.ERROR if self.order.connection.local else logging.WARNING
-        with Interrupts(self._wind_down) as interrupts, noted(self.display, least):
+        with (
+            Interrupts(self._wind_down),
+            noted(self.display, least),
             # Nothing but the second signal cancels this.
-            with contextlib.suppress(asyncio.CancelledError):
-                async with connect(self.order.connection) as ez:
-                    await self._swap(BatchRun(ez, self.plan, self.order.options))
-            return interrupts.count > 0
+            contextlib.suppress(asyncio.CancelledError),
+        ):
+            async with connect(self.order.connection) as ez:
+                await self._swap(BatchRun(ez, self.plan, self.order.options))
 
     async def _swap(self, run: BatchRun) -> None:
         async with run:
             self.run = run
+            if self.interrupted:
+                run.halt(NOTHING_SENT)
             async for outcome in run:
                 self.tally.total = self.plan.total + run.extra
                 self.tally.in_progress = run.in_progress
                 self.teller.tell(outcome)
 
     def _wind_down(self) -> None:
+        self.interrupted = True
         many = 0
         if self.run is not None:
             self.run.halt(NOTHING_SENT)
@@ -169,14 +177,15 @@ class _Run:
             "yellow",
         )
 
-    def _end(self, *, interrupted: bool) -> None:
+    def _end(self) -> None:
         """Tell what nobody has read, now that it is known how it stands."""
         self.tally.in_progress = 0
         for outcome in self._unread():
             self.teller.tell(outcome)
         resumable = self.run is not None and self.run.summary.resumable > 0
-        go_on = interrupted or (resumable and self.doom is None)
-        self.teller.end(self.order.command if go_on else None)
+        go_on = self.interrupted or (resumable and self.doom is None)
+        charges = self.run.summary.charges if self.run is not None else None
+        self.teller.end(self.order.command if go_on else None, charges)
 
     def _unread(self) -> Iterator[BatchOutcome]:
         if self.run is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ezlink_async.audit import Charges
 from ezlink_async.cli.display import STYLES, Display, shown
 from ezlink_async.cli.results import Status, Tally, to_json
 from ezlink_async.results import BatchOutcome
@@ -52,8 +53,12 @@ class Teller:
         counts = self._tally.counts
         return int(bool(counts["failed"] or counts["unknown"] or self._in_the_way))
 
-    def end(self, again: str | None = None) -> None:
-        """Tell what is left to do, the sum of all, and the command to go on with."""
+    def end(self, again: str | None = None, charges: Charges | None = None) -> None:
+        """
+        Tell what is left to do, the sum of all, and the command to go on with.
+
+        *charges* is what the server charged, where that is known.
+        """
         for sentences in self._in_the_way.values():
             says = f"{len(sentences)} not swapped: {shown(sentences[0])}"
             self._display.note(says, "yellow")
@@ -68,8 +73,10 @@ class Teller:
             self._display.note(f"  {shown(outcome.target)}{known}")
         seconds = time.monotonic() - self._started
         if self._as_json:
-            self._display.result(self._tally.to_json(seconds))
+            self._display.result(self._tally.to_json(seconds, charges))
         else:
             self._display.note(f"{self._tally} in {seconds:.1f} s")
+        if charges is not None:
+            self._display.note(str(charges), "yellow" if charges.unaccounted else "")
         if again is not None:
             self._display.note(f"go on with: {shown(again)}")

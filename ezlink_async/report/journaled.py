@@ -33,6 +33,7 @@ _NEXT: dict[Status, str] = {
     "skipped": "The same command goes on with it.",
 }
 _IN_THE_WAY = "FileExistsError"
+_LEFT_OVER = (_IN_THE_WAY, "BudgetReached", "TooManyFailures", "Interrupted")
 _THERE = "--existing replace swaps it, and replaces what is there."
 _MEND = "Mend what the reason names; the same command goes on with it."
 
@@ -74,8 +75,9 @@ def _photos(folder: Path, book: Journal) -> Iterator[Photo]:
 
 
 def _photo(folder: Path, entry: Entry) -> Photo:
-    status, error = _STATUS[entry.state], entry.error
-    if status == "skipped" and error and not error.startswith(_IN_THE_WAY):
+    status, error = _STATUS[entry.state], entry.error or ""
+    left_over = not error or error.startswith(_LEFT_OVER)
+    if error.startswith(GONE) or (status == "skipped" and not left_over):
         status = "failed"
     seconds = None
     if entry.sent_at is not None and entry.ended_at is not None:
@@ -85,7 +87,7 @@ def _photo(folder: Path, entry: Entry) -> Photo:
         target=entry.target,
         status=status,
         output=folder / entry.output.path if entry.output else None,
-        error=error,
+        error=entry.error,
         next_step=_next_step(entry, status),
         task_id=entry.task_id,
         request_id=next(reversed(entry.request_ids), None),

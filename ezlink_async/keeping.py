@@ -1,0 +1,77 @@
+"""
+Keeps a picture that lies where a result comes to, and is not that result.
+
+It may be all that is left of somebody's work: a result that was retouched, or
+the result of another job. Synchronous: it reads whole files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ezlink_async.images import SUFFIXES
+from ezlink_async.outputs import digest_of, is_whole
+
+_log = logging.getLogger("ezlink_async")
+
+
+class Keepsakes:
+    """
+    Second names of the whole pictures at *place*, while they may be replaced.
+
+    *link* gives a file another name, where the file system can.
+    """
+
+    def __init__(
+        self, place: Path, link: Callable[[Path, Path], None] = os.link
+    ) -> None:
+        self._place = place
+        self._link = link
+        self._kept: dict[Path, Path] = {}
+
+    def take(self) -> None:
+        """Give each of them a second name; :exc:`OSError` when that cannot be."""
+        for suffix in SUFFIXES.values():
+            path = self._place.parent / f"{self._place.name}{suffix}"
+            if is_whole(path):
+                self._kept[path] = self._second(path)
+
+    def let_go(self) -> None:
+        """Take the second name from what is still there, or was the result itself."""
+        for path, kept in self._kept.items():
+            with contextlib.suppress(OSError):  # then it keeps the name
+                if digest_of(path) == digest_of(kept):
+                    kept.unlink()
+                    continue
+            _log.warning("%s was not the result; it is kept as %s", path, kept)
+        self._kept.clear()
+
+    def _second(self, path: Path) -> Path:
+        names = _names(path)
+        while True:
+            name = next(names)
+            with contextlib.suppress(FileExistsError):
+                self._double(path, name)
+                return name
+
+    def _double(self, path: Path, name: Path) -> None:
+        """Have *path* as *name*, too, which must not exist."""
+        try:
+            self._link(path, name)
+        except FileExistsError:
+            raise
+        except OSError:
+            with path.open("rb") as stream, name.open("xb") as copy:
+                shutil.copyfileobj(stream, copy)
+
+
+def _names(path: Path) -> Iterator[Path]:
+    yield path.with_name(f"{path.stem}-kept{path.suffix}")
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem}-kept-{number}{path.suffix}")

@@ -1,0 +1,48 @@
+"""Folders on small disks, and folders nobody may write to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write there, root included."""
+    if os.geteuid():
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+        return
+    with _mounted(folder, "--bind", str(folder)):
+        _do("mount", "-o", "remount,bind,ro", str(folder))
+        yield
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """Let *folder* be a disk of *size* bytes."""
+    with _mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
+        yield
+
+
+@contextlib.contextmanager
+def _mounted(folder: Path, *how: str) -> Iterator[None]:
+    if os.geteuid() or not _do("mount", *how, str(folder)):
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield
+    finally:
+        _do("umount", str(folder))
+
+
+def _do(program: str, *arguments: str) -> bool:
+    found = shutil.which(program)
+    command = [found or program, *arguments]
+    return not subprocess.run(command, check=False, capture_output=True).returncode
