@@ -127,6 +127,7 @@ def test_without_locks_one_that_has_died_counts_for_nothing(
         "who knows",
         "\ufffd",
     ],
+    ids=["alive", "elsewhere", "no-number", "no-host", "no-text"],
 )
 def test_without_locks_what_may_be_at_work_is_respected(
     path: Path, holder: str

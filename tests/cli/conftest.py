@@ -20,6 +20,8 @@ from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
 
+_ENDS = ("succeeded", "failed", "unknown", "skipped")
+
 SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
 """Pictures with faces in them."""
 
@@ -65,15 +67,15 @@ class Said:
 
     @property
     def summary(self) -> dict[str, object]:
-        """The last of them, without the time it took."""
+        """The last of them: how many ended how."""
         summary = self.rows[-1]["summary"]
         assert isinstance(summary, dict)
-        return {name: many for name, many in summary.items() if name != "seconds"}
+        return {name: summary[name] for name in ("total", *_ENDS)}
 
 
 def sums(**given: int) -> dict[str, int]:
     """Return a summary: the numbers given, and their sum."""
-    counts = dict.fromkeys(("succeeded", "failed", "unknown", "skipped"), 0) | given
+    counts = dict.fromkeys(_ENDS, 0) | given
     return {"total": sum(counts.values()), **counts}
 
 
