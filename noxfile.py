@@ -19,6 +19,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 OLDEST = PYTHONS[0]
 PACKAGE = "ezlink_async"
+AT_ONCE = ("-n", "2", "--dist", "worksteal")
+"""Much of a test is waiting; more workers at once would only wait for a processor."""
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
@@ -85,6 +87,7 @@ def tests(session: nox.Session) -> None:
         "run",
         "-m",
         "pytest",
+        *AT_ONCE,
         *session.posargs,
         env={"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")},
     )
@@ -135,7 +138,7 @@ def package(session: nox.Session) -> None:
     shutil.copy(ROOT / "pyproject.toml", tree)
     session.chdir(tree)
     session.run("python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
-    session.run("pytest", "-q", *session.posargs)
+    session.run("pytest", "-q", *AT_ONCE, *session.posargs)
 
 
 @nox.session(default=False)
@@ -157,3 +160,17 @@ def series(session: nox.Session) -> None:
     """Run the long series against raw sockets, all or the named ones."""
     session.install(*_group("test"), "-e", ".[speed]")
     session.run("python", "-m", "tests.series", *session.posargs)
+
+
+@nox.session(default=False)
+def kills(session: nox.Session) -> None:
+    """Kill batches at random points, all series or the named ones."""
+    session.install(*_group("test"), "-e", ".[cli,images]")
+    session.run("python", "-m", "tests.kills", *session.posargs)
+
+
+@nox.session(default=False)
+def scale(session: nox.Session) -> None:
+    """Swap 100,000 tiny photos, and skip them again: memory and time stay flat."""
+    session.install(*_group("test"), "-e", ".[cli,images]")
+    session.run("python", "-m", "tests.scale", *session.posargs)

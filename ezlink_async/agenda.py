@@ -7,8 +7,8 @@ Rules:
    that is known, by its progress, by how long others took, or in growing
    steps. Never sooner than ``PollPolicy.shortest`` after its last look.
 2. One list request asks for many. So what is not yet due rides along, and the
-   more tasks there are, the closer together such requests may be: in the long
-   run there is about one for each task, however often each is looked at.
+   more tasks there are, the closer together such requests may be: about one for
+   each task in the long run, and more only on the watch for a beat.
 3. Of many that wait for their start, only the head of the line is looked at.
 
 Pure: knows neither the clock nor the event loop. The caller sleeps.
@@ -25,13 +25,8 @@ from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.pacing import PollPolicy
 from ezlink_async.queueing import Line
 from ezlink_async.scouts import Scouts
+from ezlink_async.spacing import CHUNK, LIST_FROM, Spacing
 from ezlink_async.timetable import Entry, Timetable
-
-LIST_FROM = 3
-"""How many must be due before one list request is cheaper."""
-
-CHUNK = 100
-"""How many ids go into one list request."""
 
 Look = tuple[Entry, TaskRecord, bool]
 """A record that came, for which task, and whether it is news."""
@@ -39,8 +34,8 @@ Look = tuple[Entry, TaskRecord, bool]
 _FINE = 1 / 64  # of the shortest step: how exactly looks are planned
 _SHORTEST_BEAT = 4  # times the shortest step: a quicker beat is as good as none
 _LONGEST_BEAT = 4  # times the longest step: a rarer one too
-_PER_TASK = 0.8  # list requests for each task, at most and in the long run
 _LONGEST_REST = 6  # times the longest step, whatever a server asks for
+_FEW = 2  # ends for each beat on average: it may well bring none
 _PART_WAY = 0.6  # of what seems to be left
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
 
@@ -54,6 +49,7 @@ class Agenda:
             policy.shortest * _SHORTEST_BEAT, policy.longest * _LONGEST_BEAT
         )
         self._durations = Durations()
+        self._spacing = Spacing(policy, self._durations)
         self._times = Timetable(policy.shortest * _FINE, policy.deadline)
         self._line = Line(self._times.entries)
         self._sample_at = 0.0
@@ -102,24 +98,23 @@ class Agenda:
         due = self._times.next_due()
         if due is None or self._hurry >= due:
             return None if due is None else 0.0
-        return max(due, self._listed_at + self._gap())
+        if self._beat.period is not None:
+            return due
+        return max(due, self._listed_at + self._spacing.gap(self._active()))
 
-    def _gap(self) -> float:
-        """Return how far apart list requests must be."""
-        active = len(self.entries) - self._line.behind
-        if active < LIST_FROM or self._beat.period is not None:
-            return 0.0
-        return min(self._policy.shortest / 2, self._share(active))
+    def _active(self) -> int:
+        """Return how many are followed and do not wait behind the head."""
+        return len(self.entries) - self._line.behind
 
-    def _share(self, active: int) -> float:
-        """Return how far apart requests are when there is one for each task."""
-        return self._durations.mean / (_PER_TASK * active)
+    def _watch(self, now: float) -> None:
+        hopeful = self._beat.hopeful and self._beat.period is None
+        self._spacing.watch(self._active(), now, hopeful=hopeful)
 
     def take(self, now: float) -> list[Entry]:
         """Return what is to be looked at now, each until it is planned anew."""
         taken = self._to_ask(now)
         for entry in taken:
-            entry.asked, entry.rests = now, False
+            entry.asked = now
         return taken
 
     def _to_ask(self, now: float) -> list[Entry]:
@@ -133,7 +128,8 @@ class Agenda:
         if listed:
             self._listed_at = now
             if self._beat.period is None:  # else each has a time that is worth it
-                taken += self._riders(now, -listed % CHUNK)
+                self._watch(now)
+                taken += self._riders(now, self._spacing.room(listed, self._active()))
         return taken
 
     def _hurried(self, now: float) -> list[Entry]:
@@ -141,7 +137,7 @@ class Agenda:
         hurried: list[Entry] = []
         waiting, self._hurry = self._times.due(self._hurry), 0.0
         for entry in waiting:
-            earliest = entry.asked + self._policy.shortest
+            earliest = max(entry.asked + self._policy.shortest, entry.rests)
             if earliest > now:
                 self._times.plan(entry, earliest)
             else:
@@ -158,7 +154,7 @@ class Agenda:
             if head is None:
                 break
             entry = head[0]
-            if entry.by_id or entry.rests or entry.asked > latest:
+            if entry.by_id or entry.rests > now or entry.asked > latest:
                 others.append(head)
             else:
                 riders.append(entry)
@@ -196,6 +192,7 @@ class Agenda:
             entry.seen = sent
             entry.looks += 1
         self._follow_beat(expected, sent, now, overdue=overdue)
+        self._watch(now)
         # Where many share one request, steps need not grow, nor differ.
         step = self._policy.jittered(0) if len(answers) >= LIST_FROM else None
         for entry in going:
@@ -209,8 +206,9 @@ class Agenda:
             policy = self._policy
             rest = min(least, policy.longest * _LONGEST_REST)
             wait = max(policy.jittered(entry.looks), rest)
-            entry.rests = rest > 0.0
-            self._times.plan(entry, self._not_too_late(entry, now, now + wait))
+            due = self._not_too_late(entry, now, now + wait)
+            entry.rests = due if rest > 0.0 else 0.0
+            self._times.plan(entry, due)
 
     def at_once(self, entry: Entry, now: float) -> None:
         """Plan a look right now."""
@@ -236,9 +234,7 @@ class Agenda:
 
     def _is_overdue(self, answers: list[Look], sent: float) -> bool:
         """Tell whether a beat was expected since the last look, and none came."""
-        if self._beat.period is None or len(answers) < LIST_FROM:
-            return False
-        if any(news for _, _, news in answers):
+        if len(answers) < LIST_FROM or any(news for _, _, news in answers):
             return False
         window = self._beat.next(max(entry.seen for entry, _, _ in answers))
         return window is not None and window.hi <= sent
@@ -247,7 +243,9 @@ class Agenda:
         self, expected: Window | None, sent: float, now: float, *, overdue: bool
     ) -> None:
         if overdue:
-            self._beat.missed(sent, sent + self._policy.shortest)
+            ends = self._durations.ends(self._active(), self._beat.period or 0.0)
+            again = sent + self._policy.shortest
+            self._beat.missed(sent, again, surely=ends > _FEW)
             return
         coming, period = self._beat.next(now), self._beat.period
         if expected is None or coming is None or period is None:
@@ -279,20 +277,22 @@ class Agenda:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
         earliest = entry.asked + self._policy.shortest
         latest = now + self._policy.longest
-        if self._beat.period is not None:
-            asleep = entry.since + self._durations.soonest
+        period = self._beat.period
+        if period is not None:
+            # A beat may have shown the others' ends a period late.
+            asleep = entry.since + self._durations.soonest - period
             window = self._beat.next(max(entry.seen, asleep))
             if window is not None:
-                due = self._scouts.due(
-                    window, earliest, self._beat.period, len(self.entries)
-                )
+                due = self._scouts.due(window, earliest, period, self._active())
                 return max(earliest, min(due, latest))
         if entry.pace is not None:
             wait = entry.pace.left()
             if wait > 2 * self._policy.shortest:
                 wait *= _PART_WAY  # to see better from nearer
         else:
-            most = math.inf if entry.by_id else self._share(len(self.entries))
+            most = math.inf if entry.by_id else self._spacing.share(len(self.entries))
             learned = self._durations.wait(now - entry.since, most)
             wait = learned or step or self._policy.jittered(entry.looks)
+        if self._spacing.watching and entry.looks and not entry.by_id:
+            return earliest
         return max(earliest, min(now + wait, latest))

@@ -30,6 +30,7 @@ _WINDOWS = 8  # how many beats are remembered
 _COUNTED = 3  # changes in one window beyond this prove no more
 _NARROW = 3  # parts of a period: a change that is not placed better proves nothing
 _LITTLE = 0.1  # of a wide window: what shares no more with a beat was off it
+_APART = 0.5  # of the shortest period: the least between two windows of a beat
 _DEMAND = math.log(1000)
 _UNSEEN = 8  # beats: what was not seen for longer may have stopped
 _VAGUE = 0.6  # of a period: a wider window is no prediction
@@ -98,6 +99,8 @@ class Beat:
         self._judged_at = -math.inf
         self._late: Window | None = None
         self._ahead: dict[int, Window] = {}  # what was predicted already
+        self.hopeful = True
+        """Whether all changes so far came at moments that may have been beats."""
         self.period: float | None = None
         """Seconds between two beats; ``None`` when there is no known one."""
 
@@ -132,16 +135,18 @@ class Beat:
         self.period, self._late = None, None
         self._seen.clear()
 
-    def missed(self, at: float, again: float) -> None:
+    def missed(self, at: float, again: float, *, surely: bool = True) -> None:
         """
         Take note that a look *at* the end of a window found no change.
 
-        The beat may be late: it is expected until *again*, once.
+        The beat may be late: it is expected until *again*, once. Unless something
+        would *surely* have changed at it, it may have come where it should.
         """
         if self.period is None or (self._late and self._late.hi > at - self.period / 2):
             return
-        self._slack = min(_MOST_SLACK, self._slack * 2)
-        self._ahead.clear()
+        if surely:
+            self._slack = min(_MOST_SLACK, self._slack * 2)
+            self._ahead.clear()
         self._late = Window(at, again)
 
     def _predicted(self, beats: int) -> Window:
@@ -178,8 +183,15 @@ class Beat:
         if last is not None and last.window.shared(window) > 0.0:
             last.narrow(window)
         elif last is None or window.lo >= last.window.hi:
+            if last is not None:
+                self._doubt(last, window.lo - last.window.hi)
             self._seen.append(_Seen(0, window, [window.width]))
         self._try_to_lock()
+
+    def _doubt(self, before: _Seen, apart: float) -> None:
+        """Hope no more when few change at a time, or others again at once."""
+        if len(before.widths) < _COUNTED or apart < _APART * self._shortest:
+            self.hopeful = False
 
     def _try_to_lock(self) -> None:
         """Believe in a period when what was seen can hardly be chance."""
@@ -272,5 +284,6 @@ class Beat:
         self._strikes += 1.0
         if self._strikes >= _STRIKES:
             self._forget()
+            self.hopeful = False
             self._demand *= 2
             self._seen.append(_Seen(0, window, [window.width]))

@@ -26,11 +26,14 @@ import attrs
 from ezlink_async.errors import JournalError
 from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
+from ezlink_async.threads import see_through
 
 _log = logging.getLogger("ezlink_async")
 _T = TypeVar("_T")
 
-_ROOM = 1024 * 1024  # enough to note the end of what a client has in progress
+# SQLite's log grows to 4 MiB before it is taken in and begun anew: with room for
+# one, the end of whatever is in progress can be noted, however much it is.
+_ROOM = 5 * 1024 * 1024
 _GROUP = 256  # changes in one commit: more would keep the first ones waiting
 
 
@@ -72,8 +75,6 @@ class Commits:
 
     def start(self) -> None:
         """Begin to work."""
-        with contextlib.suppress(OSError):
-            _fill(self._reserve)
         self._thread.start()
 
     async def do(self, work: Callable[[Journal], _T], *, new: bool = False) -> _T:
@@ -82,6 +83,7 @@ class Commits:
 
         :exc:`JournalError` when it cannot be brought there, and for anything
         *new* after that has happened once. A cancellation does not undo it.
+        *work* may be called again, after all it changed was undone.
         """
         if new and self.fault is not None:
             raise self.fault.for_awaiter()
@@ -122,13 +124,15 @@ class Commits:
 
     def _work(self) -> None:
         """Do everything, in groups; in the thread."""
+        with contextlib.suppress(OSError):
+            _fill(self._reserve)
         over = False
         while not over:
             group, over = self._next_group()
             told = self._through([*self._late, *group])
             self._on_loop(functools.partial(_tell_all, told))
         for change in self._late:
-            self._on_loop(functools.partial(change.done, None, self.fault))
+            self._on_loop(functools.partial(change.done, None, self._fault()))
         with contextlib.suppress(sqlite3.Error):
             self._journal.close()
         with contextlib.suppress(OSError):
@@ -162,7 +166,8 @@ class Commits:
             return [told for change in group for told in self._alone(change)]
 
     def _alone(self, change: _Change) -> Iterator[_Told]:
-        for room in (False, True):
+        # Nothing overtakes what is late: a job's changes come in their order.
+        for room in (False, True) if not self._late else ():
             if room and not self._give_up_reserve():
                 break
             try:
@@ -177,7 +182,10 @@ class Commits:
         if change.patient:
             self._late.append(change)
         else:
-            yield change, None, self.fault
+            yield change, None, self._fault()
+
+    def _fault(self) -> JournalError | None:
+        return self.fault and self.fault.for_awaiter()
 
     def _commit(self, group: list[_Change]) -> list[object]:
         self._journal.begin()
@@ -219,18 +227,31 @@ async def open_commits(path: Path) -> Commits:
     Raises :exc:`ConfigurationError` when another run has it, or it cannot be
     used. Where the file system knows no locks, a line in the log says so.
     """
-    lock = await asyncio.to_thread(FolderLock, path.with_name("lock"))
+    opened: list[tuple[FolderLock, Journal]] = []
     try:
-        journal = await asyncio.to_thread(Journal.open, path, locking=lock.is_real)
-    except BaseException:
-        lock.close()
+        await see_through(lambda: opened.append(_opened(path)))
+    except asyncio.CancelledError:
+        for lock, journal in opened:
+            journal.close()
+            lock.close()
         raise
+    lock, journal = opened[0]
     if not lock.is_real:
         _log.warning(
             "%s lies on a file system without locks: make sure that nobody else "
             "works in this folder",
             path.parent.parent,
         )
-    commits = Commits(journal, lock, path.with_name("reserve"))
+    # Called after the journal: it may lie among files of other people.
+    commits = Commits(journal, lock, path.with_name(f"{path.name}-reserve"))
     commits.start()
     return commits
+
+
+def _opened(path: Path) -> tuple[FolderLock, Journal]:
+    lock = FolderLock(path.with_name("lock"))
+    try:
+        return lock, Journal.open(path, locking=lock.is_real)
+    except BaseException:
+        lock.close()
+        raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import re
 import socket
@@ -69,6 +70,7 @@ def _inner(address: _Address) -> _Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+@functools.lru_cache(512)
 def exact(url: str) -> yarl.URL:
     """Return *url* as it is asked for, or :exc:`AddressRefusedError`."""
     with contextlib.suppress(ValueError):
@@ -148,6 +150,15 @@ class Way:
         elif self._session.closed:
             raise ClientClosedError
         return self._session
+
+    def sign(
+        self, headers: dict[str, str], key: str
+    ) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+        """Put *key* into *headers*, or return what will, for a session given."""
+        if self.given:
+            return (with_key(key),)
+        headers["Authorization"] = f"Bearer {key}"
+        return ()
 
 
 class Pools:

@@ -8,6 +8,7 @@ memory, which network folders do not have.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ import attrs
 from ezlink_async.errors import ConfigurationError
 
 _BUSY = 5.0  # seconds: somebody may be looking at the file with another program
+
+# Not `nolock=1`, with which SQLite does without the write-ahead log.
+_NO_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 
 
 @attrs.frozen
@@ -38,17 +42,22 @@ def open_database(
     :exc:`ConfigurationError` when the file is damaged, of a newer version, in
     use, or of another application.
     """
-    way = "mode=rwc" if locking else "mode=rwc&nolock=1"
+    way = "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(f"file:{quote(str(path.absolute()))}?{way}")
+        connection = _connect(_address(path, way))
         with _closed_on_failure(connection):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # Before anything is changed: it may be somebody else's.
+            _check_owner(connection, path, schema)
             connection.execute("PRAGMA journal_mode = WAL")
-            # Slower than the usual NORMAL, which may forget after a power cut.
+            # Slower than the usual NORMAL, which may forget after a power cut;
+            # and macOS means less than others by "on the disk".
             connection.execute("PRAGMA synchronous = FULL")
-            _check(connection, path)
-            _lead_up(connection, path, schema)
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+            _check(connection)
+            _lead_up(connection, schema)
     return connection
 
 
@@ -59,11 +68,32 @@ def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
         connection = _connect("")
         with _closed_on_failure(connection):
             if path.exists():
-                real = _connect(f"file:{quote(str(path.absolute()))}?mode=ro")
-                with contextlib.closing(real):
-                    real.backup(connection)
-            _lead_up(connection, path, schema)
+                _copy(path, connection)
+            _check_owner(connection, path, schema)
+            _check(connection)
+            _lead_up(connection, schema)
     return connection
+
+
+def _copy(path: Path, copy: sqlite3.Connection) -> None:
+    """Fill *copy* with what is at *path*, and leave nothing beside that."""
+    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    # Without a log it was closed in good order, and nobody is at work on it.
+    way = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+    is_new = not index.exists()
+    try:
+        with contextlib.closing(_connect(_address(path, way))) as real:
+            # `backup` itself would wait for a file in use without end.
+            real.execute("PRAGMA user_version").fetchone()
+            real.backup(copy)
+    finally:
+        if is_new:
+            index.unlink(missing_ok=True)
+
+
+def _address(path: Path, way: str) -> str:
+    # Any bytes may be in a name; and two slashes would begin a host.
+    return f"file:{quote(os.fsencode(path.absolute()), safe='')}?{way}"
 
 
 def _connect(address: str) -> sqlite3.Connection:
@@ -85,9 +115,7 @@ def _told(path: Path) -> Iterator[None]:
             raise ConfigurationError(
                 f"another run or program is using {path}: wait for it, or end it"
             ) from None
-        raise ConfigurationError(
-            f"the journal {path} cannot be used: {fault}"
-        ) from None
+        raise _unusable(path, fault) from None
     except sqlite3.DatabaseError as fault:
         raise ConfigurationError(
             f"{path} is damaged ({fault}): what it knew of paid tasks may be read with "
@@ -110,28 +138,35 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+def _check(connection: sqlite3.Connection) -> None:
+    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
-        raise sqlite3.DatabaseError(f"{path.name}: {found}")
+        raise sqlite3.DatabaseError(found.splitlines()[-1])
 
 
-def _lead_up(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+def _check_owner(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if owner != schema.application and (owner or _tables(connection)):
         raise ConfigurationError(f"{path} is no journal of ours: move it away")
-    if version > len(schema.migrations):
+    if _version(connection) > len(schema.migrations):
         raise ConfigurationError(
             f"{path} was written by a newer version of ezlink-async: "
             "pip install --upgrade ezlink-async"
         )
-    for number in range(version, len(schema.migrations)):
+
+
+def _lead_up(connection: sqlite3.Connection, schema: Schema) -> None:
+    for number in range(_version(connection), len(schema.migrations)):
         # One transaction, or a crash would leave half a version.
         connection.executescript(
             f"BEGIN; {schema.migrations[number]} PRAGMA user_version = {number + 1}; "
             f"PRAGMA application_id = {schema.application}; COMMIT"
         )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _tables(connection: sqlite3.Connection) -> int:

@@ -1,5 +1,5 @@
 """
-Pictures from the disk, and results to it, whole or not at all.
+Pictures from the disk, and their base64.
 
 What takes longer than a hop to a thread (256 KiB and more) happens in one.
 """
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import binascii
 import contextlib
-import errno
-import mmap
+import io
+import itertools
 import operator
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO, Self
 
-from ezlink_async.errors import ConfigurationError, ImageError
+from ezlink_async.errors import ImageError
 from ezlink_async.images import (
     HEAD_BYTES,
     EncodedImage,
@@ -27,28 +25,24 @@ from ezlink_async.images import (
     PreparedImage,
     accept,
 )
-from ezlink_async.threads import INLINE_BYTES, off_loop
-from ezlink_async.whole import verify
+from ezlink_async.threads import off_loop
 
-# What is read in one go: 1 MiB of base64. A multiple of three needs no padding
-# inside.
+# What is read in one visit to a thread: 1 MiB of base64. A multiple of three needs
+# no padding inside.
 _BLOCK = 768 * 1024
 
 # 256 KiB of base64: for longer nobody else would get the interpreter's lock.
 _PIECE = 192 * 1024
 
+_NOTHING = memoryview(b"")
 
-def slow_base64(block: bytes) -> bytes:
+
+def slow_base64(piece: bytes | memoryview) -> bytes:
     """Encode with the standard library, which holds the lock while it does."""
-    pieces = range(0, len(block), _PIECE)
-    view = memoryview(block)
-    return b"".join(
-        binascii.b2a_base64(view[start : start + _PIECE], newline=False)
-        for start in pieces
-    )
+    return binascii.b2a_base64(piece, newline=False)
 
 
-_b64: Callable[[bytes], bytes] = slow_base64
+_b64: Callable[[bytes | memoryview], bytes] = slow_base64
 with contextlib.suppress(ImportError):  # it is in the `speed` extra
     from pybase64 import b64encode
 
@@ -84,13 +78,13 @@ def reading(image: Image) -> Iterator[None]:
         raise ImageError(f"cannot be read: {says}", path=image.path) from fault
 
 
-def open_picture(image: Image) -> BinaryIO:
-    """Open the file of a picture; one that is no plain file is refused."""
+def open_picture(image: Image) -> io.FileIO:
+    """Open the file of a picture, unbuffered; one that is no plain file is refused."""
     path = image.path or Path()
     # A pipe or a device would block, or never end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise ImageError("this is not a file", path=path)
-    return path.open("rb")
+    return path.open("rb", buffering=0)
 
 
 def _changed(prepared: PreparedImage) -> ImageError:
@@ -99,27 +93,45 @@ def _changed(prepared: PreparedImage) -> ImageError:
     )
 
 
-def _read(prepared: PreparedImage, stream: BinaryIO, position: int) -> bytes:
-    """Read the next block; the last one also sees that nothing follows."""
+def _read(
+    prepared: PreparedImage, stream: io.FileIO, position: int, view: memoryview
+) -> memoryview:
+    """Read the next block into *view*; the last one also sees that nothing follows."""
     want = min(_BLOCK, prepared.length - position)
+    ask = want + (position + want == prepared.length)
+    got = 0
     with reading(prepared.image):
-        block = stream.read(want)
-        more = stream.read(1) if position + want == prepared.length else b""
-    if len(block) != want or more:
+        # A system may give less than there is.
+        while got < want and (more := stream.readinto(view[got:ask])):
+            got += more
+    if got != want:
         raise _changed(prepared)
-    return block
+    return view[:want]
 
 
-def _raw_blocks(prepared: PreparedImage) -> Iterator[bytes]:
+def _raw_blocks(prepared: PreparedImage) -> Iterator[memoryview]:
+    """Yield a picture in blocks; each is good until the next one is asked for."""
     if prepared.image.content is not None:
+        whole = memoryview(prepared.image.content)
         for start in range(0, prepared.length, _BLOCK):
-            yield prepared.image.content[start : start + _BLOCK]
+            yield whole[start : start + _BLOCK]
         return
     with reading(prepared.image):
         stream = open_picture(prepared.image)
     with stream:
+        view = memoryview(bytearray(min(_BLOCK, prepared.length) + 1))
         for start in range(0, prepared.length, _BLOCK):
-            yield _read(prepared, stream, start)
+            yield _read(prepared, stream, start, view)
+
+
+def _texts(block: memoryview) -> Iterator[bytes]:
+    """Yield the base64 of *block*, in pieces of up to 256 KiB."""
+    for start in range(0, len(block), _PIECE):
+        yield _b64(block[start : start + _PIECE])
+
+
+def _pieces(prepared: PreparedImage) -> Iterator[bytes]:
+    return itertools.chain.from_iterable(map(_texts, _raw_blocks(prepared)))
 
 
 class TextBlocks:
@@ -133,12 +145,14 @@ class TextBlocks:
     def __init__(self, prepared: PreparedImage, pool: Executor | None = None) -> None:
         self._length = prepared.length
         self._pool = pool
-        self._raw: Iterator[bytes] = _raw_blocks(prepared)
+        self._raw: Iterator[memoryview] = _raw_blocks(prepared)
 
-    async def next(self) -> bytes:
-        """Return the next block, empty at the end."""
+    async def next(self) -> list[bytes]:
+        """Return the next block, in pieces of up to 256 KiB; none at the end."""
         raw = self._raw
-        return await off_loop(self._length, lambda: _b64(next(raw, b"")), self._pool)
+        return await off_loop(
+            self._length, lambda: list(_texts(next(raw, _NOTHING))), self._pool
+        )
 
     def close(self) -> None:
         """Let go of the file, as soon as no thread is reading it any more."""
@@ -149,7 +163,7 @@ async def encode(prepared: PreparedImage, pool: Executor | None = None) -> Encod
     """Encode a picture once, to be shared by a batch."""
 
     def work() -> EncodedImage:
-        return EncodedImage(prepared, b"".join(map(_b64, _raw_blocks(prepared))))
+        return EncodedImage(prepared, b"".join(_pieces(prepared)))
 
     return await off_loop(prepared.length, work, pool)
 
@@ -166,16 +180,16 @@ async def same_content(
 
     def work() -> bool:
         # Two pictures differ early, so little is read of them.
-        known = _kept_blocks(source) if isinstance(source, EncodedImage) else None
+        known = _kept_pieces(source) if isinstance(source, EncodedImage) else None
         if known is None:
             return all(map(operator.eq, _raw_blocks(stamp), _raw_blocks(target)))
-        return all(map(operator.eq, known, map(_b64, _raw_blocks(target))))
+        return all(map(operator.eq, known, _pieces(target)))
 
     return await off_loop(target.length, work, pool)
 
 
-def _kept_blocks(source: EncodedImage) -> Iterator[memoryview]:
-    text, size = memoryview(source.text), _BLOCK // 3 * 4
+def _kept_pieces(source: EncodedImage) -> Iterator[memoryview]:
+    text, size = memoryview(source.text), _PIECE // 3 * 4
     return (text[start : start + size] for start in range(0, len(text), size))
 
 
@@ -189,111 +203,3 @@ async def prepare_other(
     if await same_content(than, prepared, pool):
         raise ImageError("source and target are the same picture", path=target.path)
     return prepared
-
-
-class PartFile:
-    """
-    A result on its way: beside its place, and not there before it is whole.
-
-    A small one stays in memory until it is committed: one visit to the disk,
-    instead of four. What takes longer blocks; call it in a thread. After a
-    crash a hidden ``.ezlink-*.part`` may be left, never half a picture under
-    the final name.
-    """
-
-    def __init__(self, path: Path) -> None:
-        # Short, since `path` may already be as long as a name can be.
-        self._part = path.parent / f".ezlink-{secrets.token_hex(8)}.part"
-        self._small = bytearray()
-        self._stream: BinaryIO | None = None
-
-    def is_quick(self, length: int) -> bool:
-        """Whether writing *length* bytes more does not touch the disk."""
-        return self._stream is None and len(self._small) + length <= INLINE_BYTES
-
-    def _open(self) -> BinaryIO:
-        if self._stream is not None:
-            return self._stream
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
-        try:
-            self._part.parent.mkdir(parents=True, exist_ok=True)
-            # Not tempfile: its files are for their owner alone, for good.
-            descriptor = os.open(self._part, flags, 0o666)
-        except ValueError as fault:  # a path no system takes
-            raise OSError(errno.EINVAL, str(fault)) from None
-        self._stream = os.fdopen(descriptor, "w+b")
-        self._stream.write(self._small)
-        self._small.clear()
-        return self._stream
-
-    def restart(self) -> None:
-        """Forget what came so far."""
-        self._small.clear()
-        if self._stream is not None:
-            self._stream.seek(0)
-            self._stream.truncate()
-
-    def write(self, blocks: list[bytes]) -> None:
-        """Append *blocks*."""
-        if self.is_quick(sum(map(len, blocks))):
-            self._small += b"".join(blocks)
-        else:
-            self._open().writelines(blocks)
-
-    def verify(self) -> str | None:
-        """Return the media type when it is whole; see :func:`whole.verify`."""
-        if self._stream is None:
-            return verify(bytes(self._small))
-        self._stream.flush()
-        if not os.fstat(self._stream.fileno()).st_size:
-            raise ImageError("the answer is empty")  # nothing cannot be mapped
-        with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
-            return verify(picture)
-
-    def commit(self, path: Path) -> None:
-        """Put it in its place in one step, replacing what is there."""
-        stream = self._open()
-        stream.flush()
-        os.fsync(stream.fileno())
-        stream.close()
-        self._part.replace(path)
-        _sync_folder(path.parent)
-
-    def discard(self) -> None:
-        """Take it away; harmless after :meth:`commit`."""
-        if self._stream is not None:
-            # On a full disk closing fails too: what it still held is not wanted.
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
-
-
-def check_place(path: Path) -> None:
-    """Refuse what no system takes as a path: :exc:`ConfigurationError`."""
-    try:
-        if b"\0" not in os.fsencode(path):
-            return
-        says = "it holds a null character"
-    except UnicodeEncodeError:
-        says = "it holds a character that no name may have"
-    raise ConfigurationError(f"nothing can be saved as {str(path)!r}: {says}")
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without it a power cut may forget the new name. Not every system and
-    # file system lets a folder be synced, nor every folder be read; the
-    # picture is in its place by now, so that is no failure.
-    if os.name == "nt":  # pragma: no cover - folders cannot be opened there
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from ezlink_async import disk, images
+from ezlink_async import images
 from ezlink_async.connections import AddressRefusedError
 from ezlink_async.errors import (
     ConfigurationError,
@@ -23,6 +23,7 @@ from ezlink_async.errors import (
     ImageError,
     TransportError,
 )
+from ezlink_async.landing import Landing, PartFile
 from ezlink_async.pacing import RetryPolicy
 from ezlink_async.places import Address
 from ezlink_async.pressure import Slots
@@ -140,6 +141,7 @@ class Downloads:
         self._transport = transport
         self._sleep = sleep
         self._turns = Slots(_AT_ONCE)
+        self._landing = Landing(transport.writers)
 
     async def read(self, places: list[Address], task_id: str | None = None) -> bytes:
         """Return a verified picture as bytes."""
@@ -169,10 +171,10 @@ class Downloads:
         format that cannot be verified goes to ``NAME.unverified``.
         """
         try:
-            with disk.PartFile(path) as part:
+            with PartFile(path) as part:
                 media_type = await self._bring(places, task_id, part)
                 place = _placed(path, media_type, fit_suffix=fit_suffix)
-                await see_through(lambda: part.commit(place), self._transport.writers)
+                await self._landing.commit(part, place)
         except OSError as fault:
             raise DownloadError(
                 f"{path} cannot be written: {fault.strerror or fault}",

@@ -40,6 +40,7 @@ class Earlier:
         self._unclear: dict[int, Job] = {}
         self._asked: dict[int, Pair] = {}  # what is looked up, and was asked for
         self._coming: set[str] = set()
+        self._moved: set[int] = set()  # what was found out about
 
     @property
     def extra(self) -> int:
@@ -94,6 +95,10 @@ class Earlier:
             self._beside.discard(this)
         return False
 
+    def knows_better(self, job: Job) -> bool:
+        """Return whether a job was found out about after it had been looked at."""
+        return job.step is Step.LIST and job.entry.id in self._moved
+
     def tells_of_pair(self, pair: Pair) -> bool:
         """Return the same of a pair that will not be looked at any more."""
         name = pair.source.absolute(), pair.target.absolute()
@@ -139,8 +144,12 @@ class Earlier:
         """Have the journal know what was found, and return what to do about it."""
         this, task_id = job.entry.id, finding.task_id
         pair = self._asked.pop(this, None)
+        self._moved.add(this)
         if finding.fate is Fate.FOUND and task_id is not None:
             del self._unclear[this]
+            if pair is None:
+                self._followed.add(this)  # it may yet be asked for
+            self._coming.add(same(job.entry.key.place))
             await self._commits.do(lambda journal: journal.accepted(this, task_id))
             entry = attrs.evolve(job.entry, task_id=task_id)
             return attrs.evolve(job, entry=entry, step=Step.FOLLOW)

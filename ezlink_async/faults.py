@@ -8,11 +8,15 @@ password of a proxy.
 
 from __future__ import annotations
 
+import logging
+
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.upload import Upload
+
+_log = logging.getLogger("ezlink_async")
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 """What a request can raise that is not ours; a timeout is an ``OSError``."""
@@ -134,3 +138,23 @@ def submit_fault(
         )
     error.request_id = request_id
     return error
+
+
+class Outage:
+    """Tells the log, once each, when a connection is lost and when it is back."""
+
+    def __init__(self) -> None:
+        self._lasts = False
+
+    def note(self, error: EzlinkError) -> None:
+        """Take note of what was met."""
+        lost = isinstance(error, TransportError) and error.stage == "connect"
+        if lost and not self._lasts:
+            self._lasts = True
+            _log.warning("%s; everything waits until there is one again", error)
+
+    def over(self) -> None:
+        """Take note of an answer."""
+        if self._lasts:
+            self._lasts = False
+            _log.warning("there is a connection again")

@@ -53,6 +53,10 @@ class Durations:
         """Return how long it took until *share* of them had ended."""
         return self._sorted[round(share * (len(self._sorted) - 1))]
 
+    def ends(self, tasks: int, seconds: float) -> float:
+        """Return how many of so many *tasks* end in so many *seconds*."""
+        return tasks * seconds / self.mean
+
     def wait(self, age: float, most: float = math.inf) -> float | None:
         """
         Return the seconds until a task of *age* seconds is worth a look.

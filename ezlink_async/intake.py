@@ -164,7 +164,7 @@ class Intake:
             taken.handle = await self._swap(taken.source, taken.target, taken)
             taken.record = await taken.handle.ended()
         except EzlinkError as error:
-            taken.error = error
+            taken.ended(error)
             if isinstance(error, DOOMS_THE_REST):
                 self._stop(error)
                 self._interrupt()

@@ -1,4 +1,4 @@
-"""One job of a batch, as its journal knows it: values only."""
+"""The jobs and runs of a batch, as its journal knows them: values only."""
 
 from __future__ import annotations
 
@@ -109,3 +109,12 @@ class Entry:
     since: float | None = None
     sent_at: float | None = None
     ended_at: float | None = None
+
+
+@attrs.frozen
+class Run:
+    """When a run began and ended, and what is to be said of it."""
+
+    started_at: float
+    ended_at: float | None
+    facts: dict[str, str]

@@ -8,18 +8,15 @@ the power fails. Synchronous, and for one thread at a time: that thread is in
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-import attrs
-
+from ezlink_async.claims import Claim, place_for
 from ezlink_async.database import open_copy, open_database
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Submit, same
+from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Run, Submit
 from ezlink_async.schema import SCHEMA, entry_of, kept, key_values, remark_of
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
@@ -27,25 +24,10 @@ _CUT_SHORT = (
     "SubmitUnknownError: the run ended before the answer to this submit: the job "
     "may have been created and paid"
 )
-
-
-@attrs.frozen
-class Run:
-    """When a run began and ended, and what is to be said of it."""
-
-    started_at: float
-    ended_at: float | None
-    facts: dict[str, str]
-
-
-@attrs.frozen
-class Claim:
-    """A place that is *wished* for the result of a pair; *content* is the target's."""
-
-    source: Path
-    target: Path
-    wished: str
-    content: bytes
+_EARLIER = (
+    "SubmitUnknownError: an earlier submit of this job may have been created and "
+    "paid; the last one was not"
+)
 
 
 class Journal:
@@ -113,45 +95,17 @@ class Journal:
 
     def forget_unfinished(self, server: str) -> None:
         """Take back what *server*, which is gone with its tasks, has not brought."""
+        # The ids go from all: nothing can be brought again, if it is damaged.
         self._sql.execute(
-            "UPDATE jobs SET state = 'planned', task_id = NULL, error = NULL "  # noqa: S608 - our own words
-            f"WHERE server = ? AND {_OPEN}",
+            f"UPDATE jobs SET state = CASE WHEN {_OPEN} THEN 'planned' ELSE state END, "  # noqa: S608 - our own words
+            f"error = CASE WHEN {_OPEN} THEN NULL ELSE error END, task_id = NULL, "
+            f"unclear = 0 WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
             (server,),
         )
 
     def claim(self, claim: Claim, run: int) -> str:
-        """
-        Return the place for a result, relative to the folder.
-
-        A pair keeps the place it once had, and a picture that was moved takes
-        its place along. Where several would become one file in this *run*, the
-        later ones get ``-2``, ``-3``.
-        """
-        names = kept(claim.source), kept(claim.target)
-        found = self._sql.execute(
-            "UPDATE places SET run = ?, content = ? WHERE source = ? AND target = ? "
-            "AND wished = ? RETURNING place",
-            (run, claim.content, *names, kept(claim.wished)),
-        ).fetchall()
-        if found:
-            return os.fsdecode(found[0]["place"])
-        place = next(
-            place
-            for place in _numbered(claim.wished)
-            if self._is_free(place, claim, run)
-        )
-        self._sql.execute(
-            "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                kept(same(place)),
-                kept(place),
-                kept(claim.wished),
-                *names,
-                claim.content,
-                run,
-            ),
-        )
-        return place
+        """Return the place for a result: see :func:`claims.place_for`."""
+        return place_for(self._sql, claim, run)
 
     def job(self, key: JobKey, source: Path, target: Path) -> Entry:
         """Return the job *key* means, noted as planned when it is new."""
@@ -171,13 +125,14 @@ class Journal:
         return self._entries(where, values)[0]
 
     def submitting(self, job: int, submit: Submit) -> None:
-        """Note that it is about to be sent."""
+        """Note that it is about to be sent, perhaps again."""
         # What was sent before, and is unknown, began before this.
         self._sql.execute(
-            "UPDATE jobs SET state = 'submitting', mark = ?1, task_id = NULL, "
+            "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
+            "state = 'submitting', mark = ?1, task_id = NULL, "
             "request_ids = trim(request_ids || ' ' || ?2), error = NULL, sent_at = ?3, "
-            "since = iif(state = 'unknown', min(ifnull(since, ?4), ?4), ?4) "
-            "WHERE id = ?5",
+            "since = iif(state = 'unknown', min(ifnull(since, ?4), ?4), ?4), "
+            "image_url = NULL, ended_at = NULL WHERE id = ?5",
             (submit.mark, submit.request_id, submit.when, submit.since, job),
         )
 
@@ -186,8 +141,17 @@ class Journal:
         self._set(job, state=JobState.SUBMITTED, task_id=task_id, error=None)
 
     def planned(self, job: int, error: str | None) -> None:
-        """Note that it surely was not created, and what stood in the way."""
-        self._set(job, state=JobState.PLANNED, task_id=None, error=error)
+        """
+        Note that it surely was not created, and what stood in the way.
+
+        An earlier submit that may have been leaves it unknown.
+        """
+        self._sql.execute(
+            "UPDATE jobs SET state = CASE unclear WHEN 0 THEN 'planned' "
+            "ELSE 'unknown' END, error = CASE unclear WHEN 0 THEN ? ELSE ? END, "
+            "task_id = NULL WHERE id = ?",
+            (error, f"{_EARLIER} ({error})", job),
+        )
 
     def unknown(self, job: int, error: str) -> None:
         """Note that it may exist, and may be paid."""
@@ -271,25 +235,6 @@ class Journal:
         )
         return {str(row[0]) for row in rows}
 
-    def _is_free(self, place: str, claim: Claim, run: int) -> bool:
-        """
-        Return whether *place* is nobody's in this *run*, and nobody else's before.
-
-        The same picture under another name was moved; the same name with
-        another source is what ``existing`` is about.
-        """
-        owner = self._sql.execute(
-            "SELECT content, target, wished, run FROM places WHERE same = ?",
-            (kept(same(place)),),
-        ).fetchone()
-        if owner is None:
-            return True
-        moved = owner["content"] == claim.content
-        ours = owner["target"] == kept(claim.target) and owner["wished"] == kept(
-            claim.wished
-        )
-        return bool((moved or ours) and owner["run"] != run)
-
     def _set(self, job: int, **values: object) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
         self._sql.execute(
@@ -302,10 +247,7 @@ class Journal:
             f"SELECT * FROM jobs WHERE {where}",  # noqa: S608 - our own words
             tuple(values),
         )
-        return [entry_of(row) for row in rows]
-
-
-def _numbered(wished: str) -> Iterator[str]:
-    yield wished
-    for number in itertools.count(2):
-        yield f"{wished}-{number}"
+        try:
+            return [entry_of(row) for row in rows]
+        except (TypeError, ValueError) as fault:
+            raise sqlite3.DatabaseError(f"it is damaged: {fault}") from None

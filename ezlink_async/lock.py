@@ -17,11 +17,17 @@ if sys.platform == "win32":  # pragma: no cover - not run there
 
     def _system_lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _look_for(_: int) -> None:
+        """Take every process for alive: asking would send it a Ctrl-C."""
 else:
     import fcntl
 
     def _system_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _look_for(process: int) -> None:
+        os.kill(process, 0)
 
 
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
@@ -43,7 +49,10 @@ class FolderLock:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-            self._take(lock)
+            with contextlib.ExitStack() as failed:
+                failed.callback(os.close, self._descriptor)
+                self._take(lock)
+                failed.pop_all()
         except OSError as fault:
             says = fault.strerror or fault
             raise ConfigurationError(
@@ -55,7 +64,6 @@ class FolderLock:
             lock(self._descriptor)
         except OSError as fault:
             if fault.errno in _TAKEN:
-                os.close(self._descriptor)
                 raise self._in_use() from None
             self.is_real = False
             self._take_by_name()
@@ -64,7 +72,6 @@ class FolderLock:
         """Leave our name where there are no locks."""
         holder = os.read(self._descriptor, 200).decode(errors="replace")
         if holder and not _is_over(holder):
-            os.close(self._descriptor)
             raise self._in_use(
                 f" (process {holder}; if it is over, delete {self._path})"
             )
@@ -95,9 +102,7 @@ def _is_over(holder: str) -> bool:
     if host != socket.gethostname() or not number.isdecimal():
         return False
     try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass  # somebody else's
+        _look_for(int(number))
+    except (OSError, OverflowError) as fault:
+        return not isinstance(fault, PermissionError)  # somebody else's
     return False

@@ -27,10 +27,6 @@ class SwapOutcome:
     error: EzlinkError | None = None
 
 
-def _not_sent() -> EzlinkError:
-    return ClientClosedError("nothing was sent", retry_safe=True)
-
-
 @attrs.define(eq=False)
 class Taken:
     """
@@ -44,47 +40,68 @@ class Taken:
     target: ImageLike
     handle: TaskHandle | None = None
     record: TaskRecord | None = None
-    error: EzlinkError = attrs.field(factory=_not_sent)
     left: bool = False  # in mid-submit, whose end will be told by the submit
+    _request_id: str | None = None  # of what was sent, and not answered yet
+    _task_id: str | None = None  # of what was accepted
+    _error: EzlinkError | None = None  # that ended it
 
     async def before_submit(
         self, job: FaceSwapJob, request_id: str, state: str | None
     ) -> None:
         """Expect the worst until the answer is there."""
         del job, state
-        self.error = SubmitUnknownError(
-            "it was given up while the server had the job but had not answered: "
-            "it may have been created and paid",
-            request_id=request_id,
-            target=self.target,
-        )
+        self._request_id, self._error = request_id, None
 
     def accepted(self, task_id: str) -> None:
         """Note the id."""
-        self.error = ClientClosedError(
-            f"nobody waited for the end of task {task_id}; it runs on",
-            task_ids=(task_id,),
-        )
+        self._task_id, self._error = task_id, None
 
     def refused(self, error: EzlinkError) -> None:
         """Note that no job exists."""
-        self.error = error
+        self.ended(error)
 
     def unknown(self, error: EzlinkError) -> None:
         """Note that there may be one, and that it may be paid."""
-        self.error = error
+        self.ended(error)
+
+    def ended(self, error: EzlinkError) -> None:
+        """Note what ended it."""
+        self._error = error
+
+    @property
+    def error(self) -> EzlinkError:
+        """What it means that there is no record, made when it is asked for."""
+        if self._error is None:
+            self._error = self._standing()
+        return self._error
+
+    def _standing(self) -> EzlinkError:
+        if self._task_id is not None:
+            return ClientClosedError(
+                f"nobody waited for the end of task {self._task_id}; it runs on",
+                task_ids=(self._task_id,),
+            )
+        if self._request_id is not None:
+            return SubmitUnknownError(
+                "it was given up while the server had the job but had not answered: "
+                "it may have been created and paid",
+                request_id=self._request_id,
+                target=self.target,
+            )
+        return ClientClosedError("nothing was sent", retry_safe=True)
 
     def failed(self, bug: Exception) -> None:
         """Take what is no error of ours, without losing what is known."""
         known = self.error
-        self.error = EzlinkError(
+        error = EzlinkError(
             f"{type(bug).__name__}: {bug}",
             task_id=known.task_id,
             request_id=known.request_id,
             retry_safe=known.retry_safe,
             maybe_charged=known.maybe_charged,
         )
-        self.error.__cause__ = bug
+        error.__cause__ = bug
+        self.ended(error)
 
     @property
     def outcome(self) -> SwapOutcome:

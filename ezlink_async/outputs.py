@@ -39,10 +39,10 @@ def escape(name: str) -> str:
 
 
 def _short(stem: str) -> str:
-    coded = stem.encode("utf-8", "surrogatepass")
-    if len(coded) <= _NAME_BYTES:
-        return stem
-    return coded[:_NAME_BYTES].decode("utf-8", "ignore")
+    stem = stem[:_NAME_BYTES]
+    while len(stem.encode("utf-8", "surrogatepass")) > _NAME_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 def stem_of(path: Path) -> str:
@@ -54,8 +54,8 @@ def stem_of(path: Path) -> str:
 
 def place_of(below: Path) -> str:
     """Return the place for the result of a picture at *below*."""
-    above = (escape(part) for part in below.parent.parts)
-    return "/".join((*above, _short(escape(stem_of(below)))))
+    above = (escape(_short(part)) for part in below.parent.parts)
+    return "/".join((*above, escape(_short(stem_of(below)))))
 
 
 class Existing:
@@ -119,9 +119,10 @@ def obstacle(folder: Path) -> str | None:
         above = next(filter(_is_there, (folder, *folder.parents)), folder)
     except OSError as fault:
         return f"{fault.filename}: {fault.strerror}"
-    if not above.is_dir():
+    # `Path.is_dir` raises where a link leads into a locked folder.
+    if not os.path.isdir(above):  # noqa: PTH112
         return f"{above} is no folder"
-    return None if os.access(above, os.W_OK) else f"{above} is read-only"
+    return None if os.access(above, os.W_OK | os.X_OK) else f"{above} is read-only"
 
 
 def _is_there(path: Path) -> bool:

@@ -95,7 +95,8 @@ class PollPolicy:
 
     While nothing is known, the first look comes *first* after acceptance and
     later ones after growing steps up to *longest*; what the client has learned
-    of the server moves them. None comes sooner than *shortest* after the one
+    of the server moves them, and of many tasks, which one request can ask for,
+    they come closer together. None comes sooner than *shortest* after the one
     before. *deadline* is counted from acceptance.
     """
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard
 
 import attrs
 
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.jobs import same
 from ezlink_async.outputs import place_of
-from ezlink_async.targets import Search, Target
-
-NO_TARGET = "sources without a target"
+from ezlink_async.targets import LeftOut, Search, Target
 
 
 @attrs.frozen
@@ -51,15 +51,19 @@ def by_name(source: Path, targets: Iterable[Path], search: Search) -> Iterator[P
 
     Names are compared with their folders and without their suffixes.
     """
-    faces = {same(place_of(face.below)): face.path for face in _faces(source, search)}
+    faces: dict[str, Path | None] = {}
+    for face in _faces(source, search):
+        name = same(place_of(face.below))
+        faces[name] = None if name in faces else face.path
     for target in search.targets(targets):
         place = place_of(target.below)
-        face = faces.get(same(place))
-        if face is None:
-            problem = f"there is no source of that name in {source}"
-            yield Pair(source, target.path, place, problem)
+        found = faces.get(same(place))
+        if found is not None:
+            yield Pair(found, target.path, place)
         else:
-            yield Pair(face, target.path, place)
+            how_many = "more than one" if same(place) in faces else "no"
+            problem = f"there is {how_many} source of that name in {source}"
+            yield Pair(source, target.path, place, problem)
 
 
 def product(source: Path, targets: Iterable[Path], search: Search) -> Iterator[Pair]:
@@ -69,6 +73,7 @@ def product(source: Path, targets: Iterable[Path], search: Search) -> Iterator[P
         for target in search.targets(named):
             place = f"{place_of(face.below)}/{place_of(target.below)}"
             yield Pair(face.path, target.path, place)
+        search = attrs.evolve(search, left_out=LeftOut())  # it was counted
 
 
 def _faces(source: Path, search: Search) -> list[Target]:
@@ -90,7 +95,7 @@ def manifest(path: Path) -> Iterator[Pair]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for number, row in _rows(path, stream):
                 yield _pair(path, number, row)
-    except (OSError, UnicodeDecodeError) as fault:
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise ConfigurationError(
             f"the manifest {path} cannot be read: {fault}"
         ) from None
@@ -98,7 +103,8 @@ def manifest(path: Path) -> Iterator[Pair]:
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
     if path.suffix.lower() == ".csv":
-        yield from enumerate(csv.DictReader(lines), 2)
+        reader = csv.DictReader(lines)
+        yield from ((reader.line_num, row) for row in reader)
         return
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -112,17 +118,26 @@ def _pair(path: Path, number: int, row: object) -> Pair:
     if not isinstance(row, Mapping):
         raise _wrong(path, number, "this is no object with source and target")
     source, target, output = (row.get(name) for name in ("source", "target", "output"))
-    if not (isinstance(source, str) and source and isinstance(target, str) and target):
+    if not (_is_path(source) and _is_path(target)):
         raise _wrong(path, number, "it needs a source and a target")
     found = path.parent / target
     if not output:
         inside = not Path(target).is_absolute() and ".." not in Path(target).parts
         wished = place_of(Path(target) if inside else Path(found.name))
-    elif isinstance(output, str) and _is_below(PurePosixPath(output)):
+    elif _is_path(output) and _is_below(PurePosixPath(output)):
         wished = place_of(Path(output))
     else:
         raise _wrong(path, number, f"the output {output!r} is no path below the folder")
     return Pair(path.parent / source, found, wished)
+
+
+def _is_path(value: object) -> TypeGuard[str]:
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        return bool(os.fsencode(value))
+    except UnicodeEncodeError:  # half a character, which JSON can say
+        return False
 
 
 def _is_below(path: PurePosixPath) -> bool:

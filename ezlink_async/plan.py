@@ -11,7 +11,6 @@ import functools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from ezlink_async.pairs import Pair
 from ezlink_async.schema import kept, path_of
@@ -19,8 +18,8 @@ from ezlink_async.targets import TWICE, LeftOut, Mark, marks_of
 
 _TABLES = """
 CREATE TABLE pairs (
-    id INTEGER PRIMARY KEY, name NOT NULL, source NOT NULL, target NOT NULL,
-    wished NOT NULL, problem TEXT, UNIQUE (name, source)
+    id INTEGER PRIMARY KEY, name NOT NULL, face NOT NULL, source NOT NULL,
+    target NOT NULL, wished NOT NULL, problem TEXT, UNIQUE (name, face)
 );
 CREATE TABLE given (device TEXT, inode TEXT, PRIMARY KEY (device, inode))
 WITHOUT ROWID;
@@ -54,12 +53,15 @@ class Plan(Iterable[Pair]):
                 "INSERT OR IGNORE INTO given VALUES (?, ?)", (str(device), str(inode))
             )
         # One folder has many names, but a link to a picture is one of its own.
-        name = Path(self._last_folder(pair.target.parent), pair.target.name)
+        names = [
+            kept(os.path.join(self._last_folder(path.parent), path.name))  # noqa: PTH118 - half the time
+            for path in (pair.target, pair.source)
+        ]
         cursor = self._sql.execute(
-            "INSERT OR IGNORE INTO pairs (name, source, target, wished, problem) "
-            "VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO pairs (name, face, source, target, wished, problem) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             (
-                kept(name),
+                *names,
                 kept(pair.source),
                 kept(pair.target),
                 kept(pair.wished),

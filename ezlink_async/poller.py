@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from ezlink_async.agenda import LIST_FROM, Agenda
+from ezlink_async.agenda import Agenda
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     AuthenticationError,
@@ -39,6 +39,7 @@ from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.pacing import PollPolicy
 from ezlink_async.places import Address
+from ezlink_async.spacing import LIST_FROM
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.timetable import Entry
 from ezlink_async.transport import Transport

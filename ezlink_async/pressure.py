@@ -13,6 +13,7 @@ import collections
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 
 from ezlink_async.errors import SlotTimeoutError
 from ezlink_async.pacing import RetryPolicy
@@ -38,8 +39,11 @@ class Slots:
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
-            async with asyncio.timeout(timeout):
+            if timeout is None:
                 await turn
+            else:
+                async with asyncio.timeout(timeout):
+                    await turn
         except BaseException as error:
             self._give_up(turn)
             if isinstance(error, TimeoutError):
@@ -54,15 +58,9 @@ class Slots:
         self.taken -= 1
         self._grant()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Turn]:
-        """Hold a slot until the block is left, or its turn is over."""
-        await self.acquire()
-        turn = Turn(self)
-        try:
-            yield turn
-        finally:
-            turn.over()
+    def turn(self) -> Turn:
+        """Return what holds a slot from entering it, until it is left or over."""
+        return Turn(self)
 
     def resize(self, limit: int) -> None:
         """Change the size; slots above it are not taken away, only not renewed."""
@@ -89,6 +87,13 @@ class Turn:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._over = False
+
+    async def __aenter__(self) -> Self:
+        await self._slots.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.over()
 
     def over(self) -> None:
         """Give it back; the second time does nothing."""
@@ -160,7 +165,7 @@ class Gate:
         self._moved_at = 0.0  # when anything last got in, ended or was refused
         self._probing = False
         self._under_way = 0
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Future[None] | None = None  # when somebody waits
         self._head_of_line = asyncio.Lock()
         self._entered = 0  # tasks since the latest busy answer
         self._full_of_ours = False
@@ -226,8 +231,8 @@ class Gate:
         self._wake()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     @asynccontextmanager
     async def passage(self, start: float | None = None) -> AsyncIterator[Passage]:
@@ -284,9 +289,10 @@ class Gate:
         return self.running + self._under_way + 1 <= self.limit
 
     async def _change(self, until: float | None) -> None:
-        changed = self._changed
+        # Only who is at the head of the line waits here.
+        self._changed = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout_at(until):
-                await changed.wait()
+                await self._changed
         except TimeoutError:
             return

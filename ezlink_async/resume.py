@@ -42,19 +42,21 @@ def next_step(entry: Entry, wishes: Wishes, *, intact: bool) -> Step:
     Return what to do; *intact* says that the result is still what was saved.
 
     A job with an id is never sent again, unless its result is gone from the
-    server too and *wishes* has failures tried again.
+    server too and *wishes* has failures tried again. One of a server that is
+    gone itself has none.
     """
     match entry.state:
         case JobState.PLANNED:
             return Step.SUBMIT
-        case JobState.SUBMITTED:
-            return Step.FOLLOW
         case JobState.SAVED if intact:
             return Step.REST
         case JobState.SAVED | JobState.SUCCEEDED:
             gone = (entry.error or "").startswith(GONE)
-            return Step.SUBMIT if gone and wishes.retry_failed else Step.BRING
+            again = entry.task_id is None or (gone and wishes.retry_failed)
+            return Step.SUBMIT if again else Step.BRING
         case JobState.FAILED:
             return Step.SUBMIT if wishes.retry_failed else Step.GIVE_UP
-        case JobState.SUBMITTING | JobState.UNKNOWN:
+        case _ if entry.task_id is not None:
+            return Step.FOLLOW
+        case _:
             return Step.SUBMIT if wishes.resubmit_unknown else Step.LIST

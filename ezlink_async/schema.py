@@ -31,6 +31,7 @@ CREATE TABLE jobs (
     source NOT NULL,
     target NOT NULL,
     state TEXT NOT NULL,
+    unclear INTEGER NOT NULL DEFAULT 0,
     task_id TEXT,
     mark TEXT,
     request_ids TEXT NOT NULL DEFAULT '',

@@ -2,16 +2,18 @@
 When to look around a beat, and who goes ahead. Pure.
 
 Some tasks look into a window before its end, at other times each: the first to
-see a change calls the others, and the next window is so much narrower.
+see a change calls the others, and the next window is so much narrower. But who
+looks just before the beat may not look again right behind it: that is what a
+scout costs, and why there are few in a narrow window.
 """
 
 from __future__ import annotations
 
+import math
+
 from ezlink_async.beat import Window
 
-_MOST = 6
-_FINE = 0.1  # of the shortest step: a narrower window needs no more scouts
-_GOLDEN = 0.618  # its multiples spread evenly, however many there are
+_MOST = 16
 
 
 class Scouts:
@@ -20,6 +22,7 @@ class Scouts:
     def __init__(self, shortest: float) -> None:
         self._shortest = shortest
         self._window: Window | None = None
+        self._wanted = 0
         self._sent = 0
 
     def due(
@@ -30,11 +33,20 @@ class Scouts:
         if earliest <= half:
             return half  # between two beats nothing changes, if it is one
         if self._window is None or self._window.shared(window) <= 0.0:
-            self._sent = 0
+            self._wanted, self._sent = self._worth(window, followed), 0
         self._window = window
-        useful = window.width / (_FINE * self._shortest)
-        if self._sent < min(_MOST, followed / 4 + 1, useful):
+        if self._sent < self._wanted:
             self._sent += 1
-            place = (self._sent * _GOLDEN - 0.118) % 1.0  # the middle comes first
+            place = self._sent / (self._wanted + 1)
             return max(window.lo + window.width * place, earliest)
         return max(window.hi, earliest)
+
+    def _worth(self, window: Window, followed: int) -> int:
+        """
+        Return how many scouts delay all together the least.
+
+        Of *n*, half come before the beat and lose *shortest* each; the others
+        wait a part *n* + 1 of the window.
+        """
+        best = math.sqrt(followed * window.width / self._shortest) - 0.5
+        return min(_MOST, max(0, round(best)))

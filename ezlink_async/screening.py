@@ -14,9 +14,10 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async.claims import Claim
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.jobs import Entry, JobKey, JobState
-from ezlink_async.journal import Claim, Journal
+from ezlink_async.journal import Journal
 from ezlink_async.outputs import Existing, digest_of, is_intact, is_whole, obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.prepare import needs_preparing
@@ -161,8 +162,7 @@ class Screening:
                 raise ImageError(pair.problem, path=pair.target)
             self._check_place((self.rules.folder / pair.wished).parent)
             source = self._source(pair.source)
-            needs_preparing(pair.target)  # or raises why it cannot be sent
-            target = _digest(pair.target)
+            target = _content(pair.target)
             if source == target:
                 says = "source and target are the same picture"
                 raise ImageError(says, path=pair.target)
@@ -176,10 +176,9 @@ class Screening:
 
     def _source(self, path: Path) -> bytes:
         if path not in self._sources:
-            needs_preparing(path)
             if len(self._sources) == _SOURCES:
                 del self._sources[next(iter(self._sources))]
-            self._sources[path] = _digest(path)
+            self._sources[path] = _content(path)
         return self._sources[path]
 
     def _enter(self, journal: Journal, look: Look) -> Entry:
@@ -238,8 +237,12 @@ class Screening:
         return next(filter(is_whole, there), None)
 
 
-def _digest(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
+    """Return the SHA-256 of a picture that can be sent, or made so."""
+    made_anew = needs_preparing(path)
     try:
+        if not made_anew and not is_whole(path):
+            raise ImageError("it is cut off, or broken: copy it again", path=path)
         return digest_of(path)[0]
     except OSError as fault:
         says = f"cannot be read: {fault.strerror or fault}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import threading
@@ -40,14 +41,17 @@ class Supply:
         self._async = aiter(pairs) if isinstance(pairs, AsyncIterable) else None
         self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
         self._many = _FIRST
+        self._late: Exception | None = None  # raised after what came before it
         self._looking = threading.Lock()  # a thread may outlast who waited for it
         self._found: list[Pair] = []
 
     async def next(self) -> list[Pair]:
         """Return the next few; none at the end."""
         if self._async is not None:
-            found: object = await anext(self._async, None)
-            return [] if found is None else [_pair(found)]
+            try:
+                return [_pair(await anext(self._async))]
+            except StopAsyncIteration:
+                return []
         await asyncio.to_thread(self._look, self._many)
         found, self._found = self._found, []
         return found
@@ -64,7 +68,19 @@ class Supply:
             return found or self._some(most)
 
     def _some(self, most: int | None) -> list[Pair]:
-        return [_pair(each) for each in itertools.islice(self._plain, most)]
+        if self._late is not None:
+            late, self._late = self._late, None
+            raise late
+        found: list[Pair] = []
+        try:
+            for each in itertools.islice(self._plain, most):
+                found.append(_pair(each))  # noqa: PERF401 - those before a fault
+        except Exception as fault:
+            self._plain = iter(())
+            if not found:
+                raise
+            self._late = fault
+        return found
 
     def took(self, seconds: float) -> None:
         """Learn from how long the last few took in all."""
@@ -91,7 +107,7 @@ def pairs_of(source: object, targets: object, output: Path) -> Pairs:
     """Return the pairs that a caller means; see :func:`batch.run_batch`."""
     if source is None:
         return cast("Pairs", targets)
-    face = Path(cast("str", source))
+    face = _path(source)
     search = Search(left_out=LeftOut(), sources=[face], output=output)
     if isinstance(targets, str | os.PathLike):
         targets = [targets]
@@ -99,12 +115,21 @@ def pairs_of(source: object, targets: object, output: Path) -> Pairs:
         return _with_source(face, targets, search)
     if not isinstance(targets, Iterable):
         raise ConfigurationError(f"targets are paths, not {targets!r}")
-    return one_to_many(face, map(Path, targets), search)
+    return one_to_many(face, map(_path, targets), search)
 
 
 async def _with_source(
     source: Path, targets: AsyncIterable[object], search: Search
 ) -> AsyncIterator[Pair]:
     async for target in targets:
-        for pair in one_to_many(source, [Path(cast("str", target))], search):
-            yield pair
+        found = Supply(one_to_many(source, [_path(target)], search))
+        while pairs := await found.next():
+            for pair in pairs:
+                yield pair
+
+
+def _path(given: object) -> Path:
+    if isinstance(given, str | os.PathLike):
+        with contextlib.suppress(TypeError):  # a path of bytes
+            return Path(given)
+    raise ConfigurationError(f"a picture is named by a path, not {given!r}")

@@ -63,18 +63,21 @@ class Search:
         A file that is named is taken as it is: when it is no picture, that is
         an error of its own later.
         """
-        outputs = marks_of([self.output] if self.output else [])
-        walk = _Walk(self, marks_of(self.sources), outputs)
+        walk = _Walk(self, marks_of(self.sources))
         for path in named:
             # `Path.is_dir` raises where a name is too long or a folder is locked.
             if not os.path.isdir(path):  # noqa: PTH112
                 yield Target(path, Path(path.name))
-            elif marks_of([path]) & outputs:
+            elif self.is_output(path):
                 raise ConfigurationError(
                     f"{path} is a target and the output folder: choose another --output"
                 )
             else:
                 yield from walk.below(path, Path())
+
+    def is_output(self, folder: Path) -> bool:
+        """Return whether *folder* is where the results go, which may come late."""
+        return bool(self.output and marks_of([folder]) & marks_of([self.output]))
 
 
 def marks_of(paths: Iterable[Path]) -> set[Mark]:
@@ -90,6 +93,17 @@ def _mark(found: os.stat_result) -> Mark:
     return found.st_dev, found.st_ino
 
 
+def _listing(folder: Path) -> tuple[list[str], set[str]]:
+    """Return the names in *folder*, sorted, and which of them are folders."""
+    names, folders = [], set()
+    with os.scandir(folder) as found:
+        for entry in found:
+            names.append(entry.name)
+            if _is_folder(entry):
+                folders.add(entry.name)
+    return sorted(names), folders
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     with contextlib.suppress(OSError):  # a link that leads in circles
         return entry.is_dir()
@@ -102,18 +116,16 @@ class _Walk:
 
     search: Search
     sources: set[Mark]
-    outputs: set[Mark]
 
     def below(self, folder: Path, way: Path) -> Iterator[Target]:
         """Yield the pictures below *folder* by path; *way* is what leads there."""
         try:
-            with os.scandir(folder) as found:
-                names = sorted((entry.name, _is_folder(entry)) for entry in found)
+            names, folders = _listing(folder)
         except OSError:
             self.search.left_out[UNREADABLE] += 1
             return
-        for name, is_folder in names:
-            path = folder / name
+        for name in names:
+            path, is_folder = folder / name, name in folders
             reason = self._closed(path) if is_folder else self._reason(path)
             if reason is not None:
                 self.search.left_out[reason] += 1
@@ -128,7 +140,9 @@ class _Walk:
             return HIDDEN
         if os.path.islink(folder):  # noqa: PTH114 - never raises
             return FOLDER_LINK
-        return OUTPUT if marks_of([folder]) & self.outputs else None
+        if marks_of([folder]) & self.sources:
+            return SOURCE
+        return OUTPUT if self.search.is_output(folder) else None
 
     def _reason(self, path: Path) -> str | None:
         """Return why *path* is no target, ``None`` when it is one."""

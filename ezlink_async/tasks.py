@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Protocol
 
-from ezlink_async import disk
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     ClientClosedError,
@@ -23,6 +22,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
 )
 from ezlink_async.families import TaskFamily
+from ezlink_async.landing import check_place
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.places import Address, addresses
@@ -59,6 +59,7 @@ class TaskHandle:
     __slots__ = (
         "__weakref__",
         "_done",
+        "_ends",
         "_error",
         "_family",
         "_home",
@@ -76,6 +77,7 @@ class TaskHandle:
         self._error: EzlinkError | None = None
         self._done = False
         self._waiters: set[asyncio.Future[None]] | None = None
+        self._ends: set[asyncio.Future[None]] | None = None
         self.asked = False  # whether anybody wanted to know how it ends
 
     def __repr__(self) -> str:
@@ -127,7 +129,9 @@ class TaskHandle:
         try:
             async with asyncio.timeout(timeout):
                 while not self._done:
-                    await self._change()
+                    # Apart: of many tasks each look at one is news to somebody.
+                    self._ends = self._ends or set()
+                    await self._woken(self._ends)
         except TimeoutError:
             if not self._done:
                 raise self._timeout(f"still after {timeout:g} s of waiting") from None
@@ -184,7 +188,7 @@ class TaskHandle:
         return await self._save(path, fit_suffix=True)
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
-        disk.check_place(path)
+        check_place(path)
         record = await self._finished()
         return await self._home.nursery.run(
             self._home.downloads.save(
@@ -219,7 +223,7 @@ class TaskHandle:
         if record.is_terminal and (again or not bare):
             self.end(failure(record))
         elif changed:
-            self._wake()
+            _wake(self._waiters)
 
     def end(self, error: EzlinkError | None) -> None:
         """End it: with *error*, or ``None`` when the record says it all."""
@@ -227,7 +231,8 @@ class TaskHandle:
             return
         self._done, self._error = True, error
         self._home.ended(self)
-        self._wake()
+        _wake(self._waiters)
+        _wake(self._ends)
 
     def expire(self, deadline: float) -> None:
         """End it because *deadline* seconds are over."""
@@ -275,16 +280,19 @@ class TaskHandle:
             )
 
     async def _change(self) -> None:
+        self._waiters = self._waiters or set()
+        await self._woken(self._waiters)
+
+    async def _woken(self, waiters: set[asyncio.Future[None]]) -> None:
         waiter = self._home.loop.create_future()
-        if self._waiters is None:
-            self._waiters = set()
-        self._waiters.add(waiter)
+        waiters.add(waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            waiters.discard(waiter)
 
-    def _wake(self) -> None:
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+
+def _wake(waiters: set[asyncio.Future[None]] | None) -> None:
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(None)

@@ -25,6 +25,11 @@ async def off_loop(
 async def see_through(call: Callable[[], _T], pool: Executor | None = None) -> _T:
     """Run *call* in a thread; a cancellation waits until it has ended."""
     work = asyncio.get_running_loop().run_in_executor(pool, call)
+    return await seen_through(work)
+
+
+async def seen_through(work: asyncio.Future[_T]) -> _T:
+    """Wait for *work* in a thread; a cancellation waits until it has ended."""
     left: asyncio.CancelledError | None = None
     # However often it is asked to leave: a file is in use. Not shield(), which
     # reports an error of the work when its caller has left, since Python 3.14.

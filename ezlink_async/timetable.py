@@ -38,7 +38,7 @@ class Entry:
     unknown: int = 0
     frozen: int = 0
     place: str = ""  # in the line of those that have not started
-    rests: bool = False  # was told to be left alone until its time has come
+    rests: float = 0.0  # was told to be left alone until then
     task_id: str = attrs.field(init=False)
 
     @asked.default

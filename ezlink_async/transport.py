@@ -8,20 +8,23 @@ here; what is marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import aiohttp
 import attrs
 
 from ezlink_async import __version__, connections, faults
 from ezlink_async.config import Settings
-from ezlink_async.errors import TransportError
+from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.refusals import is_fault, retry_after
 from ezlink_async.upload import Upload
+
+_Fault = TypeVar("_Fault", bound=EzlinkError)
 
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _BLOCK = 256 * 1024
@@ -29,13 +32,14 @@ _REDIRECTS = 5
 _LONG_KEY = 16  # that of a toy server may be a word of its answers
 _READERS = 2  # more only wait for the interpreter's lock
 _WRITERS = 4
+_AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 def new_request_id() -> str:
     """Return an id for one attempt; the server takes it over."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 @attrs.frozen
@@ -71,11 +75,15 @@ class Transport:
     ) -> None:
         self.settings = settings
         self.answered = False
+        self._outage = faults.Outage()
         self.key_worked = False
         # Apart, so that a slow disk delays neither the other nor a name lookup.
         self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = connections.Pools(settings, http)
+        timeouts = settings.timeouts
+        self._bound = connections.request_timeout(timeouts)
+        self._idle_bound = connections.request_timeout(timeouts, timeouts.image)
         self._sleep = sleep
 
     async def open(self) -> None:
@@ -106,7 +114,7 @@ class Transport:
             error = faults.submit_fault(fault, url, request_id, upload)
         finally:
             upload.abort()
-        raise error
+        raise self._told(error)
 
     async def _attempt(
         self, request: HttpRequest, request_id: str, upload: Upload
@@ -114,16 +122,16 @@ class Transport:
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
         bound = asyncio.timeout(None)
         upload.when_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
-        async with bound, self._ask(request, request_id, upload) as answer:
+        async with bound, await self._ask(request, request_id, upload) as answer:
             # What came before the whole body had left is no answer to it,
             # and after it the last part may not leave.
             upload.keep_back()
             until = bound.when() or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would lose what had come by then
             body, broke = await _body(answer, until)
-            response = self._response(request, request_id, answer, body)
-            return attrs.evolve(
-                response, early=not upload.complete, whole=broke is None
+            early, whole = not upload.complete, broke is None
+            return self._response(
+                request, request_id, answer, body, early=early, whole=whole
             )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
@@ -132,14 +140,20 @@ class Transport:
         url = self.settings.base_url + request.path
         bound = asyncio.timeout(self.settings.timeouts.fetch)
         try:
-            async with bound, self._ask(request, request_id) as answer:
+            async with bound, await self._ask(request, request_id) as answer:
                 body, broke = await _body(answer)
                 if broke is None:
                     return self._response(request, request_id, answer, body)
                 error = faults.fetch_fault(broke, url, request_id)
         except faults.FOREIGN as fault:
             error = faults.fetch_fault(fault, url, request_id)
-        raise error
+        raise self._told(error)
+
+    def _told(self, error: _Fault) -> _Fault:
+        # A host that never answered may be mistyped: that is no outage.
+        if self.answered:
+            self._outage.note(error)
+        return error
 
     async def repeat(self, request: HttpRequest) -> HttpResponse:
         """
@@ -165,17 +179,14 @@ class Transport:
                 hint = retry_after(response) or 0.0
             await self._sleep(max(wait, min(hint, self.settings.retry.timeout)))
 
-    def _ask(
+    async def _ask(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    ) -> aiohttp.ClientResponse:
         body = _small_body(request) if upload is None else upload
-        headers = {
-            "X-Request-ID": request_id,
-            "User-Agent": f"ezlink-async/{__version__}",
-        }
+        headers = {"X-Request-ID": request_id, "User-Agent": _AGENT}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        return self._request(
+        return await self._request(
             self._pools.fetches if upload is None else self._pools.submits,
             request.method,
             self.settings.base_url + request.path,
@@ -184,7 +195,7 @@ class Transport:
             key=self._secret(request.credential),
         )
 
-    def _request(
+    async def _request(
         self,
         way: connections.Way,
         method: str,
@@ -193,20 +204,21 @@ class Transport:
         headers: dict[str, str] | None = None,
         data: Upload | bytes | None = None,
         key: str | None = None,
-        idle: float | None = None,
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
+        middlewares = way.sign(headers, key) if headers and key else ()
         # Undoes what a caller's session could do: repeat a POST, follow a
         # redirect with the key, turn answers into exceptions.
-        return way.session().request(
+        return await way.session().request(
             method,
             connections.exact(url),
             data=data,
             headers=headers,
-            timeout=connections.request_timeout(self.settings.timeouts, idle),
+            timeout=timeout or self._bound,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
-            middlewares=() if key is None else (connections.with_key(key),),
+            middlewares=middlewares,
             read_bufsize=_BLOCK,
             proxy=way.proxy,
         )
@@ -217,6 +229,9 @@ class Transport:
         request_id: str,
         answer: aiohttp.ClientResponse,
         body: bytes,
+        *,
+        early: bool = False,
+        whole: bool = True,
     ) -> HttpResponse:
         # Some echo what they were sent, and an error keeps what it cannot read.
         for secret in filter(None, map(self._secret, Credential)):
@@ -226,12 +241,15 @@ class Transport:
             {name.lower(): text for name, text in answer.headers.items()},
             body,
             str(answer.url),
+            early=early,
+            whole=whole,
             sent_id=request_id,
         )
         # Handlers behind the check of the key answer so; proxies do not.
         passed = response.ok or b'"upstream_error"' in body
         self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
+        self._outage.over()
         return response
 
     @asynccontextmanager
@@ -245,8 +263,7 @@ class Transport:
         """
         for _ in range(_REDIRECTS):
             way = self._pools.way_to(url, strict=strict)
-            async with AsyncExitStack() as stack:
-                answer = await self._begin(stack, way, url)
+            async with await self._begin(way, url) as answer:
                 target = answer.headers.get("Location")
                 if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
                     yield Stream(answer.status, url, answer)
@@ -254,14 +271,9 @@ class Transport:
             url = connections.joined(url, target)
         raise TransportError(f"more than {_REDIRECTS} redirects on the way to {url}")
 
-    async def _begin(
-        self, stack: AsyncExitStack, way: connections.Way, url: str
-    ) -> aiohttp.ClientResponse:
-        idle = self.settings.timeouts.image
+    async def _begin(self, way: connections.Way, url: str) -> aiohttp.ClientResponse:
         try:
-            return await stack.enter_async_context(
-                self._request(way, "GET", url, idle=idle)
-            )
+            return await self._request(way, "GET", url, timeout=self._idle_bound)
         except faults.FOREIGN as fault:
             error = faults.fetch_fault(fault, url, "")
         raise error

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor
+from types import TracebackType
 
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
@@ -28,11 +29,12 @@ from ezlink_async.messages import HttpRequest, Part
 
 _AHEAD = 64 * 1024  # what may wait in asyncio, beside the kernel's own share
 _BLOCK = 256 * 1024
+_LITTLE = 128 * 1024  # up to here a copy costs less than a write of its own
 
 _FIRST_WAIT = 0.001  # for what has not arrived; each is a little longer
 _SLOWER = 1.3
 _LONGEST_WAIT = 0.05
-_QUIET = 3  # looks that find nothing on its way, before that is believed
+_QUIET_TLS = 3  # looks that find nothing on its way, before that is believed
 
 _LOOKS = 4  # at the progress of an upload in the longest time it may stall
 
@@ -66,6 +68,8 @@ class Upload(aiohttp.payload.Payload):
         self._size = request.content_length
         self._stall = stall
         self._pool = pool
+        self._held: list[bytes] = []  # parts that wait to leave in one write
+        self._length = 0  # of them
         self._sent: list[Callable[[], object]] = []
         self._finished: list[Callable[[], object]] = []
         self._transport: asyncio.WriteTransport | None = None
@@ -125,13 +129,15 @@ class Upload(aiohttp.payload.Payload):
             raise ConnectionResetError("the connection was lost")
         transport.set_write_buffer_limits(high=_AHEAD)
         sockets.keep_little_unsent(transport)
-        async with _moving(lambda: sockets.progress(writer, transport), self._stall):
+        async with _Moving(lambda: sockets.progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
-            # Not 0: over TLS that would pause for good.
-            transport.set_write_buffer_limits(high=1)
-            await writer.drain()
-            transport.set_write_buffer_limits(high=_AHEAD)
+            await self._release(writer)
+            if transport.get_write_buffer_size():
+                # Not 0: over TLS that would pause for good.
+                transport.set_write_buffer_limits(high=1)
+                await writer.drain()
+                transport.set_write_buffer_limits(high=_AHEAD)
             for call in self._sent:
                 call()
             await _arrived(transport)
@@ -147,14 +153,30 @@ class Upload(aiohttp.payload.Payload):
         if isinstance(part, PreparedImage):
             text = TextBlocks(part, self._pool)
             try:
-                while block := await text.next():
-                    await self._put(writer, block)
+                while pieces := await text.next():
+                    for piece in pieces:
+                        await self._put(writer, piece)
             finally:
                 text.close()
             return
         await self._put(writer, part if isinstance(part, bytes) else part.text)
 
     async def _put(self, writer: AbstractStreamWriter, whole: bytes) -> None:
+        """Send *whole*, or hold it when it is little: more may go with it."""
+        if self._length + len(whole) > _LITTLE:
+            await self._release(writer)
+        if len(whole) <= _LITTLE:
+            self._held.append(whole)
+            self._length += len(whole)
+        else:
+            await self._write(writer, whole)
+
+    async def _release(self, writer: AbstractStreamWriter) -> None:
+        """Send what was held."""
+        held, self._held, self._length = self._held, [], 0
+        await self._write(writer, b"".join(held))
+
+    async def _write(self, writer: AbstractStreamWriter, whole: bytes) -> None:
         view = memoryview(whole)
         for start in range(0, len(whole), _BLOCK):
             self._check()
@@ -177,33 +199,48 @@ async def _arrived(transport: asyncio.WriteTransport) -> None:
     """
     Wait until the other side has acknowledged everything.
 
-    Nothing tells when that is, so it is looked at, several times: over TLS
+    Nothing tells when that is, so it is looked at; over TLS several times, since
     there is another buffer on the way, out of sight.
     """
     wait, quiet = _FIRST_WAIT, 0
-    while quiet < _QUIET:
+    enough = _QUIET_TLS if transport.get_extra_info("sslcontext") else 1
+    while quiet < enough:
         if sockets.under_way(transport):
             quiet = 0
             await asyncio.sleep(wait)
             wait = min(_SLOWER * wait, _LONGEST_WAIT)
         else:
             quiet += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # an answer that was read is heard of by now
 
 
-class _Watch:
-    """Lets *bound* expire once *progress* has stood still for *stall* seconds."""
+class _Moving:
+    """Raises :exc:`UploadStalledError` once *progress* stands for *stall* seconds."""
 
-    def __init__(
-        self, progress: Callable[[], object], stall: float, bound: asyncio.Timeout
-    ) -> None:
+    def __init__(self, progress: Callable[[], object], stall: float) -> None:
         self._progress = progress
         self._stall = stall
-        self._bound = bound
+        self._bound = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
         self._known: object = None
         self._still = 0
+
+    async def __aenter__(self) -> None:
+        await self._bound.__aenter__()
         self._look()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        try:
+            await self._bound.__aexit__(kind, error, trace)
+        except TimeoutError:
+            says = f"no byte of the body moved for {self._stall:g} s"
+            raise UploadStalledError(says) from None
 
     def _look(self) -> None:
         now = self._progress()
@@ -213,24 +250,3 @@ class _Watch:
             self._timer = self._loop.call_later(self._stall / _LOOKS, self._look)
         else:
             self._bound.reschedule(self._loop.time())
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._timer.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _moving(progress: Callable[[], object], stall: float) -> AsyncIterator[None]:
-    """Raise :exc:`UploadStalledError` when *progress* stands for *stall* seconds."""
-    bound = asyncio.timeout(None)
-    try:
-        async with bound:
-            watch = _Watch(progress, stall, bound)
-            try:
-                yield
-            finally:
-                watch.stop()
-    except TimeoutError:
-        if not bound.expired():
-            raise
-        raise UploadStalledError(f"no byte of the body moved for {stall:g} s") from None

@@ -31,6 +31,8 @@ def unchanged(one: TaskRecord | None, other: TaskRecord) -> bool:
     """Tell whether nothing changed that a reader would call a change."""
     if one is None or str(one.status) != str(other.status):
         return False  # two words nobody knows are equal, but not the same
+    if one.progress != other.progress:
+        return False
     if one == other:
         return True
     # The server's clocks differ, and the address of a preview is new each time.

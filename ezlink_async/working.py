@@ -171,6 +171,9 @@ class Work:
 
     async def _take_one(self, screened: Screened, nursery: Nursery) -> None:
         """Begin what is to be done about a pair, or tell how it has ended."""
+        if screened.job is not None and self._earlier.knows_better(screened.job):
+            (screened,) = await self._screen([screened.pair])
+            self._screened[0] = screened
         job, settled = screened.job, screened.settled
         if job is not None and self._is_twice(job):
             settled = job.outcome("skipped")

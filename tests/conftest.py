@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import attrs
+import pytest
 from hypothesis import settings
 
 from ezlink_async.messages import HttpResponse
@@ -127,3 +128,23 @@ def webp() -> bytes:
     """Return a WebP of one pixel."""
     text = "UklGRiIAAABXRUJQVlA4IBYAAAAwAQCdASoBAAEADsD+JaQAA3AAAAAA"
     return base64.b64decode(text)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Lay out a folder as people have them; ``me.jpg`` is the source."""
+    from tests import fakes  # not before the certificates: it imports aiohttp
+
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / "me.jpg").write_bytes(fakes.jpeg(20_000))
+    (folder / "a.jpg").write_bytes(fakes.jpeg(20_001))
+    (folder / "b.jpeg").write_bytes(fakes.jpeg(20_002))
+    (folder / "trip" / "a.jpg").write_bytes(fakes.jpeg(20_003))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "moving.gif").write_bytes(b"GIF89a" + bytes(40))
+    (folder / ".thumb.jpg").write_bytes(fakes.jpeg(20_004))
+    (folder / ".hidden" / "x.jpg").write_bytes(fakes.jpeg(20_005))
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    return folder

@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from ezlink_async.agenda import CHUNK, LIST_FROM, Agenda
+from ezlink_async.agenda import Agenda
 from ezlink_async.models import TaskStatus
 from ezlink_async.pacing import PollPolicy
 from ezlink_async.queueing import HEAD_OF_LINE
+from ezlink_async.spacing import CHUNK, LIST_FROM
 from ezlink_async.timetable import Entry
 from tests.entries import entry, shows
 
@@ -170,12 +171,85 @@ def test_tasks_taken_up_that_wait_join_the_line() -> None:
 
 def test_what_is_not_due_rides_along_unless_it_was_just_looked_at() -> None:
     """A list request is filled up with what may be asked for, by list."""
-    book = Book(20)
+    book = Book(7)
     for task in book.tasks[:LIST_FROM]:
         book.agenda.at_once(task, 1.5)
     book.tasks[5].seen = 1.0
     book.tasks[6].by_id = True
     for number in (5, 6):
         book.agenda.missed(book.tasks[number], 1.0, 10.0)
-    everybody = {str(number) for number in range(20)}
-    assert book.taken(1.5) == everybody - {"5", "6"}
+    assert book.taken(1.5) == {"0", "1", "2", "3", "4"}
+
+
+def test_on_the_watch_half_of_the_tasks_ride_in_a_request() -> None:
+    """The others come half a step later, so that a beat falls between two looks."""
+    book = Book(20)
+    for task in book.tasks[:LIST_FROM]:
+        book.agenda.at_once(task, 1.0)
+    first = book.taken(1.0)
+    assert len(first) == 10
+    show(book, 1.0, *(task for task in book.tasks if task.task_id in first))
+    for task in book.tasks:
+        if task.task_id not in first:
+            book.agenda.at_once(task, 1.1)
+    assert book.taken(1.45) == set()
+    second = book.taken(1.5)
+    assert (len(second), first & second) == (10, set())
+    assert book.taken(1.95) == set()
+    assert book.taken(2.02) == first
+
+
+def test_a_beat_that_was_not_seen_for_long_is_not_waited_for() -> None:
+    """A task that comes after a long pause is looked at as at the very start."""
+    book = Book(3)
+    teach(book, 10.0)
+    book.taken(400.0)
+    for task in book.tasks:
+        book.agenda.remove(task.task_id, 400.0)
+    book.agenda.add(entry("new", 500.0))
+    assert 500.0 + POLICY.first / 2 <= due(book) <= 500.0 + POLICY.first + 0.02
+
+
+def test_no_beat_is_slept_through_because_others_were_shown_late() -> None:
+    """Ends that a beat showed after 19 s may have been there after 9 s."""
+    book = Book(3)
+    teach(book, 10.0)
+    others = [entry(f"other {number}", 32.0) for number in range(5)]
+    for task in others:
+        book.agenda.add(task)
+        task.seen = 50.6
+    book.seen(51.0, TaskStatus.SUCCESS, *others)
+    window = book.agenda._beat.next(51.0)
+    book.agenda.add(entry("new", 51.5))
+    assert window is not None
+    assert "new" in book.taken(window.hi + 0.02)
+
+
+def test_who_was_told_to_wait_is_not_called_by_a_scout() -> None:
+    """A beat before its time calls the others, but ends no Retry-After."""
+    book = Book(4)
+    scout, tired, *others = book.tasks
+    teach(book, 10.0)
+    book.taken(47.0)
+    show(book, 47.0, scout, *others)
+    tired.looks = 0
+    book.agenda.missed(tired, 47.0, 4.0)
+    assert book.taken(50.83) == {"0"}
+    book.seen(50.83, TaskStatus.IN_PROGRESS, scout)
+    assert book.taken(50.84) == {"2", "3"}
+    assert book.taken(51.02) == {"1"}
+
+
+def show(book: Book, now: float, *tasks: Entry) -> None:
+    """Let one answer show *tasks* as they were, none of them news."""
+    looks = [(task, shows(task, TaskStatus.IN_PROGRESS), False) for task in tasks]
+    book.agenda.seen(looks, now, now)
+
+
+def teach(book: Book, period: float) -> None:
+    """Let all tasks change five times, *period* seconds apart, first at 1."""
+    for beat in range(5):
+        moment = 1.0 + period * beat
+        for task in book.tasks:
+            task.seen = moment - 0.4
+        book.seen(moment, TaskStatus.IN_PROGRESS, *book.tasks)

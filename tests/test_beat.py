@@ -211,6 +211,54 @@ def test_a_period_that_turns_out_too_short_is_not_believed() -> None:
         assert watched.beat.period is None
 
 
+# Hoping for one
+
+
+def test_there_is_hope_while_many_change_at_moments_far_apart() -> None:
+    """Before anything changed, at each beat, and once it is known."""
+    watched = Watched()
+    assert watched.beat.hopeful
+    for beat in range(3):
+        watched.saw(3.2 + 10 * beat, changes=3)
+        assert watched.beat.hopeful
+
+
+def test_looks_of_two_parts_at_one_beat_leave_the_hope() -> None:
+    """Their windows overlap, and some of them show one change only."""
+    watched = Watched()
+    for before in (2.5, 3.0, 2.7):
+        watched.beat.saw(before, before + 1.0)
+    assert watched.beat.hopeful
+
+
+def test_one_change_at_a_time_is_no_reason_to_hope() -> None:
+    """Tasks that end when they like do not end together."""
+    watched = Watched()
+    watched.saw(3.2, changes=2)
+    assert watched.beat.hopeful  # more of them may be shown by the next look
+    watched.saw(13.2)
+    assert not watched.beat.hopeful
+
+
+def test_changes_soon_after_others_are_no_reason_to_hope() -> None:
+    """Hardly anything can change between two beats."""
+    watched = Watched()
+    watched.saw(3.2, changes=3)
+    watched.saw(6.8, changes=3)
+    assert watched.beat.hopeful  # it may be a quick beat
+    watched.saw(8.2)
+    assert not watched.beat.hopeful
+
+
+def test_a_belief_that_was_struck_leaves_no_hope() -> None:
+    """What seemed a beat and was none is not looked for that hard again."""
+    watched = locked()
+    for moment in (57.5, 67.5, 77.5):
+        assert watched.beat.hopeful
+        watched.saw(moment)
+    assert not watched.beat.hopeful
+
+
 # Losing it
 
 
@@ -330,6 +378,16 @@ def test_a_missed_beat_makes_the_next_window_wider() -> None:
     width = watched.expected(64.0).width
     watched.beat.missed(end, end + 1.0)
     assert watched.expected(64.0 + 2.0).width > width
+
+
+def test_a_beat_at_which_nothing_may_have_changed_was_perhaps_not_missed() -> None:
+    """It is waited for a little longer, and the next one where it was expected."""
+    watched = locked()
+    end = watched.expected(54.0).hi
+    following = watched.expected(66.0)
+    watched.beat.missed(end, end + 1.0, surely=False)
+    assert watched.expected(end) == Window(end, end + 1.0)
+    assert watched.expected(66.0) == following
 
 
 def test_a_late_beat_that_came_is_late_no_more() -> None:

@@ -1,13 +1,11 @@
-"""Pictures from the disk, and results to it."""
+"""Pictures from the disk, and their base64."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import errno
+import io
 import os
-import stat
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -26,9 +24,9 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def text_of(picture: PreparedImage) -> bytes:
     """Return all blocks of a picture's text."""
     text, kept = disk.TextBlocks(picture), b""
-    while block := await text.next():
-        assert len(block) <= MIB
-        kept += block
+    while pieces := await text.next():
+        assert sum(map(len, pieces)) <= MIB
+        kept += b"".join(pieces)
     text.close()
     return kept
 
@@ -54,7 +52,8 @@ async def test_the_text_of_a_picture_is_its_base64(tmp_path: Path, length: int) 
 def test_without_the_extra_the_text_is_the_same(length: int) -> None:
     """The standard library is as good as ``pybase64``, only slower."""
     content = bytes(range(256)) * (length // 256 + 1)
-    assert disk.slow_base64(content[:length]) == base64.b64encode(content[:length])
+    text = disk.slow_base64(content[:length])
+    assert text == base64.b64encode(content[:length])
 
 
 async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
@@ -163,7 +162,7 @@ async def test_a_text_that_is_given_up_lets_go_of_its_file(tmp_path: Path) -> No
     async with asyncio.timeout(20):
         while _is_open(path):
             await asyncio.sleep(0)
-    assert await text.next() == b""
+    assert await text.next() == []
 
 
 def _is_open(path: Path) -> bool:
@@ -200,144 +199,6 @@ async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) ->
     assert (await disk.prepare_other(other, than=source)).image is other
 
 
-# Writing
-
-
-def leftovers(folder: Path) -> list[str]:
-    """Return every name in *folder*."""
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    """Until it is committed a result is not under its name, then nothing else is."""
-    path = tmp_path / "deep" / "er" / "a.jpg"
-    with disk.PartFile(path) as part:
-        part.write([JPEG[:10]])
-        assert not path.exists()
-        part.restart()
-        part.write([JPEG])
-        assert part.verify() == "image/jpeg"
-        assert not path.exists()
-        part.commit(path)
-    assert path.read_bytes() == JPEG
-    assert leftovers(path.parent) == ["a.jpg"]
-
-
-def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
-    """Without a commit what was there stays, and the part goes."""
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"old")
-    with disk.PartFile(path) as part:
-        part.write([JPEG])
-    assert path.read_bytes() == b"old"
-    assert leftovers(tmp_path) == ["a.jpg"]
-    with disk.PartFile(path):
-        pass
-    assert leftovers(tmp_path) == ["a.jpg"]
-
-
-def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
-    """An old file is replaced in one step; a link is replaced, not followed."""
-    path, other = tmp_path / "a.jpg", tmp_path / "other.jpg"
-    other.write_bytes(b"other")
-    path.symlink_to(other)
-    with disk.PartFile(path) as part:
-        part.write([JPEG])
-        part.commit(path)
-    assert path.read_bytes() == JPEG
-    assert other.read_bytes() == b"other"
-    assert not path.is_symlink()
-
-
-def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
-    """Results are not for their owner alone unless the user's mask says so."""
-    path = tmp_path / "a.jpg"
-    mask = os.umask(0o022)
-    try:
-        with disk.PartFile(path) as part:
-            part.write([JPEG])
-            part.commit(path)
-    finally:
-        os.umask(mask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-
-
-def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
-    """A part is a picture, one of another kind, or an ImageError."""
-    with disk.PartFile(tmp_path / "a") as part:
-        with pytest.raises(ImageError, match="empty"):
-            part.verify()
-        part.write([GIF])
-        assert part.verify() is None
-        part.restart()
-        part.write([JPEG[:-2]])
-        with pytest.raises(ImageError, match="cut off"):
-            part.verify()
-
-
-def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
-    """A name as long as a file system takes is no reason to fail."""
-    path = tmp_path / ("x" * 251 + ".jpg")
-    with disk.PartFile(path) as part:
-        part.write([JPEG])
-        part.commit(path)
-    assert path.read_bytes() == JPEG
-
-
-def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
-    """A null byte in a path is an OSError like every other bad path."""
-    with pytest.raises(OSError, match="null") as caught:
-        disk.PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
-    assert caught.value.errno == errno.EINVAL
-
-
-@pytest.mark.parametrize("length", [0, 1, 196_608, 196_609, 1_000_000])
-def test_base64_without_the_speed_extra(length: int) -> None:
-    """In small pieces, and the same text."""
-    content = jpeg(1_000_000)[:length]
-    assert disk.slow_base64(content) == base64.b64encode(content)
-
-
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from ezlink_async.disk import PartFile
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-before = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
-path = Path(sys.argv[1])
-faults = []
-for length in (4000, 300_000, 1_200_000):
-    try:
-        with PartFile(path) as part:
-            part.write([bytes(length)])
-            part.commit(path)
-    except OSError as fault:
-        faults.append(fault.errno)
-resource.setrlimit(resource.RLIMIT_FSIZE, before)
-print(*faults)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="a limit of POSIX systems")
-def test_a_full_disk_keeps_no_part(tmp_path: Path) -> None:
-    """Where closing fails like writing, the part goes, and the first error stays."""
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.jpg")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout.split(), done.stderr) == ([str(errno.EFBIG)] * 3, "")
-    assert leftovers(tmp_path) == []
-
-
-def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path) -> None:
-    """Once the picture is in its place nothing about its folder is an error."""
-    disk._sync_folder(tmp_path / "gone")
-
-
 async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None:
     """A cancelled encoding ends at once and leaves no file open for long."""
     path = tmp_path / "a.jpg"
@@ -349,10 +210,26 @@ async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None
         await task
 
 
-def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
-    """After a long first try the file is there, and empty: that is told as such."""
-    with disk.PartFile(tmp_path / "a.jpg") as part:
-        part.write([jpeg(400_000)])
-        part.restart()
-        with pytest.raises(ImageError, match="empty"):
-            part.verify()
+class Drip(io.FileIO):
+    """A file of a system that gives little at a time."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:  # type: ignore[override]
+        """Read at most 1000 bytes."""
+        return super().readinto(buffer[:1000])
+
+
+@pytest.mark.parametrize(("there", "whole"), [(5000, True), (4999, False)])
+def test_a_system_may_give_less_than_there_is(
+    tmp_path: Path, there: int, *, whole: bool
+) -> None:
+    """A block is read to its end, however little comes at a time."""
+    path, content = tmp_path / "a.jpg", jpeg(5000)
+    picture = prepared_file(path, content)
+    os.truncate(path, there)
+    with Drip(path) as stream:
+        view = memoryview(bytearray(5001))
+        if whole:
+            assert bytes(disk._read(picture, stream, 0, view)) == content
+            return
+        with pytest.raises(ImageError, match="changed its length"):
+            disk._read(picture, stream, 0, view)

@@ -18,6 +18,7 @@ TREE = {
     "ConfigurationError": "EzlinkError ValueError",
     "ImageError": "EzlinkError ValueError",
     "ClientClosedError": "EzlinkError",
+    "JournalError": "EzlinkError",
     "SlotTimeoutError": "EzlinkError TimeoutError",
     "TransportError": "EzlinkError",
     "ApiError": "EzlinkError",
@@ -89,7 +90,9 @@ def test_an_error_says_nothing_unless_told(kind: type[errors.EzlinkError]) -> No
     """The four words of every error are there, and empty by default."""
     error = kind()
     assert (error.task_id, error.request_id) == (None, None)
-    never_sent = {"ConfigurationError", "ImageError", "SlotTimeoutError"}
+    never_sent = {
+        *("ConfigurationError", "ImageError", "JournalError", "SlotTimeoutError"),
+    }
     assert error.retry_safe is (kind.__name__ in never_sent)
     assert error.maybe_charged is (kind is errors.SubmitUnknownError)
     assert not getattr(error, "status", None)

@@ -156,3 +156,21 @@ def test_an_error_of_ours_is_what_it_is() -> None:
     closed = ConfigurationError("the session is closed")
     assert faults.submit_fault(closed, URL, "1", upload()) is closed
     assert faults.fetch_fault(closed, URL, "1") is closed
+
+
+def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However many requests meet it; another fault is none."""
+    outage = faults.Outage()
+    outage.over()
+    outage.note(TransportError("cut off", stage="answer"))
+    assert caplog.messages == []
+    for _ in range(3):
+        outage.note(TransportError("no connection to it", stage="connect"))
+    for _ in range(2):
+        outage.over()
+    assert caplog.messages == [
+        "no connection to it; everything waits until there is one again",
+        "there is a connection again",
+    ]

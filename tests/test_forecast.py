@@ -82,6 +82,15 @@ def test_nothing_is_over_before_the_quickest() -> None:
     assert learned([5.0] * 10 + [50.0] * 10).soonest == pytest.approx(4.0)
 
 
+def test_of_many_tasks_more_end_in_the_same_time() -> None:
+    """As many as their mean tells; while nothing is known, none are counted on."""
+    durations = Durations()
+    assert durations.ends(32, 10.0) == 0.0
+    for seconds in (6.0, 7.0, 8.0, 9.0, 10.0):
+        durations.add(seconds)
+    assert durations.ends(32, 10.0) == pytest.approx(40.0)
+
+
 def test_old_habits_are_forgotten() -> None:
     """After 64 other tasks nothing is left of what was before."""
     known = learned([1000.0] * 64 + [1.0] * 64)

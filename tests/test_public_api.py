@@ -11,6 +11,10 @@ import pytest
 
 import ezlink_async
 from ezlink_async import errors
+from ezlink_async.audit import Charges
+from ezlink_async.batch import BatchRun
+from ezlink_async.pairs import Pair
+from ezlink_async.results import BatchOutcome, BatchSummary
 
 NAMES = [
     "AccountFilter",
@@ -123,7 +127,12 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("kind", [*CLASSES, *ERRORS], ids=lambda kind: kind.__name__)
+BATCH = [BatchRun, BatchOutcome, BatchSummary, Charges, Pair]
+
+
+@pytest.mark.parametrize(
+    "kind", [*CLASSES, *BATCH, *ERRORS], ids=lambda kind: kind.__name__
+)
 def test_every_public_name_has_a_docstring(kind: type) -> None:
     """``help()`` says something of each class, method and property."""
     assert inspect.getdoc(ezlink_async)

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import attrs
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
+from rich.console import Console
 
 from ezlink_async import __version__
 from ezlink_async.errors import EzlinkError
@@ -51,7 +52,9 @@ def run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     _typed.set(arguments)
     try:
-        code = app(arguments, exit_on_error=False, print_error=False)
+        # Of this run: one that is kept keeps the width it once had.
+        console = Console()
+        code = app(arguments, console=console, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         command = " ".join(("ezlink", *(error.command_chain or ())))
         sys.stderr.write(f"ezlink: {error} See: {command} --help\n")
@@ -83,22 +86,24 @@ class SwapOptions:
     concurrency
         Swaps in progress at one time. [env: EZLINK_MAX_CONCURRENCY]
     deadline
-        Seconds a task may take. [env: EZLINK_POLL_DEADLINE]
+        Seconds a task may take, once accepted. [env: EZLINK_POLL_DEADLINE]
     existing
-        What to do where a whole picture is there already.
+        What to do where another picture is there already.
     dry_run
         List what would be sent, and send nothing.
     pairs
-        How sources and targets go together: zip (by name), product (each with
-        each), or a file that lists them (CSV or JSON Lines: source, target).
+        How sources and targets go together: zip (the two folders by name),
+        product (each with each), or a file that lists them (CSV or JSON Lines,
+        with source and target).
     fresh
-        Begin anew: forget earlier runs, and replace what is there.
+        Begin anew: forget earlier runs, replace what is there, and pay again.
+        Refused while something paid is not at home.
     retry_failed
         Send again what the server called a failure in an earlier run.
     resubmit_unknown
-        Send again what may have been paid already.
+        Send again what may have been paid already; it may be paid twice.
     max_failures
-        Stop taking in targets after this many failures.
+        Send nothing more after this many failures.
     budget
         Pay for at most this many swaps in this run.
     strip_metadata
@@ -129,7 +134,7 @@ class SwapOptions:
     report: bool = True
 
 
-@app.command
+@app.command(usage="Usage: ezlink swap SOURCE TARGET... --output DIR [OPTIONS]")
 def swap(
     *pictures: Annotated[Path, Parameter(name="PICTURE")],
     options: SwapOptions,
@@ -138,14 +143,14 @@ def swap(
     Put the face of a source into every target: SOURCE TARGET...
 
     The key comes from EZLINK_API_KEY or the profile file. The same command goes
-    on where one has ended. Exit code 0: all done; 1: some are not; 2: nothing
-    could be done; 130: interrupted.
+    on where one has ended, and pays for nothing twice. Exit code 0: all done;
+    1: some are not; 2: nothing could be done; 130: interrupted.
 
     Parameters
     ----------
     pictures
-        The picture the face is taken from, and pictures or folders to put it
-        into. With --pairs and a file: none.
+        First the picture the face is taken from, then pictures or folders to
+        put it into. With --pairs and a file: none.
     options
         See there.
 

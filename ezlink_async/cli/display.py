@@ -209,9 +209,12 @@ class Bar(Display):
             for status, style in STYLES.items()
             if tally.counts[status]
         ]
+        if tally.in_progress:
+            words.append(f"{tally.in_progress} in progress")
         self._progress.update(
             self._task,
             completed=tally.ended,
+            total=tally.total,
             description=", ".join(filter(None, (*words, rate))),
         )
 

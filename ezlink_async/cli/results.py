@@ -34,9 +34,10 @@ def to_json(outcome: BatchOutcome, status: Status) -> str:
 
 @attrs.define
 class Tally:
-    """How many targets there are, and what became of how many."""
+    """How many targets there are, how many are under way, what became of others."""
 
     total: int
+    in_progress: int = 0
     counts: collections.Counter[Status] = attrs.field(factory=collections.Counter)
 
     @property

@@ -162,6 +162,7 @@ class _Run:
                 run.halt(NOTHING_SENT)
             async for outcome in run:
                 self.tally.total = self.plan.total + run.extra
+                self.tally.in_progress = run.in_progress
                 self.teller.tell(outcome)
 
     def _wind_down(self) -> None:
@@ -178,6 +179,7 @@ class _Run:
 
     def _end(self) -> None:
         """Tell what nobody has read, now that it is known how it stands."""
+        self.tally.in_progress = 0
         for outcome in self._unread():
             self.teller.tell(outcome)
         resumable = self.run is not None and self.run.summary.resumable > 0

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.jobs import Entry, JobState, Remark
-from ezlink_async.journal import Journal, Run
+from ezlink_async.jobs import Entry, JobState, Remark, Run
+from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
 from ezlink_async.options import journal_of
 from ezlink_async.report.values import Facts, Photo, Status

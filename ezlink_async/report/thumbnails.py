@@ -189,7 +189,7 @@ def _shaped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _write(file: Path, thumbnail: Image.Image, profile: bytes | None) -> None:
-    # Not `disk.PartFile`: what can be made again needs no wait for the disk.
+    # Not `landing.PartFile`: what can be made again needs no wait for the disk.
     content = io.BytesIO()
     thumbnail.save(content, "JPEG", quality=_QUALITY, icc_profile=profile)
     part = file.parent / f".ezlink-{secrets.token_hex(8)}.part"

@@ -19,7 +19,8 @@ from ezlink_async.emulator import Emulator, EmulatorSettings, faults, in_thread
 from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
-from tests.fakes import jpeg
+
+_ENDS = ("succeeded", "failed", "unknown", "skipped")
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
 """Pictures with faces in them."""
@@ -51,27 +52,6 @@ def home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         monkeypatch.setenv(f"EZLINK_{name}", "0.02")
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Lay out a folder as people have them; ``me.jpg`` is the source."""
-    folder = tmp_path / "photos"
-    (folder / "trip").mkdir(parents=True)
-    (folder / ".hidden").mkdir()
-    (folder / "me.jpg").write_bytes(jpeg(20_000))
-    (folder / "a.jpg").write_bytes(jpeg(20_001))
-    (folder / "b.jpeg").write_bytes(jpeg(20_002))
-    (folder / "trip" / "a.jpg").write_bytes(jpeg(20_003))
-    (folder / "notes.txt").write_text("no picture")
-    (folder / "moving.gif").write_bytes(b"GIF89a" + bytes(40))
-    (folder / ".thumb.jpg").write_bytes(jpeg(20_004))
-    (folder / ".hidden" / "x.jpg").write_bytes(jpeg(20_005))
-    (folder / "loop").symlink_to(folder, target_is_directory=True)
-    return folder
-
-
-_NO_COUNTS = {"seconds", "charged", "charged_usd", "accounted"}
-
-
 @attrs.frozen
 class Said:
     """What a command returned and wrote."""
@@ -87,15 +67,15 @@ class Said:
 
     @property
     def summary(self) -> dict[str, object]:
-        """The last of them, without the time it took, and the money."""
+        """The last of them: how many ended how."""
         summary = self.rows[-1]["summary"]
         assert isinstance(summary, dict)
-        return {name: many for name, many in summary.items() if name not in _NO_COUNTS}
+        return {name: summary[name] for name in ("total", *_ENDS)}
 
 
 def sums(**given: int) -> dict[str, int]:
     """Return a summary: the numbers given, and their sum."""
-    counts = dict.fromkeys(("succeeded", "failed", "unknown", "skipped"), 0) | given
+    counts = dict.fromkeys(_ENDS, 0) | given
     return {"total": sum(counts.values()), **counts}
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ezlink_async.emulator import EmulatorSettings, faults, in_thread
+from tests.kills.forwarder import Forwarder
 from tests.kills.night import Night
 from tests.series.verdict import Verdict
 
@@ -64,6 +65,19 @@ def looked_up(night: Night, kills: int) -> Verdict:
     return verdict
 
 
+def server_killed(night: Night, kills: int) -> Verdict:
+    """Kill the way to the server instead, again and again, under one run."""
+    with Forwarder(night.server.base_url) as way:
+        night.environ["EZLINK_BASE_URL"] = way.base_url
+        with night.run() as process:
+            while night.kills < kills and night.comes_to_a_point(process):
+                way.kill()
+                night.kills += 1
+                way.restart()
+            process.communicate(timeout=600)
+        return killed(night, night.kills)
+
+
 def in_the_dark(night: Night, kills: int, *, down: bool) -> Verdict:
     """Do the same with the log off, or the account down: as without a token."""
     night.with_account()
@@ -77,6 +91,7 @@ def in_the_dark(night: Night, kills: int, *, down: bool) -> Verdict:
 SERIES: dict[str, Callable[[Night, int], Verdict]] = {
     "killed": killed,
     "looked-up": looked_up,
+    "server-killed": server_killed,
     "log-off": functools.partial(in_the_dark, down=False),
     "account-down": functools.partial(in_the_dark, down=True),
 }

@@ -127,21 +127,27 @@ class Night:
 
         The point is one of its first requests, before or after it is answered.
         """
+        with self.run() as process:
+            if not self.comes_to_a_point(process):
+                return False
+            process.kill()
+            process.communicate()
+        self.kills += 1
+        return True
+
+    def comes_to_a_point(self, process: subprocess.Popen[str]) -> bool:
+        """Wait for a random point of a run; false when it ends before."""
         control = self.server.control
         point = Countdown(self.chance.randrange(1, 10), self.chance.random() < 0.5)
         for place in _PLACES:
             control.standing(place, point)
         try:
-            with self.run() as process:
-                while not point.reached.wait(_WAIT):
-                    if process.poll() is not None:
-                        return False
-                process.kill()
-                process.communicate()
+            while not point.reached.wait(_WAIT):
+                if process.poll() is not None:
+                    return False
         finally:
             for place in _PLACES:
                 control.standing(place, None)
-        self.kills += 1
         return True
 
     def finish(self, *more: str) -> dict[str, int]:

@@ -25,14 +25,20 @@ from ezlink_async import (
     Timeouts,
     __version__,
 )
+from ezlink_async.audit import Charges
+from ezlink_async.batch import BatchRun, run_batch
 from ezlink_async.errors import (
     ApiError,
     BusyError,
     ImageError,
+    JournalError,
     SubmitUnknownError,
     TaskFailedError,
     TaskTimeoutError,
 )
+from ezlink_async.pairs import Pair, manifest
+from ezlink_async.report import report_on
+from ezlink_async.results import BatchOutcome, BatchSummary
 from ezlink_async.services.account import AccountBalance, Charge
 
 version: str = __version__
@@ -58,6 +64,32 @@ async def the_account(ez: AsyncEzlink) -> list[TaskRecord]:
     print(balance.units, balance.dollars, charge.units if charge else 0)
     found: tuple[TaskRecord, ...] = await ez.account.find(state="mine")
     return list(found)
+
+
+async def orders() -> AsyncIterator[Pair | tuple[str, str]]:
+    """Yield pairs of one's own."""
+    yield Pair(Path("me.jpg"), Path("team.jpg"), "album/cover")
+    yield "me.jpg", "party.jpg"
+
+
+async def a_batch(ez: AsyncEzlink) -> Path:
+    """Swap a folder with a journal, in each way of naming it."""
+    run: BatchRun = run_batch(ez, "me.jpg", Path("photos"), output="out")
+    try:
+        async with run:
+            async for outcome in run:
+                found: BatchOutcome = outcome
+                print(found.target, found.status, found.fault, found.resumable)
+    except JournalError as error:
+        print(error)
+    summary: BatchSummary = run.summary
+    charges: Charges | None = summary.charges
+    print(summary.counts["failed"], summary.total, charges)
+    run_batch(ez, "me.jpg", ["a.jpg", "trip"], output="out", existing="replace")
+    run_batch(ez, None, orders(), output="out", budget=100, journal="j.sqlite3")
+    run_batch(ez, None, manifest(Path("swaps.csv")), output=Path("out"))
+    run_batch(ez, None, [("me.jpg", "a.jpg")], output="out", mode=Mode.FAST)
+    return report_on(Path("out"))
 
 
 async def every_option() -> TaskHandle:

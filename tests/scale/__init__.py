@@ -1,0 +1,1 @@
+"""Batches of very many tiny photos: memory and time do not grow with them."""

@@ -1,0 +1,119 @@
+"""All pairs of a run, kept out of memory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ezlink_async.pairs import Pair
+from ezlink_async.plan import Plan
+from ezlink_async.targets import LeftOut, marks_of
+
+posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
+
+PATHS = "*pathlib*"
+
+
+def _pair(target: str, source: str = "me.jpg") -> Pair:
+    return Pair(Path(source), Path(target), Path(target).stem)
+
+
+def test_pairs_come_as_often_as_you_like_in_their_order() -> None:
+    """Also twice at once; each as it was given."""
+    pairs = [
+        _pair("z.jpg"),
+        Pair(Path("me.jpg"), Path("a.jpg"), "trip/a", "there is no source"),
+        _pair("m\udcfc.jpg") if os.name != "nt" else _pair("m.jpg"),
+        _pair("z.jpg", "you.jpg"),
+    ]
+    left_out = LeftOut()
+    with contextlib.closing(Plan(iter(pairs), left_out)) as plan:
+        assert plan.total == 4
+        assert list(plan) == list(plan) == pairs
+        assert list(zip(plan, plan, strict=True)) == list(
+            zip(pairs, pairs, strict=True)
+        )
+    assert not left_out
+
+
+@posix
+def test_what_is_named_twice_is_done_once(tmp_path: Path) -> None:
+    """By whatever name of its folder; a link to a picture is one of its own."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "album").symlink_to("photos")
+    (tmp_path / "photos" / "link.jpg").symlink_to("a.jpg")
+    targets = [
+        "photos/a.jpg",
+        "album/a.jpg",
+        "photos/link.jpg",
+        "photos/../album/a.jpg",
+    ]
+    sources = ["photos/me.jpg", "album/me.jpg"]
+    pairs = [
+        _pair(str(tmp_path / target), str(tmp_path / source))
+        for target, source in itertools.product(targets, sources)
+    ]
+    left_out = LeftOut()
+    with contextlib.closing(Plan(pairs, left_out)) as plan:
+        assert list(plan) == [pairs[0], pairs[4]]
+        assert plan.total == 2
+    assert left_out == {"named twice": 6}
+
+
+def test_what_is_given_is_known_by_any_name(tmp_path: Path) -> None:
+    """Sources and targets; what is not there is nothing."""
+    for name in ("me.jpg", "a.jpg", "other.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    pairs = [
+        _pair(str(tmp_path / name), str(tmp_path / "me.jpg")) for name in ("a.jpg",)
+    ]
+    pairs.append(_pair(str(tmp_path / "nothing.jpg"), str(tmp_path / "me.jpg")))
+    with contextlib.closing(Plan(pairs, LeftOut())) as plan:
+        found = {
+            name: [plan.is_given(mark) for mark in marks_of([tmp_path / name])]
+            for name in ("me.jpg", "a.jpg", "other.jpg", "nothing.jpg")
+        }
+        assert found == {
+            "me.jpg": [True],
+            "a.jpg": [True],
+            "other.jpg": [False],
+            "nothing.jpg": [],
+        }
+        assert not plan.is_given((2**64 - 1, 2**64 - 1))
+
+
+def test_a_plan_that_fails_says_why() -> None:
+    """What its pairs raise is what comes of it."""
+
+    def broken() -> Iterator[Pair]:
+        yield _pair("a.jpg")
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        Plan(broken(), LeftOut())
+
+
+def test_many_pairs_take_no_memory() -> None:
+    """Told and read, they stay below fifty bytes each, all else included."""
+    many = 20_000
+    pairs = (_pair(f"photos/{number:06}.jpg") for number in range(many))
+    tracemalloc.start()
+    try:
+        with contextlib.closing(Plan(pairs, LeftOut())) as plan:
+            assert plan.total == many
+            last = None
+            for pair in plan:
+                last = pair
+            assert last == _pair(f"photos/{many - 1:06}.jpg")
+            # The parts of paths are interned: the table of those grows in leaps.
+            others = tracemalloc.Filter(inclusive=False, filename_pattern=PATHS)
+            kept = tracemalloc.take_snapshot().filter_traces([others])
+        assert sum(each.size for each in kept.statistics("filename")) < 50 * many
+    finally:
+        tracemalloc.stop()
