@@ -30,7 +30,8 @@ def _break_journal(folder: Path, state: str, many: int = 1) -> None:
     """Have so many jobs in *state*, with an id or without, as a kill leaves them."""
     with sqlite3.connect(folder / ".ezlink" / "journal.sqlite3") as journal:
         journal.execute(
-            "UPDATE jobs SET state = ?1, task_id = iif(?1 = 'submitted', task_id, NULL) "
+            "UPDATE jobs SET state = ?1, "
+            "task_id = iif(?1 = 'submitted', task_id, NULL) "
             "WHERE id IN (SELECT id FROM jobs LIMIT ?2)",
             (state, many),
         )
