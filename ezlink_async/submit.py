@@ -35,6 +35,7 @@ from ezlink_async.reconcile import Reconciler
 from ezlink_async.refusals import is_out_of_reach
 from ezlink_async.settling import Settler
 from ezlink_async.tasks import TaskHandle
+from ezlink_async.threads import until_done
 from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
 from ezlink_async.transport import Sleep, Transport, new_request_id
 
@@ -84,13 +85,13 @@ class Submitter:
         self._tickets[task] = ticket
         task.add_done_callback(self._tickets.pop)
         try:
-            await asyncio.wait([task])
+            await until_done(task)
         except asyncio.CancelledError:
             ticket.left = True
             task.add_done_callback(lambda done: left_behind(done, ticket))
             ticket.call_off(task)
             if not ticket.committed:
-                await asyncio.wait([task])
+                await until_done(task)
             raise
         if task.cancelled():  # before its first step, so it could not say why
             raise cut_off(ticket)
