@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from ezlink_async import protocol
 from ezlink_async.errors import (
@@ -29,11 +29,12 @@ from ezlink_async.errors import (
 )
 from ezlink_async.messages import HttpRequest
 from ezlink_async.nursery import Nursery
-from ezlink_async.pressure import Gate, Passage, Slots
+from ezlink_async.pressure import Gate, Passage
 from ezlink_async.protocol import FaceSwapJob, Submission
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.refusals import is_out_of_reach
 from ezlink_async.settling import Settler
+from ezlink_async.slots import Slots
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.threads import until_done
 from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
@@ -157,7 +158,7 @@ class Submitter:
         while True:
             async with (
                 self._uploads.turn() as turn,
-                self._passage(start, error) as passage,
+                self._gate.passage(start, partial(self._too_late, error)) as passage,
             ):
                 ticket.uploaded = turn.over
                 outcome = await self._attempt(ticket, job, request, passage)
@@ -173,24 +174,13 @@ class Submitter:
                 ticket.lost.append(error.request_id or "")
             await self._sleep(wait)
 
-    @asynccontextmanager
-    async def _passage(
-        self, start: float, error: EzlinkError | None
-    ) -> AsyncIterator[Passage]:
-        """Wait at the gate; when it stays shut, give up with what it met last."""
-        inside = False
-        try:
-            async with self._gate.passage(start) as passage:
-                inside = True
-                yield passage
-        except TimeoutError:
-            if inside:
-                raise
-            seconds = self._settings.retry.timeout
-            raise error or BusyError(
-                f"the server had no room for {seconds:g} s; nothing was sent",
-                retry_safe=True,
-            ) from None
+    def _too_late(self, error: EzlinkError | None) -> EzlinkError:
+        """Return what it means that the gate stayed shut: what was met last."""
+        seconds = self._settings.retry.timeout
+        return error or BusyError(
+            f"the server had no room for {seconds:g} s; nothing was sent",
+            retry_safe=True,
+        )
 
     def _wait_after(
         self, error: EzlinkError, waits: Iterator[float], length: int
