@@ -64,8 +64,13 @@ def _status(value: object, _: object = None) -> TaskStatus:
 
 
 def _progress(value: object, _: object = None) -> float | None:
+    return _per_cent(value if isinstance(value, str) else _text(value))
+
+
+@functools.lru_cache(512)
+def _per_cent(text: str) -> float | None:
     try:
-        number = float(_text(value).strip().removesuffix("%"))
+        number = float(text.strip().removesuffix("%"))
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
@@ -85,6 +90,8 @@ def _moment(text: str) -> dt.datetime | None:
 
 
 def _buttons(value: object, _: object = None) -> tuple[Button, ...]:
+    if not value:
+        return ()
     rows = value if isinstance(value, list) else []
     return tuple(_converter.structure(row, Button) for row in rows if _is_map(row))
 
