@@ -53,22 +53,18 @@ class Keepsakes:
         self._kept.clear()
 
     def _second(self, path: Path) -> Path:
-        names = _names(path)
-        while True:
-            name = next(names)
-            with contextlib.suppress(FileExistsError):
-                self._double(path, name)
-                return name
+        return next(name for name in _names(path) if self._is_named(path, name))
 
-    def _double(self, path: Path, name: Path) -> None:
-        """Have *path* as *name*, too, which must not exist."""
+    def _is_named(self, path: Path, name: Path) -> bool:
+        """Have *path* as *name*, too, and return whether that was free."""
         try:
             self._link(path, name)
         except FileExistsError:
-            raise
+            return False
         except OSError:
             with path.open("rb") as stream, name.open("xb") as copy:
                 shutil.copyfileobj(stream, copy)
+        return True
 
 
 def _names(path: Path) -> Iterator[Path]:
