@@ -811,3 +811,6 @@ async def test_the_end_is_told_to_everybody_and_counts_for_nothing() -> None:
     assert await box.next() == outcome
     assert [await box.next(), await box.next()] == [None, None]
     assert list(box.rest()) == []
+    await box.put(outcome)
+    box.end()
+    assert list(box.rest()) == [outcome]

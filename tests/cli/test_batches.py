@@ -13,7 +13,7 @@ from ezlink_async.emulator import Emulator, faults, scripts
 from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
 from ezlink_async.options import BatchOptions
-from tests.cli.conftest import SAMPLES, Ezlink, Tells, read_until, start, sums
+from tests.cli.conftest import Ezlink, Tells, read_until, start, sums
 from tests.fakes import jpeg
 
 
@@ -431,12 +431,17 @@ def test_what_is_sent_without_metadata_is_told(
     ezlink: Ezlink, user: Emulator, tmp_path: Path
 ) -> None:
     """The journal knows what was changed about each picture."""
-    pytest.importorskip("PIL")
-    pictures = sorted(SAMPLES.glob("*.jpg"))[:2]
-    said = ezlink("swap", *pictures, "--output", "out", "--strip-metadata", "--json")
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif[0x010F] = "a camera"
+    for name, colour in (("me.jpg", "red"), ("a.jpg", "blue")):
+        image.new("RGB", (64, 64), colour).save(tmp_path / name, exif=exif)
+    command = ("swap", "me.jpg", "a.jpg", "--output", "out", "--strip-metadata")
+    said = ezlink(*command, "--json")
     assert said.summary == sums(succeeded=1), said.out
     with sqlite3.connect(tmp_path / "out/.ezlink/journal.sqlite3") as journal:
-        ((options,),) = journal.execute("SELECT options FROM jobs").fetchall()
+        (row,) = journal.execute("SELECT options, changes FROM jobs").fetchall()
     journal.close()
-    assert "strip_metadata" in options
+    assert "strip_metadata" in row[0]
+    assert row[1] not in {None, "[]"}
     assert len(user.control.charges) == 1
