@@ -76,6 +76,12 @@ class _Seen:
     window: Window
     widths: list[float]
 
+    def knows(self, window: Window) -> bool:
+        """Tell whether one that overlaps it would change nothing."""
+        known, widths = self.window, self.widths
+        inside = window.lo <= known.lo and window.hi >= known.hi
+        return inside and len(widths) == _COUNTED and window.width >= widths[-1]
+
     def narrow(self, window: Window) -> None:
         """Take another change as one at this beat."""
         self.window = self.window.narrowed(window)
@@ -97,6 +103,7 @@ class Beat:
         self._demand = _DEMAND
         self._strikes = 0.0
         self._judged_at = -math.inf
+        self._tried = False  # to lock on just what was seen
         self._late: Window | None = None
         self._ahead: dict[int, Window] = {}  # what was predicted already
         self.hopeful = True
@@ -181,6 +188,8 @@ class Beat:
     def _collect(self, window: Window) -> None:
         last = self._seen[-1] if self._seen else None
         if last is not None and last.window.shared(window) > 0.0:
+            if last.knows(window) and self._tried:
+                return  # most changes of one answer: all that follows is known too
             last.narrow(window)
         elif last is None or window.lo >= last.window.hi:
             if last is not None:
@@ -195,6 +204,7 @@ class Beat:
 
     def _try_to_lock(self) -> None:
         """Believe in a period when what was seen can hardly be chance."""
+        self._tried = True
         gaps = [
             Window(late.window.lo - early.window.hi, late.window.hi - early.window.lo)
             for early, late in itertools.pairwise(self._seen)
@@ -207,6 +217,7 @@ class Beat:
         hi = min(gap.hi / count for gap, count in zip(gaps, beats, strict=True))
         if lo >= hi:
             self._seen.popleft()  # what was before may have been something else
+            self._tried = False
             return
         period = (lo + hi) / 2
         if self._is_looked_for(period) and self._evidence(period) >= self._demand:

@@ -175,6 +175,7 @@ class Pools:
 
     def __init__(self, settings: Settings, given: aiohttp.ClientSession | None) -> None:
         self._base_url = settings.base_url
+        self._home = f"{settings.base_url}/"  # of no other host: it ends there
         self._timeouts = settings.timeouts
         self._given = given
         self._stack = AsyncExitStack()
@@ -216,7 +217,7 @@ class Pools:
 
     def way_to(self, url: str, *, strict: bool) -> Way:
         """Return the way to a download, or :exc:`AddressRefusedError`."""
-        if origin(url) == origin(self._base_url):
+        if url.startswith(self._home) or origin(url) == origin(self._base_url):
             return self.fetches
         scheme, host, _ = origin(url)
         _, home, _ = origin(self._base_url)

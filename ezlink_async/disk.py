@@ -34,6 +34,8 @@ _BLOCK = 768 * 1024
 # 256 KiB of base64: for longer nobody else would get the interpreter's lock.
 _PIECE = 192 * 1024
 
+_LITTLE = 64 * 1024  # may be kept by each job that waits to be sent
+
 _NOTHING = memoryview(b"")
 
 
@@ -60,8 +62,11 @@ def prepare(image: Image) -> PreparedImage:
         return PreparedImage(image, media_type, len(image.content))
     with reading(image), open_picture(image) as stream:
         length = os.fstat(stream.fileno()).st_size
-        media_type = accept(stream.read(HEAD_BYTES), length, path=image.path)
-    return PreparedImage(image, media_type, length)
+        is_little = length <= _LITTLE
+        head = stream.read(length + 1 if is_little else HEAD_BYTES)
+        media_type = accept(head[:HEAD_BYTES], length, path=image.path)
+    kept = head if is_little and len(head) == length else None
+    return PreparedImage(image, media_type, length, kept)
 
 
 @contextlib.contextmanager
@@ -111,8 +116,9 @@ def _read(
 
 def _raw_blocks(prepared: PreparedImage) -> Iterator[memoryview]:
     """Yield a picture in blocks; each is good until the next one is asked for."""
-    if prepared.image.content is not None:
-        whole = memoryview(prepared.image.content)
+    content = prepared.image.content or prepared.kept
+    if content is not None:
+        whole = memoryview(content)
         for start in range(0, prepared.length, _BLOCK):
             yield whole[start : start + _BLOCK]
         return

@@ -26,8 +26,8 @@ from ezlink_async.errors import (
 from ezlink_async.landing import Landing, PartFile
 from ezlink_async.pacing import RetryPolicy
 from ezlink_async.places import Address
-from ezlink_async.pressure import Slots
 from ezlink_async.refusals import decode, in_english, tidy
+from ezlink_async.slots import Slots
 from ezlink_async.threads import INLINE_BYTES, see_through
 from ezlink_async.transport import Sleep, Stream, Transport
 from ezlink_async.whole import verify
@@ -219,7 +219,7 @@ class Downloads:
         try:
             async with (
                 asyncio.timeout(silence * _TOTAL),
-                self._transport.stream(place.url, strict=place.strict) as stream,
+                await self._transport.stream(place.url, strict=place.strict) as stream,
             ):
                 if stream.status != _OK:
                     raise await _refused(stream)

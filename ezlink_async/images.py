@@ -164,11 +164,16 @@ ImageLike = str | os.PathLike[str] | bytes | Image
 
 @attrs.frozen
 class PreparedImage:
-    """A picture that was looked at: its type and length are known and hold."""
+    """
+    A picture that was looked at: its type and length are known and hold.
+
+    Of a small file the bytes are *kept*, so that it is read only once.
+    """
 
     image: Image
     media_type: str
     length: int
+    kept: bytes | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def prefix(self) -> bytes:

@@ -26,6 +26,7 @@ from ezlink_async.threads import INLINE_BYTES, see_through, seen_through
 from ezlink_async.whole import verify
 
 _ROUND = 16  # results that wait for each other's disk at most
+_COMPANY = 0.002  # seconds: those that end together do not arrive in one turn
 
 _VECTOR = 256  # blocks in one call; systems take 1024
 
@@ -163,14 +164,15 @@ class Landing:
     """
     Puts the results of one client in their places, in threads.
 
-    Small ones that come for a folder while others are being put there wait, and
-    then go together. Syncing the folder costs as much as syncing a file, and
-    once is enough for all of them.
+    Small ones that come for a folder within *company* seconds, or while others
+    are being put there, go together. Syncing the folder costs as much as syncing
+    a file, and once is enough for all of them.
     """
 
-    def __init__(self, pool: Executor) -> None:
+    def __init__(self, pool: Executor, company: float = _COMPANY) -> None:
         self._pool = pool
-        self._waiting: dict[Path, list[_Errand]] = {}  # where others are under way
+        self._company = company
+        self._waiting: dict[Path, list[_Errand]] = {}  # where some are
 
     async def commit(self, part: PartFile, path: Path) -> None:
         """Put *part* in its place for good; a cancellation waits until it is."""
@@ -183,7 +185,7 @@ class Landing:
             self._waiting[folder].append(errand)
         else:
             self._waiting[folder] = [errand]
-            self._go_on(folder)
+            loop.call_later(self._company, self._go_on, folder)
         await seen_through(errand.done)
 
     def _go_on(self, folder: Path) -> None:

@@ -62,10 +62,10 @@ class TaskStatus(enum.Enum):
     @property
     def is_terminal(self) -> bool:
         """Whether the server will not change it any more."""
-        return self in _TERMINAL
+        return self._name_ in _TERMINAL
 
 
-_TERMINAL = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCEL})
+_TERMINAL = frozenset({"SUCCESS", "FAILURE", "CANCEL"})
 
 
 class Mode(enum.Enum):

@@ -1,118 +1,51 @@
 """
-Back-pressure: how many jobs may be in progress, and when new ones may start.
+Back-pressure: when new jobs may start.
 
-:class:`Slots` is the one semaphore of a client. :class:`Gate` is shut by a
-busy answer or a dead network, for all submits of the client at once, and
-learns how many tasks the server has room for.
+:class:`Gate` is shut by a busy answer or a dead network, for all submits of the
+client at once, and learns how many tasks the server has room for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Self
 
-from ezlink_async.errors import SlotTimeoutError
 from ezlink_async.pacing import RetryPolicy
-
-
-class Slots:
-    """
-    A fair semaphore whose size may change while it is in use.
-
-    Who waits longest goes first. Cancelling a waiter loses no slot.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.taken = 0
-        self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
-
-    async def acquire(self, timeout: float | None = None) -> None:
-        """Take a slot, or raise :exc:`SlotTimeoutError` after *timeout*."""
-        if self.taken < self.limit and not self._queue:
-            self.taken += 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        try:
-            if timeout is None:
-                await turn
-            else:
-                async with asyncio.timeout(timeout):
-                    await turn
-        except BaseException as error:
-            self._give_up(turn)
-            if isinstance(error, TimeoutError):
-                raise SlotTimeoutError(
-                    f"all {self.limit} slots were taken for {timeout:g} s; "
-                    "nothing was sent"
-                ) from None
-            raise
-
-    def release(self) -> None:
-        """Give a slot back; the next waiter has it before this returns."""
-        self.taken -= 1
-        self._grant()
-
-    def turn(self) -> Turn:
-        """Return what holds a slot from entering it, until it is left or over."""
-        return Turn(self)
-
-    def resize(self, limit: int) -> None:
-        """Change the size; slots above it are not taken away, only not renewed."""
-        self.limit = limit
-        self._grant()
-
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        if turn.done() and not turn.cancelled():
-            self.release()  # it was granted while its waiter was leaving
-        elif turn in self._queue:
-            self._queue.remove(turn)
-
-    def _grant(self) -> None:
-        while self._queue and self.taken < self.limit:
-            turn = self._queue.popleft()
-            if not turn.done():  # a waiter that is leaving has cancelled it
-                self.taken += 1
-                turn.set_result(None)
-
-
-class Turn:
-    """A slot that may be given back before its holder is through."""
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
-        self._over = False
-
-    async def __aenter__(self) -> Self:
-        await self._slots.acquire()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.over()
-
-    def over(self) -> None:
-        """Give it back; the second time does nothing."""
-        if not self._over:
-            self._over = True
-            self._slots.release()
 
 
 class Passage:
     """
-    One submit's way through the gate; it reports what it met.
+    One submit's way through the gate, waited for by entering it.
 
-    A busy answer counts once, however many submits were on their way.
+    It reports what it met; a busy answer counts once, however many submits were
+    on their way.
     """
 
-    def __init__(self, gate: Gate, *, probe: bool) -> None:
+    _probe = False
+    _age = 0
+
+    def __init__(
+        self,
+        gate: Gate,
+        start: float | None,
+        too_late: Callable[[], Exception],
+    ) -> None:
         self._gate = gate
-        self._probe = probe
-        self._age = gate.age
+        self._start = start
+        self._too_late = too_late
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._probe = await self._gate.come_in(self._start)
+        except TimeoutError:
+            raise self._too_late() from None
+        self._age = self._gate.age
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.go_out(self)
 
     def through(self) -> None:
         """Say that the server answered, and not that it is busy."""
@@ -234,25 +167,32 @@ class Gate:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    @asynccontextmanager
-    async def passage(self, start: float | None = None) -> AsyncIterator[Passage]:
+    def passage(
+        self,
+        start: float | None = None,
+        too_late: Callable[[], Exception] = TimeoutError,
+    ) -> Passage:
         """
-        Wait until a submit may go out.
+        Return what is entered when a submit may go out.
 
-        TimeoutError when the gate was shut all the time that the policy
+        *too_late* is raised when the gate was shut all the time that the policy
         allows one that began at *start*; who waits for a task of our own to
         end is not bounded.
         """
+        return Passage(self, start, too_late)
+
+    async def come_in(self, start: float | None) -> bool:
+        """Wait until one may pass, and tell whether it is the only one."""
         async with self._head_of_line:
             probe = await self._wait(start)
             self._under_way += 1
-        passage = Passage(self, probe=probe)
-        try:
-            yield passage
-        finally:
-            self._under_way -= 1
-            passage.leave()
-            self._wake()
+        return probe
+
+    def go_out(self, passage: Passage) -> None:
+        """Let others follow."""
+        self._under_way -= 1
+        passage.leave()
+        self._wake()
 
     async def _wait(self, start: float | None) -> bool:
         loop = asyncio.get_running_loop()

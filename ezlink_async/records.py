@@ -10,6 +10,7 @@ are demanded. Source of the fields: ``ye4293/one-api``
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -29,6 +30,10 @@ _ADVANCE = (
     TaskStatus.FAILURE,
     TaskStatus.SUCCESS,
 )
+
+
+_NO_PROMPTS = {"finalPrompt": "", "finalZhPrompt": ""}
+_NO_PROPERTIES = TaskProperties()
 
 
 def identifier(value: object) -> str:
@@ -59,27 +64,41 @@ def _status(value: object, _: object = None) -> TaskStatus:
 
 
 def _progress(value: object, _: object = None) -> float | None:
+    return _per_cent(value if isinstance(value, str) else _text(value))
+
+
+@functools.lru_cache(512)
+def _per_cent(text: str) -> float | None:
     try:
-        number = float(_text(value).strip().removesuffix("%"))
+        number = float(text.strip().removesuffix("%"))
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
 def _time(value: object, _: object = None) -> dt.datetime | None:
+    return _moment(value if isinstance(value, str) else _text(value))
+
+
+@functools.lru_cache(4096)  # each look at a task brings the same times again
+def _moment(text: str) -> dt.datetime | None:
     try:
-        seconds = float(_text(value)) / 1000
+        seconds = float(text) / 1000
         return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
 
 
 def _buttons(value: object, _: object = None) -> tuple[Button, ...]:
+    if not value:
+        return ()
     rows = value if isinstance(value, list) else []
     return tuple(_converter.structure(row, Button) for row in rows if _is_map(row))
 
 
 def _properties(value: object, _: object = None) -> TaskProperties | None:
+    if value == _NO_PROMPTS:  # that of every swap
+        return _NO_PROPERTIES
     return _converter.structure(value, TaskProperties) if _is_map(value) else None
 
 
@@ -130,6 +149,7 @@ _hooks(
     buttons=("buttons", _buttons),
     properties=("properties", _properties),
 )
+_structure = _converter.get_structure_hook(TaskRecord)
 
 
 def read_record(row: object, task_id: str = "") -> TaskRecord:
@@ -144,7 +164,9 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     known = identifier(row.get("id")) or task_id
     if not known or "status" not in row:
         raise ValueError("neither id nor status")
-    return _converter.structure({**row, "id": known}, TaskRecord)
+    same = row.get("id") == known
+    record: TaskRecord = _structure(row if same else {**row, "id": known}, TaskRecord)
+    return record
 
 
 def advance(record: TaskRecord) -> tuple[bool, int, bool, float, str]:

@@ -34,6 +34,7 @@ from ezlink_async.reconcile import Reconciler
 from ezlink_async.saved import SavedHandle
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
+from ezlink_async.threads import until_done
 from ezlink_async.transport import Transport
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class SharedSource:
             self._task.add_done_callback(_seen)
         # Not shield(), which reports an error whose only waiter has left.
         task = self._task
-        await asyncio.wait([task])
+        await until_done(task)
         return task.result()
 
     async def _encode(self, source: ImageLike) -> EncodedImage:

@@ -13,8 +13,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from ezlink_async import protocol
 from ezlink_async.errors import (
@@ -28,12 +28,14 @@ from ezlink_async.errors import (
 )
 from ezlink_async.messages import HttpRequest
 from ezlink_async.nursery import Nursery
-from ezlink_async.pressure import Gate, Passage, Slots
+from ezlink_async.pressure import Gate, Passage
 from ezlink_async.protocol import FaceSwapJob, Submission
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.refusals import is_out_of_reach
 from ezlink_async.settling import Settler
+from ezlink_async.slots import Slots
 from ezlink_async.tasks import TaskHandle
+from ezlink_async.threads import until_done
 from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
 from ezlink_async.transport import Sleep, Transport, new_request_id
 
@@ -80,13 +82,13 @@ class Submitter:
         self._tickets[task] = ticket
         task.add_done_callback(self._tickets.pop)
         try:
-            await asyncio.wait([task])
+            await until_done(task)
         except asyncio.CancelledError:
             ticket.left = True
             task.add_done_callback(lambda done: left_behind(done, ticket))
             ticket.call_off(task)
             if not ticket.committed:
-                await asyncio.wait([task])
+                await until_done(task)
             raise
         if task.cancelled():  # before its first step, so it could not say why
             raise cut_off(ticket)
@@ -152,7 +154,7 @@ class Submitter:
         while True:
             async with (
                 self._uploads.turn() as turn,
-                self._passage(start, error) as passage,
+                self._gate.passage(start, partial(self._too_late, error)) as passage,
             ):
                 ticket.uploaded = turn.over
                 outcome = await self._attempt(ticket, job, request, passage)
@@ -168,24 +170,13 @@ class Submitter:
                 ticket.lost.append(error.request_id or "")
             await self._sleep(wait)
 
-    @asynccontextmanager
-    async def _passage(
-        self, start: float, error: EzlinkError | None
-    ) -> AsyncIterator[Passage]:
-        """Wait at the gate; when it stays shut, give up with what it met last."""
-        inside = False
-        try:
-            async with self._gate.passage(start) as passage:
-                inside = True
-                yield passage
-        except TimeoutError:
-            if inside:
-                raise
-            seconds = self._settings.retry.timeout
-            raise error or BusyError(
-                f"the server had no room for {seconds:g} s; nothing was sent",
-                retry_safe=True,
-            ) from None
+    def _too_late(self, error: EzlinkError | None) -> EzlinkError:
+        """Return what it means that the gate stayed shut: what was met last."""
+        seconds = self._settings.retry.timeout
+        return error or BusyError(
+            f"the server had no room for {seconds:g} s; nothing was sent",
+            retry_safe=True,
+        )
 
     def _wait_after(
         self, error: EzlinkError, waits: Iterator[float], length: int

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import aiohttp
@@ -43,8 +43,8 @@ def new_request_id() -> str:
 
 
 @attrs.frozen
-class Stream:
-    """A download that has begun: its status, and its bytes as they come."""
+class Stream(AbstractAsyncContextManager["Stream"]):
+    """A download that has begun: its status, and its bytes as they come; leave it."""
 
     status: int
     url: str
@@ -57,6 +57,9 @@ class Stream:
         except faults.FOREIGN as fault:
             says = faults.words(fault)
         raise TransportError(f"the download from {self.url} broke off: {says}")
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._answer.__aexit__(None, None, None)  # the rest is not read
 
 
 class Transport:
@@ -252,8 +255,7 @@ class Transport:
         self._outage.over()
         return response
 
-    @asynccontextmanager
-    async def stream(self, url: str, *, strict: bool) -> AsyncIterator[Stream]:
+    async def stream(self, url: str, *, strict: bool) -> Stream:
         """
         Begin a download, without the key, following redirects.
 
@@ -262,13 +264,12 @@ class Transport:
         its neighbours. :exc:`ConfigurationError` on a refused address.
         """
         for _ in range(_REDIRECTS):
-            way = self._pools.way_to(url, strict=strict)
-            async with await self._begin(way, url) as answer:
-                target = answer.headers.get("Location")
-                if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
-                    yield Stream(answer.status, url, answer)
-                    return
-            url = connections.joined(url, target)
+            answer = await self._begin(self._pools.way_to(url, strict=strict), url)
+            target = answer.headers.get("Location")
+            if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
+                return Stream(answer.status, url, answer)
+            async with answer:
+                url = connections.joined(url, target)
         raise TransportError(f"more than {_REDIRECTS} redirects on the way to {url}")
 
     async def _begin(self, way: connections.Way, url: str) -> aiohttp.ClientResponse:
@@ -293,14 +294,12 @@ async def _body(
     answer: aiohttp.ClientResponse, until: float | None = None
 ) -> tuple[bytes, Exception | None]:
     """Read an answer; of one that breaks off, what came: it may tell enough."""
-    kept = bytearray()
+    kept, content = bytearray(), answer.content
     try:
-        async with asyncio.timeout_at(until):
-            while len(kept) < _ANSWER_LIMIT:
-                block = await answer.content.read(_BLOCK)
-                if not block:
-                    break
-                kept += block
+        # Most have come whole with their head, and nothing is waited for.
+        async with asyncio.timeout_at(None if content.is_eof() else until):
+            while len(kept) < _ANSWER_LIMIT and (more := await content.read(_BLOCK)):
+                kept += more
     except faults.FOREIGN as fault:
         return bytes(kept), fault
     return bytes(kept), None

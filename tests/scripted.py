@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
 
 import attrs
 
@@ -95,11 +96,10 @@ class ScriptedTransport(Transport):
         finally:
             self.inside -= 1
 
-    @asynccontextmanager
-    async def stream(self, url: str, *, strict: bool) -> AsyncIterator[Stream]:  # noqa: ARG002 - the seam's signature
+    async def stream(self, url: str, *, strict: bool) -> Stream:  # noqa: ARG002 - the seam's signature
         """Give the picture at *url*, or 404."""
         content = self._pictures.get(url)
-        yield _Picture(200 if content else 404, url, content or b"")  # type: ignore[misc]
+        return cast("Stream", Held(200 if content else 404, url, content or b""))
 
     def paths(self) -> list[str]:
         """Return the path of every request, in order."""
@@ -107,10 +107,15 @@ class ScriptedTransport(Transport):
 
 
 @attrs.define
-class _Picture:
+class Held(AbstractAsyncContextManager["Held"]):
+    """A download that is in memory already."""
+
     status: int
     url: str
     content: bytes
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
     async def block(self) -> bytes:
         """Return all there is, then nothing."""

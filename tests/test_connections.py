@@ -329,7 +329,9 @@ async def test_what_lies_elsewhere_must_be_public(
     await pools.open()
     own = pools.way_to("https://api.example.com/mj/image/7", strict=True)
     assert own == pools.fetches
-    assert pools.way_to("https://cdn.example.com/7", strict=True) != own
+    assert pools.way_to("HTTPS://API.example.com:443/7", strict=True) == own
+    for url in ("cdn.example.com", "api.example.com.evil.org", "api.example.com@a.org"):
+        assert pools.way_to(f"https://{url}/7", strict=True) != own
     for url in ("http://10.0.0.1/", "http://localhost/", "ftp://a.example.com/", "x"):
         for strict in (True, False):
             with pytest.raises(AddressRefusedError):

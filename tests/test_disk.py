@@ -141,6 +141,26 @@ async def test_a_disk_that_fails_is_an_image_error() -> None:
     assert caught.value.path == Path("/proc/self/mem")
 
 
+@pytest.mark.parametrize(
+    ("length", "once"), [(64 * 1024, True), (64 * 1024 + 1, False)]
+)
+async def test_a_little_file_is_read_once(
+    tmp_path: Path, length: int, *, once: bool
+) -> None:
+    """What was looked at whole is what is sent; nobody reads it again."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(length))
+    picture = disk.prepare(Image.from_path(path))
+    assert (picture.kept is not None) is once
+    assert picture == prepared_file(path, jpeg(length))
+    path.unlink()
+    if once:
+        assert await text_of(picture) == base64.b64encode(jpeg(length))
+    else:
+        with pytest.raises(ImageError, match="no such file"):
+            await text_of(picture)
+
+
 async def test_a_file_that_goes_while_it_is_used_is_an_image_error(
     tmp_path: Path,
 ) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import attrs
@@ -32,7 +33,7 @@ from ezlink_async.threads import see_through
 from ezlink_async.transport import Stream
 from tests.conftest import png
 from tests.fakes import GIF, SHORT, RecordedSleep, jpeg, tells_secrets, transport
-from tests.scripted import ScriptedTransport, offline
+from tests.scripted import Held, ScriptedTransport, offline
 from tests.servers import Line, Talk, answer, hangs_up_after, keeps_open, stranger_tls
 from tests.servers import serving as raw_server
 
@@ -325,17 +326,12 @@ async def test_fetch_image_says_at_once_what_is_no_picture() -> None:
 class Dripping(ScriptedTransport):
     """Begins downloads that bring a byte at every turn of the loop and never end."""
 
-    @asynccontextmanager
-    async def stream(self, url: str, *, strict: bool) -> AsyncIterator[Stream]:  # noqa: ARG002 - the seam's signature
+    async def stream(self, url: str, *, strict: bool) -> Stream:  # noqa: ARG002 - the seam's signature
         """Give such a stream."""
-        yield _Drip(200, url)  # type: ignore[misc]
+        return cast("Stream", _Drip(200, url, b""))
 
 
-@attrs.define
-class _Drip:
-    status: int
-    url: str
-
+class _Drip(Held):
     async def block(self) -> bytes:
         """Return the next byte, after a turn of the loop."""
         await asyncio.sleep(0)

@@ -210,7 +210,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.pool = Counted()
-        self.landing = Landing(self.pool)
+        self.landing = Landing(self.pool, company=0.0)
         self._go_on = threading.Event()
         self.pool.submit(self._go_on.wait, 20)
         self.pool.visits = 0
@@ -243,11 +243,11 @@ async def _under_way() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(("count", "visits"), [(1, 1), (2, 2), (9, 2), (40, 4)])
+@pytest.mark.parametrize(("count", "visits"), [(1, 1), (16, 1), (17, 2), (40, 3)])
 async def test_those_that_wait_for_a_folder_go_together(
     tmp_path: Path, count: int, visits: int
 ) -> None:
-    """The first goes alone, and those that came meanwhile go together, 16 at most."""
+    """Those that come at about the same time go together, 16 at most."""
     async with busy() as here:
         tasks = [
             asyncio.create_task(here.commit(tmp_path / f"{number}.jpg"))
@@ -260,6 +260,23 @@ async def test_those_that_wait_for_a_folder_go_together(
     assert here.pool.visits == visits
     assert leftovers(tmp_path) == sorted(f"{number}.jpg" for number in range(count))
     assert (tmp_path / f"{count - 1}.jpg").read_bytes() == JPEG
+
+
+async def test_who_comes_later_goes_with_the_next(tmp_path: Path) -> None:
+    """What comes while others are under way waits for them, and goes together."""
+    async with busy() as here:
+        tasks = [asyncio.create_task(here.commit(tmp_path / "first.jpg"))]
+        await _under_way()
+        tasks += [
+            asyncio.create_task(here.commit(tmp_path / name))
+            for name in ("a.jpg", "b.jpg")
+        ]
+        await _under_way()
+        assert here.pool.visits == 1
+        here.let_go()
+        await asyncio.gather(*tasks)
+    assert here.pool.visits == 1 + 1
+    assert leftovers(tmp_path) == ["a.jpg", "b.jpg", "first.jpg"]
 
 
 async def test_folders_do_not_wait_for_each_other(tmp_path: Path) -> None:

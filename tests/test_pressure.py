@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ezlink_async.errors import SlotTimeoutError
 from ezlink_async.pacing import RetryPolicy
-from ezlink_async.pressure import Gate, Passage, Slots
+from ezlink_async.pressure import Gate, Passage
+from ezlink_async.slots import Slots
 from tests import virtual
 from tests.virtual import dice
 

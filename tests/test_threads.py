@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ezlink_async.threads import INLINE_BYTES, off_loop, see_through
+from ezlink_async.threads import INLINE_BYTES, off_loop, see_through, until_done
 
 
 @pytest.mark.parametrize(("length", "here"), [(INLINE_BYTES, True), (1 << 20, False)])
@@ -56,3 +56,29 @@ async def test_what_must_be_seen_through_is() -> None:
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_wait_that_is_cancelled_leaves_the_work_alone() -> None:
+    """Who leaves neither ends what was waited for nor is called when it ends."""
+    work = asyncio.get_running_loop().create_future()
+    waits = [asyncio.create_task(until_done(work)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waits[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits[0]
+    assert not work.done()
+    work.set_exception(OSError("seen by whoever asks"))
+    await waits[1]
+    await until_done(work)
+    assert isinstance(work.exception(), OSError)
+
+
+async def test_a_wait_that_is_cancelled_when_it_is_over_is_cancelled() -> None:
+    """An end and a cancellation in one turn trouble nobody."""
+    work = asyncio.get_running_loop().create_future()
+    wait = asyncio.create_task(until_done(work))
+    await asyncio.sleep(0)
+    work.set_result(None)
+    wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait

@@ -24,8 +24,8 @@ from ezlink_async.download import Downloads
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
-from ezlink_async.pressure import Slots
 from ezlink_async.protocol import LIST_LIMIT
+from ezlink_async.slots import Slots
 from ezlink_async.transport import Transport
 
 _BASE = "http://127.0.0.1:9"
