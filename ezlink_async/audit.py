@@ -102,8 +102,11 @@ class Audit:
             await self._first_is_told()
             if self._stage is _Stage.ACCEPTED:
                 await self._learn()
-            if self._stage is _Stage.NOBODY:
-                self._stage, self._one = _Stage.ONE, who
+            self._let_out(who)
+
+    def _let_out(self, who: object) -> None:
+        if self._stage is _Stage.NOBODY:
+            self._stage, self._one = _Stage.ONE, who
 
     async def _first_is_told(self) -> None:
         try:

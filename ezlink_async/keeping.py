@@ -8,11 +8,12 @@ the result of another job. Synchronous: it reads whole files.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ezlink_async.images import SUFFIXES
@@ -53,25 +54,24 @@ class Keepsakes:
         self._kept.clear()
 
     def _second(self, path: Path) -> Path:
-        names = _names(path)
-        while True:
-            name = next(names)
-            with contextlib.suppress(FileExistsError):
-                self._double(path, name)
-                return name
+        is_named = functools.partial(self._is_named, path)
+        return next(filter(is_named, map(_name_of(path), itertools.count(1))))
 
-    def _double(self, path: Path, name: Path) -> None:
-        """Have *path* as *name*, too, which must not exist."""
+    def _is_named(self, path: Path, name: Path) -> bool:
+        """Have *path* as *name*, too, and return whether that was free."""
         try:
             self._link(path, name)
         except FileExistsError:
-            raise
+            return False
         except OSError:
             with path.open("rb") as stream, name.open("xb") as copy:
                 shutil.copyfileobj(stream, copy)
+        return True
 
 
-def _names(path: Path) -> Iterator[Path]:
-    yield path.with_name(f"{path.stem}-kept{path.suffix}")
-    for number in itertools.count(2):
-        yield path.with_name(f"{path.stem}-kept-{number}{path.suffix}")
+def _name_of(path: Path) -> Callable[[int], Path]:
+    def name(number: int) -> Path:
+        more = "" if number == 1 else f"-{number}"
+        return path.with_name(f"{path.stem}-kept{more}{path.suffix}")
+
+    return name

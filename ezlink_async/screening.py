@@ -244,7 +244,7 @@ def _content(path: Path) -> bytes:
         if not made_anew and not is_whole(path):
             raise ImageError("it is cut off, or broken: copy it again", path=path)
         return digest_of(path)[0]
-    except OSError as fault:
+    except OSError as fault:  # pragma: no cover - it could be read just now
         says = f"cannot be read: {fault.strerror or fault}"
         raise ImageError(says, path=path) from fault
 

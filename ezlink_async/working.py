@@ -182,20 +182,19 @@ class Work:
             return
         elif job is not None:
             settled = settled or self._in_the_way(job)
-        if settled is None and self._is_too_late(job):
-            settled = screened.left_over(self._desk.halted or _NOTHING_SENT)
-        if settled is not None:
-            self._screened[0] = attrs.evolve(screened, settled=settled)
-            self._note(job, settled)
-            self._count(settled)
-            await self.outbox.put(settled)
-            self._screened.popleft()
-        elif job is not None:
+        if job is not None and settled is None and not self._is_too_late(job):
             self._screened.popleft()
             await self._begin(job, nursery)
+            return
+        settled = settled or screened.left_over(self._desk.halted or _NOTHING_SENT)
+        self._screened[0] = attrs.evolve(screened, settled=settled)
+        self._note(job, settled)
+        self._count(settled)
+        await self.outbox.put(settled)
+        self._screened.popleft()
 
-    def _is_too_late(self, job: Job | None) -> bool:
-        sends = job is None or job.step is Step.SUBMIT
+    def _is_too_late(self, job: Job) -> bool:
+        sends = job.step is Step.SUBMIT
         return self._desk.stopped or (sends and self._desk.halted is not None)
 
     def _is_told_of(self, screened: Screened) -> bool:

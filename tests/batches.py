@@ -158,8 +158,8 @@ class Studio:
 
     @property
     def sent(self) -> int:
-        """How many submits arrived, made or not."""
-        return len(self.server.control.attempts)
+        """How many submits arrived whole, made or not."""
+        return sum(self.server.control.uploads.values())
 
     def names(self) -> list[str]:
         """Return what is in the output folder."""

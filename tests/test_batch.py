@@ -12,19 +12,28 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import attrs
 import pytest
 
 from ezlink_async import AsyncEzlink
 from ezlink_async.batch import run_batch
+from ezlink_async.delivery import Delivery
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
-from ezlink_async.errors import ClientClosedError, ConfigurationError
+from ezlink_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    DownloadError,
+    JournalError,
+)
+from ezlink_async.outbox import Outbox
 from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome
+from ezlink_async.results import BatchOutcome, skipped
+from ezlink_async.tasks import TaskHandle
 from ezlink_async.underway import UnderWay
 from tests.batches import POLL, TIMEOUTS, read, studio
 from tests.fakes import jpeg
@@ -682,14 +691,15 @@ async def test_what_is_told_is_let_go(tmp_path: Path) -> None:
     async with studio(tmp_path) as here, here.client(concurrency=4) as ez:
         photos = here.photos(200)
         for _ in range(2):
-            before = _alive(BatchOutcome)
+            gc.collect()
+            before, others = _alive(BatchOutcome), _alive(UnderWay)
             many = 0
             async with here.run(ez, iter(photos)) as run:
                 async for outcome in run:
                     del outcome
                     many += 1
                     if many % 100 == 0:
-                        assert _alive(UnderWay) <= window + 1
+                        assert _alive(UnderWay) <= others + 2 * window
                         alive = _alive(BatchOutcome) - before
                         assert alive <= 3 * window + 256 * (run.accepted == 0)
             assert many == 200
@@ -713,3 +723,118 @@ async def test_leaving_while_a_slow_folder_is_listed(tmp_path: Path) -> None:
         told = await asyncio.to_thread(lambda: list(run.unread()))
         assert len(told) == 20
         assert here.sent == 0
+
+
+async def test_leaving_while_pairs_are_looked_at(tmp_path: Path) -> None:
+    """They are told as left over, like those that were never asked for."""
+    async with studio(tmp_path) as here, here.client() as ez:
+        async with here.run(ez, here.photos(9)) as run:
+            while not run._work._coming:
+                await asyncio.sleep(0)
+        told = list(run.unread())
+        assert len({each.target for each in told}) == len(told) == 9
+
+
+async def test_a_journal_that_cannot_be_written_ends_the_intake(
+    tmp_path: Path,
+) -> None:
+    """One outcome each, which says so; nothing is sent."""
+    async with studio(tmp_path) as here, here.client(concurrency=1) as ez:
+        async with here.run(ez, here.photos(20)) as run:
+            run._commits.fault = JournalError("the journal cannot be written: full")
+            ended = await read(run)
+        assert len(ended.outcomes) == 20
+        assert all("cannot be written: full" in str(e.error) for e in ended.outcomes)
+        assert here.sent == 0
+        assert (await here.done(here.photos(20))).counts == {"succeeded": 20}
+
+
+async def test_a_journal_that_is_lost_while_pairs_are_entered(tmp_path: Path) -> None:
+    """The same, when it happens there."""
+    async with studio(tmp_path) as here, here.client() as ez:
+        async with here.run(ez, here.photos(3)) as run:
+            closing = asyncio.create_task(run._commits.close())
+            ended = await read(run)
+            await closing
+        assert {each.status for each in ended.outcomes} <= {"skipped"}
+        assert here.sent == 0
+
+
+async def test_a_bug_is_one_outcome(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and told of; the others are not touched."""
+
+    class Broken:
+        in_progress = 0
+
+        async def through(self, *_: object) -> BatchOutcome:
+            raise LookupError("no such thing")
+
+    async with studio(tmp_path) as here, here.client() as ez:
+        async with here.run(ez, here.photos(2)) as run:
+            run._work._delivery = cast("Delivery", Broken())
+            ended = await read(run)
+        assert {each.error for each in ended.outcomes} == {"LookupError: no such thing"}
+        assert "this is a bug" in caplog.text
+
+
+async def test_a_result_that_vanishes_at_once_is_brought_again(tmp_path: Path) -> None:
+    """It was saved, and cannot be hashed: it has its id, and is followed next time."""
+
+    class Vanishing:
+        task_id = "77"
+
+        async def save_fitting(self, place: Path) -> Path:
+            return place
+
+    async with (
+        studio(tmp_path) as here,
+        here.client() as ez,
+        here.run(ez, here.photos(1)) as run,
+    ):
+        while not run._work._running:
+            await asyncio.sleep(0)
+        (under_way,) = run._work._running.values()
+        vanishing = cast("TaskHandle", Vanishing())
+        with pytest.raises(DownloadError, match="cannot be read again") as caught:
+            await run._work._delivery._bring_home(under_way.job, vanishing)
+        assert caught.value.task_id == "77"
+        await read(run)
+
+
+async def test_the_end_is_told_to_everybody_and_counts_for_nothing() -> None:
+    """Whoever reads on gets it again; what is left unread is without it."""
+    box = Outbox(1)
+    outcome = skipped(Pair(Path("me.jpg"), Path("a.jpg"), "a"), "why")
+    await box.put(outcome)
+    box.end()
+    assert await box.next() == outcome
+    assert [await box.next(), await box.next()] == [None, None]
+    assert list(box.rest()) == []
+    await box.put(outcome)
+    box.end()
+    assert list(box.rest()) == [outcome]
+
+
+async def test_what_is_found_out_while_its_pair_waits(tmp_path: Path) -> None:
+    """The pair was looked at before: it is looked at again, and told of once."""
+    async with studio(tmp_path) as here:
+        photos = here.photos(12)
+        here.server.control.script("submit", faults.Drop(job=True))
+        await here.done(photos[11:])
+        here.account = True
+        async with here.client(concurrency=1) as ez, here.run(ez, photos) as run:
+            looking, sending = Holds(), Holds()
+            here.server.control.standing("account", looking)
+            here.server.control.standing("submit", sending)
+            while len(run._work._running) < 9:
+                await asyncio.sleep(0)
+            assert run._work._screened[-1].pair.target == photos[11]
+            looking.go.set()
+            while not run._work._earlier._moved:
+                await asyncio.sleep(0)
+            sending.go.set()
+            ended = await read(run)
+        assert ended.counts == {"succeeded": 12}
+        assert here.charges == 12

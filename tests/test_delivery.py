@@ -405,3 +405,14 @@ async def test_an_outage_ends_when_the_run_is_halted(
         assert len(ended.outcomes) == 8
         assert {each.status for each in ended.outcomes} <= {"skipped", "failed"}
         assert set(here.states()) == {"saved", "planned"}
+
+
+async def test_a_server_that_is_busy_for_too_long_is_no_outage(tmp_path: Path) -> None:
+    """It answered, so its word counts: the job is planned, and the run goes on."""
+    async with studio(tmp_path) as here:
+        here.server.control.standing("submit", faults.saturated())
+        async with here.client(retry=IMPATIENT, concurrency=1) as ez:
+            ended = await here.done(here.photos(1), ez)
+        assert str(ended.only.error).startswith("BusyError: ")
+        assert here.states() == {"planned": 1}
+        assert here.charges == 0

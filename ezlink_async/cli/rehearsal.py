@@ -26,11 +26,11 @@ def rehearse(plan: Plan, journal: Path | None, rules: Rules, teller: Teller) -> 
         while few := list(itertools.islice(pairs, _AT_ONCE)):
             looks = screening.look(few)
             for screened in screening.decide(looks, screening.enter(copy, looks)):
-                if screened.settled is not None:
-                    teller.tell(screened.settled)
-                elif screened.job is not None:
+                if screened.job is not None and screened.settled is None:
                     swaps += screened.job.step is Step.SUBMIT
                     _tell(screened.job, teller)
+                else:
+                    teller.tell(screened.left_over("nothing was sent"))
     return swaps
 
 

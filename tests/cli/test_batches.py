@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ezlink_async.cli.display import Lines
+from ezlink_async.cli.report import make_report
 from ezlink_async.emulator import Emulator, faults, scripts
+from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
+from ezlink_async.options import BatchOptions
 from tests.cli.conftest import Ezlink, Tells, read_until, start, sums
 from tests.fakes import jpeg
 
@@ -380,3 +384,64 @@ def test_what_was_interrupted_comes_home_with_the_same_command(
     assert said.code == 0
     assert said.summary == sums(succeeded=3)
     assert len(user.control.charges) == 3
+
+
+class _Told(Lines):
+    """A display that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, line: str, style: str = "") -> None:
+        """Remember it."""
+        del style
+        self.notes.append(line)
+
+
+class _Interrupted(BatchOptions):
+    """Options of somebody who presses Ctrl-C when the report is made."""
+
+    @property
+    def journal_path(self) -> Path:
+        """Be interrupted."""
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_the_report_out(tmp_path: Path) -> None:
+    """It takes a while for many photos, and can be made later."""
+    display = _Told()
+    make_report(_Interrupted(output=tmp_path), display, 200)
+    assert display.notes == [
+        "making the report (Ctrl-C leaves it out)",
+        f"the report was left out; make it with: ezlink report {tmp_path}",
+    ]
+
+
+def test_a_report_of_a_journal_without_a_run(ezlink: Ezlink, user: Emulator) -> None:
+    """An empty page is better than an error."""
+    del user
+    path = Path("out/.ezlink/journal.sqlite3")
+    path.parent.mkdir(parents=True)
+    Journal.open(path).close()
+    assert ezlink("report", "out").code == 0
+
+
+def test_what_is_sent_without_metadata_is_told(
+    ezlink: Ezlink, user: Emulator, tmp_path: Path
+) -> None:
+    """The journal knows what was changed about each picture."""
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif[0x010F] = "a camera"
+    for name, colour in (("me.jpg", "red"), ("a.jpg", "blue")):
+        image.new("RGB", (64, 64), colour).save(tmp_path / name, exif=exif)
+    command = ("swap", "me.jpg", "a.jpg", "--output", "out", "--strip-metadata")
+    said = ezlink(*command, "--json")
+    assert said.summary == sums(succeeded=1), said.out
+    with sqlite3.connect(tmp_path / "out/.ezlink/journal.sqlite3") as journal:
+        (row,) = journal.execute("SELECT options, changes FROM jobs").fetchall()
+    journal.close()
+    assert "strip_metadata" in row[0]
+    assert row[1] not in {None, "[]"}
+    assert len(user.control.charges) == 1
