@@ -227,7 +227,7 @@ async def test_a_file_that_is_there_stays_until_a_whole_one_comes(
 async def test_a_cancelled_save_leaves_nothing(tmp_path: Path) -> None:
     """Neither a file nor a part of one is left by a cancellation."""
     async with paid() as (handle, server):
-        drip = faults.Picture(drip=0.01, block=1000)
+        drip = faults.Picture(drip=0.001, block=5000)
         server.control.script("image", drip)
         save = asyncio.create_task(handle.save(tmp_path / "a.jpg"))
         while not _files(tmp_path):
@@ -272,7 +272,7 @@ asyncio.run(main())
 async def test_a_process_killed_during_a_download(tmp_path: Path) -> None:
     """Nothing stands under the final name, only a hidden part."""
     async with paid() as (handle, server):
-        server.control.script("image", faults.Picture(drip=0.01, block=1000))
+        server.control.script("image", faults.Picture(drip=0.001, block=5000))
         path = tmp_path / "a.jpg"
         command = [sys.executable, "-c", SAVE, server.api_key, server.base_url]
         command += [handle.task_id, str(path)]
