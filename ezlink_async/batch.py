@@ -14,13 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from collections.abc import (
-    AsyncIterator,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -38,7 +33,7 @@ from ezlink_async.options import LOCAL, BatchOptions
 from ezlink_async.results import BatchOutcome, BatchSummary
 from ezlink_async.screening import Screening
 from ezlink_async.session import Session
-from ezlink_async.supply import Pairs, Supply, pairs_of
+from ezlink_async.supply import AnyPath, Pairs, Supply, Targets, pairs_of
 from ezlink_async.working import Limits, Work
 
 _AHEAD = 8  # jobs beyond those in progress: read, prepared, or being saved
@@ -224,12 +219,12 @@ class BatchRun(AsyncIterator[BatchOutcome]):
                 charges = await self._desk.audit.end(self._desk.accepted)
                 self.summary.charges = charges
         finally:
-            await self._end()
+            await self._end(resumable=left or self.summary.resumable > 0)
 
-    async def _end(self) -> None:
+    async def _end(self, *, resumable: bool) -> None:
         """Close the journal, as soon as all that was sent has been told of."""
         now, facts = self._options.clock(), {}
-        if self._options.command is not None:
+        if self._options.command is not None and resumable:
             facts["command"] = self._options.command
         if self.summary.charges is not None:
             facts["charged"] = str(self.summary.charges)
@@ -253,11 +248,11 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
 def run_batch(
     ez: AsyncEzlink,
-    source: str | os.PathLike[str] | None,
-    targets: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Pairs,
+    source: AnyPath | None,
+    targets: Targets | Pairs,
     *,
-    output: str | os.PathLike[str],
-    journal: str | os.PathLike[str] | None = None,
+    output: AnyPath,
+    journal: AnyPath | None = None,
     mode: Mode | str | None = None,
     existing: Literal["skip", "replace"] = "skip",
     retry_failed: bool = False,

@@ -8,9 +8,10 @@ byte: there it is asked whether anything more may be sent, and paid.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -129,12 +130,32 @@ class Desk:
         self.leaving = False
         self.accepted = 0
         self.outstanding: set[Bookkeeper] = set()
+        self._in_line: dict[asyncio.Task[object], Bookkeeper] = {}
         self._quiet = asyncio.Event()
 
     def halt(self, why: str, *, mild: bool = False) -> None:
         """Send nothing more; if *mild*, only that. The first reason counts."""
         self.halted = self.halted or why
         self.stopped = self.stopped or not mild
+        for task, book in self._in_line.items():
+            if not book.is_under_way:
+                task.cancel()
+
+    @contextlib.contextmanager
+    def in_line(self, book: Bookkeeper) -> Iterator[None]:
+        """Let whoever waits here for its submit to begin go when the run is halted."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - there is one in every coroutine
+        before = task.cancelling()
+        self._in_line[task] = book
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.halted is None or task.uncancel() > before:
+                raise
+            raise HaltedError(self.halted) from None
+        finally:
+            del self._in_line[task]
 
     def leave(self, why: str) -> None:
         """Send nothing more, and begin nothing that takes long."""
@@ -186,6 +207,11 @@ class Bookkeeper:
         self.request_id: str | None = None
         self.unclear = unclear
         self.refusal: EzlinkError | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its submit has begun, or was accepted."""
+        return self._on_its_way or self.task_id is not None
 
     async def before_submit(
         self, job: FaceSwapJob, request_id: str, state: str | None

@@ -182,12 +182,13 @@ class Delivery:
         options = SwapOptions(state=known or new_state(), mode=self._manner.mode)
         while True:
             try:
-                handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
-                    *pictures,
-                    options,
-                    shared=self._shared,
-                    observer=book,
-                )
+                with self._desk.in_line(book):
+                    handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
+                        *pictures,
+                        options,
+                        shared=self._shared,
+                        observer=book,
+                    )
             except (TransportError, BusyError) as error:
                 if not self._waits_on(error):
                     raise

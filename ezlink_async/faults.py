@@ -109,20 +109,26 @@ def _hint(url: str) -> str:
 
 
 def submit_fault(
-    fault: BaseException, url: str, request_id: str, upload: Upload
+    fault: BaseException,
+    url: str,
+    request_id: str,
+    upload: Upload,
+    *,
+    known: bool = False,
 ) -> EzlinkError:
     """
     Return what a submit's *fault* means for the job; one of ours is what it is.
 
     Only a connection that was never made, or a body that never left whole,
-    prove that there is none.
+    prove that there is none. A server that is *known* speaks as it is spoken to.
     """
+    hint = "" if known else _hint(url)
     for own in (fault, upload.fault):
         if isinstance(own, EzlinkError):
             return own
     error = _connecting(fault, url)
     if error is None and not upload.complete:
-        says = words(upload.fault or fault) + _hint(url)
+        says = words(upload.fault or fault) + hint
         error = TransportError(
             f"the upload to {url} was cut off, so no job exists: {says}",
             stage="upload",
@@ -131,8 +137,7 @@ def submit_fault(
     if error is None:
         silent = isinstance(fault, TimeoutError)
         error = TransportError(
-            f"the job was sent to {url}, but no answer came: "
-            f"{words(fault)}{_hint(url)}",
+            f"the job was sent to {url}, but no answer came: {words(fault)}{hint}",
             stage="silence" if silent else "answer",
             maybe_charged=True,
         )

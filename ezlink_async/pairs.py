@@ -38,19 +38,23 @@ class Pair:
 
 
 def one_to_many(
-    source: Path, targets: Iterable[Path], search: Search
+    source: Path, targets: Iterable[Path], search: Search | None = None
 ) -> Iterator[Pair]:
     """Put one face into many pictures."""
+    search = search or Search(sources=[source])
     for target in search.targets(targets):
         yield Pair(source, target.path, place_of(target.below))
 
 
-def by_name(source: Path, targets: Iterable[Path], search: Search) -> Iterator[Pair]:
+def by_name(
+    source: Path, targets: Iterable[Path], search: Search | None = None
+) -> Iterator[Pair]:
     """
     Put each face of a folder into the picture of the same name.
 
     Names are compared with their folders and without their suffixes.
     """
+    search = search or Search(sources=[source])
     faces: dict[str, Path | None] = {}
     for face in _faces(source, search):
         name = same(place_of(face.below))
@@ -66,8 +70,11 @@ def by_name(source: Path, targets: Iterable[Path], search: Search) -> Iterator[P
             yield Pair(source, target.path, place, problem)
 
 
-def product(source: Path, targets: Iterable[Path], search: Search) -> Iterator[Pair]:
+def product(
+    source: Path, targets: Iterable[Path], search: Search | None = None
+) -> Iterator[Pair]:
     """Put every face into every picture; the results of each in a folder of its own."""
+    search = search or Search(sources=[source])
     named = list(targets)
     for face in _faces(source, search):
         for target in search.targets(named):

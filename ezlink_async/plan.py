@@ -10,11 +10,18 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import attrs
 
 from ezlink_async.pairs import Pair
+from ezlink_async.results import BatchOutcome
 from ezlink_async.schema import kept, path_of
 from ezlink_async.targets import TWICE, LeftOut, Mark, marks_of
+
+_PAGE = 256
 
 _TABLES = """
 CREATE TABLE pairs (
@@ -30,12 +37,13 @@ class Plan(Iterable[Pair]):
     """
     The pairs, in their order; iterate over it as often as you like.
 
-    Not for two threads at once. What comes twice is counted in *left_out*.
+    What comes twice is counted in *left_out*.
     """
 
     def __init__(self, pairs: Iterable[Pair], left_out: LeftOut) -> None:
         # Without a name it is a file of its own that is gone when it is closed.
         self._sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._turn = threading.Lock()  # threads ask for pairs, and about marks
         self._sql.executescript(_TABLES)
         self._sql.execute("BEGIN")
         self._last_folder = functools.lru_cache(maxsize=8)(os.path.realpath)
@@ -52,11 +60,7 @@ class Plan(Iterable[Pair]):
             self._sql.execute(
                 "INSERT OR IGNORE INTO given VALUES (?, ?)", (str(device), str(inode))
             )
-        # One folder has many names, but a link to a picture is one of its own.
-        names = [
-            kept(os.path.join(self._last_folder(path.parent), path.name))  # noqa: PTH118 - half the time
-            for path in (pair.target, pair.source)
-        ]
+        names = self._names(pair.target, pair.source)
         cursor = self._sql.execute(
             "INSERT OR IGNORE INTO pairs (name, face, source, target, wished, problem) "
             "VALUES (?, ?, ?, ?, ?, ?)",
@@ -70,18 +74,54 @@ class Plan(Iterable[Pair]):
         )
         return bool(cursor.rowcount)
 
+    def _names(self, *paths: Path) -> tuple[str | bytes, ...]:
+        # One folder has many names, but a link to a picture is one of its own.
+        return tuple(
+            kept(os.path.join(self._last_folder(path.parent), path.name))  # noqa: PTH118 - half the time
+            for path in paths
+        )
+
     def __iter__(self) -> Iterator[Pair]:
-        for source, target, wished, problem in self._sql.execute(
-            "SELECT source, target, wished, problem FROM pairs ORDER BY id"
-        ):
-            yield Pair(path_of(source), path_of(target), os.fsdecode(wished), problem)
+        last = 0
+        while page := self._page(last):
+            for number, pair in page:
+                last = number
+                yield pair
+
+    def _page(self, after: int) -> list[tuple[int, Pair]]:
+        with self._turn:
+            rows = self._sql.execute(
+                "SELECT id, source, target, wished, problem FROM pairs "
+                "WHERE id > ? ORDER BY id LIMIT ?",
+                (after, _PAGE),
+            ).fetchall()
+        return [
+            (number, Pair(path_of(source), path_of(target), os.fsdecode(wished), says))
+            for number, source, target, wished, says in rows
+        ]
+
+    def as_given(self, outcome: BatchOutcome) -> BatchOutcome:
+        """Return *outcome* with its pictures named as they were in these pairs."""
+        if not outcome.target.is_absolute():
+            return outcome
+        names = self._names(outcome.target, outcome.source)
+        with self._turn:
+            row = self._sql.execute(
+                "SELECT source, target FROM pairs WHERE name = ? AND face = ?", names
+            ).fetchone()
+        if row is None:
+            return outcome
+        source, target = map(path_of, row)
+        return attrs.evolve(outcome, source=source, target=target)
 
     def is_given(self, mark: Mark) -> bool:
         """Return whether this file is one of the pictures."""
-        found = self._sql.execute(
-            "SELECT 1 FROM given WHERE device = ? AND inode = ?", tuple(map(str, mark))
-        )
-        return found.fetchone() is not None
+        with self._turn:
+            found = self._sql.execute(
+                "SELECT 1 FROM given WHERE device = ? AND inode = ?",
+                tuple(map(str, mark)),
+            ).fetchone()
+        return found is not None
 
     def close(self) -> None:
         """Let go of the file."""

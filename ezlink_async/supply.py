@@ -19,9 +19,11 @@ from ezlink_async.targets import LeftOut, Search
 _FIRST, _MOST = 4, 256
 _QUICK, _SLOW = 0.02, 0.1  # seconds
 
+AnyPath = str | os.PathLike[str]
+Targets = AnyPath | Iterable[AnyPath] | AsyncIterable[AnyPath]
 Pairs = (
-    Iterable[Pair | tuple[str | os.PathLike[str], str | os.PathLike[str]]]
-    | AsyncIterable[Pair | tuple[str | os.PathLike[str], str | os.PathLike[str]]]
+    Iterable[Pair | tuple[AnyPath, AnyPath]]
+    | AsyncIterable[Pair | tuple[AnyPath, AnyPath]]
 )
 
 

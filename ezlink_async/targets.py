@@ -52,7 +52,7 @@ class Search:
     and links to folders, which may lead in circles.
     """
 
-    left_out: LeftOut
+    left_out: LeftOut = attrs.field(factory=LeftOut)
     sources: Iterable[Path] = ()
     output: Path | None = None
 

@@ -114,7 +114,9 @@ class Transport:
             return await self._attempt(request, request_id, upload)
         except faults.FOREIGN as fault:
             url = self.settings.base_url + request.path
-            error = faults.submit_fault(fault, url, request_id, upload)
+            error = faults.submit_fault(
+                fault, url, request_id, upload, known=self.answered
+            )
         finally:
             upload.abort()
         raise self._told(error)

@@ -17,7 +17,7 @@ from typing import cast
 import attrs
 import pytest
 
-from ezlink_async import AsyncEzlink
+from ezlink_async import AsyncEzlink, RetryPolicy
 from ezlink_async.batch import run_batch
 from ezlink_async.delivery import Delivery
 from ezlink_async.emulator import faults, scripts
@@ -444,6 +444,28 @@ async def test_leaving_in_the_middle_keeps_what_is_paid(tmp_path: Path) -> None:
         assert not {"failed", "unknown"} & set(ended.counts)
         assert here.charges == 40
         assert sent < 40
+
+
+async def test_who_waits_in_line_is_let_go_when_the_run_is_halted(
+    tmp_path: Path,
+) -> None:
+    """A server that stays busy holds nobody: what was not sent need not wait."""
+    async with studio(tmp_path) as here:
+        here.server.control.standing("submit", faults.queue_full())
+        patient = RetryPolicy(first=600, longest=600, timeout=86_400)
+        async with (
+            here.client(retry=patient) as ez,
+            here.run(ez, here.photos(9)) as run,
+        ):
+            while not here.sent:
+                await asyncio.sleep(0)
+            while run._desk.outstanding:
+                await asyncio.sleep(0)
+            run.halt("Interrupted: nothing was sent")
+            told = [outcome async for outcome in run]
+        assert [each.error for each in told] == ["Interrupted: nothing was sent"] * 9
+        assert here.states().keys() <= {"planned"}
+        assert here.charges == 0
 
 
 async def test_what_was_on_its_way_when_the_run_was_left(tmp_path: Path) -> None:

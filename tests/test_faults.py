@@ -158,6 +158,15 @@ def test_an_error_of_ours_is_what_it_is() -> None:
     assert faults.fetch_fault(closed, URL, "1") is closed
 
 
+def test_a_server_that_is_known_is_not_suspected_of_speaking_tls() -> None:
+    """The hint is for an address that has never answered."""
+    lost = aiohttp.ServerDisconnectedError()
+    whole, url = upload(complete=True), "http://10.0.0.1"
+    assert "write https" in str(faults.submit_fault(lost, url, "1", whole))
+    known = faults.submit_fault(lost, url, "1", whole, known=True)
+    assert "write https" not in str(known)
+
+
 def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan
+from ezlink_async.results import BatchOutcome
 from ezlink_async.targets import LeftOut, marks_of
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
@@ -86,6 +87,25 @@ def test_what_is_given_is_known_by_any_name(tmp_path: Path) -> None:
             "nothing.jpg": [],
         }
         assert not plan.is_given((2**64 - 1, 2**64 - 1))
+
+
+def test_outcomes_are_named_as_their_pairs_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a journal knows by its whole path is told as it was typed."""
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(Plan([_pair("photos/a.jpg")], LeftOut())) as plan:
+        target, source = Path("photos/a.jpg"), Path("me.jpg")
+
+        def told(source: Path, target: Path) -> BatchOutcome:
+            outcome = BatchOutcome(source=source, target=target, status="succeeded")
+            return plan.as_given(outcome)
+
+        typed = told(source, target)
+        assert told(source.absolute(), target.absolute()) == typed
+        assert (typed.source, typed.target) == (source, target)
+        other = told(source.absolute(), Path("b.jpg").absolute())
+        assert other.target == Path("b.jpg").absolute()
 
 
 def test_a_plan_that_fails_says_why() -> None:

@@ -27,7 +27,7 @@ from ezlink_async.outputs import obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan
 from ezlink_async.prepare import needs_preparing
-from ezlink_async.results import BatchOutcome, named, skipped
+from ezlink_async.results import BatchOutcome, skipped
 from ezlink_async.targets import LeftOut, Search
 
 INTERRUPTED = 130
@@ -79,10 +79,7 @@ def swap(order: SwapOrder) -> int:
                 display.note(f"left out: {', '.join(counts)}")
             if order.dry_run:
                 return _rehearse(order, plan, display, teller)
-            code = _Run(order, plan, display, tally, teller).through()
-            if order.report and code != INTERRUPTED and options.journal_path.exists():
-                make_report(options, display, tally.total)
-            return code
+            return _Run(order, plan, display, tally, teller).through()
 
 
 def _rehearse(order: SwapOrder, plan: Plan, display: Display, teller: Teller) -> int:
@@ -134,9 +131,12 @@ class _Run:
         try:
             asyncio.run(self._work())
         except EzlinkError as error:
+            if self.run is None:  # nothing has begun: one sentence says it all
+                raise
             self.doom = error
         finally:
-            self._end()
+            if self.run is not None or self.interrupted:
+                self._end()
         if self.interrupted:
             return INTERRUPTED
         if self.doom is not None and not (self.run and self.run.accepted):
@@ -163,7 +163,7 @@ class _Run:
             async for outcome in run:
                 self.tally.total = self.plan.total + run.extra
                 self.tally.in_progress = run.in_progress
-                self.teller.tell(outcome)
+                self.teller.tell(self.plan.as_given(outcome))
 
     def _wind_down(self) -> None:
         self.interrupted = True
@@ -181,7 +181,11 @@ class _Run:
         """Tell what nobody has read, now that it is known how it stands."""
         self.tally.in_progress = 0
         for outcome in self._unread():
-            self.teller.tell(outcome)
+            self.teller.tell(self.plan.as_given(outcome))
+        self.teller.stop()
+        options = self.order.options
+        if self.order.report and not self.interrupted:
+            make_report(options, self.display, self.tally.total)
         resumable = self.run is not None and self.run.summary.resumable > 0
         go_on = self.interrupted or (resumable and self.doom is None)
         charges = self.run.summary.charges if self.run is not None else None
@@ -191,5 +195,4 @@ class _Run:
         if self.run is not None:
             self.tally.total = self.plan.total + self.run.extra
             return self.run.unread()
-        why = named(self.doom) if self.doom else NOTHING_SENT
-        return (skipped(pair, why) for pair in self.plan)
+        return (skipped(pair, NOTHING_SENT) for pair in self.plan)

@@ -18,6 +18,7 @@ class Teller:
         self._tally = tally
         self._as_json = as_json
         self._started = time.monotonic()
+        self._seconds: float | None = None
         self._unknown: list[BatchOutcome] = []
         # By the name of what is in the way; its sentence may differ each time.
         self._in_the_way: dict[str, list[str]] = {}
@@ -44,7 +45,9 @@ class Teller:
         elif status == "planned":
             self._display.result(f"send {target} -> {shown(outcome.output)}")
         elif status in STYLES and not outcome.common:
-            says = f"{status}: {target}: {shown(outcome.error)}"
+            # An error about the file itself names it once more.
+            error = (outcome.error or "").replace(f" {outcome.target}: ", " ", 1)
+            says = f"{status}: {target}: {shown(error)}"
             self._display.note(says, STYLES[status])
 
     @property
@@ -52,6 +55,10 @@ class Teller:
         """0 when every target is done, in this run or before."""
         counts = self._tally.counts
         return int(bool(counts["failed"] or counts["unknown"] or self._in_the_way))
+
+    def stop(self) -> None:
+        """Take the time: what comes now is no work of the run."""
+        self._seconds = time.monotonic() - self._started
 
     def end(self, again: str | None = None, charges: Charges | None = None) -> None:
         """
@@ -71,7 +78,9 @@ class Teller:
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
             self._display.note(f"  {shown(outcome.target)}{known}")
-        seconds = time.monotonic() - self._started
+        if self._seconds is None:
+            self.stop()
+        seconds = self._seconds or 0.0
         if self._as_json:
             self._display.result(self._tally.to_json(seconds, charges))
         else:
