@@ -1,5 +1,5 @@
 """
-What the server charged for a run, held against what is accounted for.
+What a run may cost, and what it did: held against what is accounted for.
 
 All a key can tell is what it has spent so far. Read before and after, that is
 what a run has cost, if nobody else used the key meanwhile. The number of swaps
@@ -165,3 +165,39 @@ class Audit:
             async with asyncio.timeout(_PATIENCE):
                 return await self._usage()
         return None
+
+
+class Budget:
+    """How many swaps a run may pay for; ``None`` is no limit."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._spent = 0
+        self._taken = 0
+        self._changed = asyncio.Event()
+
+    async def take(self) -> bool:
+        """Take room for one swap; wait while the last may still come back."""
+        if self._limit is None:
+            return True
+        while self._spent + self._taken >= self._limit:
+            if not self._taken:
+                return False
+            await self._changed.wait()
+        self._taken += 1
+        return True
+
+    def spend(self) -> None:
+        """Note that what was taken is paid, or may be."""
+        self._taken -= 1
+        self._spent += 1
+        self._notify()
+
+    def give_back(self) -> None:
+        """Note that what was taken was surely not paid."""
+        self._taken -= 1
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

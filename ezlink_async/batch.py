@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from ezlink_async.audit import Audit
-from ezlink_async.bookkeeping import Budget, Clock, Desk
+from ezlink_async.audit import Audit, Budget
+from ezlink_async.bookkeeping import Clock, Desk
 from ezlink_async.client import AsyncEzlink
 from ezlink_async.commits import open_commits
 from ezlink_async.delivery import Delivery

@@ -12,12 +12,14 @@ import contextlib
 import enum
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import attrs
 
-from ezlink_async.audit import Audit
+from ezlink_async.audit import Audit, Budget
 from ezlink_async.commits import Commits
 from ezlink_async.errors import (
+    BusyError,
     EzlinkError,
     RejectedError,
     TaskCancelledError,
@@ -69,42 +71,6 @@ class Clock:
         return self.now() + (-_WRONG_BY if self.ahead is None else self.ahead)
 
 
-class Budget:
-    """How many swaps a run may pay for; ``None`` is no limit."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self._spent = 0
-        self._taken = 0
-        self._changed = asyncio.Event()
-
-    async def take(self) -> bool:
-        """Take room for one swap; wait while the last may still come back."""
-        if self._limit is None:
-            return True
-        while self._spent + self._taken >= self._limit:
-            if not self._taken:
-                return False
-            await self._changed.wait()
-        self._taken += 1
-        return True
-
-    def spend(self) -> None:
-        """Note that what was taken is paid, or may be."""
-        self._taken -= 1
-        self._spent += 1
-        self._notify()
-
-    def give_back(self) -> None:
-        """Note that what was taken was surely not paid."""
-        self._taken -= 1
-        self._notify()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-
 class Desk:
     """
     What the jobs of one run share while they are submitted.
@@ -131,31 +97,39 @@ class Desk:
         self.accepted = 0
         self.outstanding: set[Bookkeeper] = set()
         self._in_line: dict[asyncio.Task[object], Bookkeeper] = {}
+        self._called_off: set[asyncio.Task[object]] = set()
         self._quiet = asyncio.Event()
 
     def halt(self, why: str, *, mild: bool = False) -> None:
         """Send nothing more; if *mild*, only that. The first reason counts."""
         self.halted = self.halted or why
         self.stopped = self.stopped or not mild
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Have nobody wait for a submit that will not be made."""
         for task, book in self._in_line.items():
-            if not book.is_under_way:
+            if not book.is_under_way and task not in self._called_off:
+                self._called_off.add(task)
                 task.cancel()
 
     @contextlib.contextmanager
     def in_line(self, book: Bookkeeper) -> Iterator[None]:
         """Let whoever waits here for its submit to begin go when the run is halted."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - there is one in every coroutine
+        self.check()
+        task = cast("asyncio.Task[object]", asyncio.current_task())
         before = task.cancelling()
         self._in_line[task] = book
         try:
             yield
         except asyncio.CancelledError:
-            if self.halted is None or task.uncancel() > before:
+            # Somebody else may want it gone, and for good.
+            if task not in self._called_off or task.uncancel() > before:
                 raise
-            raise HaltedError(self.halted) from None
+            self.check()
         finally:
             del self._in_line[task]
+            self._called_off.discard(task)
 
     def leave(self, why: str) -> None:
         """Send nothing more, and begin nothing that takes long."""
@@ -181,6 +155,8 @@ class Desk:
     def ended(self, book: Bookkeeper) -> None:
         """Note that it was told of."""
         self.outstanding.discard(book)
+        if self.halted is not None and book.would_wait:
+            self._let_go()
         if not self.outstanding:
             self._quiet.set()
             self._quiet = asyncio.Event()
@@ -207,6 +183,11 @@ class Bookkeeper:
         self.request_id: str | None = None
         self.unclear = unclear
         self.refusal: EzlinkError | None = None
+
+    @property
+    def would_wait(self) -> bool:
+        """Whether it is sent again as soon as there is room, or a way."""
+        return isinstance(self.refusal, BusyError | TransportError)
 
     @property
     def is_under_way(self) -> bool:

@@ -248,7 +248,7 @@ class Delivery:
         self, job: Job, book: Bookkeeper, error: EzlinkError
     ) -> BatchOutcome:
         """Have the state follow *error*, and return what to tell."""
-        if isinstance(error, HaltedError):
+        if isinstance(error, HaltedError) and book.unclear == job.unclear:
             return job.left_over(str(error))
         task_id = error.task_id or book.task_id or job.task_id
         says = self._sentence(error, task_id)

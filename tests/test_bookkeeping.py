@@ -11,15 +11,8 @@ from typing import cast
 import attrs
 import pytest
 
-from ezlink_async.audit import Audit
-from ezlink_async.bookkeeping import (
-    Bookkeeper,
-    Budget,
-    Clock,
-    Desk,
-    Ended,
-    HaltedError,
-)
+from ezlink_async.audit import Audit, Budget
+from ezlink_async.bookkeeping import Bookkeeper, Clock, Desk, Ended, HaltedError
 from ezlink_async.commits import Commits, open_commits
 from ezlink_async.errors import (
     AuthenticationError,
