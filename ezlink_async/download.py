@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ezlink_async import images
+from ezlink_async.answers import Stream
 from ezlink_async.connections import AddressRefusedError
 from ezlink_async.errors import (
     ConfigurationError,
@@ -29,7 +30,7 @@ from ezlink_async.places import Address
 from ezlink_async.refusals import decode, in_english, tidy
 from ezlink_async.slots import Slots
 from ezlink_async.threads import INLINE_BYTES, see_through
-from ezlink_async.transport import Sleep, Stream, Transport
+from ezlink_async.transport import Sleep, Transport
 from ezlink_async.whole import verify
 
 _GONE = frozenset({403, 404, 410})

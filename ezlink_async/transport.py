@@ -11,13 +11,12 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import aiohttp
-import attrs
 
 from ezlink_async import __version__, connections, faults
+from ezlink_async.answers import BLOCK, Stream, read_body, without
 from ezlink_async.config import Settings
 from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.messages import Credential, HttpRequest, HttpResponse
@@ -26,10 +25,7 @@ from ezlink_async.upload import Upload
 
 _Fault = TypeVar("_Fault", bound=EzlinkError)
 
-_ANSWER_LIMIT = 16 * 1024 * 1024
-_BLOCK = 256 * 1024
 _REDIRECTS = 5
-_LONG_KEY = 16  # that of a toy server may be a word of its answers
 _READERS = 2  # more only wait for the interpreter's lock
 _WRITERS = 4
 _AGENT = f"ezlink-async/{__version__}"
@@ -40,26 +36,6 @@ Sleep = Callable[[float], Awaitable[None]]
 def new_request_id() -> str:
     """Return an id for one attempt; the server takes it over."""
     return secrets.token_hex(16)
-
-
-@attrs.frozen
-class Stream(AbstractAsyncContextManager["Stream"]):
-    """A download that has begun: its status, and its bytes as they come; leave it."""
-
-    status: int
-    url: str
-    _answer: aiohttp.ClientResponse
-
-    async def block(self) -> bytes:
-        """Return the next bytes, empty at the end."""
-        try:
-            return await self._answer.content.readany()
-        except faults.FOREIGN as fault:
-            says = faults.words(fault)
-        raise TransportError(f"the download from {self.url} broke off: {says}")
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._answer.__aexit__(None, None, None)  # the rest is not read
 
 
 class Transport:
@@ -133,7 +109,7 @@ class Transport:
             upload.keep_back()
             until = bound.when() or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would lose what had come by then
-            body, broke = await _body(answer, until)
+            body, broke = await read_body(answer, until)
             early, whole = not upload.complete, broke is None
             return self._response(
                 request, request_id, answer, body, early=early, whole=whole
@@ -146,7 +122,7 @@ class Transport:
         bound = asyncio.timeout(self.settings.timeouts.fetch)
         try:
             async with bound, await self._ask(request, request_id) as answer:
-                body, broke = await _body(answer)
+                body, broke = await read_body(answer)
                 if broke is None:
                     return self._response(request, request_id, answer, body)
                 error = faults.fetch_fault(broke, url, request_id)
@@ -224,7 +200,7 @@ class Transport:
             raise_for_status=False,
             auto_decompress=True,
             middlewares=middlewares,
-            read_bufsize=_BLOCK,
+            read_bufsize=BLOCK,
             proxy=way.proxy,
         )
 
@@ -240,7 +216,7 @@ class Transport:
     ) -> HttpResponse:
         # Some echo what they were sent, and an error keeps what it cannot read.
         for secret in filter(None, map(self._secret, Credential)):
-            body = _without(secret.encode(), body)
+            body = without(secret.encode(), body)
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
@@ -290,23 +266,3 @@ class Transport:
 def _small_body(request: HttpRequest) -> bytes | None:
     body = request.body[0] if request.body else None
     return body if isinstance(body, bytes) else None
-
-
-async def _body(
-    answer: aiohttp.ClientResponse, until: float | None = None
-) -> tuple[bytes, Exception | None]:
-    """Read an answer; of one that breaks off, what came: it may tell enough."""
-    kept, content = bytearray(), answer.content
-    try:
-        # Most have come whole with their head, and nothing is waited for.
-        async with asyncio.timeout_at(None if content.is_eof() else until):
-            while len(kept) < _ANSWER_LIMIT and (more := await content.read(_BLOCK)):
-                kept += more
-    except faults.FOREIGN as fault:
-        return bytes(kept), fault
-    return bytes(kept), None
-
-
-def _without(secret: bytes, body: bytes) -> bytes:
-    echo = secret if len(secret) >= _LONG_KEY else b"Bearer " + secret
-    return body.replace(echo, b"[key]")

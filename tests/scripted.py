@@ -15,6 +15,7 @@ from typing import cast
 
 import attrs
 
+from ezlink_async.answers import Stream
 from ezlink_async.config import Settings, Timeouts
 from ezlink_async.download import Downloads
 from ezlink_async.errors import TransportError
@@ -24,7 +25,7 @@ from ezlink_async.nursery import Nursery
 from ezlink_async.pacing import PollPolicy, RetryPolicy
 from ezlink_async.poller import Poller
 from ezlink_async.tasks import TaskHandle
-from ezlink_async.transport import Stream, Transport
+from ezlink_async.transport import Transport
 
 BASE = "http://127.0.0.1:9"
 QUICK = PollPolicy(first=0.001, shortest=0.001, longest=0.004, deadline=30)
