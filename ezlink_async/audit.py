@@ -43,14 +43,18 @@ class Charges:
         return max(0, (self.swaps or 0) - self.accepted)
 
     def __str__(self) -> str:
-        many = "" if self.swaps is None else f"{self.swaps} swaps, "
+        many = "" if self.swaps is None else f"{_counted(self.swaps, 'swap')}, "
         says = f"charged by the server: {many}{self.dollars:.4g} USD"
         if self.unaccounted:
             return (
                 f"{says}; {self.unaccounted} more than jobs are known of, unless "
                 "somebody else used the key"
             )
-        return f"{says}; {self.accepted} jobs are accounted for"
+        return f"{says}; {_counted(self.accepted, 'job')} accounted for"
+
+
+def _counted(many: int, what: str) -> str:
+    return f"{many} {what}" if many == 1 else f"{many} {what}s"
 
 
 _PATIENCE = 10.0  # seconds for one look: it is no more than nice to know

@@ -46,7 +46,7 @@ async def test_the_price_is_learned_from_the_first_submit() -> None:
     charges = await audit.end(4)
     assert charges == Charges(dollars=40 / 500_000, swaps=4, accepted=4)
     assert str(charges) == (
-        "charged by the server: 4 swaps, 8e-05 USD; 4 jobs are accounted for"
+        "charged by the server: 4 swaps, 8e-05 USD; 4 jobs accounted for"
     )
 
 
