@@ -200,8 +200,6 @@ class Delivery:
 
     def _waits_on(self, error: TransportError | BusyError) -> bool:
         """Return whether *error* is an outage that a batch waits out."""
-        if self._desk.halted is not None:
-            return False
         if isinstance(error, BusyError):
             return not error.status  # no answer: it stood behind others
         gone = error.stage == "connect" and error.retry_safe

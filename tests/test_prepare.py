@@ -12,7 +12,7 @@ import pytest
 from ezlink_async import disk, images, whole
 from ezlink_async.errors import ImageError
 from ezlink_async.images import Image
-from ezlink_async.prepare import MOST_READ, Prepared, prepare_picture
+from ezlink_async.prepare import MOST_READ, Prepared, needs_preparing, prepare_picture
 from tests.conftest import jpeg, png, webp
 from tests.photos import SECRETS, corners, decoded, encoded, exif, near, noise, photo
 
@@ -127,9 +127,11 @@ def test_a_large_picture_needs_the_extra_too(
 ) -> None:
     """The message says why: it is no format the server refuses."""
     file.write_bytes(encoded(noise(2000, 2000), "PNG"))
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImageError, match=r"a PNG of more than 10 MiB.*\[images\]"):
-        prepare_picture(file)
+    for module in ("PIL", "PIL.PngImagePlugin"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for look in (prepare_picture, needs_preparing):
+        with pytest.raises(ImageError, match=r"a PNG of more than 10 MiB.*\[images\]"):
+            look(file)
 
 
 def resized(width: int, height: int) -> bytes:

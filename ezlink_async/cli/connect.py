@@ -30,11 +30,6 @@ class Connection:
     deadline: float | None = None
     resubmit_unknown: bool = False
 
-    @property
-    def again(self) -> str:
-        """The option that leads another command to the same server."""
-        return f" --base-url {self.base_url}" if self.base_url else ""
-
 
 def settings_sources() -> Sources:
     """Return where the command line looks for settings: always the profile too."""

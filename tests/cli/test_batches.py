@@ -13,7 +13,7 @@ from ezlink_async.emulator import Emulator, faults, scripts
 from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
 from ezlink_async.options import BatchOptions
-from tests.cli.conftest import Ezlink, Tells, read_until, start, sums
+from tests.cli.conftest import Ezlink, Tells, home, read_until, start, sums
 from tests.fakes import jpeg
 
 
@@ -361,6 +361,34 @@ def test_an_interrupt_while_it_begins_sends_nothing(
     assert "3 not swapped: Interrupted: nothing was sent" in err
     assert f"go on with: ezlink swap {photos / 'me.jpg'}" in err
     assert not user.control.attempts
+
+
+def test_two_interrupts_while_it_begins_leave_at_once(
+    user: Emulator, photos: Path
+) -> None:
+    """Each target is told all the same: nothing was sent."""
+    asked = Tells(then=faults.Stall())
+    user.control.script("usage", asked)
+    with start("swap", photos / "me.jpg", photos, "--output", "out") as process:
+        asked.wait()
+        process.send_signal(2)
+        read_until(process.stderr, "nothing more is sent")
+        process.send_signal(2)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "3 not swapped: Interrupted: nothing was sent" in err
+    assert not user.control.attempts
+
+
+def test_a_dry_run_of_the_built_in_server(
+    ezlink: Ezlink, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not even started, and needs no key."""
+    home(monkeypatch, tmp_path)
+    command = ("swap", photos / "me.jpg", photos, "--output", "out", "--local")
+    said = ezlink(*command, "--dry-run")
+    assert (said.code, said.out.count("send ")) == (0, 3)
+    assert not Path("out").exists()
 
 
 def test_what_was_interrupted_comes_home_with_the_same_command(
