@@ -129,11 +129,11 @@ class Journal:
         # What was sent before, and is unknown, began before this.
         self._sql.execute(
             "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
-            "state = 'submitting', mark = ?1, task_id = NULL, "
-            "request_ids = trim(request_ids || ' ' || ?2), error = NULL, sent_at = ?3, "
-            "since = iif(state = 'unknown', min(ifnull(since, ?4), ?4), ?4), "
-            "image_url = NULL, ended_at = NULL WHERE id = ?5",
-            (submit.mark, submit.request_id, submit.when, submit.since, job),
+            "state = 'submitting', mark = :mark, task_id = NULL, error = NULL, "
+            "request_ids = trim(request_ids || ' ' || :request_id), sent_at = :when, "
+            "since = iif(state = 'unknown', min(ifnull(since, :since), :since), "
+            ":since), image_url = NULL, ended_at = NULL WHERE id = :job",
+            {**attrs.asdict(submit), "job": job},
         )
 
     def accepted(self, job: int, task_id: str) -> None:

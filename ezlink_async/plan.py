@@ -44,10 +44,17 @@ class Plan(Iterable[Pair]):
         # Without a name it is a file of its own that is gone when it is closed.
         self._sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._turn = threading.Lock()  # threads ask for pairs, and about marks
-        self._sql.executescript(_TABLES)
-        self._sql.execute("BEGIN")
         self._last_folder = functools.lru_cache(maxsize=8)(os.path.realpath)
         self.total = 0
+        try:
+            self._take(pairs, left_out)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, pairs: Iterable[Pair], left_out: LeftOut) -> None:
+        self._sql.executescript(_TABLES)
+        self._sql.execute("BEGIN")
         for pair in pairs:
             if self._add(pair):
                 self.total += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.lock import FolderLock
-from tests.holders import holding
+from tests.holders import as_nobody, holding
 
 _HOLD = """
 import sys
@@ -188,9 +187,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(path: Path) -> None:
 
 def _as_nobody(path: Path, program: str) -> str:
     """Return what a process says that may do nothing here."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None or os.geteuid() != 0:
-        pytest.skip("only root may become somebody else")
+    nobody = as_nobody()
     top = Path(tempfile.gettempdir())
     for above in path.parents:
         if top in above.parents:  # the folders of tests are closed for others
@@ -201,7 +198,7 @@ def _as_nobody(path: Path, program: str) -> str:
     )
     return subprocess.run(
         [
-            *(setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"),
+            *nobody,
             *(sys.executable, "-c", head + program, str(path)),
         ],
         capture_output=True,

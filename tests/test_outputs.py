@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from ezlink_async.outputs import (
     stem_of,
 )
 from tests.fakes import jpeg
+from tests.holders import as_nobody
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -200,9 +200,7 @@ def test_what_stands_in_the_way_of_writing(
 @posix
 def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
     """A folder for others, one that may not be entered, and a link into one."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None or os.geteuid() != 0:
-        pytest.skip("only root may become somebody else")
+    nobody = as_nobody()
     for above in tmp_path.parents:
         if Path(tempfile.gettempdir()) in above.parents:
             above.chmod(0o755)
@@ -218,7 +216,7 @@ def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
     )
     said = subprocess.run(
         [
-            *(setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"),
+            *nobody,
             *(sys.executable, "-c", program, "ours/out", "locked/in", "half", "link"),
         ],
         cwd=tmp_path,

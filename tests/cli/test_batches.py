@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _break_journal(folder: Path, state: str, many: int = 1) -> None:
     """Have so many jobs in *state*, with an id or without, as a kill leaves them."""
-    with sqlite3.connect(folder / ".ezlink" / "journal.sqlite3") as journal:
+    with closing(sqlite3.connect(folder / ".ezlink" / "journal.sqlite3")) as journal:
         journal.execute(
             "UPDATE jobs SET state = ?1, "
             "task_id = iif(?1 = 'submitted', task_id, NULL) "
@@ -156,7 +157,7 @@ def test_fresh_counts_all_that_is_open_and_nothing_of_the_built_in_server(
 ) -> None:
     """An id among very many is not overlooked."""
     ezlink(*command, "--no-report")
-    with sqlite3.connect("out/.ezlink/journal.sqlite3") as journal:
+    with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal, journal:
         columns = (
             "source_hash, target_hash, options, source, target, request_ids, changes"
         )
@@ -467,7 +468,8 @@ def test_what_is_sent_without_metadata_is_told(
     command = ("swap", "me.jpg", "a.jpg", "--output", "out", "--strip-metadata")
     said = ezlink(*command, "--json")
     assert said.summary == sums(succeeded=1), said.out
-    with sqlite3.connect(tmp_path / "out/.ezlink/journal.sqlite3") as journal:
+    path = tmp_path / "out/.ezlink/journal.sqlite3"
+    with closing(sqlite3.connect(path)) as journal, journal:
         (row,) = journal.execute("SELECT options, changes FROM jobs").fetchall()
     journal.close()
     assert "strip_metadata" in row[0]
