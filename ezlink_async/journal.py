@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
+import attrs
+
 from ezlink_async.claims import Claim, place_for
 from ezlink_async.database import open_copy, open_database
 from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Run, Submit
