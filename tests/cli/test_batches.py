@@ -33,14 +33,14 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _break_journal(folder: Path, state: str, many: int = 1) -> None:
     """Have so many jobs in *state*, with an id or without, as a kill leaves them."""
-    with closing(sqlite3.connect(folder / ".ezlink" / "journal.sqlite3")) as journal:
+    path = folder / ".ezlink" / "journal.sqlite3"
+    with closing(sqlite3.connect(path)) as journal, journal:
         journal.execute(
-            "UPDATE jobs SET state = ?1, "
-            "task_id = iif(?1 = 'submitted', task_id, NULL) "
-            "WHERE id IN (SELECT id FROM jobs LIMIT ?2)",
-            (state, many),
+            "UPDATE jobs SET state = :state, "
+            "task_id = iif(:state = 'submitted', task_id, NULL) "
+            "WHERE id IN (SELECT id FROM jobs LIMIT :many)",
+            {"state": state, "many": many},
         )
-    journal.close()
 
 
 def _two_folders(here: Path) -> None:
