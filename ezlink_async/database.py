@@ -18,18 +18,21 @@ import attrs
 
 from ezlink_async.errors import ConfigurationError
 
-_BUSY = 5.0  # seconds: somebody may be looking at the file with another program
-
 # Not `nolock=1`, with which SQLite does without the write-ahead log.
 _NO_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 
 
 @attrs.frozen
 class Schema:
-    """What the file of an *application* holds: one script of SQL a version."""
+    """
+    What the file of an *application* holds: one script of SQL a version.
+
+    *patience* is how many seconds to wait while another program looks at it.
+    """
 
     application: int
     migrations: Sequence[str]
+    patience: float = 5.0
 
 
 def open_database(
@@ -45,7 +48,7 @@ def open_database(
     way = "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(_address(path, way))
+        connection = _connect(_address(path, way), schema.patience)
         with _closed_on_failure(connection):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             # Before anything is changed: it may be somebody else's.
@@ -65,24 +68,24 @@ def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
     """Open a copy of the file at *path*, empty if there is none; leaves no trace."""
     path = path or Path("journal")
     with _told(path):
-        connection = _connect("")
+        connection = _connect("", schema.patience)
         with _closed_on_failure(connection):
             if path.exists():
-                _copy(path, connection)
+                _copy(path, connection, schema.patience)
             _check_owner(connection, path, schema)
             _check(connection)
             _lead_up(connection, schema)
     return connection
 
 
-def _copy(path: Path, copy: sqlite3.Connection) -> None:
+def _copy(path: Path, copy: sqlite3.Connection, patience: float) -> None:
     """Fill *copy* with what is at *path*, and leave nothing beside that."""
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     # Without a log it was closed in good order, and nobody is at work on it.
     way = "mode=ro" if log.exists() else "mode=ro&immutable=1"
     is_new = not index.exists()
     try:
-        with contextlib.closing(_connect(_address(path, way))) as real:
+        with contextlib.closing(_connect(_address(path, way), patience)) as real:
             # `backup` itself would wait for a file in use without end.
             real.execute("PRAGMA user_version").fetchone()
             real.backup(copy)
@@ -96,13 +99,13 @@ def _address(path: Path, way: str) -> str:
     return f"file:{quote(os.fsencode(path.absolute()), safe='')}?{way}"
 
 
-def _connect(address: str) -> sqlite3.Connection:
+def _connect(address: str, patience: float) -> sqlite3.Connection:
     return sqlite3.connect(
         address,
         uri=bool(address),
         isolation_level=None,  # transactions are ours to begin
         check_same_thread=False,  # one at a time, but closed by another
-        timeout=_BUSY,
+        timeout=patience,
     )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import database
 from ezlink_async.database import Schema, open_copy, open_database
 from ezlink_async.errors import ConfigurationError
 from tests.holders import holding
@@ -18,6 +17,7 @@ from tests.holders import holding
 FIRST = "CREATE TABLE things (name TEXT);"
 SECOND = "ALTER TABLE things ADD COLUMN size INTEGER; UPDATE things SET size = 1;"
 SCHEMA = Schema(0x7357, (FIRST,))
+IMPATIENT = Schema(0x7357, (FIRST,), patience=0.01)
 NEWER = Schema(0x7357, (FIRST, SECOND))
 
 LOCKING = pytest.mark.parametrize("locking", [True, False])
@@ -51,12 +51,6 @@ def _crashed(path: Path) -> Path:
 def journal(tmp_path: Path) -> Path:
     """Make a file with one thing in it."""
     return _made(tmp_path / "folder" / "journal.sqlite3", "one")
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for nobody."""
-    monkeypatch.setattr(database, "_BUSY", 0.01)
 
 
 @LOCKING
@@ -185,13 +179,12 @@ sql.execute("INSERT INTO things VALUES ('theirs')")
 """
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_file_in_use_is_one_sentence(journal: Path) -> None:
     """Also for a copy, which does not wait for ever; once it is free it opens."""
     with holding(_HOLD, journal):
         for way in (open_database, open_copy):
             with pytest.raises(ConfigurationError, match="another run or program is"):
-                way(journal, SCHEMA)
+                way(journal, IMPATIENT)
     with contextlib.closing(open_database(journal, SCHEMA)) as sql:
         assert _names(sql) == ["one", "theirs"]
 

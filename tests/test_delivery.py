@@ -7,12 +7,15 @@ Against the emulator; what was paid is read from it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 import pytest
 
 from ezlink_async import RetryPolicy
+from ezlink_async.batch import BatchRun
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.errors import (
     AuthenticationError,
@@ -20,7 +23,7 @@ from ezlink_async.errors import (
     PermissionDeniedError,
     QuotaError,
 )
-from tests.batches import POLL, line, read, studio
+from tests.batches import POLL, Line, Studio, line, read, studio
 from tests.fakes import jpeg
 from tests.mounts import read_only
 
@@ -372,28 +375,20 @@ async def test_a_disk_that_takes_nothing_any_more_halts_the_run(
         assert here.charges == 3
 
 
-async def test_an_outage_is_waited_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A server that answered and is gone fails nothing: its return is waited for."""
-    async with studio(tmp_path) as here, line(here.server.base_url) as way:
-        photos = here.photos(9)
-        async with here.client(retry=IMPATIENT, base_url=way.url) as ez:
-            await here.done(photos[:1], ez)
-            await way.cut()
-            async with here.run(ez, photos) as run:
-                while "waiting for it" not in caplog.text:
-                    await asyncio.sleep(0)
-                await way.join()
-                ended = await read(run)
-        assert ended.counts == {"succeeded": 8, "skipped": 1}
-        assert here.charges == 9
+@attrs.frozen
+class Outage:
+    """A run whose way to the server was cut after its first photo was done."""
+
+    here: Studio
+    way: Line
+    run: BatchRun
 
 
-async def test_an_outage_ends_when_the_run_is_halted(
+@asynccontextmanager
+async def outage(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody waits for a network to send what is not to be sent any more."""
+) -> AsyncIterator[Outage]:
+    """Swap one of nine photos, cut the way, and wait until the run has seen it."""
     async with studio(tmp_path) as here, line(here.server.base_url) as way:
         photos = here.photos(9)
         async with here.client(retry=IMPATIENT, base_url=way.url) as ez:
@@ -402,11 +397,30 @@ async def test_an_outage_ends_when_the_run_is_halted(
             async with here.run(ez, photos[1:]) as run:
                 while "waiting for it" not in caplog.text:
                     await asyncio.sleep(0)
-                run.halt("Interrupted: by a test")
-                ended = await read(run)
+                yield Outage(here, way, run)
+
+
+async def test_an_outage_is_waited_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that answered and is gone fails nothing: its return is waited for."""
+    async with outage(tmp_path, caplog) as it:
+        await it.way.join()
+        ended = await read(it.run)
+        assert ended.counts == {"succeeded": 8}
+        assert it.here.charges == 9
+
+
+async def test_an_outage_ends_when_the_run_is_halted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for a network to send what is not to be sent any more."""
+    async with outage(tmp_path, caplog) as it:
+        it.run.halt("Interrupted: by a test")
+        ended = await read(it.run)
         assert len(ended.outcomes) == 8
         assert {each.status for each in ended.outcomes} <= {"skipped", "failed"}
-        assert set(here.states()) == {"saved", "planned"}
+        assert set(it.here.states()) == {"saved", "planned"}
 
 
 async def test_a_server_that_is_busy_for_too_long_is_no_outage(tmp_path: Path) -> None:

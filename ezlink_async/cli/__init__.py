@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
@@ -24,6 +24,10 @@ from ezlink_async import __version__
 from ezlink_async.errors import EzlinkError
 
 _typed: ContextVar[Sequence[str]] = ContextVar("_typed", default=())
+
+if TYPE_CHECKING:
+    from ezlink_async.cli.connect import Connection
+    from ezlink_async.options import BatchOptions
 
 INTERRUPTED = 130
 _USAGE = 2
@@ -155,35 +159,15 @@ def swap(
         See there.
 
     """
-    from ezlink_async.cli.connect import Connection
     from ezlink_async.cli.swap import SwapOrder
     from ezlink_async.cli.swap import swap as carry_out
-    from ezlink_async.models import Mode
-    from ezlink_async.options import BatchOptions
 
     typed = shlex.join(("ezlink", *_typed.get()))
     order = SwapOrder(
         source=next(iter(pictures), None),
         targets=pictures[1:],
-        connection=Connection(
-            base_url=options.base_url,
-            local=options.local,
-            concurrency=options.concurrency,
-            deadline=options.deadline,
-            resubmit_unknown=options.resubmit_unknown,
-        ),
-        options=BatchOptions(
-            output=options.output,
-            mode=Mode.parse(options.mode),
-            existing=options.existing,
-            retry_failed=options.retry_failed,
-            resubmit_unknown=options.resubmit_unknown,
-            max_failures=options.max_failures,
-            budget=options.budget,
-            strip_metadata=options.strip_metadata,
-            local=options.local,
-            command=typed,
-        ),
+        connection=_connection(options),
+        options=_batch(options, typed),
         pairing=options.pairs,
         fresh=options.fresh,
         dry_run=options.dry_run,
@@ -192,6 +176,36 @@ def swap(
         command=typed,
     )
     return carry_out(order)
+
+
+def _connection(options: SwapOptions) -> Connection:
+    from ezlink_async.cli.connect import Connection
+
+    return Connection(
+        base_url=options.base_url,
+        local=options.local,
+        concurrency=options.concurrency,
+        deadline=options.deadline,
+        resubmit_unknown=options.resubmit_unknown,
+    )
+
+
+def _batch(options: SwapOptions, typed: str) -> BatchOptions:
+    from ezlink_async.models import Mode
+    from ezlink_async.options import BatchOptions
+
+    return BatchOptions(
+        output=options.output,
+        mode=Mode.parse(options.mode),
+        existing=options.existing,
+        retry_failed=options.retry_failed,
+        resubmit_unknown=options.resubmit_unknown,
+        max_failures=options.max_failures,
+        budget=options.budget,
+        strip_metadata=options.strip_metadata,
+        local=options.local,
+        command=typed,
+    )
 
 
 @app.command

@@ -12,6 +12,7 @@ import attrs
 
 from ezlink_async import pairs
 from ezlink_async.batch import NOTHING_SENT, BatchRun
+from ezlink_async.cli import INTERRUPTED
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, display_for
 from ezlink_async.cli.fresh import start_afresh
@@ -29,8 +30,6 @@ from ezlink_async.plan import Plan
 from ezlink_async.prepare import needs_preparing
 from ezlink_async.results import BatchOutcome, skipped
 from ezlink_async.targets import LeftOut, Search
-
-INTERRUPTED = 130
 
 
 @attrs.frozen(kw_only=True)

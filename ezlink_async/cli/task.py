@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ezlink_async import AsyncEzlink
+from ezlink_async.cli import INTERRUPTED
 from ezlink_async.cli.connect import Connection, connect, ready
 from ezlink_async.cli.display import Display, Lines, shown
 from ezlink_async.cli.interrupts import Interrupts
@@ -44,7 +45,7 @@ async def _work(
                     good = await _show(ez, ids, display)
                 else:
                     good = await _bring_home(ez, ids, output, display)
-        return 130 if interrupts.count else int(not good)
+        return INTERRUPTED if interrupts.count else int(not good)
 
 
 async def _show(ez: AsyncEzlink, ids: Sequence[str], display: Display) -> bool:
