@@ -154,8 +154,9 @@ class Upload(aiohttp.payload.Payload):
             text = TextBlocks(part, self._pool)
             try:
                 while pieces := await text.next():
-                    for piece in pieces:
-                        await self._put(writer, piece)
+                    pieces.reverse()
+                    while pieces:  # which keeps none that has left
+                        await self._put(writer, pieces.pop())
             finally:
                 text.close()
             return

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,31 @@ class Drip(io.FileIO):
     def readinto(self, buffer: memoryview, /) -> int | None:  # type: ignore[override]
         """Read at most 1000 bytes."""
         return super().readinto(buffer[:1000])
+
+
+async def test_files_that_are_read_in_turn_do_not_mix(tmp_path: Path) -> None:
+    """One thread may read a block of this picture, then one of that."""
+    contents = [os.urandom(2 * MIB + 7) for _ in range(3)]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        texts = [
+            disk.TextBlocks(prepared_file(tmp_path / f"{i}.jpg", JPEG + content), pool)
+            for i, content in enumerate(contents)
+        ]
+        came = [b""] * 3
+        for _ in range(3):
+            for i, text in enumerate(texts):
+                came[i] += b"".join(await text.next())
+    assert came == [base64.b64encode(JPEG + content) for content in contents]
+
+
+async def test_two_files_that_differ_at_their_end_are_two(tmp_path: Path) -> None:
+    """Both are read, block by block, side by side."""
+    content = jpeg(2 * MIB)
+    one = prepared_file(tmp_path / "a.jpg", content)
+    same = prepared_file(tmp_path / "b.jpg", content)
+    other = prepared_file(tmp_path / "c.jpg", content[:-1] + b"x")
+    assert await disk.same_content(one, same)
+    assert not await disk.same_content(one, other)
 
 
 @pytest.mark.parametrize(("there", "whole"), [(5000, True), (4999, False)])
