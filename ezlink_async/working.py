@@ -71,6 +71,7 @@ class Work:
         self._coming: list[list[Pair]] = []  # to be looked at
         self._screened: collections.deque[Screened] = collections.deque()
         self._page: set[int] = set()  # the jobs of the pairs looked at last
+        self._tried: set[int] = set()  # the jobs that came to nothing in this run
         self._late: collections.deque[UnderWay] = collections.deque()
         self._late_turn = False
         self._left: collections.deque[UnderWay] = collections.deque()
@@ -226,7 +227,9 @@ class Work:
             self._desk.commits.note(lambda journal: journal.noted(job.entry.id, error))
 
     def _in_the_way(self, job: Job) -> BatchOutcome | None:
-        if any(job.entry.id == each.job.entry.id for each in self._running.values()):
+        this, sends = job.entry.id, job.step is Step.SUBMIT
+        running = (each.job.entry.id for each in self._running.values())
+        if (sends and this in self._tried) or this in running:
             return job.outcome("skipped")  # it was named twice
         if self._earlier.comes_to(job.entry.key.place):
             says = f"FileExistsError: the result of an earlier job comes to {job.place}"
@@ -269,6 +272,8 @@ class Work:
         except Exception as bug:  # noqa: BLE001 - each pair has its outcome
             _log.error("this is a bug in ezlink_async", exc_info=bug)
             outcome = under_way.left_behind(f"{type(bug).__name__}: {bug}")
+        if job.step is Step.SUBMIT and _came_to_nothing(outcome):
+            self._tried.add(job.entry.id)  # once in a run, whatever was asked for
         under_way.outcome = self._weighed(outcome)
         if isinstance(outcome.fault, TaskTimeoutError) and not self._late_turn:
             entry = attrs.evolve(job.entry, task_id=outcome.task_id)
@@ -297,3 +302,8 @@ class Work:
         self.doom = self.doom or fault
         self._desk.halt(named(fault))
         return attrs.evolve(outcome, common=True)
+
+
+def _came_to_nothing(outcome: BatchOutcome) -> bool:
+    """Return whether it would be sent again only where that was asked for."""
+    return outcome.status != "succeeded" and not outcome.resumable

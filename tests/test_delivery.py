@@ -121,6 +121,35 @@ async def test_what_the_server_could_not_do_is_sent_again_only_when_asked(
         assert len(here.server.control.tasks) == 2
 
 
+@pytest.mark.parametrize("status", ["failed", "unknown"])
+async def test_what_is_named_twice_is_sent_again_once_in_a_run(
+    tmp_path: Path, status: str
+) -> None:
+    """The second of the same pictures may come when the first has long ended."""
+    async with studio(tmp_path) as here:
+        for _ in range(3):
+            if status == "failed":
+                here.server.control.script("submit", faults.banned_word())
+            else:
+                here.server.control.script("submit", faults.Drop(job=True))
+        await here.done(here.photos(1))
+        first_ended = asyncio.Event()
+
+        async def twice() -> AsyncIterator[Path]:
+            yield here.photos(1)[0]
+            await first_ended.wait()
+            yield here.photos(1)[0]
+
+        wishes = attrs.evolve(here.options(), retry_failed=True, resubmit_unknown=True)
+        ends = []
+        async with here.client() as ez, here.run(ez, twice(), wishes) as run:
+            async for outcome in run:
+                ends.append(outcome.status)
+                first_ended.set()
+        assert ends == [status, "skipped"]
+        assert here.sent == 2
+
+
 async def test_an_unknown_answer_to_a_second_attempt_is_no_old_id(
     tmp_path: Path,
 ) -> None:
