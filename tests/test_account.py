@@ -160,6 +160,24 @@ def test_a_fault_is_an_error_whatever_its_status(
         account.read_tasks(response)
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 946_684_800.0),
+        ("Sat, 01 Jan 2000 01:00:00 +0100", 946_684_800.0),
+        ("Sat, 01 Jan 2000 00:00:00", None),  # in which zone?
+        ("Sat, 01 Jan 2000 99:00:00 GMT", None),
+        ("now", None),
+        ("", None),
+    ],
+)
+def test_the_servers_clock_is_told_with_its_zone_or_not_at_all(
+    date: str, seconds: float | None
+) -> None:
+    """A guess would be wrong by hours."""
+    assert account.server_time(HttpResponse(200, {"date": date})) == seconds
+
+
 def test_odd_values_are_read_as_what_they_can_be() -> None:
     """Nobody decides by them; a row without an id is out of reach."""
     rows = [

@@ -7,8 +7,7 @@ Each check asks one thing and returns one finding; nothing is created.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import email.utils
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -33,6 +32,7 @@ from ezlink_async.errors import (
 )
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.refusals import refusal
+from ezlink_async.services import account
 from ezlink_async.transport import Transport
 
 _SKEW = 60.0  # seconds; a clock further off misjudges certificates and expiries
@@ -112,6 +112,8 @@ async def _findings(transport: Transport) -> AsyncIterator[Finding]:
     yield key
     if key.advice is None:
         yield await _balance(transport)
+        if transport.settings.account_token is not None:
+            yield await _account(transport)
         yield await _route(transport)
 
 
@@ -133,11 +135,10 @@ def _unreachable(settings: Settings, error: TransportError) -> Finding:
 
 
 def _clock(response: HttpResponse) -> Finding:
-    try:
-        theirs = email.utils.parsedate_to_datetime(response.headers.get("date", ""))
-        skew = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
-    except (ValueError, TypeError):
+    theirs = account.server_time(response)
+    if theirs is None:
         return Finding("clock", "the server does not tell its time")
+    skew = time.time() - theirs
     if abs(skew) <= _SKEW:
         return Finding("clock", "agrees with the server's")
     way = "ahead of" if skew > 0 else "behind"
@@ -176,6 +177,18 @@ async def _balance(transport: Transport) -> Finding:
     if found.limit is not None and found.limit <= 0:
         return Finding("balance", str(found), "top up the account")
     return Finding("balance", str(found))
+
+
+async def _account(transport: Transport) -> Finding:
+    """Without this page a swap that is lost stays unknown."""
+    try:
+        found = account.read_balance(await transport.send(account.self_request()))
+    except AuthenticationError as error:
+        advice = "make a new access token, and set EZLINK_ACCOUNT_TOKEN to it"
+        return Finding("account", str(error), advice)
+    except EzlinkError as error:
+        return _bad("account", error)
+    return Finding("account", f"token accepted, {found.dollars:.2f} USD left")
 
 
 async def _route(transport: Transport) -> Finding:

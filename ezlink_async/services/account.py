@@ -158,9 +158,9 @@ def read_charge(response: HttpResponse, request_id: str) -> Charge | None:
 def server_time(response: HttpResponse) -> float | None:
     """Return the server's clock when it answered, in seconds since 1970."""
     try:
-        return email.utils.parsedate_to_datetime(
-            response.headers.get("date", "")
-        ).timestamp()
+        told = email.utils.parsedate_to_datetime(response.headers.get("date", ""))
+        # Without a zone it would be taken for this machine's.
+        return told.timestamp() if told.tzinfo else None
     except (ValueError, TypeError, LookupError, OverflowError):
         return None  # the standard library's own parser raises all four
 

@@ -73,6 +73,28 @@ def test_doctor_says_what_to_do(
     assert user.control.charges == []
 
 
+def test_doctor_looks_at_the_account_where_there_is_a_token(
+    ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is lost is looked up there: better to know before that it cannot be."""
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
+    said = ezlink("doctor")
+    assert said.code == 0
+    assert "ok  account  token accepted, 2000.00 USD left" in said.out
+    assert user.account_token not in said.out + said.err
+
+    user.control.script("account", faults.Answer(502, "<html>"))
+    said = ezlink("doctor")
+    assert said.code == 1
+    assert "!!  account  " in said.out
+
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", "another")
+    said = ezlink("doctor")
+    assert said.code == 1
+    assert "make a new access token" in said.out
+    assert "ok  swaps" in said.out
+
+
 def test_doctor_without_a_key_or_a_server(
     ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
