@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import random
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from types import SimpleNamespace
 
 import aiohttp
@@ -34,7 +36,7 @@ async def buy(order: Order, *traces: aiohttp.TraceConfig) -> Receipt:
     if order.timed:
         traces = (*traces, hooks(gaps))
     began, dialled = time.monotonic(), dials(order.url)
-    with noise() as heard:
+    with noise() as heard, told_losses() as losses:
         if order.lanes:
             lanes = (_one_by_one(order, lane) for lane in range(order.lanes))
             bought = list(itertools.chain(*await asyncio.gather(*lanes)))
@@ -45,6 +47,7 @@ async def buy(order: Order, *traces: aiohttp.TraceConfig) -> Receipt:
         gaps=gaps,
         dials=dials(order.url) - dialled,
         noise=len(heard),
+        losses=len(losses),
         seconds=time.monotonic() - began,
     )
 
@@ -118,6 +121,33 @@ async def _ended(
         request_id=(error and error.request_id) or "",
         right=right,
     )
+
+
+class _Losses(logging.Handler):
+    """Keeps what the client tells of lost connections; all else is a complaint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it, or show it."""
+        says = record.getMessage()
+        if says.endswith("everything waits until there is one again"):
+            self.told.append(says)
+        elif says != "there is a connection again":
+            sys.stderr.write(f"{says}\n")
+
+
+@contextmanager
+def told_losses() -> Iterator[list[str]]:
+    """Collect what the client tells of lost connections."""
+    log, losses = logging.getLogger("ezlink_async"), _Losses()
+    log.addHandler(losses)
+    try:
+        yield losses.told
+    finally:
+        log.removeHandler(losses)
 
 
 def hooks(gaps: list[float]) -> aiohttp.TraceConfig:

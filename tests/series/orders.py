@@ -85,13 +85,15 @@ class Receipt:
 
     *gaps* are the seconds from each "last byte left" to its answer, of a timed
     order; *dials* how often a connection was tried, *noise* how often asyncio
-    complained of its own doing: see :mod:`tests.series.noise`.
+    complained of its own doing: see :mod:`tests.series.noise`; *losses* how often
+    the client told of a lost connection.
     """
 
     bought: list[Bought]
     gaps: list[float] = attrs.field(factory=list)
     dials: int = 0
     noise: int = 0
+    losses: int = 0
     seconds: float = 0.0
 
     @property

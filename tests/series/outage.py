@@ -27,6 +27,8 @@ WAYS: dict[str, Callable[[Network], None]] = {
     "swallowed": Network.swallow,  # every byte is taken, and none answered
 }
 
+_TOLD = {"refused", "dropped"}  # who waits is told why; in the others nobody knows
+
 _LINE = 10_000_000  # bytes a second: some uploads are always on their way
 
 
@@ -57,6 +59,8 @@ async def lose(
         receipt = await buying
     gone = {lost.sent_id: shop.note(lost) for lost in line.lost if lost.is_submit}
     verdict.judge(receipt, shop, order, gone)
+    if way in _TOLD and not receipt.losses:
+        verdict.broken.append("nobody was told that the connection is lost")
     verdict.say(f"{len(gone)} were whole without an answer")
     verdict.say(f"over {time.monotonic() - back:.1f} s after the network was back")
     return verdict
