@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 import aiohttp
 import attrs
 
 from ezlink_async import faults
 from ezlink_async.errors import TransportError
+from ezlink_async.messages import HttpResponse
+from ezlink_async.refusals import retry_after
 
 BLOCK = 256 * 1024
 """How many bytes are read at once."""
 
 _ANSWER_LIMIT = 16 * 1024 * 1024
+_GRACE = 0.1  # seconds: to read what has come while nothing ran
 _LONG_KEY = 16  # that of a toy server may be a word of its answers
 
 
@@ -25,6 +30,13 @@ class Stream(AbstractAsyncContextManager["Stream"]):
     status: int
     url: str
     _answer: aiohttp.ClientResponse
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds to wait before another try, if the server says so."""
+        names = "retry-after", "date"
+        told = {name: self._answer.headers.get(name, "") for name in names}
+        return retry_after(HttpResponse(self.status, told))
 
     async def block(self) -> bytes:
         """Return the next bytes, empty at the end."""
@@ -49,8 +61,51 @@ async def read_body(
             while len(kept) < _ANSWER_LIMIT and (more := await content.read(BLOCK)):
                 kept += more
     except faults.FOREIGN as fault:
+        # Time is up, but the rest may have come while nothing ran.
+        with contextlib.suppress(*faults.FOREIGN):
+            kept += content.read_nowait()
+            return bytes(kept), None if content.at_eof() else fault
         return bytes(kept), fault
     return bytes(kept), None
+
+
+class LateBound:
+    """
+    Raises :exc:`TimeoutError` in ``async with``, a moment after its time.
+
+    A program that was stopped, or whose loop was blocked, finds an answer and
+    the end of its time at once, and a timeout would throw the answer away.
+    """
+
+    def __init__(self) -> None:
+        self._bound = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+        self.when: float | None = None
+
+    def set(self, when: float | None) -> None:
+        """Let time be up at *when*, on the loop's clock; ``None`` for never."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._bound.reschedule(None)
+        self.when, loop = when, asyncio.get_running_loop()
+        if when is not None:
+            self._timer = loop.call_at(when, self._up, loop)
+
+    def _up(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._bound.reschedule(loop.time() + _GRACE)
+
+    async def __aenter__(self) -> None:
+        await self._bound.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._bound.__aexit__(kind, error, trace)
 
 
 def without(secret: bytes, body: bytes) -> bytes:

@@ -44,7 +44,7 @@ _NOTHING = memoryview(b"")
 # block it ever mapped lies unused. By default that is so little that the text of
 # every photo would get fresh pages: up to an eighth of all CPU time of an upload.
 # This one is mapped, never touched, and freed at once.
-bytearray(8 * 1024 * 1024)
+bytes(8 * 1024 * 1024)
 
 
 class _Buffer(threading.local):

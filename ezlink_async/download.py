@@ -100,11 +100,13 @@ class _Failed(Exception):  # noqa: N818 - a turn of the loop below, nobody's err
         says: str,
         *,
         status: int | None = None,
+        hint: float | None = None,
         final: bool = False,
         offline: bool = False,
     ) -> None:
         super().__init__(says)
         self.status = status
+        self.hint = hint
         self.final = final
         self.offline = offline
 
@@ -122,7 +124,8 @@ class _Patience:
         """Return the seconds to wait after *failed*, ``None`` for no other try."""
         if not failed.offline:
             self._strikes = 0
-            return next(self._waits, None)
+            wait = next(self._waits, None)
+            return None if wait is None else max(wait, self._policy.heed(failed.hint))
         now = asyncio.get_running_loop().time()
         if not self._strikes:
             self._since = now
@@ -278,7 +281,7 @@ async def _refused(stream: Stream) -> _Failed:
     status = stream.status
     final = 400 <= status < 500 and status not in _GONE | _AGAIN  # noqa: PLR2004 - 4xx
     says = f"HTTP {status}" + (f", {text}" if text else "")
-    return _Failed(says, status=status, final=final)
+    return _Failed(says, status=status, hint=stream.retry_after, final=final)
 
 
 def _placed(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:

@@ -9,7 +9,8 @@ One asyncio task for all of them; :class:`Agenda` knows what is due. Rules:
 2. Few due: each by its id. Many: by list, which says nothing about the ids it
    leaves out; those are asked for by id the next time. A refused list is asked
    for again later, unless the server has none.
-3. A look in flight never delays another, nor a deadline.
+3. A look in flight never delays a deadline, nor another look, but where so
+   many hang that no more are sent at once.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Gate:
         """Shut for a growing pause, at least for *hint* seconds."""
         now = asyncio.get_running_loop().time()
         if age != self.age:  # old news, except for what it asks for
-            self._opens_at = max(self._opens_at, now + (hint or 0.0))
+            self._opens_at = max(self._opens_at, now + self._policy.heed(hint))
             return
         if not self._strikes:
             self._shut_since = now

@@ -37,6 +37,8 @@ from ezlink_async.tasks import TaskHandle
 from ezlink_async.threads import until_done
 from ezlink_async.transport import Transport
 
+_AT_ONCE = 1000  # handles ended in one turn of the loop
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -118,7 +120,9 @@ class Session:
         intakes = tuple(self.intakes)
         try:
             await self.submitter.close(self.nursery.spared)
-            for handle in self.poller.pending():
+            for number, handle in enumerate(self.poller.pending(), 1):
+                if not number % _AT_ONCE:
+                    await asyncio.sleep(0)  # a hundred thousand would take long
                 handle.end(
                     ClientClosedError(
                         f"the client was closed; task {handle.task_id} runs on",

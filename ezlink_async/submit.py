@@ -149,7 +149,7 @@ class Submitter:
         request = protocol.submit_request(job)
         waits = self._settings.retry.waits()
         loop = asyncio.get_running_loop()
-        start = loop.time()
+        start, failed = loop.time(), 0.0  # time in a line is no time of faults
         error: EzlinkError | None = None
         while True:
             async with (
@@ -164,7 +164,8 @@ class Submitter:
             wait = self._wait_after(error, waits, request.content_length)
             if wait is None or ticket.left or ticket.closing:
                 raise error
-            if loop.time() + wait >= self._gate.until(start):
+            failed = failed or loop.time()
+            if loop.time() + wait >= self._gate.until(failed):
                 raise error
             if error.maybe_charged:
                 ticket.lost.append(error.request_id or "")

@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiohttp
 
 from ezlink_async import __version__, connections, faults
-from ezlink_async.answers import BLOCK, Stream, read_body, without
+from ezlink_async.answers import BLOCK, LateBound, Stream, read_body, without
 from ezlink_async.config import Settings
 from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.messages import Credential, HttpRequest, HttpResponse
@@ -101,14 +101,14 @@ class Transport:
         self, request: HttpRequest, request_id: str, upload: Upload
     ) -> HttpResponse:
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
-        bound = asyncio.timeout(None)
-        upload.when_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
+        bound = LateBound()
+        upload.when_complete(lambda: bound.set(loop.time() + timeouts.submit))
         async with bound, await self._ask(request, request_id, upload) as answer:
             # What came before the whole body had left is no answer to it,
             # and after it the last part may not leave.
             upload.keep_back()
-            until = bound.when() or loop.time() + timeouts.fetch
-            bound.reschedule(None)  # it would lose what had come by then
+            until = bound.when or loop.time() + timeouts.fetch
+            bound.set(None)  # it would lose what had come by then
             body, broke = await read_body(answer, until)
             early, whole = not upload.complete, broke is None
             return self._response(

@@ -114,6 +114,7 @@ class Held(AbstractAsyncContextManager["Held"]):
     status: int
     url: str
     content: bytes
+    retry_after: float | None = None
 
     async def __aexit__(self, *_: object) -> None:
         pass

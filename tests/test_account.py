@@ -178,6 +178,13 @@ def test_the_servers_clock_is_told_with_its_zone_or_not_at_all(
     assert account.server_time(HttpResponse(200, {"date": date})) == seconds
 
 
+def test_a_balance_of_no_number_is_no_balance() -> None:
+    """The server counts in 64 bits."""
+    page = {"quota": 10**400, "used_quota": 1}
+    with pytest.raises(errors.ProtocolError, match="no balance"):
+        account.read_balance(_data(page))
+
+
 def test_odd_values_are_read_as_what_they_can_be() -> None:
     """Nobody decides by them; a row without an id is out of reach."""
     rows = [

@@ -301,6 +301,19 @@ async def test_leaving_because_of_an_error_is_orderly_too() -> None:
     assert asyncio.all_tasks() == before
 
 
+async def test_closing_many_handles_leaves_others_their_turns() -> None:
+    """A web app has other users than the one who leaves."""
+    ended_at_each_turn: list[int] = []
+    async with AsyncEzlink("sk-x", base_url="http://127.0.0.1:9") as ez:
+        handles = [ez.task(str(number)) for number in range(2500)]
+        closing = asyncio.create_task(ez.aclose())
+        while not closing.done():
+            await asyncio.sleep(0)
+            ended_at_each_turn.append(sum(handle.done() for handle in handles))
+    assert ended_at_each_turn[-1] == 2500
+    assert {999, 1999} <= set(ended_at_each_turn)
+
+
 async def test_closing_that_is_cancelled_still_closes() -> None:
     """A cancellation of ``aclose`` is raised once everything has ended."""
     async with shop(timeouts=Timeouts(close=0.1)) as (ez, server):

@@ -494,6 +494,19 @@ async def test_one_look_tells_whether_there_is_a_picture() -> None:
     assert not await here.is_there(home)  # closed
 
 
+@pytest.mark.parametrize(("hint", "least"), [("7", 7.0), ("86400", 450.0)])
+async def test_a_server_that_asks_to_wait_is_waited_for(
+    hint: str, least: float
+) -> None:
+    """A paid picture is not given up for a server that is busy for a while."""
+    refusal = answer(429, b"", Retry_After=hint)
+    answers = keeps_open(*[refusal] * 2, answer(200, PICTURE))
+    async with downloads(answers) as (here, (_, home), sleep):
+        assert await here.read([home]) == PICTURE
+        assert len(sleep.waits) == 2
+        assert all(least <= wait < 900 for wait in sleep.waits)
+
+
 async def test_a_closed_session_is_no_missing_picture() -> None:
     """A caller's session closed under a download is said so, at once."""
     sleep = RecordedSleep()

@@ -99,9 +99,10 @@ def test_waits_grow_to_the_longest() -> None:
 def test_a_pause_is_never_below_the_hint(
     policy: RetryPolicy, strikes: int, hint: float | None
 ) -> None:
-    """Jitter only lengthens a pause, by half of it at most."""
-    least = max(hint or 0.0, min(policy.longest, policy.first))
-    most = max(hint or 0.0, policy.longest)
+    """Jitter only lengthens a pause, by half; a day is too long for any hint."""
+    heeded = min(hint or 0.0, policy.timeout / 2)
+    least = max(heeded, min(policy.longest, policy.first))
+    most = max(heeded, policy.longest)
     assert least <= policy.pause(strikes, hint) <= 1.5 * most
 
 

@@ -404,6 +404,16 @@ async def test_a_hint_is_waited_for() -> None:
     await reap(task)
 
 
+async def test_somebody_tries_before_time_is_up() -> None:
+    """However long a server asks to wait: it may be wrong, or free again."""
+    gate = Gate(QUICK)
+    async with gate.passage() as one, gate.passage() as late:
+        one.busy(86_400.0)
+        late.busy(86_400.0)
+    now = asyncio.get_running_loop().time()
+    assert now + 400 < gate._opens_at < now + QUICK.timeout
+
+
 async def test_a_late_refusal_may_only_ask_for_a_longer_pause() -> None:
     """A busy answer to a submit from before the pause counts for its hint alone."""
     gate = Gate(QUICK)

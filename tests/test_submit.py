@@ -632,6 +632,23 @@ async def test_a_wait_beyond_the_time_left_is_not_begun() -> None:
             await here.submit()
 
 
+async def test_time_before_the_first_fault_is_no_time_of_faults() -> None:
+    """A photo may wait long in line, and its upload take long, and break then."""
+    short = attrs.evolve(QUICK, timeout=0.05)
+    loop = asyncio.get_running_loop()
+    over = loop.time() + 2 * short.timeout
+
+    async def slow(_: Upload) -> HttpResponse:
+        while loop.time() < over:
+            await asyncio.sleep(0)
+        raise CUT
+
+    async with desk(slow, ACCEPTED) as here:
+        here.submitter._gate = Gate(short)
+        assert (await here.submit()).task_id == "7"
+        assert len(here.transport.ids) == 2
+
+
 async def test_an_observer_that_fails_stops_the_submit() -> None:
     """Nothing is sent when the book cannot be kept; its error comes out as it is."""
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -73,6 +74,32 @@ async def fault_of(here: Transport, request: HttpRequest = FETCH) -> TransportEr
         await here.send(request)
     assert not tells_secrets(caught.value)
     return caught.value
+
+
+def stand_still(seconds: float) -> None:
+    """Have the loop do nothing, as in a program that was stopped."""
+    over = time.monotonic() + seconds
+    while time.monotonic() < over:
+        pass
+
+
+@pytest.mark.parametrize("split", [0, 1])
+async def test_an_answer_that_came_while_nothing_ran_is_read(split: int) -> None:
+    """It holds the id of what was paid: being late to read it is no reason."""
+    head, end, body = OK.partition(b"\r\n\r\n")
+    first, rest = (head + end + body[:3], body[3:]) if split else (b"", OK)
+
+    async def stopped(line: Line) -> None:
+        await line.request()
+        line.say(first)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        line.say(rest)
+        stand_still(2 * IMPATIENT.submit)
+        await line.until_gone()
+
+    async with serving(stopped) as server, submits(server.url, IMPATIENT) as here:
+        assert (await here.submit(SUBMIT)).body == body
 
 
 # What is sent

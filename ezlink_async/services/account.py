@@ -38,6 +38,7 @@ PAGE = 100
 PAGES = 100
 """The most pages that are read."""
 _UNITS = 500_000
+_MOST = 2**63  # the server counts in int64
 _NOT_AUTHORIZED = "Not authorized"
 
 
@@ -234,7 +235,7 @@ def _rows(
 
 
 def _whole(value: object) -> int | None:
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) < _MOST else None
 
 
 class Inside(Protocol):
