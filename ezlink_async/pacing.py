@@ -60,7 +60,8 @@ class RetryPolicy:
     How often a request is sent again, and how long between; seconds.
 
     *attempts* counts faults. A busy server is no fault: waiting for it is
-    bounded by *timeout* alone, which also ends the waits of one submit.
+    bounded by *timeout* alone, which also ends the waits of one submit, from
+    its first fault on. What a server asks to wait is heeded up to half of it.
     *resubmit_unknown* sends a submit again whose outcome is not known: it may
     be paid twice.
     """
