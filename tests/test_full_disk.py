@@ -18,7 +18,8 @@ from tests.mounts import small_disk
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="disks of another kind")
 
-PHOTOS = 12
+# More than the disk below has room for and than can be under way, however slow it is.
+PHOTOS = 20
 MIB = 1024 * 1024
 
 
