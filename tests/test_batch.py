@@ -846,17 +846,20 @@ async def test_what_is_found_out_while_its_pair_waits(tmp_path: Path) -> None:
         here.server.control.script("submit", faults.Drop(job=True))
         await here.done(photos[11:])
         here.account = True
-        async with here.client(concurrency=1) as ez, here.run(ez, photos) as run:
-            looking, sending = Holds(), Holds()
-            here.server.control.standing("account", looking)
-            here.server.control.standing("submit", sending)
-            while len(run._work._running) < 9:
-                await asyncio.sleep(0)
-            assert run._work._screened[-1].pair.target == photos[11]
-            looking.go.set()
-            while not run._work._earlier._moved:
-                await asyncio.sleep(0)
-            sending.go.set()
-            ended = await read(run)
+        async with here.client(concurrency=1) as ez:
+            run = here.run(ez, photos)
+            run._supply._many = 12  # looked at together, however slow it is
+            async with run:
+                looking, sending = Holds(), Holds()
+                here.server.control.standing("account", looking)
+                here.server.control.standing("submit", sending)
+                while len(run._work._running) < 9:
+                    await asyncio.sleep(0)
+                assert run._work._screened[-1].pair.target == photos[11]
+                looking.go.set()
+                while not run._work._earlier._moved:
+                    await asyncio.sleep(0)
+                sending.go.set()
+                ended = await read(run)
         assert ended.counts == {"succeeded": 12}
         assert here.charges == 12
