@@ -30,15 +30,13 @@ from ezlink_async.journal import Journal
 from ezlink_async.models import Mode
 from ezlink_async.nursery import see_off
 from ezlink_async.options import LOCAL, BatchOptions
-from ezlink_async.results import BatchOutcome, BatchSummary
+from ezlink_async.results import NOTHING_SENT, BatchOutcome, BatchSummary
 from ezlink_async.screening import Screening
 from ezlink_async.session import Session
 from ezlink_async.supply import AnyPath, Pairs, Supply, Targets, pairs_of
 from ezlink_async.working import Limits, Work
 
 _AHEAD = 8  # jobs beyond those in progress: read, prepared, or being saved
-NOTHING_SENT = "Interrupted: nothing was sent"
-"""The error of what is left over when a run is left."""
 
 
 class BatchRun(AsyncIterator[BatchOutcome]):

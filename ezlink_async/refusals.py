@@ -215,10 +215,21 @@ def retry_after(response: HttpResponse) -> float | None:
     hint = response.headers.get("retry-after", "").strip()
     if hint.isascii() and hint.isdigit():
         return float(hint[:9])
+    until, now = _moment(hint), server_time(response)
+    return None if until is None or now is None else max(0.0, until - now)
+
+
+def server_time(response: HttpResponse) -> float | None:
+    """Return the server's clock when it answered, in seconds since 1970."""
+    return _moment(response.headers.get("date", ""))
+
+
+def _moment(date: str) -> float | None:
+    """Return a date of HTTP in seconds since 1970, if it can be read."""
     try:
-        until = email.utils.parsedate_to_datetime(hint)
-        now = email.utils.parsedate_to_datetime(response.headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
+        told = email.utils.parsedate_to_datetime(date)
+        # Without a zone it would be taken for this machine's.
+        return told.timestamp() if told.tzinfo else None
     except (ValueError, TypeError, LookupError, OverflowError):
         return None  # the standard library's own parser raises all four
 

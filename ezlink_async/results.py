@@ -12,6 +12,9 @@ from ezlink_async.audit import Charges
 from ezlink_async.errors import EzlinkError
 from ezlink_async.pairs import Pair
 
+NOTHING_SENT = "Interrupted: nothing was sent"
+"""The error of what is left over when a run is left."""
+
 BatchStatus = Literal["succeeded", "failed", "unknown", "skipped"]
 
 

@@ -24,6 +24,7 @@ from ezlink_async.evidence import SLACK, Fate, Finding, Log, Sheet
 from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 from ezlink_async.nursery import Nursery
+from ezlink_async.refusals import server_time
 from ezlink_async.services import account
 from ezlink_async.transport import Transport
 
@@ -72,7 +73,7 @@ class Search:
     async def ask(self, request: HttpRequest) -> HttpResponse:
         """Send a question to the account's side, and learn what time it is there."""
         response = await self._transport.send(request)
-        now = account.server_time(response)
+        now = server_time(response)
         if now is not None:
             self.offset = now - asyncio.get_running_loop().time()
         return response

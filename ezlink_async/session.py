@@ -37,10 +37,10 @@ from ezlink_async.tasks import TaskHandle
 from ezlink_async.threads import until_done
 from ezlink_async.transport import Transport
 
-_AT_ONCE = 1000  # handles ended in one turn of the loop
-
 if TYPE_CHECKING:
     import aiohttp
+
+_AT_ONCE = 1000  # handles ended in one turn of the loop
 
 
 class Session:

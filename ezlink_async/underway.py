@@ -6,6 +6,7 @@ import attrs
 
 from ezlink_async.bookkeeping import Bookkeeper
 from ezlink_async.results import BatchOutcome
+from ezlink_async.resume import Step
 from ezlink_async.screening import Job
 
 _NOT_ANSWERED = (
@@ -21,6 +22,14 @@ class UnderWay:
     job: Job
     book: Bookkeeper
     outcome: BatchOutcome | None = None
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it was sent, and is sent again only where that is asked for."""
+        ended = self.outcome
+        if ended is None or self.job.step is not Step.SUBMIT:
+            return False
+        return ended.status != "succeeded" and not ended.resumable
 
     def left_behind(self, why: str) -> BatchOutcome:
         """Return how it ended, or stands when the run is left."""

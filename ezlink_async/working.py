@@ -18,15 +18,11 @@ import attrs
 from ezlink_async.bookkeeping import Bookkeeper, Desk
 from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
-from ezlink_async.errors import (
-    EzlinkError,
-    JournalError,
-    TaskTimeoutError,
-)
+from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 from ezlink_async.nursery import Nursery, see_off
 from ezlink_async.outbox import Outbox
 from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome, named, skipped
+from ezlink_async.results import NOTHING_SENT, BatchOutcome, named, skipped
 from ezlink_async.resume import Step
 from ezlink_async.screening import Job, Screened, Screening
 from ezlink_async.supply import Supply
@@ -35,7 +31,6 @@ from ezlink_async.underway import UnderWay
 _log = logging.getLogger("ezlink_async")
 
 _PAGE = 500
-_NOTHING_SENT = "Interrupted: nothing was sent"
 
 
 @attrs.frozen(kw_only=True)
@@ -120,7 +115,7 @@ class Work:
 
     def unread(self, supply: Supply) -> Iterator[BatchOutcome]:
         """Yield the outcomes that nobody has read, each once, after :meth:`stop`."""
-        why = self._desk.halted or _NOTHING_SENT
+        why = self._desk.halted or NOTHING_SENT
         yield from self.outbox.rest()
         while self._left:
             yield self._left.popleft().left_behind(why)
@@ -187,7 +182,7 @@ class Work:
             self._screened.popleft()
             await self._begin(job, nursery)
             return
-        settled = settled or screened.left_over(self._desk.halted or _NOTHING_SENT)
+        settled = settled or screened.left_over(self._desk.halted or NOTHING_SENT)
         self._screened[0] = attrs.evolve(screened, settled=settled)
         self._note(job, settled)
         self._count(settled)
@@ -272,9 +267,9 @@ class Work:
         except Exception as bug:  # noqa: BLE001 - each pair has its outcome
             _log.error("this is a bug in ezlink_async", exc_info=bug)
             outcome = under_way.left_behind(f"{type(bug).__name__}: {bug}")
-        if job.step is Step.SUBMIT and _came_to_nothing(outcome):
-            self._tried.add(job.entry.id)  # once in a run, whatever was asked for
         under_way.outcome = self._weighed(outcome)
+        if under_way.came_to_nothing:
+            self._tried.add(job.entry.id)  # once in a run, whatever was asked for
         if isinstance(outcome.fault, TaskTimeoutError) and not self._late_turn:
             entry = attrs.evolve(job.entry, task_id=outcome.task_id)
             under_way.job = attrs.evolve(job, entry=entry, step=Step.FOLLOW)
@@ -302,8 +297,3 @@ class Work:
         self.doom = self.doom or fault
         self._desk.halt(named(fault))
         return attrs.evolve(outcome, common=True)
-
-
-def _came_to_nothing(outcome: BatchOutcome) -> bool:
-    """Return whether it would be sent again only where that was asked for."""
-    return outcome.status != "succeeded" and not outcome.resumable

@@ -15,6 +15,7 @@ from ezlink_async import AsyncEzlink, RetryPolicy, errors
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.models import TaskStatus
+from ezlink_async.refusals import server_time
 from ezlink_async.services import account
 from tests.conftest import samples
 from tests.fakes import chain, jpeg
@@ -175,7 +176,7 @@ def test_the_servers_clock_is_told_with_its_zone_or_not_at_all(
     date: str, seconds: float | None
 ) -> None:
     """A guess would be wrong by hours."""
-    assert account.server_time(HttpResponse(200, {"date": date})) == seconds
+    assert server_time(HttpResponse(200, {"date": date})) == seconds
 
 
 def test_a_balance_of_no_number_is_no_balance() -> None:

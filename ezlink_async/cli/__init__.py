@@ -23,11 +23,11 @@ from rich.console import Console
 from ezlink_async import __version__
 from ezlink_async.errors import EzlinkError
 
-_typed: ContextVar[Sequence[str]] = ContextVar("_typed", default=())
-
 if TYPE_CHECKING:
     from ezlink_async.cli.connect import Connection
     from ezlink_async.options import BatchOptions
+
+_typed: ContextVar[Sequence[str]] = ContextVar("_typed", default=())
 
 INTERRUPTED = 130
 _USAGE = 2

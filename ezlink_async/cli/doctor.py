@@ -31,7 +31,7 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.refusals import refusal
+from ezlink_async.refusals import refusal, server_time
 from ezlink_async.services import account
 from ezlink_async.transport import Transport
 
@@ -135,7 +135,7 @@ def _unreachable(settings: Settings, error: TransportError) -> Finding:
 
 
 def _clock(response: HttpResponse) -> Finding:
-    theirs = account.server_time(response)
+    theirs = server_time(response)
     if theirs is None:
         return Finding("clock", "the server does not tell its time")
     skew = time.time() - theirs

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async import pairs
-from ezlink_async.batch import NOTHING_SENT, BatchRun
+from ezlink_async.batch import BatchRun
 from ezlink_async.cli import INTERRUPTED
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, display_for
@@ -28,7 +28,7 @@ from ezlink_async.outputs import obstacle
 from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan
 from ezlink_async.prepare import needs_preparing
-from ezlink_async.results import BatchOutcome, skipped
+from ezlink_async.results import NOTHING_SENT, BatchOutcome, skipped
 from ezlink_async.targets import LeftOut, Search
 
 

@@ -11,7 +11,6 @@ in clear: nothing of it is kept in an error.
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlencode
@@ -29,7 +28,7 @@ from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 from ezlink_async.nursery import Nursery
 from ezlink_async.records import identifier, read_record
-from ezlink_async.refusals import decode, refusal, tidy
+from ezlink_async.refusals import decode, refusal, server_time, tidy
 from ezlink_async.transport import Transport
 
 PAGE = 100
@@ -154,16 +153,6 @@ def read_charge(response: HttpResponse, request_id: str) -> Charge | None:
         model=tidy(charges[0].get("model_name")),
         time=dt.datetime.fromtimestamp(made, dt.UTC) if made else None,
     )
-
-
-def server_time(response: HttpResponse) -> float | None:
-    """Return the server's clock when it answered, in seconds since 1970."""
-    try:
-        told = email.utils.parsedate_to_datetime(response.headers.get("date", ""))
-        # Without a zone it would be taken for this machine's.
-        return told.timestamp() if told.tzinfo else None
-    except (ValueError, TypeError, LookupError, OverflowError):
-        return None  # the standard library's own parser raises all four
 
 
 def _record(row: Mapping[str, object]) -> TaskRecord | None:
