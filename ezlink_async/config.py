@@ -20,7 +20,6 @@ from ezlink_async import checks
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
 
-DEFAULT_BASE_URL = checks.DEFAULT_BASE_URL
 DEFAULT_CONCURRENCY = 8
 DEFAULT_UPLOADS = 8
 

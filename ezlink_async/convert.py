@@ -19,7 +19,7 @@ from ezlink_async.images import MAX_BYTES
 from ezlink_async.metadata import orientation
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image as PillowImage
 
 MOST_PIXELS = 500_000_000
 """More is taken for a mistake, whatever the format."""
@@ -116,16 +116,16 @@ def _decoding(name: str, *, large: bool) -> Iterator[None]:
         ) from fault
 
 
-def _decoder(name: str) -> Callable[[io.BytesIO], Image.Image]:
+def _decoder(name: str) -> Callable[[io.BytesIO], PillowImage.Image]:
     if name == "HEIC":
         module, kind = "pillow_heif", "HeifImageFile"
     else:
         module, kind = f"PIL.{_PLUGINS[name]}ImagePlugin", f"{_PLUGINS[name]}ImageFile"
     decoder = getattr(importlib.import_module(module), kind)
-    return cast("Callable[[io.BytesIO], Image.Image]", decoder)
+    return cast("Callable[[io.BytesIO], PillowImage.Image]", decoder)
 
 
-def _opened(picture: bytes, name: str) -> tuple[Image.Image, bool]:
+def _opened(picture: bytes, name: str) -> tuple[PillowImage.Image, bool]:
     """Open a picture that is safe to decode, if need be at a part of its size."""
     if name == "TIFF" and picture[8:10] == b"CR":  # one maker's raw files
         raise _raw()
@@ -162,7 +162,7 @@ def check_pixels(size: tuple[int, int], most: int = MOST_PIXELS) -> None:
         )
 
 
-def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
+def _upright(image: PillowImage.Image, name: str) -> tuple[PillowImage.Image, bool]:
     """Decode a picture, and turn it as the camera says."""
     if name in {"TIFF", "HEIC"}:  # their decoders turn them
         tags = getattr(image, "tag_v2", {})
@@ -187,7 +187,7 @@ def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
     return image.transpose(steps[turn - 2]), True
 
 
-def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
+def _opaque(image: PillowImage.Image) -> tuple[PillowImage.Image, bool]:
     """Bring a picture to 8 bits and without transparency; tell if it had some."""
     from PIL import ImageChops
 
@@ -208,7 +208,7 @@ def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
     return image, True
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _in_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
     """Convert the colours: whoever decodes the result need not know profiles."""
     from PIL import ImageCms
 
@@ -223,7 +223,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
                 outputMode="RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
-            return cast("Image.Image", converted)
+            return cast("PillowImage.Image", converted)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -241,14 +241,14 @@ class _Encoded(io.BytesIO):
         return self.length <= MAX_BYTES
 
 
-def _encoded(image: Image.Image, quality: int, subsampling: str) -> _Encoded:
+def _encoded(image: PillowImage.Image, quality: int, subsampling: str) -> _Encoded:
     image.info = {}  # Pillow would write the comment
     stream = _Encoded()
     image.save(stream, "JPEG", quality=quality, subsampling=subsampling)
     return stream
 
 
-def _fitted(image: Image.Image) -> tuple[bytes, bool]:
+def _fitted(image: PillowImage.Image) -> tuple[bytes, bool]:
     """Encode as well as the limit allows; tell whether it cost pixels."""
     encoded = _encoded(image, *_STEPS[0])
     others = _STEPS[1:] if encoded.length < _HOPELESS else _STEPS[-1:]
@@ -261,7 +261,7 @@ def _fitted(image: Image.Image) -> tuple[bytes, bool]:
     return _scaled(image, encoded.length), True
 
 
-def _scaled(image: Image.Image, length: int) -> bytes:
+def _scaled(image: PillowImage.Image, length: int) -> bytes:
     """Search the largest size that fits, knowing the *length* at full size."""
     best = b""
     low = min(1.0, _SURE_PIXELS / (image.width * image.height))  # of all pixels
@@ -282,7 +282,7 @@ def _scaled(image: Image.Image, length: int) -> bytes:
     return best or _encoded(_resized(image, low), *_STEPS[-1]).getvalue()
 
 
-def _resized(image: Image.Image, share: float) -> Image.Image:
+def _resized(image: PillowImage.Image, share: float) -> PillowImage.Image:
     from PIL.Image import Resampling
 
     side = share**0.5

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 
 from ezlink_async.errors import ImageError
 from ezlink_async.images import HEAD_BYTES, sniff
-from ezlink_async.whole import MARKER, MOST_PARTS, find
+from ezlink_async.whole import _APP1, _END, _SCAN, MARKER, MOST_PARTS, find
 
-_END, _SCAN, _APP1 = 0xD9, 0xDA, 0xE1  # JPEG markers
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables among the markers of frames
 
 _EXIF = b"Exif\0\0"

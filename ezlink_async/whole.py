@@ -12,7 +12,7 @@ import re
 from ezlink_async.errors import ImageError
 from ezlink_async.images import HEAD_BYTES, foreign_format, sniff
 
-_LEAD, _END, _SCAN = 0xFF, 0xD9, 0xDA  # JPEG markers
+_LEAD, _END, _SCAN, _APP1 = 0xFF, 0xD9, 0xDA, 0xE1  # JPEG markers
 _WEBP_HEAD = 12
 
 # A marker inside entropy-coded JPEG bytes: FF that is neither stuffed (00),

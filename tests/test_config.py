@@ -99,10 +99,10 @@ def test_a_profiles_address_holds_only_with_its_own_key() -> None:
     profile = {"api_key": "k3", "base_url": "https://other"}
     own = resolve(Options(), Sources({}, profile))
     assert (own.api_key, own.base_url) == ("k3", "https://other")
-    assert _settings(profile=profile).base_url == config.DEFAULT_BASE_URL
+    assert _settings(profile=profile).base_url == checks.DEFAULT_BASE_URL
     environ = {"EZLINK_API_KEY": "k2"}
     assert resolve(Options(), Sources(environ, profile)).base_url == (
-        config.DEFAULT_BASE_URL
+        checks.DEFAULT_BASE_URL
     )
 
 
@@ -112,7 +112,7 @@ def test_a_profiles_key_goes_where_the_environment_says_only_if_it_knows_the_pla
 ) -> None:
     """A project's file of variables cannot have somebody's own key sent to it."""
     profile = {"api_key": "k3", **own}
-    home = own.get("base_url", config.DEFAULT_BASE_URL)
+    home = own.get("base_url", checks.DEFAULT_BASE_URL)
     away = {"EZLINK_BASE_URL": "https://away"}
     with pytest.raises(ConfigurationError, match="EZLINK_BASE_URL would have") as told:
         resolve(Options(), Sources(away, profile))

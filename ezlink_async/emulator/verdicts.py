@@ -61,18 +61,18 @@ def read_verdict(answer: UpstreamAnswer) -> Verdict:
         answer.status,
         code if isinstance(code, int) else 0,
         str(_typed(fields, "description") or ""),
-        gojson.ordered(_last(fields, "properties")),
+        gojson.ordered(_last_field(fields, "properties")),
         str(_typed(fields, "result") or ""),
     )
 
 
-def _last(fields: dict[str, object], name: str) -> object:
+def _last_field(fields: dict[str, object], name: str) -> object:
     return ([None, *gojson.folded(fields, name)])[-1]
 
 
 def _typed(fields: dict[str, object], name: str) -> object:
     # encoding/json refuses the whole body for one field of another type.
-    value = _last(fields, name)
+    value = _last_field(fields, name)
     wanted = int if name == "code" else str
     if isinstance(value, bool) or not isinstance(value, wanted | None):
         raise BrokenCallError(_UNREADABLE)
