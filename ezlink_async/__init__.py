@@ -13,13 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ezlink_async._core.images import Image
+    from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
     from ezlink_async.client import AsyncEzlink
-    from ezlink_async.config import Timeouts
     from ezlink_async.errors import EzlinkError
-    from ezlink_async.images import Image
     from ezlink_async.models import AccountFilter, Mode, TaskRecord, TaskStatus
     from ezlink_async.outcomes import SwapOutcome
-    from ezlink_async.pacing import PollPolicy, RetryPolicy
     from ezlink_async.tasks import TaskHandle
 
 __all__ = [
@@ -42,15 +41,15 @@ _HOMES = {
     "AccountFilter": "models",
     "AsyncEzlink": "client",
     "EzlinkError": "errors",
-    "Image": "images",
+    "Image": "_core.images",
     "Mode": "models",
-    "PollPolicy": "pacing",
-    "RetryPolicy": "pacing",
+    "PollPolicy": "_core.policies",
+    "RetryPolicy": "_core.policies",
     "SwapOutcome": "outcomes",
     "TaskHandle": "tasks",
     "TaskRecord": "models",
     "TaskStatus": "models",
-    "Timeouts": "config",
+    "Timeouts": "_core.policies",
 }
 
 

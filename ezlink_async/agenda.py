@@ -19,10 +19,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ezlink_async._core.policies import PollPolicy
 from ezlink_async.beat import Beat, Window
 from ezlink_async.forecast import START, Durations
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.pacing import PollPolicy
 from ezlink_async.queueing import Line
 from ezlink_async.scouts import Scouts
 from ezlink_async.spacing import CHUNK, LIST_FROM, Spacing

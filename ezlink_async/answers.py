@@ -11,9 +11,9 @@ import aiohttp
 import attrs
 
 from ezlink_async import faults
+from ezlink_async._core.error_mapping import retry_after
+from ezlink_async._core.messages import HttpResponse
 from ezlink_async.errors import TransportError
-from ezlink_async.messages import HttpResponse
-from ezlink_async.refusals import retry_after
 
 BLOCK = 256 * 1024
 """How many bytes are read at once."""

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import attrs
 
+from ezlink_async._core.error_mapping import decode, refusal
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ProtocolError
-from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.refusals import decode, refusal
 
 _UNLIMITED = 100_000_000
 _CENTS = 100

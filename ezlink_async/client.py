@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from ezlink_async.config import Options, Sources, Timeouts, profile_sources, resolve
+from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
+from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
+from ezlink_async._core.settings import Options, Sources, profile_sources, resolve
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.families import MIDJOURNEY
-from ezlink_async.images import MAX_BYTES, Image, ImageLike
 from ezlink_async.intake import Intake
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
-from ezlink_async.pacing import PollPolicy, RetryPolicy
 from ezlink_async.places import Address
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from ezlink_async.services.account import Account

@@ -20,8 +20,8 @@ import aiohttp
 import attrs
 import yarl
 
-from ezlink_async.checks import is_loopback
-from ezlink_async.config import Settings, Timeouts
+from ezlink_async._core.policies import Timeouts
+from ezlink_async._core.settings import Settings, is_loopback
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 
 SUBMIT_KEEPALIVE = 2.0

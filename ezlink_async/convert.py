@@ -14,9 +14,9 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
+from ezlink_async._core.containers import orientation
+from ezlink_async._core.images import MAX_BYTES
 from ezlink_async.errors import ImageError
-from ezlink_async.images import MAX_BYTES
-from ezlink_async.metadata import orientation
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage

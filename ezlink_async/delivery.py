@@ -21,6 +21,7 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async._core.images import Image
 from ezlink_async.bookkeeping import (
     ENDED_BADLY,
     Bookkeeper,
@@ -38,7 +39,6 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.evidence import new_state
-from ezlink_async.images import Image
 from ezlink_async.jobs import Output
 from ezlink_async.keeping import Keepsakes
 from ezlink_async.models import Mode

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from ezlink_async.errors import ImageError
-from ezlink_async.images import (
+from ezlink_async._core.images import (
     HEAD_BYTES,
     EncodedImage,
     Image,
     PreparedImage,
     accept,
 )
+from ezlink_async.errors import ImageError
 from ezlink_async.threads import off_loop
 
 # What is read in one visit to a thread: 2 MiB of base64, sent in pieces. Fewer

@@ -13,7 +13,7 @@ from typing import Protocol
 import attrs
 
 from ezlink_async import protocol
-from ezlink_async.messages import HttpRequest, HttpResponse
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 
 

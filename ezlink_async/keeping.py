@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ezlink_async.images import SUFFIXES
+from ezlink_async._core.images import SUFFIXES
 from ezlink_async.outputs import digest_of, is_whole
 
 _log = logging.getLogger("ezlink_async")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from ezlink_async._core.images import Image, ImageLike
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.images import Image, ImageLike
 from ezlink_async.models import TaskRecord
 from ezlink_async.protocol import FaceSwapJob
 from ezlink_async.tasks import TaskHandle

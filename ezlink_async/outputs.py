@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ezlink_async import whole
+from ezlink_async._core import containers
 from ezlink_async.errors import ImageError
 from ezlink_async.jobs import Output, same
 
@@ -90,7 +90,7 @@ def is_whole(path: Path) -> bool:
             path.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as picture,
         ):
-            return whole.verify(picture) is not None
+            return containers.verify(picture) is not None
     except (OSError, ValueError, ImageError):  # ValueError: an empty file
         return False
 

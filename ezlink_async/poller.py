@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import PollPolicy
 from ezlink_async.agenda import Agenda
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
@@ -35,10 +37,8 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.lists import Lists
-from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
-from ezlink_async.pacing import PollPolicy
 from ezlink_async.places import Address
 from ezlink_async.spacing import LIST_FROM
 from ezlink_async.tasks import TaskHandle

@@ -11,10 +11,8 @@ import os
 
 import attrs
 
-from ezlink_async.convert import check_decoder, check_pixels, to_jpeg
-from ezlink_async.disk import open_picture, reading
-from ezlink_async.errors import ImageError
-from ezlink_async.images import (
+from ezlink_async._core.containers import dimensions, strip, verify
+from ezlink_async._core.images import (
     HEAD_BYTES,
     MAX_BYTES,
     Image,
@@ -22,8 +20,9 @@ from ezlink_async.images import (
     foreign_format,
     sniff,
 )
-from ezlink_async.metadata import dimensions, strip
-from ezlink_async.whole import verify
+from ezlink_async.convert import check_decoder, check_pixels, to_jpeg
+from ezlink_async.disk import open_picture, reading
+from ezlink_async.errors import ImageError
 
 MOST_READ = 512 * 1024 * 1024
 """The most bytes of a file that is made smaller; it is read into memory."""

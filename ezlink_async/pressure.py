@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Self
 
-from ezlink_async.pacing import RetryPolicy
+from ezlink_async._core.policies import RetryPolicy
 
 
 class Passage:

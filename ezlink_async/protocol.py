@@ -14,17 +14,17 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._core.error_mapping import decode, refusal, tidy
+from ezlink_async._core.images import EncodedImage, PreparedImage
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse, Part
+from ezlink_async._core.records import advance, identifier, read_record
 from ezlink_async.errors import (
     ApiError,
     ConfigurationError,
     ProtocolError,
     TaskNotFoundError,
 )
-from ezlink_async.images import EncodedImage, PreparedImage
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse, Part
 from ezlink_async.models import AccountFilter, Mode, TaskRecord
-from ezlink_async.records import advance, identifier, read_record
-from ezlink_async.refusals import decode, refusal, tidy
 
 LIST_LIMIT = 100
 """The most ids of one list request; the server sets none, its docs use few."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ezlink_async import balance, disk, protocol
-from ezlink_async.config import Settings
+from ezlink_async._core.images import EncodedImage, Image, ImageLike
+from ezlink_async._core.settings import Settings
 from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     ClientClosedError,
@@ -24,7 +25,6 @@ from ezlink_async.errors import (
 )
 from ezlink_async.evidence import new_state
 from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
-from ezlink_async.images import EncodedImage, Image, ImageLike
 from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery

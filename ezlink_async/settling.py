@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from ezlink_async import protocol
+from ezlink_async._core.error_mapping import refusal
 from ezlink_async.errors import (
     AuthenticationError,
     EzlinkError,
@@ -19,7 +20,6 @@ from ezlink_async.errors import (
 from ezlink_async.evidence import Fate, Finding, unknown
 from ezlink_async.protocol import Submission
 from ezlink_async.reconcile import Reconciler
-from ezlink_async.refusals import refusal
 from ezlink_async.ticket import Ticket
 from ezlink_async.transport import Transport
 

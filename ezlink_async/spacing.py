@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
+from ezlink_async._core.policies import PollPolicy
 from ezlink_async.forecast import Durations
-from ezlink_async.pacing import PollPolicy
 
 LIST_FROM = 3
 """How many must be due before one list request is cheaper."""

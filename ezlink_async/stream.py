@@ -8,8 +8,8 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Self, cast
 
+from ezlink_async._core.images import ImageLike
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.images import ImageLike
 from ezlink_async.intake import Intake, Pair
 from ezlink_async.outcomes import SwapOutcome
 

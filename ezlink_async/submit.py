@@ -17,6 +17,8 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from ezlink_async import protocol
+from ezlink_async._core.error_mapping import is_out_of_reach
+from ezlink_async._core.messages import HttpRequest
 from ezlink_async.errors import (
     ApiError,
     BusyError,
@@ -26,12 +28,10 @@ from ezlink_async.errors import (
     SubmitUnknownError,
     TransportError,
 )
-from ezlink_async.messages import HttpRequest
 from ezlink_async.nursery import Nursery
 from ezlink_async.pressure import Gate, Passage
 from ezlink_async.protocol import FaceSwapJob, Submission
 from ezlink_async.reconcile import Reconciler
-from ezlink_async.refusals import is_out_of_reach
 from ezlink_async.settling import Settler
 from ezlink_async.slots import Slots
 from ezlink_async.tasks import TaskHandle

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async import images
+from ezlink_async._core import images
 from ezlink_async.errors import ConfigurationError
 
 HIDDEN = "hidden"

@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 
 import attrs
 
+from ezlink_async._core.images import Image, ImageLike
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.images import Image, ImageLike
 from ezlink_async.protocol import FaceSwapJob, Submission
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.upload import Upload

@@ -16,11 +16,11 @@ from typing import TypeVar
 import aiohttp
 
 from ezlink_async import __version__, connections, faults
+from ezlink_async._core.error_mapping import is_fault, retry_after
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.settings import Settings
 from ezlink_async.answers import BLOCK, LateBound, Stream, read_body, without
-from ezlink_async.config import Settings
 from ezlink_async.errors import EzlinkError, TransportError
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async.refusals import is_fault, retry_after
 from ezlink_async.upload import Upload
 
 _Fault = TypeVar("_Fault", bound=EzlinkError)

@@ -23,9 +23,9 @@ import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
 from ezlink_async import sockets
+from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.messages import HttpRequest, Part
 from ezlink_async.disk import TextBlocks
-from ezlink_async.images import PreparedImage
-from ezlink_async.messages import HttpRequest, Part
 
 _AHEAD = 64 * 1024  # what may wait in asyncio, beside the kernel's own share
 _BLOCK = 256 * 1024

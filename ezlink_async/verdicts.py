@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from ezlink_async._core.error_mapping import in_english
 from ezlink_async.errors import TaskCancelledError, TaskError, TaskFailedError
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.refusals import in_english
 
 
 def failure(record: TaskRecord) -> TaskError | None:

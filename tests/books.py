@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-from ezlink_async.config import Settings, Timeouts
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import PollPolicy, Timeouts
+from ezlink_async._core.settings import Settings
 from ezlink_async.errors import TransportError
-from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.nursery import Nursery
-from ezlink_async.pacing import PollPolicy
 from ezlink_async.reconcile import Reconciler
 from tests.scripted import ScriptedTransport
 

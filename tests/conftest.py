@@ -15,7 +15,7 @@ import attrs
 import pytest
 from hypothesis import settings
 
-from ezlink_async.messages import HttpResponse
+from ezlink_async._core.messages import HttpResponse
 from tests.servers import trust_file
 
 # aiohttp reads it once, when it is imported: so it stands here, before that.

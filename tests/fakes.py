@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 
-from ezlink_async.config import Settings, Timeouts
-from ezlink_async.images import Image, PreparedImage
-from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.pacing import RetryPolicy
+from ezlink_async._core.images import Image, PreparedImage
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import RetryPolicy, Timeouts
+from ezlink_async._core.settings import Settings
 from ezlink_async.transport import Transport
 from ezlink_async.upload import Upload
 from tests.servers import client_tls

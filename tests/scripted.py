@@ -15,14 +15,14 @@ from typing import cast
 
 import attrs
 
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
+from ezlink_async._core.settings import Settings
 from ezlink_async.answers import Stream
-from ezlink_async.config import Settings, Timeouts
 from ezlink_async.download import Downloads
 from ezlink_async.errors import TransportError
 from ezlink_async.families import MIDJOURNEY
-from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.nursery import Nursery
-from ezlink_async.pacing import PollPolicy, RetryPolicy
 from ezlink_async.poller import Poller
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.transport import Transport

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ezlink_async import AsyncEzlink, RetryPolicy, errors
+from ezlink_async._core.error_mapping import server_time
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.models import TaskStatus
-from ezlink_async.refusals import server_time
 from ezlink_async.services import account
 from tests.conftest import samples
 from tests.fakes import chain, jpeg

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from ezlink_async._core.policies import PollPolicy
 from ezlink_async.agenda import Agenda
 from ezlink_async.models import TaskStatus
-from ezlink_async.pacing import PollPolicy
 from ezlink_async.queueing import HEAD_OF_LINE
 from ezlink_async.spacing import CHUNK, LIST_FROM
 from ezlink_async.timetable import Entry

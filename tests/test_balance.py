@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._core.messages import HttpResponse
 from ezlink_async.balance import (
     Balance,
     read_balance,
@@ -16,7 +17,6 @@ from ezlink_async.balance import (
     usage_request,
 )
 from ezlink_async.errors import AuthenticationError, EzlinkError, ProtocolError
-from ezlink_async.messages import HttpResponse
 from tests.conftest import samples
 
 _LIMIT = '{"hard_limit_usd": 5, "access_until": 0}'

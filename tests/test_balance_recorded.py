@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ezlink_async import balance, errors
-from ezlink_async.messages import HttpResponse
+from ezlink_async._core.messages import HttpResponse
 from tests.conftest import samples
 
 ENDS = dt.datetime(2026, 11, 24, 6, 43, 23, tzinfo=dt.UTC)

@@ -14,10 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async import checks, config
-from ezlink_async.config import Options, Settings, Sources, Timeouts, resolve
+from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
+from ezlink_async._core.settings import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    Options,
+    Settings,
+    Sources,
+    is_loopback,
+    profile_path,
+    read_profile,
+    resolve,
+)
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pacing import PollPolicy, RetryPolicy
 
 KEY = "sk-0123456789abcdef"
 
@@ -56,7 +65,7 @@ def test_an_argument_beats_the_environment_beats_the_profile(
         ),
     )
     expected = argument or environ or profile
-    assert found.max_concurrency == (expected or config.DEFAULT_CONCURRENCY)
+    assert found.max_concurrency == (expected or DEFAULT_CONCURRENCY)
     assert found.slot_timeout == expected
 
 
@@ -99,11 +108,9 @@ def test_a_profiles_address_holds_only_with_its_own_key() -> None:
     profile = {"api_key": "k3", "base_url": "https://other"}
     own = resolve(Options(), Sources({}, profile))
     assert (own.api_key, own.base_url) == ("k3", "https://other")
-    assert _settings(profile=profile).base_url == checks.DEFAULT_BASE_URL
+    assert _settings(profile=profile).base_url == DEFAULT_BASE_URL
     environ = {"EZLINK_API_KEY": "k2"}
-    assert resolve(Options(), Sources(environ, profile)).base_url == (
-        checks.DEFAULT_BASE_URL
-    )
+    assert resolve(Options(), Sources(environ, profile)).base_url == (DEFAULT_BASE_URL)
 
 
 @pytest.mark.parametrize("own", [{}, {"base_url": "https://own/api"}])
@@ -112,7 +119,7 @@ def test_a_profiles_key_goes_where_the_environment_says_only_if_it_knows_the_pla
 ) -> None:
     """A project's file of variables cannot have somebody's own key sent to it."""
     profile = {"api_key": "k3", **own}
-    home = own.get("base_url", checks.DEFAULT_BASE_URL)
+    home = own.get("base_url", DEFAULT_BASE_URL)
     away = {"EZLINK_BASE_URL": "https://away"}
     with pytest.raises(ConfigurationError, match="EZLINK_BASE_URL would have") as told:
         resolve(Options(), Sources(away, profile))
@@ -284,7 +291,7 @@ def test_plain_http_is_allowed_by_name() -> None:
 )
 def test_loopback_is_this_very_machine(host: str | None, *, near: bool) -> None:
     """A name that merely begins like it is another machine."""
-    assert checks.is_loopback(host) is near
+    assert is_loopback(host) is near
 
 
 @pytest.mark.parametrize("slots", [0, -1, 2.5, True, "8", float("nan")])
@@ -487,9 +494,9 @@ def test_the_timeouts_are_the_documented_ones() -> None:
 
 def test_a_profile_is_one_file() -> None:
     """The one that is named, else the user's own; never one in this folder."""
-    home = config.profile_path({})
+    home = profile_path({})
     assert home == Path.home() / ".config" / "ezlink" / "config.toml"
-    named = config.profile_path({"EZLINK_CONFIG": "~/mine.toml"})
+    named = profile_path({"EZLINK_CONFIG": "~/mine.toml"})
     assert named == Path.home() / "mine.toml"
 
 
@@ -497,16 +504,16 @@ def test_a_profile_is_read(tmp_path: Path) -> None:
     """Keys and tables come out as they stand."""
     path = tmp_path / "config.toml"
     path.write_text(f'api_key = "{KEY}"\n[poll]\nfirst = 0.5\n', encoding="utf-8")
-    profile = config.read_profile(path, demanded=True)
+    profile = read_profile(path, demanded=True)
     assert resolve(Options(), Sources({}, profile)).poll == PollPolicy(first=0.5)
 
 
 def test_a_missing_profile_is_an_error_only_if_it_was_named(tmp_path: Path) -> None:
     """Nobody has to have one; who names one wants it read."""
     path = tmp_path / "none.toml"
-    assert config.read_profile(path, demanded=False) == {}
+    assert read_profile(path, demanded=False) == {}
     with pytest.raises(ConfigurationError, match="there is no profile at"):
-        config.read_profile(path, demanded=True)
+        read_profile(path, demanded=True)
 
 
 @pytest.mark.parametrize("content", [b"api_key", b"\xff\xfe"])
@@ -516,4 +523,4 @@ def test_a_profile_nobody_can_read_is_named(content: bytes, tmp_path: Path) -> N
     path.write_bytes(content)
     for unreadable in (path, tmp_path):
         with pytest.raises(ConfigurationError, match="cannot be read"):
-            config.read_profile(unreadable, demanded=False)
+            read_profile(unreadable, demanded=False)

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from ezlink_async import convert, images, whole
+from ezlink_async import convert
+from ezlink_async._core import containers, images
 from ezlink_async.errors import ImageError
 from tests.photos import (
     BLUE,
@@ -42,7 +43,7 @@ BEST: dict[str, dict[str, object]] = {
 def made(content: bytes, name: str = "TIFF") -> Pillow.Image:
     """Encode anew, and decode what came out, which must be fit to be sent."""
     result, _ = convert.to_jpeg(content, name)
-    assert whole.verify(result) == "image/jpeg"
+    assert containers.verify(result) == "image/jpeg"
     assert images.accept(result, len(result)) == "image/jpeg"
     picture = decoded(result)
     assert picture.mode == "RGB"

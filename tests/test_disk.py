@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ezlink_async import disk, threads
+from ezlink_async._core.images import Image, PreparedImage
 from ezlink_async.errors import ImageError
-from ezlink_async.images import Image, PreparedImage
 from tests.fakes import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

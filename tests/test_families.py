@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ezlink_async import protocol
+from ezlink_async._core.messages import HttpResponse
 from ezlink_async.errors import ProtocolError
 from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
-from ezlink_async.messages import HttpResponse
 from tests.conftest import samples
 
 

@@ -9,8 +9,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from ezlink_async import faults
+from ezlink_async._core.images import PreparedImage
 from ezlink_async.errors import ConfigurationError, ImageError, TransportError
-from ezlink_async.images import PreparedImage
 from ezlink_async.upload import Upload, UploadAbortedError, UploadStalledError
 from tests.fakes import KEY, PASSWORD, prepared, submit_of, tells_secrets
 

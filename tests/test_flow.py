@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, TaskHandle
+from ezlink_async._core.images import Image
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
-from ezlink_async.images import Image
 from ezlink_async.transport import Transport
 from tests.fakes import jpeg
 

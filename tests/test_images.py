@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async import images, whole
+from ezlink_async._core import containers, images
+from ezlink_async._core.images import EncodedImage, Image, PreparedImage
 from ezlink_async.errors import ImageError
-from ezlink_async.images import EncodedImage, Image, PreparedImage
 from tests.conftest import jpeg, png, progressive, samples, webp
 
 PICTURES = {
@@ -188,7 +188,7 @@ def test_the_text_form_reads_back_to_the_same_bytes(tail: bytes) -> None:
 @WHOLE
 def test_a_whole_picture_is_called_whole(media_type: str, content: bytes) -> None:
     """Each real picture passes, whatever traps are in it."""
-    assert whole.verify(content) == media_type
+    assert containers.verify(content) == media_type
 
 
 @WHOLE
@@ -199,14 +199,14 @@ def test_e40_a_cut_picture_is_never_called_whole(
     del media_type
     for length in range(len(content)):
         with pytest.raises(ImageError):
-            whole.verify(content[:length])
+            containers.verify(content[:length])
 
 
 @given(st.sampled_from(sorted(PICTURES)), st.binary(max_size=50))
 def test_bytes_behind_the_end_are_allowed(name: str, tail: bytes) -> None:
     """Phones append data to a picture; it stays whole."""
     media_type, content = PICTURES[name]
-    assert whole.verify(content + tail) == media_type
+    assert containers.verify(content + tail) == media_type
 
 
 @given(
@@ -216,7 +216,7 @@ def test_bytes_behind_the_end_are_allowed(name: str, tail: bytes) -> None:
 def test_any_bytes_are_judged(head: bytes, tail: bytes) -> None:
     """Arbitrary bytes are a picture, not verifiable, or an ImageError."""
     try:
-        assert whole.verify(head + tail) in {*images.SUFFIXES, None}
+        assert containers.verify(head + tail) in {*images.SUFFIXES, None}
     except ImageError as error:
         reason = error.reason
         assert any(word in reason for word in ("cut off", "no picture", "empty"))
@@ -229,13 +229,13 @@ def test_damage_is_judged_too(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ImageError):
-        whole.verify(bytes(content))
+        containers.verify(bytes(content))
 
 
 @pytest.mark.parametrize("content", [content for _, content in FOREIGN])
 def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
     """Neither whole nor cut off: the caller keeps it under another name."""
-    assert whole.verify(content) is None
+    assert containers.verify(content) is None
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
 def test_an_end_without_a_picture_is_not_whole(content: bytes) -> None:
     """An end marker before any scan, and a container of nothing, prove nothing."""
     with pytest.raises(ImageError, match="is cut off"):
-        whole.verify(content)
+        containers.verify(content)
 
 
 def test_an_end_marker_inside_a_table_is_no_end() -> None:
@@ -263,7 +263,7 @@ def test_an_end_marker_inside_a_table_is_no_end() -> None:
     for end in range(len(content) - 1, 2, -1):
         if content[:end].endswith(b"\xff\xd9"):
             with pytest.raises(ImageError, match="is cut off"):
-                whole.verify(content[:end])
+                containers.verify(content[:end])
 
 
 @pytest.mark.parametrize("filling", [b"\xff\x00", b"\x00", b"\xff\xd0", b"\xff"])
@@ -271,33 +271,35 @@ def test_a_long_picture_is_walked_in_pieces(filling: bytes) -> None:
     """Wherever its end is, and whatever comes before and behind it."""
     head = jpeg()[: jpeg().index(b"\xff\xda") + 2] + b"\0\2"
     scan = filling * (2 * 1024 * 1024 // len(filling))
-    assert whole.verify(head + scan + b"\xff\xd9") == "image/jpeg"
-    assert whole.verify(head + scan + b"\xff\xd9 and a phone's own") == "image/jpeg"
+    assert containers.verify(head + scan + b"\xff\xd9") == "image/jpeg"
+    assert (
+        containers.verify(head + scan + b"\xff\xd9 and a phone's own") == "image/jpeg"
+    )
     with pytest.raises(ImageError, match="is cut off"):
-        whole.verify(head + scan)
+        containers.verify(head + scan)
 
 
 SCAN = b"\xff\xd8\xff\xda\x00\x02"
-MANY = whole.MOST_PARTS + 1
+MANY = containers.MOST_PARTS + 1
 
 
 @pytest.mark.parametrize("shift", range(-4, 5))
 @pytest.mark.parametrize("filling", [b"\x01", b"\xff\x00", b"\xff"])
 def test_an_end_is_found_wherever_it_lies(filling: bytes, shift: int) -> None:
     """Large pictures are searched in pieces; an end across two of them counts."""
-    length = 2 * whole._PIECE + shift
+    length = 2 * containers._PIECE + shift
     body = (filling * length)[:length].removesuffix(b"\xff")
-    assert whole.verify(SCAN + body + b"\xff\xd9") == "image/jpeg"
+    assert containers.verify(SCAN + body + b"\xff\xd9") == "image/jpeg"
     with pytest.raises(ImageError, match="cut off"):
-        whole.verify(SCAN + body + b"\xff")
+        containers.verify(SCAN + body + b"\xff")
 
 
 def test_fill_bytes_may_be_many() -> None:
     """Any number of them may stand before a marker, and none makes a picture."""
     fill = b"\xff" * (10 * images.MAX_BYTES)
-    assert whole.verify(SCAN[:2] + fill + SCAN[2:] + b"\xff\xd9") == "image/jpeg"
+    assert containers.verify(SCAN[:2] + fill + SCAN[2:] + b"\xff\xd9") == "image/jpeg"
     with pytest.raises(ImageError, match="cut off"):
-        whole.verify(SCAN[:2] + fill)
+        containers.verify(SCAN[:2] + fill)
 
 
 @pytest.mark.parametrize(
@@ -312,13 +314,13 @@ def test_fill_bytes_may_be_many() -> None:
 def test_a_picture_of_nothing_but_parts_is_none(content: bytes) -> None:
     """What is made to be looked at for ever is refused after a while."""
     with pytest.raises(ImageError, match="cut off"):
-        whole.verify(content)
+        containers.verify(content)
 
 
 def test_a_cut_picture_is_named_by_its_format() -> None:
     """The sentence says what was cut off."""
     with pytest.raises(ImageError, match="the WEBP is cut off"):
-        whole.verify(webp()[:-1])
+        containers.verify(webp()[:-1])
 
 
 def test_a_mapped_file_is_judged_alike() -> None:
@@ -326,11 +328,11 @@ def test_a_mapped_file_is_judged_alike() -> None:
     for media_type, content in PICTURES.values():
         with mmap.mmap(-1, len(content)) as mapped:
             mapped.write(content)
-            assert whole.verify(mapped) == media_type
+            assert containers.verify(mapped) == media_type
 
 
 def test_e41_the_content_type_is_not_asked() -> None:
     """A picture sent as a stream of octets is a picture."""
     response = samples()["image-octet"].response
     assert response.headers["content-type"] == "application/octet-stream"
-    assert whole.verify(response.body) == "image/jpeg"
+    assert containers.verify(response.body) == "image/jpeg"

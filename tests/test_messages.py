@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ezlink_async.images import EncodedImage, Image, PreparedImage
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse, part_length
+from ezlink_async._core.images import EncodedImage, Image, PreparedImage
+from ezlink_async._core.messages import (
+    Credential,
+    HttpRequest,
+    HttpResponse,
+    part_length,
+)
 from tests.conftest import png
 
 PICTURE = PreparedImage(Image.from_bytes(png()), "image/png", len(png()))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async import metadata, whole
+from ezlink_async._core import containers
 from ezlink_async.errors import ImageError
 from tests.conftest import jpeg, png, progressive, webp
 from tests.photos import (
@@ -75,7 +75,7 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
     """Position, serial number and notes are gone, and nothing that shows is."""
     content = telling(name, orientation)
     assert sum(secret in content for secret in SECRETS) >= 3
-    stripped = metadata.strip(content)
+    stripped = containers.strip(content)
     assert not [secret for secret in SECRETS if secret in stripped]
     assert b"xmp" not in stripped.lower()
     assert pixels(stripped) == pixels(content)
@@ -83,8 +83,8 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
     assert picture.info["icc_profile"] == PROFILE
     assert dict(picture.getexif()) == ({} if orientation == 1 else {274: orientation})
     assert near(corners(ImageOps.exif_transpose(picture)))
-    assert metadata.strip(stripped) == stripped
-    assert whole.verify(stripped) == whole.verify(content)
+    assert containers.strip(stripped) == stripped
+    assert containers.verify(stripped) == containers.verify(content)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
 )
 def test_a_picture_stays_valid(content: bytes) -> None:
     """Small pictures of other makers are whole afterwards, and not longer."""
-    stripped = metadata.strip(content)
-    assert whole.verify(stripped)
+    stripped = containers.strip(content)
+    assert containers.verify(stripped)
     assert len(stripped) <= len(content)
     assert pixels(stripped) == pixels(content)
 
@@ -114,7 +114,7 @@ def test_thumbnails_notes_and_films_leave_a_jpeg() -> None:
     )
     film = thumbnail + b"MotionPhoto_Data SECRET"
     told = content[:2] + more[:-1] + more[-1:] + content[20:] + film
-    stripped = metadata.strip(told)
+    stripped = containers.strip(told)
     assert stripped == content[:2] + segment(0xE0, jfif[:12] + b"\0\0") + content[20:]
     assert pixels(stripped) == pixels(content)
 
@@ -124,13 +124,13 @@ def test_what_stands_between_two_scans_leaves_too() -> None:
     content = encoded(noise(64, 64), "JPEG", progressive=True)
     second = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
     told = content[:second] + segment(0xFE, b"SECRET") + content[second:]
-    assert metadata.strip(told) == content
-    traps = metadata.strip(progressive())
+    assert containers.strip(told) == content
+    traps = containers.strip(progressive())
     assert traps.count(b"\xff\xda") == 2
     assert b"again" in traps
     assert b"second\xff\xff\xd7scan\xff\xd9" in traps
     assert b"small" not in traps
-    assert whole.verify(traps) == "image/jpeg"
+    assert containers.verify(traps) == "image/jpeg"
 
 
 def test_the_colours_of_cmyk_stay() -> None:
@@ -139,14 +139,14 @@ def test_the_colours_of_cmyk_stay() -> None:
     short = segment(0xEE, b"Adobe\0d\0\0\0\0\0")
     assert short in content
     told = content.replace(short, segment(0xEE, b"Adobe\0d\0\0\0\0\0SECRET"))
-    assert metadata.strip(told) == content
+    assert containers.strip(told) == content
 
 
 def test_only_the_first_exif_of_a_jpeg_turns_it() -> None:
     """So does a decoder: a second Exif does not turn the picture again."""
     content = encoded(photo(), "JPEG")
     both = segment(0xE1, exif(6)) + segment(0xE1, exif(3))
-    stripped = metadata.strip(content[:2] + both + content[2:])
+    stripped = containers.strip(content[:2] + both + content[2:])
     assert decoded(stripped).getexif()[274] == 6
     assert stripped.count(b"Exif") == 1
 
@@ -154,13 +154,13 @@ def test_only_the_first_exif_of_a_jpeg_turns_it() -> None:
 def test_what_shows_a_png_stays() -> None:
     """Palette, transparency and every frame of an animation are needed."""
     palette = encoded(photo().quantize(8), "PNG", transparency=1)
-    assert metadata.strip(palette) == palette
+    assert containers.strip(palette) == palette
     frames = [noise(16, 16), photo(16, 16)]
     moving = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    assert metadata.strip(moving) == moving
+    assert containers.strip(moving) == moving
     end = chunk(b"IEND", b"")
     told = moving.removesuffix(end) + chunk(b"caBX", b"SECRET") + end + b"SECRET"
-    assert metadata.strip(told) == moving
+    assert containers.strip(told) == moving
 
 
 def test_what_shows_a_webp_stays() -> None:
@@ -174,22 +174,22 @@ def test_what_shows_a_webp_stays() -> None:
         encoded(photo(16, 16), "WEBP", **frames),
         encoded(photo(), "WEBP"),
     ):
-        assert metadata.strip(content) == content
-        assert metadata.strip(content + b"SECRET") == content
+        assert containers.strip(content) == content
+        assert containers.strip(content + b"SECRET") == content
 
 
 def test_a_simple_webp_has_no_place_for_an_orientation() -> None:
     """Decoders do not look for Exif in it either, so it goes."""
     content = webp()
     told = riff((content[12:16], content[20:]), (b"EXIF", exif(6)))
-    assert metadata.strip(told) == content
+    assert containers.strip(told) == content
 
 
 def test_an_odd_chunk_at_the_end_needs_no_padding() -> None:
     """Some writers leave the last byte out: it is put there."""
     head = riff((b"VP8L", b"\x2f" + bytes(6)))
     bare = head[:4] + struct.pack("<I", len(head) - 9) + head[8:-1]
-    assert metadata.strip(bare) == head
+    assert containers.strip(bare) == head
 
 
 @pytest.mark.parametrize(
@@ -206,24 +206,24 @@ def test_a_picture_that_is_cut_off_is_an_error_everywhere(content: bytes) -> Non
     """Wherever it ends, it is not taken for a whole one."""
     for length in range(len(content) - 1):
         with pytest.raises(ImageError, match=r"cut off or broken|not a picture"):
-            metadata.strip(content[:length])
+            containers.strip(content[:length])
 
 
 @pytest.mark.parametrize(
     "content",
     [
         b"\xff\xd8\xff\xd9",
-        b"\xff\xd8" + segment(0xFE, b"") * whole.MOST_PARTS,
+        b"\xff\xd8" + segment(0xFE, b"") * containers.MOST_PARTS,
         b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IDAT" + b"\0\0\0\0",
-        b"\x89PNG\r\n\x1a\n" + chunk(b"tEXt", b"") * whole.MOST_PARTS,
-        b"RIFF\xff\xff\xff\x7fWEBP" + (b"ABCD" + bytes(4)) * whole.MOST_PARTS,
+        b"\x89PNG\r\n\x1a\n" + chunk(b"tEXt", b"") * containers.MOST_PARTS,
+        b"RIFF\xff\xff\xff\x7fWEBP" + (b"ABCD" + bytes(4)) * containers.MOST_PARTS,
     ],
     ids=["no-scan", "segments", "no-end", "chunks", "webp"],
 )
 def test_parts_without_end_are_an_error(content: bytes) -> None:
     """A file made to keep the reader busy is left after as many parts."""
     with pytest.raises(ImageError, match="cut off or broken"):
-        metadata.strip(content)
+        containers.strip(content)
 
 
 MAGIC = st.sampled_from(
@@ -259,12 +259,12 @@ def test_arbitrary_bytes_are_a_picture_or_an_error(
     """Whatever a file holds: what comes out is whole if the file was, or an error."""
     content = magic + b"".join(pieces)
     try:
-        whole.verify(content)
-        stripped = metadata.strip(content)
+        containers.verify(content)
+        stripped = containers.strip(content)
     except ImageError:
         return
-    assert whole.verify(stripped) == whole.verify(content)
-    assert metadata.strip(stripped) == stripped
+    assert containers.verify(stripped) == containers.verify(content)
+    assert containers.strip(stripped) == stripped
 
 
 @given(MAGIC, st.lists(PIECES | st.binary(max_size=12), max_size=8))
@@ -273,7 +273,7 @@ def test_dimensions_of_arbitrary_bytes_are_numbers_or_an_error(
 ) -> None:
     """A head that makes no sense raises nothing else."""
     try:
-        width, height = metadata.dimensions(magic + b"".join(pieces))
+        width, height = containers.dimensions(magic + b"".join(pieces))
     except ImageError:
         return
     assert width >= 0
@@ -294,7 +294,7 @@ def test_dimensions_of_arbitrary_bytes_are_numbers_or_an_error(
 )
 def test_dimensions_are_those_of_the_head(content: bytes) -> None:
     """Every kind of head is read as a decoder reads it."""
-    assert metadata.dimensions(content) == (300, 7)
+    assert containers.dimensions(content) == (300, 7)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_dimensions_are_those_of_the_head(content: bytes) -> None:
 def test_a_picture_without_a_head_is_broken(content: bytes) -> None:
     """No size, no picture."""
     with pytest.raises(ImageError, match="cut off or broken"):
-        metadata.dimensions(content)
+        containers.dimensions(content)
 
 
 def tiff(order: str, kind: int, value: int, *, tag: int = 274, start: int = 8) -> bytes:
@@ -342,17 +342,17 @@ def test_the_orientation_is_read_in_both_byte_orders(
     content: bytes, orientation: int
 ) -> None:
     """An Exif that is broken turns nothing."""
-    assert metadata.orientation(content) == orientation
+    assert containers.orientation(content) == orientation
 
 
 @given(st.sampled_from([b"II", b"MM", b""]), st.binary(max_size=60))
 def test_any_exif_has_an_orientation(order: bytes, content: bytes) -> None:
     """It raises nothing and gives nothing a decoder does not know."""
-    assert metadata.orientation(order + content) in STORED
+    assert containers.orientation(order + content) in STORED
 
 
 def test_another_format_is_refused() -> None:
     """Nothing is promised about a format that is not taken apart."""
-    for take in (metadata.strip, metadata.dimensions):
+    for take in (containers.strip, containers.dimensions):
         with pytest.raises(ImageError, match="give a JPEG, PNG or WebP"):
             take(encoded(Pillow.new("L", (1, 1)), "BMP"))

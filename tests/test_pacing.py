@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._core.policies import PollPolicy, RetryPolicy, is_duration
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration
 
 SECONDS = st.floats(0.5, 1000)
 POLLS = st.builds(

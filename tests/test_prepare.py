@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import disk, images, whole
+from ezlink_async import disk
+from ezlink_async._core import containers, images
+from ezlink_async._core.images import Image
 from ezlink_async.errors import ImageError
-from ezlink_async.images import Image
 from ezlink_async.prepare import MOST_READ, Prepared, needs_preparing, prepare_picture
 from tests.conftest import jpeg, png, webp
 from tests.photos import SECRETS, corners, decoded, encoded, exif, near, noise, photo
@@ -31,7 +32,7 @@ def content_of(prepared: Prepared) -> bytes:
     content = prepared.image.content
     assert content is not None
     assert disk.prepare(prepared.image).length == len(content)
-    assert whole.verify(content)
+    assert containers.verify(content)
     return content
 
 

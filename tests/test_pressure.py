@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._core.policies import RetryPolicy
 from ezlink_async.errors import SlotTimeoutError
-from ezlink_async.pacing import RetryPolicy
 from ezlink_async.pressure import Gate, Passage
 from ezlink_async.slots import Slots
 from tests import virtual

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ezlink_async import errors, images, protocol
-from ezlink_async.images import EncodedImage, Image, PreparedImage
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async import errors, protocol
+from ezlink_async._core import images
+from ezlink_async._core.images import EncodedImage, Image, PreparedImage
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.models import AccountFilter, Mode, TaskStatus
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from tests.conftest import jpeg, png, samples, webp

@@ -9,10 +9,10 @@ import attrs
 import pytest
 
 from ezlink_async import evidence
-from ezlink_async.config import Timeouts
+from ezlink_async._core.messages import HttpResponse
+from ezlink_async._core.policies import Timeouts
 from ezlink_async.errors import TransportError
 from ezlink_async.evidence import Fate, Finding, Lost
-from ezlink_async.messages import HttpResponse
 from ezlink_async.nursery import Nursery
 from ezlink_async.protocol import Submission
 from ezlink_async.reconcile import Reconciler

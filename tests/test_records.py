@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._core.records import advance, identifier, read_record
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
-from ezlink_async.records import advance, identifier, read_record
 
 FULL = {
     "id": "1733213213123456",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from ezlink_async import errors, protocol, refusals, whole
+from ezlink_async import errors, protocol
+from ezlink_async._core import containers, error_mapping
 from ezlink_async.models import TaskRecord
 from tests.conftest import Sample, samples
 
@@ -249,8 +250,8 @@ def _read(sample: Sample) -> object:
     if path.endswith("/list-by-condition"):
         return protocol.read_tasks(response)
     if "/mj/image/" in path and response.ok:
-        return whole.verify(response.body)
-    raise refusals.refusal(response)
+        return containers.verify(response.body)
+    raise error_mapping.refusal(response)
 
 
 def _ended(record: TaskRecord) -> str:

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import PollPolicy
 from ezlink_async.errors import TaskTimeoutError
-from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.pacing import PollPolicy
 from tests import virtual
 from tests.scripted import BASE, ScriptedTransport, World, reply, row
 from tests.virtual import dice

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ezlink_async._core.policies import PollPolicy
 from ezlink_async.forecast import Durations
-from ezlink_async.pacing import PollPolicy
 from ezlink_async.spacing import Spacing
 
 POLICY = PollPolicy()

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._core.images import ImageLike
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.families import MIDJOURNEY
-from ezlink_async.images import ImageLike
 from ezlink_async.intake import Intake, Swap
-from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.outcomes import SwapOutcome, Taken
 from ezlink_async.stream import Pairs, SwapStream

@@ -11,10 +11,10 @@ import attrs
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._core.images import Image, PreparedImage
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import RetryPolicy
 from ezlink_async.families import MIDJOURNEY
-from ezlink_async.images import Image, PreparedImage
-from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.pacing import RetryPolicy
 from ezlink_async.pressure import Gate
 from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from ezlink_async.submit import Submitter

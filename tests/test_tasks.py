@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.families import MIDJOURNEY
-from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.saved import SavedHandle
 from ezlink_async.tasks import TaskHandle

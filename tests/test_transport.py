@@ -16,15 +16,14 @@ import aiohttp
 import attrs
 import pytest
 
-from ezlink_async.config import Timeouts
+from ezlink_async._core.messages import Credential, HttpRequest
+from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     EzlinkError,
     TransportError,
 )
-from ezlink_async.messages import Credential, HttpRequest
-from ezlink_async.pacing import RetryPolicy
 from ezlink_async.transport import Transport, new_request_id
 from tests.fakes import (
     FETCH,

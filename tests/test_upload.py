@@ -16,10 +16,10 @@ import pytest
 from aiohttp.abc import AbstractStreamWriter
 
 from ezlink_async import disk
-from ezlink_async.config import Timeouts
+from ezlink_async._core.images import EncodedImage, PreparedImage
+from ezlink_async._core.messages import HttpRequest
+from ezlink_async._core.policies import Timeouts
 from ezlink_async.errors import ImageError, TransportError
-from ezlink_async.images import EncodedImage, PreparedImage
-from ezlink_async.messages import HttpRequest
 from ezlink_async.sockets import has_news
 from ezlink_async.upload import Upload
 from tests.fakes import (

@@ -10,10 +10,16 @@ from contextlib import asynccontextmanager
 import attrs
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.config import Options, Sources, profile_path, read_profile, resolve
+from ezlink_async._core.policies import PollPolicy, RetryPolicy
+from ezlink_async._core.settings import (
+    Options,
+    Sources,
+    profile_path,
+    read_profile,
+    resolve,
+)
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.options import LOCAL
-from ezlink_async.pacing import PollPolicy, RetryPolicy
 
 # Long enough for a night without network: the library gives up after a
 # quarter of an hour, a person with a folder of photos would rather wait.

@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import attrs
 
 from ezlink_async import balance, protocol
+from ezlink_async._core.error_mapping import refusal, server_time
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.settings import Options, Settings, Sources, resolve
 from ezlink_async.cli.connect import check_key, settings_sources
 from ezlink_async.cli.display import Lines, shown
-from ezlink_async.config import Options, Settings, Sources, resolve
 from ezlink_async.connections import proxy_for
 from ezlink_async.errors import (
     AuthenticationError,
@@ -30,8 +32,6 @@ from ezlink_async.errors import (
     TaskNotFoundError,
     TransportError,
 )
-from ezlink_async.messages import HttpRequest, HttpResponse
-from ezlink_async.refusals import refusal, server_time
 from ezlink_async.services import account
 from ezlink_async.transport import Transport
 

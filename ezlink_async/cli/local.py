@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from ezlink_async import AsyncEzlink, emulator
-from ezlink_async.pacing import PollPolicy
+from ezlink_async._core.policies import PollPolicy
 
 # Looks cost next to nothing here, so a photo takes as long as the engine.
 _POLL = PollPolicy(first=0.05, shortest=0.05, longest=0.2)

@@ -19,7 +19,7 @@ from typing import Self
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ezlink_async.images import HEAD_BYTES, foreign_format
+from ezlink_async._core.images import HEAD_BYTES, foreign_format
 from ezlink_async.report.values import Photo, Pictures, Thumbnail
 
 LARGE = 1280

@@ -1,1 +1,34 @@
-"""Other calls of the server than swaps and tasks, each with its own wire."""
+"""The API, family by family: its wire, and its class for users.
+
+Names load on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ezlink_async.services.account import Account, AccountBalance, Charge
+
+__all__ = [
+    "Account",
+    "AccountBalance",
+    "Charge",
+]
+
+_HOMES = {
+    "Account": "account",
+    "AccountBalance": "account",
+    "Charge": "account",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

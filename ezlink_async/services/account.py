@@ -17,6 +17,9 @@ from urllib.parse import urlencode
 
 import attrs
 
+from ezlink_async._core.error_mapping import decode, refusal, server_time, tidy
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.records import identifier, read_record
 from ezlink_async.errors import (
     ApiError,
     AuthenticationError,
@@ -24,11 +27,8 @@ from ezlink_async.errors import (
     ProtocolError,
     ServerError,
 )
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 from ezlink_async.nursery import Nursery
-from ezlink_async.records import identifier, read_record
-from ezlink_async.refusals import decode, refusal, server_time, tidy
 from ezlink_async.transport import Transport
 
 PAGE = 100

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from attrs import Factory, define
 
 from ezlink_async import PollPolicy, TaskHandle, TaskRecord, TaskStatus
-from ezlink_async.config import Settings
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.settings import Settings
 from ezlink_async.download import Downloads
-from ezlink_async.messages import HttpRequest, HttpResponse
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
 from ezlink_async.protocol import LIST_LIMIT

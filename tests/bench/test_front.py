@@ -13,8 +13,8 @@ from typing import cast
 import attrs
 import pytest
 
+from ezlink_async._core.containers import verify
 from ezlink_async.emulator import DEFAULT_KEY
-from ezlink_async.whole import verify
 from tests.bench.measuring import Told
 from tests.bench.pictures import result
 from tests.bench.plans import Plan

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.whole import verify
+from ezlink_async._core.containers import verify
 
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")

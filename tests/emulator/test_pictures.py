@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._core.containers import verify
 from ezlink_async.emulator.headers import (
     PictureError,
     chunks,
@@ -17,7 +18,6 @@ from ezlink_async.emulator.headers import (
     read_header,
 )
 from ezlink_async.emulator.marker import COMMENT, SOURCE_TYPE
-from ezlink_async.whole import verify
 
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")

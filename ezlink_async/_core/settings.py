@@ -7,49 +7,155 @@ with where it came from. The key appears in no repr and in no message.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
-from ezlink_async import checks
+from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts, is_duration
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pacing import PollPolicy, RetryPolicy, is_duration, seconds
+
+DEFAULT_BASE_URL = "https://api.ezlinkai.com"
+
+
+def number(value: object, where: str) -> float:
+    """Return a number, written as one or as text."""
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigurationError(f"{where} is a number, not {value!r:.40}")
+
+
+def switch(value: object, where: str) -> bool:
+    """Return true or false; what may pay twice is not guessed from a word."""
+    words = {"true": True, "1": True, "false": False, "0": False}
+    word = str(value).lower()
+    if word not in words:
+        raise ConfigurationError(f"{where} is true or false, not {value!r}")
+    return words[word]
+
+
+def whole(value: object, where: str) -> int:
+    """Return a whole number, written as one or as text."""
+    found = number(value, where)
+    if not found.is_integer():
+        raise ConfigurationError(f"{where} is a whole number, not {value!r}")
+    return int(found)
+
+
+READERS: Mapping[object, Callable[[object, str], object]] = {
+    bool: switch,
+    int: whole,
+    float: number,
+}
+"""How a field of a policy is read, by the type of its default."""
+
+
+def count(value: object, where: str) -> int:
+    """Return how many there may be: a whole number from 1."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(f"{where} is a whole number from 1, not {value!r}")
+    return value
+
+
+def typed(value: object, kind: type, where: str) -> None:
+    """Refuse a value of another type; ``None`` is none."""
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(
+            f"{where} is a {kind.__name__}, not {type(value).__name__}"
+        )
+
+
+def text(value: object, where: str) -> str:
+    """Return text, empty for ``None``; it may be secret, so it is not shown."""
+    typed(value, str, where)
+    return str(value or "")
+
+
+def api_key(value: str, where: str) -> str:
+    """Return the key alone; no part of it is shown."""
+    key = value.strip()
+    if not key:
+        blank = f" ({where} is blank)" if value else ""
+        raise ConfigurationError(
+            f"there is no API key: set EZLINK_API_KEY or pass api_key={blank}"
+        )
+    return _secret(key, where, "key")
+
+
+def account_token(value: str, where: str) -> str | None:
+    """Return the account's token alone, ``None`` for none; no part is shown."""
+    return _secret(value.strip(), where, "token") or None
+
+
+def _secret(text: str, where: str, what: str) -> str:
+    if text.lower().startswith("bearer "):
+        raise ConfigurationError(f"{where} is the {what} alone, without 'Bearer'")
+    if not text.isascii() or not (text.isprintable() and " " not in text):
+        raise ConfigurationError(
+            f"{where} holds a blank or a character that no {what} has"
+        )
+    return text
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether *host*, a name or an address, is this very machine."""
+    if host is None or host == "localhost" or host.endswith(".localhost"):
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def base_url(url: str, where: str, *, allow_insecure: bool) -> str:
+    """Return the address of a server that the key may be sent to."""
+    url = url or DEFAULT_BASE_URL
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{where} is scheme, host and perhaps a path: no user, password, "
+            "query or fragment"
+        )
+    if parts.scheme not in {"http", "https"} or not host or "\\" in url:
+        # What is no address may be the key; in one a password is before the @.
+        told = f", not {url!r}" if "://" in url and "@" not in url else ""
+        raise ConfigurationError(
+            f"{where} is an address such as {DEFAULT_BASE_URL}{told}"
+        )
+    if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
+        raise ConfigurationError(
+            f"{where} would send the key in clear to {url}: make it https, or "
+            "pass allow_insecure=True"
+        )
+    return url.strip().rstrip("/")
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a checked address."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
 
 DEFAULT_CONCURRENCY = 8
+
 DEFAULT_UPLOADS = 8
 
 _Policy = TypeVar("_Policy", bound=attrs.AttrsInstance)
-
-
-@attrs.frozen(kw_only=True)
-class Timeouts:
-    """
-    How long each stage of a request may take; seconds.
-
-    *connect* bounds making a connection, *upload* the longest time in which
-    no byte of a body moves, *submit* the wait for the answer after the last
-    byte, *fetch* a whole status request, *image* the longest silence of a
-    download, *close* how long closing waits for answers to submits,
-    *reconcile* how long after its last byte a lost submit is looked up; it
-    needs an account token.
-
-    The server itself may take 60 s to answer a submit: a shorter *submit*
-    makes submits unknown, and a *reconcile* below 65 s leaves unknown what
-    was never created.
-    """
-
-    connect: float = seconds(10)
-    upload: float = seconds(30)
-    submit: float = seconds(90)
-    fetch: float = seconds(30)
-    image: float = seconds(30)
-    close: float = seconds(5)
-    reconcile: float = seconds(75)
 
 
 class Options(TypedDict, total=False):
@@ -84,12 +190,12 @@ class Settings:
     @property
     def origin(self) -> str:
         """Scheme, host and port: whom the key belongs to."""
-        return checks.origin(self.base_url)
+        return origin(self.base_url)
 
     @property
     def on_loopback(self) -> bool:
         """Whether the server is on this very machine."""
-        return checks.is_loopback(urlsplit(self.base_url).hostname)
+        return is_loopback(urlsplit(self.base_url).hostname)
 
 
 def profile_path(environ: Mapping[str, str]) -> Path:
@@ -146,7 +252,7 @@ class Sources:
 
     def text(self, name: str) -> str:
         """Return a setting that is text, empty if there is none."""
-        return checks.text(*self.find(name))
+        return text(*self.find(name))
 
     def policy(self, table: str, kind: type[_Policy]) -> _Policy:
         """Build a policy from ``EZLINK_<TABLE>_<FIELD>`` and the table's rows."""
@@ -154,7 +260,7 @@ class Sources:
         if not isinstance(rows, Mapping):
             raise ConfigurationError(f"[{table}] in {self.file} is a table")
         fields = attrs.fields(kind)
-        readers = {each.name: checks.READERS[type(each.default)] for each in fields}
+        readers = {each.name: READERS[type(each.default)] for each in fields}
         if unknown := set(rows) - set(readers):
             raise ConfigurationError(
                 f"[{table}] in {self.file} has no setting {min(unknown)!r}"
@@ -197,15 +303,15 @@ def resolve(options: Options, sources: Sources) -> Settings:
     if unknown := set(sources.profile) - set(_TOP):
         raise ConfigurationError(f"{sources.file} has no setting {min(unknown)!r}")
     for name, kind in _TOP.items():
-        checks.typed(options.get(name), kind, f"the argument {name}")
+        typed(options.get(name), kind, f"the argument {name}")
     # The profile's address was written for its key, its account token for both.
     near = _unless_given("api_key", options, sources)
     base_url = _server(options, near)
     own = _at_home(options, near, base_url)
     return Settings(
-        api_key=checks.api_key(*_word("api_key", options, sources)),
+        api_key=api_key(*_word("api_key", options, sources)),
         base_url=base_url,
-        account_token=checks.account_token(*_word("account_token", options, own)),
+        account_token=account_token(*_word("account_token", options, own)),
         max_concurrency=_count(
             "max_concurrency", DEFAULT_CONCURRENCY, options, sources
         ),
@@ -221,13 +327,13 @@ def _server(options: Options, near: Sources) -> str:
     """Return the address, which must be one that the key may be sent to."""
     insecure = options.get("allow_insecure", False)
     url, where = _word("base_url", options, near)
-    url = checks.base_url(url, where, allow_insecure=insecure)
+    url = base_url(url, where, allow_insecure=insecure)
     if options.get("base_url") or not near.profile:
         return url
     # An environment is easily made by somebody else, by a project's own file of
     # variables for one; the profile's key must not go wherever that says.
-    own = checks.is_loopback(urlsplit(url).hostname)
-    if not own and checks.origin(url) != _home(options, near):
+    own = is_loopback(urlsplit(url).hostname)
+    if not own and origin(url) != _home(options, near):
         raise ConfigurationError(
             f"{where} would have the key of {near.file} sent to a server that the "
             "profile does not name: set EZLINK_API_KEY too, write base_url beside "
@@ -240,13 +346,13 @@ def _home(options: Options, near: Sources) -> str:
     """Return the origin that the profile was written for."""
     written = _word("base_url", Options(), attrs.evolve(near, environ={}))
     insecure = options.get("allow_insecure", False)
-    return checks.origin(checks.base_url(*written, allow_insecure=insecure))
+    return origin(base_url(*written, allow_insecure=insecure))
 
 
 def _at_home(options: Options, near: Sources, base_url: str) -> Sources:
     """Leave the profile's token out when it was not written for this server."""
     token = near.profile.get("account_token")
-    if token is None or checks.origin(base_url) == _home(options, near):
+    if token is None or origin(base_url) == _home(options, near):
         return near
     return attrs.evolve(near, profile={})
 
@@ -262,7 +368,7 @@ def _word(name: str, options: Options, sources: Sources) -> tuple[str, str]:
     given, where = options.get(name), f"the argument {name}"
     if not given:
         given, where = sources.find(name)
-    return checks.text(given, where), where
+    return text(given, where), where
 
 
 def _number(name: str, options: Options, sources: Sources) -> tuple[object, str]:
@@ -271,12 +377,12 @@ def _number(name: str, options: Options, sources: Sources) -> tuple[object, str]
     if given is not None:
         return given, where
     found, where = sources.find(name)
-    return (None if found is None else checks.number(found, where)), where
+    return (None if found is None else number(found, where)), where
 
 
 def _count(name: str, default: int, options: Options, sources: Sources) -> int:
     found, where = _number(name, options, sources)
-    return default if found is None else checks.count(found, where)
+    return default if found is None else count(found, where)
 
 
 def _slot_timeout(options: Options, sources: Sources) -> float | None:

@@ -132,3 +132,29 @@ class PollPolicy:
         while (delay := min(self.step(looks), left)) > 0:
             yield delay
             looks, left = looks + 1, left - delay
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """
+    How long each stage of a request may take; seconds.
+
+    *connect* bounds making a connection, *upload* the longest time in which
+    no byte of a body moves, *submit* the wait for the answer after the last
+    byte, *fetch* a whole status request, *image* the longest silence of a
+    download, *close* how long closing waits for answers to submits,
+    *reconcile* how long after its last byte a lost submit is looked up; it
+    needs an account token.
+
+    The server itself may take 60 s to answer a submit: a shorter *submit*
+    makes submits unknown, and a *reconcile* below 65 s leaves unknown what
+    was never created.
+    """
+
+    connect: float = seconds(10)
+    upload: float = seconds(30)
+    submit: float = seconds(90)
+    fetch: float = seconds(30)
+    image: float = seconds(30)
+    close: float = seconds(5)
+    reconcile: float = seconds(75)

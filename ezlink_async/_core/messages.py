@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from ezlink_async.images import EncodedImage, PreparedImage
+from ezlink_async._core.images import EncodedImage, PreparedImage
 
 Part = bytes | PreparedImage | EncodedImage
 """A piece of a body: bytes as they are, or "the base64 text of this picture"."""

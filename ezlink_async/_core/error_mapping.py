@@ -24,7 +24,7 @@ from collections.abc import Mapping
 import attrs
 
 from ezlink_async import errors
-from ezlink_async.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 
 NO_CHANNEL_WAIT = 10.0
 """Seconds before a group without a free channel is worth asking again."""

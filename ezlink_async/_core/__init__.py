@@ -1,0 +1,1 @@
+"""Values and decisions: everything the client knows that needs no waiting."""
