@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
     from ezlink_async.client import AsyncEzlink
     from ezlink_async.errors import EzlinkError
-    from ezlink_async.models import AccountFilter, Mode, TaskRecord, TaskStatus
+    from ezlink_async.models import TaskRecord, TaskStatus
     from ezlink_async.outcomes import SwapOutcome
+    from ezlink_async.services.midjourney import AccountFilter, Mode
     from ezlink_async.tasks import TaskHandle
 
 __all__ = [
@@ -38,11 +39,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AccountFilter": "models",
+    "AccountFilter": "services.midjourney",
     "AsyncEzlink": "client",
     "EzlinkError": "errors",
     "Image": "_core.images",
-    "Mode": "models",
+    "Mode": "services.midjourney",
     "PollPolicy": "_core.policies",
     "RetryPolicy": "_core.policies",
     "SwapOutcome": "outcomes",

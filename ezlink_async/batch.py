@@ -27,11 +27,11 @@ from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.journal import Journal
-from ezlink_async.models import Mode
 from ezlink_async.nursery import see_off
 from ezlink_async.options import LOCAL, BatchOptions
 from ezlink_async.results import NOTHING_SENT, BatchOutcome, BatchSummary
 from ezlink_async.screening import Screening
+from ezlink_async.services.midjourney import Mode
 from ezlink_async.session import Session
 from ezlink_async.supply import AnyPath, Pairs, Supply, Targets, pairs_of
 from ezlink_async.working import Limits, Work

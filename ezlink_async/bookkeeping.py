@@ -28,8 +28,8 @@ from ezlink_async.errors import (
 )
 from ezlink_async.intake import DOOMS_THE_REST
 from ezlink_async.jobs import Submit
-from ezlink_async.protocol import FaceSwapJob
 from ezlink_async.results import named
+from ezlink_async.services.face_swap import FaceSwapJob
 
 _WRONG_BY = 86_400.0
 _NO_WAY_THERE = frozenset({"connect", "tls"})

@@ -12,12 +12,12 @@ from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Options, Sources, profile_sources, resolve
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.families import MIDJOURNEY
 from ezlink_async.intake import Intake
-from ezlink_async.models import AccountFilter, Mode, TaskRecord
+from ezlink_async.models import TaskRecord
 from ezlink_async.places import Address
-from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from ezlink_async.services.account import Account
+from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 from ezlink_async.session import Session, SharedSource, fetch_many, fetch_one
 from ezlink_async.stream import Pairs, SwapStream, Targets
 from ezlink_async.tasks import TaskHandle

@@ -41,13 +41,13 @@ from ezlink_async.errors import (
 from ezlink_async.evidence import new_state
 from ezlink_async.jobs import Output
 from ezlink_async.keeping import Keepsakes
-from ezlink_async.models import Mode
 from ezlink_async.outputs import digest_of
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
-from ezlink_async.protocol import SwapOptions
 from ezlink_async.results import BatchOutcome, named
 from ezlink_async.resume import GONE, Step
 from ezlink_async.screening import Job
+from ezlink_async.services.face_swap import SwapOptions
+from ezlink_async.services.midjourney import Mode
 from ezlink_async.session import Session, SharedSource
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.threads import see_through

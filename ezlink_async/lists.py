@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ezlink_async.families import TaskFamily
+from ezlink_async.services.base import TaskFamily
 
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 _LONGEST_PAUSE = 64  # times the longest step of the policy

@@ -12,8 +12,6 @@ import enum
 
 import attrs
 
-from ezlink_async.errors import ConfigurationError
-
 _FULL = 100.0  # per cent
 
 
@@ -66,41 +64,6 @@ class TaskStatus(enum.Enum):
 
 
 _TERMINAL = frozenset({"SUCCESS", "FAILURE", "CANCEL"})
-
-
-class Mode(enum.Enum):
-    """Which queue of the server to use; the price of a swap is the same."""
-
-    FAST = "fast"
-    TURBO = "turbo"
-    RELAX = "relax"
-
-    @classmethod
-    def parse(cls, mode: Mode | str | None) -> Mode | None:
-        """Read *mode* as given; :exc:`ConfigurationError` on any other word."""
-        if mode is None or isinstance(mode, Mode):
-            return mode
-        try:
-            return cls(mode)
-        except ValueError:
-            words = ", ".join(repr(each.value) for each in cls)
-            raise ConfigurationError(f"mode is one of {words}, not {mode!r}") from None
-
-
-def _instance(_: object, __: attrs.Attribute[str | None], name: str | None) -> None:
-    if name is not None and not isinstance(name, str):
-        raise ConfigurationError(f"instance_id is a string, not {name!r}")
-
-
-@attrs.frozen(kw_only=True)
-class AccountFilter:
-    """
-    Which account of the server's pool should do the job.
-
-    Sent as the API's page documents it; the public server drops it.
-    """
-
-    instance_id: str | None = attrs.field(default=None, validator=_instance)
 
 
 @attrs.frozen

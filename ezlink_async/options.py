@@ -11,9 +11,9 @@ import attrs
 
 from ezlink_async.delivery import Manner
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.models import Mode
 from ezlink_async.resume import Wishes
 from ezlink_async.screening import Rules
+from ezlink_async.services.midjourney import Mode
 from ezlink_async.targets import Mark
 
 LOCAL = "local"

@@ -7,7 +7,7 @@ import attrs
 from ezlink_async._core.images import Image, ImageLike
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.models import TaskRecord
-from ezlink_async.protocol import FaceSwapJob
+from ezlink_async.services.face_swap import FaceSwapJob
 from ezlink_async.tasks import TaskHandle
 
 

@@ -19,9 +19,9 @@ from ezlink_async.cases import Case, Memory
 from ezlink_async.errors import ClientClosedError, EzlinkError
 from ezlink_async.evidence import Finding, Lost
 from ezlink_async.nursery import Nursery
-from ezlink_async.protocol import Submission
 from ezlink_async.search import PATIENCE, Search
 from ezlink_async.services import account
+from ezlink_async.services.base import Submission
 from ezlink_async.transport import Transport
 
 AT_WORK = 65.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ezlink_async import balance, disk, protocol
+from ezlink_async import disk
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
 from ezlink_async._core.settings import Settings
 from ezlink_async.download import Downloads
@@ -24,14 +24,16 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.evidence import new_state
-from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
 from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
-from ezlink_async.protocol import FaceSwapJob, SwapOptions
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.saved import SavedHandle
+from ezlink_async.services import billing, midjourney
+from ezlink_async.services.base import TaskFamily
+from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.threads import until_done
@@ -87,7 +89,7 @@ class Session:
 
     async def usage(self) -> int:
         """Ask what the key has spent so far, in units: 500,000 to the dollar."""
-        return balance.read_units(await self.transport.repeat(balance.usage_request()))
+        return billing.read_units(await self.transport.repeat(billing.usage_request()))
 
     async def open(self) -> None:
         """Make the connections' pools and start polling."""
@@ -248,8 +250,8 @@ async def fetch_many(
     """Ask for many tasks by list, or each by its id where there is no list."""
     ids = list(dict.fromkeys(map(str, task_ids)))
     records: dict[str, TaskRecord] = {}
-    for start in range(0, len(ids), protocol.LIST_LIMIT):
-        chunk = ids[start : start + protocol.LIST_LIMIT]
+    for start in range(0, len(ids), midjourney.LIST_LIMIT):
+        chunk = ids[start : start + midjourney.LIST_LIMIT]
         try:
             response = await transport.repeat(MIDJOURNEY.list_request(chunk))
             found = MIDJOURNEY.read_list(response)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from ezlink_async import protocol
 from ezlink_async._core.error_mapping import refusal
 from ezlink_async.errors import (
     AuthenticationError,
@@ -18,8 +17,9 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.evidence import Fate, Finding, unknown
-from ezlink_async.protocol import Submission
 from ezlink_async.reconcile import Reconciler
+from ezlink_async.services import midjourney
+from ezlink_async.services.base import Submission
 from ezlink_async.ticket import Ticket
 from ezlink_async.transport import Transport
 
@@ -81,7 +81,7 @@ class Settler:
 
     async def _key_refusal(self) -> EzlinkError | None:
         try:
-            response = await self._transport.send(protocol.key_request())
+            response = await self._transport.send(midjourney.key_request())
         except TransportError:
             return None
         error = None if response.ok else refusal(response, submit=True)

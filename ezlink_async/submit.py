@@ -16,7 +16,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from ezlink_async import protocol
 from ezlink_async._core.error_mapping import is_out_of_reach
 from ezlink_async._core.messages import HttpRequest
 from ezlink_async.errors import (
@@ -30,8 +29,10 @@ from ezlink_async.errors import (
 )
 from ezlink_async.nursery import Nursery
 from ezlink_async.pressure import Gate, Passage
-from ezlink_async.protocol import FaceSwapJob, Submission
 from ezlink_async.reconcile import Reconciler
+from ezlink_async.services import face_swap, midjourney
+from ezlink_async.services.base import Submission
+from ezlink_async.services.face_swap import FaceSwapJob
 from ezlink_async.settling import Settler
 from ezlink_async.slots import Slots
 from ezlink_async.tasks import TaskHandle
@@ -146,7 +147,7 @@ class Submitter:
         self.slots.release()
 
     async def _until_accepted(self, ticket: Ticket, job: FaceSwapJob) -> Submission:
-        request = protocol.submit_request(job)
+        request = face_swap.submit_request(job)
         waits = self._settings.retry.waits()
         loop = asyncio.get_running_loop()
         start, failed = loop.time(), 0.0  # time in a line is no time of faults
@@ -246,7 +247,7 @@ class Submitter:
             return fault
         else:
             try:
-                return protocol.read_submission(response)
+                return midjourney.read_submission(response)
             except EzlinkError as fault:
                 error = fault
             proves_little = response.status == _BAD_GATEWAY

@@ -21,12 +21,12 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
-from ezlink_async.families import TaskFamily
 from ezlink_async.landing import check_place
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.nursery import Nursery
 from ezlink_async.places import Address, addresses
 from ezlink_async.saved import SavedHandle
+from ezlink_async.services.base import TaskFamily
 from ezlink_async.verdicts import failure, unchanged
 
 

@@ -11,7 +11,8 @@ import attrs
 
 from ezlink_async._core.images import Image, ImageLike
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.protocol import FaceSwapJob, Submission
+from ezlink_async.services.base import Submission
+from ezlink_async.services.face_swap import FaceSwapJob
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.upload import Upload
 

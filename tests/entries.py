@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from ezlink_async.families import MIDJOURNEY
 from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.tasks import Home, TaskHandle
 from ezlink_async.timetable import Entry
 

@@ -21,9 +21,9 @@ from ezlink_async._core.settings import Settings
 from ezlink_async.answers import Stream
 from ezlink_async.download import Downloads
 from ezlink_async.errors import TransportError
-from ezlink_async.families import MIDJOURNEY
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.transport import Transport
 

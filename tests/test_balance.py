@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._core.messages import HttpResponse
-from ezlink_async.balance import (
+from ezlink_async.errors import AuthenticationError, EzlinkError, ProtocolError
+from ezlink_async.services.billing import (
     Balance,
     read_balance,
     subscription_request,
     usage_request,
 )
-from ezlink_async.errors import AuthenticationError, EzlinkError, ProtocolError
 from tests.conftest import samples
 
 _LIMIT = '{"hard_limit_usd": 5, "access_until": 0}'

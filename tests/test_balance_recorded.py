@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from ezlink_async import balance, errors
+from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
+from ezlink_async.services import billing
 from tests.conftest import samples
 
 ENDS = dt.datetime(2026, 11, 24, 6, 43, 23, tzinfo=dt.UTC)
@@ -29,10 +30,10 @@ def test_a_balance_is_read_from_both_pages(
 ) -> None:
     """Limit and use in dollars; no limit and no end are ``None``."""
     pages = [samples()[f"balance-{name}-{page}"] for page in ("subscription", "usage")]
-    found = balance.read_balance(*(page.response for page in pages))
+    found = billing.read_balance(*(page.response for page in pages))
     assert (found.limit, found.expires) == (limit, expires)
     assert found.used == pytest.approx(used)
-    asked = balance.subscription_request(), balance.usage_request()
+    asked = billing.subscription_request(), billing.usage_request()
     assert [request.path for request in asked] == [page.path for page in pages]
 
 
@@ -40,7 +41,7 @@ def test_an_exhausted_key_is_told_by_its_refusal() -> None:
     """The pages themselves are closed to a key without quota."""
     page = samples()["balance-exhausted"].response
     with pytest.raises(errors.QuotaError):
-        balance.read_balance(page, page)
+        billing.read_balance(page, page)
 
 
 @pytest.mark.parametrize("found", [None, True, "2", float("nan"), float("inf"), []])
@@ -50,7 +51,7 @@ def test_a_page_without_its_number_is_a_protocol_error(found: object) -> None:
     body = json.dumps({"hard_limit_usd": found}).encode()
     odd = HttpResponse(200, {}, body, page.url)
     with pytest.raises(errors.ProtocolError, match="no number 'hard_limit_usd'"):
-        balance.read_balance(odd, page)
+        billing.read_balance(odd, page)
 
 
 @pytest.mark.parametrize("until", [1e12, 1e300])
@@ -59,4 +60,4 @@ def test_an_end_beyond_the_calendar_is_none(until: float) -> None:
     body = {"hard_limit_usd": 2, "access_until": until}
     page = HttpResponse(200, {}, json.dumps(body).encode(), "https://h")
     usage = samples()["balance-limited-fresh-usage"].response
-    assert balance.read_balance(page, usage).expires is None
+    assert billing.read_balance(page, usage).expires is None

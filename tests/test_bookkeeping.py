@@ -31,7 +31,7 @@ from ezlink_async.errors import (
 )
 from ezlink_async.jobs import JobKey
 from ezlink_async.journal import Journal
-from ezlink_async.protocol import FaceSwapJob
+from ezlink_async.services.face_swap import FaceSwapJob
 
 JOB = cast("FaceSwapJob", None)  # a bookkeeper does not look at it
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ezlink_async import protocol
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async.errors import ProtocolError
-from ezlink_async.families import FAMILIES, MIDJOURNEY, TaskFamily
+from ezlink_async.services import midjourney
+from ezlink_async.services.base import TaskFamily
+from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
 from tests.conftest import samples
 
 
@@ -26,19 +27,19 @@ def test_a_family_asks_without_changing_anything(family: TaskFamily) -> None:
         family.result_request("7"),
     ]
     assert all(request.repeatable for request in asked)
-    assert family.list_limit == protocol.LIST_LIMIT == 100
+    assert family.list_limit == midjourney.LIST_LIMIT == 100
 
 
 def test_swaps_are_asked_for_and_read_by_the_protocol() -> None:
     """A family is a name for wire functions, and adds nothing to them."""
-    assert MIDJOURNEY.fetch_request("7") == protocol.fetch_request("7")
-    assert MIDJOURNEY.list_request(["7"]) == protocol.list_request(["7"])
-    assert MIDJOURNEY.result_request("7") == protocol.image_request("7")
+    assert MIDJOURNEY.fetch_request("7") == midjourney.fetch_request("7")
+    assert MIDJOURNEY.list_request(["7"]) == midjourney.list_request(["7"])
+    assert MIDJOURNEY.result_request("7") == midjourney.image_request("7")
     one = samples()["fetch-success"].response
     task_id = samples()["fetch-success"].path.split("/")[-2]
-    assert MIDJOURNEY.read(one, task_id) == protocol.read_task(one, task_id)
+    assert MIDJOURNEY.read(one, task_id) == midjourney.read_task(one, task_id)
     many = samples()["list-mixed"].response
-    assert MIDJOURNEY.read_list(many) == protocol.read_tasks(many)
+    assert MIDJOURNEY.read_list(many) == midjourney.read_tasks(many)
 
 
 def test_a_family_raises_what_an_answer_means() -> None:

@@ -28,7 +28,7 @@ from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
 from ezlink_async.evidence import Fate, Lost
-from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.ticket import NoObserver
 from tests.fakes import jpeg
 

@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.models import AccountFilter, Mode, TaskRecord, TaskStatus
+from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.services.midjourney import AccountFilter, Mode
 
 RUNNING = TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS)
 

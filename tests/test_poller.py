@@ -12,8 +12,8 @@ import pytest
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async.families import MIDJOURNEY
 from ezlink_async.models import TaskStatus
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.tasks import TaskHandle
 from tests import virtual
 from tests.scripted import (

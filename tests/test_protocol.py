@@ -13,12 +13,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ezlink_async import errors, protocol
+from ezlink_async import errors
 from ezlink_async._core import images
 from ezlink_async._core.images import EncodedImage, Image, PreparedImage
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async.models import AccountFilter, Mode, TaskStatus
-from ezlink_async.protocol import FaceSwapJob, SwapOptions
+from ezlink_async.models import TaskStatus
+from ezlink_async.services import base, face_swap, midjourney
+from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.midjourney import AccountFilter, Mode
 from tests.conftest import jpeg, png, samples, webp
 
 # -- what is sent ---------------------------------------------------------
@@ -75,7 +77,7 @@ def test_a_submit_is_what_the_server_was_seen_to_accept(
 ) -> None:
     """Path and parsed body equal the recorded ones; the length is exact."""
     sample = samples()[name]
-    request = protocol.submit_request(_job_of(name, options))
+    request = face_swap.submit_request(_job_of(name, options))
     body = _render(request)
     expected = json.loads(sample.sent)
     expected.pop("unknown", None)  # a field that only the recording had
@@ -87,8 +89,8 @@ def test_a_submit_is_what_the_server_was_seen_to_accept(
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_mode_is_a_prefix_of_the_path(mode: Mode) -> None:
     """The mode changes where a job goes and nothing of what it says."""
-    plain = protocol.submit_request(_job_of("swap-accepted", SwapOptions()))
-    request = protocol.submit_request(_job_of("swap-accepted", SwapOptions(mode=mode)))
+    plain = face_swap.submit_request(_job_of("swap-accepted", SwapOptions()))
+    request = face_swap.submit_request(_job_of("swap-accepted", SwapOptions(mode=mode)))
     assert request.path == f"/mj-{mode.value}{plain.path}"
     assert _render(request) == _render(plain)
 
@@ -102,7 +104,7 @@ def test_a_picture_is_sent_as_a_data_uri(content: bytes, media_type: str) -> Non
     job = FaceSwapJob(
         source=_prepared(content), target=_prepared(png()), options=SwapOptions()
     )
-    uri = json.loads(_render(protocol.submit_request(job)))["sourceBase64"]
+    uri = json.loads(_render(face_swap.submit_request(job)))["sourceBase64"]
     assert uri.startswith(f"data:{media_type};base64,")
     assert base64.b64decode(uri.partition(",")[2], validate=True) == content
 
@@ -112,15 +114,15 @@ def test_a_shared_source_is_sent_like_any_other() -> None:
     target = _prepared(png())
     once = FaceSwapJob(source=_prepared(jpeg()), target=target, options=ALL)
     kept = FaceSwapJob(source=_kept(jpeg()), target=target, options=ALL)
-    assert _render(protocol.submit_request(kept)) == _render(
-        protocol.submit_request(once)
+    assert _render(face_swap.submit_request(kept)) == _render(
+        face_swap.submit_request(once)
     )
 
 
 @pytest.mark.parametrize("options", [SwapOptions(), ALL], ids=["bare", "full"])
 def test_the_last_two_bytes_make_a_submit_whole(options: SwapOptions) -> None:
     """Without them the body is no JSON, so a cut upload creates no job."""
-    request = protocol.submit_request(_job_of("swap-accepted", options))
+    request = face_swap.submit_request(_job_of("swap-accepted", options))
     assert request.body[-1] == b'"}'
     with pytest.raises(json.JSONDecodeError):
         json.loads(_render(request)[:-1])
@@ -128,7 +130,7 @@ def test_the_last_two_bytes_make_a_submit_whole(options: SwapOptions) -> None:
 
 def test_a_submit_is_not_repeatable_and_carries_the_key() -> None:
     """A second one would be paid a second time."""
-    request = protocol.submit_request(_job_of("swap-accepted", SwapOptions()))
+    request = face_swap.submit_request(_job_of("swap-accepted", SwapOptions()))
     assert (request.repeatable, request.credential) == (False, Credential.KEY)
 
 
@@ -136,7 +138,7 @@ def test_a_submit_is_not_repeatable_and_carries_the_key() -> None:
 def test_any_text_is_sent_as_it_is(state: str, name: str | None) -> None:
     """Quotes, newlines and half characters neither break the body nor get lost."""
     options = SwapOptions(state=state, account_filter=AccountFilter(instance_id=name))
-    body = _render(protocol.submit_request(_job_of("swap-accepted", options)))
+    body = _render(face_swap.submit_request(_job_of("swap-accepted", options)))
     parsed = json.loads(body)
     assert parsed["state"] == state
     assert parsed["accountFilter"] == ({} if name is None else {"instanceId": name})
@@ -196,23 +198,23 @@ def test_the_limits_of_the_fields_are_allowed() -> None:
 )
 def test_an_id_is_opaque_in_every_path(task_id: str, path: str) -> None:
     """Whatever an id holds, it stays one segment of the path."""
-    assert protocol.fetch_request(task_id).path == f"/mj/task/{path}/fetch"
-    assert protocol.image_request(task_id).path == f"/mj/image/{path}"
+    assert midjourney.fetch_request(task_id).path == f"/mj/task/{path}/fetch"
+    assert midjourney.image_request(task_id).path == f"/mj/image/{path}"
 
 
 @pytest.mark.parametrize("task_id", ["", ".", "..", "\ud800"])
 def test_what_cannot_be_a_segment_is_no_id(task_id: str) -> None:
     """An id that would change the path, or cannot be written, is refused."""
     with pytest.raises(errors.ConfigurationError, match="is no task id"):
-        protocol.task_path(task_id)
+        midjourney.task_path(task_id)
 
 
 def test_questions_are_free_and_repeatable() -> None:
     """Fetch, list and the key's probe may be sent again; they carry the key."""
     asked = [
-        protocol.fetch_request("7"),
-        protocol.list_request(["7"]),
-        protocol.key_request(),
+        midjourney.fetch_request("7"),
+        midjourney.list_request(["7"]),
+        midjourney.key_request(),
     ]
     assert all(request.repeatable for request in asked)
     assert {request.credential for request in asked} == {Credential.KEY}
@@ -220,7 +222,7 @@ def test_questions_are_free_and_repeatable() -> None:
 
 def test_a_picture_is_asked_for_without_the_key() -> None:
     """The id alone opens it, so the key stays at home."""
-    request = protocol.image_request("7")
+    request = midjourney.image_request("7")
     assert request.repeatable
     assert request.credential is Credential.NONE
 
@@ -230,7 +232,7 @@ def test_a_list_is_what_the_server_was_seen_to_answer(name: str) -> None:
     """Path and parsed body equal the recorded ones, ids being strings."""
     sample = samples()[name]
     expected = json.loads(sample.sent)
-    request = protocol.list_request(iter(expected["ids"]))
+    request = midjourney.list_request(iter(expected["ids"]))
     assert json.loads(_render(request)) == expected
     assert request.content_length == len(_render(request))
     assert (request.method, request.path) == (sample.method, sample.path)
@@ -264,20 +266,22 @@ def _task(task_id: object, status: str = "", **more: object) -> dict[str, object
 def test_three_codes_are_an_acceptance(code: int, more: dict[str, object]) -> None:
     """Accepted, there already or queued: the id is what counts."""
     body = {"code": code, "description": " 已 提交 ", "result": "7", **more}
-    accepted = protocol.read_submission(_answer(body))
-    assert accepted == protocol.Submission("7", code, "已 提交")
+    accepted = midjourney.read_submission(_answer(body))
+    assert accepted == base.Submission("7", code, "已 提交")
 
 
 @pytest.mark.parametrize("status", [200, 201, 400, 500, 502])
 def test_e58_an_acceptance_counts_under_any_status(status: int) -> None:
     """The body is looked at first: the server was seen to accept under 500."""
     body = {"code": 1, "description": "ok", "properties": {}, "result": "500500"}
-    assert protocol.read_submission(_answer(body, status)).task_id == "500500"
+    assert midjourney.read_submission(_answer(body, status)).task_id == "500500"
 
 
 def test_an_id_may_be_a_number() -> None:
     """Other builds of the server write ids as whole numbers."""
-    assert protocol.read_submission(_answer({"code": 1, "result": 17})).task_id == "17"
+    assert (
+        midjourney.read_submission(_answer({"code": 1, "result": 17})).task_id == "17"
+    )
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -288,7 +292,7 @@ def test_e12_an_acceptance_without_an_id_is_paid_and_lost(
     """Nobody can reach the job, and nobody may send it again."""
     answer = _answer({"code": 1, "result": result}, status)
     with pytest.raises(errors.ProtocolError, match="paid, and out of reach") as caught:
-        protocol.read_submission(answer)
+        midjourney.read_submission(answer)
     assert (caught.value.maybe_charged, caught.value.retry_safe) == (True, False)
     assert caught.value.request_id == "r-1"
     assert caught.value.status == status
@@ -301,7 +305,7 @@ def test_e12_an_acceptance_without_an_id_is_paid_and_lost(
 def test_a_success_nobody_can_read_may_be_a_paid_job(body: object) -> None:
     """A 2xx that is cut off or strange is never safe to repeat."""
     with pytest.raises(errors.ProtocolError, match="may mean a paid job") as caught:
-        protocol.read_submission(_answer(body))
+        midjourney.read_submission(_answer(body))
     assert (caught.value.maybe_charged, caught.value.retry_safe) == (True, False)
     if isinstance(body, bytes):
         assert caught.value.head == body
@@ -311,7 +315,7 @@ def test_a_success_nobody_can_read_may_be_a_paid_job(body: object) -> None:
 def test_only_a_whole_number_is_a_code(code: object) -> None:
     """What merely looks like 1 is no acceptance: the status decides then."""
     with pytest.raises(errors.RejectedError):
-        protocol.read_submission(_answer({"code": code, "result": "7"}, 400))
+        midjourney.read_submission(_answer({"code": code, "result": "7"}, 400))
 
 
 def test_e5_a_refused_submit_raises_what_it_means() -> None:
@@ -319,7 +323,7 @@ def test_e5_a_refused_submit_raises_what_it_means() -> None:
     body = {"error": {"message": "Token not provided (request id: 1)"}}
     body["error"]["type"] = "api_error"
     with pytest.raises(errors.AuthenticationError) as caught:
-        protocol.read_submission(_answer(body, 401))
+        midjourney.read_submission(_answer(body, 401))
     assert caught.value.retry_safe
 
 
@@ -328,7 +332,7 @@ def test_e25_an_unknown_id_names_task_and_request() -> None:
     body = {"code": 4, "description": "Get mj id failed Error"}
     body["type"] = "upstream_error"
     with pytest.raises(errors.TaskNotFoundError, match="task 7, or cannot") as caught:
-        protocol.read_task(_answer(body, 400), "7")
+        midjourney.read_task(_answer(body, 400), "7")
     assert (caught.value.task_id, caught.value.request_id) == ("7", "r-1")
 
 
@@ -336,7 +340,7 @@ def test_e25_an_unknown_id_names_task_and_request() -> None:
 def test_a_success_that_is_no_task_is_a_protocol_error(body: object) -> None:
     """An empty answer or another server's page is not taken for a task."""
     with pytest.raises(errors.ProtocolError, match="the answer is no task") as caught:
-        protocol.read_task(_answer(body), "7")
+        midjourney.read_task(_answer(body), "7")
     assert (caught.value.task_id, caught.value.maybe_charged) == ("7", False)
 
 
@@ -344,7 +348,7 @@ def test_another_tasks_record_is_no_record_of_this_one() -> None:
     """A mixed-up answer must not end a task with another one's picture."""
     body = json.dumps(_task("8", "SUCCESS", imageUrl="https://h/mj/image/8")).encode()
     with pytest.raises(errors.ProtocolError, match="task '8', not 7") as caught:
-        protocol.read_task(_answer(body), "7")
+        midjourney.read_task(_answer(body), "7")
     assert (caught.value.task_id, caught.value.request_id) == ("7", "r-1")
     assert caught.value.head == body
 
@@ -352,29 +356,29 @@ def test_another_tasks_record_is_no_record_of_this_one() -> None:
 @pytest.mark.parametrize("task_id", ["7", 7, " 7 ", None, ""])
 def test_an_id_is_the_same_in_every_spelling(task_id: object) -> None:
     """A number, blanks around it or none at all: it is the task that was asked for."""
-    assert protocol.read_task(_answer(_task(task_id)), "7").task_id == "7"
-    assert protocol.read_task(_answer(_task(task_id)), " 7").task_id.strip() == "7"
+    assert midjourney.read_task(_answer(_task(task_id)), "7").task_id == "7"
+    assert midjourney.read_task(_answer(_task(task_id)), " 7").task_id.strip() == "7"
 
 
 def test_a_fault_while_fetching_carries_the_id() -> None:
     """A page of a proxy is a fault of the server's side, with the task named."""
     with pytest.raises(errors.ServerError) as caught:
-        protocol.read_task(_answer(b"<html>", 502), "7")
+        midjourney.read_task(_answer(b"<html>", 502), "7")
     assert caught.value.task_id == "7"
 
 
 def test_e35_missing_ids_are_missing() -> None:
     """A list holds what the server has; nothing is made up for the rest."""
-    found = protocol.read_tasks(_answer([_task("7", "SUCCESS")]))
+    found = midjourney.read_tasks(_answer([_task("7", "SUCCESS")]))
     assert list(found) == ["7"]
-    assert protocol.read_tasks(_answer([])) == {}
+    assert midjourney.read_tasks(_answer([])) == {}
 
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_e35_of_two_rows_the_most_advanced_counts(turn: int) -> None:
     """Only one row of an id is refreshed, and it may come first or last."""
     rows = [_task("7"), _task("7", "IN_PROGRESS"), _task("7", "SUCCESS"), _task("8")]
-    found = protocol.read_tasks(_answer(rows[::turn]))
+    found = midjourney.read_tasks(_answer(rows[::turn]))
     assert found["7"].status is TaskStatus.SUCCESS
     assert found["8"].status is TaskStatus.EMPTY
 
@@ -384,7 +388,7 @@ def test_e31_a_row_without_the_picture_does_not_hide_one_with_it(turn: int) -> N
     """Of two successes the one that can be brought home is the task's."""
     bare = _task("7", "SUCCESS", imageUrl="", progress="100%")
     whole = _task("7", "SUCCESS", imageUrl="https://h/mj/image/7")
-    found = protocol.read_tasks(_answer([bare, whole][::turn]))
+    found = midjourney.read_tasks(_answer([bare, whole][::turn]))
     assert found["7"].image_url == "https://h/mj/image/7"
 
 
@@ -408,7 +412,7 @@ def test_the_order_of_the_rows_does_not_matter(
     orders: tuple[list[dict[str, str]], list[dict[str, str]]],
 ) -> None:
     """The server gives none, so a task is the same whichever row comes first."""
-    one, other = (protocol.read_tasks(_answer(rows)) for rows in orders)
+    one, other = (midjourney.read_tasks(_answer(rows)) for rows in orders)
     assert one == other
     for task_id, record in one.items():
         rows = [row for row in orders[0] if row["id"] == task_id]
@@ -420,7 +424,7 @@ def test_the_order_of_the_rows_does_not_matter(
 @pytest.mark.parametrize("row", [None, 7, [], {}, {"id": "8"}, _task("", "SUCCESS")])
 def test_one_odd_row_does_not_hide_the_others(row: object) -> None:
     """A row nobody can read is left out like an unknown id."""
-    found = protocol.read_tasks(_answer([row, _task("7", "SUCCESS")]))
+    found = midjourney.read_tasks(_answer([row, _task("7", "SUCCESS")]))
     assert list(found) == ["7"]
 
 
@@ -428,7 +432,7 @@ def test_one_odd_row_does_not_hide_the_others(row: object) -> None:
 def test_a_list_that_is_none_is_a_protocol_error(body: object) -> None:
     """Only an empty list means that the server knows none of the ids."""
     with pytest.raises(errors.ProtocolError, match="no list of tasks"):
-        protocol.read_tasks(_answer(body))
+        midjourney.read_tasks(_answer(body))
 
 
 def test_e36_a_refused_list_raises_what_it_means() -> None:
@@ -436,7 +440,7 @@ def test_e36_a_refused_list_raises_what_it_means() -> None:
     body = {"code": 4, "description": "Bind json failed Error"}
     body["type"] = "upstream_error"
     with pytest.raises(errors.RejectedError, match="Bind json failed"):
-        protocol.read_tasks(_answer(body, 400))
+        midjourney.read_tasks(_answer(body, 400))
 
 
 # -- whatever comes -------------------------------------------------------
@@ -489,7 +493,7 @@ def test_any_answer_to_a_submit_is_an_acceptance_or_ours(
     """Under 2xx an id or a ProtocolError, elsewhere an id or an EzlinkError."""
     kind = errors.ProtocolError if status < 300 else errors.EzlinkError
     try:
-        accepted = protocol.read_submission(_answer(body, status))
+        accepted = midjourney.read_submission(_answer(body, status))
     except kind as error:
         said = str(error)
     else:
@@ -504,7 +508,7 @@ def test_any_answer_about_a_task_is_a_record_or_ours(body: bytes, status: int) -
     """Under 2xx a record or a ProtocolError, elsewhere an EzlinkError with the id."""
     kind = errors.ProtocolError if status < 300 else errors.EzlinkError
     try:
-        record = protocol.read_task(_answer(body, status), "7")
+        record = midjourney.read_task(_answer(body, status), "7")
     except kind as error:
         named = error.task_id == "7"
     else:
@@ -518,7 +522,7 @@ def test_any_answer_to_a_list_is_records_or_ours(body: bytes, status: int) -> No
     """Under 2xx a dict by id or a ProtocolError, elsewhere an EzlinkError."""
     kind = errors.ProtocolError if status < 300 else errors.EzlinkError
     try:
-        records = protocol.read_tasks(_answer(body, status))
+        records = midjourney.read_tasks(_answer(body, status))
     except kind:
         return
     assert status < 300

@@ -14,9 +14,9 @@ from ezlink_async._core.policies import Timeouts
 from ezlink_async.errors import TransportError
 from ezlink_async.evidence import Fate, Finding, Lost
 from ezlink_async.nursery import Nursery
-from ezlink_async.protocol import Submission
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.services import account
+from ezlink_async.services.base import Submission
 from tests.books import EPOCH, Books, on
 from tests.scripted import ScriptedTransport, offline
 

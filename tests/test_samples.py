@@ -10,9 +10,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from ezlink_async import errors, protocol
+from ezlink_async import errors
 from ezlink_async._core import containers, error_mapping
 from ezlink_async.models import TaskRecord
+from ezlink_async.services import base, midjourney
 from tests.conftest import Sample, samples
 
 GROUPS = ("auth", "swap", "fetch", "list", "image", "route")
@@ -244,11 +245,11 @@ def _read(sample: Sample) -> object:
     """Read as the client does, which knows what it has asked for."""
     path, response = sample.path, sample.response
     if "/insight-face/swap" in path:
-        return protocol.read_submission(response)
+        return midjourney.read_submission(response)
     if "/fetch" in path:
-        return protocol.read_task(response, path.split("/")[-2])
+        return midjourney.read_task(response, path.split("/")[-2])
     if path.endswith("/list-by-condition"):
-        return protocol.read_tasks(response)
+        return midjourney.read_tasks(response)
     if "/mj/image/" in path and response.ok:
         return containers.verify(response.body)
     raise error_mapping.refusal(response)
@@ -266,7 +267,7 @@ def _outcome(sample: Sample) -> Outcome:
     except errors.EzlinkError as error:
         code = getattr(error, "code", None)
         return Outcome(type(error), code, error.retry_safe, error.maybe_charged)
-    if isinstance(found, protocol.Submission):
+    if isinstance(found, base.Submission):
         return _accepted(found.task_id, found.code)
     if isinstance(found, TaskRecord):
         return _record(str(found.status), _ended(found))

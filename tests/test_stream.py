@@ -14,10 +14,10 @@ import pytest
 from ezlink_async import errors
 from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async.families import MIDJOURNEY
 from ezlink_async.intake import Intake, Swap
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.outcomes import SwapOutcome, Taken
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.stream import Pairs, SwapStream
 from ezlink_async.tasks import TaskHandle
 from tests.scripted import BASE, World, reply, row, world

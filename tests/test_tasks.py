@@ -11,9 +11,9 @@ import pytest
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async.families import MIDJOURNEY
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.saved import SavedHandle
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.tasks import TaskHandle
 from tests.scripted import BASE, World, reply, row, world
 

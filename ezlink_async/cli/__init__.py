@@ -191,8 +191,8 @@ def _connection(options: SwapOptions) -> Connection:
 
 
 def _batch(options: SwapOptions, typed: str) -> BatchOptions:
-    from ezlink_async.models import Mode
     from ezlink_async.options import BatchOptions
+    from ezlink_async.services.midjourney import Mode
 
     return BatchOptions(
         output=options.output,

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ezlink_async import balance, protocol
 from ezlink_async._core.error_mapping import refusal, server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Options, Settings, Sources, resolve
@@ -32,7 +31,7 @@ from ezlink_async.errors import (
     TaskNotFoundError,
     TransportError,
 )
-from ezlink_async.services import account
+from ezlink_async.services import account, billing, midjourney
 from ezlink_async.transport import Transport
 
 _SKEW = 60.0  # seconds; a clock further off misjudges certificates and expiries
@@ -102,7 +101,7 @@ async def _look(settings: Settings, display: Lines) -> int:
 async def _findings(transport: Transport) -> AsyncIterator[Finding]:
     """Yield one finding after the other; without an answer there is no next."""
     try:
-        response = await transport.send(protocol.key_request())
+        response = await transport.send(midjourney.key_request())
     except TransportError as error:
         yield _unreachable(transport.settings, error)
         return
@@ -156,7 +155,7 @@ def _bad(name: str, error: EzlinkError) -> Finding:
 
 def _key(response: HttpResponse) -> Finding:
     try:
-        protocol.read_task(response, "0")
+        midjourney.read_task(response, "0")
     except TaskNotFoundError:
         pass  # nobody has this id: the key opened the door
     except EzlinkError as error:
@@ -166,9 +165,9 @@ def _key(response: HttpResponse) -> Finding:
 
 async def _balance(transport: Transport) -> Finding:
     try:
-        found = balance.read_balance(
-            await transport.send(balance.subscription_request()),
-            await transport.send(balance.usage_request()),
+        found = billing.read_balance(
+            await transport.send(billing.subscription_request()),
+            await transport.send(billing.usage_request()),
         )
     except EndpointNotSupportedError:
         return Finding("balance", "not shown by this server")

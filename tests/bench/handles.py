@@ -24,7 +24,7 @@ from ezlink_async._core.settings import Settings
 from ezlink_async.download import Downloads
 from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
-from ezlink_async.protocol import LIST_LIMIT
+from ezlink_async.services.midjourney import LIST_LIMIT
 from ezlink_async.slots import Slots
 from ezlink_async.transport import Transport
 

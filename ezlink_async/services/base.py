@@ -1,8 +1,9 @@
 """
-What a kind of task must tell so that it can be followed.
+The wire of swaps and tasks: values to requests, responses to values.
 
-The poller and the handle know a task only through this: another kind is
-another class here or in ``services``, and changes neither.
+The server's spelling lives here. Sources: the public page ``api-205930916``
+(swap) and ``ye4293/one-api`` (``relay/controller/midjourney.go``,
+``router/relay-router.go``), the code behind it. No address, no key, no I/O.
 """
 
 from __future__ import annotations
@@ -12,9 +13,17 @@ from typing import Protocol
 
 import attrs
 
-from ezlink_async import protocol
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
+
+
+@attrs.frozen
+class Submission:
+    """An acceptance: the server has the job and will not ask for it again."""
+
+    task_id: str
+    code: int
+    description: str
 
 
 class TaskFamily(Protocol):
@@ -54,36 +63,3 @@ class TaskFamily(Protocol):
     def result_request(self, task_id: str) -> HttpRequest:
         """Ask for the picture of a finished task, without any key."""
         ...
-
-
-@attrs.frozen
-class MidjourneyFamily:
-    """Swaps, and every other task behind ``/mj/task/``."""
-
-    name: str = "midjourney"
-    list_limit: int = protocol.LIST_LIMIT
-
-    def fetch_request(self, task_id: str) -> HttpRequest:
-        """Ask for one task."""
-        return protocol.fetch_request(task_id)
-
-    def read(self, response: HttpResponse, task_id: str) -> TaskRecord:
-        """Read one task."""
-        return protocol.read_task(response, task_id)
-
-    def list_request(self, task_ids: Sequence[str]) -> HttpRequest:
-        """Ask for many tasks."""
-        return protocol.list_request(task_ids)
-
-    def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
-        """Read many tasks."""
-        return protocol.read_tasks(response)
-
-    def result_request(self, task_id: str) -> HttpRequest:
-        """Ask for the picture; the id alone opens it."""
-        return protocol.image_request(task_id)
-
-
-MIDJOURNEY = MidjourneyFamily()
-FAMILIES: dict[str, TaskFamily] = {MIDJOURNEY.name: MIDJOURNEY}
-"""The kinds a saved handle may name."""

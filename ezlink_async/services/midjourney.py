@@ -8,15 +8,15 @@ The server's spelling lives here. Sources: the public page ``api-205930916``
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 import attrs
 
 from ezlink_async._core.error_mapping import decode, refusal, tidy
-from ezlink_async._core.images import EncodedImage, PreparedImage
-from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse, Part
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.records import advance, identifier, read_record
 from ezlink_async.errors import (
     ApiError,
@@ -24,92 +24,51 @@ from ezlink_async.errors import (
     ProtocolError,
     TaskNotFoundError,
 )
-from ezlink_async.models import AccountFilter, Mode, TaskRecord
+from ezlink_async.models import TaskRecord
+from ezlink_async.services.base import Submission, TaskFamily
+
+
+class Mode(enum.Enum):
+    """Which queue of the server to use; the price of a swap is the same."""
+
+    FAST = "fast"
+    TURBO = "turbo"
+    RELAX = "relax"
+
+    @classmethod
+    def parse(cls, mode: Mode | str | None) -> Mode | None:
+        """Read *mode* as given; :exc:`ConfigurationError` on any other word."""
+        if mode is None or isinstance(mode, Mode):
+            return mode
+        try:
+            return cls(mode)
+        except ValueError:
+            words = ", ".join(repr(each.value) for each in cls)
+            raise ConfigurationError(f"mode is one of {words}, not {mode!r}") from None
+
+
+def _instance(_: object, __: attrs.Attribute[str | None], name: str | None) -> None:
+    if name is not None and not isinstance(name, str):
+        raise ConfigurationError(f"instance_id is a string, not {name!r}")
+
+
+@attrs.frozen(kw_only=True)
+class AccountFilter:
+    """
+    Which account of the server's pool should do the job.
+
+    Sent as the API's page documents it; the public server drops it.
+    """
+
+    instance_id: str | None = attrs.field(default=None, validator=_instance)
+
 
 LIST_LIMIT = 100
 """The most ids of one list request; the server sets none, its docs use few."""
 
-_STATE_LIMIT = 255
-_HOOK_LIMIT = 2000
 _ACCEPTED = (1, 21, 22)
+
 _NOT_FOUND = "Get mj id failed"
-
-
-@attrs.frozen(kw_only=True)
-class FaceSwapJob:
-    """One swap, as asked for, before the server knows of it."""
-
-    source: PreparedImage | EncodedImage
-    target: PreparedImage
-    options: SwapOptions
-
-
-def _text_or_none(value: object, name: str, limit: int) -> None:
-    if value is not None and not isinstance(value, str):
-        raise ConfigurationError(f"{name} is a string, not {value!r}")
-    if value is not None and len(value) > limit:
-        raise ConfigurationError(f"{name} has at most {limit} characters")
-
-
-def _filter_or_none(value: object) -> None:
-    if value is not None and not isinstance(value, AccountFilter):
-        raise ConfigurationError(f"account_filter is an AccountFilter, not {value!r}")
-
-
-@attrs.frozen(kw_only=True)
-class SwapOptions:
-    """The optional fields of a swap, checked; absent ones are not sent."""
-
-    state: str | None = None
-    notify_hook: str | None = None
-    account_filter: AccountFilter | None = None
-    mode: Mode | None = None
-
-    def __attrs_post_init__(self) -> None:
-        _text_or_none(self.state, "state", _STATE_LIMIT)
-        _text_or_none(self.notify_hook, "notify_hook", _HOOK_LIMIT)
-        _filter_or_none(self.account_filter)
-        hook = self.notify_hook
-        if hook is not None and not hook.startswith(("http://", "https://")):
-            raise ConfigurationError(f"notify_hook is an http(s) address, not {hook!r}")
-
-    def fields(self) -> dict[str, object]:
-        """Return what goes into the body beside the pictures."""
-        chosen: dict[str, object] = {}
-        if self.state is not None:
-            chosen["state"] = self.state
-        if self.notify_hook is not None:
-            chosen["notifyHook"] = self.notify_hook
-        if self.account_filter is not None:
-            name = self.account_filter.instance_id
-            chosen["accountFilter"] = {} if name is None else {"instanceId": name}
-        return chosen
-
-
-@attrs.frozen
-class Submission:
-    """An acceptance: the server has the job and will not ask for it again."""
-
-    task_id: str
-    code: int
-    description: str
-
-
-def submit_request(job: FaceSwapJob) -> HttpRequest:
-    """Describe the submit; its last part is two bytes that make it whole."""
-    prefix = f"/mj-{job.options.mode.value}" if job.options.mode else ""
-    head = json.dumps(job.options.fields())[:-1].encode()
-    comma = b"," if job.options.fields() else b""
-    source = job.source
-    stamp = source.prepared if isinstance(source, EncodedImage) else source
-    body: tuple[Part, ...] = (
-        head + comma + b'"sourceBase64":"' + stamp.prefix,
-        source,
-        b'","targetBase64":"' + job.target.prefix,
-        job.target,
-        b'"}',
-    )
-    return HttpRequest("POST", f"{prefix}/mj/insight-face/swap", body)
 
 
 def read_submission(response: HttpResponse) -> Submission:
@@ -234,3 +193,37 @@ def image_request(task_id: str) -> HttpRequest:
 def key_request() -> HttpRequest:
     """Ask for an id nobody has: 401 or 403 tells that the key is refused."""
     return fetch_request("0")
+
+
+@attrs.frozen
+class MidjourneyFamily:
+    """Swaps, and every other task behind ``/mj/task/``."""
+
+    name: str = "midjourney"
+    list_limit: int = LIST_LIMIT
+
+    def fetch_request(self, task_id: str) -> HttpRequest:
+        """Ask for one task."""
+        return fetch_request(task_id)
+
+    def read(self, response: HttpResponse, task_id: str) -> TaskRecord:
+        """Read one task."""
+        return read_task(response, task_id)
+
+    def list_request(self, task_ids: Sequence[str]) -> HttpRequest:
+        """Ask for many tasks."""
+        return list_request(task_ids)
+
+    def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
+        """Read many tasks."""
+        return read_tasks(response)
+
+    def result_request(self, task_id: str) -> HttpRequest:
+        """Ask for the picture; the id alone opens it."""
+        return image_request(task_id)
+
+
+MIDJOURNEY = MidjourneyFamily()
+
+FAMILIES: dict[str, TaskFamily] = {MIDJOURNEY.name: MIDJOURNEY}
+"""The kinds a saved handle may name."""
