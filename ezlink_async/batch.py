@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
+from ezlink_async._io.concurrency import see_off
 from ezlink_async.audit import Audit, Budget
 from ezlink_async.bookkeeping import Clock, Desk
 from ezlink_async.client import AsyncEzlink
@@ -27,7 +28,6 @@ from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.journal import Journal
-from ezlink_async.nursery import see_off
 from ezlink_async.options import LOCAL, BatchOptions
 from ezlink_async.results import NOTHING_SENT, BatchOutcome, BatchSummary
 from ezlink_async.screening import Screening

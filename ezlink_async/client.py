@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Self, Unpack
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Options, Sources, profile_sources, resolve
+from ezlink_async._io.addresses import Address
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord
-from ezlink_async.places import Address
 from ezlink_async.services.account import Account
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode

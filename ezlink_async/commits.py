@@ -23,10 +23,10 @@ from typing import TypeVar
 
 import attrs
 
+from ezlink_async._io.concurrency import see_through
 from ezlink_async.errors import JournalError
 from ezlink_async.journal import Journal
 from ezlink_async.lock import FolderLock
-from ezlink_async.threads import see_through
 
 _log = logging.getLogger("ezlink_async")
 _T = TypeVar("_T")

@@ -22,6 +22,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async._core.images import Image
+from ezlink_async._io.concurrency import see_through
 from ezlink_async.bookkeeping import (
     ENDED_BADLY,
     Bookkeeper,
@@ -50,7 +51,6 @@ from ezlink_async.services.face_swap import SwapOptions
 from ezlink_async.services.midjourney import Mode
 from ezlink_async.session import Session, SharedSource
 from ezlink_async.tasks import TaskHandle
-from ezlink_async.threads import see_through
 
 _log = logging.getLogger("ezlink_async")
 

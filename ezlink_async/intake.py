@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from ezlink_async._core.images import ImageLike
+from ezlink_async._io.concurrency import Nursery, see_off
 from ezlink_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -24,7 +25,6 @@ from ezlink_async.errors import (
     PermissionDeniedError,
     QuotaError,
 )
-from ezlink_async.nursery import Nursery, see_off
 from ezlink_async.outcomes import SwapOutcome, Taken
 from ezlink_async.tasks import TaskHandle
 

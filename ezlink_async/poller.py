@@ -24,8 +24,11 @@ import attrs
 
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
+from ezlink_async._io.addresses import Address
+from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.download import Downloads
+from ezlink_async._io.transport import Transport
 from ezlink_async.agenda import Agenda
-from ezlink_async.download import Downloads
 from ezlink_async.errors import (
     AuthenticationError,
     EndpointNotSupportedError,
@@ -38,12 +41,9 @@ from ezlink_async.errors import (
 )
 from ezlink_async.lists import Lists
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.nursery import Nursery
-from ezlink_async.places import Address
 from ezlink_async.spacing import LIST_FROM
 from ezlink_async.tasks import TaskHandle
 from ezlink_async.timetable import Entry
-from ezlink_async.transport import Transport
 
 _log = logging.getLogger("ezlink_async")
 

@@ -20,8 +20,8 @@ from ezlink_async._core.images import (
     foreign_format,
     sniff,
 )
+from ezlink_async._io.image_reader import open_picture, reading
 from ezlink_async.convert import check_decoder, check_pixels, to_jpeg
-from ezlink_async.disk import open_picture, reading
 from ezlink_async.errors import ImageError
 
 MOST_READ = 512 * 1024 * 1024

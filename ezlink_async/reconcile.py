@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
 from ezlink_async import evidence
+from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.transport import Transport
 from ezlink_async.cases import Case, Memory
 from ezlink_async.errors import ClientClosedError, EzlinkError
 from ezlink_async.evidence import Finding, Lost
-from ezlink_async.nursery import Nursery
 from ezlink_async.search import PATIENCE, Search
 from ezlink_async.services import account
 from ezlink_async.services.base import Submission
-from ezlink_async.transport import Transport
 
 AT_WORK = 65.0
 """

@@ -20,13 +20,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ezlink_async import evidence
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.transport import Transport
 from ezlink_async.cases import Case, Memory
 from ezlink_async.errors import AuthenticationError, EzlinkError
 from ezlink_async.evidence import SLACK, Fate, Finding, Log, Sheet
 from ezlink_async.models import TaskRecord
-from ezlink_async.nursery import Nursery
 from ezlink_async.services import account
-from ezlink_async.transport import Transport
 
 PATIENCE = 3
 """Looks that may fail after a submit was due, and refusals of the token in a row."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ezlink_async import disk
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
 from ezlink_async._core.settings import Settings
-from ezlink_async.download import Downloads
+from ezlink_async._io import image_reader
+from ezlink_async._io.concurrency import Nursery, until_done
+from ezlink_async._io.download import Downloads
+from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -26,7 +28,6 @@ from ezlink_async.errors import (
 from ezlink_async.evidence import new_state
 from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.saved import SavedHandle
@@ -36,8 +37,6 @@ from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
 from ezlink_async.submit import Submitter
 from ezlink_async.tasks import TaskHandle
-from ezlink_async.threads import until_done
-from ezlink_async.transport import Transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -83,8 +82,8 @@ class Session:
         options: SwapOptions,
     ) -> FaceSwapJob:
         """Look at the pictures; *face* is the source, when it is encoded already."""
-        known = disk.prepare(source) if face is None else face
-        photo = await disk.prepare_other(target, known, self.transport.readers)
+        known = image_reader.prepare(source) if face is None else face
+        photo = await image_reader.prepare_other(target, known, self.transport.readers)
         return FaceSwapJob(source=known, target=photo, options=options)
 
     async def usage(self) -> int:
@@ -230,7 +229,9 @@ class SharedSource:
         return task.result()
 
     async def _encode(self, source: ImageLike) -> EncodedImage:
-        return await disk.encode(disk.prepare(Image.of(source)), self._pool)
+        return await image_reader.encode(
+            image_reader.prepare(Image.of(source)), self._pool
+        )
 
 
 def _seen(task: asyncio.Task[EncodedImage]) -> None:

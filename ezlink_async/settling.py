@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from ezlink_async._core.error_mapping import refusal
+from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     AuthenticationError,
     EzlinkError,
@@ -21,7 +22,6 @@ from ezlink_async.reconcile import Reconciler
 from ezlink_async.services import midjourney
 from ezlink_async.services.base import Submission
 from ezlink_async.ticket import Ticket
-from ezlink_async.transport import Transport
 
 _FOUND = 0  # the code of an answer that nobody has seen
 

@@ -18,6 +18,8 @@ from functools import partial
 
 from ezlink_async._core.error_mapping import is_out_of_reach
 from ezlink_async._core.messages import HttpRequest
+from ezlink_async._io.concurrency import Nursery, Slots, until_done
+from ezlink_async._io.transport import Sleep, Transport, new_request_id
 from ezlink_async.errors import (
     ApiError,
     BusyError,
@@ -27,18 +29,14 @@ from ezlink_async.errors import (
     SubmitUnknownError,
     TransportError,
 )
-from ezlink_async.nursery import Nursery
 from ezlink_async.pressure import Gate, Passage
 from ezlink_async.reconcile import Reconciler
 from ezlink_async.services import face_swap, midjourney
 from ezlink_async.services.base import Submission
 from ezlink_async.services.face_swap import FaceSwapJob
 from ezlink_async.settling import Settler
-from ezlink_async.slots import Slots
 from ezlink_async.tasks import TaskHandle
-from ezlink_async.threads import until_done
 from ezlink_async.ticket import Ticket, cut_off, left_behind, tell
-from ezlink_async.transport import Sleep, Transport, new_request_id
 
 _BAD_GATEWAY = 502
 # Near the limit of the usual upstream (30 MB a request) an empty answer may

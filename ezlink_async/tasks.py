@@ -12,7 +12,10 @@ from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Protocol
 
-from ezlink_async.download import Downloads
+from ezlink_async._io.addresses import Address, addresses
+from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.download import Downloads
+from ezlink_async._io.files import check_place
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -21,10 +24,7 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
-from ezlink_async.landing import check_place
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.nursery import Nursery
-from ezlink_async.places import Address, addresses
 from ezlink_async.saved import SavedHandle
 from ezlink_async.services.base import TaskFamily
 from ezlink_async.verdicts import failure, unchanged

@@ -10,11 +10,11 @@ from typing import Protocol, TypeVar
 import attrs
 
 from ezlink_async._core.images import Image, ImageLike
+from ezlink_async._io.upload import Upload
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Submission
 from ezlink_async.services.face_swap import FaceSwapJob
 from ezlink_async.tasks import TaskHandle
-from ezlink_async.upload import Upload
 
 _log = logging.getLogger("ezlink_async")
 

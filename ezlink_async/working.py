@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 import attrs
 
+from ezlink_async._io.concurrency import Nursery, see_off
 from ezlink_async.bookkeeping import Bookkeeper, Desk
 from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
-from ezlink_async.nursery import Nursery, see_off
 from ezlink_async.outbox import Outbox
 from ezlink_async.pairs import Pair
 from ezlink_async.results import NOTHING_SENT, BatchOutcome, named, skipped

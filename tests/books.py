@@ -13,8 +13,8 @@ import attrs
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, Timeouts
 from ezlink_async._core.settings import Settings
+from ezlink_async._io.concurrency import Nursery
 from ezlink_async.errors import TransportError
-from ezlink_async.nursery import Nursery
 from ezlink_async.reconcile import Reconciler
 from tests.scripted import ScriptedTransport
 

@@ -14,8 +14,8 @@ from ezlink_async._core.images import Image, PreparedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
-from ezlink_async.transport import Transport
-from ezlink_async.upload import Upload
+from ezlink_async._io.transport import Transport
+from ezlink_async._io.upload import Upload
 from tests.servers import client_tls
 
 KEY = "sk-thekeythatnobodymaysee"

@@ -18,14 +18,14 @@ import attrs
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
-from ezlink_async.answers import Stream
-from ezlink_async.download import Downloads
+from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.download import Downloads
+from ezlink_async._io.responses import Stream
+from ezlink_async._io.transport import Transport
 from ezlink_async.errors import TransportError
-from ezlink_async.nursery import Nursery
 from ezlink_async.poller import Poller
 from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.tasks import TaskHandle
-from ezlink_async.transport import Transport
 
 BASE = "http://127.0.0.1:9"
 QUICK = PollPolicy(first=0.001, shortest=0.001, longest=0.004, deadline=30)

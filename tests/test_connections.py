@@ -9,8 +9,9 @@ import warnings
 import aiohttp
 import pytest
 
-from ezlink_async import connections
-from ezlink_async.connections import AddressRefusedError, Pools, is_public, proxy_for
+from ezlink_async._io import addresses
+from ezlink_async._io.addresses import AddressRefusedError, is_public
+from ezlink_async._io.pools import Pools, _public_socket, proxy_for
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from tests.fakes import settings, tells_secrets
 
@@ -101,27 +102,27 @@ def test_hosts_of_this_machine_and_its_network_are_not(host: str | None) -> None
 
 def test_an_origin_is_scheme_host_and_port() -> None:
     """Two spellings of one server have one origin."""
-    assert connections.origin("https://API.example.com/a") == (
+    assert addresses.origin("https://API.example.com/a") == (
         "https",
         "api.example.com",
         443,
     )
-    assert connections.origin("http://a:80") == connections.origin("http://A/b?c")
-    assert connections.origin("http://a:81") != connections.origin("http://a")
+    assert addresses.origin("http://a:80") == addresses.origin("http://A/b?c")
+    assert addresses.origin("http://a:81") != addresses.origin("http://a")
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a:port/", "http://a:99999/"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     """An address that cannot be read is refused like one that is not allowed."""
     with pytest.raises(AddressRefusedError):
-        connections.origin(url)
+        addresses.origin(url)
 
 
 def test_a_redirect_to_nowhere_is_refused() -> None:
     """A redirect's address is joined to where it came from, or refused."""
-    assert connections.joined("http://a/b/c", "../d") == "http://a/d"
+    assert addresses.joined("http://a/b/c", "../d") == "http://a/d"
     with pytest.raises(AddressRefusedError):
-        connections.joined("http://a/b", "http://[::1")
+        addresses.joined("http://a/b", "http://[::1")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ async def test_no_spelling_leads_inside(host: str) -> None:
 def test_a_name_in_any_script_is_read_as_it_is_asked_for() -> None:
     """A host has one spelling on the wire, and that one is judged."""
     url = "https://B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example/a"
-    assert connections.origin(url) == ("https", "xn--bcher-kva.example", 443)
+    assert addresses.origin(url) == ("https", "xn--bcher-kva.example", 443)
     assert is_public("xn--bcher-kva.example")
 
 
@@ -180,7 +181,7 @@ def test_a_public_address_is_connected_to() -> None:
     """What is looked at is the address itself, IPv4 or IPv6."""
     tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
     found: aiohttp.AddrInfoType = (socket.AF_INET, *tcp, ("8.8.8.8", 80))
-    with connections._public_socket(found) as made:
+    with _public_socket(found) as made:
         assert made.family is socket.AF_INET
 
 

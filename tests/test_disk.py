@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import disk, threads
 from ezlink_async._core.images import Image, PreparedImage
+from ezlink_async._io import concurrency, image_reader
 from ezlink_async.errors import ImageError
 from tests.fakes import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
 
@@ -24,7 +24,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 async def text_of(picture: PreparedImage) -> bytes:
     """Return all blocks of a picture's text."""
-    text, kept = disk.TextBlocks(picture), b""
+    text, kept = image_reader.TextBlocks(picture), b""
     while pieces := await text.next():
         assert sum(map(len, pieces)) <= MIB
         kept += b"".join(pieces)
@@ -46,14 +46,14 @@ async def test_the_text_of_a_picture_is_its_base64(tmp_path: Path, length: int) 
         text = await text_of(picture)
         assert text == base64.b64encode(content)
         assert len(text) == picture.text_length
-        assert (await disk.encode(picture)).text == text
+        assert (await image_reader.encode(picture)).text == text
 
 
 @pytest.mark.parametrize("length", [0, 1, 196_608, 196_609, 700_000])
 def test_without_the_extra_the_text_is_the_same(length: int) -> None:
     """The standard library is as good as ``pybase64``, only slower."""
     content = bytes(range(256)) * (length // 256 + 1)
-    text = disk.slow_base64(content[:length])
+    text = image_reader.slow_base64(content[:length])
     assert text == base64.b64encode(content[:length])
 
 
@@ -61,9 +61,9 @@ async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
     """Type and length are found without reading a file to its end."""
     path = tmp_path / "named.jpg"
     path.write_bytes(PNG)
-    assert disk.prepare(Image.from_path(path)).media_type == "image/png"
-    assert disk.prepare(Image.from_path(path)).length == len(PNG)
-    assert disk.prepare(Image.from_bytes(JPEG)).media_type == "image/jpeg"
+    assert image_reader.prepare(Image.from_path(path)).media_type == "image/png"
+    assert image_reader.prepare(Image.from_path(path)).length == len(PNG)
+    assert image_reader.prepare(Image.from_bytes(JPEG)).media_type == "image/jpeg"
 
 
 def _missing(path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_what_is_no_usable_file_is_said_so(
     path = tmp_path / "a.jpg"
     make(path)
     with pytest.raises(ImageError, match=says) as caught:
-        disk.prepare(Image.from_path(path))
+        image_reader.prepare(Image.from_path(path))
     assert caught.value.path == path
     assert caught.value.retry_safe
 
@@ -116,7 +116,7 @@ async def test_what_is_no_usable_file_is_said_so(
 async def test_a_name_no_system_takes_is_an_image_error() -> None:
     """A path with a null byte is an ImageError like any that cannot be read."""
     with pytest.raises(ImageError, match="cannot be read"):
-        disk.prepare(Image.from_path("a\0b"))
+        image_reader.prepare(Image.from_path("a\0b"))
 
 
 @pytest.mark.parametrize("by", [-1, 1, -500_000, 500_000])
@@ -128,7 +128,7 @@ async def test_a_file_of_another_length_is_refused(tmp_path: Path, by: int) -> N
     with pytest.raises(ImageError, match="changed its length"):
         await text_of(picture)
     with pytest.raises(ImageError, match="changed its length"):
-        await disk.encode(picture)
+        await image_reader.encode(picture)
 
 
 @LINUX
@@ -138,7 +138,7 @@ async def test_a_disk_that_fails_is_an_image_error() -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         await text_of(picture)
     with pytest.raises(ImageError, match="cannot be read") as caught:
-        disk.prepare(picture.image)
+        image_reader.prepare(picture.image)
     assert caught.value.path == Path("/proc/self/mem")
 
 
@@ -151,7 +151,7 @@ async def test_a_little_file_is_read_once(
     """What was looked at whole is what is sent; nobody reads it again."""
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(length))
-    picture = disk.prepare(Image.from_path(path))
+    picture = image_reader.prepare(Image.from_path(path))
     assert (picture.kept is not None) is once
     assert picture == prepared_file(path, jpeg(length))
     path.unlink()
@@ -176,7 +176,7 @@ async def test_a_file_that_goes_while_it_is_used_is_an_image_error(
 async def test_a_text_that_is_given_up_lets_go_of_its_file(tmp_path: Path) -> None:
     """Closing in the middle closes the file, once its thread has let go of it."""
     path = tmp_path / "a.jpg"
-    text = disk.TextBlocks(prepared_file(path, jpeg(MIB)))
+    text = image_reader.TextBlocks(prepared_file(path, jpeg(MIB)))
     assert await text.next()
     assert _is_open(path)
     text.close()
@@ -194,19 +194,27 @@ def _is_open(path: Path) -> bool:
 async def test_large_work_leaves_the_loop_alone() -> None:
     """More than 256 KiB are worked on in a thread, less where the caller is."""
     here = threading.get_ident()
-    assert await threads.off_loop(threads.INLINE_BYTES, threading.get_ident) == here
-    assert await threads.off_loop(threads.INLINE_BYTES + 1, threading.get_ident) != here
+    assert (
+        await concurrency.off_loop(concurrency.INLINE_BYTES, threading.get_ident)
+        == here
+    )
+    assert (
+        await concurrency.off_loop(concurrency.INLINE_BYTES + 1, threading.get_ident)
+        != here
+    )
 
 
 async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
     """Two pictures are the same when their bytes are, wherever they come from."""
     content, other = jpeg(400_000), jpeg(399_999) + b"x"
     file = prepared_file(tmp_path / "a.jpg", content)
-    encoded = await disk.encode(prepared(content))
-    assert await disk.same_content(prepared(content), file)
-    assert await disk.same_content(encoded, file)
-    assert not await disk.same_content(encoded, prepared(other))
-    assert not await disk.same_content(prepared(content), prepared(content + b"x"))
+    encoded = await image_reader.encode(prepared(content))
+    assert await image_reader.same_content(prepared(content), file)
+    assert await image_reader.same_content(encoded, file)
+    assert not await image_reader.same_content(encoded, prepared(other))
+    assert not await image_reader.same_content(
+        prepared(content), prepared(content + b"x")
+    )
 
 
 async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) -> None:
@@ -214,17 +222,17 @@ async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) ->
     path = tmp_path / "a.jpg"
     source = prepared_file(path, JPEG)
     with pytest.raises(ImageError, match="the same picture") as caught:
-        await disk.prepare_other(Image.from_path(path), than=source)
+        await image_reader.prepare_other(Image.from_path(path), than=source)
     assert caught.value.path == path
     other = Image.from_bytes(jpeg(5_000))
-    assert (await disk.prepare_other(other, than=source)).image is other
+    assert (await image_reader.prepare_other(other, than=source)).image is other
 
 
 async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None:
     """A cancelled encoding ends at once and leaves no file open for long."""
     path = tmp_path / "a.jpg"
     picture = prepared_file(path, jpeg(2 * MIB))
-    task = asyncio.create_task(disk.encode(picture))
+    task = asyncio.create_task(image_reader.encode(picture))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -244,7 +252,9 @@ async def test_files_that_are_read_in_turn_do_not_mix(tmp_path: Path) -> None:
     contents = [os.urandom(2 * MIB + 7) for _ in range(3)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         texts = [
-            disk.TextBlocks(prepared_file(tmp_path / f"{i}.jpg", JPEG + content), pool)
+            image_reader.TextBlocks(
+                prepared_file(tmp_path / f"{i}.jpg", JPEG + content), pool
+            )
             for i, content in enumerate(contents)
         ]
         came = [b""] * 3
@@ -260,8 +270,8 @@ async def test_two_files_that_differ_at_their_end_are_two(tmp_path: Path) -> Non
     one = prepared_file(tmp_path / "a.jpg", content)
     same = prepared_file(tmp_path / "b.jpg", content)
     other = prepared_file(tmp_path / "c.jpg", content[:-1] + b"x")
-    assert await disk.same_content(one, same)
-    assert not await disk.same_content(one, other)
+    assert await image_reader.same_content(one, same)
+    assert not await image_reader.same_content(one, other)
 
 
 @pytest.mark.parametrize(("there", "whole"), [(5000, True), (4999, False)])
@@ -275,7 +285,7 @@ def test_a_system_may_give_less_than_there_is(
     with Drip(path) as stream:
         view = memoryview(bytearray(5001))
         if whole:
-            assert bytes(disk._read(picture, stream, 0, view)) == content
+            assert bytes(image_reader._read(picture, stream, 0, view)) == content
             return
         with pytest.raises(ImageError, match="changed its length"):
-            disk._read(picture, stream, 0, view)
+            image_reader._read(picture, stream, 0, view)

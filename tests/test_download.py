@@ -26,11 +26,11 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async.answers import Stream
-from ezlink_async.download import Downloads
+from ezlink_async._io.addresses import Address, addresses
+from ezlink_async._io.concurrency import see_through
+from ezlink_async._io.download import Downloads
+from ezlink_async._io.responses import Stream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
-from ezlink_async.places import Address, addresses
-from ezlink_async.threads import see_through
 from tests.conftest import png
 from tests.fakes import GIF, SHORT, RecordedSleep, jpeg, tells_secrets, transport
 from tests.scripted import Held, ScriptedTransport, offline

@@ -8,10 +8,10 @@ import yarl
 from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ezlink_async import faults
 from ezlink_async._core.images import PreparedImage
+from ezlink_async._io import transport_errors
+from ezlink_async._io.upload import Upload, UploadAbortedError, UploadStalledError
 from ezlink_async.errors import ConfigurationError, ImageError, TransportError
-from ezlink_async.upload import Upload, UploadAbortedError, UploadStalledError
 from tests.fakes import KEY, PASSWORD, prepared, submit_of, tells_secrets
 
 URL = "https://api.example.com/mj/insight-face/swap"
@@ -74,20 +74,20 @@ def test_what_was_never_sent_is_safe(
     fault: BaseException, stage: str, says: str, *, complete: bool
 ) -> None:
     """A connection that was never made proves that there is no job."""
-    error = faults.submit_fault(fault, URL, "1", upload(complete=complete))
+    error = transport_errors.submit_fault(fault, URL, "1", upload(complete=complete))
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, True, False)
     assert says in str(error)
     assert error.request_id == "1"
     assert not tells_secrets(error)
-    fetched = faults.fetch_fault(fault, URL, "1")
+    fetched = transport_errors.fetch_fault(fault, URL, "1")
     assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.retry_safe) == (stage, False)
 
 
 def test_a_server_that_speaks_tls_had_no_job() -> None:
     """The alert of a TLS server to a request in clear is no answer to it."""
-    error = faults.submit_fault(CLEAR, URL, "1", upload(complete=True))
+    error = transport_errors.submit_fault(CLEAR, URL, "1", upload(complete=True))
     assert error.retry_safe
     assert "write https" in str(error)
 
@@ -111,11 +111,11 @@ def test_what_is_lost_after_the_body_may_be_paid(
     fault: BaseException, stage: str
 ) -> None:
     """Any other loss leaves a submit unknown once its body was complete."""
-    error = faults.submit_fault(fault, URL, "1", upload(complete=True))
+    error = transport_errors.submit_fault(fault, URL, "1", upload(complete=True))
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, False, True)
     assert not tells_secrets(error)
-    fetched = faults.fetch_fault(fault, URL, "1")
+    fetched = transport_errors.fetch_fault(fault, URL, "1")
     assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.maybe_charged) == (stage, False)
     assert not tells_secrets(fetched)
@@ -126,7 +126,7 @@ def test_what_is_lost_before_the_last_part_is_safe(
     fault: BaseException, stage: str
 ) -> None:
     """The same losses prove that there is no job while a part was held back."""
-    error = faults.submit_fault(fault, URL, "1", upload())
+    error = transport_errors.submit_fault(fault, URL, "1", upload())
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe) == ("upload", True), stage
     assert not error.maybe_charged
@@ -139,7 +139,7 @@ def test_what_is_lost_before_the_last_part_is_safe(
 def test_our_own_reason_is_told(own: Exception) -> None:
     """What stopped the upload is named, not how aiohttp wrapped it."""
     wrapped = aiohttp.ClientConnectionError(f"Failed: {KEYED}")
-    error = faults.submit_fault(wrapped, URL, "1", upload(fault=own))
+    error = transport_errors.submit_fault(wrapped, URL, "1", upload(fault=own))
     assert str(own) in str(error)
     assert not tells_secrets(error)
 
@@ -148,22 +148,25 @@ def test_a_picture_that_changed_is_its_own_error() -> None:
     """An ImageError from the middle of a body comes out as it is."""
     changed = ImageError("changed")
     wrapped = aiohttp.ClientConnectionError("Failed")
-    assert faults.submit_fault(wrapped, URL, "1", upload(fault=changed)) is changed
+    assert (
+        transport_errors.submit_fault(wrapped, URL, "1", upload(fault=changed))
+        is changed
+    )
 
 
 def test_an_error_of_ours_is_what_it_is() -> None:
     """Some of ours are a ValueError too, and say more than any translation."""
     closed = ConfigurationError("the session is closed")
-    assert faults.submit_fault(closed, URL, "1", upload()) is closed
-    assert faults.fetch_fault(closed, URL, "1") is closed
+    assert transport_errors.submit_fault(closed, URL, "1", upload()) is closed
+    assert transport_errors.fetch_fault(closed, URL, "1") is closed
 
 
 def test_a_server_that_is_known_is_not_suspected_of_speaking_tls() -> None:
     """The hint is for an address that has never answered."""
     lost = aiohttp.ServerDisconnectedError()
     whole, url = upload(complete=True), "http://10.0.0.1"
-    assert "write https" in str(faults.submit_fault(lost, url, "1", whole))
-    known = faults.submit_fault(lost, url, "1", whole, known=True)
+    assert "write https" in str(transport_errors.submit_fault(lost, url, "1", whole))
+    known = transport_errors.submit_fault(lost, url, "1", whole, known=True)
     assert "write https" not in str(known)
 
 
@@ -171,7 +174,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """However many requests meet it; another fault is none."""
-    outage = faults.Outage()
+    outage = transport_errors.Outage()
     outage.over()
     outage.note(TransportError("cut off", stage="answer"))
     assert caplog.messages == []

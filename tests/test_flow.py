@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, TaskHandle
 from ezlink_async._core.images import Image
+from ezlink_async._io.transport import Transport
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
-from ezlink_async.transport import Transport
 from tests.fakes import jpeg
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)

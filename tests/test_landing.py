@@ -17,8 +17,8 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
+from ezlink_async._io.files import Landing, PartFile, sync_folder
 from ezlink_async.errors import ImageError
-from ezlink_async.landing import Landing, PartFile, sync_folder
 from tests.fakes import GIF, JPEG, jpeg
 
 LARGE = jpeg(300_000)

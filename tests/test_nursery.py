@@ -10,8 +10,8 @@ import weakref
 
 import pytest
 
+from ezlink_async._io.concurrency import Nursery
 from ezlink_async.errors import ClientClosedError
-from ezlink_async.nursery import Nursery
 
 
 async def turns(count: int = 5) -> None:

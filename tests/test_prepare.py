@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import disk
 from ezlink_async._core import containers, images
 from ezlink_async._core.images import Image
+from ezlink_async._io import image_reader
 from ezlink_async.errors import ImageError
 from ezlink_async.prepare import MOST_READ, Prepared, needs_preparing, prepare_picture
 from tests.conftest import jpeg, png, webp
@@ -31,7 +31,7 @@ def content_of(prepared: Prepared) -> bytes:
     """Return the bytes, after the client's own look at them."""
     content = prepared.image.content
     assert content is not None
-    assert disk.prepare(prepared.image).length == len(content)
+    assert image_reader.prepare(prepared.image).length == len(content)
     assert containers.verify(content)
     return content
 
@@ -191,7 +191,7 @@ async def test_a_prepared_picture_is_compared_as_it_is_sent(tmp_path: Path) -> N
         each.write_bytes(content + b"film %d" % number)
     one, other = (prepare_picture(each, strip_metadata=True) for each in files)
     with pytest.raises(ImageError, match=r"b\.jpg: source and target are the same"):
-        await disk.prepare_other(other.image, disk.prepare(one.image))
+        await image_reader.prepare_other(other.image, image_reader.prepare(one.image))
 
 
 def test_many_threads_prepare_at_the_same_time(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._core.policies import RetryPolicy
+from ezlink_async._io.concurrency import Slots
 from ezlink_async.errors import SlotTimeoutError
 from ezlink_async.pressure import Gate, Passage
-from ezlink_async.slots import Slots
 from tests import virtual
 from tests.virtual import dice
 

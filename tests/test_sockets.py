@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ezlink_async import sockets
+from ezlink_async._io import upload
 from tests.servers import Line, serving
 
 
@@ -16,9 +16,9 @@ async def test_an_open_connection_is_open_and_nothing_is_on_its_way() -> None:
     """Before anything was written everything has arrived."""
     async with serving(_listen) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
-        assert sockets.is_open(stream.transport)
-        assert not sockets.under_way(stream.transport)
-        assert not sockets.has_news(stream.transport)
+        assert upload.is_open(stream.transport)
+        assert not upload.under_way(stream.transport)
+        assert not upload.has_news(stream.transport)
         stream.close()
 
 
@@ -27,10 +27,10 @@ async def test_of_a_closed_connection_nothing_is_expected() -> None:
     async with serving(_listen) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         stream.close()
-        assert not sockets.is_open(stream.transport)
-        assert not sockets.under_way(stream.transport)
+        assert not upload.is_open(stream.transport)
+        assert not upload.under_way(stream.transport)
         await stream.wait_closed()
-        assert not sockets.has_news(stream.transport)
+        assert not upload.has_news(stream.transport)
 
 
 class _Odd(asyncio.WriteTransport):
@@ -43,7 +43,7 @@ class _Odd(asyncio.WriteTransport):
 
 def test_where_nothing_is_told_nothing_is_changed() -> None:
     """Without a socket to ask, it counts as open, empty, and without news."""
-    assert sockets.is_open(_Odd())
-    assert not sockets.under_way(_Odd())
-    assert not sockets.has_news(_Odd())
-    sockets.keep_little_unsent(_Odd())
+    assert upload.is_open(_Odd())
+    assert not upload.under_way(_Odd())
+    assert not upload.has_news(_Odd())
+    upload.keep_little_unsent(_Odd())

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ezlink_async.threads import INLINE_BYTES, off_loop, see_through, until_done
+from ezlink_async._io.concurrency import INLINE_BYTES, off_loop, see_through, until_done
 
 
 @pytest.mark.parametrize(("length", "here"), [(INLINE_BYTES, True), (1 << 20, False)])

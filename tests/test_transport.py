@@ -18,13 +18,13 @@ import pytest
 
 from ezlink_async._core.messages import Credential, HttpRequest
 from ezlink_async._core.policies import RetryPolicy, Timeouts
+from ezlink_async._io.transport import Transport, new_request_id
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     EzlinkError,
     TransportError,
 )
-from ezlink_async.transport import Transport, new_request_id
 from tests.fakes import (
     FETCH,
     JPEG,

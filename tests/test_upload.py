@@ -15,13 +15,12 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractStreamWriter
 
-from ezlink_async import disk
 from ezlink_async._core.images import EncodedImage, PreparedImage
 from ezlink_async._core.messages import HttpRequest
 from ezlink_async._core.policies import Timeouts
+from ezlink_async._io import image_reader
+from ezlink_async._io.upload import Upload, has_news
 from ezlink_async.errors import ImageError, TransportError
-from ezlink_async.sockets import has_news
-from ezlink_async.upload import Upload
 from tests.fakes import (
     JPEG,
     MIB,
@@ -66,7 +65,7 @@ async def fails(here: Submits, request: HttpRequest) -> TransportError:
 async def test_every_kind_of_part_arrives_byte_for_byte(tmp_path: Path) -> None:
     """Files, bytes and encoded sources arrive as their base64, with exact length."""
     file = prepared_file(tmp_path / "a.jpg", jpeg(700_001))
-    encoded = await disk.encode(prepared(jpeg(300_000)))
+    encoded = await image_reader.encode(prepared(jpeg(300_000)))
     request = HttpRequest(
         "POST", "/", (b'{"a":"', file, b'","b":"', encoded, b'","c":"', _tiny(), b'"}')
     )
@@ -698,7 +697,7 @@ async def test_a_body_in_one_piece_is_complete_when_it_leaves() -> None:
 
 async def test_an_encoded_source_is_shared_not_copied() -> None:
     """Many uploads of one source send the same text."""
-    encoded = await disk.encode(prepared(jpeg(100_000)))
+    encoded = await image_reader.encode(prepared(jpeg(100_000)))
     assert isinstance(encoded, EncodedImage)
     request = HttpRequest("POST", "/", (b'{"a":"', encoded, b'"}'))
     async with serving(keeps_open(OK)) as server, submits(server.url) as here:

@@ -16,9 +16,10 @@ import attrs
 from ezlink_async._core.error_mapping import refusal, server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Options, Settings, Sources, resolve
+from ezlink_async._io.pools import proxy_for
+from ezlink_async._io.transport import Transport
 from ezlink_async.cli.connect import check_key, settings_sources
 from ezlink_async.cli.display import Lines, shown
-from ezlink_async.connections import proxy_for
 from ezlink_async.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -32,7 +33,6 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.services import account, billing, midjourney
-from ezlink_async.transport import Transport
 
 _SKEW = 60.0  # seconds; a clock further off misjudges certificates and expiries
 

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from ezlink_async._io.files import PartFile
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.landing import PartFile
 from ezlink_async.report.escaping import absolute, script_json
 from ezlink_async.report.page import ASSETS, page
 from ezlink_async.report.rows import Tally, row, trouble

@@ -20,6 +20,8 @@ import attrs
 from ezlink_async._core.error_mapping import decode, refusal, server_time, tidy
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.records import identifier, read_record
+from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     ApiError,
     AuthenticationError,
@@ -28,8 +30,6 @@ from ezlink_async.errors import (
     ServerError,
 )
 from ezlink_async.models import TaskRecord
-from ezlink_async.nursery import Nursery
-from ezlink_async.transport import Transport
 
 PAGE = 100
 """How many tasks are asked for at once."""

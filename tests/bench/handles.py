@@ -21,12 +21,11 @@ from attrs import Factory, define
 from ezlink_async import PollPolicy, TaskHandle, TaskRecord, TaskStatus
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
-from ezlink_async.download import Downloads
-from ezlink_async.nursery import Nursery
+from ezlink_async._io.concurrency import Nursery, Slots
+from ezlink_async._io.download import Downloads
+from ezlink_async._io.transport import Transport
 from ezlink_async.poller import Poller
 from ezlink_async.services.midjourney import LIST_LIMIT
-from ezlink_async.slots import Slots
-from ezlink_async.transport import Transport
 
 _BASE = "http://127.0.0.1:9"
 _LOOKS = 3  # at each handle, while the clock runs

@@ -15,13 +15,14 @@ from typing import TypeVar
 
 import aiohttp
 
-from ezlink_async import __version__, connections, faults
+from ezlink_async import __version__
 from ezlink_async._core.error_mapping import is_fault, retry_after
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
-from ezlink_async.answers import BLOCK, LateBound, Stream, read_body, without
+from ezlink_async._io import addresses, pools, transport_errors
+from ezlink_async._io.responses import BLOCK, LateBound, Stream, read_body, without
+from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
-from ezlink_async.upload import Upload
 
 _Fault = TypeVar("_Fault", bound=EzlinkError)
 
@@ -54,15 +55,15 @@ class Transport:
     ) -> None:
         self.settings = settings
         self.answered = False
-        self._outage = faults.Outage()
+        self._outage = transport_errors.Outage()
         self.key_worked = False
         # Apart, so that a slow disk delays neither the other nor a name lookup.
         self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
-        self._pools = connections.Pools(settings, http)
+        self._pools = pools.Pools(settings, http)
         timeouts = settings.timeouts
-        self._bound = connections.request_timeout(timeouts)
-        self._idle_bound = connections.request_timeout(timeouts, timeouts.image)
+        self._bound = pools.request_timeout(timeouts)
+        self._idle_bound = pools.request_timeout(timeouts, timeouts.image)
         self._sleep = sleep
 
     async def open(self) -> None:
@@ -88,9 +89,9 @@ class Transport:
         watch(upload)
         try:
             return await self._attempt(request, request_id, upload)
-        except faults.FOREIGN as fault:
+        except transport_errors.FOREIGN as fault:
             url = self.settings.base_url + request.path
-            error = faults.submit_fault(
+            error = transport_errors.submit_fault(
                 fault, url, request_id, upload, known=self.answered
             )
         finally:
@@ -125,9 +126,9 @@ class Transport:
                 body, broke = await read_body(answer)
                 if broke is None:
                     return self._response(request, request_id, answer, body)
-                error = faults.fetch_fault(broke, url, request_id)
-        except faults.FOREIGN as fault:
-            error = faults.fetch_fault(fault, url, request_id)
+                error = transport_errors.fetch_fault(broke, url, request_id)
+        except transport_errors.FOREIGN as fault:
+            error = transport_errors.fetch_fault(fault, url, request_id)
         raise self._told(error)
 
     def _told(self, error: _Fault) -> _Fault:
@@ -178,7 +179,7 @@ class Transport:
 
     async def _request(
         self,
-        way: connections.Way,
+        way: pools.Way,
         method: str,
         url: str,
         *,
@@ -192,7 +193,7 @@ class Transport:
         # redirect with the key, turn answers into exceptions.
         return await way.session().request(
             method,
-            connections.exact(url),
+            addresses.exact(url),
             data=data,
             headers=headers,
             timeout=timeout or self._bound,
@@ -247,14 +248,14 @@ class Transport:
             if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
                 return Stream(answer.status, url, answer)
             async with answer:
-                url = connections.joined(url, target)
+                url = addresses.joined(url, target)
         raise TransportError(f"more than {_REDIRECTS} redirects on the way to {url}")
 
-    async def _begin(self, way: connections.Way, url: str) -> aiohttp.ClientResponse:
+    async def _begin(self, way: pools.Way, url: str) -> aiohttp.ClientResponse:
         try:
             return await self._request(way, "GET", url, timeout=self._idle_bound)
-        except faults.FOREIGN as fault:
-            error = faults.fetch_fault(fault, url, "")
+        except transport_errors.FOREIGN as fault:
+            error = transport_errors.fetch_fault(fault, url, "")
         raise error
 
     def _secret(self, credential: Credential) -> str | None:

@@ -22,8 +22,8 @@ from typing import Self
 import attrs
 
 from ezlink_async._core.containers import verify
+from ezlink_async._io.concurrency import INLINE_BYTES, see_through, seen_through
 from ezlink_async.errors import ConfigurationError, ImageError
-from ezlink_async.threads import INLINE_BYTES, see_through, seen_through
 
 _ROUND = 16  # results that wait for each other's disk at most
 _COMPANY = 0.002  # seconds: those that end together do not arrive in one turn

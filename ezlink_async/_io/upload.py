@@ -15,6 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
+import socket
+import struct
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from types import TracebackType
@@ -22,18 +26,95 @@ from types import TracebackType
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
-from ezlink_async import sockets
 from ezlink_async._core.images import PreparedImage
 from ezlink_async._core.messages import HttpRequest, Part
-from ezlink_async.disk import TextBlocks
+from ezlink_async._io.image_reader import TextBlocks
+
+if sys.platform == "linux":  # pragma: no branch - the others have no such call
+    import fcntl
+    import termios
+
+# What may wait in the kernel: by default that is megabytes, and a body would
+# count as gone long before.
+_UNSENT = 128 * 1024
+
+_ESTABLISHED = 1  # of the states of TCP, as Linux counts them
+
+_ACKNOWLEDGED = 120  # where Linux keeps tcpi_bytes_acked in struct tcp_info
+
+_COUNTER = 8
+
+
+def keep_little_unsent(transport: asyncio.WriteTransport) -> None:
+    """Let the kernel take no more than it is about to send."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    with contextlib.suppress(AttributeError, TypeError, OSError):
+        transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, option, _UNSENT
+        )
+
+
+def under_way(transport: asyncio.WriteTransport) -> bool:
+    """Tell whether something was not acknowledged yet, sent or not."""
+    if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
+        return False
+    if transport.is_closing():
+        return False
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        descriptor = transport.get_extra_info("socket").fileno()
+        return any(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+    return False
+
+
+def is_open(transport: asyncio.WriteTransport) -> bool:
+    """Tell whether both sides hold the connection, as far as is known here."""
+    if transport.is_closing():
+        return False
+    if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
+        return True
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        wire = transport.get_extra_info("socket")
+        numbers = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _COUNTER)
+        return bool(numbers[0] == _ESTABLISHED)
+    return True
+
+
+def has_news(transport: asyncio.WriteTransport | None) -> bool:
+    """Tell whether something came that asyncio has not read yet."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)  # type: ignore[union-attr]
+        return bool(poll.poll(0))
+    return False
+
+
+def progress(
+    writer: AbstractStreamWriter, transport: asyncio.WriteTransport
+) -> tuple[int, int]:
+    """Return what changes with each byte that moves."""
+    taken = writer.output_size - transport.get_write_buffer_size()
+    # On a slow line a block is long under way, out of asyncio's sight.
+    acknowledged = 0
+    with contextlib.suppress(AttributeError, OSError, struct.error):
+        numbers = transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + _COUNTER
+        )
+        (acknowledged,) = struct.unpack_from("=Q", numbers, _ACKNOWLEDGED)
+    return taken, acknowledged
+
 
 _AHEAD = 64 * 1024  # what may wait in asyncio, beside the kernel's own share
+
 _BLOCK = 256 * 1024
+
 _LITTLE = 128 * 1024  # up to here a copy costs less than a write of its own
 
 _FIRST_WAIT = 0.001  # for what has not arrived; each is a little longer
+
 _SLOWER = 1.3
+
 _LONGEST_WAIT = 0.05
+
 _QUIET_TLS = 3  # looks that find nothing on its way, before that is believed
 
 _LOOKS = 4  # at the progress of an upload in the longest time it may stall
@@ -128,8 +209,8 @@ class Upload(aiohttp.payload.Payload):
         if transport is None:
             raise ConnectionResetError("the connection was lost")
         transport.set_write_buffer_limits(high=_AHEAD)
-        sockets.keep_little_unsent(transport)
-        async with _Moving(lambda: sockets.progress(writer, transport), self._stall):
+        keep_little_unsent(transport)
+        async with _Moving(lambda: progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
             await self._release(writer)
@@ -146,7 +227,7 @@ class Upload(aiohttp.payload.Payload):
         self._check()
         # A connection that was lost ends the wait of drain() like one that is well,
         # and what was closed by the server will act on nothing any more.
-        if not sockets.is_open(transport):
+        if not is_open(transport):
             raise ConnectionResetError("the server closed the connection")
 
     async def _send_part(self, writer: AbstractStreamWriter, part: Part) -> None:
@@ -187,7 +268,7 @@ class Upload(aiohttp.payload.Payload):
             # is lost when the loop never turns, or when a write meets the
             # reset behind it first. It is read in the second turn from here.
             await asyncio.sleep(0)
-            if sockets.has_news(writer.transport):
+            if has_news(writer.transport):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
@@ -206,7 +287,7 @@ async def _arrived(transport: asyncio.WriteTransport) -> None:
     wait, quiet = _FIRST_WAIT, 0
     enough = _QUIET_TLS if transport.get_extra_info("sslcontext") else 1
     while quiet < enough:
-        if sockets.under_way(transport):
+        if under_way(transport):
             quiet = 0
             await asyncio.sleep(wait)
             wait = min(_SLOWER * wait, _LONGEST_WAIT)

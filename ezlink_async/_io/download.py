@@ -18,8 +18,11 @@ from ezlink_async._core import images
 from ezlink_async._core.containers import verify
 from ezlink_async._core.error_mapping import decode, in_english, tidy
 from ezlink_async._core.policies import RetryPolicy
-from ezlink_async.answers import Stream
-from ezlink_async.connections import AddressRefusedError
+from ezlink_async._io.addresses import Address, AddressRefusedError
+from ezlink_async._io.concurrency import INLINE_BYTES, Slots, see_through
+from ezlink_async._io.files import Landing, PartFile
+from ezlink_async._io.responses import Stream
+from ezlink_async._io.transport import Sleep, Transport
 from ezlink_async.errors import (
     ConfigurationError,
     DownloadError,
@@ -27,11 +30,6 @@ from ezlink_async.errors import (
     ImageError,
     TransportError,
 )
-from ezlink_async.landing import Landing, PartFile
-from ezlink_async.places import Address
-from ezlink_async.slots import Slots
-from ezlink_async.threads import INLINE_BYTES, see_through
-from ezlink_async.transport import Sleep, Transport
 
 _GONE = frozenset({403, 404, 410})
 _AGAIN = frozenset({400, 408, 425, 429})  # 400: the row cannot be looked up now

@@ -6,102 +6,29 @@ No pool has a limit: waiting for a free connection would count as connecting.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import functools
-import ipaddress
-import re
 import socket
 import urllib.request
 from contextlib import AsyncExitStack
-from urllib.parse import urljoin
 
 import aiohttp
 import attrs
-import yarl
 
 from ezlink_async._core.policies import Timeouts
 from ezlink_async._core.settings import Settings, is_loopback
+from ezlink_async._io.addresses import (
+    _USUAL_PORTS,
+    AddressRefusedError,
+    exact,
+    is_public,
+    origin,
+)
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 
 SUBMIT_KEEPALIVE = 2.0
 """Seconds a connection may have been idle before a submit goes out on it."""
 
 _KEEPALIVE = 15.0
-_PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")
-_USUAL_PORTS = {"http": 80, "https": 443}
-_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
-_ROUTED = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 in its last 32 bits
-
-
-def is_public(host: str | None) -> bool:
-    """
-    Return whether *host* may be a server of the internet, judged by its text.
-
-    Names are not resolved here; :func:`_public_socket` looks at what they are.
-    """
-    name = (host or "").strip("[]").rstrip(".").lower()
-    if is_loopback(name) or "%" in name:  # a zone: of this machine's networks
-        return False
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        # What ends in a number is an address to the system's resolver,
-        # however odd: 127.1, 0177.0.0.1, 0x7f.1.
-        last = name.rpartition(".")[2]
-        odd = last.isdigit() or last.startswith("0x")
-        named = _NAME.fullmatch(name) is not None
-        return named and not odd and not name.endswith(_PRIVATE_NAMES)
-    inner = _inner(address)
-    known = inner.version == 4 or inner in _ROUTED  # noqa: PLR2004 - IPv4
-    return known and inner.is_global and not inner.is_multicast
-
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def _inner(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 one leads to, else *address*."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _TRANSLATED:
-        return ipaddress.IPv4Address(address.packed[-4:])
-    return address.ipv4_mapped or address.sixtofour or address
-
-
-@functools.lru_cache(512)
-def exact(url: str) -> yarl.URL:
-    """Return *url* as it is asked for, or :exc:`AddressRefusedError`."""
-    with contextlib.suppress(ValueError):
-        # Signed addresses break when they are quoted anew.
-        address = yarl.URL(url, encoded=url.isascii())
-        if address.raw_host and address.port is not None:
-            return address
-    raise AddressRefusedError(f"{url} is no address")
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """
-    Return scheme, host and port; :exc:`AddressRefusedError` if it has none.
-
-    They are those that are connected to: other readers of addresses see other
-    hosts in odd digits and slashes.
-    """
-    address = exact(url)
-    return address.scheme, (address.raw_host or "").lower(), address.port
-
-
-def joined(url: str, target: str) -> str:
-    """Return where a redirect from *url* leads."""
-    try:
-        return urljoin(url, target)
-    except ValueError:
-        raise AddressRefusedError(f"{target} is no address") from None
-
-
-class AddressRefusedError(ConfigurationError):
-    """An address nothing is fetched from."""
 
 
 def _public_socket(found: aiohttp.AddrInfoType) -> socket.socket:

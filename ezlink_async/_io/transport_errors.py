@@ -13,8 +13,8 @@ import logging
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
-from ezlink_async.upload import Upload
 
 _log = logging.getLogger("ezlink_async")
 

@@ -25,8 +25,8 @@ from ezlink_async._core.images import (
     PreparedImage,
     accept,
 )
+from ezlink_async._io.concurrency import off_loop
 from ezlink_async.errors import ImageError
-from ezlink_async.threads import off_loop
 
 # What is read in one visit to a thread: 2 MiB of base64, sent in pieces. Fewer
 # visits hand the interpreter's lock over less often. A multiple of three needs no

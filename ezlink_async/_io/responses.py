@@ -10,9 +10,9 @@ from types import TracebackType
 import aiohttp
 import attrs
 
-from ezlink_async import faults
 from ezlink_async._core.error_mapping import retry_after
 from ezlink_async._core.messages import HttpResponse
+from ezlink_async._io import transport_errors
 from ezlink_async.errors import TransportError
 
 BLOCK = 256 * 1024
@@ -42,8 +42,8 @@ class Stream(AbstractAsyncContextManager["Stream"]):
         """Return the next bytes, empty at the end."""
         try:
             return await self._answer.content.readany()
-        except faults.FOREIGN as fault:
-            says = faults.words(fault)
+        except transport_errors.FOREIGN as fault:
+            says = transport_errors.words(fault)
         raise TransportError(f"the download from {self.url} broke off: {says}")
 
     async def __aexit__(self, *_: object) -> None:
@@ -60,9 +60,9 @@ async def read_body(
         async with asyncio.timeout_at(None if content.is_eof() else until):
             while len(kept) < _ANSWER_LIMIT and (more := await content.read(BLOCK)):
                 kept += more
-    except faults.FOREIGN as fault:
+    except transport_errors.FOREIGN as fault:
         # Time is up, but the rest may have come while nothing ran.
-        with contextlib.suppress(*faults.FOREIGN):
+        with contextlib.suppress(*transport_errors.FOREIGN):
             kept += content.read_nowait()
             return bytes(kept), None if content.at_eof() else fault
         return bytes(kept), fault

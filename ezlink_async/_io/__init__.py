@@ -1,0 +1,1 @@
+"""Everything that waits: tasks, threads, files and HTTP."""
