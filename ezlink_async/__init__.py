@@ -13,14 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ezlink_async._client.client import AsyncEzlink
+    from ezlink_async._client.handle import TaskHandle
+    from ezlink_async._client.swap_stream import SwapOutcome
     from ezlink_async._core.images import Image
     from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
-    from ezlink_async.client import AsyncEzlink
     from ezlink_async.errors import EzlinkError
     from ezlink_async.models import TaskRecord, TaskStatus
-    from ezlink_async.outcomes import SwapOutcome
     from ezlink_async.services.midjourney import AccountFilter, Mode
-    from ezlink_async.tasks import TaskHandle
 
 __all__ = [
     "AccountFilter",
@@ -40,14 +40,14 @@ __all__ = [
 
 _HOMES = {
     "AccountFilter": "services.midjourney",
-    "AsyncEzlink": "client",
+    "AsyncEzlink": "_client.client",
     "EzlinkError": "errors",
     "Image": "_core.images",
     "Mode": "services.midjourney",
     "PollPolicy": "_core.policies",
     "RetryPolicy": "_core.policies",
-    "SwapOutcome": "outcomes",
-    "TaskHandle": "tasks",
+    "SwapOutcome": "_client.swap_stream",
+    "TaskHandle": "_client.handle",
     "TaskRecord": "models",
     "TaskStatus": "models",
     "Timeouts": "_core.policies",

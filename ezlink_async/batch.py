@@ -19,10 +19,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
+from ezlink_async._client.client import AsyncEzlink
+from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import see_off
 from ezlink_async.audit import Audit, Budget
 from ezlink_async.bookkeeping import Clock, Desk
-from ezlink_async.client import AsyncEzlink
 from ezlink_async.commits import open_commits
 from ezlink_async.delivery import Delivery
 from ezlink_async.earlier import Earlier
@@ -32,7 +33,6 @@ from ezlink_async.options import LOCAL, BatchOptions
 from ezlink_async.results import NOTHING_SENT, BatchOutcome, BatchSummary
 from ezlink_async.screening import Screening
 from ezlink_async.services.midjourney import Mode
-from ezlink_async.session import Session
 from ezlink_async.supply import AnyPath, Pairs, Supply, Targets, pairs_of
 from ezlink_async.working import Limits, Work
 

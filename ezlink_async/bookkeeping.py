@@ -16,6 +16,7 @@ from typing import cast
 
 import attrs
 
+from ezlink_async._client.swap_stream import DOOMS_THE_REST
 from ezlink_async.audit import Audit, Budget
 from ezlink_async.commits import Commits
 from ezlink_async.errors import (
@@ -26,7 +27,6 @@ from ezlink_async.errors import (
     TaskFailedError,
     TransportError,
 )
-from ezlink_async.intake import DOOMS_THE_REST
 from ezlink_async.jobs import Submit
 from ezlink_async.results import named
 from ezlink_async.services.face_swap import FaceSwapJob

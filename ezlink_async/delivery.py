@@ -21,6 +21,10 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async._client.client import AsyncEzlink
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.session import Session, SharedSource
+from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import Image
 from ezlink_async._io.concurrency import see_through
 from ezlink_async.bookkeeping import (
@@ -30,7 +34,6 @@ from ezlink_async.bookkeeping import (
     Ended,
     HaltedError,
 )
-from ezlink_async.client import AsyncEzlink
 from ezlink_async.errors import (
     BusyError,
     DownloadError,
@@ -39,7 +42,6 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.evidence import new_state
 from ezlink_async.jobs import Output
 from ezlink_async.keeping import Keepsakes
 from ezlink_async.outputs import digest_of
@@ -49,8 +51,6 @@ from ezlink_async.resume import GONE, Step
 from ezlink_async.screening import Job
 from ezlink_async.services.face_swap import SwapOptions
 from ezlink_async.services.midjourney import Mode
-from ezlink_async.session import Session, SharedSource
-from ezlink_async.tasks import TaskHandle
 
 _log = logging.getLogger("ezlink_async")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
+from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async.commits import Commits
-from ezlink_async.evidence import Fate, Finding, Lost
 from ezlink_async.jobs import Entry, JobState, same
 from ezlink_async.pairs import Pair
-from ezlink_async.reconcile import Reconciler
 from ezlink_async.results import BatchOutcome
 from ezlink_async.resume import Step, Wishes, next_step
 from ezlink_async.screening import Job, Rules

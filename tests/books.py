@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, Timeouts
 from ezlink_async._core.settings import Settings
 from ezlink_async._io.concurrency import Nursery
 from ezlink_async.errors import TransportError
-from ezlink_async.reconcile import Reconciler
 from tests.scripted import ScriptedTransport
 
 EPOCH = 1_800_000_000

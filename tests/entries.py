@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
+from ezlink_async._client.handle import Home, TaskHandle
+from ezlink_async._client.polling.schedule import Entry
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from ezlink_async.tasks import Home, TaskHandle
-from ezlink_async.timetable import Entry
 
 
 class _Nowhere:

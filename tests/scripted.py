@@ -15,6 +15,8 @@ from typing import cast
 
 import attrs
 
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.polling.poller import Poller
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
@@ -23,9 +25,7 @@ from ezlink_async._io.download import Downloads
 from ezlink_async._io.responses import Stream
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import TransportError
-from ezlink_async.poller import Poller
 from ezlink_async.services.midjourney import MIDJOURNEY
-from ezlink_async.tasks import TaskHandle
 
 BASE = "http://127.0.0.1:9"
 QUICK = PollPolicy(first=0.001, shortest=0.001, longest=0.004, deadline=30)

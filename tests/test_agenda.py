@@ -6,12 +6,15 @@ import random
 
 import pytest
 
+from ezlink_async._client.polling.schedule import (
+    CHUNK,
+    HEAD_OF_LINE,
+    LIST_FROM,
+    Agenda,
+    Entry,
+)
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async.agenda import Agenda
 from ezlink_async.models import TaskStatus
-from ezlink_async.queueing import HEAD_OF_LINE
-from ezlink_async.spacing import CHUNK, LIST_FROM
-from ezlink_async.timetable import Entry
 from tests.entries import entry, shows
 
 POLICY = PollPolicy()

@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from ezlink_async import AsyncEzlink, RetryPolicy
+from ezlink_async._client.handle import TaskHandle
 from ezlink_async.batch import run_batch
 from ezlink_async.delivery import Delivery
 from ezlink_async.emulator import faults, scripts
@@ -33,7 +34,6 @@ from ezlink_async.errors import (
 from ezlink_async.outbox import Outbox
 from ezlink_async.pairs import Pair
 from ezlink_async.results import BatchOutcome, skipped
-from ezlink_async.tasks import TaskHandle
 from ezlink_async.underway import UnderWay
 from tests.batches import POLL, TIMEOUTS, read, studio
 from tests.fakes import jpeg

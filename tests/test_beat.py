@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async.beat import Beat, Window
+from ezlink_async._client.polling.refresh_cycle import Beat, Window
 from tests.virtual import dice
 
 PERIODS = st.floats(5, 30)

@@ -31,6 +31,7 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
+from ezlink_async._client.swap_stream import Intake
 from ezlink_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -39,7 +40,6 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
-from ezlink_async.intake import Intake
 from tests.conftest import png
 from tests.fakes import jpeg
 

@@ -8,13 +8,13 @@ from typing import cast
 import attrs
 import pytest
 
+from ezlink_async._client.submitting.evidence import Fate, Finding
+from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async.commits import Commits, open_commits
 from ezlink_async.earlier import Earlier
-from ezlink_async.evidence import Fate, Finding
 from ezlink_async.jobs import JobKey
 from ezlink_async.journal import Journal
 from ezlink_async.pairs import Pair
-from ezlink_async.reconcile import Reconciler
 from ezlink_async.resume import Step, Wishes
 from ezlink_async.screening import Job, Rules
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async.evidence import (
+from ezlink_async._client.submitting.evidence import (
     SLACK,
     Fate,
     Log,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async.forecast import START, Durations, Pace
+from ezlink_async._client.polling.durations import START, Durations, Pace
 
 SECONDS = st.floats(0.001, 1000)
 

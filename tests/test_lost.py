@@ -17,6 +17,8 @@ import attrs
 import pytest
 
 from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, Timeouts, errors
+from ezlink_async._client.submitting.evidence import Fate, Lost
+from ezlink_async._client.submitting.pending_submit import NoObserver
 from ezlink_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -27,9 +29,7 @@ from ezlink_async.emulator import (
 from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
 from ezlink_async.emulator.replies import Reply
-from ezlink_async.evidence import Fate, Lost
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
-from ezlink_async.ticket import NoObserver
 from tests.fakes import jpeg
 
 POLL = PollPolicy(first=0.02, shortest=0.02, longest=0.1)

@@ -10,11 +10,11 @@ from typing import Never
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from ezlink_async.tasks import TaskHandle
 from tests import virtual
 from tests.scripted import (
     BASE,

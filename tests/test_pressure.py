@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._client.submitting.gate import Gate, Passage
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.concurrency import Slots
 from ezlink_async.errors import SlotTimeoutError
-from ezlink_async.pressure import Gate, Passage
 from tests import virtual
 from tests.virtual import dice
 

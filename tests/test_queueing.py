@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ezlink_async.queueing import HEAD_OF_LINE, Line
-from ezlink_async.timetable import Entry
+from ezlink_async._client.polling.schedule import HEAD_OF_LINE, Entry, Line
 from tests.entries import entry
 
 

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 import attrs
 import pytest
 
-from ezlink_async import evidence
+from ezlink_async._client.submitting import evidence
+from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
+from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async._core.policies import Timeouts
 from ezlink_async._io.concurrency import Nursery
 from ezlink_async.errors import TransportError
-from ezlink_async.evidence import Fate, Finding, Lost
-from ezlink_async.reconcile import Reconciler
 from ezlink_async.services import account
 from ezlink_async.services.base import Submission
 from tests.books import EPOCH, Books, on

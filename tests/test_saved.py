@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async._client.handle import FORMAT, SavedHandle
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
-from ezlink_async.saved import FORMAT, SavedHandle
 
 PLAIN: dict[str, object] = {
     "origin": "https://h:443",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ezlink_async.beat import Window
-from ezlink_async.scouts import Scouts
+from ezlink_async._client.polling.refresh_cycle import Scouts, Window
 
 WINDOW = Window(100.0, 101.0)
 EARLY, PERIOD = 99.0, 10.0

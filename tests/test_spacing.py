@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ezlink_async._client.polling.durations import Durations
+from ezlink_async._client.polling.schedule import Spacing
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async.forecast import Durations
-from ezlink_async.spacing import Spacing
 
 POLICY = PollPolicy()
 LONG = 3 * POLICY.longest

@@ -12,14 +12,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.swap_stream import (
+    Intake,
+    Pairs,
+    Swap,
+    SwapOutcome,
+    SwapStream,
+    Taken,
+)
 from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async.intake import Intake, Swap
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.outcomes import SwapOutcome, Taken
 from ezlink_async.services.midjourney import MIDJOURNEY
-from ezlink_async.stream import Pairs, SwapStream
-from ezlink_async.tasks import TaskHandle
 from tests.scripted import BASE, World, reply, row, world
 
 WINDOW = 3

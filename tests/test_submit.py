@@ -11,16 +11,16 @@ import attrs
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.submitting.gate import Gate
+from ezlink_async._client.submitting.pending_submit import NoObserver, Ticket
+from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import Image, PreparedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.upload import Upload
-from ezlink_async.pressure import Gate
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY
-from ezlink_async.submit import Submitter
-from ezlink_async.tasks import TaskHandle
-from ezlink_async.ticket import NoObserver, Ticket
 from tests.scripted import (
     BASE,
     ScriptedTransport,

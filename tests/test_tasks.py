@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._client.handle import SavedHandle, TaskHandle
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.saved import SavedHandle
 from ezlink_async.services.midjourney import MIDJOURNEY
-from ezlink_async.tasks import TaskHandle
 from tests.scripted import BASE, World, reply, row, world
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff\xda\x00\x04ab" + b"picture" + b"\xff\xd9"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async.timetable import Entry, Timetable
+from ezlink_async._client.polling.schedule import Entry, Timetable
 from tests.entries import entry
 
 STEP = 0.25

@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from ezlink_async import errors
+from ezlink_async._client.handle import failure, unchanged
 from ezlink_async.models import Button, TaskRecord, TaskStatus
-from ezlink_async.verdicts import failure, unchanged
 
 DONE = TaskRecord(task_id="7", status=TaskStatus.SUCCESS, image_url="https://h/7")
 RUNNING = TaskRecord(

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from attrs import Factory, define
 
 from ezlink_async import PollPolicy, TaskHandle, TaskRecord, TaskStatus
+from ezlink_async._client.polling.poller import Poller
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io.concurrency import Nursery, Slots
 from ezlink_async._io.download import Downloads
 from ezlink_async._io.transport import Transport
-from ezlink_async.poller import Poller
 from ezlink_async.services.midjourney import LIST_LIMIT
 
 _BASE = "http://127.0.0.1:9"

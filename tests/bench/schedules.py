@@ -17,7 +17,7 @@ from typing import Protocol
 from attrs import Factory, define, frozen
 
 from ezlink_async import PollPolicy
-from ezlink_async.forecast import START, Durations
+from ezlink_async._client.polling.durations import START, Durations
 
 REQUESTS = (1.5, 2, 3, 4, 5, 8)
 """The columns: status requests for each task, on average."""

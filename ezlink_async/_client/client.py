@@ -8,20 +8,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.session import Session, SharedSource, fetch_many, fetch_one
+from ezlink_async._client.submitting.pending_submit import NoObserver, Observer, Ticket
+from ezlink_async._client.swap_stream import Intake, Pairs, SwapStream, Targets
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Options, Sources, profile_sources, resolve
 from ezlink_async._io.addresses import Address
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
-from ezlink_async.session import Session, SharedSource, fetch_many, fetch_one
-from ezlink_async.stream import Pairs, SwapStream, Targets
-from ezlink_async.tasks import TaskHandle
-from ezlink_async.ticket import NoObserver, Observer, Ticket
 
 if TYPE_CHECKING:
     import aiohttp

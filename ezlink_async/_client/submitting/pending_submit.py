@@ -9,12 +9,12 @@ from typing import Protocol, TypeVar
 
 import attrs
 
+from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Submission
 from ezlink_async.services.face_swap import FaceSwapJob
-from ezlink_async.tasks import TaskHandle
 
 _log = logging.getLogger("ezlink_async")
 

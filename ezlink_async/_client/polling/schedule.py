@@ -16,27 +16,294 @@ Pure: knows neither the clock nor the event loop. The caller sleeps.
 
 from __future__ import annotations
 
+import collections
+import heapq
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import attrs
+
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.polling.durations import START, Durations, Pace
+from ezlink_async._client.polling.refresh_cycle import Beat, Scouts, Window
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async.beat import Beat, Window
-from ezlink_async.forecast import START, Durations
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.queueing import Line
-from ezlink_async.scouts import Scouts
-from ezlink_async.spacing import CHUNK, LIST_FROM, Spacing
-from ezlink_async.timetable import Entry, Timetable
+
+LIST_FROM = 3
+"""How many must be due before one list request is cheaper."""
+
+CHUNK = 100
+"""How many ids go into one list request."""
+
+_PER_TASK = 0.8  # list requests for each task, at most and in the long run
+
+_PARTS = 2  # of all tasks, looked at in turns: where both look, a beat is narrower
+
+_MANY = 8  # tasks: with fewer, looks in vain cost each of them too much
+
+_WATCH = 3  # times the longest step is what a watch for a beat may take
+
+
+class Spacing:
+    """The requests for all tasks of one client; *durations* are what it learned."""
+
+    def __init__(self, policy: PollPolicy, durations: Durations) -> None:
+        self._policy = policy
+        self._durations = durations
+        self._until: float | None = None
+        self._parted = False
+        self.watching = False
+        """Whether every task is looked at as often as it may be."""
+
+    def gap(self, active: int) -> float:
+        """Return how far apart list requests for so many *active* tasks must be."""
+        if active < LIST_FROM:
+            return 0.0
+        if self._parted and not self.watching:
+            return self._policy.shortest  # once, and all look together again
+        return min(self._policy.shortest / _PARTS, self.share(active))
+
+    def share(self, active: int) -> float:
+        """Return how far apart requests are when there is one for each task."""
+        return self._durations.mean / (_PER_TASK * active)
+
+    def watch(self, active: int, now: float, *, hopeful: bool) -> None:
+        """Go on watching only while there is hope, enough tasks, and time."""
+        if self._until is None and active >= _MANY:
+            self._until = now + _WATCH * self._policy.longest
+        in_time = self._until is not None and now < self._until
+        self.watching = hopeful and in_time and active >= _MANY
+
+    def room(self, listed: int, active: int) -> int:
+        """Return how many may ride along with those that are *listed* anyway."""
+        room, self._parted = -listed % CHUNK, self.watching
+        if self.watching:
+            room = min(room, max(0, math.ceil(active / _PARTS) - listed))
+        return room
+
+
+_NEVER = -1
+
+
+@attrs.define(eq=False)
+class Entry:
+    """What is remembered of a followed task; small, since there may be many."""
+
+    handle: TaskHandle
+    own: bool  # the server gave this very client the id
+    since: float  # when it was accepted, or taken up
+    seen: float  # when the latest look that brought a record was sent
+    asked: float = attrs.field(init=False)  # when the latest look was sent at all
+    by_id: bool = False
+    release: Callable[[], None] | None = None
+    slot: int = _NEVER  # when it is looked at next, unless a look is in flight
+    looks: int = 0
+    pace: Pace | None = None
+    unknown: int = 0
+    frozen: int = 0
+    place: str = ""  # in the line of those that have not started
+    rests: float = 0.0  # was told to be left alone until then
+    task_id: str = attrs.field(init=False)
+
+    @asked.default
+    def _asked(self) -> float:
+        return self.since
+
+    @task_id.default
+    def _task_id(self) -> str:
+        return self.handle.task_id
+
+
+class Timetable:
+    """The next look at each task, and its deadline; *step* is a slot's length."""
+
+    def __init__(self, step: float, deadline: float) -> None:
+        self.entries: dict[str, Entry] = {}
+        self._fineness = 1.0 / step
+        self._deadline = deadline
+        self._slots: dict[int, list[str]] = {}
+        self._order: list[int] = []  # a heap of the slots that are not empty
+        # All have the same time to live, so they end in the order they came in.
+        self._lives: collections.deque[tuple[str, float]] = collections.deque()
+
+    def add(self, entry: Entry) -> None:
+        """Begin with a task."""
+        self.entries[entry.task_id] = entry
+        self._lives.append((entry.task_id, entry.since))
+
+    def plan(self, entry: Entry, due: float) -> None:
+        """Plan a look not before *due*, in place of any other."""
+        entry.slot = slot = math.ceil(due * self._fineness)
+        ids = self._slots.get(slot)
+        if ids is None:
+            self._slots[slot] = [entry.task_id]
+            heapq.heappush(self._order, slot)
+        else:
+            ids.append(entry.task_id)
+
+    def next_due(self) -> float | None:
+        """Return when the next look is due; ``None`` when none is planned."""
+        while self._order and not self._any(self._order[0]):
+            del self._slots[heapq.heappop(self._order)]
+        return self._order[0] / self._fineness if self._order else None
+
+    def _any(self, slot: int) -> bool:
+        entries = self.entries
+        return any(
+            (entry := entries.get(task_id)) is not None and entry.slot == slot
+            for task_id in self._slots[slot]
+        )
+
+    def due(self, limit: float) -> list[Entry]:
+        """Take what is due by *limit*, soonest first."""
+        taken: list[Entry] = []
+        # The same division as next_due(), or what is due now might not be taken.
+        while self._order and self._order[0] / self._fineness <= limit:
+            taken += self._pop(heapq.heappop(self._order))
+        return taken
+
+    def soonest(self) -> tuple[Entry, float] | None:
+        """Take whatever is due next, and return it with its time."""
+        while self._order:
+            slot = self._order[0]
+            ids = self._slots[slot]
+            while ids:
+                entry = self.entries.get(ids.pop())
+                if entry is not None and entry.slot == slot:
+                    entry.slot = _NEVER
+                    return entry, slot / self._fineness
+            del self._slots[heapq.heappop(self._order)]
+        return None
+
+    def _pop(self, slot: int) -> list[Entry]:
+        taken: list[Entry] = []
+        entries = self.entries
+        for task_id in self._slots.pop(slot):
+            entry = entries.get(task_id)
+            if entry is not None and entry.slot == slot:
+                entry.slot = _NEVER
+                taken.append(entry)
+        return taken
+
+    def next_end(self) -> float | None:
+        """Return the next deadline; ``None`` when nothing is followed."""
+        while self._lives and self._living(*self._lives[0]) is None:
+            self._lives.popleft()
+        return self._lives[0][1] + self._deadline if self._lives else None
+
+    def ended(self, now: float) -> list[Entry]:
+        """Take what has reached its deadline."""
+        over: list[Entry] = []
+        while (end := self.next_end()) is not None and end <= now:
+            over.append(self.entries[self._lives.popleft()[0]])
+        return over
+
+    def _living(self, task_id: str, since: float) -> Entry | None:
+        # The same id may have ended and been taken up again.
+        entry = self.entries.get(task_id)
+        return entry if entry is not None and entry.since == since else None
+
+    def forget(self, task_id: str) -> Entry | None:
+        """Forget a task; what is planned for it comes to nothing."""
+        entry = self.entries.pop(task_id, None)
+        if len(self._lives) > 2 * len(self.entries) + 64:
+            self._lives = collections.deque(
+                life for life in self._lives if self._living(*life)
+            )
+        return entry
+
+
+HEAD_OF_LINE = 100
+"""How many tasks that have not started are looked at; those behind wait."""
+
+_HEAD = "head"
+
+_BEHIND = "behind"
+
+
+class Line:
+    """The tasks of *entries* that have not started, in the order they came in."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self._entries = entries
+        self._order: collections.deque[str] = collections.deque()
+        self._at_head = 0
+        self._dissolved = False
+        self._sampled = 0
+        self.behind = 0
+
+    def join(self, entry: Entry) -> bool:
+        """Let *entry* wait; tell whether it is at the head, to be looked at."""
+        at_head = self._dissolved or self._at_head < HEAD_OF_LINE
+        if at_head:
+            entry.place = _HEAD
+            self._at_head += 1
+        else:
+            entry.place = _BEHIND
+            self.behind += 1
+            self._order.append(entry.task_id)
+        return at_head
+
+    def leave(self, entry: Entry, *, started: bool) -> None:
+        """Take *entry* out; one from behind that has started overtook the rest."""
+        if entry.place == _HEAD:
+            self._at_head -= 1
+        elif entry.place == _BEHIND:
+            self.behind -= 1
+            self._dissolved = self._dissolved or started
+        entry.place = ""
+
+    def waits(self, entry: Entry) -> bool:
+        """Whether *entry* is behind the head, and not looked at."""
+        return entry.place == _BEHIND
+
+    def moves_up(self, before: float) -> list[Entry]:
+        """Return who is at the head now; whoever came *before* has to be."""
+        up: list[Entry] = []
+        while (entry := self.first()) is not None and (
+            self._dissolved or self._at_head < HEAD_OF_LINE or entry.since <= before
+        ):
+            self._order.popleft()
+            self.behind -= 1
+            self._at_head += 1
+            entry.place = _HEAD
+            up.append(entry)
+        return up
+
+    def first(self) -> Entry | None:
+        """Return the first one behind the head."""
+        while self._order:
+            entry = self._entries.get(self._order[0])
+            if entry is not None and entry.place == _BEHIND:
+                return entry
+            self._order.popleft()
+        return None
+
+    def sample(self, count: int) -> list[Entry]:
+        """Return up to *count* of those behind, others every time."""
+        start, length = self._sampled, len(self._order)
+        self._sampled = start + count if start + count < length else 0
+        ids = itertools.islice(self._order, start, start + count)
+        found = [self._entries.get(task_id) for task_id in ids]
+        return [entry for entry in found if entry is not None and self.waits(entry)]
+
 
 Look = tuple[Entry, TaskRecord, bool]
 """A record that came, for which task, and whether it is news."""
 
 _FINE = 1 / 64  # of the shortest step: how exactly looks are planned
+
 _SHORTEST_BEAT = 4  # times the shortest step: a quicker beat is as good as none
+
 _LONGEST_BEAT = 4  # times the longest step: a rarer one too
+
 _LONGEST_REST = 6  # times the longest step, whatever a server asks for
+
 _FEW = 2  # ends for each beat on average: it may well bring none
+
 _PART_WAY = 0.6  # of what seems to be left
+
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
 
 

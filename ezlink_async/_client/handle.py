@@ -8,10 +8,16 @@ came, polled or pushed) and :meth:`TaskHandle.end` (something else ended it).
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import math
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Protocol
 
+import attrs
+import cattrs
+
+from ezlink_async._core.error_mapping import in_english
 from ezlink_async._io.addresses import Address, addresses
 from ezlink_async._io.concurrency import Nursery
 from ezlink_async._io.download import Downloads
@@ -21,13 +27,110 @@ from ezlink_async.errors import (
     ConfigurationError,
     EzlinkError,
     TaskCancelledError,
+    TaskError,
     TaskFailedError,
     TaskTimeoutError,
 )
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.saved import SavedHandle
 from ezlink_async.services.base import TaskFamily
-from ezlink_async.verdicts import failure, unchanged
+
+FORMAT = 1
+
+_NOT_SAVED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+@attrs.frozen(kw_only=True)
+class SavedHandle:
+    """Server, kind and id of a task, with its latest record if there was one."""
+
+    origin: str
+    family: str
+    task_id: str
+    record: TaskRecord | None = None
+    format: int = FORMAT
+
+    def to_dict(self) -> dict[str, object]:
+        """Return it as values that JSON can hold."""
+        return dict(_converter.unstructure(self))
+
+    @classmethod
+    def from_dict(cls, saved: object) -> SavedHandle:
+        """Read it back; :exc:`ConfigurationError` when it is no such thing."""
+        try:
+            found: SavedHandle = _converter.structure(saved, cls)
+        except _NOT_SAVED as fault:
+            raise ConfigurationError(f"this is no saved handle: {fault!r}") from None
+        if found.format != FORMAT:
+            raise ConfigurationError(
+                f"this handle was saved in format {found.format}, not {FORMAT}"
+            )
+        return found
+
+
+def _word(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no string")
+    return value
+
+
+def _number(value: object, _: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number
+
+
+def _time(text: object, _: object) -> dt.datetime:
+    time = dt.datetime.fromisoformat(_word(text, _))
+    if time.utcoffset() is None:
+        raise ValueError(f"{text!r} is a time without its zone")
+    return time
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+
+_converter.register_structure_hook(str, _word)
+
+_converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+
+_converter.register_structure_hook(float, _number)
+
+_converter.register_structure_hook(dt.datetime, _time)
+
+_converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
+
+
+def failure(record: TaskRecord) -> TaskError | None:
+    """Return the error a terminal *record* is, or ``None`` for a success."""
+    told = in_english(record.fail_reason) or "without a reason"
+    if record.status is TaskStatus.SUCCESS:
+        if record.image_url:
+            return None
+        says, kind = "ended well, but without a picture", TaskFailedError
+    elif record.status is TaskStatus.CANCEL:
+        return TaskCancelledError(
+            f"task {record.task_id} was cancelled on the server: {told}",
+            task_id=record.task_id,
+            record=record,
+        )
+    else:
+        says, kind = f"failed: {told}", TaskFailedError
+    return kind(f"task {record.task_id} {says}", task_id=record.task_id, record=record)
+
+
+def unchanged(one: TaskRecord | None, other: TaskRecord) -> bool:
+    """Tell whether nothing changed that a reader would call a change."""
+    if one is None or str(one.status) != str(other.status):
+        return False  # two words nobody knows are equal, but not the same
+    if one.progress != other.progress:
+        return False
+    if one == other:
+        return True
+    # The server's clocks differ, and the address of a preview is new each time.
+    plain = attrs.evolve(other, submit_time=one.submit_time)
+    if one.image_url and other.image_url and not other.is_terminal:
+        plain = attrs.evolve(plain, image_url=one.image_url)
+    return plain == one
 
 
 class Home(Protocol):

@@ -18,17 +18,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 
 import attrs
 
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.polling.schedule import LIST_FROM, Agenda, Entry
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.addresses import Address
 from ezlink_async._io.concurrency import Nursery
 from ezlink_async._io.download import Downloads
 from ezlink_async._io.transport import Transport
-from ezlink_async.agenda import Agenda
 from ezlink_async.errors import (
     AuthenticationError,
     EndpointNotSupportedError,
@@ -39,17 +41,53 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskNotFoundError,
 )
-from ezlink_async.lists import Lists
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.spacing import LIST_FROM
-from ezlink_async.tasks import TaskHandle
-from ezlink_async.timetable import Entry
+from ezlink_async.services.base import TaskFamily
+
+_NO_SUCH_CALL = frozenset({404, 405, 501})
+
+_LONGEST_PAUSE = 64  # times the longest step of the policy
+
+
+class Lists:
+    """
+    Which kinds of tasks may be asked for by list, and from when on.
+
+    What refuses a list once may be a proxy in passing, or mean one id among
+    many: so it is tried again after a while, the longer the more often.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._refused: dict[str, int] = {}
+        self._from: dict[str, float] = {}
+
+    def serve(self, family: TaskFamily, now: float) -> bool:
+        """Whether tasks of *family* may be asked for by list now."""
+        return bool(family.list_limit) and now >= self._from.get(family.name, 0.0)
+
+    def refused(self, kind: str, now: float, status: int) -> None:
+        """Do without for a while, or for good when there is no such call."""
+        if status in _NO_SUCH_CALL:
+            self._from[kind] = math.inf
+        elif now >= self._from.get(kind, 0.0):  # of several at once, one counts
+            times = self._refused.get(kind, 0)
+            self._refused[kind] = times + 1
+            self._from[kind] = now + self._pause * min(2**times, _LONGEST_PAUSE)
+
+    def worked(self, kind: str) -> None:
+        """Forget earlier refusals."""
+        self._refused.pop(kind, None)
+
 
 _log = logging.getLogger("ezlink_async")
 
 _UNKNOWN_LIMIT = 5
+
 _FROZEN_LIMIT = 5
+
 _FULL = 100.0
+
 _LOOKS_AT_ONCE = 32
 
 

@@ -27,16 +27,27 @@ from collections.abc import Iterator
 import attrs
 
 _WINDOWS = 8  # how many beats are remembered
+
 _COUNTED = 3  # changes in one window beyond this prove no more
+
 _NARROW = 3  # parts of a period: a change that is not placed better proves nothing
+
 _LITTLE = 0.1  # of a wide window: what shares no more with a beat was off it
+
 _APART = 0.5  # of the shortest period: the least between two windows of a beat
+
 _DEMAND = math.log(1000)
+
 _UNSEEN = 8  # beats: what was not seen for longer may have stopped
+
 _VAGUE = 0.6  # of a period: a wider window is no prediction
+
 _STRIKES = 3.0
+
 _FORGIVEN = 0.25  # of a strike, by each look that found the beat where it should be
+
 _SLACK = 0.002  # of a period, for each beat that has passed since
+
 _MOST_SLACK = 0.125  # of a period: further off is another beat, or none
 
 
@@ -298,3 +309,42 @@ class Beat:
             self.hopeful = False
             self._demand *= 2
             self._seen.append(_Seen(0, window, [window.width]))
+
+
+_MOST = 16
+
+
+class Scouts:
+    """The looks at one beat after the other; *shortest* is the policy's."""
+
+    def __init__(self, shortest: float) -> None:
+        self._shortest = shortest
+        self._window: Window | None = None
+        self._wanted = 0
+        self._sent = 0
+
+    def due(
+        self, window: Window, earliest: float, period: float, followed: int
+    ) -> float:
+        """Return when the next of so many *followed* tasks is to be looked at."""
+        half = window.hi - period / 2
+        if earliest <= half:
+            return half  # between two beats nothing changes, if it is one
+        if self._window is None or self._window.shared(window) <= 0.0:
+            self._wanted, self._sent = self._worth(window, followed), 0
+        self._window = window
+        if self._sent < self._wanted:
+            self._sent += 1
+            place = self._sent / (self._wanted + 1)
+            return max(window.lo + window.width * place, earliest)
+        return max(window.hi, earliest)
+
+    def _worth(self, window: Window, followed: int) -> int:
+        """
+        Return how many scouts delay all together the least.
+
+        Of *n*, half come before the beat and lose *shortest* each; the others
+        wait a part *n* + 1 of the window.
+        """
+        best = math.sqrt(followed * window.width / self._shortest) - 0.5
+        return min(_MOST, max(0, round(best)))

@@ -12,9 +12,14 @@ import asyncio
 import collections
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Self, cast
 
-from ezlink_async._core.images import ImageLike
+import attrs
+
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._io.concurrency import Nursery, see_off
 from ezlink_async.errors import (
     AuthenticationError,
@@ -24,9 +29,123 @@ from ezlink_async.errors import (
     EzlinkError,
     PermissionDeniedError,
     QuotaError,
+    SubmitUnknownError,
 )
-from ezlink_async.outcomes import SwapOutcome, Taken
-from ezlink_async.tasks import TaskHandle
+from ezlink_async.models import TaskRecord
+from ezlink_async.services.face_swap import FaceSwapJob
+
+
+@attrs.frozen
+class SwapOutcome:
+    """
+    How one swap of a batch ended: exactly one of *record* and *error* is set.
+
+    *handle* is there as soon as the server had accepted the job, so its id is
+    known whatever came after.
+    """
+
+    source: ImageLike
+    target: ImageLike
+    handle: TaskHandle | None = None
+    record: TaskRecord | None = None
+    error: EzlinkError | None = None
+
+
+@attrs.define(eq=False)
+class Taken:
+    """
+    One target that was taken in, and how it stands, at any time.
+
+    It is the observer of its own submit: so the id is known even when it came
+    after everybody had left.
+    """
+
+    source: ImageLike
+    target: ImageLike
+    handle: TaskHandle | None = None
+    record: TaskRecord | None = None
+    left: bool = False  # in mid-submit, whose end will be told by the submit
+    _request_id: str | None = None  # of what was sent, and not answered yet
+    _task_id: str | None = None  # of what was accepted
+    _error: EzlinkError | None = None  # that ended it
+
+    async def before_submit(
+        self, job: FaceSwapJob, request_id: str, state: str | None
+    ) -> None:
+        """Expect the worst until the answer is there."""
+        del job, state
+        self._request_id, self._error = request_id, None
+
+    def accepted(self, task_id: str) -> None:
+        """Note the id."""
+        self._task_id, self._error = task_id, None
+
+    def refused(self, error: EzlinkError) -> None:
+        """Note that no job exists."""
+        self.ended(error)
+
+    def unknown(self, error: EzlinkError) -> None:
+        """Note that there may be one, and that it may be paid."""
+        self.ended(error)
+
+    def ended(self, error: EzlinkError) -> None:
+        """Note what ended it."""
+        self._error = error
+
+    @property
+    def error(self) -> EzlinkError:
+        """What it means that there is no record, made when it is asked for."""
+        if self._error is None:
+            self._error = self._standing()
+        return self._error
+
+    def _standing(self) -> EzlinkError:
+        if self._task_id is not None:
+            return ClientClosedError(
+                f"nobody waited for the end of task {self._task_id}; it runs on",
+                task_ids=(self._task_id,),
+            )
+        if self._request_id is not None:
+            return SubmitUnknownError(
+                "it was given up while the server had the job but had not answered: "
+                "it may have been created and paid",
+                request_id=self._request_id,
+                target=self.target,
+            )
+        return ClientClosedError("nothing was sent", retry_safe=True)
+
+    def failed(self, bug: Exception) -> None:
+        """Take what is no error of ours, without losing what is known."""
+        known = self.error
+        error = EzlinkError(
+            f"{type(bug).__name__}: {bug}",
+            task_id=known.task_id,
+            request_id=known.request_id,
+            retry_safe=known.retry_safe,
+            maybe_charged=known.maybe_charged,
+        )
+        error.__cause__ = bug
+        self.ended(error)
+
+    @property
+    def outcome(self) -> SwapOutcome:
+        """How it ended, or how it stands."""
+        error = None if self.record is not None else self.error
+        return SwapOutcome(self.source, self.target, self.handle, self.record, error)
+
+    @property
+    def lost(self) -> str | None:
+        """What to look for when nobody was told, if it was paid or may be."""
+        handle, error = self.handle, self.error
+        if self.left or (handle is not None and handle.asked):
+            return None
+        task_id = handle.task_id if handle is not None else error.task_id
+        if task_id is not None:
+            return f"task {task_id} (target {Image.of(self.target)!r})"
+        if error.maybe_charged:
+            return f"request {error.request_id} (target {Image.of(self.target)!r})"
+        return None
+
 
 _log = logging.getLogger("ezlink_async")
 
@@ -224,3 +343,97 @@ def _asked_for(error: BaseException) -> bool:
     this = asyncio.current_task()
     asked = this is not None and this.cancelling() > 0
     return asked and isinstance(error, asyncio.CancelledError)
+
+
+Targets = (
+    Iterable[ImageLike]
+    | AsyncIterable[ImageLike]
+    | Iterable[Pair]
+    | AsyncIterable[Pair]
+)
+
+_END = object()
+
+
+class SwapStream(AsyncIterator[SwapOutcome]):
+    """
+    Outcomes in the order in which they come.
+
+    Also an async context manager: leaving it stops the intake at once and
+    drops what is not yet sent; accepted tasks stay in ``pending()``. A stream
+    that nobody holds any more is left like that too.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        loop = asyncio.get_running_loop()
+        weakref.finalize(self, _let_go, loop, intake).atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> SwapOutcome:
+        """Return the next outcome; what dooms the rest is raised after the last."""
+        return await self._intake.next()
+
+    async def aclose(self) -> None:
+        """Stop the intake, drop what is not sent yet, and wait until it is."""
+        await self._intake.close()
+
+    def dropped(self) -> tuple[SwapOutcome, ...]:
+        """
+        Return the outcomes that were not read before the stream was closed.
+
+        Each as it stands now: an accepted task has its id in the error, which
+        is a :exc:`ClientClosedError`; so has one whose acceptance came later.
+        Whoever asks is told: otherwise the log names what was paid.
+        """
+        return self._intake.dropped()
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+    # The last reference may go anywhere: in another thread, or after the loop.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(intake.let_go)
+
+
+def _check_targets(targets: object) -> None:
+    if isinstance(targets, str | bytes) or not isinstance(
+        targets, Iterable | AsyncIterable
+    ):
+        raise ConfigurationError(
+            "targets is an iterable of pictures, such as Path('photos').glob('*.jpg')"
+            f", not {type(targets).__name__}"
+        )
+
+
+class Pairs(AsyncIterator[Pair]):
+    """The pairs to swap, taken one at a time from whatever was given."""
+
+    def __init__(self, source: ImageLike | None, targets: Targets) -> None:
+        _check_targets(targets)
+        self._source = source
+        self._async = aiter(targets) if isinstance(targets, AsyncIterable) else None
+        self._plain = iter(targets) if isinstance(targets, Iterable) else None
+
+    async def __anext__(self) -> Pair:
+        item: object
+        if self._async is not None:
+            item = await anext(self._async)
+        else:
+            item = next(self._plain or iter(()), _END)
+            if item is _END:
+                raise StopAsyncIteration
+        if self._source is not None:
+            return self._source, cast("ImageLike", item)
+        if not isinstance(item, tuple) or len(item) != 2:  # noqa: PLR2004 - a pair
+            raise ConfigurationError(
+                f"without a source, targets are (source, target) pairs, not {item!r}"
+            )
+        return cast("Pair", item)

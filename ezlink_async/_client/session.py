@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ezlink_async._client.handle import SavedHandle, TaskHandle
+from ezlink_async._client.polling.poller import Poller
+from ezlink_async._client.submitting.evidence import new_state
+from ezlink_async._client.submitting.reconciler import Reconciler
+from ezlink_async._client.submitting.submitter import Submitter
+from ezlink_async._client.swap_stream import Intake
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
@@ -25,18 +31,11 @@ from ezlink_async.errors import (
     RejectedError,
     TaskNotFoundError,
 )
-from ezlink_async.evidence import new_state
-from ezlink_async.intake import Intake
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.poller import Poller
-from ezlink_async.reconcile import Reconciler
-from ezlink_async.saved import SavedHandle
 from ezlink_async.services import billing, midjourney
 from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
-from ezlink_async.submit import Submitter
-from ezlink_async.tasks import TaskHandle
 
 if TYPE_CHECKING:
     import aiohttp

@@ -1,0 +1,1 @@
+"""The running client: it submits jobs, polls tasks and owns both."""

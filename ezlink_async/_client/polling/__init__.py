@@ -1,0 +1,1 @@
+"""When each task is fetched, and what a fetch changes."""

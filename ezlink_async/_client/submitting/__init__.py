@@ -1,0 +1,1 @@
+"""How a job is submitted, held back, repeated or looked up."""
