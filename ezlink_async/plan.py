@@ -16,10 +16,10 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome
-from ezlink_async.schema import kept, path_of
-from ezlink_async.targets import TWICE, LeftOut, Mark, marks_of
+from ezlink_async.batch.journal.store import kept, path_of
+from ezlink_async.batch.outcomes import BatchOutcome
+from ezlink_async.batch.pairs.folders import TWICE, LeftOut, Mark, marks_of
+from ezlink_async.batch.pairs.matching import Pair
 
 _PAGE = 256
 

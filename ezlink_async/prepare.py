@@ -7,11 +7,16 @@ cannot be made ready is one :exc:`ImageError` whose message says what to change.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from ezlink_async._core.containers import dimensions, strip, verify
+from ezlink_async._core.containers import dimensions, orientation, strip, verify
 from ezlink_async._core.images import (
     HEAD_BYTES,
     MAX_BYTES,
@@ -21,8 +26,286 @@ from ezlink_async._core.images import (
     sniff,
 )
 from ezlink_async._io.image_reader import open_picture, reading
-from ezlink_async.convert import check_decoder, check_pixels, to_jpeg
 from ezlink_async.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+
+MOST_PIXELS = 500_000_000
+"""More is taken for a mistake, whatever the format."""
+
+MOST_DECODED = 120_000_000
+"""The most pixels of a picture that can only be decoded at its full size."""
+
+_EASY = 2**26  # a baseline JPEG with more is decoded at 1/2, 1/4 or 1/8
+
+_LONGEST_SIDE = 65_500  # of a JPEG
+
+# The first that fits at full size is taken; the last is that of smaller sizes.
+_STEPS = ((95, "4:4:4"), (95, "4:2:0"), (92, "4:2:0"), (88, "4:2:0"), (85, "4:2:0"))
+
+_HOPELESS = 4 * MAX_BYTES  # at the first step: the last one does not help either
+
+_TRIES = 6  # of smaller sizes
+
+_TRUSTED = 3  # guesses from the length, before the range is halved
+
+_NEARLY_FULL = 0.93 * MAX_BYTES
+
+_SURE_PIXELS = MAX_BYTES // 2  # fit at the last step, even if they are pure noise
+
+_PLUGINS = {
+    "JPEG": "Jpeg",
+    "PNG": "Png",
+    "WEBP": "WebP",
+    "TIFF": "Tiff",
+    "BMP": "Bmp",
+    "GIF": "Gif",
+    "AVIF": "Avif",
+}
+
+# Tags of TIFF.
+_KIND, _TURN, _DNG = 254, 274, 50706
+
+
+def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
+    """
+    Return a JPEG below :data:`MAX_BYTES`, and what was changed, in plain words.
+
+    *name* is the format of *picture*. The result is upright, has its colours
+    in sRGB and carries no metadata. What is transparent becomes white: a JPEG
+    has no transparency, hidden pixels hold any colour, and a result comes back
+    without it anyway. :exc:`ImageError` when the picture is broken, has too
+    many pixels, or the extra is missing.
+    """
+    large = len(picture) > MAX_BYTES
+    with _decoding(name, large=large):
+        image, shrunk = _opened(picture, name)
+        image, turned = _upright(image, name)
+        profile = image.info.get("icc_profile")
+        image, filled = _opaque(image)
+        image = _in_srgb(image, profile)
+        content, scaled = _fitted(image)
+    smaller = shrunk or scaled
+    said = {
+        f"converted from {name}": name != "JPEG",
+        "turned upright": turned,
+        "transparency filled with white": filled,
+        "made smaller to fit 10 MiB": smaller,
+        "compressed to fit 10 MiB": large and not smaller,
+        "metadata removed": True,
+    }
+    return content, tuple(words for words, holds in said.items() if holds)
+
+
+def check_decoder(name: str, *, large: bool) -> None:
+    """
+    Raise :exc:`ImageError` when what decodes pictures called *name* is missing.
+
+    *large* says that it is needed because the picture is over the limit.
+    """
+    with _decoding(name, large=large):
+        _decoder(name)
+
+
+@contextlib.contextmanager
+def _decoding(name: str, *, large: bool) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except ImportError as fault:
+        raise ImageError(
+            f"this is a {name}{' of more than 10 MiB' if large else ''}, which the "
+            "server does not take; to convert it: pip install 'ezlink-async[images]'"
+        ) from fault
+    except MemoryError as fault:
+        raise ImageError(
+            "there is not enough memory to decode it; make the picture smaller, "
+            "or do fewer at the same time"
+        ) from fault
+    except Exception as fault:  # decoders fail in every way there is
+        says = " ".join(str(fault).split()) or type(fault).__name__
+        raise ImageError(
+            f"the {name} cannot be decoded ({says}); it may be cut off: copy it "
+            "again, or save it as a JPEG"
+        ) from fault
+
+
+def _decoder(name: str) -> Callable[[io.BytesIO], PillowImage.Image]:
+    if name == "HEIC":
+        module, kind = "pillow_heif", "HeifImageFile"
+    else:
+        module, kind = f"PIL.{_PLUGINS[name]}ImagePlugin", f"{_PLUGINS[name]}ImageFile"
+    decoder = getattr(importlib.import_module(module), kind)
+    return cast("Callable[[io.BytesIO], PillowImage.Image]", decoder)
+
+
+def _opened(picture: bytes, name: str) -> tuple[PillowImage.Image, bool]:
+    """Open a picture that is safe to decode, if need be at a part of its size."""
+    if name == "TIFF" and picture[8:10] == b"CR":  # one maker's raw files
+        raise _raw()
+    image = _decoder(name)(io.BytesIO(picture))
+    tags = getattr(image, "tag_v2", {})
+    if _DNG in tags or tags.get(_KIND) == 1:  # 1: a smaller version of another
+        raise _raw()
+    in_parts = name == "JPEG" and not image.info.get("progressive")
+    check_pixels(image.size, MOST_PIXELS if in_parts else MOST_DECODED)
+    if name != "JPEG" or image.width * image.height <= _EASY:
+        return image, False
+    parts = next(n for n in (2, 4, 8) if image.width * image.height <= _EASY * n * n)
+    image.draft(None, (image.width // parts, image.height // parts))
+    return image, True
+
+
+def _raw() -> ImageError:
+    return ImageError(
+        "this is a camera's raw file, of which only a preview can be read; "
+        "export it as a JPEG"
+    )
+
+
+def check_pixels(size: tuple[int, int], most: int = MOST_PIXELS) -> None:
+    """Refuse a picture without pixels, and one with more than *most*."""
+    width, height = size
+    if not width or not height:
+        raise ImageError(f"it has {width} x {height} pixels; export it again")
+    if width * height > most or max(size) > _LONGEST_SIDE:
+        raise ImageError(
+            f"{width} x {height} pixels are too many; make it smaller, to at most "
+            f"{most // 1_000_000} megapixels and sides of {_LONGEST_SIDE}",
+            limit=most,
+        )
+
+
+def _upright(image: PillowImage.Image, name: str) -> tuple[PillowImage.Image, bool]:
+    """Decode a picture, and turn it as the camera says."""
+    if name in {"TIFF", "HEIC"}:  # their decoders turn them
+        tags = getattr(image, "tag_v2", {})
+        found = tags.get(_TURN) or image.info.get("original_orientation")
+        image.load()
+        return image, found not in {None, 1}
+    image.load()
+    from PIL.Image import Transpose
+
+    turn = orientation(image.info.get("exif") or b"")
+    if turn == 1:
+        return image, False
+    steps = (
+        Transpose.FLIP_LEFT_RIGHT,
+        Transpose.ROTATE_180,
+        Transpose.FLIP_TOP_BOTTOM,
+        Transpose.TRANSPOSE,
+        Transpose.ROTATE_270,
+        Transpose.TRANSVERSE,
+        Transpose.ROTATE_90,
+    )
+    return image.transpose(steps[turn - 2]), True
+
+
+def _opaque(image: PillowImage.Image) -> tuple[PillowImage.Image, bool]:
+    """Bring a picture to 8 bits and without transparency; tell if it had some."""
+    from PIL import ImageChops
+
+    if image.mode == "F":
+        raise ImageError("its pixels are fractions; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return image.convert("I").point(lambda value: value / 256).convert("L"), False
+    if image.mode == "P" and not image.has_transparency_data:
+        return image.convert("RGB"), False
+    if not image.has_transparency_data:
+        return image, False
+    image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    image = image.convert("RGB")
+    if alpha.getextrema() == (255, 255):
+        return image, False
+    image.paste((255, 255, 255), mask=ImageChops.invert(alpha))
+    return image, True
+
+
+def _in_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
+    """Convert the colours: whoever decodes the result need not know profiles."""
+    from PIL import ImageCms
+
+    if profile and image.mode in {"L", "RGB", "CMYK"}:
+        # A profile that is broken, or one for another mode, says nothing.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            converted = ImageCms.profileToProfile(
+                image,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            return cast("PillowImage.Image", converted)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+class _Encoded(io.BytesIO):
+    """A JPEG as far as it may be sent; of the rest only the length is kept."""
+
+    length = 0
+
+    def write(self, piece: bytes) -> int:  # type: ignore[override]  # Pillow's bytes
+        self.length += len(piece)
+        return super().write(piece) if self.length <= MAX_BYTES else len(piece)
+
+    @property
+    def fits(self) -> bool:
+        return self.length <= MAX_BYTES
+
+
+def _encoded(image: PillowImage.Image, quality: int, subsampling: str) -> _Encoded:
+    image.info = {}  # Pillow would write the comment
+    stream = _Encoded()
+    image.save(stream, "JPEG", quality=quality, subsampling=subsampling)
+    return stream
+
+
+def _fitted(image: PillowImage.Image) -> tuple[bytes, bool]:
+    """Encode as well as the limit allows; tell whether it cost pixels."""
+    encoded = _encoded(image, *_STEPS[0])
+    others = _STEPS[1:] if encoded.length < _HOPELESS else _STEPS[-1:]
+    for step in others:
+        if encoded.fits:
+            break
+        encoded = _encoded(image, *step)
+    if encoded.fits:
+        return encoded.getvalue(), False
+    return _scaled(image, encoded.length), True
+
+
+def _scaled(image: PillowImage.Image, length: int) -> bytes:
+    """Search the largest size that fits, knowing the *length* at full size."""
+    best = b""
+    low = min(1.0, _SURE_PIXELS / (image.width * image.height))  # of all pixels
+    high = share = 1.0
+    for tried in range(1, _TRIES + 1):
+        share *= 0.97 * MAX_BYTES / length  # a little less than in proportion
+        # A blurred picture has hardly fewer bytes when it has fewer pixels.
+        if not low < share < high or (tried > _TRUSTED and not best):
+            share = (low * high) ** 0.5
+        encoded = _encoded(_resized(image, share), *_STEPS[-1])
+        length = encoded.length
+        if not encoded.fits:
+            high = share
+            continue
+        best, low = encoded.getvalue(), share
+        if length >= _NEARLY_FULL:
+            break
+    return best or _encoded(_resized(image, low), *_STEPS[-1]).getvalue()
+
+
+def _resized(image: PillowImage.Image, share: float) -> PillowImage.Image:
+    from PIL.Image import Resampling
+
+    side = share**0.5
+    size = max(1, int(image.width * side)), max(1, int(image.height * side))
+    return image.resize(size, Resampling.LANCZOS)
+
 
 MOST_READ = 512 * 1024 * 1024
 """The most bytes of a file that is made smaller; it is read into memory."""

@@ -13,12 +13,12 @@ from pathlib import Path
 import attrs
 
 from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, Timeouts
-from ezlink_async.batch import BatchRun
+from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
+from ezlink_async.batch.pairs.reader import Pairs, pairs_of
+from ezlink_async.batch.run import BatchRun
 from ezlink_async.emulator import Emulator, EmulatorSettings, serving
 from ezlink_async.errors import EzlinkError
-from ezlink_async.options import BatchOptions
-from ezlink_async.results import BatchOutcome, BatchSummary
-from ezlink_async.supply import Pairs, pairs_of
 from tests.fakes import jpeg
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)

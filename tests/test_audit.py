@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.audit import Audit, Charges
+from ezlink_async.batch.spending import Audit, Charges
 from ezlink_async.emulator import faults
 from ezlink_async.errors import ServerError
 from tests.batches import studio

@@ -19,8 +19,11 @@ import pytest
 
 from ezlink_async import AsyncEzlink, RetryPolicy
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async.batch import run_batch
-from ezlink_async.delivery import Delivery
+from ezlink_async.batch.job_runner import Delivery
+from ezlink_async.batch.outcomes import BatchOutcome, skipped
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pipeline import Outbox, UnderWay
+from ezlink_async.batch.run import run_batch
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.exchange import Exchange
 from ezlink_async.emulator.playing import Proceed
@@ -31,10 +34,6 @@ from ezlink_async.errors import (
     DownloadError,
     JournalError,
 )
-from ezlink_async.outbox import Outbox
-from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome, skipped
-from ezlink_async.underway import UnderWay
 from tests.batches import POLL, TIMEOUTS, read, studio
 from tests.fakes import jpeg
 

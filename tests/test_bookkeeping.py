@@ -11,9 +11,11 @@ from typing import cast
 import attrs
 import pytest
 
-from ezlink_async.audit import Audit, Budget
-from ezlink_async.bookkeeping import Bookkeeper, Clock, Desk, Ended, HaltedError
-from ezlink_async.commits import Commits, open_commits
+from ezlink_async.batch.journal.jobs import JobKey
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.journal.writer import Commits, open_commits
+from ezlink_async.batch.recorder import Bookkeeper, Clock, Desk, Ended, HaltedError
+from ezlink_async.batch.spending import Audit, Budget
 from ezlink_async.errors import (
     AuthenticationError,
     BusyError,
@@ -29,8 +31,6 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.jobs import JobKey
-from ezlink_async.journal import Journal
 from ezlink_async.services.face_swap import FaceSwapJob
 
 JOB = cast("FaceSwapJob", None)  # a bookkeeper does not look at it

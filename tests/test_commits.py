@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.commits import Commits, open_commits
+from ezlink_async.batch.journal.jobs import JobKey, JobState
+from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.journal.writer import Commits, open_commits
 from ezlink_async.errors import ConfigurationError, JournalError
-from ezlink_async.jobs import JobKey, JobState
-from ezlink_async.journal import Journal
-from ezlink_async.lock import FolderLock
 
 FULL = "database or disk is full"
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ezlink_async import convert
+from ezlink_async import prepare
 from ezlink_async._core import containers, images
 from ezlink_async.errors import ImageError
 from tests.photos import (
@@ -42,7 +42,7 @@ BEST: dict[str, dict[str, object]] = {
 
 def made(content: bytes, name: str = "TIFF") -> Pillow.Image:
     """Encode anew, and decode what came out, which must be fit to be sent."""
-    result, _ = convert.to_jpeg(content, name)
+    result, _ = prepare.to_jpeg(content, name)
     assert containers.verify(result) == "image/jpeg"
     assert images.accept(result, len(result)) == "image/jpeg"
     picture = decoded(result)
@@ -56,7 +56,7 @@ def test_every_picture_is_turned_upright(name: str, orientation: int) -> None:
     """Whichever way the camera was held, each corner is where it was seen."""
     lies = lying(orientation)
     content = encoded(lies, name, exif=exif(orientation), **BEST[name])
-    result, changes = convert.to_jpeg(content, name)
+    result, changes = prepare.to_jpeg(content, name)
     picture = decoded(result)
     assert picture.size == (96, 64)
     assert near(corners(picture))
@@ -72,7 +72,7 @@ def test_nothing_a_camera_wrote_is_left(name: str) -> None:
     options = {"comment": b"SECRET"} if name == "JPEG" else {}
     content = encoded(photo(), name, exif=exif(6), **BEST[name], **options)
     assert b"SECRET" in content
-    result, _ = convert.to_jpeg(content, name)
+    result, _ = prepare.to_jpeg(content, name)
     assert not [secret for secret in SECRETS if secret in result]
 
 
@@ -151,9 +151,9 @@ def test_what_is_transparent_becomes_white() -> None:
     half = tuple((255 + each) // 2 for each in BLUE)
     found = corners(made(content, "PNG"))
     assert near(found, ((255, 255, 255), GREEN, half, GREY))
-    assert "transparency filled with white" in convert.to_jpeg(content, "PNG")[1]
+    assert "transparency filled with white" in prepare.to_jpeg(content, "PNG")[1]
     opaque = encoded(photo().convert("RGBA"), "PNG")
-    assert "white" not in str(convert.to_jpeg(opaque, "PNG")[1])
+    assert "white" not in str(prepare.to_jpeg(opaque, "PNG")[1])
     clear = encoded(Pillow.new("P", (8, 8), 3), "GIF", transparency=3)
     assert near(corners(made(clear, "GIF")), ((255, 255, 255),) * 4)
 
@@ -203,11 +203,11 @@ def test_a_profile_that_does_not_fit_is_left_out(
 def test_a_large_picture_is_encoded_as_well_as_fits() -> None:
     """Full size and best quality first, then a lower one, and pixels at last."""
     easy = encoded(photo(4000, 3000), "TIFF")
-    content, changes = convert.to_jpeg(easy, "TIFF")
+    content, changes = prepare.to_jpeg(easy, "TIFF")
     assert decoded(content).size == (4000, 3000)
     assert "compressed to fit 10 MiB" in changes
     for side, size in ((2000, (2000, 2000)), (3200, (3200, 3200))):
-        content, changes = convert.to_jpeg(encoded(noise(side, side), "BMP"), "BMP")
+        content, changes = prepare.to_jpeg(encoded(noise(side, side), "BMP"), "BMP")
         assert decoded(content).size == size
         assert len(content) <= images.MAX_BYTES
         assert "made smaller to fit 10 MiB" not in changes
@@ -218,7 +218,7 @@ def test_a_large_picture_is_encoded_as_well_as_fits() -> None:
 )
 def test_thirty_megapixels_of_noise_fit(name: str, options: dict[str, object]) -> None:
     """The limit is kept by the worst there is, and hardly any of it wasted."""
-    content, changes = convert.to_jpeg(
+    content, changes = prepare.to_jpeg(
         encoded(noise(6000, 5000), name, **options), name
     )
     assert 0.9 * images.MAX_BYTES < len(content) <= images.MAX_BYTES
@@ -230,21 +230,21 @@ def test_thirty_megapixels_of_noise_fit(name: str, options: dict[str, object]) -
 def test_a_blurred_picture_fits_too() -> None:
     """It has hardly fewer bytes when it is made smaller, so the search is cut short."""
     blurred = noise(4400, 4400).resize((6600, 6600), Pillow.Resampling.BICUBIC)
-    content, _ = convert.to_jpeg(encoded(blurred, "BMP"), "BMP")
+    content, _ = prepare.to_jpeg(encoded(blurred, "BMP"), "BMP")
     assert 0.8 * images.MAX_BYTES < len(content) <= images.MAX_BYTES
 
 
 def test_a_wrong_guess_of_the_size_is_corrected() -> None:
     """The search stays between what fits for sure and what did not."""
     picture = noise(2500, 2500)
-    content = convert._scaled(picture, 10**12)
+    content = prepare._scaled(picture, 10**12)
     assert 2400 < decoded(content).width < 2500
 
 
 def test_a_huge_jpeg_is_decoded_at_a_part_of_its_size() -> None:
     """Its pixels would fill the memory; they would not fit in the end either."""
     picture = photo(16, 16).convert("L").resize((8400, 8200))
-    content, changes = convert.to_jpeg(encoded(picture, "JPEG"), "JPEG")
+    content, changes = prepare.to_jpeg(encoded(picture, "JPEG"), "JPEG")
     assert decoded(content).size == (4200, 4100)
     assert "made smaller to fit 10 MiB" in changes
 
@@ -267,7 +267,7 @@ def claiming(width: int, height: int) -> bytes:
 def test_absurd_sizes_are_refused_undecoded(size: tuple[int, int], reason: str) -> None:
     """The head tells, so no memory is taken and no warning given."""
     with pytest.raises(ImageError, match=reason):
-        convert.to_jpeg(claiming(*size), "BMP")
+        prepare.to_jpeg(claiming(*size), "BMP")
 
 
 def test_a_progressive_jpeg_is_decoded_at_once() -> None:
@@ -277,7 +277,7 @@ def test_a_progressive_jpeg_is_decoded_at_once() -> None:
         frame = content.index(b"\xff\xc2" if progressive else b"\xff\xc0")
         content[frame + 5 : frame + 9] = struct.pack(">HH", 30_000, 30_000)
         with pytest.raises(ImageError, match=f"at most {most} megapixels") as caught:
-            convert.to_jpeg(bytes(content), "JPEG")
+            prepare.to_jpeg(bytes(content), "JPEG")
         assert caught.value.limit == most * 1_000_000
 
 
@@ -294,13 +294,13 @@ def test_a_raw_file_is_not_taken_for_its_preview(tags: dict[int, int | bytes]) -
         b"II*\0\x0e\0\0\0CR\2\0\0\0" + encoded(photo(), "TIFF")[8:],
     ):
         with pytest.raises(ImageError, match=r"raw file.*export it as a JPEG"):
-            convert.to_jpeg(content, "TIFF")
+            prepare.to_jpeg(content, "TIFF")
 
 
 def test_fractions_are_refused() -> None:
     """Nobody knows which number is white."""
     with pytest.raises(ImageError, match="save it with 8 or 16 bits"):
-        convert.to_jpeg(encoded(Pillow.new("F", (8, 8), 0.5), "TIFF"), "TIFF")
+        prepare.to_jpeg(encoded(Pillow.new("F", (8, 8), 0.5), "TIFF"), "TIFF")
 
 
 @pytest.mark.parametrize("name", ["TIFF", "BMP", "GIF", "HEIC", "AVIF"])
@@ -309,7 +309,7 @@ def test_a_picture_that_is_cut_off_is_an_error(name: str) -> None:
     content = encoded(noise(64, 64), name)
     for length in (30, len(content) // 2, len(content) - 9):
         with pytest.raises(ImageError, match=f"{name} cannot be decoded"):
-            convert.to_jpeg(content[:length], name)
+            prepare.to_jpeg(content[:length], name)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_without_the_extra_it_is_named(
     """The message is the command that helps."""
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImageError, match=r"pip install 'ezlink-async\[images\]'"):
-        convert.to_jpeg(b"", name)
+        prepare.to_jpeg(b"", name)
 
 
 def test_too_little_memory_is_an_error_of_this_picture() -> None:
@@ -368,7 +368,7 @@ def test_what_is_pillows_stays_as_it_was() -> None:
 
 def test_the_stream_of_an_encoder_keeps_no_more_than_may_be_sent() -> None:
     """Its length is told all the same: it says how much smaller to try."""
-    stream = convert._Encoded()
+    stream = prepare._Encoded()
     for piece, fits in ((bytes(images.MAX_BYTES), True), (b"more", False)):
         assert stream.write(piece) == len(piece)
         assert stream.fits is fits

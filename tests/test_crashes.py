@@ -20,10 +20,18 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ezlink_async.claims import Claim
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, Submit
-from ezlink_async.journal import Journal
-from ezlink_async.resume import GONE, Step, Wishes, next_step
+from ezlink_async.batch.journal.jobs import (
+    GONE,
+    Entry,
+    JobKey,
+    JobState,
+    Step,
+    Submit,
+    Wishes,
+    next_step,
+)
+from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.pairs.output_paths import Output
 
 _JOBS = 2
 _jobs = st.integers(0, _JOBS - 1)

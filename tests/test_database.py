@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.database import Schema, open_copy, open_database
+from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
 from ezlink_async.errors import ConfigurationError
 from tests.holders import holding
 

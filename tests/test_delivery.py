@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from ezlink_async import RetryPolicy
-from ezlink_async.batch import BatchRun
+from ezlink_async.batch.run import BatchRun
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.errors import (
     AuthenticationError,

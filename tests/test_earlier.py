@@ -10,13 +10,13 @@ import pytest
 
 from ezlink_async._client.submitting.evidence import Fate, Finding
 from ezlink_async._client.submitting.reconciler import Reconciler
-from ezlink_async.commits import Commits, open_commits
-from ezlink_async.earlier import Earlier
-from ezlink_async.jobs import JobKey
-from ezlink_async.journal import Journal
-from ezlink_async.pairs import Pair
-from ezlink_async.resume import Step, Wishes
-from ezlink_async.screening import Job, Rules
+from ezlink_async.batch.journal.jobs import JobKey, Step, Wishes
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.journal.writer import Commits, open_commits
+from ezlink_async.batch.options import Rules
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.preflight import Job
+from ezlink_async.batch.unfinished import Earlier
 
 
 @attrs.frozen

@@ -13,11 +13,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ezlink_async.claims import Claim
+from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Remark, Submit
+from ezlink_async.batch.journal.store import SCHEMA, Claim, Journal, kept, path_of
+from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Submit
-from ezlink_async.journal import Journal
-from ezlink_async.schema import SCHEMA, kept, path_of
 
 SERVER = "https://a.example"
 KEY = JobKey(SERVER, b"s" * 32, b"t" * 32, "{}", "trip/a")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.keeping import Keepsakes
+from ezlink_async.batch.job_runner import Keepsakes
 from tests.fakes import PNG, jpeg
 
 MINE, RESULT = jpeg(5_000), jpeg(6_000)

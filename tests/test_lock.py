@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.lock import FolderLock
 from tests.holders import as_nobody, holding
 
 _HOLD = """

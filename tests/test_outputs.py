@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async.jobs import Output, same
-from ezlink_async.outputs import (
+from ezlink_async.batch.pairs.output_paths import (
     Existing,
+    Output,
     digest_of,
     escape,
     is_intact,
     is_whole,
     obstacle,
     place_of,
+    same,
     stem_of,
 )
 from tests.fakes import jpeg

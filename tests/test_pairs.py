@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ezlink_async.batch.pairs.folders import LeftOut, Search
+from ezlink_async.batch.pairs.matching import (
+    Pair,
+    by_name,
+    manifest,
+    one_to_many,
+    product,
+)
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pairs import Pair, by_name, manifest, one_to_many, product
-from ezlink_async.targets import LeftOut, Search
 from tests.fakes import jpeg
 
 

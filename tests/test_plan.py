@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.pairs import Pair
+from ezlink_async.batch.outcomes import BatchOutcome
+from ezlink_async.batch.pairs.folders import LeftOut, marks_of
+from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.plan import Plan
-from ezlink_async.results import BatchOutcome
-from ezlink_async.targets import LeftOut, marks_of
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 

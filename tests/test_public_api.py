@@ -11,10 +11,10 @@ import pytest
 
 import ezlink_async
 from ezlink_async import errors
-from ezlink_async.audit import Charges
-from ezlink_async.batch import BatchRun
-from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome, BatchSummary
+from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.run import BatchRun
+from ezlink_async.batch.spending import Charges
 
 NAMES = [
     "AccountFilter",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary, named, skipped
+from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.errors import ImageError, JournalError
-from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome, BatchSummary, named, skipped
 
 PAIR = Pair(Path("me.jpg"), Path("a.jpg"), "a")
 

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.jobs import Entry, JobKey, JobState
-from ezlink_async.resume import GONE, Step, Wishes, next_step
+from ezlink_async.batch.journal.jobs import (
+    GONE,
+    Entry,
+    JobKey,
+    JobState,
+    Step,
+    Wishes,
+    next_step,
+)
 
 _KEY = JobKey("https://a.example", b"s", b"t", "{}", "a")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ezlink_async import TaskStatus
-from ezlink_async.batch import run_batch
+from ezlink_async.batch.run import run_batch
 from ezlink_async.report import report_on
 from tests.batches import Ended, Studio, read, studio
 from tests.fakes import jpeg

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.pairs import Pair
-from ezlink_async.screening import Rules, Screening
+from ezlink_async.batch.options import Rules
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.preflight import Screening
 from tests.fakes import JPEG, jpeg
 
 

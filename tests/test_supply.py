@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.reader import Pairs, Supply, pairs_of
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pairs import Pair
-from ezlink_async.supply import Pairs, Supply, pairs_of
 from tests.fakes import jpeg
 
 ME, OUT = Path("me.jpg"), Path("out")

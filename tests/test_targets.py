@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezlink_async.batch.pairs.folders import LeftOut, Search, Target, marks_of
+from ezlink_async.batch.pairs.matching import one_to_many
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.pairs import one_to_many
 from ezlink_async.plan import Plan
-from ezlink_async.targets import LeftOut, Search, Target, marks_of
 from tests.fakes import JPEG, jpeg
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")

@@ -24,8 +24,8 @@ from ezlink_async import __version__
 from ezlink_async.errors import EzlinkError
 
 if TYPE_CHECKING:
+    from ezlink_async.batch.options import BatchOptions
     from ezlink_async.cli.connect import Connection
-    from ezlink_async.options import BatchOptions
 
 _typed: ContextVar[Sequence[str]] = ContextVar("_typed", default=())
 
@@ -191,7 +191,7 @@ def _connection(options: SwapOptions) -> Connection:
 
 
 def _batch(options: SwapOptions, typed: str) -> BatchOptions:
-    from ezlink_async.options import BatchOptions
+    from ezlink_async.batch.options import BatchOptions
     from ezlink_async.services.midjourney import Mode
 
     return BatchOptions(

@@ -18,8 +18,8 @@ from ezlink_async._core.settings import (
     read_profile,
     resolve,
 )
+from ezlink_async.batch.options import LOCAL
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.options import LOCAL
 
 # Long enough for a night without network: the library gives up after a
 # quarter of an hour, a person with a folder of photos would rather wait.

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from ezlink_async.batch.journal.jobs import Entry
+from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import LOCAL
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.jobs import Entry
-from ezlink_async.journal import Journal
-from ezlink_async.lock import FolderLock
-from ezlink_async.options import LOCAL
 
 _SHOWN = 10
 

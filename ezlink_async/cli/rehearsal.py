@@ -8,11 +8,12 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async.batch.journal.jobs import Step
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import Rules
+from ezlink_async.batch.preflight import Job, Screening
 from ezlink_async.cli.telling import Teller
-from ezlink_async.journal import Journal
 from ezlink_async.plan import Plan
-from ezlink_async.resume import Step
-from ezlink_async.screening import Job, Rules, Screening
 
 _AT_ONCE = 64
 

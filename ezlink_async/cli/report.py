@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ezlink_async.batch.options import BatchOptions
 from ezlink_async.cli.display import Display
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.options import BatchOptions
 from ezlink_async.report import report_on
 
 _MANY = 200  # photos whose thumbnails take a while

@@ -8,8 +8,8 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async.audit import Charges
-from ezlink_async.results import BatchOutcome, BatchStatus
+from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus
+from ezlink_async.batch.spending import Charges
 
 Status = BatchStatus | Literal["planned"]
 """``planned`` is what a dry run calls a target it would send."""

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async import pairs
-from ezlink_async.batch import BatchRun
+from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, skipped
+from ezlink_async.batch.pairs import matching
+from ezlink_async.batch.pairs.folders import LeftOut, Search
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.output_paths import obstacle
+from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import INTERRUPTED
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, display_for
@@ -23,13 +28,8 @@ from ezlink_async.cli.report import make_report
 from ezlink_async.cli.results import Tally
 from ezlink_async.cli.telling import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.options import BatchOptions
-from ezlink_async.outputs import obstacle
-from ezlink_async.pairs import Pair
 from ezlink_async.plan import Plan
 from ezlink_async.prepare import needs_preparing
-from ezlink_async.results import NOTHING_SENT, BatchOutcome, skipped
-from ezlink_async.targets import LeftOut, Search
 
 
 @attrs.frozen(kw_only=True)
@@ -100,16 +100,16 @@ def _pairs(order: SwapOrder, left_out: LeftOut) -> Iterator[Pair]:
     if pairing not in {None, "zip", "product"}:
         if source is not None:
             raise ConfigurationError("a manifest names the pictures: give no others")
-        return pairs.manifest(Path(pairing or ""))
+        return matching.manifest(Path(pairing or ""))
     if source is None or not targets:
         raise ConfigurationError("give a SOURCE and at least one TARGET")
     search = Search(left_out=left_out, sources=[source], output=order.options.output)
     if pairing == "zip":
-        return pairs.by_name(source, targets, search)
+        return matching.by_name(source, targets, search)
     if pairing == "product":
-        return pairs.product(source, targets, search)
+        return matching.product(source, targets, search)
     needs_preparing(source)  # or raises why it cannot be sent
-    return pairs.one_to_many(source, targets, search)
+    return matching.one_to_many(source, targets, search)
 
 
 @attrs.define

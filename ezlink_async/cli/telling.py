@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from ezlink_async.audit import Charges
+from ezlink_async.batch.outcomes import BatchOutcome
+from ezlink_async.batch.spending import Charges
 from ezlink_async.cli.display import STYLES, Display, shown
 from ezlink_async.cli.results import Status, Tally, to_json
-from ezlink_async.results import BatchOutcome
 
 
 class Teller:

@@ -7,14 +7,13 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ezlink_async.batch.journal.jobs import GONE, Entry, JobState, Remark, Run
+from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import journal_of
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.jobs import Entry, JobState, Remark, Run
-from ezlink_async.journal import Journal
-from ezlink_async.lock import FolderLock
-from ezlink_async.options import journal_of
 from ezlink_async.report.values import Facts, Photo, Status
 from ezlink_async.report.writing import write_report
-from ezlink_async.resume import GONE
 
 _STATUS: dict[JobState, Status] = {
     JobState.PLANNED: "skipped",

@@ -18,12 +18,12 @@ from typing import NoReturn
 import pytest
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.batch import BatchRun
+from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli.display import Lines
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.cli.logs import noted
 from ezlink_async.emulator import Emulator, faults, scripts
-from ezlink_async.options import BatchOptions
 from tests.cli.conftest import Ezlink, Tells, home, read_until, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of another kind")

@@ -25,8 +25,10 @@ from ezlink_async import (
     Timeouts,
     __version__,
 )
-from ezlink_async.audit import Charges
-from ezlink_async.batch import BatchRun, run_batch
+from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
+from ezlink_async.batch.pairs.matching import Pair, manifest
+from ezlink_async.batch.run import BatchRun, run_batch
+from ezlink_async.batch.spending import Charges
 from ezlink_async.errors import (
     ApiError,
     BusyError,
@@ -36,9 +38,7 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
-from ezlink_async.pairs import Pair, manifest
 from ezlink_async.report import report_on
-from ezlink_async.results import BatchOutcome, BatchSummary
 from ezlink_async.services.account import AccountBalance, Charge
 
 version: str = __version__

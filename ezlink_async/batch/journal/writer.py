@@ -24,9 +24,9 @@ from typing import TypeVar
 import attrs
 
 from ezlink_async._io.concurrency import see_through
+from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
-from ezlink_async.journal import Journal
-from ezlink_async.lock import FolderLock
 
 _log = logging.getLogger("ezlink_async")
 _T = TypeVar("_T")

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
 from typing import cast
 
+from ezlink_async.batch.pairs.folders import LeftOut, Search
+from ezlink_async.batch.pairs.matching import Pair, one_to_many
+from ezlink_async.batch.pairs.output_paths import place_of
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.outputs import place_of
-from ezlink_async.pairs import Pair, one_to_many
-from ezlink_async.targets import LeftOut, Search
 
 _FIRST, _MOST = 4, 256
 _QUICK, _SLOW = 0.02, 0.1  # seconds

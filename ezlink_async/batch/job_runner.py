@@ -15,8 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
+import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import attrs
@@ -25,9 +29,14 @@ from ezlink_async._client.client import AsyncEzlink
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session, SharedSource
 from ezlink_async._client.submitting.evidence import new_state
-from ezlink_async._core.images import Image
+from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._io.concurrency import see_through
-from ezlink_async.bookkeeping import (
+from ezlink_async.batch.journal.jobs import GONE, Step
+from ezlink_async.batch.options import Manner
+from ezlink_async.batch.outcomes import BatchOutcome, named
+from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole
+from ezlink_async.batch.preflight import Job
+from ezlink_async.batch.recorder import (
     ENDED_BADLY,
     Bookkeeper,
     Desk,
@@ -42,42 +51,81 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.jobs import Output
-from ezlink_async.keeping import Keepsakes
-from ezlink_async.outputs import digest_of
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
-from ezlink_async.results import BatchOutcome, named
-from ezlink_async.resume import GONE, Step
-from ezlink_async.screening import Job
 from ezlink_async.services.face_swap import SwapOptions
-from ezlink_async.services.midjourney import Mode
 
 _log = logging.getLogger("ezlink_async")
 
+
+class Keepsakes:
+    """
+    Second names of the whole pictures at *place*, while they may be replaced.
+
+    *link* gives a file another name, where the file system can.
+    """
+
+    def __init__(
+        self, place: Path, link: Callable[[Path, Path], None] = os.link
+    ) -> None:
+        self._place = place
+        self._link = link
+        self._kept: dict[Path, Path] = {}
+
+    def take(self) -> None:
+        """Give each of them a second name; :exc:`OSError` when that cannot be."""
+        for suffix in SUFFIXES.values():
+            path = self._place.parent / f"{self._place.name}{suffix}"
+            if is_whole(path):
+                self._kept[path] = self._second(path)
+
+    def let_go(self) -> None:
+        """Take the second name from what is still there, or was the result itself."""
+        for path, kept in self._kept.items():
+            with contextlib.suppress(OSError):  # then it keeps the name
+                if digest_of(path) == digest_of(kept):
+                    kept.unlink()
+                    continue
+            _log.warning("%s was not the result; it is kept as %s", path, kept)
+        self._kept.clear()
+
+    def _second(self, path: Path) -> Path:
+        is_named = functools.partial(self._is_named, path)
+        return next(filter(is_named, map(_name_of(path), itertools.count(1))))
+
+    def _is_named(self, path: Path, name: Path) -> bool:
+        """Have *path* as *name*, too, and return whether that was free."""
+        try:
+            self._link(path, name)
+        except FileExistsError:
+            return False
+        except OSError:
+            with path.open("rb") as stream, name.open("xb") as copy:
+                shutil.copyfileobj(stream, copy)
+        return True
+
+
+def _name_of(path: Path) -> Callable[[int], Path]:
+    def name(number: int) -> Path:
+        more = "" if number == 1 else f"-{number}"
+        return path.with_name(f"{path.stem}-kept{more}{path.suffix}")
+
+    return name
+
+
 _SAVES_AT_ONCE = 8
+
 _PREPARED_AT_ONCE = 2  # each takes a processor, and up to a GB for the largest
+
 _GONE = frozenset({404, 410})
+
 # The disk is full, or cannot be written any more: no other result could be saved.
 _NO_DISK = frozenset(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ENODEV", "ESTALE")
     if hasattr(errno, name)
 )
+
 Pictures = tuple[Image, Image]
-
-
-@attrs.frozen(kw_only=True)
-class Manner:
-    """
-    How all jobs of a run are submitted.
-
-    With *keeps* a picture that is not the job's own is set aside where a result
-    comes home late, and not replaced.
-    """
-
-    mode: Mode | None = None
-    strip_metadata: bool = False
-    keeps: bool = True
 
 
 class Delivery:

@@ -11,12 +11,29 @@ import hashlib
 import mmap
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
+
 from ezlink_async._core import containers
 from ezlink_async.errors import ImageError
-from ezlink_async.jobs import Output, same
+
+
+def same(place: str) -> str:
+    """Return what is equal for two places that would become one file."""
+    return unicodedata.normalize("NFC", place).casefold()
+
+
+@attrs.frozen
+class Output:
+    """A result at home: its path relative to the folder, and what it must be."""
+
+    path: Path
+    size: int
+    digest: bytes
+
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 """What a picture that can be sent, or comes back, may end in."""
@@ -25,6 +42,7 @@ _FOREIGN = frozenset({".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"
 
 # What Windows forbids is escaped everywhere: results travel.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
 _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 
 # Room for a number and a suffix below the 255 bytes most file systems allow.

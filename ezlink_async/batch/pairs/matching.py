@@ -16,10 +16,9 @@ from typing import TypeGuard
 
 import attrs
 
+from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
+from ezlink_async.batch.pairs.output_paths import place_of, same
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.jobs import same
-from ezlink_async.outputs import place_of
-from ezlink_async.targets import LeftOut, Search, Target
 
 
 @attrs.frozen

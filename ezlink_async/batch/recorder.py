@@ -17,8 +17,10 @@ from typing import cast
 import attrs
 
 from ezlink_async._client.swap_stream import DOOMS_THE_REST
-from ezlink_async.audit import Audit, Budget
-from ezlink_async.commits import Commits
+from ezlink_async.batch.journal.jobs import Submit
+from ezlink_async.batch.journal.writer import Commits
+from ezlink_async.batch.outcomes import named
+from ezlink_async.batch.spending import Audit, Budget
 from ezlink_async.errors import (
     BusyError,
     EzlinkError,
@@ -27,8 +29,6 @@ from ezlink_async.errors import (
     TaskFailedError,
     TransportError,
 )
-from ezlink_async.jobs import Submit
-from ezlink_async.results import named
 from ezlink_async.services.face_swap import FaceSwapJob
 
 _WRONG_BY = 86_400.0

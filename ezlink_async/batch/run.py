@@ -22,19 +22,19 @@ from typing import Literal, Self
 from ezlink_async._client.client import AsyncEzlink
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import see_off
-from ezlink_async.audit import Audit, Budget
-from ezlink_async.bookkeeping import Clock, Desk
-from ezlink_async.commits import open_commits
-from ezlink_async.delivery import Delivery
-from ezlink_async.earlier import Earlier
+from ezlink_async.batch.job_runner import Delivery
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.journal.writer import open_commits
+from ezlink_async.batch.options import LOCAL, BatchOptions
+from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, BatchSummary
+from ezlink_async.batch.pairs.reader import AnyPath, Pairs, Supply, Targets, pairs_of
+from ezlink_async.batch.pipeline import Limits, Work
+from ezlink_async.batch.preflight import Screening
+from ezlink_async.batch.recorder import Clock, Desk
+from ezlink_async.batch.spending import Audit, Budget
+from ezlink_async.batch.unfinished import Earlier
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
-from ezlink_async.journal import Journal
-from ezlink_async.options import LOCAL, BatchOptions
-from ezlink_async.results import NOTHING_SENT, BatchOutcome, BatchSummary
-from ezlink_async.screening import Screening
 from ezlink_async.services.midjourney import Mode
-from ezlink_async.supply import AnyPath, Pairs, Supply, Targets, pairs_of
-from ezlink_async.working import Limits, Work
 
 _AHEAD = 8  # jobs beyond those in progress: read, prepared, or being saved
 

@@ -16,17 +16,87 @@ from collections.abc import Iterator
 import attrs
 
 from ezlink_async._io.concurrency import Nursery, see_off
-from ezlink_async.bookkeeping import Bookkeeper, Desk
-from ezlink_async.delivery import Delivery
-from ezlink_async.earlier import Earlier
+from ezlink_async.batch.job_runner import Delivery
+from ezlink_async.batch.journal.jobs import Step
+from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, named, skipped
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.reader import Supply
+from ezlink_async.batch.preflight import Job, Screened, Screening
+from ezlink_async.batch.recorder import Bookkeeper, Desk
+from ezlink_async.batch.unfinished import Earlier
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
-from ezlink_async.outbox import Outbox
-from ezlink_async.pairs import Pair
-from ezlink_async.results import NOTHING_SENT, BatchOutcome, named, skipped
-from ezlink_async.resume import Step
-from ezlink_async.screening import Job, Screened, Screening
-from ezlink_async.supply import Supply
-from ezlink_async.underway import UnderWay
+
+
+class Outbox:
+    """A queue with room for so many outcomes; its end needs none."""
+
+    def __init__(self, room: int) -> None:
+        self._room = asyncio.Semaphore(room)
+        self._queue: asyncio.Queue[BatchOutcome | None] = asyncio.Queue()
+
+    async def put(self, outcome: BatchOutcome) -> None:
+        """Have *outcome* read, as soon as there is room for it."""
+        await self._room.acquire()
+        self._queue.put_nowait(outcome)
+
+    def end(self) -> None:
+        """Say that there is nothing more."""
+        self._queue.put_nowait(None)
+
+    async def next(self) -> BatchOutcome | None:
+        """Return the next outcome, ``None`` after the last and ever after."""
+        outcome = await self._queue.get()
+        if outcome is None:
+            self.end()
+        else:
+            self._room.release()
+        return outcome
+
+    def rest(self) -> Iterator[BatchOutcome]:
+        """Yield what nobody has read."""
+        while not self._queue.empty():
+            outcome = self._queue.get_nowait()
+            if outcome is not None:
+                yield outcome
+
+
+_NOT_ANSWERED = (
+    "the run was left while the server had the job but had not answered: it may "
+    "have been created and paid"
+)
+
+
+@attrs.define(eq=False)
+class UnderWay:
+    """A job, who keeps book of it, and how it ended, if it has."""
+
+    job: Job
+    book: Bookkeeper
+    outcome: BatchOutcome | None = None
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it was sent, and is sent again only where that is asked for."""
+        ended = self.outcome
+        if ended is None or self.job.step is not Step.SUBMIT:
+            return False
+        return ended.status != "succeeded" and not ended.resumable
+
+    def left_behind(self, why: str) -> BatchOutcome:
+        """Return how it ended, or stands when the run is left."""
+        job, book = self.job, self.book
+        task_id = book.task_id or job.task_id
+        if self.outcome is not None:
+            return self.outcome
+        if task_id is not None:
+            says = "Interrupted: not brought home yet; the next run takes it up"
+            outcome = attrs.evolve(job.outcome("failed", says), task_id=task_id)
+            return attrs.evolve(outcome, resumable=True)
+        if book.request_id is None or book.refusal is not None:
+            return job.left_over(why)
+        says = book.unclear or f"SubmitUnknownError: {_NOT_ANSWERED}"
+        return attrs.evolve(job.outcome("unknown", says), request_id=book.request_id)
+
 
 _log = logging.getLogger("ezlink_async")
 

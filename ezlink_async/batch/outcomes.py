@@ -8,9 +8,9 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async.audit import Charges
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.spending import Charges
 from ezlink_async.errors import EzlinkError
-from ezlink_async.pairs import Pair
 
 NOTHING_SENT = "Interrupted: nothing was sent"
 """The error of what is left over when a run is left."""

@@ -15,12 +15,13 @@ import attrs
 
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import Reconciler
-from ezlink_async.commits import Commits
-from ezlink_async.jobs import Entry, JobState, same
-from ezlink_async.pairs import Pair
-from ezlink_async.results import BatchOutcome
-from ezlink_async.resume import Step, Wishes, next_step
-from ezlink_async.screening import Job, Rules
+from ezlink_async.batch.journal.jobs import Entry, JobState, Step, Wishes, next_step
+from ezlink_async.batch.journal.writer import Commits
+from ezlink_async.batch.options import Rules
+from ezlink_async.batch.outcomes import BatchOutcome
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.output_paths import same
+from ezlink_async.batch.preflight import Job
 
 
 class Earlier:

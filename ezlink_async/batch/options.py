@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,48 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async.delivery import Manner
+from ezlink_async.batch.journal.jobs import Wishes
+from ezlink_async.batch.pairs.folders import Mark
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.resume import Wishes
-from ezlink_async.screening import Rules
 from ezlink_async.services.midjourney import Mode
-from ezlink_async.targets import Mark
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """
+    What a batch goes by.
+
+    *folder* is where the results go, *server* what the journal calls the
+    server; *is_given* tells files that are targets, which no result replaces.
+    """
+
+    folder: Path
+    server: str
+    existing: Literal["skip", "replace"] = "skip"
+    wishes: Wishes = attrs.field(factory=Wishes)
+    strip_metadata: bool = False
+    is_given: Callable[[Mark], bool] = lambda _: False
+
+    @property
+    def options(self) -> str:
+        """The options that change the result, as the journal has them."""
+        chosen = {"strip_metadata": True} if self.strip_metadata else {}
+        return json.dumps(chosen)
+
+
+@attrs.frozen(kw_only=True)
+class Manner:
+    """
+    How all jobs of a run are submitted.
+
+    With *keeps* a picture that is not the job's own is set aside where a result
+    comes home late, and not replaced.
+    """
+
+    mode: Mode | None = None
+    strip_metadata: bool = False
+    keeps: bool = True
+
 
 LOCAL = "local"
 """What a journal calls the built-in server, whose tasks end with its process."""

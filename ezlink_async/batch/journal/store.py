@@ -9,23 +9,206 @@ the power fails. Synchronous, and for one thread at a time: that thread is in
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import attrs
 
-from ezlink_async.claims import Claim, place_for
-from ezlink_async.database import open_copy, open_database
-from ezlink_async.jobs import Entry, JobKey, JobState, Output, Remark, Run, Submit
-from ezlink_async.schema import SCHEMA, entry_of, kept, key_values, remark_of
+from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Remark, Run, Submit
+from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
+from ezlink_async.batch.pairs.output_paths import Output, same
+
+_FIRST = """
+CREATE TABLE places (
+    same PRIMARY KEY NOT NULL,
+    place NOT NULL,
+    wished NOT NULL,
+    source NOT NULL,
+    target NOT NULL,
+    content BLOB NOT NULL,
+    run INTEGER NOT NULL,
+    UNIQUE (target, source, wished)
+) WITHOUT ROWID;
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    server TEXT NOT NULL,
+    source_hash BLOB NOT NULL,
+    target_hash BLOB NOT NULL,
+    options TEXT NOT NULL,
+    place NOT NULL,
+    source NOT NULL,
+    target NOT NULL,
+    state TEXT NOT NULL,
+    unclear INTEGER NOT NULL DEFAULT 0,
+    task_id TEXT,
+    mark TEXT,
+    request_ids TEXT NOT NULL DEFAULT '',
+    error TEXT,
+    image_url TEXT,
+    changes TEXT NOT NULL DEFAULT '[]',
+    output,
+    output_size INTEGER,
+    output_hash BLOB,
+    since REAL,
+    sent_at REAL,
+    ended_at REAL,
+    UNIQUE (server, source_hash, target_hash, options, place)
+);
+CREATE INDEX open_jobs ON jobs (state)
+    WHERE state IN ('submitting', 'submitted', 'succeeded', 'unknown');
+CREATE TABLE remarks (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    source NOT NULL,
+    target NOT NULL,
+    error TEXT NOT NULL
+);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    started_at REAL NOT NULL,
+    ended_at REAL,
+    facts TEXT NOT NULL DEFAULT '{}'
+);
+"""
+
+SCHEMA = Schema(
+    application=0x455A4C4A,  # "EZLJ": what `file` and we know it by
+    migrations=(_FIRST,),
+)
+
+
+def kept(path: Path | str) -> str | bytes:
+    """Return what keeps any name: not every one is text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return str(path)
+
+
+def path_of(name: str | bytes) -> Path:
+    """Return the path that :func:`kept` made this of."""
+    return Path(os.fsdecode(name))
+
+
+def key_values(key: JobKey) -> tuple[object, ...]:
+    """Return the columns of a key."""
+    hashes = key.source_hash, key.target_hash
+    return key.server, *hashes, key.options, kept(key.place)
+
+
+def remark_of(row: sqlite3.Row) -> Remark:
+    """Return what a row tells of a pair without a job."""
+    return Remark(
+        row["id"], path_of(row["source"]), path_of(row["target"]), row["error"]
+    )
+
+
+def entry_of(row: sqlite3.Row) -> Entry:
+    """Return the job that a row tells of."""
+    output = None
+    if row["output"] is not None:
+        path = path_of(row["output"])
+        output = Output(path, row["output_size"], row["output_hash"])
+    return Entry(
+        id=row["id"],
+        key=JobKey(
+            row["server"],
+            row["source_hash"],
+            row["target_hash"],
+            row["options"],
+            os.fsdecode(row["place"]),
+        ),
+        source=path_of(row["source"]),
+        target=path_of(row["target"]),
+        state=JobState(row["state"]),
+        task_id=row["task_id"],
+        mark=row["mark"],
+        request_ids=tuple(row["request_ids"].split()),
+        error=row["error"],
+        image_url=row["image_url"],
+        changes=tuple(json.loads(row["changes"])),
+        output=output,
+        since=row["since"],
+        sent_at=row["sent_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+@attrs.frozen
+class Claim:
+    """A place that is *wished* for the result of a pair; *content* is the target's."""
+
+    source: Path
+    target: Path
+    wished: str
+    content: bytes
+
+
+def place_for(sql: sqlite3.Connection, claim: Claim, run: int) -> str:
+    """
+    Return the place for a result, relative to the folder, and note it.
+
+    A pair keeps the place it once had, and a picture that was moved takes
+    its place along. Where several would become one file in this *run*, the
+    later ones get ``-2``, ``-3``.
+    """
+    names, now = (kept(claim.source), kept(claim.target)), (claim.content, run)
+    found = sql.execute(
+        "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
+        "AND wished = ? RETURNING place",
+        (*now, *names, kept(claim.wished)),
+    ).fetchall()
+    if found:
+        return os.fsdecode(found[0]["place"])
+    place = next(
+        place for place in _numbered(claim.wished) if _is_free(sql, place, claim, run)
+    )
+    sql.execute(
+        "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
+        "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (*map(kept, (same(place), place, claim.wished)), *names, *now),
+    )
+    return place
+
+
+def _is_free(sql: sqlite3.Connection, place: str, claim: Claim, run: int) -> bool:
+    """
+    Return whether *place* is nobody's in this *run*, and nobody else's before.
+
+    The same picture under another name was moved; the same name with
+    another source is what ``existing`` is about.
+    """
+    owner = sql.execute(
+        "SELECT content, target, wished, run FROM places WHERE same = ?",
+        (kept(same(place)),),
+    ).fetchone()
+    if owner is None:
+        return True
+    moved = owner["content"] == claim.content
+    ours = owner["target"] == kept(claim.target) and owner["wished"] == kept(
+        claim.wished
+    )
+    return bool((moved or ours) and owner["run"] != run)
+
+
+def _numbered(wished: str) -> Iterator[str]:
+    number, place = 1, wished
+    while True:
+        yield place
+        number, place = number + 1, f"{wished}-{number + 1}"
+
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
+
 _CUT_SHORT = (
     "SubmitUnknownError: the run ended before the answer to this submit: the job "
     "may have been created and paid"
 )
+
 _EARLIER = (
     "SubmitUnknownError: an earlier submit of this job may have been created and "
     "paid; the last one was not"

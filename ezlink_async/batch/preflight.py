@@ -7,49 +7,30 @@ journal is asked in its own.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import attrs
 
-from ezlink_async.claims import Claim
+from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Step, next_step
+from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.options import Rules
+from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus, named, skipped
+from ezlink_async.batch.pairs.folders import marks_of
+from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.output_paths import (
+    Existing,
+    digest_of,
+    is_intact,
+    is_whole,
+    obstacle,
+)
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
-from ezlink_async.jobs import Entry, JobKey, JobState
-from ezlink_async.journal import Journal
-from ezlink_async.outputs import Existing, digest_of, is_intact, is_whole, obstacle
-from ezlink_async.pairs import Pair
 from ezlink_async.prepare import needs_preparing
-from ezlink_async.results import BatchOutcome, BatchStatus, named, skipped
-from ezlink_async.resume import Step, Wishes, next_step
-from ezlink_async.targets import Mark, marks_of
 
 _SOURCES = 64  # whose content is kept: few faces are asked for again and again
+
 _LOST = "SubmitUnknownError: nobody knows what became of its submit"
-
-
-@attrs.frozen(kw_only=True)
-class Rules:
-    """
-    What a batch goes by.
-
-    *folder* is where the results go, *server* what the journal calls the
-    server; *is_given* tells files that are targets, which no result replaces.
-    """
-
-    folder: Path
-    server: str
-    existing: Literal["skip", "replace"] = "skip"
-    wishes: Wishes = attrs.field(factory=Wishes)
-    strip_metadata: bool = False
-    is_given: Callable[[Mark], bool] = lambda _: False
-
-    @property
-    def options(self) -> str:
-        """The options that change the result, as the journal has them."""
-        chosen = {"strip_metadata": True} if self.strip_metadata else {}
-        return json.dumps(chosen)
 
 
 @attrs.frozen

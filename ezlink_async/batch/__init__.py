@@ -1,0 +1,45 @@
+"""Many swaps with a journal: the same call goes on where one has ended.
+
+Names load on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus, BatchSummary
+    from ezlink_async.batch.pairs.matching import Pair
+    from ezlink_async.batch.run import BatchRun, run_batch
+    from ezlink_async.batch.spending import Charges
+
+__all__ = [
+    "BatchOutcome",
+    "BatchRun",
+    "BatchStatus",
+    "BatchSummary",
+    "Charges",
+    "Pair",
+    "run_batch",
+]
+
+_HOMES = {
+    "BatchOutcome": "outcomes",
+    "BatchRun": "run",
+    "BatchStatus": "outcomes",
+    "BatchSummary": "outcomes",
+    "Charges": "spending",
+    "Pair": "pairs.matching",
+    "run_batch": "run",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""What earlier runs of a batch did, on disk."""
