@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.report import Facts, Photo, Status, write_report
 from ezlink_async.report.escaping import address, markup, script_json, shown
-from ezlink_async.report.values import MEANINGS
-from ezlink_async.report.words import lasted, photos, span
+from ezlink_async.report.models import MEANINGS
+from ezlink_async.report.page import lasted, photos, span
 
 Row = dict[str, object]
 

@@ -18,8 +18,8 @@ pytest.importorskip("PIL", reason="needs the cli extra")
 from PIL import Image, ImageCms
 
 from ezlink_async.report import Photo
+from ezlink_async.report.models import Thumbnail
 from ezlink_async.report.thumbnails import LARGE, SMALL, Thumbnails
-from ezlink_async.report.values import Thumbnail
 from tests.fakes import jpeg
 
 ORIENTATION = 0x0112

@@ -7,22 +7,64 @@ Comes in pieces, so that a page of any length needs little memory.
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
 from ezlink_async.report.escaping import markup
+from ezlink_async.report.models import MEANINGS, Facts, Status
 from ezlink_async.report.rows import Tally
-from ezlink_async.report.values import MEANINGS, Facts, Status
-from ezlink_async.report.words import lasted, photos, span
+
+_MINUTE = 60
+
+_HOUR = 60 * _MINUTE
+
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def photos(number: int) -> str:
+    """Say how many photos."""
+    return "1 photo" if number == 1 else f"{number:,} photos"
+
+
+def lasted(seconds: float) -> str:
+    """Say a duration with the two units that matter."""
+    if round(seconds, 1) < _MINUTE:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    minutes = round(whole / _MINUTE)
+    return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def day(moment: dt.datetime) -> str:
+    """Say a date; not by `strftime`, which speaks the language of the system."""
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+
+
+def span(started: dt.datetime, finished: dt.datetime) -> str:
+    """Say from when to when, and in which time zone."""
+    end = f"{finished:%H:%M}"
+    if finished.date() != started.date():
+        end = f"{day(finished)}, {end}"
+    return f"{day(started)}, {started:%H:%M} – {end} ({started.tzname()})"
+
 
 ASSETS = ".ezlink/report"
 """Where the thumbnails are, beside the page; the script knows it from the form."""
 
 _SCRIPTS = ("data.js", "list.js", "cards.js", "view.js", "page.js")
+
 _PLACE = re.compile(r"<!--\{(\w+)\}-->")
+
 _WIDTH = 1000  # of the bar, in its own units
+
 _LEAST = 6  # of them for the smallest share, so that one failure shows
 
 
@@ -52,7 +94,9 @@ def page(
 
 
 def _form(name: str) -> str:
-    return (resources.files("ezlink_async.report") / name).read_text(encoding="utf-8")
+    return (resources.files("ezlink_async.report") / "assets" / name).read_text(
+        encoding="utf-8"
+    )
 
 
 def _script() -> str:

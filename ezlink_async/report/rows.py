@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async.report.escaping import absolute, address, markup, shown
-from ezlink_async.report.values import Photo, Pictures, Status, Thumbnail
+from ezlink_async.report.models import Photo, Pictures, Status, Thumbnail
 
 _PAID = "It may have been paid for."
 

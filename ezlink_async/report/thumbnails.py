@@ -20,7 +20,7 @@ from typing import Self
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ezlink_async._core.images import HEAD_BYTES, foreign_format
-from ezlink_async.report.values import Photo, Pictures, Thumbnail
+from ezlink_async.report.models import Photo, Pictures, Thumbnail
 
 LARGE = 1280
 """The long edge, in pixels, of what is compared."""

@@ -14,9 +14,9 @@ from typing import IO, TYPE_CHECKING
 from ezlink_async._io.files import PartFile
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.report.escaping import absolute, script_json
+from ezlink_async.report.models import GOOD, Facts, Photo, Pictures
 from ezlink_async.report.page import ASSETS, page
 from ezlink_async.report.rows import Tally, row, trouble
-from ezlink_async.report.values import GOOD, Facts, Photo, Pictures
 
 if TYPE_CHECKING:
     from ezlink_async.report.thumbnails import Thumbnails

@@ -12,8 +12,8 @@ from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.report.values import Facts, Photo, Status
-from ezlink_async.report.writing import write_report
+from ezlink_async.report.models import Facts, Photo, Status
+from ezlink_async.report.writer import write_report
 
 _STATUS: dict[JobState, Status] = {
     JobState.PLANNED: "skipped",
