@@ -25,9 +25,9 @@ from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pipeline import Outbox, UnderWay
 from ezlink_async.batch.run import run_batch
 from ezlink_async.emulator import faults, scripts
-from ezlink_async.emulator.exchange import Exchange
-from ezlink_async.emulator.playing import Proceed
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.faults import Proceed
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,

@@ -26,9 +26,9 @@ from ezlink_async.emulator import (
     read_hashes,
     serving,
 )
-from ezlink_async.emulator.exchange import Exchange
-from ezlink_async.emulator.playing import Proceed
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.faults import Proceed
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from tests.fakes import jpeg
 

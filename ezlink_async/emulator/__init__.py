@@ -8,7 +8,7 @@ real socket, keeps accounts and charges like the service, and fails on demand.
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.clock import Clock
 from ezlink_async.emulator.control import Control
-from ezlink_async.emulator.copying import read_hashes
+from ezlink_async.emulator.pictures.copy_engine import read_hashes
 from ezlink_async.emulator.server import Emulator, in_thread, running, serving
 from ezlink_async.emulator.settings import (
     DEFAULT_ACCOUNT_TOKEN,

@@ -14,12 +14,13 @@ from urllib.parse import unquote
 from aiohttp import web
 from attrs import frozen
 
-from ezlink_async.emulator import dashboard, relay, showing, surface
-from ezlink_async.emulator.auth import authenticate
-from ezlink_async.emulator.desk import Desk, Seen
-from ezlink_async.emulator.exchange import Exchange, GoneError, put_in_order
-from ezlink_async.emulator.replies import Reply, redirect, unknown_path
-from ezlink_async.emulator.store import Key
+from ezlink_async.emulator import control_api
+from ezlink_async.emulator.http.exchange import Exchange, GoneError, put_in_order
+from ezlink_async.emulator.http.replies import Reply, redirect, unknown_path
+from ezlink_async.emulator.relay import account, midjourney
+from ezlink_async.emulator.relay.auth import authenticate
+from ezlink_async.emulator.relay.state import Desk, Seen
+from ezlink_async.emulator.relay.store import Key
 
 __all__ = ["make_app"]
 
@@ -54,20 +55,22 @@ def _unkeyed(method: str, pattern: str, place: str, handler: Unkeyed) -> Route:
 _MJ = "(?:/[^/]+)?/mj"
 _BILLING = "(?:/v1)?/dashboard/billing"
 _ROUTES = (
-    _keyed("POST", f"{_MJ}/insight-face/swap", "submit", relay.swap),
-    _keyed("GET", f"{_MJ}/task/([^/]+)/fetch", "fetch", relay.fetch),
-    _keyed("POST", f"{_MJ}/task/list-by-condition", "list", relay.list_by_condition),
-    _keyed("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", relay.seed),
-    _unkeyed("GET", f"{_MJ}/image/([^/]+)", "image", showing.image),
-    _keyed("GET", f"{_BILLING}/subscription", "usage", showing.subscription),
-    _keyed("GET", f"{_BILLING}/usage", "usage", showing.usage),
-    _unkeyed("GET", "/api/log/self", "account", dashboard.log),
-    _unkeyed("GET", "/api/mj/self", "account", dashboard.tasks),
-    _unkeyed("GET", "/api/user/self", "account", dashboard.account),
-    _unkeyed("GET", "/__emu/cdn/([^/]+)", "", showing.cdn),
-    _unkeyed("GET", "/__emu/state", "", surface.state),
-    _unkeyed("POST", "/__emu/faults", "", surface.faults),
-    _unkeyed("POST", "/__emu/reset", "", surface.reset),
+    _keyed("POST", f"{_MJ}/insight-face/swap", "submit", midjourney.swap),
+    _keyed("GET", f"{_MJ}/task/([^/]+)/fetch", "fetch", midjourney.fetch),
+    _keyed(
+        "POST", f"{_MJ}/task/list-by-condition", "list", midjourney.list_by_condition
+    ),
+    _keyed("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", midjourney.seed),
+    _unkeyed("GET", f"{_MJ}/image/([^/]+)", "image", midjourney.image),
+    _keyed("GET", f"{_BILLING}/subscription", "usage", account.subscription),
+    _keyed("GET", f"{_BILLING}/usage", "usage", account.usage),
+    _unkeyed("GET", "/api/log/self", "account", account.log),
+    _unkeyed("GET", "/api/mj/self", "account", account.tasks),
+    _unkeyed("GET", "/api/user/self", "account", account.account),
+    _unkeyed("GET", "/__emu/cdn/([^/]+)", "", midjourney.cdn),
+    _unkeyed("GET", "/__emu/state", "", control_api.state),
+    _unkeyed("POST", "/__emu/faults", "", control_api.faults),
+    _unkeyed("POST", "/__emu/reset", "", control_api.reset),
 )
 
 

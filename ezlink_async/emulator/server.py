@@ -16,17 +16,17 @@ from attrs import frozen
 
 from ezlink_async.emulator.app import make_app
 from ezlink_async.emulator.control import Control
-from ezlink_async.emulator.copying import CopyEngine
-from ezlink_async.emulator.desk import Desk
-from ezlink_async.emulator.hooks import Hooks
+from ezlink_async.emulator.pictures.copy_engine import CopyEngine
+from ezlink_async.emulator.relay.state import Desk
+from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.settings import (
     DEFAULT_ACCOUNT_TOKEN,
     DEFAULT_KEY,
     EmulatorSettings,
     Engine,
 )
-from ezlink_async.emulator.store import Store
-from ezlink_async.emulator.upstream import Upstream
+from ezlink_async.emulator.upstream.notifications import Hooks
+from ezlink_async.emulator.upstream.service import Upstream
 
 __all__ = ["Emulator", "in_thread", "running", "serving"]
 
@@ -54,7 +54,7 @@ def _engine(settings: EmulatorSettings) -> Engine:
     if settings.engine == "copy":
         return CopyEngine()
     if settings.engine == "opencv":
-        from ezlink_async.emulator.opencv_engine import load_engine
+        from ezlink_async.emulator.pictures.opencv_engine import load_engine
 
         return load_engine()
     raise ValueError(f"no such engine: {settings.engine}; known: copy, opencv")

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ezlink_async.emulator.headers import Header
-from ezlink_async.emulator.pictures import Picture, decode, encode
+from ezlink_async.emulator.pictures.codec import Picture, decode, encode
+from ezlink_async.emulator.pictures.containers import Header
 
 Pixels = npt.NDArray[np.uint8]
 

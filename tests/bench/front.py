@@ -14,7 +14,7 @@ from typing import cast
 
 from attrs import define, field
 
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.http.replies import Reply
 from tests.bench.relay import Picture, Request
 
 _HEAD = 64 * 1024

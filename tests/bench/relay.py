@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
-from ezlink_async.emulator.replies import (
+from ezlink_async.emulator.http.replies import (
     JSON,
     Reply,
     api_error,
@@ -25,8 +25,8 @@ from ezlink_async.emulator.replies import (
     sniffed_json,
     upstream_error,
 )
+from ezlink_async.emulator.relay.store import Charge, Key, Row, Store
 from ezlink_async.emulator.settings import DEFAULT_KEY
-from ezlink_async.emulator.store import Charge, Key, Row, Store
 from tests.bench.machine import Job, Machine, ideal
 from tests.bench.pictures import result_in_chunks
 from tests.bench.plans import Plan

@@ -15,7 +15,7 @@ import sys
 
 from attrs import define, field
 
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.http.replies import Reply
 from tests.bench.front import Buffers, Connection
 from tests.bench.plans import Plan
 from tests.bench.relay import Picture, Relay, Request

@@ -16,9 +16,9 @@ import pytest
 
 from ezlink_async.cli import run
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, in_thread
-from ezlink_async.emulator.exchange import Exchange
-from ezlink_async.emulator.playing import Proceed
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.faults import Proceed
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
 
 _ENDS = ("succeeded", "failed", "unknown", "skipped")
 

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from ezlink_async.emulator import read_hashes
-from ezlink_async.emulator.copying import CopyEngine
+from ezlink_async.emulator.pictures.copy_engine import CopyEngine
 
 _IHDR = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
 

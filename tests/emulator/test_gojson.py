@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ezlink_async.emulator import gojson
+from ezlink_async.emulator.http import go_json
 
 _LEAVES = (
     st.none()
@@ -44,14 +44,14 @@ _VALUES = st.recursive(
 )
 def test_it_spells_like_go(value: object, text: str) -> None:
     """Escapes, numbers and order are those of encoding/json."""
-    assert gojson.dumps(value).decode() == text
+    assert go_json.dumps(value).decode() == text
 
 
 @settings(deadline=None, max_examples=60)
 @given(_VALUES)
 def test_what_it_writes_is_json(value: object) -> None:
     """Every value reads back as what it was, however odd, but for lone surrogates."""
-    written = gojson.dumps(value)
+    written = go_json.dumps(value)
     plain = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
     # a float without a point reads back as an integer: compare them as floats
     assert json.loads(written, parse_int=float) == json.loads(plain, parse_int=float)
@@ -60,28 +60,28 @@ def test_what_it_writes_is_json(value: object) -> None:
 def test_a_map_comes_out_sorted() -> None:
     """Keys are sorted at every depth, lists keep their order."""
     value = {"b": [{"d": 1, "c": 2}], "a": 0}
-    assert gojson.dumps(gojson.ordered(value)) == b'{"a":0,"b":[{"c":2,"d":1}]}'
+    assert go_json.dumps(go_json.ordered(value)) == b'{"a":0,"b":[{"c":2,"d":1}]}'
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "{}x", "[" * 100_000])
 def test_what_is_not_json_is_refused(text: str) -> None:
     """Broken, endless and not-a-number bodies are a ValueError."""
     with pytest.raises(ValueError, match=r".+"):
-        gojson.loads(text.encode())
+        go_json.loads(text.encode())
 
 
 def test_the_first_value_is_enough_for_a_decoder() -> None:
     """Bytes behind the first value are not looked at."""
-    assert gojson.loads_first(b' {"ids":[]} xx') == {"ids": []}
+    assert go_json.loads_first(b' {"ids":[]} xx') == {"ids": []}
 
 
 def test_an_endless_value_is_no_first_value() -> None:
     """Nesting without end is a ValueError there too."""
     with pytest.raises(ValueError, match="deeply"):
-        gojson.loads_first(b"[" * 100_000)
+        go_json.loads_first(b"[" * 100_000)
 
 
 def test_keys_are_matched_in_any_case() -> None:
     """All spellings of a key are found, in order."""
     value = {"IDS": 1, "x": 2, "ids": math.pi}
-    assert gojson.folded(value, "Ids") == [1, math.pi]
+    assert go_json.folded(value, "Ids") == [1, math.pi]

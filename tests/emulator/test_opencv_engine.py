@@ -17,14 +17,14 @@ cv2 = pytest.importorskip("cv2")
 
 from ezlink_async.emulator.engine import Swapper  # noqa: E402
 from ezlink_async.emulator.engine.swap import Source  # noqa: E402
-from ezlink_async.emulator.opencv_engine import (  # noqa: E402
+from ezlink_async.emulator.pictures.codec import decode  # noqa: E402
+from ezlink_async.emulator.pictures.opencv_engine import (
     NoFaceError,
     OpenCVEngine,
     PictureError,
     _Sources,
     load_engine,
 )
-from ezlink_async.emulator.pictures import decode  # noqa: E402
 
 pytestmark = pytest.mark.local
 

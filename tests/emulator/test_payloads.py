@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ezlink_async.emulator import EmulatorSettings, serving
-from ezlink_async.emulator.payloads import Order, RefusedError, read_pictures
+from ezlink_async.emulator.upstream.requests import Order, RefusedError, read_pictures
 from tests.emulator.conftest import Ask, asker, fetch_end, picture, swap_body
 from tests.emulator.wire import Answered
 

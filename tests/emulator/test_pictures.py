@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._core.containers import verify
-from ezlink_async.emulator.headers import (
+from ezlink_async.emulator.pictures.containers import (
     PictureError,
     chunks,
     orientation_of,
     read_header,
 )
-from ezlink_async.emulator.marker import COMMENT, SOURCE_TYPE
+from ezlink_async.emulator.pictures.synthetic_mark import COMMENT, SOURCE_TYPE
 
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from ezlink_async.emulator.pictures import Pixels, decode, encode  # noqa: E402
+from ezlink_async.emulator.pictures.codec import Pixels, decode, encode  # noqa: E402
 from ezlink_async.emulator.strip import strip  # noqa: E402
 
 pytestmark = pytest.mark.local

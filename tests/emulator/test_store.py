@@ -2,7 +2,7 @@
 
 import pytest
 
-from ezlink_async.emulator.store import Charge, Key, Row, Store
+from ezlink_async.emulator.relay.store import Charge, Key, Row, Store
 
 
 def _key(quota: int | None = 10, **more: object) -> Key:

@@ -17,9 +17,9 @@ from pathlib import Path
 import attrs
 
 from ezlink_async.emulator import Emulator, read_hashes
-from ezlink_async.emulator.exchange import Exchange
-from ezlink_async.emulator.playing import Proceed
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.faults import Proceed
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
 from tests.fakes import jpeg
 
 _PLACES = ("submit", "list", "fetch", "image")

@@ -12,8 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ezlink_async.emulator.headers import Header, Kind, PictureError, read_header
-from ezlink_async.emulator.marker import mark
+from ezlink_async.emulator.pictures.containers import (
+    Header,
+    Kind,
+    PictureError,
+    read_header,
+)
+from ezlink_async.emulator.pictures.synthetic_mark import mark
 
 __all__ = ["MAX_PIXELS", "Picture", "PictureError", "decode", "encode"]
 

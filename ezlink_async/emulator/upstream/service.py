@@ -17,14 +17,14 @@ from itertools import count
 
 from attrs import Factory, define, frozen
 
-from ezlink_async.emulator.payloads import (
+from ezlink_async.emulator.scripts import Script, Step
+from ezlink_async.emulator.settings import EmulatorSettings, Engine
+from ezlink_async.emulator.upstream.requests import (
     Order,
     Pictures,
     RefusedError,
     read_pictures,
 )
-from ezlink_async.emulator.scripts import Script, Step
-from ezlink_async.emulator.settings import EmulatorSettings, Engine
 
 __all__ = ["Answer", "Gallery", "Upstream", "UpstreamTask"]
 

@@ -13,14 +13,12 @@ from collections.abc import Mapping
 
 from attrs import evolve
 
-from ezlink_async.emulator import gojson
-from ezlink_async.emulator.auth import account_by_token
-from ezlink_async.emulator.desk import Desk
-from ezlink_async.emulator.exchange import Exchange
-from ezlink_async.emulator.replies import JSON_UTF8, Reply, as_json
-from ezlink_async.emulator.store import Account, Charge, Row
-
-__all__ = ["account", "log", "tasks"]
+from ezlink_async.emulator.http import go_json
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, as_json
+from ezlink_async.emulator.relay.auth import account_by_token
+from ezlink_async.emulator.relay.state import Desk
+from ezlink_async.emulator.relay.store import Account, Charge, Key, Row
 
 
 async def account(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
@@ -94,7 +92,7 @@ def _same(
 
 def _refused(text: str) -> Reply:
     value = {"message": text, "success": False}
-    return Reply(401, gojson.dumps(value), JSON_UTF8, vary=1)
+    return Reply(401, go_json.dumps(value), JSON_UTF8, vary=1)
 
 
 def _success(value: object) -> Reply:
@@ -213,4 +211,42 @@ def _shown_row(row: Row, desk: Desk) -> dict[str, object]:
 
 
 def _as_text(value: object) -> str:
-    return "" if value is None else gojson.dumps(value).decode()
+    return "" if value is None else go_json.dumps(value).decode()
+
+
+_UNITS_PER_DOLLAR = 500_000
+
+_NO_LIMIT = 100_000_000
+
+
+async def subscription(
+    desk: Desk, exchange: Exchange, key: Key, _task_id: str
+) -> Reply:
+    """Show a limit in dollars: what is left and what was used of the key."""
+    limit: float = _NO_LIMIT
+    expires = key.expires
+    if desk.settings.shows_account:
+        # What was used is not added here: a slip in GetSubscription.
+        limit, expires = key.account.balance / _UNITS_PER_DOLLAR, 0
+    elif key.quota is not None:
+        limit = (key.quota + key.used) / _UNITS_PER_DOLLAR
+    value = {
+        "object": "billing_subscription",
+        "has_payment_method": True,
+        "soft_limit_usd": limit,
+        "hard_limit_usd": limit,
+        "system_hard_limit_usd": limit,
+        "access_until": expires,
+    }
+    return _packed(exchange, as_json(value, content_type=JSON_UTF8))
+
+
+async def usage(desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
+    """Show what the key, or its account, has used, in cents."""
+    used = key.account.used if desk.settings.shows_account else key.used
+    value = {"object": "list", "total_usage": used / _UNITS_PER_DOLLAR * 100}
+    return _packed(exchange, as_json(value, content_type=JSON_UTF8))
+
+
+def _packed(exchange: Exchange, reply: Reply) -> Reply:
+    return reply.packed() if "gzip" in exchange.header("Accept-Encoding") else reply

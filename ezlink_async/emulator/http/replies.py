@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
-from ezlink_async.emulator import gojson
+from ezlink_async.emulator.http import go_json
 
 __all__ = [
     "HTML",
@@ -81,12 +81,12 @@ class Reply:
 
 def as_json(value: object, *, status: int = 200, content_type: str = JSON) -> Reply:
     """Return *value* as a body of JSON."""
-    return Reply(status, gojson.dumps(value), content_type)
+    return Reply(status, go_json.dumps(value), content_type)
 
 
 def sniffed_json(status: int, value: object) -> Reply:
     """Return JSON whose handler named no content type, so that Go calls it text."""
-    return Reply(status, gojson.dumps(value), TEXT, sniffed=True)
+    return Reply(status, go_json.dumps(value), TEXT, sniffed=True)
 
 
 def api_error(status: int, message: str, request_id: str) -> Reply:
@@ -143,5 +143,5 @@ def unknown_path(method: str, path: str) -> Reply:
         "param": "",
         "code": "",
     }
-    body = gojson.dumps({"error": error})
+    body = go_json.dumps({"error": error})
     return Reply(404, body, JSON_UTF8, (("Cache-Control", "max-age=604800"),))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from ezlink_async.emulator.headers import Header, chunks, read_header
+from ezlink_async.emulator.pictures.containers import Header, chunks, read_header
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 """The IPTC's term for a photograph with synthetic parts."""

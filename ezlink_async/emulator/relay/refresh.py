@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ezlink_async.emulator.store import Row, Store
-from ezlink_async.emulator.upstream import Upstream
+from ezlink_async.emulator.relay.store import Row, Store
+from ezlink_async.emulator.upstream.service import Upstream
 
 __all__ = ["refresh"]
 

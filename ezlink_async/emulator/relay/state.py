@@ -7,13 +7,13 @@ from collections import deque
 
 from attrs import Factory, define, frozen
 
-from ezlink_async.emulator.circumstances import AccountSide
-from ezlink_async.emulator.hooks import Hooks
-from ezlink_async.emulator.playing import Fault
-from ezlink_async.emulator.refresh import refresh
+from ezlink_async.emulator.faults import Fault
+from ezlink_async.emulator.http.overrides import AccountSide
+from ezlink_async.emulator.relay.refresh import refresh
+from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.settings import EmulatorSettings
-from ezlink_async.emulator.store import Store
-from ezlink_async.emulator.upstream import Upstream
+from ezlink_async.emulator.upstream.notifications import Hooks
+from ezlink_async.emulator.upstream.service import Upstream
 
 __all__ = ["PLACES", "Desk", "Playbook", "Seen"]
 

@@ -16,7 +16,7 @@ try:
     import cv2
 
     from ezlink_async.emulator.engine import NoFaceError, Source, Swapper
-    from ezlink_async.emulator.pictures import (
+    from ezlink_async.emulator.pictures.codec import (
         MAX_PIXELS,
         Picture,
         PictureError,

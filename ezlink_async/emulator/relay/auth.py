@@ -4,9 +4,9 @@ Who is asking: the key taken from the headers and looked up.
 Order and texts are those of ye4293/one-api ``middleware/auth.go`` TokenAuth.
 """
 
-from ezlink_async.emulator.exchange import Exchange
-from ezlink_async.emulator.replies import Reply, api_error
-from ezlink_async.emulator.store import Account, Key, Store
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply, api_error
+from ezlink_async.emulator.relay.store import Account, Key, Store
 
 __all__ = ["account_by_token", "authenticate"]
 

@@ -16,7 +16,7 @@ import aiohttp
 from attrs import Factory, define, frozen
 from yarl import URL
 
-from ezlink_async.emulator import gojson
+from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.settings import EmulatorSettings
 
 __all__ = ["HookSent", "Hooks"]
@@ -81,7 +81,7 @@ class Hooks:
     ) -> None:
         while True:
             url, view = await queue.get()
-            status = await self._post(url, gojson.dumps(view))
+            status = await self._post(url, go_json.dumps(view))
             self.sent.append(HookSent(url, view, status))
             if queue.empty() and view["status"] in _ENDS:
                 del self._queues[task_id]

@@ -20,8 +20,8 @@ from typing import NoReturn, cast
 from aiohttp import ClientConnectionError, http_exceptions, web
 from multidict import CIMultiDict
 
-from ezlink_async.emulator.circumstances import Circumstances
-from ezlink_async.emulator.replies import Reply
+from ezlink_async.emulator.http.overrides import Circumstances
+from ezlink_async.emulator.http.replies import Reply
 
 __all__ = ["Exchange", "GoneError", "put_in_order"]
 

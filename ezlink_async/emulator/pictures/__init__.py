@@ -1,0 +1,1 @@
+"""Pictures as bytes: read, written, marked and swapped."""

@@ -1,0 +1,1 @@
+"""The public API: what the relay answers, and what it keeps."""
