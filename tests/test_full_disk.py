@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 _PROGRAM = """
 import os, resource, sys
 from ezlink_async.cli import run, swap  # from here on the files may be out of reach
-import ezlink_async.cli.swap, ezlink_async.batch, ezlink_async.cli.connect
+import ezlink_async.cli.commands.swap, ezlink_async.batch.run, ezlink_async.cli.connect
 if {limit} is not None:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 if {user} is not None:

@@ -14,7 +14,7 @@ import pytest
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.folders import LeftOut, marks_of
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.plan import Plan
+from ezlink_async.cli.pair_list import Plan
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target, marks_of
 from ezlink_async.batch.pairs.matching import one_to_many
+from ezlink_async.cli.pair_list import Plan
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.plan import Plan
 from tests.fakes import JPEG, jpeg
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")

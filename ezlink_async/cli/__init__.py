@@ -21,20 +21,24 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from ezlink_async import __version__
+from ezlink_async.cli.interrupts import INTERRUPTED
 from ezlink_async.errors import EzlinkError
 
 if TYPE_CHECKING:
     from ezlink_async.batch.options import BatchOptions
     from ezlink_async.cli.connect import Connection
 
+
 _typed: ContextVar[Sequence[str]] = ContextVar("_typed", default=())
 
-INTERRUPTED = 130
 _USAGE = 2
 
 _Switch = Parameter(negative=(), show_default=False)
+
 _Count = Parameter(validator=Number(gte=1))
+
 _Seconds = Parameter(validator=Number(gt=0))
+
 _Port = Parameter(validator=Number(gte=0, lte=65_535))
 
 app = App(
@@ -159,8 +163,8 @@ def swap(
         See there.
 
     """
-    from ezlink_async.cli.swap import SwapOrder
-    from ezlink_async.cli.swap import swap as carry_out
+    from ezlink_async.cli.commands.swap import SwapOrder
+    from ezlink_async.cli.commands.swap import swap as carry_out
 
     typed = shlex.join(("ezlink", *_typed.get()))
     order = SwapOrder(
@@ -219,7 +223,7 @@ def report(folder: Path, /) -> int:
         Where the results are.
 
     """
-    from ezlink_async.cli.report import report as carry_out
+    from ezlink_async.cli.commands.report import report as carry_out
 
     return carry_out(folder)
 
@@ -243,8 +247,8 @@ def task(
         Address of the API. [env: EZLINK_BASE_URL]
 
     """
+    from ezlink_async.cli.commands.task import task as carry_out
     from ezlink_async.cli.connect import Connection
-    from ezlink_async.cli.task import task as carry_out
 
     return carry_out(ids, output, Connection(base_url=base_url))
 
@@ -269,7 +273,7 @@ def serve(
         What makes the results: a face swap, or a copy of the target.
 
     """
-    from ezlink_async.cli.serve import serve as carry_out
+    from ezlink_async.cli.commands.serve import serve as carry_out
 
     return carry_out(host, port, engine)
 
@@ -285,6 +289,6 @@ def doctor(*, base_url: str | None = None) -> int:
         Address of the API. [env: EZLINK_BASE_URL]
 
     """
-    from ezlink_async.cli.doctor import doctor as carry_out
+    from ezlink_async.cli.commands.doctor import doctor as carry_out
 
     return carry_out(base_url)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Self, cast
 
+INTERRUPTED = 130
+
 # A terminal that is closed sends SIGHUP; SIGBREAK is Windows' Ctrl-Break.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 

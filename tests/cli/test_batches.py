@@ -11,8 +11,8 @@ import pytest
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
+from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.display import Lines
-from ezlink_async.cli.report import make_report
 from ezlink_async.emulator import Emulator, faults, scripts
 from tests.cli.conftest import Ezlink, Tells, home, read_until, start, sums
 from tests.fakes import jpeg

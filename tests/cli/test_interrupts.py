@@ -20,9 +20,8 @@ import pytest
 from ezlink_async import AsyncEzlink
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.run import BatchRun
-from ezlink_async.cli.display import Lines
+from ezlink_async.cli.display import Lines, noted
 from ezlink_async.cli.interrupts import Interrupts
-from ezlink_async.cli.logs import noted
 from ezlink_async.emulator import Emulator, faults, scripts
 from tests.cli.conftest import Ezlink, Tells, home, read_until, start
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.cli.display import speed
-from ezlink_async.cli.results import Tally
+from ezlink_async.cli.display import Tally, speed
 from ezlink_async.emulator import Emulator, faults, scripts
 from tests.cli.conftest import Ezlink, Tells, start
 from tests.fakes import jpeg

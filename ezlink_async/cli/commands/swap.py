@@ -4,32 +4,106 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
-from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.journal.jobs import Entry, Step
+from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import LOCAL, BatchOptions, Rules
 from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, skipped
 from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import obstacle
+from ezlink_async.batch.preflight import Job, Screening
 from ezlink_async.batch.run import BatchRun
-from ezlink_async.cli import INTERRUPTED
+from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
-from ezlink_async.cli.display import Display, Lines, display_for
-from ezlink_async.cli.fresh import start_afresh
-from ezlink_async.cli.interrupts import Interrupts
-from ezlink_async.cli.logs import noted
-from ezlink_async.cli.rehearsal import rehearse
-from ezlink_async.cli.report import make_report
-from ezlink_async.cli.results import Tally
-from ezlink_async.cli.telling import Teller
+from ezlink_async.cli.display import Display, Lines, Tally, display_for, noted
+from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
+from ezlink_async.cli.pair_list import Plan
+from ezlink_async.cli.printer import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.plan import Plan
 from ezlink_async.prepare import needs_preparing
+
+_SHOWN = 10
+
+
+def start_afresh(journal: Path) -> None:
+    """Move *journal* aside; refuse while ids or unknowns in it are open."""
+    if not journal.exists():
+        return
+    lock = FolderLock(journal.with_name("lock"))
+    with contextlib.closing(lock):
+        with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
+            check_fresh(old)
+        journal.replace(_aside(journal))
+
+
+def check_fresh(journal: Journal) -> None:
+    """Raise what is open in *journal*, if anything is."""
+    found = (entry for entry in _open(journal) if entry.key.server != LOCAL)
+    listed = "\n".join(map(_line, itertools.islice(found, _SHOWN)))
+    if not listed:
+        return
+    more = sum(1 for _ in found)
+    rest = f"\n  and {more} more" if more else ""
+    raise ConfigurationError(
+        "--fresh would forget what is paid, or may be; run the command without it "
+        f"first:\n{listed}{rest}"
+    )
+
+
+def _open(journal: Journal) -> Iterator[Entry]:
+    after = 0
+    while entries := journal.open_entries(None, after):
+        after = entries[-1].id
+        yield from entries
+
+
+def _line(entry: Entry) -> str:
+    if entry.task_id is not None:
+        return f"  {entry.target}: task {entry.task_id} is not brought home"
+    request = entry.request_ids[-1] if entry.request_ids else "none"
+    return f"  {entry.target}: may have been paid (request id: {request})"
+
+
+def _aside(journal: Path) -> Path:
+    names = (
+        journal.with_name(f"{journal.stem}-{number}{journal.suffix}")
+        for number in itertools.count(1)
+    )
+    return next(name for name in names if not name.exists())
+
+
+_AT_ONCE = 64
+
+
+def rehearse(plan: Plan, journal: Path | None, rules: Rules, teller: Teller) -> int:
+    """Tell what would become of each pair, and return how many would be sent."""
+    swaps = 0
+    with contextlib.closing(Journal.rehearsal(journal)) as copy:
+        screening = Screening(rules, copy.start_run(0))
+        pairs = iter(plan)
+        while few := list(itertools.islice(pairs, _AT_ONCE)):
+            looks = screening.look(few)
+            for screened in screening.decide(looks, screening.enter(copy, looks)):
+                if screened.job is not None and screened.settled is None:
+                    swaps += screened.job.step is Step.SUBMIT
+                    _tell(screened.job, teller)
+                else:
+                    teller.tell(screened.left_over("nothing was sent"))
+    return swaps
+
+
+def _tell(job: Job, teller: Teller) -> None:
+    outcome = job.outcome("skipped")
+    teller.tell(attrs.evolve(outcome, output=job.place), "planned")
 
 
 @attrs.frozen(kw_only=True)

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from ezlink_async import AsyncEzlink
 from ezlink_async.batch.pairs.output_paths import escape, obstacle
-from ezlink_async.cli import INTERRUPTED
 from ezlink_async.cli.connect import Connection, connect, ready
-from ezlink_async.cli.display import Display, Lines, shown
-from ezlink_async.cli.interrupts import Interrupts
-from ezlink_async.cli.logs import noted
+from ezlink_async.cli.display import Display, Lines, noted, shown
+from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.models import TaskStatus
 

@@ -6,8 +6,7 @@ import time
 
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.spending import Charges
-from ezlink_async.cli.display import STYLES, Display, shown
-from ezlink_async.cli.results import Status, Tally, to_json
+from ezlink_async.cli.display import STYLES, Display, Status, Tally, shown, to_json
 
 
 class Teller:
