@@ -2,12 +2,10 @@
 Asyncio-native client for the EZLINK AI API.
 
 Its main job is swapping faces: submit many swaps in parallel, await each
-through its :class:`TaskHandle`, bring every result home, verified.
+through its :class:`TaskHandle`, and download every result, verified.
 
-Names load on first use, so that importing the package starts nothing.
+Names load on first use: importing the package loads none of its modules.
 """
-
-__version__ = "0.1.0"
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from ezlink_async._client.swap_stream import SwapOutcome
     from ezlink_async._core.images import Image
     from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
+    from ezlink_async._version import __version__
     from ezlink_async.errors import EzlinkError
     from ezlink_async.models import TaskRecord, TaskStatus
     from ezlink_async.services.midjourney import AccountFilter, Mode
@@ -51,6 +50,7 @@ _HOMES = {
     "TaskRecord": "models",
     "TaskStatus": "models",
     "Timeouts": "_core.policies",
+    "__version__": "_version",
 }
 
 

@@ -330,10 +330,10 @@ def test_too_little_memory_is_an_error_of_this_picture() -> None:
     code = (
         "import resource, sys\n"
         "from PIL import BmpImagePlugin, ImageCms\n"
-        "from ezlink_async import errors, convert\n"
+        "from ezlink_async import errors, prepare\n"
         "resource.setrlimit(resource.RLIMIT_AS, (3 * 10**8, 3 * 10**8))\n"
         "try:\n"
-        "    convert.to_jpeg(sys.stdin.buffer.read(), 'BMP')\n"
+        "    prepare.to_jpeg(sys.stdin.buffer.read(), 'BMP')\n"
         "except errors.ImageError as error:\n"
         "    print(error)\n"
     )
@@ -352,8 +352,8 @@ def test_what_is_pillows_stays_as_it_was() -> None:
         "import io, sys\n"
         "from PIL import Image\n"
         "before = Image.MAX_IMAGE_PIXELS\n"
-        "from ezlink_async import convert\n"
-        "convert.to_jpeg(sys.stdin.buffer.read(), 'HEIC')\n"
+        "from ezlink_async import prepare\n"
+        "prepare.to_jpeg(sys.stdin.buffer.read(), 'HEIC')\n"
         "print(before == Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN))\n"
     )
     done = subprocess.run(

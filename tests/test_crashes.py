@@ -75,7 +75,7 @@ class Crashes(RuleBasedStateMachine):
     """
     A client that notes what it does, and is cut off between any two moments.
 
-    What is noted waits in a queue, as in :mod:`ezlink_async.commits`; a crash
+    What is noted waits in a queue, as in :mod:`ezlink_async.batch.journal.writer`; a crash
     loses what is in it, and what was changed since the last commit.
     """
 

@@ -606,7 +606,7 @@ async def test_a_save_cancelled_at_any_turn_keeps_all_or_nothing(
 FULL = """
 import asyncio, resource, signal, sys
 from ezlink_async import errors
-from ezlink_async.download import Downloads
+from ezlink_async._io.download import Downloads
 from ezlink_async.places import Address
 from tests.fakes import transport
 from pathlib import Path

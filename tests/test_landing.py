@@ -118,7 +118,7 @@ def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> Non
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from ezlink_async.landing import PartFile
+from ezlink_async._io.files import PartFile
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 before = resource.getrlimit(resource.RLIMIT_FSIZE)

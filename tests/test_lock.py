@@ -20,7 +20,7 @@ from tests.holders import as_nobody, holding
 _HOLD = """
 import sys
 from pathlib import Path
-from ezlink_async.lock import FolderLock
+from ezlink_async.batch.journal.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 """
 
@@ -194,7 +194,7 @@ def _as_nobody(path: Path, program: str) -> str:
             above.chmod(above.stat().st_mode | 0o055)
     head = (
         "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.lock import FolderLock\npath = Path(sys.argv[1])\n"
+        "from ezlink_async.batch.journal.lock import FolderLock\npath = Path(sys.argv[1])\n"
     )
     return subprocess.run(
         [

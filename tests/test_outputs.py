@@ -212,7 +212,7 @@ def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "locked" / "in")
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.outputs import obstacle\n"
+        "from ezlink_async.batch.pairs.output_paths import obstacle\n"
         "for name in sys.argv[1:]: print(obstacle(Path(name)))"
     )
     said = subprocess.run(

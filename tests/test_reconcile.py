@@ -494,7 +494,7 @@ async def test_a_search_reads_so_many_pages_and_no_more(books: Books) -> None:
     """``find`` looks at the latest ten thousand tasks."""
     for number in range(100 * account.PAGES + 1):
         books.task(str(number), "mine" if number < 2 else "x")
-    (record,) = await account.Account(lambda: books).find(state="mine")
+    (record,) = await account.Account(books.transport.repeat).find(state="mine")
     assert record.task_id == "1"
     assert books.asked("/api/mj/self") == account.PAGES
 

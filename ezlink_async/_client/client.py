@@ -13,6 +13,7 @@ from ezlink_async._client.session import Session, SharedSource, fetch_many, fetc
 from ezlink_async._client.submitting.pending_submit import NoObserver, Observer, Ticket
 from ezlink_async._client.swap_stream import Intake, Pairs, SwapStream, Targets
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Options, Sources, profile_sources, resolve
 from ezlink_async._io.addresses import Address
@@ -230,7 +231,10 @@ class AsyncEzlink:
     @property
     def account(self) -> Account:
         """The account behind the key; it needs ``account_token``."""
-        return Account(self._inside)
+        return Account(self._ask_account)
+
+    async def _ask_account(self, request: HttpRequest) -> HttpResponse:
+        return await self._inside().ask_account(request)
 
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Ask for one task once; :exc:`TaskNotFoundError` when it is unknown."""

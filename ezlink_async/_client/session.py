@@ -18,6 +18,7 @@ from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._client.swap_stream import Intake
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
 from ezlink_async._io.concurrency import Nursery, until_done
@@ -88,6 +89,15 @@ class Session:
     async def usage(self) -> int:
         """Ask what the key has spent so far, in units: 500,000 to the dollar."""
         return billing.read_units(await self.transport.repeat(billing.usage_request()))
+
+    async def ask_account(self, request: HttpRequest) -> HttpResponse:
+        """Send a request that the account's access token opens."""
+        if self.transport.settings.account_token is None:
+            raise ConfigurationError(
+                "this needs the account's access token, which the dashboard makes: "
+                "set EZLINK_ACCOUNT_TOKEN or pass account_token="
+            )
+        return await self.nursery.run(self.transport.repeat(request))
 
     async def open(self) -> None:
         """Make the connections' pools and start polling."""

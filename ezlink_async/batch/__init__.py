@@ -1,4 +1,5 @@
-"""Many swaps with a journal: the same call goes on where one has ended.
+"""
+Many swaps with a journal: the same call goes on where one has ended.
 
 Names load on first use.
 """

@@ -1,4 +1,5 @@
-"""The API, family by family: its wire, and its class for users.
+"""
+The API, family by family: its wire, and its class for users.
 
 Names load on first use.
 """

@@ -11,8 +11,7 @@ in clear: nothing of it is kept in an error.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 
 import attrs
@@ -20,12 +19,9 @@ import attrs
 from ezlink_async._core.error_mapping import decode, refusal, server_time, tidy
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.records import identifier, read_record
-from ezlink_async._io.concurrency import Nursery
-from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     ApiError,
     AuthenticationError,
-    ConfigurationError,
     ProtocolError,
     ServerError,
 )
@@ -227,15 +223,6 @@ def _whole(value: object) -> int | None:
     return value if type(value) is int and abs(value) < _MOST else None
 
 
-class Inside(Protocol):
-    """What an entered client has, as far as it is needed here."""
-
-    @property
-    def transport(self) -> Transport: ...  # noqa: D102 - the client's own
-    @property
-    def nursery(self) -> Nursery: ...  # noqa: D102
-
-
 class Account:
     """
     The account behind the key; get it as ``client.account``.
@@ -246,12 +233,12 @@ class Account:
     :exc:`AuthenticationError`.
     """
 
-    def __init__(self, inside: Callable[[], Inside]) -> None:
-        self._inside = inside
+    def __init__(self, send: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> None:
+        self._send = send
 
     async def balance(self) -> AccountBalance:
         """Ask what the account has and has used."""
-        return read_balance(await self._ask(self_request()))
+        return read_balance(await self._send(self_request()))
 
     async def charged(self, request_id: str) -> Charge | None:
         """
@@ -261,7 +248,7 @@ class Account:
         or the operator has the log off, or the entry is a few seconds late.
         A job that was accepted with code 22 is not charged.
         """
-        return read_charge(await self._ask(log_request(request_id)), request_id)
+        return read_charge(await self._send(log_request(request_id)), request_id)
 
     async def find(self, *, state: str) -> tuple[TaskRecord, ...]:
         """
@@ -272,19 +259,10 @@ class Account:
         """
         found: dict[str, TaskRecord] = {}
         for number in range(1, PAGES + 1):
-            page = read_tasks(await self._ask(tasks_request(number)))
+            page = read_tasks(await self._send(tasks_request(number)))
             for record in page.records:
                 if record.state == state:  # again, when one made meanwhile moved it
                     found.setdefault(record.task_id, record)
             if page.is_last(number) or not page.rows:
                 break
         return tuple(found.values())
-
-    async def _ask(self, request: HttpRequest) -> HttpResponse:
-        inside = self._inside()
-        if inside.transport.settings.account_token is None:
-            raise ConfigurationError(
-                "this needs the account's access token, which the dashboard makes: "
-                "set EZLINK_ACCOUNT_TOKEN or pass account_token="
-            )
-        return await inside.nursery.run(inside.transport.repeat(request))

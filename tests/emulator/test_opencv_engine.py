@@ -18,7 +18,7 @@ cv2 = pytest.importorskip("cv2")
 from ezlink_async.emulator.engine import Swapper  # noqa: E402
 from ezlink_async.emulator.engine.swap import Source  # noqa: E402
 from ezlink_async.emulator.pictures.codec import decode  # noqa: E402
-from ezlink_async.emulator.pictures.opencv_engine import (
+from ezlink_async.emulator.pictures.opencv_engine import (  # noqa: E402
     NoFaceError,
     OpenCVEngine,
     PictureError,
@@ -168,7 +168,7 @@ def test_a_missing_extra_is_named_with_its_cure(missing: str) -> None:
     """Without numpy or OpenCV the import error tells the command to install them."""
     done = run(
         f"import sys; sys.modules['{missing}'] = None\n"
-        "import ezlink_async.emulator.opencv_engine"
+        "import ezlink_async.emulator.pictures.opencv_engine"
     )
     assert done.returncode == 1
     assert "ImportError" in done.stderr
@@ -182,7 +182,7 @@ def test_a_photo_of_twelve_megapixels_fits_in_500_megabytes() -> None:
     """The peak of the whole process, decoding and encoding included."""
     done = run(
         "import sys, cv2\n"
-        "from ezlink_async.emulator.opencv_engine import load_engine\n"
+        "from ezlink_async.emulator.pictures.opencv_engine import load_engine\n"
         "folder = sys.argv[1]\n"
         "group = cv2.resize(cv2.imread(folder + '/hopper.jpg'), (4000, 3000))\n"
         "target = cv2.imencode('.jpg', group)[1].tobytes()\n"

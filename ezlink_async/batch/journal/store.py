@@ -3,7 +3,7 @@ The journal of a batch: what was sent for each photo, and what came of it.
 
 Each change leads to a state from which a later run knows what to do, wherever
 the power fails. Synchronous, and for one thread at a time: that thread is in
-:mod:`ezlink_async.commits`.
+:mod:`ezlink_async.batch.journal.writer`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Which source goes with which target.
+"""
+Which source goes with which target.
 
 Names load on first use.
 """
