@@ -73,7 +73,7 @@ def samples() -> dict[str, Sample]:
     return {sample.name: sample for sample in map(_sample, lines)}
 
 
-def jpeg() -> bytes:
+def recorded_jpeg() -> bytes:
     """Return a baseline JPEG of 8 by 8 pixels, as a server sent it."""
     return samples()["image-ok"].response.body
 

@@ -75,8 +75,8 @@ class Crashes(RuleBasedStateMachine):
     """
     A client that notes what it does, and is cut off between any two moments.
 
-    What is noted waits in a queue, as in :mod:`ezlink_async.batch.journal.writer`; a crash
-    loses what is in it, and what was changed since the last commit.
+    What is noted waits in a queue, as in :mod:`ezlink_async.batch.journal.writer`;
+    a crash loses what is in it, and what was changed since the last commit.
     """
 
     def __init__(self) -> None:

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from ezlink_async._core import containers, images
 from ezlink_async._core.images import EncodedImage, Image, PreparedImage
 from ezlink_async.errors import ImageError
-from tests.conftest import jpeg, png, progressive, samples, webp
+from tests.conftest import recorded_jpeg, png, progressive, samples, webp
 
 PICTURES = {
-    "jpeg": ("image/jpeg", jpeg()),
+    "jpeg": ("image/jpeg", recorded_jpeg()),
     "progressive": ("image/jpeg", progressive()),
     "png": ("image/png", png()),
     "webp": ("image/webp", webp()),
@@ -269,7 +269,7 @@ def test_an_end_marker_inside_a_table_is_no_end() -> None:
 @pytest.mark.parametrize("filling", [b"\xff\x00", b"\x00", b"\xff\xd0", b"\xff"])
 def test_a_long_picture_is_walked_in_pieces(filling: bytes) -> None:
     """Wherever its end is, and whatever comes before and behind it."""
-    head = jpeg()[: jpeg().index(b"\xff\xda") + 2] + b"\0\2"
+    head = recorded_jpeg()[: recorded_jpeg().index(b"\xff\xda") + 2] + b"\0\2"
     scan = filling * (2 * 1024 * 1024 // len(filling))
     assert containers.verify(head + scan + b"\xff\xd9") == "image/jpeg"
     assert (

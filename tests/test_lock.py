@@ -194,7 +194,8 @@ def _as_nobody(path: Path, program: str) -> str:
             above.chmod(above.stat().st_mode | 0o055)
     head = (
         "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.batch.journal.lock import FolderLock\npath = Path(sys.argv[1])\n"
+        "from ezlink_async.batch.journal.lock import FolderLock\n"
+        "path = Path(sys.argv[1])\n"
     )
     return subprocess.run(
         [

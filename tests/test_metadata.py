@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ezlink_async._core import containers
 from ezlink_async.errors import ImageError
-from tests.conftest import jpeg, png, progressive, webp
+from tests.conftest import recorded_jpeg, png, progressive, webp
 from tests.photos import (
     SECRETS,
     STORED,
@@ -88,7 +88,7 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
 
 
 @pytest.mark.parametrize(
-    "content", [jpeg(), png(), webp()], ids=["jpeg", "png", "webp"]
+    "content", [recorded_jpeg(), png(), webp()], ids=["jpeg", "png", "webp"]
 )
 def test_a_picture_stays_valid(content: bytes) -> None:
     """Small pictures of other makers are whole afterwards, and not longer."""

@@ -14,7 +14,7 @@ from ezlink_async._core.images import Image
 from ezlink_async._io import image_reader
 from ezlink_async.errors import ImageError
 from ezlink_async.prepare import MOST_READ, Prepared, needs_preparing, prepare_picture
-from tests.conftest import jpeg, png, webp
+from tests.conftest import recorded_jpeg, png, webp
 from tests.photos import SECRETS, corners, decoded, encoded, exif, near, noise, photo
 
 NAMES = ["JPEG", "PNG", "WEBP"]
@@ -36,7 +36,7 @@ def content_of(prepared: Prepared) -> bytes:
     return content
 
 
-@pytest.mark.parametrize("content", [jpeg(), png(), webp()], ids=NAMES)
+@pytest.mark.parametrize("content", [recorded_jpeg(), png(), webp()], ids=NAMES)
 def test_what_the_server_takes_is_left_alone(content: bytes, file: Path) -> None:
     """It stays a file on the disk, and goes out byte for byte."""
     file.write_bytes(content)
@@ -146,7 +146,7 @@ def resized(width: int, height: int) -> bytes:
     [
         (b"", "the picture is empty; copy it again"),
         (b"a letter to my aunt", "not a picture; give a JPEG, PNG, WebP or HEIC"),
-        (jpeg()[:-20], "the JPEG is cut off; copy it again"),
+        (recorded_jpeg()[:-20], "the JPEG is cut off; copy it again"),
         (png()[:-20], "the PNG is cut off; copy it again"),
         (webp()[:-5], "the WEBP is cut off; copy it again"),
         (resized(0, 5), "it has 0 x 5 pixels; export it again"),

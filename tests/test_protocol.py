@@ -21,7 +21,7 @@ from ezlink_async.models import TaskStatus
 from ezlink_async.services import base, face_swap, midjourney
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import AccountFilter, Mode
-from tests.conftest import jpeg, png, samples, webp
+from tests.conftest import recorded_jpeg, png, samples, webp
 
 # -- what is sent ---------------------------------------------------------
 
@@ -97,7 +97,7 @@ def test_a_mode_is_a_prefix_of_the_path(mode: Mode) -> None:
 
 @pytest.mark.parametrize(
     ("content", "media_type"),
-    [(jpeg(), "image/jpeg"), (png(), "image/png"), (webp(), "image/webp")],
+    [(recorded_jpeg(), "image/jpeg"), (png(), "image/png"), (webp(), "image/webp")],
 )
 def test_a_picture_is_sent_as_a_data_uri(content: bytes, media_type: str) -> None:
     """The media type is that of the content, and the bytes come out again."""
@@ -112,8 +112,8 @@ def test_a_picture_is_sent_as_a_data_uri(content: bytes, media_type: str) -> Non
 def test_a_shared_source_is_sent_like_any_other() -> None:
     """A source whose text is kept for a whole batch makes the same bytes."""
     target = _prepared(png())
-    once = FaceSwapJob(source=_prepared(jpeg()), target=target, options=ALL)
-    kept = FaceSwapJob(source=_kept(jpeg()), target=target, options=ALL)
+    once = FaceSwapJob(source=_prepared(recorded_jpeg()), target=target, options=ALL)
+    kept = FaceSwapJob(source=_kept(recorded_jpeg()), target=target, options=ALL)
     assert _render(face_swap.submit_request(kept)) == _render(
         face_swap.submit_request(once)
     )
