@@ -3,21 +3,387 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from ezlink_async import prepare
 from ezlink_async._core import containers, images
 from ezlink_async._core.images import Image
 from ezlink_async._io import image_reader
 from ezlink_async.errors import ImageError
 from ezlink_async.prepare import MOST_READ, Prepared, needs_preparing, prepare_picture
-from tests.conftest import recorded_jpeg, png, webp
-from tests.photos import SECRETS, corners, decoded, encoded, exif, near, noise, photo
+from tests.support.photographs import (
+    BLUE,
+    CORNERS,
+    GREEN,
+    GREY,
+    SECRETS,
+    STORED,
+    ImageCms,
+    Pillow,
+    corners,
+    decoded,
+    encoded,
+    exif,
+    lying,
+    near,
+    noise,
+    photo,
+)
+from tests.support.pictures import png, recorded_jpeg, webp
+
+BEST: dict[str, dict[str, object]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+    "HEIC": {"quality": 90},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+}
+
+
+def made(content: bytes, name: str = "TIFF") -> Pillow.Image:
+    """Encode anew, and decode what came out, which must be fit to be sent."""
+    result, _ = prepare.to_jpeg(content, name)
+    assert containers.verify(result) == "image/jpeg"
+    assert images.accept(result, len(result)) == "image/jpeg"
+    picture = decoded(result)
+    assert picture.mode == "RGB"
+    return picture
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("name", BEST)
+def test_every_picture_is_turned_upright(name: str, orientation: int) -> None:
+    """Whichever way the camera was held, each corner is where it was seen."""
+    lies = lying(orientation)
+    content = encoded(lies, name, exif=exif(orientation), **BEST[name])
+    result, changes = prepare.to_jpeg(content, name)
+    picture = decoded(result)
+    assert picture.size == (96, 64)
+    assert near(corners(picture))
+    assert "exif" not in picture.info
+    assert ("turned upright" in changes) == (orientation != 1)
+    assert (f"converted from {name}" in changes) == (name != "JPEG")
+    assert changes[-1] == "metadata removed"
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "HEIC", "AVIF"])
+def test_nothing_a_camera_wrote_is_left(name: str) -> None:
+    """A picture that is encoded anew tells nothing, asked to or not."""
+    options = {"comment": b"SECRET"} if name == "JPEG" else {}
+    content = encoded(photo(), name, exif=exif(6), **BEST[name], **options)
+    assert b"SECRET" in content
+    result, _ = prepare.to_jpeg(content, name)
+    assert not [secret for secret in SECRETS if secret in result]
+
+
+def deep(order: str, bands: int) -> bytes:
+    """Return a TIFF of 16 by 16 pixels with 16 bits for each number."""
+    tile = photo(16, 16)
+    colours = tile.tobytes() if bands == 3 else tile.convert("L").tobytes()
+    numbers = struct.pack(f"{order}{len(colours)}H", *(257 * n for n in colours))
+    bits = (258, 3, 1, 16) if bands == 1 else (258, 3, 3, 134)
+    entries = [
+        (256, 3, 1, 16),
+        (257, 3, 1, 16),
+        bits,
+        (259, 3, 1, 1),
+        (262, 3, 1, 1 if bands == 1 else 2),
+        (273, 4, 1, 140),
+        (277, 3, 1, bands),
+        (278, 3, 1, 16),
+        (279, 4, 1, len(numbers)),
+    ]
+    head = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HI", 42, 8)
+    table = struct.pack(f"{order}H", len(entries))
+    for tag, kind, count, value in entries:
+        short = kind == 3 and count == 1
+        shape = f"{order}HHIHxx" if short else f"{order}HHII"
+        table += struct.pack(shape, tag, kind, count, value)
+    content = (head + table + bytes(4)).ljust(134, b"\0")
+    return content + struct.pack(f"{order}3H", 16, 16, 16) + numbers
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_become_eight(order: str) -> None:
+    """They are scaled, not cut off: white is not black, and grey is grey."""
+    assert near(corners(made(deep(order, 3))))
+    grey = corners(photo().convert("L"))
+    assert near(corners(made(deep(order, 1))), tuple(grey))
+
+
+@pytest.mark.parametrize(
+    ("picture", "options", "colours"),
+    [
+        (photo().quantize(16), {}, CORNERS),
+        (photo().convert("CMYK"), {}, CORNERS),
+        (photo().convert("L"), {}, corners(photo().convert("L"))),
+        (Pillow.new("1", (96, 64), 1), {}, [(255, 255, 255)] * 4),
+        (photo().convert("RGBA"), {}, CORNERS),
+        (photo().convert("I"), {}, [(0, 0, 0)] * 4),
+    ],
+    ids=["palette", "cmyk", "grey", "bits", "opaque", "wide"],
+)
+def test_every_kind_of_pixel_keeps_its_colour(
+    picture: Pillow.Image, options: dict[str, object], colours: list[tuple[int, ...]]
+) -> None:
+    """Printers' colours, palettes and greys come out as they look."""
+    assert near(corners(made(encoded(picture, "TIFF", **options))), tuple(colours))
+
+
+@pytest.mark.parametrize("name", ["BMP", "GIF"])
+def test_older_formats_are_converted(name: str) -> None:
+    """They cost nothing more."""
+    assert near(corners(made(encoded(photo(), name), name)))
+
+
+def test_of_an_animation_the_first_picture_is_taken() -> None:
+    """The others are nobody's photo."""
+    frames = {"save_all": True, "append_images": [noise(96, 64)]}
+    assert near(corners(made(encoded(photo(), "GIF", **frames), "GIF")))
+
+
+def test_what_is_transparent_becomes_white() -> None:
+    """The hidden colours do not show; half of one shows half."""
+    picture = photo().convert("RGBA")
+    picture.paste((0, 0, 0, 0), (0, 0, 48, 32))
+    picture.paste((*BLUE, 128), (0, 32, 48, 64))
+    content = encoded(picture, "PNG")
+    half = tuple((255 + each) // 2 for each in BLUE)
+    found = corners(made(content, "PNG"))
+    assert near(found, ((255, 255, 255), GREEN, half, GREY))
+    assert "transparency filled with white" in prepare.to_jpeg(content, "PNG")[1]
+    opaque = encoded(photo().convert("RGBA"), "PNG")
+    assert "white" not in str(prepare.to_jpeg(opaque, "PNG")[1])
+    clear = encoded(Pillow.new("P", (8, 8), 3), "GIF", transparency=3)
+    assert near(corners(made(clear, "GIF")), ((255, 255, 255),) * 4)
+
+
+def swapped_profile() -> bytes:
+    """Return a profile in which red and green have changed places."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return (
+        profile.replace(b"rXYZ", b"tmp.", 1)
+        .replace(b"gXYZ", b"rXYZ", 1)
+        .replace(b"tmp.", b"gXYZ", 1)
+    )
+
+
+@pytest.mark.parametrize("name", BEST)
+def test_colours_are_converted_by_their_profile(name: str) -> None:
+    """What a phone stores in its own colours is sRGB afterwards, without a profile."""
+    profile = swapped_profile()
+    if name == "HEIC":
+        drawn = photo()
+        drawn.info["icc_profile"] = profile
+        content = encoded(drawn, name, **BEST[name])
+    else:
+        content = encoded(photo(), name, icc_profile=profile, **BEST[name])
+    picture = made(content, name)
+    swapped = [(green, red, blue) for red, green, blue in CORNERS]
+    assert near(corners(picture), tuple(swapped))
+    assert "icc_profile" not in picture.info
+
+
+@pytest.mark.parametrize(
+    ("picture", "profile"),
+    [
+        (photo(), b"no profile at all"),
+        (photo().convert("L"), swapped_profile()),
+    ],
+    ids=["broken", "other-mode"],
+)
+def test_a_profile_that_does_not_fit_is_left_out(
+    picture: Pillow.Image, profile: bytes
+) -> None:
+    """The picture is still worth more than an error."""
+    content = encoded(picture, "TIFF", icc_profile=profile)
+    assert near(corners(made(content)), tuple(corners(picture)))
+
+
+def test_a_large_picture_is_encoded_as_well_as_fits() -> None:
+    """Full size and best quality first, then a lower one, and pixels at last."""
+    easy = encoded(photo(4000, 3000), "TIFF")
+    content, changes = prepare.to_jpeg(easy, "TIFF")
+    assert decoded(content).size == (4000, 3000)
+    assert "compressed to fit 10 MiB" in changes
+    for side, size in ((2000, (2000, 2000)), (3200, (3200, 3200))):
+        content, changes = prepare.to_jpeg(encoded(noise(side, side), "BMP"), "BMP")
+        assert decoded(content).size == size
+        assert len(content) <= images.MAX_BYTES
+        assert "made smaller to fit 10 MiB" not in changes
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("PNG", {"compress_level": 0}), ("JPEG", {"quality": 95})]
+)
+def test_thirty_megapixels_of_noise_fit(name: str, options: dict[str, object]) -> None:
+    """The limit is kept by the worst there is, and hardly any of it wasted."""
+    content, changes = prepare.to_jpeg(
+        encoded(noise(6000, 5000), name, **options), name
+    )
+    assert 0.9 * images.MAX_BYTES < len(content) <= images.MAX_BYTES
+    assert "made smaller to fit 10 MiB" in changes
+    width, height = decoded(content).size
+    assert width / height == pytest.approx(6000 / 5000, rel=0.001)
+
+
+def test_a_blurred_picture_fits_too() -> None:
+    """It has hardly fewer bytes when it is made smaller, so the search is cut short."""
+    blurred = noise(4400, 4400).resize((6600, 6600), Pillow.Resampling.BICUBIC)
+    content, _ = prepare.to_jpeg(encoded(blurred, "BMP"), "BMP")
+    assert 0.8 * images.MAX_BYTES < len(content) <= images.MAX_BYTES
+
+
+def test_a_wrong_guess_of_the_size_is_corrected() -> None:
+    """The search stays between what fits for sure and what did not."""
+    picture = noise(2500, 2500)
+    content = prepare._scaled(picture, 10**12)
+    assert 2400 < decoded(content).width < 2500
+
+
+def test_a_huge_jpeg_is_decoded_at_a_part_of_its_size() -> None:
+    """Its pixels would fill the memory; they would not fit in the end either."""
+    picture = photo(16, 16).convert("L").resize((8400, 8200))
+    content, changes = prepare.to_jpeg(encoded(picture, "JPEG"), "JPEG")
+    assert decoded(content).size == (4200, 4100)
+    assert "made smaller to fit 10 MiB" in changes
+
+
+def claiming(width: int, height: int) -> bytes:
+    """Return a BMP that says it has this size."""
+    content = bytearray(encoded(photo(8, 8), "BMP"))
+    content[18:26] = struct.pack("<ii", width, height)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ((0, 8), "the BMP cannot be decoded"),
+        ((11_000, 11_000), "at most 120 megapixels"),
+        ((65_501, 1), "sides of 65500"),
+    ],
+)
+def test_absurd_sizes_are_refused_undecoded(size: tuple[int, int], reason: str) -> None:
+    """The head tells, so no memory is taken and no warning given."""
+    with pytest.raises(ImageError, match=reason):
+        prepare.to_jpeg(claiming(*size), "BMP")
+
+
+def test_a_progressive_jpeg_is_decoded_at_once() -> None:
+    """So it may have fewer pixels than one that can be decoded in parts."""
+    for progressive, most in ((False, 500), (True, 120)):
+        content = bytearray(encoded(photo(8, 8), "JPEG", progressive=progressive))
+        frame = content.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+        content[frame + 5 : frame + 9] = struct.pack(">HH", 30_000, 30_000)
+        with pytest.raises(ImageError, match=f"at most {most} megapixels") as caught:
+            prepare.to_jpeg(bytes(content), "JPEG")
+        assert caught.value.limit == most * 1_000_000
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {50706: b"\1\4\0\0"}])
+def test_a_raw_file_is_not_taken_for_its_preview(tags: dict[int, int | bytes]) -> None:
+    """The small picture in front of a raw file is not what was meant."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    told = ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        told[tag] = value
+    for content in (
+        encoded(photo(), "TIFF", tiffinfo=told),
+        b"II*\0\x0e\0\0\0CR\2\0\0\0" + encoded(photo(), "TIFF")[8:],
+    ):
+        with pytest.raises(ImageError, match=r"raw file.*export it as a JPEG"):
+            prepare.to_jpeg(content, "TIFF")
+
+
+def test_fractions_are_refused() -> None:
+    """Nobody knows which number is white."""
+    with pytest.raises(ImageError, match="save it with 8 or 16 bits"):
+        prepare.to_jpeg(encoded(Pillow.new("F", (8, 8), 0.5), "TIFF"), "TIFF")
+
+
+@pytest.mark.parametrize("name", ["TIFF", "BMP", "GIF", "HEIC", "AVIF"])
+def test_a_picture_that_is_cut_off_is_an_error(name: str) -> None:
+    """Half a picture is not sent, whatever the decoder would make of it."""
+    content = encoded(noise(64, 64), name)
+    for length in (30, len(content) // 2, len(content) - 9):
+        with pytest.raises(ImageError, match=f"{name} cannot be decoded"):
+            prepare.to_jpeg(content[:length], name)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("TIFF", "PIL.TiffImagePlugin"), ("HEIC", "pillow_heif")]
+)
+def test_without_the_extra_it_is_named(
+    name: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is the command that helps."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImageError, match=r"pip install 'ezlink-async\[images\]'"):
+        prepare.to_jpeg(b"", name)
+
+
+def test_too_little_memory_is_an_error_of_this_picture() -> None:
+    """The batch goes on with the next one."""
+    pytest.importorskip("resource", reason="memory cannot be limited here")
+    code = (
+        "import resource, sys\n"
+        "from PIL import BmpImagePlugin, ImageCms\n"
+        "from ezlink_async import errors, prepare\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 * 10**8, 3 * 10**8))\n"
+        "try:\n"
+        "    prepare.to_jpeg(sys.stdin.buffer.read(), 'BMP')\n"
+        "except errors.ImageError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=claiming(10_900, 10_900),
+        capture_output=True,
+        check=True,
+    )
+    assert b"not enough memory" in done.stdout
+
+
+def test_what_is_pillows_stays_as_it_was() -> None:
+    """The process is the user's: nothing is registered, no limit is moved."""
+    code = (
+        "import io, sys\n"
+        "from PIL import Image\n"
+        "before = Image.MAX_IMAGE_PIXELS\n"
+        "from ezlink_async import prepare\n"
+        "prepare.to_jpeg(sys.stdin.buffer.read(), 'HEIC')\n"
+        "print(before == Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        input=encoded(photo(), "HEIC"),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.startswith(b"True ")
+    assert b"HEIF" not in done.stdout
+
+
+def test_the_stream_of_an_encoder_keeps_no_more_than_may_be_sent() -> None:
+    """Its length is told all the same: it says how much smaller to try."""
+    stream = prepare._Encoded()
+    for piece, fits in ((bytes(images.MAX_BYTES), True), (b"more", False)):
+        assert stream.write(piece) == len(piece)
+        assert stream.fits is fits
+    assert stream.length == images.MAX_BYTES + 4
+    assert len(stream.getvalue()) == images.MAX_BYTES
+
 
 NAMES = ["JPEG", "PNG", "WEBP"]
+
 FOREIGN = ["HEIC", "AVIF", "TIFF", "BMP", "GIF"]
 
 

@@ -19,7 +19,7 @@ from tests.bench.measuring import Told
 from tests.bench.pictures import result
 from tests.bench.plans import Plan
 from tests.bench.serve import Desk
-from tests.fakes import jpeg
+from tests.support.pictures import jpeg
 
 PLAN = Plan(
     seed=1, mean=1e-6, slots=1, queue=0, beat=0.0, progress=False, result=2_000_000

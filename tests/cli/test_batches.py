@@ -14,8 +14,8 @@ from ezlink_async.batch.options import BatchOptions
 from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.display import Lines
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Ezlink, Tells, home, read_until, start, sums
-from tests.fakes import jpeg
+from tests.support.command_line import Ezlink, Tells, home, read_until, start, sums
+from tests.support.pictures import jpeg
 
 
 @pytest.fixture

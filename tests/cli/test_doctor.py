@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator, faults
-from tests.cli.conftest import Ezlink, home
-from tests.servers import answer, keeps_open, server_tls, serving, stranger_tls
+from tests.support.command_line import Ezlink, home
+from tests.support.raw_servers import (
+    answer,
+    keeps_open,
+    server_tls,
+    serving,
+    stranger_tls,
+)
 
 
 def _page(text: str) -> faults.Answer:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Ezlink, home, sums
-from tests.fakes import jpeg
+from tests.support.command_line import Ezlink, home, sums
+from tests.support.pictures import jpeg
 
 
 def test_no_key_and_no_local_is_one_sentence(

@@ -23,7 +23,7 @@ from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli.display import Lines, noted
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Ezlink, Tells, home, read_until, start
+from tests.support.command_line import Ezlink, Tells, home, read_until, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
 

@@ -14,7 +14,7 @@ import pytest
 
 from ezlink_async import __version__
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import SAMPLES, Ezlink, home, read_until, start
+from tests.support.command_line import SAMPLES, Ezlink, home, read_until, start
 
 _engine = pytest.mark.skipif(
     importlib.util.find_spec("cv2") is None, reason="needs the local extra"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import SAMPLES, Ezlink, home, sums
-from tests.fakes import jpeg
+from tests.support.command_line import SAMPLES, Ezlink, home, sums
+from tests.support.pictures import jpeg
 
 BROKEN = Path("/proc/self/mem")
 """A file whose first bytes cannot be read, on Linux."""

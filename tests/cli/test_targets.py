@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator
-from tests.cli.conftest import Ezlink
-from tests.fakes import jpeg
+from tests.support.command_line import Ezlink
+from tests.support.pictures import jpeg
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 

@@ -14,8 +14,8 @@ import pytest
 
 from ezlink_async.cli.display import Tally, speed
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.cli.conftest import Ezlink, Tells, start
-from tests.fakes import jpeg
+from tests.support.command_line import Ezlink, Tells, start
+from tests.support.pictures import jpeg
 
 pty = pytest.importorskip("pty")
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, faults, scripts
-from tests.emulator.conftest import STILL, Ask, asker, submit, swap_body
 from tests.emulator.recorded import (
     EXISTING,
     OK,
@@ -23,6 +22,7 @@ from tests.emulator.recorded import (
     VIEWS,
     WHOLE,
 )
+from tests.support.emulator_requests import STILL, Ask, asker, submit, swap_body
 
 __all__ = ["GROUPS", "Stage", "settings_of"]
 

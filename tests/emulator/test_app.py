@@ -17,8 +17,15 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
-from tests.emulator.conftest import Ask, asker, fetch, fetch_end, submit, swap_body
-from tests.emulator.wire import Wire
+from tests.support.emulator_requests import (
+    Ask,
+    asker,
+    fetch,
+    fetch_end,
+    submit,
+    swap_body,
+)
+from tests.support.wire import Wire
 
 _SWAP = "/mj/insight-face/swap"
 _FETCH = "/mj/task/1/fetch"

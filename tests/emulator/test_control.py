@@ -22,8 +22,8 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
-from tests.emulator.conftest import Ask, fetch, submit
-from tests.fakes import jpeg
+from tests.support.emulator_requests import Ask, fetch, submit
+from tests.support.pictures import jpeg
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
 
@@ -194,7 +194,7 @@ _ORDER = ["NOT_START", "SUBMITTED", "IN_PROGRESS", "SUCCESS"]
 
 
 async def _asker(server: Emulator) -> Ask:
-    from tests.emulator.conftest import asker
+    from tests.support.emulator_requests import asker
 
     return asker(server)
 

@@ -6,13 +6,8 @@ import contextlib
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, serving
-from tests.emulator.conftest import (
-    Ask,
-    asker,
-    submit,
-    swap_body,
-)
-from tests.emulator.wire import Wire
+from tests.support.emulator_requests import Ask, asker, submit, swap_body
+from tests.support.wire import Wire
 
 _SWAP = "/mj/insight-face/swap"
 _BIG = swap_body("s", "t", padding="x" * 3_000_000)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from ezlink_async.emulator import Emulator, serving
-from tests.emulator.conftest import asker, swap_body
 from tests.emulator.recorded import LEFT_OUT, SAMPLES
 from tests.emulator.stages import GROUPS, Stage, settings_of
-from tests.emulator.wire import Answered, Wire
+from tests.support.emulator_requests import asker, swap_body
+from tests.support.wire import Answered, Wire
 
 
 async def _replay(stage: Stage, name: str) -> Answered:

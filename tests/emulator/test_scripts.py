@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, read_hashes, scripts
-from tests.emulator.conftest import Ask, fetch, fetch_end, picture, submit
+from tests.support.emulator_requests import Ask, fetch, fetch_end, picture, submit
 
 
 async def test_rows_of_a_list_can_be_falsified(emu: Emulator, ask: Ask) -> None:

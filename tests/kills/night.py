@@ -20,7 +20,7 @@ from ezlink_async.emulator import Emulator, read_hashes
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
-from tests.fakes import jpeg
+from tests.support.pictures import jpeg
 
 _PLACES = ("submit", "list", "fetch", "image")
 _WAIT = 0.02  # between two looks whether a command has ended by itself

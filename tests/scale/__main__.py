@@ -23,8 +23,8 @@ from typing import cast
 
 import attrs
 
-from tests.fakes import jpeg
 from tests.scale.server import serve
+from tests.support.pictures import jpeg
 
 FEW, MANY = 1_000, 100_000
 GROWTH = 20  # MB

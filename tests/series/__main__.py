@@ -20,7 +20,7 @@ from tests.series.outage import outage
 from tests.series.slow import slow_link
 from tests.series.stale import stale
 from tests.series.verdict import Edition, Verdict
-from tests.servers import server_tls
+from tests.support.raw_servers import server_tls
 
 BOUND = 300
 """Seconds after which a series is given up."""

@@ -13,7 +13,7 @@ import attrs
 import cattrs
 
 from tests.series.orders import Order, Receipt
-from tests.servers import trust_file
+from tests.support.raw_servers import trust_file
 
 
 async def python(*arguments: str, **env: str) -> str:

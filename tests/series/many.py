@@ -7,10 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import three_hundred
+from tests.end_to_end import three_hundred_swaps
 from tests.series.child import python
 from tests.series.verdict import Edition, Verdict
-from tests.servers import authority
+from tests.support.raw_servers import authority
 
 
 async def many(here: Edition) -> Verdict:
@@ -21,7 +21,7 @@ async def many(here: Edition) -> Verdict:
         issued = authority().issue_cert("localhost", "127.0.0.1")
         issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
         told = await python(
-            "tests.three_hundred",
+            "tests.end_to_end.three_hundred_swaps",
             *([str(certificate)] if here.tls else []),
             PYTHONDEVMODE="1",
             PYTHONASYNCIODEBUG="1",
@@ -31,5 +31,5 @@ async def many(here: Edition) -> Verdict:
     for name, figure in report.items():
         verdict.say(f"{figure} {name}")
     verdict.say(f"{time.monotonic() - began:.1f} s")
-    verdict.expect("the report is right", report, three_hundred.EXPECTED)
+    verdict.expect("the report is right", report, three_hundred_swaps.EXPECTED)
     return verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 
-from tests.fakes import JPEG, jpeg
+from tests.support.pictures import JPEG, jpeg
 
 _HEAD, _TAIL = JPEG[:-9], JPEG[-2:]
 _DIGITS = 8

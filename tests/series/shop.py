@@ -19,7 +19,7 @@ import attrs
 
 from tests.series.photos import digest_of, result_of
 from tests.series.wire import Request, Wire
-from tests.servers import answer
+from tests.support.raw_servers import answer
 
 _FIRST_ID = 1_733_213_213_000_000
 _UNKNOWN_ID = {

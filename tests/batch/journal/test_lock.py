@@ -1,0 +1,216 @@
+"""One run at a time in a folder, however the one before has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.errors import ConfigurationError
+from tests.support.processes import as_nobody, holding
+
+_HOLD = """
+import sys
+from pathlib import Path
+from ezlink_async.batch.journal.lock import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+"""
+
+_HERE = socket.gethostname()
+
+posix = pytest.mark.skipif(os.name == "nt", reason="another kind of lock")
+
+
+def _no_locks(_: int) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the lock of the folder ``out`` is; nothing is there yet."""
+    return tmp_path / "out" / ".ezlink" / "lock"
+
+
+@pytest.fixture
+def ended() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _check_free(path: Path) -> None:
+    with contextlib.closing(FolderLock(path)) as lock:
+        assert lock.is_real
+
+
+def test_the_second_in_one_process_is_refused(path: Path) -> None:
+    """The sentence names the folder of the results; the first one stays."""
+    with contextlib.closing(FolderLock(path)) as first:
+        assert first.is_real
+        for _ in range(2):
+            with pytest.raises(ConfigurationError) as caught:
+                FolderLock(path)
+            says = f"another run is at work in {path.parent.parent}: wait for it"
+            assert str(caught.value).startswith(says)
+    _check_free(path)
+
+
+def test_closing_twice_is_harmless(path: Path) -> None:
+    """The second time it is somebody else's."""
+    first = FolderLock(path)
+    first.close()
+    with contextlib.closing(FolderLock(path)):
+        first.close()
+        with pytest.raises(ConfigurationError, match="another run"):
+            FolderLock(path)
+
+
+def test_it_ends_with_its_process(path: Path) -> None:
+    """A process that is killed holds nothing any more."""
+    with holding(_HOLD, path) as other:
+        with pytest.raises(ConfigurationError, match="another run"):
+            FolderLock(path)
+        other.kill()
+        other.wait()
+        _check_free(path)
+
+
+def test_without_locks_the_name_in_it_is_the_lock(path: Path) -> None:
+    """It says who has it, and what to do when that is not true."""
+    lock = FolderLock(path, _no_locks)
+    assert not lock.is_real
+    assert path.read_text() == f"{os.getpid()} on {_HERE}"
+    with pytest.raises(ConfigurationError) as caught:
+        FolderLock(path, _no_locks)
+    assert f"process {os.getpid()} on {_HERE}; if it is over, delete {path}" in str(
+        caught.value
+    )
+    lock.close()
+    assert path.read_text() == ""
+    lock.close()
+    FolderLock(path, _no_locks).close()
+
+
+def test_without_locks_one_that_has_died_counts_for_nothing(
+    path: Path, ended: int
+) -> None:
+    """Nor does a number that no process has; ours takes the place of all of it."""
+    path.parent.mkdir(parents=True)
+    for number in (ended, 10**30):
+        path.write_text(f"{number} on {_HERE}")
+        lock = FolderLock(path, _no_locks)
+        assert path.read_text() == f"{os.getpid()} on {_HERE}"
+        lock.close()
+
+
+@posix
+@pytest.mark.parametrize(
+    "holder",
+    [
+        f"{os.getpid()} on {_HERE}",
+        "4000000 on another-host",
+        f"many on {_HERE}",
+        "who knows",
+        "\ufffd",
+    ],
+    ids=["alive", "elsewhere", "no-number", "no-host", "no-text"],
+)
+def test_without_locks_what_may_be_at_work_is_respected(
+    path: Path, holder: str
+) -> None:
+    """A living process, one of another machine, and what nobody can read."""
+    path.parent.mkdir(parents=True)
+    path.write_text(holder)
+    with pytest.raises(ConfigurationError, match="another run is at work"):
+        FolderLock(path, _no_locks)
+    assert path.read_text() == holder
+
+
+@posix
+def test_without_locks_a_process_of_somebody_else_is_respected(path: Path) -> None:
+    """That it may not be asked says that it lives."""
+    path.parent.mkdir(parents=True)
+    path.write_text(f"1 on {_HERE}")
+    path.parent.chmod(0o777)
+    path.chmod(0o666)
+    said = _as_nobody(
+        path,
+        "import errno\n"
+        "def none(_): raise OSError(errno.ENOLCK, 'none')\n"
+        "FolderLock(path, none)",
+    )
+    assert "another run is at work" in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_what_is_refused_leaves_no_file_open(path: Path) -> None:
+    """Whatever the reason was."""
+
+    def out_of_order(_: int) -> None:
+        raise ValueError
+
+    with contextlib.closing(FolderLock(path)):
+        before = _open_files()
+        for lock, error in (
+            (None, ConfigurationError),
+            (out_of_order, ValueError),
+        ):
+            with pytest.raises(error):
+                FolderLock(path, lock) if lock else FolderLock(path)
+        assert _open_files() == before
+
+
+def test_a_folder_that_cannot_be_is_one_sentence(path: Path) -> None:
+    """A file where the folder must be, a folder where the lock must be."""
+    path.parent.parent.mkdir()
+    path.parent.write_text("in the way")
+    with pytest.raises(ConfigurationError, match=r"no run can be kept in .*: File ex"):
+        FolderLock(path)
+    path.parent.unlink()
+    path.mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"no run can be kept in .*: Is a dir"):
+        FolderLock(path)
+
+
+def _as_nobody(path: Path, program: str) -> str:
+    """Return what a process says that may do nothing here."""
+    nobody = as_nobody()
+    top = Path(tempfile.gettempdir())
+    for above in path.parents:
+        if top in above.parents:  # the folders of tests are closed for others
+            above.chmod(above.stat().st_mode | 0o055)
+    head = (
+        "import sys\nfrom pathlib import Path\n"
+        "from ezlink_async.batch.journal.lock import FolderLock\n"
+        "path = Path(sys.argv[1])\n"
+    )
+    return subprocess.run(
+        [
+            *nobody,
+            *(sys.executable, "-c", head + program, str(path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+
+
+@posix
+def test_a_read_only_folder_is_one_sentence(path: Path) -> None:
+    """A run that cannot note what it pays does not begin."""
+    path.parent.mkdir(parents=True)
+    said = _as_nobody(path, "FolderLock(path)")
+    assert f"no run can be kept in {path.parent}: Permission denied" in said

@@ -1,0 +1,319 @@
+"""
+The table: what the client makes of every exchange recorded on the server.
+
+Each outcome is written by hand beside the name of its sample. ``safe`` says
+that the job surely was not created, ``paid`` that it may have been paid for.
+"""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from ezlink_async import errors
+from ezlink_async._core import containers, error_mapping
+from ezlink_async.models import TaskRecord
+from ezlink_async.services import base, midjourney
+from tests.support.samples import Sample, samples
+
+GROUPS = ("auth", "swap", "fetch", "list", "image", "route")
+
+
+@attrs.frozen
+class Outcome:
+    """What came of an exchange: a value, or an error with its two flags."""
+
+    what: object
+    says: object = ""
+    safe: bool = False
+    paid: bool = False
+
+
+def _accepted(task_id: str, code: int = 1) -> Outcome:
+    return Outcome("accepted", (task_id, code))
+
+
+def _record(status: str, ended: str = "") -> Outcome:
+    """Expect a record; *ended* is ``ended``, ``frozen`` or nothing."""
+    return Outcome("record", (status, ended))
+
+
+def _records(**rows: str) -> Outcome:
+    return Outcome("records", {name[1:]: status for name, status in rows.items()})
+
+
+def _picture() -> Outcome:
+    return Outcome("picture", "image/jpeg")
+
+
+def _safe(kind: type[errors.EzlinkError], code: int | None = None) -> Outcome:
+    return Outcome(kind, code, safe=True)
+
+
+def _plain(kind: type[errors.EzlinkError], code: int | None = None) -> Outcome:
+    return Outcome(kind, code)
+
+
+def _paid(kind: type[errors.EzlinkError]) -> Outcome:
+    return Outcome(kind, None, paid=True)
+
+
+_KEY = _plain(errors.AuthenticationError)
+_UNKNOWN_ID = _plain(errors.TaskNotFoundError)
+_NO_CALL = _plain(errors.EndpointNotSupportedError)
+_LOST = _plain(errors.ServerError, 5)
+
+OUTCOMES = {
+    # The key: judged before anything else, with the text of a missing one.
+    "auth-missing": _KEY,
+    "auth-unknown": _KEY,
+    "auth-lowercase-scheme": _KEY,
+    "auth-scheme-only": _KEY,
+    "auth-two-blanks": _KEY,
+    "auth-x-key-on-mj": _KEY,
+    "auth-expired": _KEY,
+    "auth-disabled": _KEY,
+    "auth-raw-key": _UNKNOWN_ID,
+    "auth-raw-sk-key": _UNKNOWN_ID,
+    "auth-secret-header": _UNKNOWN_ID,
+    "auth-secret-with-marker": _UNKNOWN_ID,
+    "auth-dash": _plain(errors.PermissionDeniedError),
+    "auth-banned": _plain(errors.PermissionDeniedError),
+    "auth-exhausted": _plain(errors.QuotaError),
+    "auth-exhausted-marked": _plain(errors.QuotaError),
+    "auth-backend-down": _plain(errors.ServerError),
+    "auth-user-lookup-failed": _plain(errors.ServerError),
+    # Submits that were accepted, under whatever status.
+    "swap-accepted": _accepted("1795415787550772"),
+    "swap-queued": _accepted("1795415787551589", 22),
+    "swap-existing": _accepted("0741798445574458", 21),
+    "swap-existing-again": _accepted("0741798445574458", 21),
+    "swap-properties-null": _accepted("1795415787554670"),
+    "swap-properties-missing": _accepted("1795415787555505"),
+    "swap-201": _accepted("201201"),
+    "swap-upstream-500-code-1": _accepted("500500"),
+    "swap-state-null": _accepted("1795415787559573"),
+    "swap-untyped": _accepted("1795415787560090"),
+    "swap-typed-with-charset": _accepted("1795415787561552"),
+    "swap-typed-capital": _accepted("1795415787562873"),
+    "swap-all-fields": _accepted("1795415787563386"),
+    "swap-key-case": _accepted("1795415787564397"),
+    "swap-last-money": _accepted("1795415787565753"),
+    "swap-key-quota-last": _accepted("1795415787566190"),
+    "swap-key-quota-short": _accepted("1795415787567030"),
+    "swap-mode-fast": _accepted("1795415787569075"),
+    "swap-mode-turbo-32": _accepted("1795415787570103"),
+    "swap-mode-unknown": _accepted("1795415787571434"),
+    # Paid, or perhaps, and out of reach.
+    "swap-result-null": _paid(errors.ProtocolError),
+    "swap-result-empty": _paid(errors.ProtocolError),
+    "swap-insert-failed": _paid(errors.SubmitUnknownError),
+    # Not paid, but perhaps at work behind the server.
+    "swap-result-number": _LOST,
+    "swap-upstream-text-401": _LOST,
+    "swap-upstream-html-502": _LOST,
+    "swap-upstream-array": _LOST,
+    "swap-upstream-reset": _LOST,
+    "swap-upstream-half": _LOST,
+    "swap-upstream-refused": _LOST,
+    # Surely not created: worth another try, later.
+    "swap-queue-full-9": _safe(errors.BusyError, 9),
+    "swap-queue-full-23": _safe(errors.BusyError, 23),
+    "swap-saturated": _safe(errors.BusyError, 30),
+    "swap-upstream-empty-404": _safe(errors.ServerError, 5),
+    "swap-upstream-empty-200": _safe(errors.ServerError, 5),
+    "swap-no-channel": _safe(errors.ServerError),
+    "swap-channel-disabled": _safe(errors.ServerError),
+    "swap-channel-lookup-failed": _safe(errors.ServerError),
+    # Surely not created: the job or the account has to change.
+    "swap-banned-word": _safe(errors.RejectedError, 24),
+    "swap-upstream-4": _safe(errors.RejectedError, 4),
+    "swap-upstream-3": _safe(errors.RejectedError, 3),
+    "swap-upstream-minus-1": _safe(errors.RejectedError, -1),
+    "swap-upstream-no-code": _safe(errors.RejectedError, 0),
+    "swap-upstream-null": _safe(errors.RejectedError, 0),
+    "swap-upstream-hosts": _safe(errors.RejectedError, 4),
+    "swap-missing-target": _safe(errors.RejectedError, 4),
+    "swap-empty-source": _safe(errors.RejectedError, 4),
+    "swap-null-body": _safe(errors.RejectedError, 4),
+    "swap-number": _safe(errors.RejectedError, 4),
+    "swap-malformed-untyped": _safe(errors.RejectedError, 4),
+    "swap-state-number": _safe(errors.RejectedError),
+    "swap-malformed": _safe(errors.RejectedError),
+    "swap-empty-body": _safe(errors.RejectedError),
+    "swap-array-body": _safe(errors.RejectedError),
+    "swap-form-typed": _safe(errors.RejectedError),
+    "swap-trailing-bytes": _safe(errors.RejectedError),
+    "swap-poor": _safe(errors.QuotaError, 4),
+    "swap-no-money-left": _safe(errors.QuotaError, 4),
+    "swap-key-quota-below-zero": _safe(errors.QuotaError),
+    # One task.
+    "fetch-first": _record(""),
+    "fetch-existing": _record(""),
+    "fetch-mode": _record(""),
+    "fetch-not-mentioned": _record(""),
+    "fetch-status-null": _record(""),
+    "fetch-not-start": _record("NOT_START"),
+    "fetch-submitted": _record("SUBMITTED"),
+    "fetch-in-progress": _record("IN_PROGRESS"),
+    "fetch-in-progress-preview": _record("IN_PROGRESS"),
+    "fetch-submit-time-null": _record("IN_PROGRESS"),
+    "fetch-modal": _record("MODAL"),
+    "fetch-running-at-100": _record("IN_PROGRESS", "frozen"),
+    "fetch-running-with-reason": _record("IN_PROGRESS", "ended"),
+    "fetch-success": _record("SUCCESS", "ended"),
+    "fetch-success-no-image": _record("SUCCESS", "ended"),
+    "fetch-success-no-buttons": _record("SUCCESS", "ended"),
+    "fetch-status-lower": _record("SUCCESS", "ended"),
+    "fetch-extra-keys": _record("SUCCESS", "ended"),
+    "fetch-channel-disabled": _record("SUCCESS", "ended"),
+    "fetch-failure": _record("FAILURE", "ended"),
+    "fetch-failure-progress-null": _record("FAILURE", "ended"),
+    "fetch-failure-at-100": _record("FAILURE", "ended"),
+    "fetch-failure-no-reason": _record("FAILURE", "ended"),
+    "fetch-old": _record("FAILURE", "ended"),
+    "fetch-late-success": _record("FAILURE", "ended"),
+    "fetch-channel-gone": _record("FAILURE", "ended"),
+    "fetch-cancel": _record("CANCEL", "ended"),
+    "fetch-cancel-with-reason": _record("CANCEL", "ended"),
+    "fetch-key-exhausted": _plain(errors.QuotaError),
+    "fetch-key-exhausted-again": _plain(errors.QuotaError),
+    "fetch-database-down": _UNKNOWN_ID,
+    "fetch-unknown": _UNKNOWN_ID,
+    "fetch-foreign": _UNKNOWN_ID,
+    # Many tasks; the underscore before an id is Python's.
+    "list-first": _records(_1795415787550772=""),
+    "list-existing": _records(_0741798445574458=""),
+    "list-twice": _records(_1795415787550772=""),
+    "list-trailing": _records(_1795415787550772=""),
+    "list-untyped": _records(_1795415787550772=""),
+    "list-mixed": _records(
+        _1795415787574744="IN_PROGRESS",
+        _1795415787577823="SUCCESS",
+        _1795415787580350="FAILURE",
+    ),
+    "list-empty": _records(),
+    "list-null": _records(),
+    "list-missing": _records(),
+    "list-body-null": _records(),
+    "list-unknown": _records(),
+    "list-foreign": _records(),
+    "list-database-down": _records(),
+    "list-numbers": _plain(errors.RejectedError, 4),
+    "list-malformed": _plain(errors.RejectedError, 4),
+    "list-no-body": _plain(errors.RejectedError, 4),
+    # Pictures: the content decides, whatever its type is said to be.
+    "image-ok": _picture(),
+    "image-big": _picture(),
+    "image-notype": _picture(),
+    "image-octet": _picture(),
+    "image-etag": _picture(),
+    "image-redirect": _picture(),
+    "image-preview": _picture(),
+    "image-late": _picture(),
+    "image-rand": _picture(),
+    "image-range": _picture(),
+    "image-wrong-key": _picture(),
+    "image-cut": _safe(errors.ImageError),
+    "image-cut-small": _safe(errors.ImageError),
+    "image-empty": _safe(errors.ImageError),
+    "image-garbage": _plain(errors.ServerError),
+    "image-dead": _plain(errors.ServerError),
+    "image-not-ready": _plain(errors.ServerError),
+    "image-of-failure": _plain(errors.ServerError),
+    "image-503": _plain(errors.ServerError),
+    "image-gone": _plain(errors.ProtocolError),
+    "image-missing": _NO_CALL,
+    "image-unknown": _plain(errors.RejectedError),
+    "image-head": _NO_CALL,
+    # Addresses that are not served.
+    "route-trailing-slash-post": _safe(errors.EndpointNotSupportedError),
+    "route-wrong-method": _safe(errors.EndpointNotSupportedError),
+    "route-preflight": _paid(errors.ProtocolError),
+    "route-trailing-slash-get": _NO_CALL,
+    "route-head": _NO_CALL,
+    "route-unknown-mj": _NO_CALL,
+    "route-unknown-gzip": _NO_CALL,
+    "route-unknown-v1": _NO_CALL,
+    "route-stability": _NO_CALL,
+    "route-origin": _UNKNOWN_ID,
+    "route-gzip": _record(""),
+}
+
+
+def _read(sample: Sample) -> object:
+    """Read as the client does, which knows what it has asked for."""
+    path, response = sample.path, sample.response
+    if "/insight-face/swap" in path:
+        return midjourney.read_submission(response)
+    if "/fetch" in path:
+        return midjourney.read_task(response, path.split("/")[-2])
+    if path.endswith("/list-by-condition"):
+        return midjourney.read_tasks(response)
+    if "/mj/image/" in path and response.ok:
+        return containers.verify(response.body)
+    raise error_mapping.refusal(response)
+
+
+def _ended(record: TaskRecord) -> str:
+    if record.is_terminal:
+        return "ended"
+    return "frozen" if record.is_frozen else ""
+
+
+def _outcome(sample: Sample) -> Outcome:
+    try:
+        found = _read(sample)
+    except errors.EzlinkError as error:
+        code = getattr(error, "code", None)
+        return Outcome(type(error), code, error.retry_safe, error.maybe_charged)
+    if isinstance(found, base.Submission):
+        return _accepted(found.task_id, found.code)
+    if isinstance(found, TaskRecord):
+        return _record(str(found.status), _ended(found))
+    if isinstance(found, dict):
+        statuses = {name: str(record.status) for name, record in found.items()}
+        return Outcome("records", statuses)
+    return Outcome("picture", found)
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_every_recorded_answer_means_what_the_table_says(name: str) -> None:
+    """Each recorded answer becomes the value or the error written beside it."""
+    assert _outcome(samples()[name]) == OUTCOMES[name]
+
+
+def test_no_recorded_answer_is_missing_in_the_table() -> None:
+    """A sample of the groups the client reads has an outcome written down."""
+    names = {name for name in samples() if name.split("-")[0] in GROUPS}
+    assert names == set(OUTCOMES)
+
+
+@pytest.mark.parametrize("name", [n for n in OUTCOMES if n.startswith("swap-")])
+def test_a_charge_is_never_called_safe_to_repeat(name: str) -> None:
+    """What the account was charged for is accepted, or said to be perhaps paid."""
+    outcome = OUTCOMES[name]
+    if samples()[name].charged:
+        assert outcome.what == "accepted" or outcome.paid
+        assert not outcome.safe
+
+
+_FETCHES = [name for name in OUTCOMES if name.startswith("fetch-")]
+
+
+@pytest.mark.parametrize("name", [n for n in _FETCHES if OUTCOMES[n].what == "record"])
+def test_a_record_carries_the_id_that_was_asked_for(name: str) -> None:
+    """A record names the task that was fetched."""
+    found = _read(samples()[name])
+    assert isinstance(found, TaskRecord)
+    assert found.task_id == samples()[name].path.split("/")[-2]
+
+
+@pytest.mark.parametrize("name", [n for n in _FETCHES if OUTCOMES[n].what != "record"])
+def test_an_error_about_a_task_names_it_and_the_request(name: str) -> None:
+    """What goes wrong with a task carries its id and the id of the request."""
+    sample = samples()[name]
+    with pytest.raises(errors.EzlinkError) as caught:
+        _read(sample)
+    assert caught.value.task_id == sample.path.split("/")[-2]
+    assert caught.value.request_id == sample.response.headers["x-request-id"]

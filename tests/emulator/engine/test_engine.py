@@ -1,0 +1,410 @@
+"""What the local engine promises, on arrays."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import attrs
+import pytest
+
+np = pytest.importorskip("numpy")
+cv2 = pytest.importorskip("cv2")
+
+from ezlink_async.emulator.engine import (  # noqa: E402
+    NoFaceError,
+    Swapper,
+    landmarks,
+    masks,
+)
+from ezlink_async.emulator.engine.arrays import Pixels, to_lab  # noqa: E402
+from ezlink_async.emulator.engine.blend import blend  # noqa: E402
+from ezlink_async.emulator.engine.colour import SkinSample, softened  # noqa: E402
+from ezlink_async.emulator.engine.geometry import Square, aligned, warp_map  # noqa: E402
+from ezlink_async.emulator.engine.mesh import Face, Finder  # noqa: E402
+from ezlink_async.emulator.engine.networks import (  # noqa: E402
+    SHA256,
+    check,
+    load_triangles,
+    weights_file,
+)
+from ezlink_async.emulator.engine.swap import Plate  # noqa: E402
+from ezlink_async.emulator.engine.validity import source_validity  # noqa: E402
+
+pytestmark = pytest.mark.local
+
+SAMPLES = Path(__file__).parents[3] / "docs" / "samples"
+
+
+def sample(name: str) -> Pixels:
+    """Read a sample picture as BGR."""
+    return np.asarray(cv2.imread(str(SAMPLES / f"{name}.jpg")), np.uint8)
+
+
+def gradient() -> Pixels:
+    """Draw a picture without a face: a slope of grey."""
+    slope = np.linspace(0, 255, 400).astype(np.uint8)
+    return np.repeat(np.repeat(slope[None, :, None], 300, axis=0), 3, axis=2)
+
+
+def noise() -> Pixels:
+    """Draw a picture without a face: coloured noise."""
+    return np.random.default_rng(7).integers(0, 256, (300, 420, 3), np.uint8)
+
+
+def likeness(one: Pixels, other: Pixels) -> float:
+    """Correlate the fine shapes of two upright cuts from brows to mouth."""
+    shapes = []
+    for cut in (one, other):
+        grey = cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        fine = cv2.GaussianBlur(grey, (0, 0), 2) - cv2.GaussianBlur(grey, (0, 0), 12)
+        shapes.append(fine[40:110, 24:104].ravel())
+    return float(np.corrcoef(*shapes)[0, 1])
+
+
+def posed(plate: Plate, picture: Pixels, face: Face) -> Pixels:
+    """Warp a source on to the mesh of a face, as the picture would show it."""
+    places, _ = warp_map(
+        picture.shape[:2], face.points, plate.face.points, load_triangles()
+    )
+    return cv2.remap(plate.pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
+
+
+def changed(before: Pixels, after: Pixels) -> Pixels:
+    """Return where two pictures differ at all."""
+    return (before != after).any(axis=2)
+
+
+def skin_colour(picture: Pixels, face: Face) -> Pixels:
+    """Return mean L, a and b of the skin of a face."""
+    bare = masks.skin(picture.shape[:2], face.points)
+    return to_lab(picture)[bare].mean(axis=0)
+
+
+@pytest.fixture(scope="module")
+def swapper() -> Swapper:
+    """Make one engine for the module: its networks are loaded once."""
+    return Swapper()
+
+
+@pytest.fixture(scope="module")
+def finder() -> Finder:
+    """Make a face finder of the tests' own."""
+    return Finder()
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_each_vendored_file_is_the_one_that_was_reviewed(name: str) -> None:
+    """The weights are those whose sums were noted when they were vendored."""
+    with weights_file(name) as path:
+        check(name, path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "NOTICE"])
+def test_the_weights_travel_with_their_licence(name: str) -> None:
+    """Licence text and origin lie beside the vendored files."""
+    folder = resources.files("ezlink_async.emulator.engine") / "weights"
+    assert "Apache" in (folder / name).read_text()
+
+
+def test_a_damaged_weights_file_is_refused() -> None:
+    """A file that hashes to something else is named, not run."""
+    with pytest.raises(RuntimeError, match=r"face_landmark\.tflite is damaged"):
+        check("face_landmark.tflite", b"something else")
+
+
+def test_the_triangles_join_the_points_of_the_mesh() -> None:
+    """Every point of the mesh is in some triangle, and no other number is."""
+    triangles = load_triangles()
+    assert triangles.shape == (898, 3)
+    assert set(np.unique(triangles)) == set(range(468))
+
+
+def test_all_faces_of_a_group_are_swapped_and_nothing_else_is(
+    swapper: Swapper, finder: Finder
+) -> None:
+    """Three faces change; away from them every pixel is the same to the bit."""
+    target = sample("group")
+    untouched = target.copy()
+    result = swapper.swap(swapper.analyse(sample("synthetic_1")), target)
+    assert np.array_equal(target, untouched)
+    difference = changed(target, result)
+    faces = finder.faces(target)
+    assert len(faces) == 3
+    for face in faces:
+        left, top, right, bottom = face.box.astype(int)
+        assert difference[top:bottom, left:right].mean() > 0.4
+        margin = int(0.15 * face.width)
+        difference[
+            max(0, top - margin) : bottom + margin, left - margin : right + margin
+        ] = False
+    assert not difference.any()
+
+
+@pytest.mark.parametrize("picture", [gradient(), noise(), sample("group")[:60, :90]])
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_picture_without_a_face_is_named(
+    swapper: Swapper, which: str, picture: Pixels
+) -> None:
+    """The error tells in which of the two pictures no face was found."""
+    source = swapper.analyse(sample("astronaut"))
+
+    def use() -> None:
+        if which == "source":
+            swapper.analyse(picture)
+        else:
+            swapper.swap(source, picture)
+
+    with pytest.raises(NoFaceError, match=f"no face was found in the {which}") as info:
+        use()
+    assert info.value.which == which
+    assert isinstance(info.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("astronaut", "hopper"),
+        ("astronaut", "joconde"),
+        ("hopper", "astronaut"),
+        ("joconde", "synthetic_3"),
+    ],
+)
+def test_the_identity_moves_from_source_to_target(
+    swapper: Swapper, finder: Finder, source: str, target: str
+) -> None:
+    """After the swap brows, eyes, nose and mouth correlate with the source's."""
+    picture = sample(target)
+    donor = swapper.analyse(sample(source))
+    result = swapper.swap(donor, picture)
+    face = finder.faces(picture)[0]
+    square = Square.around(face.points, 1.0)
+    wanted = square.cut(posed(donor.facing(face.yaw), picture, face), 128)
+    before = likeness(wanted, square.cut(picture, 128))
+    after = likeness(wanted, square.cut(result, 128))
+    assert after > before + 0.15
+    assert after > 0.7
+
+
+@pytest.mark.parametrize("target", ["hopper", "joconde", "synthetic_1"])
+@pytest.mark.parametrize("source", ["astronaut", "joconde"])
+def test_skin_keeps_the_tone_of_the_target(
+    swapper: Swapper, finder: Finder, source: str, target: str
+) -> None:
+    """The mean colour of the skin moves by less than one sees at a glance."""
+    picture = sample(target)
+    face = finder.faces(picture)[0]
+    result = swapper.swap(swapper.analyse(sample(source)), picture)
+    apart = np.abs(skin_colour(result, face) - skin_colour(picture, face))
+    assert apart[0] < 6
+    assert apart[1:].max() < 4
+
+
+@pytest.mark.parametrize("target", ["hopper", "synthetic_1", "synthetic_2"])
+def test_there_is_no_seam_along_the_rim_of_the_face(
+    swapper: Swapper, finder: Finder, target: str
+) -> None:
+    """Edges along the rim are no stronger than in the untouched photo."""
+    picture = sample(target)
+    face = finder.faces(picture)[0]
+    result = swapper.swap(swapper.analyse(sample("astronaut")), picture)
+    whole = masks.oval(picture.shape[:2], face.points)
+    step = max(1, int(face.width * 0.06))
+    rim = (whole > 0) & (masks.shrunk(whole, step) == 0)
+
+    def edges(image: Pixels) -> float:
+        light = cv2.GaussianBlur(to_lab(image)[..., 0], (0, 0), 1.0)
+        return float(
+            np.hypot(cv2.Sobel(light, -1, 1, 0), cv2.Sobel(light, -1, 0, 1))[rim].mean()
+        )
+
+    assert edges(result) < 1.1 * edges(picture)
+
+
+def test_a_target_that_looks_the_other_way_gets_the_mirrored_source(
+    swapper: Swapper, finder: Finder
+) -> None:
+    """Of the source and its mirror image the one turned like the target is used."""
+    source = swapper.analyse(sample("joconde"))
+    straight, mirrored = source.plates
+    assert straight.face.yaw < -0.3
+    assert mirrored.face.yaw > 0.3
+    flipped = np.ascontiguousarray(sample("synthetic_2")[:, ::-1])
+    assert source.facing(finder.faces(sample("synthetic_2"))[0].yaw) is straight
+    assert source.facing(finder.faces(flipped)[0].yaw) is mirrored
+    assert source.facing(0.0) is straight
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_photos_lying_on_their_side_or_head_are_swapped(
+    swapper: Swapper, finder: Finder, turns: int
+) -> None:
+    """The face turns up where it is, and looks like the one in the upright photo."""
+    target = sample("synthetic_1")
+    source = swapper.analyse(sample("hopper"))
+    upright = swapper.swap(source, target)
+    turned = swapper.swap(source, np.ascontiguousarray(np.rot90(target, turns)))
+    back = np.ascontiguousarray(np.rot90(turned, -turns))
+    square = Square.around(finder.faces(target)[0].points, 1.0)
+    assert likeness(square.cut(back, 128), square.cut(upright, 128)) > 0.8
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.3])
+def test_a_tiny_face_is_swapped(swapper: Swapper, scale: float) -> None:
+    """A face of some 40 pixels is found, changed and does not raise."""
+    small = cv2.resize(
+        sample("synthetic_1"), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
+    result = swapper.swap(swapper.analyse(sample("hopper")), small)
+    assert result.shape == small.shape
+    assert changed(small, result).mean() > 0.01
+
+
+def test_a_face_that_touches_the_edges_is_swapped(swapper: Swapper) -> None:
+    """A crop through forehead and chin is found on the padded second try."""
+    left, top, right, bottom = 205, 190, 530, 545
+    tight = np.ascontiguousarray(sample("hopper")[top:bottom, left:right])
+    result = swapper.swap(swapper.analyse(sample("astronaut")), tight)
+    assert changed(tight, result).mean() > 0.3
+
+
+def test_a_large_photo_keeps_its_own_detail_around_the_face(
+    swapper: Swapper, finder: Finder
+) -> None:
+    """A face larger than the working size is replaced, its surroundings are not."""
+    large = cv2.resize(sample("hopper"), None, fx=2.5, fy=2.5)
+    face = finder.faces(large)[0]
+    result = swapper.swap(swapper.analyse(sample("astronaut")), large)
+    difference = changed(large, result)
+    left, top, right, bottom = face.box.astype(int)
+    assert difference[top:bottom, left:right].mean() > 0.5
+    margin = int(0.15 * face.width)
+    difference[top - margin : bottom + margin, left - margin : right + margin] = False
+    assert not difference.any()
+
+
+def test_a_soft_photo_gets_a_soft_face(swapper: Swapper, finder: Finder) -> None:
+    """The new face is not much crisper than the photo it is put into."""
+    soft = cv2.GaussianBlur(sample("synthetic_3"), (0, 0), 4)
+    face = finder.faces(soft)[0]
+    result = swapper.swap(swapper.analyse(sample("hopper")), soft)
+    bare = masks.skin(soft.shape[:2], face.points)
+
+    def detail(image: Pixels) -> float:
+        light = np.ascontiguousarray(to_lab(image)[..., 0])
+        return float((light - cv2.GaussianBlur(light, (0, 0), 1.2))[bare].std())
+
+    crisp = swapper.swap(swapper.analyse(sample("hopper")), sample("synthetic_3"))
+    assert detail(result) < 0.5 * detail(crisp)
+
+
+def test_a_covered_forehead_is_not_copied(swapper: Swapper, finder: Finder) -> None:
+    """A source in a cap leaves the target's forehead alone."""
+    target = sample("joconde")
+    result = swapper.swap(swapper.analyse(sample("hopper")), target)
+    x, y = finder.faces(target)[0].points[151, :2].astype(int)
+    apart = np.abs(result.astype(int) - target)[y - 8 : y + 8, x - 8 : x + 8]
+    assert apart.mean() < 3
+
+
+def test_a_bare_forehead_is_taken_along(finder: Finder) -> None:
+    """Where nothing but skin lies above the brows, the source gives its forehead."""
+    points = finder.faces(sample("astronaut"))[0].points
+    even = np.full_like(sample("astronaut"), (120, 150, 210))
+    valid = source_validity(even, points)
+    x, y = points[151, :2].astype(int)
+    assert valid[y, x] > 0.95
+    assert valid[10, 10] == 0
+
+
+def test_the_teeth_of_the_target_stay_when_the_source_shows_none(
+    swapper: Swapper, finder: Finder
+) -> None:
+    """A closed mouth is not stretched over an open one."""
+    target = sample("astronaut")
+    face = finder.faces(target)[0]
+    source = swapper.analyse(sample("joconde"))
+    plain = np.ones(target.shape[:2], np.float32)
+    shut = source.plates[0].face
+    kept = masks.teeth_kept(plain, shut, face, face.points)
+    x, y = face.points[[13, 14], :2].mean(axis=0).astype(int)
+    assert kept[y, x] < 0.2
+    assert masks.teeth_kept(plain, face, shut, shut.points) is plain
+
+
+def test_the_same_pictures_give_the_same_result(swapper: Swapper) -> None:
+    """Nothing is left to chance, in this engine or in a new one."""
+    source, target = sample("synthetic_2"), sample("synthetic_1")
+    first = swapper.swap(swapper.analyse(source), target)
+    again = Swapper()
+    assert np.array_equal(first, again.swap(again.analyse(source), target))
+
+
+def test_a_mesh_on_nothing_scores_low(finder: Finder) -> None:
+    """A picture without a face gives no face in the mirror either."""
+    face = finder.faces(sample("astronaut"))[0]
+    blank = np.full((300, 300, 3), 128, np.uint8)
+    assert finder.mirrored(blank, face).score < 0.5
+
+
+def test_two_meshes_on_one_face_are_one_face(finder: Finder) -> None:
+    """Overlap or a shared centre makes them one; a step aside makes them two."""
+    face = finder.faces(sample("astronaut"))[0]
+    step = float(face.box[2] - face.box[0])
+    inside = attrs.evolve(face, points=face.points.copy())
+    inside.points[:, :2] = (face.points[:, :2] - 350) * 0.3 + 350
+    centre = face.points[:, :2].mean(axis=0)
+    inside.points[:, :2] += centre - inside.points[:, :2].mean(axis=0)
+    assert face.is_same(face.moved(step / 10, 0, 1))
+    assert inside.is_same(face)
+    assert not face.is_same(face.moved(step, 0, 1))
+
+
+def test_a_face_seen_edge_on_is_taken_whole(finder: Finder) -> None:
+    """With too little skin to judge, every part of the source counts."""
+    face = finder.faces(sample("astronaut"))[0]
+    points = face.points.copy()
+    points[:, 0] = points[:, 0].mean() + (points[:, 0] - points[:, 0].mean()) * 0.05
+    valid = source_validity(sample("astronaut"), points)
+    x, y = points[landmarks.NOSE_TIP, :2].astype(int)
+    assert valid[y, x] == 1
+
+
+def test_skin_is_read_from_what_there_is() -> None:
+    """Where hardly any skin is bare, more of the face is taken for it."""
+    none = np.zeros((60, 60), np.bool_)
+    cover = ~none
+    some = none.copy()
+    some[10:15, 10:15] = True
+    assert masks.core_of(none, cover, 40) is cover
+    assert masks.core_of(some, cover, 40) is some
+    black = np.zeros((60, 60), np.float32)
+    chosen = SkinSample.choose(some, black, np.zeros((60, 60, 3), np.float32))
+    assert chosen.source is some
+    assert chosen.target is some
+
+
+def test_a_face_no_crisper_than_the_photo_is_left_as_it_is() -> None:
+    """Softening needs a reason."""
+    lab = np.random.default_rng(3).random((40, 40, 3), np.float32)
+    core = np.ones((40, 40), np.bool_)
+    assert softened(lab, lab, lab, core) is lab
+
+
+def test_a_similarity_is_found_again(finder: Finder) -> None:
+    """Points that were turned, scaled and moved are brought back on to themselves."""
+    points = finder.faces(sample("astronaut"))[0].points
+    turned = points[:, [1, 0, 2]] * np.array([1, -1, 1], np.float32) * 0.5 + 30
+    assert np.abs(aligned(turned, points) - points).max() < 0.1
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3])
+def test_blending_gives_each_picture_where_it_is_alone(levels: int) -> None:
+    """Far from the edge of the mask nothing is mixed."""
+    under = np.zeros((128, 128, 3), np.float32)
+    over = np.full((128, 128, 3), 200, np.float32)
+    alpha = np.zeros((128, 128), np.float32)
+    alpha[:, 64:] = 1
+    mixed = blend(under, over, alpha, levels)
+    assert np.abs(mixed[:, :8]).max() < 1
+    assert np.abs(mixed[:, -8:] - 200).max() < 1

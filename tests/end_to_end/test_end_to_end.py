@@ -1,0 +1,119 @@
+"""Whole journeys, in processes of their own where that is the point."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from ezlink_async import AsyncEzlink, PollPolicy
+from ezlink_async.emulator import EmulatorSettings, scripts, serving
+from tests.support.pictures import jpeg
+from tests.support.raw_servers import server_tls
+
+POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
+
+RESTORE = """
+import asyncio, json, sys
+from ezlink_async import AsyncEzlink, PollPolicy
+
+async def main():
+    poll = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
+    key, base_url, saved = sys.argv[1:]
+    async with AsyncEzlink(key, base_url=base_url, poll=poll) as ez:
+        print(str((await ez.restore(json.loads(saved))).status))
+
+asyncio.run(main())
+"""
+
+
+async def _python(*arguments: str) -> tuple[str, str]:
+    """Run a program with every warning an error; return what it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", *arguments),
+        env={
+            **os.environ,
+            "PYTHONDEVMODE": "1",
+            "PYTHONASYNCIODEBUG": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, complaints = await process.communicate()
+    return out.decode(), complaints.decode()
+
+
+async def test_three_hundred_swaps() -> None:
+    """All results right by hash, 300 charges, 32 in progress, nothing left over."""
+    out, complaints = await _python("-m", "tests.end_to_end.three_hundred_swaps")
+    assert complaints == ""
+    assert json.loads(out) == {
+        "right": 300,
+        "charges": 300,
+        "tasks": 300,
+        "uploads": 300,
+        "peak": 32,
+        "left": 0,
+    }
+
+
+async def test_a_handle_goes_on_in_another_process() -> None:
+    """What ``to_dict`` gave is enough for a process that knows nothing else."""
+    async with asyncio.timeout(60), serving() as server:
+        server.control.script_tasks(scripts.slow(0.2))
+        async with AsyncEzlink(
+            server.api_key, base_url=server.base_url, poll=POLL
+        ) as ez:
+            handle = await ez.swap_face(jpeg(20_000), jpeg(30_000))
+            saved = json.dumps(handle.to_dict())
+        program = ("-c", RESTORE, server.api_key, server.base_url, saved)
+        assert await _python(*program) == ("SUCCESS\n", "")
+        assert len(server.control.charges) == 1
+
+
+@asynccontextmanager
+async def _connect_proxy(port: int, asked: list[str]) -> AsyncIterator[str]:
+    """Be an HTTP proxy whose every CONNECT leads to *port* of this machine."""
+
+    async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while block := await source.read(65536):
+                sink.write(block)
+                await sink.drain()
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.decode().split("\r\n")[0])
+        inner_reader, inner = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pipe(reader, inner), pipe(inner_reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_swap_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``HTTPS_PROXY`` everything goes through CONNECT, the picture too."""
+    settings = EmulatorSettings(ssl_context=server_tls())
+    asked: list[str] = []
+    async with asyncio.timeout(60), serving(settings) as server:
+        port = urlsplit(server.base_url).port or 0
+        async with _connect_proxy(port, asked) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy)
+            async with AsyncEzlink(
+                server.api_key, base_url="https://api.example.com", poll=POLL
+            ) as ez:
+                handle = await ez.swap_face(jpeg(20_000), jpeg(30_000))
+                assert await handle.read()
+        assert set(asked) == {"CONNECT api.example.com:443 HTTP/1.1"}
+        assert len(server.control.charges) == 1

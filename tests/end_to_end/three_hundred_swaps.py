@@ -1,0 +1,87 @@
+"""
+A program: 300 different swaps through a client and an emulator, then a report.
+
+Run by the tests in a process of its own, with every warning an error, so that
+whatever is written to stderr is a fault. Given the file of a certificate, and
+its authority in ``SSL_CERT_FILE``, it goes over TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import ssl
+import sys
+
+from ezlink_async import AsyncEzlink, PollPolicy
+from ezlink_async.emulator import Emulator, EmulatorSettings, read_hashes, serving
+from tests.support.pictures import jpeg
+
+COUNT = 300
+SLOTS = 32
+SOURCE = jpeg(50_000)
+
+EXPECTED = {
+    "right": COUNT,
+    "charges": COUNT,
+    "tasks": COUNT,
+    "uploads": COUNT,
+    "peak": SLOTS,
+    "left": 0,
+}
+"""What the report says when all is well."""
+
+
+def _hash(picture: bytes) -> str:
+    return hashlib.sha256(picture).hexdigest()
+
+
+async def _swap_all(server: Emulator) -> int:
+    """Return how many results belonged to their jobs."""
+    poll = PollPolicy(first=0.02, shortest=0.02, longest=0.1)
+    right = 0
+    async with AsyncEzlink(
+        server.api_key, base_url=server.base_url, max_concurrency=SLOTS, poll=poll
+    ) as ez:
+        targets = (jpeg(20_000 + number) for number in range(COUNT))
+        async for swap in ez.swap_faces(SOURCE, targets):
+            if swap.handle is None or not isinstance(swap.target, bytes):
+                raise swap.error or AssertionError
+            hashes = read_hashes(await swap.handle.read())
+            right += hashes == (_hash(SOURCE), _hash(swap.target))
+    return right
+
+
+def _tls() -> ssl.SSLContext | None:
+    if not sys.argv[1:]:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+    return context
+
+
+async def _main() -> None:
+    loop = asyncio.get_running_loop()
+    loop.slow_callback_duration = 60  # a shared machine is no stopwatch
+    settings = EmulatorSettings(
+        concurrency=SLOTS, queue=COUNT, engine_seconds=0.3, ssl_context=_tls()
+    )
+    async with serving(settings) as server:
+        before = asyncio.all_tasks()
+        right = await _swap_all(server)
+        left = len(asyncio.all_tasks() - before)
+        control = server.control
+        report = {
+            "right": right,
+            "charges": len(control.charges),
+            "tasks": len(control.tasks),
+            "uploads": sum(control.uploads.values()),
+            "peak": control.peak,
+            "left": left,
+        }
+    json.dump(report, sys.stdout)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

@@ -1,0 +1,340 @@
+"""The account's own pages: what they say, and that their token stays secret."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ezlink_async import AsyncEzlink, RetryPolicy, errors
+from ezlink_async._core.error_mapping import server_time
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.models import TaskStatus
+from ezlink_async.services import account
+from tests.support.pictures import jpeg
+from tests.support.samples import samples
+from tests.support.transports import chain
+
+SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
+RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3)
+
+
+def _answer(body: object, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, {}, json.dumps(body).encode())
+
+
+def _data(data: object) -> HttpResponse:
+    return _answer({"data": data, "message": "", "success": True})
+
+
+def test_each_question_is_asked_with_the_accounts_own_token() -> None:
+    """The paths are those of the recordings; each may be asked again."""
+    asked = [
+        account.self_request(),
+        account.tasks_request(1),
+        account.log_request("attempt-0042"),
+        account.log_request("a b&c"),
+    ]
+    assert [request.path for request in asked] == [
+        "/api/user/self",
+        "/api/mj/self?page=1&pagesize=100",
+        samples()["account-log-charged"].path,
+        "/api/log/self?x_request_id=a+b%26c",
+    ]
+    assert all(request.repeatable for request in asked)
+    assert {request.credential for request in asked} == {Credential.ACCOUNT}
+
+
+@pytest.mark.parametrize(
+    ("path", "credential"),
+    [
+        ("/api/user/self", Credential.KEY),
+        ("/api/user/self", Credential.NONE),
+        ("/mj/task/1/fetch", Credential.ACCOUNT),
+        ("/v1/api/", Credential.ACCOUNT),
+    ],
+)
+def test_no_request_can_mix_up_the_two_secrets(
+    path: str, credential: Credential
+) -> None:
+    """The token opens the account's pages only, the key everything else."""
+    with pytest.raises(ValueError, match="is not asked with"):
+        HttpRequest("GET", path, credential=credential)
+
+
+def test_the_recorded_account_is_read() -> None:
+    """Balance, use and count; nothing of it is shown but that."""
+    found = account.read_balance(samples()["account-self"].response)
+    assert found == account.AccountBalance(
+        units=999_991_000, used=9_000, requests=1, group="Lv1"
+    )
+    assert found.dollars == pytest.approx(1999.982)
+
+
+def test_the_recorded_log_is_read() -> None:
+    """A charge with its price and time, and none."""
+    of = samples()
+    charge = account.read_charge(of["account-log-charged"].response, "attempt-0042")
+    assert charge == account.Charge(
+        request_id="attempt-0042",
+        units=9_000,
+        model="swap_face",
+        time=dt.datetime.fromtimestamp(1_795_415_788, dt.UTC),
+    )
+    nothing = of["account-log-nothing"].response
+    assert account.read_charge(nothing, "attempt-0043") is None
+
+
+def test_the_recorded_tasks_are_read() -> None:
+    """Before the first refresh without a state, after it with; no picture yet."""
+    first = account.read_tasks(samples()["account-tasks-first"].response)
+    (record,) = first.records
+    assert (record.task_id, record.state) == ("1795415787617741", "")
+    assert record.status is TaskStatus.EMPTY
+    assert record.image_url is None
+    assert record.buttons == ()
+    assert record.properties is None
+    assert first.time == pytest.approx(1_795_415_788)
+    assert first.is_last(1)
+    (record,) = account.read_tasks(samples()["account-tasks"].response).records
+    assert (record.state, record.status) == ("mine-42", TaskStatus.IN_PROGRESS)
+    assert record.submit_time == dt.datetime(2026, 11, 23, 6, 36, 28, 673_000, dt.UTC)
+    assert record.properties is not None
+    assert not account.read_tasks(samples()["account-tasks-page-0"].response).is_last(1)
+
+
+@pytest.mark.parametrize("name", ["account-wrong-token", "account-no-token"])
+def test_a_token_that_is_refused_is_an_authentication_error(name: str) -> None:
+    """The server's words are kept."""
+    for read in (account.read_balance, account.read_tasks):
+        with pytest.raises(errors.AuthenticationError, match="Not authorized") as told:
+            read(samples()[name].response)
+        assert told.value.status == 401
+
+
+ODD_ROWS: dict[str, tuple[dict[str, object], Callable[[HttpResponse], object]]] = {
+    "no balance": ({"quota": "7"}, account.read_balance),
+    "no use": ({"quota": 7}, account.read_balance),
+    "no total": ({"list": []}, account.read_tasks),
+    "no list": ({"list": 7, "total": 1}, account.read_tasks),
+    "no rows": ({"list": [7], "total": 1}, account.read_tasks),
+    "others' entries": (
+        {"list": [{"x_request_id": "other", "quota": 9}], "total": 1},
+        lambda response: account.read_charge(response, "mine"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_ROWS)
+def test_a_page_that_cannot_be_read_is_a_protocol_error(name: str) -> None:
+    """Without an excerpt of it: it may be the page with the token."""
+    data, read = ODD_ROWS[name]
+    with pytest.raises(errors.ProtocolError) as caught:
+        read(_data({**data, "access_token": "sesame"}))
+    assert caught.value.head == b""
+    assert "sesame" not in f"{caught.value}{vars(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "told"),
+    [
+        (_answer({"success": False, "message": "x"}), errors.ServerError, "shown: x"),
+        (_answer({"success": True}), errors.ProtocolError, "no page of the account"),
+        (_answer([]), errors.ProtocolError, "no page of the account"),
+        (HttpResponse(200, {}, b"<html>"), errors.ProtocolError, "no page"),
+        (HttpResponse(401, {}, b"<html>"), errors.ProtocolError, "HTTP 401"),
+        (HttpResponse(404, {}, b""), errors.EndpointNotSupportedError, "404"),
+        (HttpResponse(429, {}, b""), errors.BusyError, "429"),
+        (HttpResponse(503, {}, b"<html>"), errors.ServerError, "503"),
+    ],
+)
+def test_a_fault_is_an_error_whatever_its_status(
+    response: HttpResponse, error: type[errors.EzlinkError], told: str
+) -> None:
+    """The account's pages answer faults with 200; proxies with their own."""
+    with pytest.raises(error, match=told):
+        account.read_tasks(response)
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 946_684_800.0),
+        ("Sat, 01 Jan 2000 01:00:00 +0100", 946_684_800.0),
+        ("Sat, 01 Jan 2000 00:00:00", None),  # in which zone?
+        ("Sat, 01 Jan 2000 99:00:00 GMT", None),
+        ("now", None),
+        ("", None),
+    ],
+)
+def test_the_servers_clock_is_told_with_its_zone_or_not_at_all(
+    date: str, seconds: float | None
+) -> None:
+    """A guess would be wrong by hours."""
+    assert server_time(HttpResponse(200, {"date": date})) == seconds
+
+
+def test_a_balance_of_no_number_is_no_balance() -> None:
+    """The server counts in 64 bits."""
+    page = {"quota": 10**400, "used_quota": 1}
+    with pytest.raises(errors.ProtocolError, match="no balance"):
+        account.read_balance(_data(page))
+
+
+def test_odd_values_are_read_as_what_they_can_be() -> None:
+    """Nobody decides by them; a row without an id is out of reach."""
+    rows = [
+        {"mj_id": "", "state": "x"},
+        {"mj_id": 7, "status": None, "buttons": 3, "properties": "{"},
+        {"mj_id": "8", "status": "SUCCESS", "image_url": "https://a/8"},
+    ]
+    page = account.read_tasks(_data({"list": rows, "total": 300}))
+    assert [each.task_id for each in page.records] == ["7", "8"]
+    assert page.records[1].image_url == "https://a/8"
+    assert (page.rows, page.time) == (3, None)
+    assert not page.is_last(1)
+    assert account.read_tasks(_data({"list": None, "total": 0})).is_last(1)
+    entry = {"x_request_id": "r", "quota": 9}
+    charge = account.read_charge(_data({"list": [entry, entry]}), "r")
+    assert charge == account.Charge(request_id="r", units=18, model="", time=None)
+    free = {**entry, "quota": 0}
+    assert account.read_charge(_data({"list": [free]}), "r") is None
+
+
+@asynccontextmanager
+async def shop(token: str | None = "") -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
+    """Open a client beside an emulator; with an empty *token* it is the right one."""
+    settings = EmulatorSettings(queue=1000, concurrency=64)
+    async with asyncio.timeout(30), serving(settings) as server:
+        client = AsyncEzlink(
+            server.api_key,
+            base_url=server.base_url,
+            account_token=server.account_token if token == "" else token,
+            retry=RETRY,
+            max_concurrency=64,
+        )
+        async with client as ez:
+            yield ez, server
+
+
+async def test_what_the_account_has_was_charged_and_made() -> None:
+    """Each of the three questions, through an open client."""
+    async with shop() as (ez, server):
+        handle = await ez.swap_face(SOURCE, TARGET, state="mine")
+        found = await ez.account.balance()
+        assert (found.used, found.requests) == (9_000, 1)
+        assert found.units == server.control.balance
+        request_id = server.control.tasks[0].request_id
+        charge = await ez.account.charged(request_id)
+        assert charge is not None
+        assert charge.units == 9_000
+        assert await ez.account.charged("another") is None
+        (record,) = await ez.account.find(state="mine")
+        assert record.task_id == handle.task_id
+        assert await ez.account.find(state="yours") == ()
+
+
+async def test_tasks_are_found_on_every_page() -> None:
+    """However far down they are, each once."""
+    async with shop() as (ez, server):
+        targets = [jpeg(1_000 + number) for number in range(120)]
+        async for swap in ez.swap_faces(SOURCE, targets, state="mine"):
+            assert swap.error is None
+        found = await ez.account.find(state="mine")
+        made = {task.task_id for task in server.control.tasks}
+        assert len(found) == 120
+        assert {record.task_id for record in found} == made
+
+
+async def test_a_list_that_never_ends_is_read_so_far() -> None:
+    """A server that promises more than it shows does not keep anybody waiting."""
+    async with shop() as (ez, server):
+        promise = '{"data":{"list":[],"total":9},"message":"","success":true}'
+        server.control.standing("account", faults.Answer(200, promise))
+        assert await ez.account.find(state="mine") == ()
+
+
+async def test_without_a_token_they_say_what_to_set() -> None:
+    """Nothing is asked."""
+    async with shop(None) as (ez, server):
+        for ask in (
+            ez.account.balance(),
+            ez.account.charged("r"),
+            ez.account.find(state="s"),
+        ):
+            with pytest.raises(
+                errors.ConfigurationError, match=r"EZLINK_ACCOUNT_TOKEN or .*_token="
+            ):
+                await ask
+        assert server.control.requests == []
+
+
+async def test_outside_of_the_client_they_say_so() -> None:
+    """The property is there; using it needs an entered client."""
+    ez = AsyncEzlink("sk-x", account_token="t")
+    with pytest.raises(errors.ConfigurationError, match="not entered"):
+        await ez.account.balance()
+
+
+WRONG = "anotherAccountsTokenThatNobodyMaySee"
+
+
+async def test_a_refused_token_is_not_asked_with_again() -> None:
+    """One question, one refusal; the key has nothing to do with it."""
+    async with shop(WRONG) as (ez, server):
+        with pytest.raises(errors.AuthenticationError, match="account token is refus"):
+            await ez.account.balance()
+        assert len(server.control.requests) == 1
+        await ez.swap_face(SOURCE, TARGET)
+
+
+async def test_a_fault_on_the_way_is_asked_again() -> None:
+    """Like every question that changes nothing."""
+    async with shop() as (ez, server):
+        server.control.script("account", faults.proxy(503), faults.Drop())
+        assert (await ez.account.balance()).used == 0
+        assert len(server.control.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.Answer(200, f'{{"data":{{"access_token":"{WRONG}"}},"success":true}}'),
+        faults.Answer(200, f'{{"access_token":"{WRONG}'),
+        faults.Answer(401, f"<p>{WRONG}"),
+        faults.Answer(403, f'{{"message":"{WRONG}","success":false}}'),
+        faults.Answer(502, f"Bearer {WRONG}"),
+        faults.Answer(302, "", headers=(("Location", "http://127.0.0.1:9/"),)),
+        faults.Garbage(f"Bearer {WRONG}"),
+        faults.Cut(keep=20),
+    ],
+)
+async def test_the_token_is_nowhere_in_an_error_or_a_log(
+    fault: faults.Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a server makes of it: treated like the key."""
+    caplog.set_level(logging.DEBUG)
+    async with shop(WRONG) as (ez, server):
+        server.control.standing("account", fault)
+        with pytest.raises(errors.EzlinkError) as caught:
+            await ez.account.balance()
+        for link in chain(caught.value):
+            assert WRONG not in f"{link}{link!r}{link.args!r}{vars(link)}"
+        assert WRONG not in f"{ez!r}{ez.account!r}{caplog.text}"
+        assert all(each.path == "/api/user/self" for each in server.control.requests)
+
+
+async def test_what_the_key_has_spent_is_whole_units() -> None:
+    """The page counts cents in floating point; three prices are three times one."""
+    async with shop(None) as (ez, server):
+        session = ez._inside()
+        assert await session.usage() == 0
+        for number in range(3):
+            await ez.swap_face(SOURCE, jpeg(5_000 + number))
+        assert await session.usage() == server.control.charged == 27_000

@@ -1,0 +1,19 @@
+"""Requests as bytes."""
+
+from __future__ import annotations
+
+import base64
+
+from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.messages import HttpRequest
+
+
+def render(request: HttpRequest) -> bytes:
+    """Encode the parts as the sender must: bytes as they are, pictures as text."""
+    body = b""
+    for part in request.body:
+        if isinstance(part, PreparedImage):
+            body += base64.b64encode(part.image.content or b"")
+        else:
+            body += part if isinstance(part, bytes) else part.text
+    return body

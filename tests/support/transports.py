@@ -1,0 +1,147 @@
+"""Transports on a real socket: settings, a recorded sleep, and key hygiene."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import RetryPolicy, Timeouts
+from ezlink_async._core.settings import Settings
+from ezlink_async._io.transport import Transport
+from ezlink_async._io.upload import Upload
+from tests.support.raw_servers import client_tls
+
+KEY = "sk-thekeythatnobodymaysee"
+
+PASSWORD = "hunter2hunter2"
+
+
+def submit_of(*parts: bytes | PreparedImage) -> HttpRequest:
+    """Return a submit with *parts* between the head and the last two bytes."""
+    return HttpRequest("POST", "/mj/insight-face/swap", (b'{"a":"', *parts, b'"}'))
+
+
+FETCH = HttpRequest("GET", "/mj/task/7/fetch", repeatable=True)
+
+LIST = HttpRequest("POST", "/mj/task/list", (b'{"ids":["7"]}',), repeatable=True)
+
+SHORT = Timeouts(connect=5, upload=5, submit=5, fetch=5, image=5)
+
+
+def settings(
+    base_url: str, timeouts: Timeouts = SHORT, retry: RetryPolicy | None = None
+) -> Settings:
+    """Return settings for a server of the tests."""
+    return Settings(
+        api_key=KEY,
+        base_url=base_url,
+        timeouts=timeouts,
+        retry=retry or RetryPolicy(first=0.001, longest=0.002, attempts=3),
+    )
+
+
+class RecordedSleep:
+    """Sleeps no time and remembers how long it was asked to."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        """Let the loop turn once."""
+        self.waits.append(seconds)
+        await asyncio.sleep(0)
+
+
+class Submits:
+    """A transport that makes submits, and the upload of the latest one."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.upload: Upload | None = None
+
+    def _watch(self, upload: Upload) -> None:
+        self.upload = upload
+
+    @property
+    def complete(self) -> bool:
+        """Whether the latest body is said to have left whole."""
+        assert self.upload is not None
+        return self.upload.complete
+
+    async def submit(self, request: HttpRequest) -> HttpResponse:
+        """Make one attempt."""
+        return await self.transport.submit(request, "request-1", self._watch)
+
+
+@asynccontextmanager
+async def transport(
+    base_url: str,
+    timeouts: Timeouts = SHORT,
+    *,
+    retry: RetryPolicy | None = None,
+    http: aiohttp.ClientSession | None = None,
+    sleep: RecordedSleep | None = None,
+) -> AsyncIterator[Transport]:
+    """Open a transport, and close it."""
+    chosen = settings(base_url, timeouts, retry)
+    here = Transport(chosen, http=http, sleep=sleep or RecordedSleep())
+    await here.open()
+    try:
+        yield here
+    finally:
+        await here.close()
+
+
+@asynccontextmanager
+async def submits(
+    base_url: str, timeouts: Timeouts = SHORT, http: aiohttp.ClientSession | None = None
+) -> AsyncIterator[Submits]:
+    """Open a transport for submits; over TLS with a session that trusts."""
+    async with (
+        _trusting(base_url, http) as session,
+        transport(base_url, timeouts, http=session) as here,
+    ):
+        yield Submits(here)
+
+
+@asynccontextmanager
+async def _trusting(
+    base_url: str, http: aiohttp.ClientSession | None
+) -> AsyncIterator[aiohttp.ClientSession | None]:
+    if http is not None or base_url.startswith("http:"):
+        yield http
+        return
+    connector = aiohttp.TCPConnector(ssl=client_tls(), limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and all that led to it."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        link = left.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        left += [link.__cause__, link.__context__]
+        left += [arg for arg in link.args if isinstance(arg, BaseException)]
+
+
+def tells_secrets(error: BaseException) -> list[str]:
+    """Return what in *error*, or behind it, holds the key or the password."""
+    secret = re.compile(f"{KEY}|{KEY[3:]}|{PASSWORD}")
+    texts = [
+        text
+        for link in chain(error)
+        for text in (str(link), repr(link), repr(link.args), repr(vars(link)))
+    ]
+    return [text for text in texts if secret.search(text)]
