@@ -305,3 +305,14 @@ class TaskTimeoutError(TaskError, TimeoutError):
 
     It may still finish: take it up again with :meth:`AsyncEzlink.task`.
     """
+
+
+FATAL_ERRORS = (
+    AuthenticationError,
+    PermissionDeniedError,
+    QuotaError,
+    EndpointNotSupportedError,
+    ConfigurationError,
+    ClientClosedError,
+)
+# Not for users: the errors that every other job of the same client would meet too.

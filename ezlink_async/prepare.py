@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from ezlink_async._core.containers import dimensions, orientation, strip, verify
+from ezlink_async._core import containers
+from ezlink_async._core.containers import (
+    dimensions,
+    orientation,
+    verify_complete,
+)
 from ezlink_async._core.images import (
     HEAD_BYTES,
     MAX_BYTES,
     Image,
-    accept,
+    check_acceptable,
     foreign_format,
     sniff,
 )
@@ -368,7 +373,7 @@ def needs_preparing(path: str | os.PathLike[str]) -> bool:
     media_type, foreign = sniff(head), foreign_format(head)
     too_large = media_type is not None and length > MAX_BYTES
     if not foreign and not too_large:
-        accept(head, length, path=image.path)
+        check_acceptable(head, length, path=image.path)
         return False
     try:
         name = foreign or (media_type or "")[6:].upper()
@@ -397,7 +402,7 @@ def _prepared(image: Image, content: bytes, *, strip_metadata: bool) -> Prepared
     check_pixels(dimensions(content))
     if not strip_metadata and len(content) <= MAX_BYTES:
         return Prepared(image)
-    bare = strip(content)
+    bare = containers.strip_metadata(content)
     if bare == content and len(content) <= MAX_BYTES:
         return Prepared(image)
     if len(bare) <= MAX_BYTES:
@@ -412,7 +417,7 @@ def _type_of(content: bytes) -> str | None:
     if sniff(content[:HEAD_BYTES]) is None:
         return None
     try:
-        return verify(content)
+        return verify_complete(content)
     except ImageError as fault:
         raise ImageError(f"{fault.reason}; copy it again from where it is") from None
 

@@ -49,8 +49,8 @@ BEST: dict[str, dict[str, object]] = {
 def made(content: bytes, name: str = "TIFF") -> Pillow.Image:
     """Encode anew, and decode what came out, which must be fit to be sent."""
     result, _ = prepare.to_jpeg(content, name)
-    assert containers.verify(result) == "image/jpeg"
-    assert images.accept(result, len(result)) == "image/jpeg"
+    assert containers.verify_complete(result) == "image/jpeg"
+    assert images.check_acceptable(result, len(result)) == "image/jpeg"
     picture = decoded(result)
     assert picture.mode == "RGB"
     return picture
@@ -397,8 +397,8 @@ def content_of(prepared: Prepared) -> bytes:
     """Return the bytes, after the client's own look at them."""
     content = prepared.image.content
     assert content is not None
-    assert image_reader.prepare(prepared.image).length == len(content)
-    assert containers.verify(content)
+    assert image_reader.inspect(prepared.image).length == len(content)
+    assert containers.verify_complete(content)
     return content
 
 
@@ -557,7 +557,7 @@ async def test_a_prepared_picture_is_compared_as_it_is_sent(tmp_path: Path) -> N
         each.write_bytes(content + b"film %d" % number)
     one, other = (prepare_picture(each, strip_metadata=True) for each in files)
     with pytest.raises(ImageError, match=r"b\.jpg: source and target are the same"):
-        await image_reader.prepare_other(other.image, image_reader.prepare(one.image))
+        await image_reader.inspect_other(other.image, image_reader.inspect(one.image))
 
 
 def test_many_threads_prepare_at_the_same_time(tmp_path: Path) -> None:

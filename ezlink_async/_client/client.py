@@ -10,13 +10,27 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session, SharedSource, fetch_many, fetch_one
-from ezlink_async._client.submitting.pending_submit import NoObserver, Observer, Ticket
-from ezlink_async._client.swap_stream import Intake, Pairs, SwapStream, Targets
+from ezlink_async._client.submitting.pending_submit import (
+    NoObserver,
+    PendingSubmit,
+    SubmitObserver,
+)
+from ezlink_async._client.swap_stream import (
+    SwapPipeline,
+    SwapStream,
+    Targets,
+    _TargetPairs,
+)
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
-from ezlink_async._core.settings import Options, Sources, profile_sources, resolve
-from ezlink_async._io.addresses import Address
+from ezlink_async._core.settings import (
+    Options,
+    SettingsSources,
+    profile_sources,
+    resolve,
+)
+from ezlink_async._io.addresses import ResultAddress
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.account import Account
@@ -103,7 +117,7 @@ class AsyncEzlink:
     async def __aenter__(self) -> Self:
         if self._session is not None:
             raise ConfigurationError("a client is entered once; make another one")
-        sources = Sources(os.environ)
+        sources = SettingsSources(os.environ)
         if self._reads_profile:
             sources = profile_sources(os.environ, self._profile)
         session = Session(resolve(self._options, sources), self._http)
@@ -186,7 +200,7 @@ class AsyncEzlink:
         shared = SharedSource(session.nursery, session.transport.readers)
 
         async def swap(
-            source: ImageLike, target: ImageLike, observer: Observer
+            source: ImageLike, target: ImageLike, observer: SubmitObserver
         ) -> TaskHandle:
             return await self._swap(
                 source, target, options, shared=shared, observer=observer
@@ -196,8 +210,8 @@ class AsyncEzlink:
             if source is not None:
                 await shared.encoded(source)
 
-        intake = Intake(
-            Pairs(source, targets),
+        intake = SwapPipeline(
+            _TargetPairs(source, targets),
             swap,
             session.nursery,
             session.submitter.slots.limit,
@@ -259,7 +273,7 @@ class AsyncEzlink:
         Raises :exc:`DownloadError`.
         """
         session = self._inside()
-        place = Address(url, strict=True, limit=MAX_BYTES)
+        place = ResultAddress(url, strict=True, limit=MAX_BYTES)
         content = await session.nursery.run(session.downloads.read([place]))
         return Image.from_bytes(content)
 
@@ -270,7 +284,7 @@ class AsyncEzlink:
         options: SwapOptions,
         *,
         shared: SharedSource | None = None,
-        observer: Observer | None = None,
+        observer: SubmitObserver | None = None,
     ) -> TaskHandle:
         """Swap one; *observer* is how a batch keeps book of it."""
         session = self._inside()
@@ -281,7 +295,7 @@ class AsyncEzlink:
             face = await shared.encoded(source) if shared is not None else None
             return await session.job(*images, face, marked)
 
-        ticket = Ticket(load, target, observer or NoObserver())
+        ticket = PendingSubmit(load, target, observer or NoObserver())
         return await session.submitter.submit(ticket)
 
     def _inside(self) -> Session:

@@ -17,11 +17,11 @@ from typing import Protocol
 import attrs
 import cattrs
 
-from ezlink_async._core.error_mapping import in_english
-from ezlink_async._io.addresses import Address, addresses
-from ezlink_async._io.concurrency import Nursery
-from ezlink_async._io.download import Downloads
-from ezlink_async._io.files import check_place
+from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._io.addresses import ResultAddress, candidate_addresses
+from ezlink_async._io.concurrency import BackgroundTasks
+from ezlink_async._io.download import Downloader
+from ezlink_async._io.files import check_path
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -100,9 +100,9 @@ _converter.register_structure_hook(dt.datetime, _time)
 _converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 
 
-def failure(record: TaskRecord) -> TaskError | None:
+def error_of(record: TaskRecord) -> TaskError | None:
     """Return the error a terminal *record* is, or ``None`` for a success."""
-    told = in_english(record.fail_reason) or "without a reason"
+    told = with_translation(record.fail_reason) or "without a reason"
     if record.status is TaskStatus.SUCCESS:
         if record.image_url:
             return None
@@ -118,7 +118,7 @@ def failure(record: TaskRecord) -> TaskError | None:
     return kind(f"task {record.task_id} {says}", task_id=record.task_id, record=record)
 
 
-def unchanged(one: TaskRecord | None, other: TaskRecord) -> bool:
+def is_same_state(one: TaskRecord | None, other: TaskRecord) -> bool:
     """Tell whether nothing changed that a reader would call a change."""
     if one is None or str(one.status) != str(other.status):
         return False  # two words nobody knows are equal, but not the same
@@ -133,14 +133,14 @@ def unchanged(one: TaskRecord | None, other: TaskRecord) -> bool:
     return plain == one
 
 
-class Home(Protocol):
+class HandleOwner(Protocol):
     """What a handle needs of the client it belongs to."""
 
     loop: asyncio.AbstractEventLoop
     base_url: str
     origin: str
-    downloads: Downloads
-    nursery: Nursery
+    downloads: Downloader
+    nursery: BackgroundTasks
 
     def ended(self, handle: TaskHandle) -> None:
         """Stop following *handle*, and give its slot back."""
@@ -172,7 +172,7 @@ class TaskHandle:
         "asked",
     )
 
-    def __init__(self, task_id: str, family: TaskFamily, home: Home) -> None:
+    def __init__(self, task_id: str, family: TaskFamily, home: HandleOwner) -> None:
         self._task_id = task_id
         self._family = family
         self._home = home
@@ -291,7 +291,7 @@ class TaskHandle:
         return await self._save(path, fit_suffix=True)
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
-        check_place(path)
+        check_path(path)
         record = await self._finished()
         return await self._home.nursery.run(
             self._home.downloads.save(
@@ -320,11 +320,11 @@ class TaskHandle:
             return
         bare = record.status is TaskStatus.SUCCESS and not record.image_url
         again = bare and self.status is TaskStatus.SUCCESS
-        changed = not unchanged(self._record, record)
+        changed = not is_same_state(self._record, record)
         if changed:
             self._record = record
         if record.is_terminal and (again or not bare):
-            self.end(failure(record))
+            self.end(error_of(record))
         elif changed:
             _wake(self._waiters)
 
@@ -370,10 +370,10 @@ class TaskHandle:
             task_ids=(self._task_id,),
         )
 
-    def _places(self, record: TaskRecord) -> list[Address]:
+    def _places(self, record: TaskRecord) -> list[ResultAddress]:
         base_url = self._home.base_url
         path = self._family.result_request(self._task_id).path
-        return addresses(record.image_url, base_url + path, base_url)
+        return candidate_addresses(record.image_url, base_url + path, base_url)
 
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._home.loop:

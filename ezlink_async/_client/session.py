@@ -16,13 +16,13 @@ from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._client.swap_stream import Intake
+from ezlink_async._client.swap_stream import SwapPipeline
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
-from ezlink_async._io.concurrency import Nursery, until_done
-from ezlink_async._io.download import Downloads
+from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
+from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     ClientClosedError,
@@ -51,9 +51,9 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self.base_url = settings.base_url
         self.origin = settings.origin
-        self.nursery = Nursery()
+        self.nursery = BackgroundTasks()
         self.transport = Transport(settings, http=http)
-        self.downloads = Downloads(self.transport)
+        self.downloads = Downloader(self.transport)
         self.poller = Poller(
             self.transport, settings.poll, self.nursery, self.downloads
         )
@@ -61,7 +61,7 @@ class Session:
         self.submitter = Submitter(
             self.transport, self.nursery, self.accepted, reconciler=self.reconciler
         )
-        self.intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
+        self.intakes: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
         self.closed = False
         self.closing: asyncio.Task[None] | None = None
 
@@ -82,13 +82,15 @@ class Session:
         options: SwapOptions,
     ) -> FaceSwapJob:
         """Look at the pictures; *face* is the source, when it is encoded already."""
-        known = image_reader.prepare(source) if face is None else face
-        photo = await image_reader.prepare_other(target, known, self.transport.readers)
+        known = image_reader.inspect(source) if face is None else face
+        photo = await image_reader.inspect_other(target, known, self.transport.readers)
         return FaceSwapJob(source=known, target=photo, options=options)
 
     async def usage(self) -> int:
         """Ask what the key has spent so far, in units: 500,000 to the dollar."""
-        return billing.read_units(await self.transport.repeat(billing.usage_request()))
+        return billing.read_units(
+            await self.transport.send_with_retries(billing.usage_request())
+        )
 
     async def ask_account(self, request: HttpRequest) -> HttpResponse:
         """Send a request that the account's access token opens."""
@@ -97,12 +99,12 @@ class Session:
                 "this needs the account's access token, which the dashboard makes: "
                 "set EZLINK_ACCOUNT_TOKEN or pass account_token="
             )
-        return await self.nursery.run(self.transport.repeat(request))
+        return await self.nursery.run(self.transport.send_with_retries(request))
 
     async def open(self) -> None:
         """Make the connections' pools and start polling."""
         await self.transport.open()
-        self.nursery.leave_alone(self.poller.run())
+        self.nursery.start_soon(self.poller.run())
 
     async def close(self) -> None:
         """
@@ -112,7 +114,7 @@ class Session:
         a request); it is spared, and ends by itself. A cancellation waits:
         half-closed is worse than late, and all of it is bounded.
         """
-        inside = self.nursery.spare()
+        inside = self.nursery.exempt_current()
         if self.closing is None:
             self.closing = self.loop.create_task(self._close())
         elif inside:
@@ -220,7 +222,7 @@ class Session:
 class SharedSource:
     """A source that is encoded once for many swaps; the latest one is kept."""
 
-    def __init__(self, nursery: Nursery, pool: Executor) -> None:
+    def __init__(self, nursery: BackgroundTasks, pool: Executor) -> None:
         self._nursery = nursery
         self._pool = pool
         self._given: ImageLike | None = None
@@ -234,12 +236,12 @@ class SharedSource:
             self._task.add_done_callback(_seen)
         # Not shield(), which reports an error whose only waiter has left.
         task = self._task
-        await until_done(task)
+        await wait_until_done(task)
         return task.result()
 
     async def _encode(self, source: ImageLike) -> EncodedImage:
         return await image_reader.encode(
-            image_reader.prepare(Image.of(source)), self._pool
+            image_reader.inspect(Image.of(source)), self._pool
         )
 
 
@@ -250,7 +252,7 @@ def _seen(task: asyncio.Task[EncodedImage]) -> None:
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:
     """Ask for one task, repeating what failed on the way."""
-    response = await transport.repeat(MIDJOURNEY.fetch_request(task_id))
+    response = await transport.send_with_retries(MIDJOURNEY.fetch_request(task_id))
     return MIDJOURNEY.read(response, task_id)
 
 
@@ -263,7 +265,7 @@ async def fetch_many(
     for start in range(0, len(ids), midjourney.LIST_LIMIT):
         chunk = ids[start : start + midjourney.LIST_LIMIT]
         try:
-            response = await transport.repeat(MIDJOURNEY.list_request(chunk))
+            response = await transport.send_with_retries(MIDJOURNEY.list_request(chunk))
             found = MIDJOURNEY.read_list(response)
         except (EndpointNotSupportedError, RejectedError):
             found = await _fetch_each(transport, chunk)
@@ -279,6 +281,6 @@ async def _fetch_each(
         # What can be no id is left out like any other that is unknown.
         with contextlib.suppress(TaskNotFoundError, ConfigurationError):
             request = MIDJOURNEY.fetch_request(task_id)
-            response = await transport.repeat(request)
+            response = await transport.send_with_retries(request)
             records[task_id] = MIDJOURNEY.read(response, task_id)
     return records

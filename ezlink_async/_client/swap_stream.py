@@ -20,15 +20,12 @@ import attrs
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import Image, ImageLike
-from ezlink_async._io.concurrency import Nursery, see_off
+from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
 from ezlink_async.errors import (
-    AuthenticationError,
+    FATAL_ERRORS,
     ClientClosedError,
     ConfigurationError,
-    EndpointNotSupportedError,
     EzlinkError,
-    PermissionDeniedError,
-    QuotaError,
     SubmitUnknownError,
 )
 from ezlink_async.models import TaskRecord
@@ -52,7 +49,7 @@ class SwapOutcome:
 
 
 @attrs.define(eq=False)
-class Taken:
+class _PendingSwap:
     """
     One target that was taken in, and how it stands, at any time.
 
@@ -149,32 +146,22 @@ class Taken:
 
 _log = logging.getLogger("ezlink_async")
 
-DOOMS_THE_REST = (
-    AuthenticationError,
-    PermissionDeniedError,
-    QuotaError,
-    EndpointNotSupportedError,
-    ConfigurationError,
-    ClientClosedError,
-)
-"""What would meet every other target too."""
-
 _LAST_WORDS = 0.25  # seconds that a closing client gives to outcomes at the door
 
 Pair = tuple[ImageLike, ImageLike]
 
 
-Swap = Callable[[ImageLike, ImageLike, Taken], Awaitable[TaskHandle]]
+Swap = Callable[[ImageLike, ImageLike, _PendingSwap], Awaitable[TaskHandle]]
 
 
-class Intake:
+class SwapPipeline:
     """Takes *pairs* in, has each swapped, and keeps the outcomes to be read."""
 
     def __init__(
         self,
         pairs: AsyncIterator[Pair],
         swap: Swap,
-        nursery: Nursery,
+        nursery: BackgroundTasks,
         window: int,
         ready: Callable[[], Awaitable[None]],
     ) -> None:
@@ -183,9 +170,9 @@ class Intake:
         self._window = window
         self._nursery = nursery
         self._prepare = ready
-        self._running: dict[Taken, asyncio.Task[None]] = {}
-        self._ready: collections.deque[Taken] = collections.deque()
-        self._dropped: list[Taken] = []
+        self._running: dict[_PendingSwap, asyncio.Task[None]] = {}
+        self._ready: collections.deque[_PendingSwap] = collections.deque()
+        self._dropped: list[_PendingSwap] = []
         self._changed = asyncio.Event()
         self._taking: asyncio.Task[None] | None = None
         self._over = False
@@ -223,7 +210,7 @@ class Intake:
         """Do the same without waiting: nobody holds the stream any more."""
         self._listening = False
         with contextlib.suppress(ClientClosedError):
-            self._nursery.leave_alone(self._see_off(self._drop()))
+            self._nursery.start_soon(self._see_off(self._drop()))
         self.tell_lost()
 
     async def wind_down(self) -> None:
@@ -274,17 +261,17 @@ class Intake:
             self._notify()
 
     def _begin(self, source: ImageLike, target: ImageLike) -> None:
-        taken = Taken(source, target)
+        taken = _PendingSwap(source, target)
         self._running[taken] = self._nursery.start(self._one(taken))
 
-    async def _one(self, taken: Taken) -> None:
+    async def _one(self, taken: _PendingSwap) -> None:
         try:
             await asyncio.sleep(0)  # an eager task would be through before it is known
             taken.handle = await self._swap(taken.source, taken.target, taken)
             taken.record = await taken.handle.ended()
         except EzlinkError as error:
             taken.ended(error)
-            if isinstance(error, DOOMS_THE_REST):
+            if isinstance(error, FATAL_ERRORS):
                 self._stop(error)
                 self._interrupt()
         except Exception as bug:  # noqa: BLE001 - each target has an outcome
@@ -292,7 +279,7 @@ class Intake:
         finally:
             self._through(taken)
 
-    def _through(self, taken: Taken) -> None:
+    def _through(self, taken: _PendingSwap) -> None:
         """Have the outcome read, unless it was dropped."""
         if self._running.pop(taken, None) is not None:
             self._ready.append(taken)
@@ -325,7 +312,7 @@ class Intake:
 
     async def _see_off(self, left: list[asyncio.Task[None]]) -> None:
         # What will not end was named in the log, and need not be waited for again.
-        self._nursery.spared |= await see_off(left)
+        self._nursery.spared |= await cancel_and_wait(left)
 
     def _ending(self) -> BaseException:
         """Return how the iteration ends."""
@@ -364,7 +351,7 @@ class SwapStream(AsyncIterator[SwapOutcome]):
     that nobody holds any more is left like that too.
     """
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: SwapPipeline) -> None:
         self._intake = intake
         loop = asyncio.get_running_loop()
         weakref.finalize(self, _let_go, loop, intake).atexit = False
@@ -397,7 +384,7 @@ class SwapStream(AsyncIterator[SwapOutcome]):
         return self._intake.dropped()
 
 
-def _let_go(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+def _let_go(loop: asyncio.AbstractEventLoop, intake: SwapPipeline) -> None:
     # The last reference may go anywhere: in another thread, or after the loop.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(intake.let_go)
@@ -413,7 +400,7 @@ def _check_targets(targets: object) -> None:
         )
 
 
-class Pairs(AsyncIterator[Pair]):
+class _TargetPairs(AsyncIterator[Pair]):
     """The pairs to swap, taken one at a time from whatever was given."""
 
     def __init__(self, source: ImageLike | None, targets: Targets) -> None:

@@ -33,7 +33,7 @@ MOST_PARTS = 300_000  # more than any picture has; ever smaller ones would last
 Buffer = bytes | mmap.mmap
 
 
-def verify(picture: Buffer) -> str | None:
+def verify_complete(picture: Buffer) -> str | None:
     """
     Return the media type of a picture that is whole, else raise.
 
@@ -53,7 +53,7 @@ def verify(picture: Buffer) -> str | None:
     return media_type
 
 
-def find(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
+def find_marker(pattern: re.Pattern[bytes], picture: Buffer, position: int) -> int:
     """Return where up to two bytes of *pattern* are from *position* on, or -1."""
     # In pieces: a search holds the interpreter's lock from its start to its end.
     for start in range(position, len(picture), _PIECE):
@@ -67,7 +67,7 @@ def _whole_jpeg(picture: Buffer) -> bool:
     # segments are stepped over by their length, never searched.
     position = 2
     for _ in range(MOST_PARTS):
-        lead, position = position, find(_NO_FILL, picture, position)
+        lead, position = position, find_marker(_NO_FILL, picture, position)
         if position <= lead or position + 3 > len(picture):
             return False  # no marker, or nothing behind it
         marker = picture[position]
@@ -82,7 +82,7 @@ def _whole_jpeg(picture: Buffer) -> bool:
 
 def _whole_scans(picture: Buffer, position: int) -> bool:
     for _ in range(MOST_PARTS):
-        position = find(MARKER, picture, position)
+        position = find_marker(MARKER, picture, position)
         if position < 0:
             return False
         if picture[position + 1] == _END:
@@ -158,7 +158,7 @@ _WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"
 _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04  # flags of VP8X
 
 
-def strip(picture: bytes) -> bytes:
+def strip_metadata(picture: bytes) -> bytes:
     """
     Return a JPEG, PNG or WebP without all that does not show it.
 
@@ -217,7 +217,7 @@ def _jpeg_parts(picture: bytes) -> Iterator[tuple[int, bytes]]:
     """Give each segment with its marker; a scan together with its coded pixels."""
     position, scanned = 2, False
     for _ in range(MOST_PARTS):
-        start = find(MARKER, picture, position)
+        start = find_marker(MARKER, picture, position)
         if start < 0 or (picture[start + 1] == _END and not scanned):
             break
         marker = picture[start + 1]
@@ -226,7 +226,7 @@ def _jpeg_parts(picture: bytes) -> Iterator[tuple[int, bytes]]:
             return
         position = start + 2 + int.from_bytes(picture[start + 2 : start + 4], "big")
         if marker == _SCAN:
-            scanned, position = True, find(MARKER, picture, position)
+            scanned, position = True, find_marker(MARKER, picture, position)
         if not start + 4 <= position <= len(picture):
             break
         yield marker, picture[start:position]

@@ -48,12 +48,12 @@ _ENGLISH = {
 }
 
 
-def tidy(text: object) -> str:
+def collapse_blanks(text: object) -> str:
     """Return the server's words with blanks collapsed; they come doubled."""
     return _BLANKS.sub(" ", text).strip() if isinstance(text, str) else ""
 
 
-def in_english(text: str) -> str:
+def with_translation(text: str) -> str:
     """Return *text* with what it means behind it, where that is known."""
     for words, meaning in _ENGLISH.items():
         if words in text:
@@ -61,7 +61,7 @@ def in_english(text: str) -> str:
     return text
 
 
-def decode(body: bytes) -> object:
+def parse_json(body: bytes) -> object:
     """Read JSON from *body*, whatever its content type said; ``None`` if none."""
     try:
         return json.loads(body)
@@ -70,28 +70,28 @@ def decode(body: bytes) -> object:
 
 
 @attrs.frozen
-class _Verdict:
+class _Rule:
     error: type[errors.ApiError] | None  # None: the outcome is unknown
     safe: bool = True
     says: str = ""
     wait: float | None = None
 
 
-_UNKNOWN = _Verdict(None, safe=False)
-_BROKEN = _Verdict(None, safe=False, says="the answer broke off")
-_STRANGE = _Verdict(
+_UNKNOWN = _Rule(None, safe=False)
+_BROKEN = _Rule(None, safe=False, says="the answer broke off")
+_STRANGE = _Rule(
     None,
     safe=False,
     says="not the API's own answer, but that of a proxy, a firewall or another "
     "server; check base_url",
 )
-_FAULT = _Verdict(errors.ServerError)
-_AT_WORK = _Verdict(errors.ServerError, safe=False)
-_BUSY = _Verdict(errors.BusyError, says="no room now")
-_NO = _Verdict(errors.RejectedError)
-_AUTH = _Verdict(errors.AuthenticationError, says="the key is refused")
-_QUOTA = _Verdict(errors.QuotaError)
-_NOT_SERVED = _Verdict(
+_FAULT = _Rule(errors.ServerError)
+_AT_WORK = _Rule(errors.ServerError, safe=False)
+_BUSY = _Rule(errors.BusyError, says="no room now")
+_NO = _Rule(errors.RejectedError)
+_AUTH = _Rule(errors.AuthenticationError, says="the key is refused")
+_QUOTA = _Rule(errors.QuotaError)
+_NOT_SERVED = _Rule(
     errors.EndpointNotSupportedError,
     says="this address does not serve the call; check base_url",
 )
@@ -105,7 +105,7 @@ _ENVELOPE_A = (
         attrs.evolve(_QUOTA, says="the key's quota is used up"),
     ),
     (401, "", _AUTH),
-    (403, "", _Verdict(errors.PermissionDeniedError)),
+    (403, "", _Rule(errors.PermissionDeniedError)),
     (400, "", _NO),
     (429, "", _BUSY),
     (500, "", _FAULT),
@@ -162,18 +162,18 @@ def _envelope(body: object) -> tuple[str, int | None, str]:
         return "G", None, ""
     error, code = body.get("error"), body.get("code")
     if isinstance(error, Mapping):
-        message = tidy(error.get("message"))
+        message = collapse_blanks(error.get("message"))
         genuine = error.get("type") == "api_error" and "(request id: " in message
         return ("A" if genuine else "G"), None, message
     if isinstance(error, str):
-        return "C", None, tidy(error)
+        return "C", None, collapse_blanks(error)
     if type(code) is int and body.get("type") == "upstream_error":
-        return "B", code, tidy(body.get("description"))
+        return "B", code, collapse_blanks(body.get("description"))
     words = body.get("description") or body.get("message")
-    return "G", code if type(code) is int else None, tidy(words)
+    return "G", code if type(code) is int else None, collapse_blanks(words)
 
 
-def _by_status(status: int) -> _Verdict:
+def _by_status(status: int) -> _Rule:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 300 <= status < 400:  # noqa: PLR2004 - what 3xx means
@@ -183,9 +183,7 @@ def _by_status(status: int) -> _Verdict:
     return _UNKNOWN
 
 
-def _judge(
-    response: HttpResponse, letter: str, code: int | None, text: str
-) -> _Verdict:
+def _judge(response: HttpResponse, letter: str, code: int | None, text: str) -> _Rule:
     status = response.status
     if letter == "A":
         for wanted, words, verdict in _ENVELOPE_A:
@@ -202,7 +200,9 @@ def _judge(
 
 def _is_whole(response: HttpResponse) -> bool:
     # Some proxies end cleanly what broke off behind them.
-    torn = response.body.lstrip()[:1] in {b"{", b"["} and decode(response.body) is None
+    torn = (
+        response.body.lstrip()[:1] in {b"{", b"["} and parse_json(response.body) is None
+    )
     return response.whole and not torn
 
 
@@ -234,17 +234,17 @@ def _moment(date: str) -> float | None:
         return None  # the standard library's own parser raises all four
 
 
-def _sentence(response: HttpResponse, verdict: _Verdict, text: str) -> str:
+def _sentence(response: HttpResponse, verdict: _Rule, text: str) -> str:
     what = f"HTTP {response.status}"
     if verdict in {_STRANGE, _NOT_SERVED}:
         target = response.headers.get("location")
         what += f" from {response.url}" + (f", sent on to {target}" if target else "")
-    words = in_english(text) or "no words of the API in the answer"
+    words = with_translation(text) or "no words of the API in the answer"
     return ": ".join(filter(None, (what, verdict.says, words)))
 
 
 def _error(
-    response: HttpResponse, verdict: _Verdict, says: str, code: int | None, text: str
+    response: HttpResponse, verdict: _Rule, says: str, code: int | None, text: str
 ) -> errors.EzlinkError:
     if verdict == _STRANGE:
         return errors.ProtocolError(
@@ -264,14 +264,14 @@ def _error(
     return error
 
 
-def refusal(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkError:
+def error_from(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkError:
     """
     Return the error that *response* means.
 
     With *submit*, ``retry_safe`` and ``maybe_charged`` say what became of the
     job, and what cannot be told is a :exc:`SubmitUnknownError`.
     """
-    letter, code, text = _envelope(decode(response.body))
+    letter, code, text = _envelope(parse_json(response.body))
     verdict = _judge(response, letter, code, text)
     says = _sentence(response, verdict, text)
     # An answer that overtook the body: the server never had a whole job.
@@ -285,16 +285,16 @@ def refusal(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkErr
     return error
 
 
-def is_out_of_reach(response: HttpResponse) -> bool:
+def is_insert_failure(response: HttpResponse) -> bool:
     """Tell whether the job was accepted, and its row could not be written."""
-    letter, code, text = _envelope(decode(response.body))
+    letter, code, text = _envelope(parse_json(response.body))
     return letter == "B" and _judge(response, letter, code, text) == _UNKNOWN
 
 
-def is_fault(request: HttpRequest, response: HttpResponse) -> bool:
+def is_retryable(request: HttpRequest, response: HttpResponse) -> bool:
     """Tell whether *request*, which changes nothing, is worth sending again."""
     if request.credential is Credential.ACCOUNT and response.status == _NOT_YOU:
         return False  # in words of its own, which the door of the key does not use
-    error = None if response.ok else refusal(response)
+    error = None if response.ok else error_from(response)
     again = (errors.BusyError, errors.ServerError, errors.ProtocolError)
     return isinstance(error, again)

@@ -65,7 +65,7 @@ def foreign_format(head: bytes) -> str | None:
     return None
 
 
-def accept(
+def check_acceptable(
     head: bytes, length: int, *, path: str | os.PathLike[str] | None = None
 ) -> str:
     """
@@ -124,7 +124,7 @@ class Image:
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Take the bytes of a file; :exc:`ImageError` when they are no picture."""
-        accept(content[:HEAD_BYTES], len(content))
+        check_acceptable(content[:HEAD_BYTES], len(content))
         return cls(content=bytes(content))
 
     @classmethod
@@ -163,7 +163,7 @@ ImageLike = str | os.PathLike[str] | bytes | Image
 
 
 @attrs.frozen
-class PreparedImage:
+class InspectedImage:
     """
     A picture that was looked at: its type and length are known and hold.
 
@@ -190,5 +190,5 @@ class PreparedImage:
 class EncodedImage:
     """A picture whose base64 text is kept, to be shared by a whole batch."""
 
-    prepared: PreparedImage
+    prepared: InspectedImage
     text: bytes

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 
 import attrs
 
-from ezlink_async._core.images import EncodedImage, PreparedImage
+from ezlink_async._core.images import EncodedImage, InspectedImage
 
-Part = bytes | PreparedImage | EncodedImage
+Part = bytes | InspectedImage | EncodedImage
 """A piece of a body: bytes as they are, or "the base64 text of this picture"."""
 
 
 def part_length(part: Part) -> int:
     """Return how many bytes *part* is on the wire."""
-    if isinstance(part, PreparedImage):
+    if isinstance(part, InspectedImage):
         return part.text_length
     return len(part if isinstance(part, bytes) else part.text)
 

@@ -169,7 +169,7 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     return record
 
 
-def advance(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
+def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
     """
     Order the rows of one id: the server refreshes only one of them.
 

@@ -33,7 +33,7 @@ def number(value: object, where: str) -> float:
     raise ConfigurationError(f"{where} is a number, not {value!r:.40}")
 
 
-def switch(value: object, where: str) -> bool:
+def boolean(value: object, where: str) -> bool:
     """Return true or false; what may pay twice is not guessed from a word."""
     words = {"true": True, "1": True, "false": False, "0": False}
     word = str(value).lower()
@@ -42,7 +42,7 @@ def switch(value: object, where: str) -> bool:
     return words[word]
 
 
-def whole(value: object, where: str) -> int:
+def whole_number(value: object, where: str) -> int:
     """Return a whole number, written as one or as text."""
     found = number(value, where)
     if not found.is_integer():
@@ -51,8 +51,8 @@ def whole(value: object, where: str) -> int:
 
 
 READERS: Mapping[object, Callable[[object, str], object]] = {
-    bool: switch,
-    int: whole,
+    bool: boolean,
+    int: whole_number,
     float: number,
 }
 """How a field of a policy is read, by the type of its default."""
@@ -222,7 +222,7 @@ def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
 
 
 @attrs.frozen
-class Sources:
+class SettingsSources:
     """
     Where a setting may stand: the environment, and below it the profile.
 
@@ -278,11 +278,11 @@ class Sources:
         return kind(**chosen)
 
 
-def profile_sources(environ: Mapping[str, str], path: Path | None) -> Sources:
+def profile_sources(environ: Mapping[str, str], path: Path | None) -> SettingsSources:
     """Return both sources; a profile that was named, by *path* or not, is there."""
     named = path is not None or bool(environ.get("EZLINK_CONFIG"))
     path = path or profile_path(environ)
-    return Sources(environ, read_profile(path, demanded=named), path)
+    return SettingsSources(environ, read_profile(path, demanded=named), path)
 
 
 _TOP: Mapping[str, type] = {
@@ -298,7 +298,7 @@ _TOP: Mapping[str, type] = {
 }
 
 
-def resolve(options: Options, sources: Sources) -> Settings:
+def resolve(options: Options, sources: SettingsSources) -> Settings:
     """Return checked settings: argument before environment before profile."""
     if unknown := set(sources.profile) - set(_TOP):
         raise ConfigurationError(f"{sources.file} has no setting {min(unknown)!r}")
@@ -323,7 +323,7 @@ def resolve(options: Options, sources: Sources) -> Settings:
     )
 
 
-def _server(options: Options, near: Sources) -> str:
+def _server(options: Options, near: SettingsSources) -> str:
     """Return the address, which must be one that the key may be sent to."""
     insecure = options.get("allow_insecure", False)
     url, where = _word("base_url", options, near)
@@ -342,14 +342,14 @@ def _server(options: Options, near: Sources) -> str:
     return url
 
 
-def _home(options: Options, near: Sources) -> str:
+def _home(options: Options, near: SettingsSources) -> str:
     """Return the origin that the profile was written for."""
     written = _word("base_url", Options(), attrs.evolve(near, environ={}))
     insecure = options.get("allow_insecure", False)
     return origin(base_url(*written, allow_insecure=insecure))
 
 
-def _at_home(options: Options, near: Sources, base_url: str) -> Sources:
+def _at_home(options: Options, near: SettingsSources, base_url: str) -> SettingsSources:
     """Leave the profile's token out when it was not written for this server."""
     token = near.profile.get("account_token")
     if token is None or origin(base_url) == _home(options, near):
@@ -357,13 +357,15 @@ def _at_home(options: Options, near: Sources, base_url: str) -> Sources:
     return attrs.evolve(near, profile={})
 
 
-def _unless_given(name: str, options: Options, sources: Sources) -> Sources:
+def _unless_given(
+    name: str, options: Options, sources: SettingsSources
+) -> SettingsSources:
     """Leave the profile out when *name* comes from anywhere else."""
     given = options.get(name) or sources.environ.get(f"EZLINK_{name}".upper())
     return attrs.evolve(sources, profile={}) if given else sources
 
 
-def _word(name: str, options: Options, sources: Sources) -> tuple[str, str]:
+def _word(name: str, options: Options, sources: SettingsSources) -> tuple[str, str]:
     """Return a setting that is text, and where it stands; an empty one is none."""
     given, where = options.get(name), f"the argument {name}"
     if not given:
@@ -371,7 +373,9 @@ def _word(name: str, options: Options, sources: Sources) -> tuple[str, str]:
     return text(given, where), where
 
 
-def _number(name: str, options: Options, sources: Sources) -> tuple[object, str]:
+def _number(
+    name: str, options: Options, sources: SettingsSources
+) -> tuple[object, str]:
     """Return a setting that is a number, as text outside, and where it stands."""
     given, where = options.get(name), f"the argument {name}"
     if given is not None:
@@ -380,12 +384,12 @@ def _number(name: str, options: Options, sources: Sources) -> tuple[object, str]
     return (None if found is None else number(found, where)), where
 
 
-def _count(name: str, default: int, options: Options, sources: Sources) -> int:
+def _count(name: str, default: int, options: Options, sources: SettingsSources) -> int:
     found, where = _number(name, options, sources)
     return default if found is None else count(found, where)
 
 
-def _slot_timeout(options: Options, sources: Sources) -> float | None:
+def _slot_timeout(options: Options, sources: SettingsSources) -> float | None:
     bound, where = _number("slot_timeout", options, sources)
     if bound is None:
         return None

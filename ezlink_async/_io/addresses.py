@@ -65,7 +65,7 @@ def _inner(address: _Address) -> _Address:
 
 
 @functools.lru_cache(512)
-def exact(url: str) -> yarl.URL:
+def parse_url(url: str) -> yarl.URL:
     """Return *url* as it is asked for, or :exc:`AddressRefusedError`."""
     with contextlib.suppress(ValueError):
         # Signed addresses break when they are quoted anew.
@@ -82,11 +82,11 @@ def origin(url: str) -> tuple[str, str, int | None]:
     They are those that are connected to: other readers of addresses see other
     hosts in odd digits and slashes.
     """
-    address = exact(url)
+    address = parse_url(url)
     return address.scheme, (address.raw_host or "").lower(), address.port
 
 
-def joined(url: str, target: str) -> str:
+def resolve_redirect(url: str, target: str) -> str:
     """Return where a redirect from *url* leads."""
     try:
         return urljoin(url, target)
@@ -103,7 +103,7 @@ MAX_BYTES = 100 * 1024 * 1024
 
 
 @attrs.frozen
-class Address:
+class ResultAddress:
     """
     Where a result may lie.
 
@@ -118,7 +118,9 @@ class Address:
     limit: int = MAX_BYTES
 
 
-def addresses(given: str | None, rebuilt: str, base_url: str) -> list[Address]:
+def candidate_addresses(
+    given: str | None, rebuilt: str, base_url: str
+) -> list[ResultAddress]:
     """
     Return where to look, in order: as given when it can be right, then rebuilt.
 
@@ -126,7 +128,7 @@ def addresses(given: str | None, rebuilt: str, base_url: str) -> list[Address]:
     ``http://localhost:3000``, so private hosts are not believed unless the
     API is on such a host itself.
     """
-    home = Address(rebuilt)
+    home = ResultAddress(rebuilt)
     if not given or given.split("?")[0] == rebuilt:
         return [home]
     try:
@@ -136,5 +138,5 @@ def addresses(given: str | None, rebuilt: str, base_url: str) -> list[Address]:
     _, known, _ = origin(base_url)
     believed = host == known or not is_public(known)
     if host and (believed or is_public(host)):
-        return [Address(given, foreign=True), home]
+        return [ResultAddress(given, foreign=True), home]
     return [home]

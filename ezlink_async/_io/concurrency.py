@@ -26,7 +26,7 @@ PATIENCE = (0.25, 0.75, 2.0, 2.0)
 """Seconds until what was cancelled is cancelled again, and then left."""
 
 
-async def see_off(
+async def cancel_and_wait(
     tasks: Iterable[asyncio.Task[_T]], patience: Iterable[float] = PATIENCE
 ) -> set[asyncio.Task[_T]]:
     """
@@ -46,7 +46,7 @@ async def see_off(
     return left
 
 
-class Nursery:
+class BackgroundTasks:
     """The tasks one client started, in one event loop."""
 
     def __init__(self, patience: Iterable[float] = PATIENCE) -> None:
@@ -67,7 +67,7 @@ class Nursery:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def leave_alone(self, work: Coroutine[object, object, object]) -> None:
+    def start_soon(self, work: Coroutine[object, object, object]) -> None:
         """Run *work* with nobody waiting for it."""
         self.start(work).add_done_callback(_report)
 
@@ -90,7 +90,7 @@ class Nursery:
                 raise closed() from None
             raise
 
-    def spare(self) -> bool:
+    def exempt_current(self) -> bool:
         """Let the task that calls this end by itself, if it is one of ours."""
         this = asyncio.current_task()
         if this is None or this not in self._tasks:
@@ -101,9 +101,9 @@ class Nursery:
     async def close(self) -> None:
         """Cancel everything and wait until it has ended, or will not."""
         self.closed = True
-        self.spare()
+        self.exempt_current()
         while left := self._tasks - self.spared:
-            self.spared |= await see_off(left, self._patience)
+            self.spared |= await cancel_and_wait(left, self._patience)
             self._tasks -= left - self.spared
         self._over = True
 
@@ -120,7 +120,7 @@ def _report(task: asyncio.Task[object]) -> None:
         _log.error("this is a bug in ezlink_async", exc_info=error)
 
 
-class Slots:
+class Semaphore:
     """
     A fair semaphore whose size may change while it is in use.
 
@@ -159,9 +159,9 @@ class Slots:
         self.taken -= 1
         self._grant()
 
-    def turn(self) -> Turn:
+    def turn(self) -> Slot:
         """Return what holds a slot from entering it, until it is left or over."""
-        return Turn(self)
+        return Slot(self)
 
     def resize(self, limit: int) -> None:
         """Change the size; slots above it are not taken away, only not renewed."""
@@ -182,10 +182,10 @@ class Slots:
                 turn.set_result(None)
 
 
-class Turn:
+class Slot:
     """A slot that may be given back before its holder is through."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Semaphore) -> None:
         self._slots = slots
         self._over = False
 
@@ -207,7 +207,7 @@ INLINE_BYTES = 256 * 1024
 """Up to here work is done on the loop: a thread hop would cost more."""
 
 
-async def off_loop(
+async def run_in_thread_if_large(
     length: int, call: Callable[[], _T], pool: Executor | None = None
 ) -> _T:
     """Run *call* here when *length* bytes are few, else in a thread of *pool*."""
@@ -216,7 +216,7 @@ async def off_loop(
     return await asyncio.get_running_loop().run_in_executor(pool, call)
 
 
-async def until_done(work: asyncio.Future[_T]) -> None:
+async def wait_until_done(work: asyncio.Future[_T]) -> None:
     """Wait for *work*, however it ends; a cancellation leaves it alone."""
     # Not asyncio.wait(), which is made for many and costs three times as much.
     if work.done():
@@ -234,20 +234,20 @@ async def until_done(work: asyncio.Future[_T]) -> None:
         work.remove_done_callback(tell)
 
 
-async def see_through(call: Callable[[], _T], pool: Executor | None = None) -> _T:
+async def run_in_thread(call: Callable[[], _T], pool: Executor | None = None) -> _T:
     """Run *call* in a thread; a cancellation waits until it has ended."""
     work = asyncio.get_running_loop().run_in_executor(pool, call)
-    return await seen_through(work)
+    return await wait_uninterrupted(work)
 
 
-async def seen_through(work: asyncio.Future[_T]) -> _T:
+async def wait_uninterrupted(work: asyncio.Future[_T]) -> _T:
     """Wait for *work* in a thread; a cancellation waits until it has ended."""
     left: asyncio.CancelledError | None = None
     # However often it is asked to leave: a file is in use. Not shield(), which
     # reports an error of the work when its caller has left, since Python 3.14.
     while not work.done():
         try:
-            await until_done(work)
+            await wait_until_done(work)
         except asyncio.CancelledError as asked:
             left = left or asked
     if left is None:

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ezlink_async._core import images
-from ezlink_async._core.containers import verify
-from ezlink_async._core.error_mapping import decode, in_english, tidy
+from ezlink_async._core.containers import verify_complete
+from ezlink_async._core.error_mapping import (
+    collapse_blanks,
+    parse_json,
+    with_translation,
+)
 from ezlink_async._core.policies import RetryPolicy
-from ezlink_async._io.addresses import Address, AddressRefusedError
-from ezlink_async._io.concurrency import INLINE_BYTES, Slots, see_through
-from ezlink_async._io.files import Landing, PartFile
-from ezlink_async._io.responses import Stream
+from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
+from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, run_in_thread
+from ezlink_async._io.files import AtomicFile, GroupCommitter
+from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.transport import Sleep, Transport
 from ezlink_async.errors import (
     ConfigurationError,
@@ -87,7 +91,7 @@ class MemorySink:
 
     def verify(self) -> str | None:
         """Return the media type of a whole picture, else raise."""
-        return verify(self.content)
+        return verify_complete(self.content)
 
 
 class _Failed(Exception):  # noqa: N818 - a turn of the loop below, nobody's error
@@ -109,7 +113,7 @@ class _Failed(Exception):  # noqa: N818 - a turn of the loop below, nobody's err
         self.offline = offline
 
 
-class _Patience:
+class _RetrySchedule:
     """How long one download waits before another try; an outage is no fault."""
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -132,7 +136,7 @@ class _Patience:
         return None if over else self._policy.pause(self._strikes)
 
 
-class Downloads:
+class Downloader:
     """
     Downloads of one client.
 
@@ -142,20 +146,22 @@ class Downloads:
     def __init__(self, transport: Transport, sleep: Sleep = asyncio.sleep) -> None:
         self._transport = transport
         self._sleep = sleep
-        self._turns = Slots(_AT_ONCE)
-        self._landing = Landing(transport.writers)
+        self._turns = Semaphore(_AT_ONCE)
+        self._landing = GroupCommitter(transport.writers)
 
-    async def read(self, places: list[Address], task_id: str | None = None) -> bytes:
+    async def read(
+        self, places: list[ResultAddress], task_id: str | None = None
+    ) -> bytes:
         """Return a verified picture as bytes."""
         sink = MemorySink()
-        if await self._bring(places, task_id, sink) is None:
+        if await self._retrieve(places, task_id, sink) is None:
             raise DownloadError(
                 "the result is in a format that cannot be verified; save it instead",
                 task_id=task_id,
             )
         return sink.content
 
-    async def is_there(self, place: Address) -> bool:
+    async def is_there(self, place: ResultAddress) -> bool:
         """Try once whether there is a whole picture."""
         try:
             async with self._turns.turn():
@@ -164,7 +170,7 @@ class Downloads:
             return False
 
     async def save(
-        self, places: list[Address], task_id: str, path: Path, *, fit_suffix: bool
+        self, places: list[ResultAddress], task_id: str, path: Path, *, fit_suffix: bool
     ) -> Path:
         """
         Put a verified picture at *path*, whole or not at all.
@@ -173,8 +179,8 @@ class Downloads:
         format that cannot be verified goes to ``NAME.unverified``.
         """
         try:
-            with PartFile(path) as part:
-                media_type = await self._bring(places, task_id, part)
+            with AtomicFile(path) as part:
+                media_type = await self._retrieve(places, task_id, part)
                 place = _placed(path, media_type, fit_suffix=fit_suffix)
                 await self._landing.commit(part, place)
         except OSError as fault:
@@ -190,11 +196,11 @@ class Downloads:
             )
         return place
 
-    async def _bring(
-        self, places: list[Address], task_id: str | None, sink: Sink
+    async def _retrieve(
+        self, places: list[ResultAddress], task_id: str | None, sink: Sink
     ) -> str | None:
         """Try until a picture is there; 403, 404 and 410 end it the second time."""
-        patience = _Patience(self._transport.settings.retry)
+        patience = _RetrySchedule(self._transport.settings.retry)
         gone = 0
         order = itertools.chain(places, itertools.repeat(places[-1]))
         while True:
@@ -215,7 +221,7 @@ class Downloads:
                     ) from None
             await self._sleep(wait)
 
-    async def _try(self, place: Address, sink: Sink) -> str | None:
+    async def _try(self, place: ResultAddress, sink: Sink) -> str | None:
         silence = self._transport.settings.timeouts.image
         await self._unless_quick(sink, 0, sink.restart)
         try:
@@ -239,13 +245,13 @@ class Downloads:
         except ImageError as fault:
             raise _Failed(fault.reason, status=_OK, final=place.strict) from None
 
-    def _broken(self, fault: TransportError, place: Address) -> _Failed:
+    def _broken(self, fault: TransportError, place: ResultAddress) -> _Failed:
         # A host that never answered may be mistyped: there attempts count.
         ours = not (place.foreign or place.strict)
         offline = ours and fault.stage == "connect" and self._transport.answered
         return _Failed(str(fault), final=fault.stage == "tls", offline=offline)
 
-    async def _pour(self, stream: Stream, sink: Sink, limit: int) -> None:
+    async def _pour(self, stream: DownloadStream, sink: Sink, limit: int) -> None:
         blocks, kept, length = list[bytes](), 0, 0
         while block := await stream.block():
             blocks.append(block)
@@ -265,17 +271,17 @@ class Downloads:
         """Run *call* here if it touches no disk, else in a thread."""
         if sink.is_quick(more):
             return call()
-        return await see_through(call, self._transport.writers)
+        return await run_in_thread(call, self._transport.writers)
 
 
-async def _refused(stream: Stream) -> _Failed:
+async def _refused(stream: DownloadStream) -> _Failed:
     """Return what an answer other than 200 says."""
     try:
-        body = decode((await stream.block())[:_HEAD])
+        body = parse_json((await stream.block())[:_HEAD])
     except TransportError:
         body = None  # the status is enough
     words = body.get("error") if isinstance(body, dict) else None
-    text = in_english(tidy(words)) if isinstance(words, str) else ""
+    text = with_translation(collapse_blanks(words)) if isinstance(words, str) else ""
     status = stream.status
     final = 400 <= status < 500 and status not in _GONE | _AGAIN  # noqa: PLR2004 - 4xx
     says = f"HTTP {status}" + (f", {text}" if text else "")

@@ -21,8 +21,8 @@ from typing import Self
 
 import attrs
 
-from ezlink_async._core.containers import verify
-from ezlink_async._io.concurrency import INLINE_BYTES, see_through, seen_through
+from ezlink_async._core.containers import verify_complete
+from ezlink_async._io.concurrency import INLINE_BYTES, run_in_thread, wait_uninterrupted
 from ezlink_async.errors import ConfigurationError, ImageError
 
 _ROUND = 16  # results that wait for each other's disk at most
@@ -33,7 +33,7 @@ _VECTOR = 256  # blocks in one call; systems take 1024
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
 
 
-class PartFile:
+class AtomicFile:
     """
     A result on its way: beside its place, and not there before it is whole.
 
@@ -77,11 +77,11 @@ class PartFile:
     def verify(self) -> str | None:
         """Return the media type when it is whole; see :func:`whole.verify`."""
         if self._stream is None:
-            return verify(bytes(self._small))
+            return verify_complete(bytes(self._small))
         if not os.fstat(self._stream.fileno()).st_size:
             raise ImageError("the answer is empty")  # nothing cannot be mapped
         with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
-            return verify(picture)
+            return verify_complete(picture)
 
     def commit(self, path: Path) -> None:
         """Put it in its place in one step, replacing what is there."""
@@ -155,12 +155,12 @@ def _write(descriptor: int, blocks: list[bytes]) -> None:
 class _Errand:
     """One small result that is to be put in its place."""
 
-    part: PartFile
+    part: AtomicFile
     path: Path
     done: asyncio.Future[None]
 
 
-class Landing:
+class GroupCommitter:
     """
     Puts the results of one client in their places, in threads.
 
@@ -174,10 +174,10 @@ class Landing:
         self._company = company
         self._waiting: dict[Path, list[_Errand]] = {}  # where some are
 
-    async def commit(self, part: PartFile, path: Path) -> None:
+    async def commit(self, part: AtomicFile, path: Path) -> None:
         """Put *part* in its place for good; a cancellation waits until it is."""
         if not part.is_quick(0):
-            await see_through(lambda: part.commit(path), self._pool)
+            await run_in_thread(lambda: part.commit(path), self._pool)
             return
         folder, loop = path.parent, asyncio.get_running_loop()
         errand = _Errand(part, path, loop.create_future())
@@ -186,7 +186,7 @@ class Landing:
         else:
             self._waiting[folder] = [errand]
             loop.call_later(self._company, self._go_on, folder)
-        await seen_through(errand.done)
+        await wait_uninterrupted(errand.done)
 
     def _go_on(self, folder: Path) -> None:
         """Begin with what waits; when nothing does, the folder is at rest."""
@@ -232,7 +232,7 @@ def _tell(errands: list[_Errand], faults: Iterable[Exception | None]) -> None:
             errand.done.set_exception(fault)
 
 
-def check_place(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Refuse what no system takes as a path: :exc:`ConfigurationError`."""
     try:
         if b"\0" not in os.fsencode(path):

@@ -22,10 +22,10 @@ from ezlink_async._core.images import (
     HEAD_BYTES,
     EncodedImage,
     Image,
-    PreparedImage,
-    accept,
+    InspectedImage,
+    check_acceptable,
 )
-from ezlink_async._io.concurrency import off_loop
+from ezlink_async._io.concurrency import run_in_thread_if_large
 from ezlink_async.errors import ImageError
 
 # What is read in one visit to a thread: 2 MiB of base64, sent in pieces. Fewer
@@ -69,22 +69,22 @@ with contextlib.suppress(ImportError):  # it is in the `speed` extra
     _b64 = b64encode
 
 
-def prepare(image: Image) -> PreparedImage:
+def inspect(image: Image) -> InspectedImage:
     """
     Look at a picture: its type by content and its length.
 
     Raises :exc:`ImageError` when it is missing, no file, or not acceptable.
     """
     if image.content is not None:
-        media_type = accept(image.content[:HEAD_BYTES], len(image.content))
-        return PreparedImage(image, media_type, len(image.content))
+        media_type = check_acceptable(image.content[:HEAD_BYTES], len(image.content))
+        return InspectedImage(image, media_type, len(image.content))
     with reading(image), open_picture(image) as stream:
         length = os.fstat(stream.fileno()).st_size
         is_little = length <= _LITTLE
         head = stream.read(length + 1 if is_little else HEAD_BYTES)
-        media_type = accept(head[:HEAD_BYTES], length, path=image.path)
+        media_type = check_acceptable(head[:HEAD_BYTES], length, path=image.path)
     kept = head if is_little and len(head) == length else None
-    return PreparedImage(image, media_type, length, kept)
+    return InspectedImage(image, media_type, length, kept)
 
 
 @contextlib.contextmanager
@@ -110,14 +110,14 @@ def open_picture(image: Image) -> io.FileIO:
     return path.open("rb", buffering=0)
 
 
-def _changed(prepared: PreparedImage) -> ImageError:
+def _changed(prepared: InspectedImage) -> ImageError:
     return ImageError(
         "the file changed its length while it was read", path=prepared.image.path
     )
 
 
 def _read(
-    prepared: PreparedImage, stream: io.FileIO, position: int, view: memoryview
+    prepared: InspectedImage, stream: io.FileIO, position: int, view: memoryview
 ) -> memoryview:
     """Read the next block into *view*; the last one also sees that nothing follows."""
     want = min(_BLOCK, prepared.length - position)
@@ -133,7 +133,7 @@ def _read(
 
 
 def _raw_blocks(
-    prepared: PreparedImage, buffer: _Buffer = _BUFFER
+    prepared: InspectedImage, buffer: _Buffer = _BUFFER
 ) -> Iterator[memoryview]:
     """Yield a picture in blocks, each good until its thread reads into *buffer*."""
     content = prepared.image.content or prepared.kept
@@ -155,11 +155,11 @@ def _texts(block: memoryview) -> Iterator[bytes]:
         yield _b64(block[start : start + _PIECE])
 
 
-def _pieces(prepared: PreparedImage) -> Iterator[bytes]:
+def _pieces(prepared: InspectedImage) -> Iterator[bytes]:
     return itertools.chain.from_iterable(map(_texts, _raw_blocks(prepared)))
 
 
-class TextBlocks:
+class Base64Stream:
     """
     The base64 text of a picture, by visits to the disk of up to 2 MiB each.
 
@@ -167,7 +167,7 @@ class TextBlocks:
     another length than before; a whole text has the length that was promised.
     """
 
-    def __init__(self, prepared: PreparedImage, pool: Executor | None = None) -> None:
+    def __init__(self, prepared: InspectedImage, pool: Executor | None = None) -> None:
         self._length = prepared.length
         self._pool = pool
         self._raw: Iterator[memoryview] = _raw_blocks(prepared)
@@ -175,7 +175,7 @@ class TextBlocks:
     async def next(self) -> list[bytes]:
         """Return the next block, in pieces of up to 256 KiB; none at the end."""
         raw = self._raw
-        return await off_loop(
+        return await run_in_thread_if_large(
             self._length, lambda: list(_texts(next(raw, _NOTHING))), self._pool
         )
 
@@ -184,18 +184,20 @@ class TextBlocks:
         self._raw = iter(())
 
 
-async def encode(prepared: PreparedImage, pool: Executor | None = None) -> EncodedImage:
+async def encode(
+    prepared: InspectedImage, pool: Executor | None = None
+) -> EncodedImage:
     """Encode a picture once, to be shared by a batch."""
 
     def work() -> EncodedImage:
         return EncodedImage(prepared, b"".join(_pieces(prepared)))
 
-    return await off_loop(prepared.length, work, pool)
+    return await run_in_thread_if_large(prepared.length, work, pool)
 
 
 async def same_content(
-    source: PreparedImage | EncodedImage,
-    target: PreparedImage,
+    source: InspectedImage | EncodedImage,
+    target: InspectedImage,
     pool: Executor | None = None,
 ) -> bool:
     """Tell whether two pictures are the same bytes; the server refuses such."""
@@ -211,7 +213,7 @@ async def same_content(
             return all(map(operator.eq, _raw_blocks(stamp), other))
         return all(map(operator.eq, known, _pieces(target)))
 
-    return await off_loop(target.length, work, pool)
+    return await run_in_thread_if_large(target.length, work, pool)
 
 
 def _kept_pieces(source: EncodedImage) -> Iterator[memoryview]:
@@ -219,13 +221,13 @@ def _kept_pieces(source: EncodedImage) -> Iterator[memoryview]:
     return (text[start : start + size] for start in range(0, len(text), size))
 
 
-async def prepare_other(
+async def inspect_other(
     target: Image,
-    than: PreparedImage | EncodedImage,
+    than: InspectedImage | EncodedImage,
     pool: Executor | None = None,
-) -> PreparedImage:
+) -> InspectedImage:
     """Prepare a picture that must be another one; :exc:`ImageError` if not."""
-    prepared = prepare(target)
+    prepared = inspect(target)
     if await same_content(than, prepared, pool):
         raise ImageError("source and target are the same picture", path=target.path)
     return prepared

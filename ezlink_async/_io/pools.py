@@ -19,9 +19,9 @@ from ezlink_async._core.settings import Settings, is_loopback
 from ezlink_async._io.addresses import (
     _USUAL_PORTS,
     AddressRefusedError,
-    exact,
     is_public,
     origin,
+    parse_url,
 )
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 
@@ -63,7 +63,7 @@ def request_timeout(
 
 
 @attrs.frozen
-class Way:
+class Route:
     """How a request gets where it is sent."""
 
     _session: aiohttp.ClientSession
@@ -88,15 +88,15 @@ class Way:
         return ()
 
 
-class Pools:
+class ConnectionPools:
     """
     The connections of one client, by what they are for.
 
     A caller's session is used for the API, and left open.
     """
 
-    submits: Way
-    fetches: Way
+    submits: Route
+    fetches: Route
     _plain: aiohttp.ClientSession
     _public: aiohttp.ClientSession
 
@@ -110,7 +110,7 @@ class Pools:
     async def open(self) -> None:
         """Make the pools; nothing is connected yet."""
         proxy = None
-        exact(self._base_url)
+        parse_url(self._base_url)
         if self._given is None:
             proxy = proxy_for(self._base_url)
         else:
@@ -119,10 +119,10 @@ class Pools:
         self._public = await self._make(_KEEPALIVE, _public_socket)
         if self._given is None:
             # A stale connection would make a submit unknown.
-            self.submits = Way(await self._make(SUBMIT_KEEPALIVE), proxy)
-            self.fetches = Way(self._plain, proxy)
+            self.submits = Route(await self._make(SUBMIT_KEEPALIVE), proxy)
+            self.fetches = Route(self._plain, proxy)
         else:
-            self.submits = self.fetches = Way(self._given, given=True)
+            self.submits = self.fetches = Route(self._given, given=True)
 
     async def _make(
         self, keepalive: float, socket_factory: aiohttp.SocketFactoryType | None = None
@@ -142,7 +142,7 @@ class Pools:
         """Close what was made here; the second time does nothing."""
         await self._stack.aclose()
 
-    def way_to(self, url: str, *, strict: bool) -> Way:
+    def way_to(self, url: str, *, strict: bool) -> Route:
         """Return the way to a download, or :exc:`AddressRefusedError`."""
         if url.startswith(self._home) or origin(url) == origin(self._base_url):
             return self.fetches
@@ -151,9 +151,9 @@ class Pools:
         if scheme in _USUAL_PORTS and is_public(host):
             proxy = proxy_for(url)
             # A proxy resolves names by itself, and may itself be private.
-            return Way(self._plain if proxy else self._public, proxy)
+            return Route(self._plain if proxy else self._public, proxy)
         if scheme in _USUAL_PORTS and host and not strict and not is_public(home):
-            return Way(self._plain, proxy_for(url))
+            return Route(self._plain, proxy_for(url))
         raise AddressRefusedError(
             f"{url} is no address of the public internet, and not the API's"
         )
@@ -195,7 +195,7 @@ def proxy_for(url: str) -> str | None:
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     try:
-        kind = exact(proxy).scheme
+        kind = parse_url(proxy).scheme
     except AddressRefusedError:
         kind = ""
     if kind in _USUAL_PORTS:

@@ -24,7 +24,7 @@ _LONG_KEY = 16  # that of a toy server may be a word of its answers
 
 
 @attrs.frozen
-class Stream(AbstractAsyncContextManager["Stream"]):
+class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
     """A download that has begun: its status, and its bytes as they come; leave it."""
 
     status: int
@@ -69,7 +69,7 @@ async def read_body(
     return bytes(kept), None
 
 
-class LateBound:
+class GraceTimeout:
     """
     Raises :exc:`TimeoutError` in ``async with``, a moment after its time.
 
@@ -108,7 +108,7 @@ class LateBound:
         await self._bound.__aexit__(kind, error, trace)
 
 
-def without(secret: bytes, body: bytes) -> bytes:
+def redact(secret: bytes, body: bytes) -> bytes:
     """Return *body* with *secret* taken out, in case it was echoed."""
     echo = secret if len(secret) >= _LONG_KEY else b"Bearer " + secret
     return body.replace(echo, b"[key]")

@@ -16,11 +16,17 @@ from typing import TypeVar
 import aiohttp
 
 from ezlink_async import __version__
-from ezlink_async._core.error_mapping import is_fault, retry_after
+from ezlink_async._core.error_mapping import is_retryable, retry_after
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, transport_errors
-from ezlink_async._io.responses import BLOCK, LateBound, Stream, read_body, without
+from ezlink_async._io.responses import (
+    BLOCK,
+    DownloadStream,
+    GraceTimeout,
+    read_body,
+    redact,
+)
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
 
@@ -55,12 +61,12 @@ class Transport:
     ) -> None:
         self.settings = settings
         self.answered = False
-        self._outage = transport_errors.Outage()
+        self._outage = transport_errors.OutageLog()
         self.key_worked = False
         # Apart, so that a slow disk delays neither the other nor a name lookup.
         self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
-        self._pools = pools.Pools(settings, http)
+        self._pools = pools.ConnectionPools(settings, http)
         timeouts = settings.timeouts
         self._bound = pools.request_timeout(timeouts)
         self._idle_bound = pools.request_timeout(timeouts, timeouts.image)
@@ -91,7 +97,7 @@ class Transport:
             return await self._attempt(request, request_id, upload)
         except transport_errors.FOREIGN as fault:
             url = self.settings.base_url + request.path
-            error = transport_errors.submit_fault(
+            error = transport_errors.translate_submit_error(
                 fault, url, request_id, upload, known=self.answered
             )
         finally:
@@ -102,12 +108,12 @@ class Transport:
         self, request: HttpRequest, request_id: str, upload: Upload
     ) -> HttpResponse:
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
-        bound = LateBound()
+        bound = GraceTimeout()
         upload.when_complete(lambda: bound.set(loop.time() + timeouts.submit))
         async with bound, await self._ask(request, request_id, upload) as answer:
             # What came before the whole body had left is no answer to it,
             # and after it the last part may not leave.
-            upload.keep_back()
+            upload.withhold_end()
             until = bound.when or loop.time() + timeouts.fetch
             bound.set(None)  # it would lose what had come by then
             body, broke = await read_body(answer, until)
@@ -126,9 +132,9 @@ class Transport:
                 body, broke = await read_body(answer)
                 if broke is None:
                     return self._response(request, request_id, answer, body)
-                error = transport_errors.fetch_fault(broke, url, request_id)
+                error = transport_errors.translate_fetch_error(broke, url, request_id)
         except transport_errors.FOREIGN as fault:
-            error = transport_errors.fetch_fault(fault, url, request_id)
+            error = transport_errors.translate_fetch_error(fault, url, request_id)
         raise self._told(error)
 
     def _told(self, error: _Fault) -> _Fault:
@@ -137,7 +143,7 @@ class Transport:
             self._outage.note(error)
         return error
 
-    async def repeat(self, request: HttpRequest) -> HttpResponse:
+    async def send_with_retries(self, request: HttpRequest) -> HttpResponse:
         """
         Send a *repeatable* request until an answer comes that is no fault.
 
@@ -155,7 +161,7 @@ class Transport:
                 if wait is None:
                     raise
             else:
-                wait = next(waits, None) if is_fault(request, response) else None
+                wait = next(waits, None) if is_retryable(request, response) else None
                 if wait is None:
                     return response
                 hint = retry_after(response) or 0.0
@@ -179,7 +185,7 @@ class Transport:
 
     async def _request(
         self,
-        way: pools.Way,
+        way: pools.Route,
         method: str,
         url: str,
         *,
@@ -193,7 +199,7 @@ class Transport:
         # redirect with the key, turn answers into exceptions.
         return await way.session().request(
             method,
-            addresses.exact(url),
+            addresses.parse_url(url),
             data=data,
             headers=headers,
             timeout=timeout or self._bound,
@@ -217,7 +223,7 @@ class Transport:
     ) -> HttpResponse:
         # Some echo what they were sent, and an error keeps what it cannot read.
         for secret in filter(None, map(self._secret, Credential)):
-            body = without(secret.encode(), body)
+            body = redact(secret.encode(), body)
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
@@ -234,7 +240,7 @@ class Transport:
         self._outage.over()
         return response
 
-    async def stream(self, url: str, *, strict: bool) -> Stream:
+    async def stream(self, url: str, *, strict: bool) -> DownloadStream:
         """
         Begin a download, without the key, following redirects.
 
@@ -246,16 +252,16 @@ class Transport:
             answer = await self._begin(self._pools.way_to(url, strict=strict), url)
             target = answer.headers.get("Location")
             if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
-                return Stream(answer.status, url, answer)
+                return DownloadStream(answer.status, url, answer)
             async with answer:
-                url = addresses.joined(url, target)
+                url = addresses.resolve_redirect(url, target)
         raise TransportError(f"more than {_REDIRECTS} redirects on the way to {url}")
 
-    async def _begin(self, way: pools.Way, url: str) -> aiohttp.ClientResponse:
+    async def _begin(self, way: pools.Route, url: str) -> aiohttp.ClientResponse:
         try:
             return await self._request(way, "GET", url, timeout=self._idle_bound)
         except transport_errors.FOREIGN as fault:
-            error = transport_errors.fetch_fault(fault, url, "")
+            error = transport_errors.translate_fetch_error(fault, url, "")
         raise error
 
     def _secret(self, credential: Credential) -> str | None:

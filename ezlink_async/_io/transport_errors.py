@@ -90,7 +90,9 @@ def _connecting(fault: BaseException, url: str) -> TransportError | None:
     return TransportError(says, stage=stage, retry_safe=True) if says else None
 
 
-def fetch_fault(fault: BaseException, url: str, request_id: str) -> EzlinkError:
+def translate_fetch_error(
+    fault: BaseException, url: str, request_id: str
+) -> EzlinkError:
     """Return what a small request's *fault* means; one of ours is what it is."""
     if isinstance(fault, EzlinkError):
         return fault
@@ -108,7 +110,7 @@ def _hint(url: str) -> str:
     return " (if it speaks TLS, write https)" if url.startswith("http:") else ""
 
 
-def submit_fault(
+def translate_submit_error(
     fault: BaseException,
     url: str,
     request_id: str,
@@ -145,7 +147,7 @@ def submit_fault(
     return error
 
 
-class Outage:
+class OutageLog:
     """Tells the log, once each, when a connection is lost and when it is back."""
 
     def __init__(self) -> None:

@@ -26,9 +26,9 @@ from types import TracebackType
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
-from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.images import InspectedImage
 from ezlink_async._core.messages import HttpRequest, Part
-from ezlink_async._io.image_reader import TextBlocks
+from ezlink_async._io.image_reader import Base64Stream
 
 if sys.platform == "linux":  # pragma: no branch - the others have no such call
     import fcntl
@@ -45,7 +45,7 @@ _ACKNOWLEDGED = 120  # where Linux keeps tcpi_bytes_acked in struct tcp_info
 _COUNTER = 8
 
 
-def keep_little_unsent(transport: asyncio.WriteTransport) -> None:
+def limit_unsent(transport: asyncio.WriteTransport) -> None:
     """Let the kernel take no more than it is about to send."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     with contextlib.suppress(AttributeError, TypeError, OSError):
@@ -54,7 +54,7 @@ def keep_little_unsent(transport: asyncio.WriteTransport) -> None:
         )
 
 
-def under_way(transport: asyncio.WriteTransport) -> bool:
+def has_unacknowledged(transport: asyncio.WriteTransport) -> bool:
     """Tell whether something was not acknowledged yet, sent or not."""
     if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
         return False
@@ -79,7 +79,7 @@ def is_open(transport: asyncio.WriteTransport) -> bool:
     return True
 
 
-def has_news(transport: asyncio.WriteTransport | None) -> bool:
+def is_readable(transport: asyncio.WriteTransport | None) -> bool:
     """Tell whether something came that asyncio has not read yet."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         poll = select.poll()
@@ -159,7 +159,7 @@ class Upload(aiohttp.payload.Payload):
         self.complete = False
         self.fault: BaseException | None = None
 
-    def when_sent(self, call: Callable[[], object]) -> None:
+    def on_flushed(self, call: Callable[[], object]) -> None:
         """Call *call* when all but the last part is on its way."""
         self._sent.append(call)
 
@@ -178,7 +178,7 @@ class Upload(aiohttp.payload.Payload):
             with contextlib.suppress(AttributeError):
                 self._transport.abort()
 
-    def keep_back(self) -> None:
+    def withhold_end(self) -> None:
         """Keep the last part back for good: there is an answer already."""
         self._kept_back = True
 
@@ -209,8 +209,8 @@ class Upload(aiohttp.payload.Payload):
         if transport is None:
             raise ConnectionResetError("the connection was lost")
         transport.set_write_buffer_limits(high=_AHEAD)
-        keep_little_unsent(transport)
-        async with _Moving(lambda: progress(writer, transport), self._stall):
+        limit_unsent(transport)
+        async with _StallTimeout(lambda: progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
             await self._release(writer)
@@ -231,8 +231,8 @@ class Upload(aiohttp.payload.Payload):
             raise ConnectionResetError("the server closed the connection")
 
     async def _send_part(self, writer: AbstractStreamWriter, part: Part) -> None:
-        if isinstance(part, PreparedImage):
-            text = TextBlocks(part, self._pool)
+        if isinstance(part, InspectedImage):
+            text = Base64Stream(part, self._pool)
             try:
                 while pieces := await text.next():
                     pieces.reverse()
@@ -268,7 +268,7 @@ class Upload(aiohttp.payload.Payload):
             # is lost when the loop never turns, or when a write meets the
             # reset behind it first. It is read in the second turn from here.
             await asyncio.sleep(0)
-            if has_news(writer.transport):
+            if is_readable(writer.transport):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
@@ -287,7 +287,7 @@ async def _arrived(transport: asyncio.WriteTransport) -> None:
     wait, quiet = _FIRST_WAIT, 0
     enough = _QUIET_TLS if transport.get_extra_info("sslcontext") else 1
     while quiet < enough:
-        if under_way(transport):
+        if has_unacknowledged(transport):
             quiet = 0
             await asyncio.sleep(wait)
             wait = min(_SLOWER * wait, _LONGEST_WAIT)
@@ -296,7 +296,7 @@ async def _arrived(transport: asyncio.WriteTransport) -> None:
             await asyncio.sleep(0)  # an answer that was read is heard of by now
 
 
-class _Moving:
+class _StallTimeout:
     """Raises :exc:`UploadStalledError` once *progress* stands for *stall* seconds."""
 
     def __init__(self, progress: Callable[[], object], stall: float) -> None:

@@ -30,18 +30,18 @@ from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session, SharedSource
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import SUFFIXES, Image
-from ezlink_async._io.concurrency import see_through
+from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async.batch.journal.jobs import GONE, Step
 from ezlink_async.batch.options import Manner
-from ezlink_async.batch.outcomes import BatchOutcome, named
+from ezlink_async.batch.outcomes import BatchOutcome, describe_error
 from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole
 from ezlink_async.batch.preflight import Job
 from ezlink_async.batch.recorder import (
     ENDED_BADLY,
-    Bookkeeper,
-    Desk,
     Ended,
     HaltedError,
+    JournalObserver,
+    RunControl,
 )
 from ezlink_async.errors import (
     BusyError,
@@ -57,7 +57,7 @@ from ezlink_async.services.face_swap import SwapOptions
 _log = logging.getLogger("ezlink_async")
 
 
-class Keepsakes:
+class ReplacedFileBackup:
     """
     Second names of the whole pictures at *place*, while they may be replaced.
 
@@ -128,11 +128,11 @@ _NO_DISK = frozenset(
 Pictures = tuple[Image, Image]
 
 
-class Delivery:
+class JobRunner:
     """Does the jobs of one run, each in a task of its caller's."""
 
     def __init__(
-        self, ez: AsyncEzlink, session: Session, desk: Desk, manner: Manner
+        self, ez: AsyncEzlink, session: Session, desk: RunControl, manner: Manner
     ) -> None:
         self._ez = ez
         self._session = session
@@ -146,7 +146,7 @@ class Delivery:
         self._face: tuple[Path, Image] | None = None
         self.in_progress = 0
 
-    async def through(self, job: Job, book: Bookkeeper) -> BatchOutcome:
+    async def through(self, job: Job, book: JournalObserver) -> BatchOutcome:
         """Do *job* to its end, and return how it ended."""
         try:
             handle = await self._ended(job, book)
@@ -156,9 +156,9 @@ class Delivery:
         good = attrs.evolve(job.outcome("succeeded"), task_id=handle.task_id)
         return attrs.evolve(good, output=output, request_id=book.request_id)
 
-    async def _ended(self, job: Job, book: Bookkeeper) -> TaskHandle:
+    async def _ended(self, job: Job, book: JournalObserver) -> TaskHandle:
         """Return the handle of the task of *job*, once that has ended well."""
-        if job.step is Step.BRING:
+        if job.step is Step.DOWNLOAD:
             # From now on it is open, whether this run gets to its end or not.
             self._desk.commits.note(lambda journal: journal.damaged(job.entry.id))
             return self._finished(job)
@@ -222,7 +222,7 @@ class Delivery:
             return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
 
     async def _submitted(
-        self, job: Job, pictures: Pictures, book: Bookkeeper
+        self, job: Job, pictures: Pictures, book: JournalObserver
     ) -> TaskHandle:
         """Return the handle of a new task, its id being on disk."""
         # A state of its own: by it the task is found when the answer is lost.
@@ -279,7 +279,7 @@ class Delivery:
         if not self._manner.keeps:
             yield
             return
-        kept = Keepsakes(job.place)
+        kept = ReplacedFileBackup(job.place)
         try:
             await asyncio.to_thread(kept.take)
         except OSError as fault:
@@ -288,10 +288,10 @@ class Delivery:
         try:
             yield
         finally:
-            await see_through(kept.let_go)
+            await run_in_thread(kept.let_go)
 
     async def _failed(
-        self, job: Job, book: Bookkeeper, error: EzlinkError
+        self, job: Job, book: JournalObserver, error: EzlinkError
     ) -> BatchOutcome:
         """Have the state follow *error*, and return what to tell."""
         if isinstance(error, HaltedError) and book.unclear == job.unclear:
@@ -323,19 +323,19 @@ class Delivery:
         if isinstance(error, DownloadError) and error.status in _GONE:
             return f"{GONE} ({error})"
         if task_id is None or isinstance(error, ENDED_BADLY):
-            return named(error)
+            return describe_error(error)
         says = str(error)
         if isinstance(error, TaskTimeoutError):  # its own words are for programs
             word = str(error.record.status) if error.record else ""
             says = f"task {task_id} is not finished (last status: {word or 'none'})"
-        return named(error, f"{says}; the next run goes on with it")
+        return describe_error(error, f"{says}; the next run goes on with it")
 
     def _halt_on(self, error: EzlinkError) -> None:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in _NO_DISK:
-            self._desk.halt(named(error, f"nothing more is sent: {error}"))
+            self._desk.halt(describe_error(error, f"nothing more is sent: {error}"))
         elif isinstance(error, JournalError):
-            self._desk.halt(named(error))
+            self._desk.halt(describe_error(error))
 
 
 def _seen(task: asyncio.Task[Pictures]) -> None:

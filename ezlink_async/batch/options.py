@@ -11,7 +11,7 @@ from typing import Literal
 import attrs
 
 from ezlink_async.batch.journal.jobs import Wishes
-from ezlink_async.batch.pairs.folders import Mark
+from ezlink_async.batch.pairs.folders import FileId
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.midjourney import Mode
 
@@ -30,7 +30,7 @@ class Rules:
     existing: Literal["skip", "replace"] = "skip"
     wishes: Wishes = attrs.field(factory=Wishes)
     strip_metadata: bool = False
-    is_given: Callable[[Mark], bool] = lambda _: False
+    is_given: Callable[[FileId], bool] = lambda _: False
 
     @property
     def options(self) -> str:
@@ -76,7 +76,7 @@ class BatchOptions:
     budget: int | None = None
     strip_metadata: bool = False
     local: bool = False
-    is_given: Callable[[Mark], bool] = lambda _: False
+    is_given: Callable[[FileId], bool] = lambda _: False
     command: str | None = None
     """What to type to go on, for the report."""
     clock: Callable[[], float] = time.time

@@ -18,7 +18,7 @@ NOTHING_SENT = "Interrupted: nothing was sent"
 BatchStatus = Literal["succeeded", "failed", "unknown", "skipped"]
 
 
-def named(error: EzlinkError, says: str | None = None) -> str:
+def describe_error(error: EzlinkError, says: str | None = None) -> str:
     """Return an error as ``ErrorName: sentence``."""
     return f"{type(error).__name__}: {says or error}"
 

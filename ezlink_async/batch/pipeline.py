@@ -15,19 +15,24 @@ from collections.abc import Iterator
 
 import attrs
 
-from ezlink_async._io.concurrency import Nursery, see_off
-from ezlink_async.batch.job_runner import Delivery
+from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
+from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Step
-from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, named, skipped
+from ezlink_async.batch.outcomes import (
+    NOTHING_SENT,
+    BatchOutcome,
+    describe_error,
+    skipped,
+)
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.pairs.reader import Supply
-from ezlink_async.batch.preflight import Job, Screened, Screening
-from ezlink_async.batch.recorder import Bookkeeper, Desk
-from ezlink_async.batch.unfinished import Earlier
+from ezlink_async.batch.pairs.reader import PairReader
+from ezlink_async.batch.preflight import Job, Preflight, Screened
+from ezlink_async.batch.recorder import JournalObserver, RunControl
+from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
 
-class Outbox:
+class OutcomeQueue:
     """A queue with room for so many outcomes; its end needs none."""
 
     def __init__(self, room: int) -> None:
@@ -67,11 +72,11 @@ _NOT_ANSWERED = (
 
 
 @attrs.define(eq=False)
-class UnderWay:
+class RunningJob:
     """A job, who keeps book of it, and how it ended, if it has."""
 
     job: Job
-    book: Bookkeeper
+    book: JournalObserver
     outcome: BatchOutcome | None = None
 
     @property
@@ -111,15 +116,15 @@ class Limits:
     max_failures: int | None = None
 
 
-class Work:
+class Pipeline:
     """The work of a run; *doom* is what stands in the way of every job, if any."""
 
     def __init__(
         self,
-        desk: Desk,
-        delivery: Delivery,
-        screening: Screening,
-        earlier: Earlier,
+        desk: RunControl,
+        delivery: JobRunner,
+        screening: Preflight,
+        earlier: UnfinishedJobs,
         limits: Limits,
     ) -> None:
         self._desk = desk
@@ -129,17 +134,17 @@ class Work:
         self._turn = asyncio.Lock()  # pairs are taken in one after the other
         self._limits = limits
         self._room = asyncio.Semaphore(limits.window)
-        self.outbox = Outbox(limits.window)
+        self.outbox = OutcomeQueue(limits.window)
         self.doom: EzlinkError | None = None
-        self._running: dict[asyncio.Task[None], UnderWay] = {}
-        self._waiting: list[UnderWay] = []  # for room
+        self._running: dict[asyncio.Task[None], RunningJob] = {}
+        self._waiting: list[RunningJob] = []  # for room
         self._coming: list[list[Pair]] = []  # to be looked at
         self._screened: collections.deque[Screened] = collections.deque()
         self._page: set[int] = set()  # the jobs of the pairs looked at last
         self._tried: set[int] = set()  # the jobs that came to nothing in this run
-        self._late: collections.deque[UnderWay] = collections.deque()
+        self._late: collections.deque[RunningJob] = collections.deque()
         self._late_turn = False
-        self._left: collections.deque[UnderWay] = collections.deque()
+        self._left: collections.deque[RunningJob] = collections.deque()
         self._failures = 0
 
     @property
@@ -147,7 +152,7 @@ class Work:
         """How many jobs the server has, or is being sent."""
         return self._delivery.in_progress
 
-    async def through(self, supply: Supply, nursery: Nursery) -> None:
+    async def through(self, supply: PairReader, nursery: BackgroundTasks) -> None:
         """Do everything; what the pairs' iterator raises is raised after that."""
         fault: Exception | None = None
         try:
@@ -164,7 +169,7 @@ class Work:
         if fault is not None:
             raise fault
 
-    async def _intake(self, supply: Supply, nursery: Nursery) -> None:
+    async def _intake(self, supply: PairReader, nursery: BackgroundTasks) -> None:
         async for job in self._earlier.taken_up():
             await self._begin(job, nursery)
         looking = nursery.start(self._look_up(nursery))
@@ -180,10 +185,10 @@ class Work:
 
     async def stop(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
-        await see_off(list(self._running))
+        await cancel_and_wait(list(self._running))
         self._left += [*self._running.values(), *self._waiting, *self._late]
 
-    def unread(self, supply: Supply) -> Iterator[BatchOutcome]:
+    def unread(self, supply: PairReader) -> Iterator[BatchOutcome]:
         """Yield the outcomes that nobody has read, each once, after :meth:`stop`."""
         why = self._desk.halted or NOTHING_SENT
         yield from self.outbox.rest()
@@ -196,13 +201,13 @@ class Work:
                 yield skipped(pair, why)
         yield from self._earlier.left()
 
-    def _not_looked_at(self, supply: Supply) -> Iterator[Pair]:
+    def _not_looked_at(self, supply: PairReader) -> Iterator[Pair]:
         while self._coming:
             yield from self._coming.pop(0)
         while pairs := supply.rest(_PAGE):
             yield from pairs
 
-    async def _look_up(self, nursery: Nursery) -> None:
+    async def _look_up(self, nursery: BackgroundTasks) -> None:
         """Go on with what was lost, as soon as it is found out about."""
         async for found in self._earlier.looked_up():
             if isinstance(found, Job):
@@ -220,11 +225,11 @@ class Work:
                 lambda journal: screening.enter(journal, looks)
             )
         except JournalError as error:
-            self._desk.halt(named(error))
+            self._desk.halt(describe_error(error))
             return [Screened(pair) for pair in pairs]
         return await asyncio.to_thread(screening.decide, looks, entries)
 
-    async def _take_in(self, pairs: list[Pair], nursery: Nursery) -> None:
+    async def _take_in(self, pairs: list[Pair], nursery: BackgroundTasks) -> None:
         """Look at a few pairs, and do what is to be done about each."""
         self._coming.append(pairs)
         async with self._turn:
@@ -235,7 +240,7 @@ class Work:
             while self._screened:
                 await self._take_one(self._screened[0], nursery)
 
-    async def _take_one(self, screened: Screened, nursery: Nursery) -> None:
+    async def _take_one(self, screened: Screened, nursery: BackgroundTasks) -> None:
         """Begin what is to be done about a pair, or tell how it has ended."""
         if screened.job is not None and self._earlier.knows_better(screened.job):
             (screened,) = await self._screen([screened.pair])
@@ -301,11 +306,11 @@ class Work:
             return job.outcome("skipped", says)
         return None
 
-    async def _begin(self, job: Job, nursery: Nursery) -> None:
-        book = Bookkeeper(self._desk, job.entry.id, job.unclear)
-        await self._start(UnderWay(job, book), nursery)
+    async def _begin(self, job: Job, nursery: BackgroundTasks) -> None:
+        book = JournalObserver(self._desk, job.entry.id, job.unclear)
+        await self._start(RunningJob(job, book), nursery)
 
-    async def _again(self, late: UnderWay, nursery: Nursery) -> None:
+    async def _again(self, late: RunningJob, nursery: BackgroundTasks) -> None:
         """Take a task up once more, unless the user wants to be gone."""
         if late.outcome is not None and self._desk.leaving:
             self._count(late.outcome)
@@ -316,7 +321,7 @@ class Work:
             self._late.popleft()
             await self._start(late, nursery)
 
-    async def _start(self, under_way: UnderWay, nursery: Nursery) -> None:
+    async def _start(self, under_way: RunningJob, nursery: BackgroundTasks) -> None:
         self._waiting.append(under_way)
         await self._room.acquire()
         task = nursery.start(self._do(under_way))
@@ -330,7 +335,7 @@ class Work:
             self._left.append(under_way)
         self._room.release()
 
-    async def _do(self, under_way: UnderWay) -> None:
+    async def _do(self, under_way: RunningJob) -> None:
         job = under_way.job
         try:
             outcome = await self._delivery.through(job, under_way.book)
@@ -365,5 +370,5 @@ class Work:
         if fault is None or not self._desk.dooms(fault, outcome.task_id):
             return outcome
         self.doom = self.doom or fault
-        self._desk.halt(named(fault))
+        self._desk.halt(describe_error(fault))
         return attrs.evolve(outcome, common=True)

@@ -15,15 +15,20 @@ import attrs
 from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Step, next_step
 from ezlink_async.batch.journal.store import Claim, Journal
 from ezlink_async.batch.options import Rules
-from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus, named, skipped
-from ezlink_async.batch.pairs.folders import marks_of
+from ezlink_async.batch.outcomes import (
+    BatchOutcome,
+    BatchStatus,
+    describe_error,
+    skipped,
+)
+from ezlink_async.batch.pairs.folders import file_ids
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import (
     Existing,
     digest_of,
     is_intact,
     is_whole,
-    obstacle,
+    why_not_writable,
 )
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.prepare import needs_preparing
@@ -106,7 +111,7 @@ class Screened:
         return self.job.left_over(why)
 
 
-class Screening:
+class Preflight:
     """The three steps of it, for a few pairs at a time."""
 
     def __init__(self, rules: Rules, run: int) -> None:
@@ -152,7 +157,7 @@ class Screening:
         return Look(pair, source, target)
 
     def _check_place(self, folder: Path) -> None:
-        if blocked := obstacle(folder):
+        if blocked := why_not_writable(folder):
             raise ConfigurationError(f"nothing can be saved: {blocked}")
 
     def _source(self, path: Path) -> bytes:
@@ -183,16 +188,18 @@ class Screening:
     def _settled(self, job: Job) -> BatchOutcome | None:
         """Return how it has ended, if nothing is to be done."""
         step, error = job.step, job.entry.error
-        if step is Step.REST:
+        if step is Step.DONE:
             return job.outcome("skipped")
-        if step is Step.LIST:
+        if step is Step.REPORT:
             return job.outcome("unknown", error)
         if step is Step.GIVE_UP:
             return job.outcome("failed", error)
         try:
             there = self._in_the_way(job)
         except EzlinkError as error:
-            return attrs.evolve(job.outcome("failed", named(error)), fault=error)
+            return attrs.evolve(
+                job.outcome("failed", describe_error(error)), fault=error
+            )
         if step is Step.SUBMIT and there is not None and self._keeps:
             says = f"FileExistsError: {there} is there already"
             return attrs.evolve(job.outcome("skipped", says), output=there)
@@ -205,11 +212,11 @@ class Screening:
     def _in_the_way(self, job: Job) -> Path | None:
         """Return a whole picture where the result goes; refuse what must stay."""
         there = self._existing.at(job.place)
-        own = marks_of([job.pair.source, job.pair.target])
+        own = file_ids([job.pair.source, job.pair.target])
         for path in there:
             if path.is_dir():
                 raise ConfigurationError(f"the result would replace the folder {path}")
-            marks = marks_of([path])
+            marks = file_ids([path])
             if marks & own or any(map(self.rules.is_given, marks)):
                 raise ConfigurationError(
                     f"the result would replace {path}, a picture that was given: "
@@ -236,6 +243,6 @@ def _refused(pair: Pair, problem: EzlinkError | None) -> BatchOutcome:
         source=pair.source,
         target=pair.target,
         status="failed",
-        error=named(error),
+        error=describe_error(error),
         fault=error,
     )

@@ -16,12 +16,12 @@ from typing import cast
 
 import attrs
 
-from ezlink_async._client.swap_stream import DOOMS_THE_REST
 from ezlink_async.batch.journal.jobs import Submit
-from ezlink_async.batch.journal.writer import Commits
-from ezlink_async.batch.outcomes import named
-from ezlink_async.batch.spending import Audit, Budget
+from ezlink_async.batch.journal.writer import JournalWriter
+from ezlink_async.batch.outcomes import describe_error
+from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.errors import (
+    FATAL_ERRORS,
     BusyError,
     EzlinkError,
     RejectedError,
@@ -71,7 +71,7 @@ class Clock:
         return self.now() + (-_WRONG_BY if self.ahead is None else self.ahead)
 
 
-class Desk:
+class RunControl:
     """
     What the jobs of one run share while they are submitted.
 
@@ -82,9 +82,9 @@ class Desk:
 
     def __init__(
         self,
-        commits: Commits,
+        commits: JournalWriter,
         budget: Budget,
-        audit: Audit,
+        audit: UsageAudit,
         clock: Clock,
     ) -> None:
         self.commits = commits
@@ -95,8 +95,8 @@ class Desk:
         self.stopped = False
         self.leaving = False
         self.accepted = 0
-        self.outstanding: set[Bookkeeper] = set()
-        self._in_line: dict[asyncio.Task[object], Bookkeeper] = {}
+        self.outstanding: set[JournalObserver] = set()
+        self._in_line: dict[asyncio.Task[object], JournalObserver] = {}
         self._called_off: set[asyncio.Task[object]] = set()
         self._quiet = asyncio.Event()
 
@@ -114,7 +114,7 @@ class Desk:
                 task.cancel()
 
     @contextlib.contextmanager
-    def in_line(self, book: Bookkeeper) -> Iterator[None]:
+    def in_line(self, book: JournalObserver) -> Iterator[None]:
         """Let whoever waits here for its submit to begin go when the run is halted."""
         self.check()
         task = cast("asyncio.Task[object]", asyncio.current_task())
@@ -146,13 +146,13 @@ class Desk:
         if isinstance(error, TransportError):
             no_way = error.stage in _NO_WAY_THERE and not error.maybe_charged
             return no_way and not self.accepted
-        return isinstance(error, DOOMS_THE_REST) and task_id is None
+        return isinstance(error, FATAL_ERRORS) and task_id is None
 
-    def began(self, book: Bookkeeper) -> None:
+    def began(self, book: JournalObserver) -> None:
         """Note that a submit is under way."""
         self.outstanding.add(book)
 
-    def ended(self, book: Bookkeeper) -> None:
+    def ended(self, book: JournalObserver) -> None:
         """Note that it was told of."""
         self.outstanding.discard(book)
         if self.halted is not None and book.would_wait:
@@ -167,7 +167,7 @@ class Desk:
             await self._quiet.wait()
 
 
-class Bookkeeper:
+class JournalObserver:
     """
     The observer of one job; its changes go into the journal in their order.
 
@@ -175,7 +175,7 @@ class Bookkeeper:
     earlier one; *refusal* why its latest submit surely made nothing.
     """
 
-    def __init__(self, desk: Desk, job: int, unclear: str | None = None) -> None:
+    def __init__(self, desk: RunControl, job: int, unclear: str | None = None) -> None:
         self._desk = desk
         self._job = job
         self._on_its_way = False
@@ -252,7 +252,7 @@ class Bookkeeper:
         self.refusal = error
         self._desk.audit.refused(self)
         if self.unclear is None:
-            why = named(error)
+            why = describe_error(error)
             self._desk.commits.note(lambda journal: journal.planned(self._job, why))
         else:
             self._note_unclear(self.unclear)
@@ -263,7 +263,7 @@ class Bookkeeper:
         if not self._on_its_way:
             return
         self._desk.audit.unknown(self)
-        self._note_unclear(named(error))
+        self._note_unclear(describe_error(error))
         self._over(paid=True)
 
     def weigh(self, error: EzlinkError, task_id: str | None) -> Ended:

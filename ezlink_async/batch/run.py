@@ -21,18 +21,24 @@ from typing import Literal, Self
 
 from ezlink_async._client.client import AsyncEzlink
 from ezlink_async._client.session import Session
-from ezlink_async._io.concurrency import see_off
-from ezlink_async.batch.job_runner import Delivery
+from ezlink_async._io.concurrency import cancel_and_wait
+from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import open_commits
 from ezlink_async.batch.options import LOCAL, BatchOptions
 from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, BatchSummary
-from ezlink_async.batch.pairs.reader import AnyPath, Pairs, Supply, Targets, pairs_of
-from ezlink_async.batch.pipeline import Limits, Work
-from ezlink_async.batch.preflight import Screening
-from ezlink_async.batch.recorder import Clock, Desk
-from ezlink_async.batch.spending import Audit, Budget
-from ezlink_async.batch.unfinished import Earlier
+from ezlink_async.batch.pairs.reader import (
+    AnyPath,
+    PairReader,
+    Pairs,
+    Targets,
+    pairs_of,
+)
+from ezlink_async.batch.pipeline import Limits, Pipeline
+from ezlink_async.batch.preflight import Preflight
+from ezlink_async.batch.recorder import Clock, RunControl
+from ezlink_async.batch.spending import Budget, UsageAudit
+from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.services.midjourney import Mode
 
@@ -52,7 +58,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def __init__(self, ez: AsyncEzlink, pairs: Pairs, options: BatchOptions) -> None:
         self._ez = ez
         self._options = options
-        self._supply = Supply(pairs)
+        self._supply = PairReader(pairs)
         self.summary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
@@ -77,17 +83,17 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         rules = options.rules(session.origin)
         self._run = await self._commits.do(self._begin)
         self._started = time.monotonic()
-        self._desk = Desk(
+        self._desk = RunControl(
             self._commits,
             Budget(options.budget),
             await self._audit(),
             await self._clock(),
         )
-        self._earlier = Earlier(self._commits, session.reconciler, rules)
-        self._work = Work(
+        self._earlier = UnfinishedJobs(self._commits, session.reconciler, rules)
+        self._work = Pipeline(
             self._desk,
-            Delivery(self._ez, session, self._desk, options.manner),
-            Screening(rules, self._run),
+            JobRunner(self._ez, session, self._desk, options.manner),
+            Preflight(rules, self._run),
             self._earlier,
             Limits(
                 window=session.submitter.slots.limit + _AHEAD,
@@ -95,9 +101,9 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             ),
         )
 
-    async def _audit(self) -> Audit:
+    async def _audit(self) -> UsageAudit:
         """Return what reads what the key has spent, where nothing better does."""
-        audit = Audit(self._session.usage)
+        audit = UsageAudit(self._session.usage)
         if not self._options.local and not self._session.reconciler.able:
             await audit.begin()
         return audit
@@ -206,7 +212,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     async def _close(self, task: asyncio.Task[None]) -> None:
         left = not task.done()
         self._desk.leave(NOTHING_SENT)
-        await see_off([task])
+        await cancel_and_wait([task])
         await self._work.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._session.transport.settings.timeouts.close):
@@ -229,7 +235,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._commits.note(lambda journal: journal.end_run(self._run, now, facts))
         if self._desk.outstanding:
             with contextlib.suppress(ClientClosedError):
-                self._session.nursery.leave_alone(self._close_late())
+                self._session.nursery.start_soon(self._close_late())
                 return
         await self._commits.close()
 

@@ -68,7 +68,7 @@ class _Stage(enum.Enum):
     OVER = enum.auto()
 
 
-class Audit:
+class UsageAudit:
     """
     Reads what the key has spent.
 

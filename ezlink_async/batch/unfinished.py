@@ -16,22 +16,24 @@ import attrs
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async.batch.journal.jobs import Entry, JobState, Step, Wishes, next_step
-from ezlink_async.batch.journal.writer import Commits
+from ezlink_async.batch.journal.writer import JournalWriter
 from ezlink_async.batch.options import Rules
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.pairs.output_paths import same
+from ezlink_async.batch.pairs.output_paths import path_key
 from ezlink_async.batch.preflight import Job
 
 
-class Earlier:
+class UnfinishedJobs:
     """
     The open jobs of earlier runs at the server that *rules* name.
 
     Their outcomes come from here, whether a pair asks for them or not.
     """
 
-    def __init__(self, commits: Commits, reconciler: Reconciler, rules: Rules) -> None:
+    def __init__(
+        self, commits: JournalWriter, reconciler: Reconciler, rules: Rules
+    ) -> None:
         self._commits = commits
         self._reconciler = reconciler
         self._rules = rules
@@ -59,11 +61,11 @@ class Earlier:
                 self._beside.add(entry.id)
                 self._names[entry.source, entry.target] = entry.id
                 job = self._job(entry)
-                if job.step is Step.LIST:
+                if job.step is Step.REPORT:
                     self._unclear[entry.id] = job
                     continue
                 self._followed.add(entry.id)
-                self._coming.add(same(entry.key.place))
+                self._coming.add(path_key(entry.key.place))
                 yield job
 
     async def _open_entries(self, after: int) -> list[Entry]:
@@ -98,7 +100,7 @@ class Earlier:
 
     def knows_better(self, job: Job) -> bool:
         """Return whether a job was found out about after it had been looked at."""
-        return job.step is Step.LIST and job.entry.id in self._moved
+        return job.step is Step.REPORT and job.entry.id in self._moved
 
     def tells_of_pair(self, pair: Pair) -> bool:
         """Return the same of a pair that will not be looked at any more."""
@@ -123,7 +125,7 @@ class Earlier:
 
     def comes_to(self, place: str) -> bool:
         """Return whether one of the results comes to *place*."""
-        return same(place) in self._coming
+        return path_key(place) in self._coming
 
     async def looked_up(self) -> AsyncIterator[Job | Pair]:
         """Find out about what was lost; yield what is to be followed, or done."""
@@ -150,7 +152,7 @@ class Earlier:
             del self._unclear[this]
             if pair is None:
                 self._followed.add(this)  # it may yet be asked for
-            self._coming.add(same(job.entry.key.place))
+            self._coming.add(path_key(job.entry.key.place))
             await self._commits.do(lambda journal: journal.accepted(this, task_id))
             entry = attrs.evolve(job.entry, task_id=task_id)
             return attrs.evolve(job, entry=entry, step=Step.FOLLOW)

@@ -13,7 +13,7 @@ from ezlink_async import AsyncEzlink, emulator
 from ezlink_async._core.policies import PollPolicy, RetryPolicy
 from ezlink_async._core.settings import (
     Options,
-    Sources,
+    SettingsSources,
     profile_path,
     read_profile,
     resolve,
@@ -37,14 +37,14 @@ class Connection:
     resubmit_unknown: bool = False
 
 
-def settings_sources() -> Sources:
+def settings_sources() -> SettingsSources:
     """Return where the command line looks for settings: always the profile too."""
     named = bool(os.environ.get("EZLINK_CONFIG"))
     profile = read_profile(profile_path(os.environ), demanded=named)
-    return Sources(os.environ, profile)
+    return SettingsSources(os.environ, profile)
 
 
-def check_key(sources: Sources, otherwise: str = "") -> None:
+def check_key(sources: SettingsSources, otherwise: str = "") -> None:
     """Raise what to do when there is no key anywhere, or what *otherwise* does."""
     if not sources.text("api_key"):
         raise ConfigurationError(
@@ -91,7 +91,7 @@ async def connect(connection: Connection) -> AsyncIterator[AsyncEzlink]:
         yield ez
 
 
-def _options(connection: Connection, sources: Sources) -> Options:
+def _options(connection: Connection, sources: SettingsSources) -> Options:
     return Options(
         base_url=connection.base_url,
         max_concurrency=connection.concurrency,

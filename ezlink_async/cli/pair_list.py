@@ -16,9 +16,9 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.batch.journal.store import kept, path_of
+from ezlink_async.batch.journal.store import decode_path, encode_path
 from ezlink_async.batch.outcomes import BatchOutcome
-from ezlink_async.batch.pairs.folders import TWICE, LeftOut, Mark, marks_of
+from ezlink_async.batch.pairs.folders import TWICE, FileId, LeftOut, file_ids
 from ezlink_async.batch.pairs.matching import Pair
 
 _PAGE = 256
@@ -33,7 +33,7 @@ WITHOUT ROWID;
 """
 
 
-class Plan(Iterable[Pair]):
+class PairList(Iterable[Pair]):
     """
     The pairs, in their order; iterate over it as often as you like.
 
@@ -63,7 +63,7 @@ class Plan(Iterable[Pair]):
         self._sql.execute("COMMIT")
 
     def _add(self, pair: Pair) -> bool:
-        for device, inode in marks_of([pair.source, pair.target]):
+        for device, inode in file_ids([pair.source, pair.target]):
             self._sql.execute(
                 "INSERT OR IGNORE INTO given VALUES (?, ?)", (str(device), str(inode))
             )
@@ -73,9 +73,9 @@ class Plan(Iterable[Pair]):
             "VALUES (?, ?, ?, ?, ?, ?)",
             (
                 *names,
-                kept(pair.source),
-                kept(pair.target),
-                kept(pair.wished),
+                encode_path(pair.source),
+                encode_path(pair.target),
+                encode_path(pair.wished),
                 pair.problem,
             ),
         )
@@ -84,7 +84,7 @@ class Plan(Iterable[Pair]):
     def _names(self, *paths: Path) -> tuple[str | bytes, ...]:
         # One folder has many names, but a link to a picture is one of its own.
         return tuple(
-            kept(os.path.join(self._last_folder(path.parent), path.name))  # noqa: PTH118 - half the time
+            encode_path(os.path.join(self._last_folder(path.parent), path.name))  # noqa: PTH118 - half the time
             for path in paths
         )
 
@@ -103,7 +103,12 @@ class Plan(Iterable[Pair]):
                 (after, _PAGE),
             ).fetchall()
         return [
-            (number, Pair(path_of(source), path_of(target), os.fsdecode(wished), says))
+            (
+                number,
+                Pair(
+                    decode_path(source), decode_path(target), os.fsdecode(wished), says
+                ),
+            )
             for number, source, target, wished, says in rows
         ]
 
@@ -118,10 +123,10 @@ class Plan(Iterable[Pair]):
             ).fetchone()
         if row is None:
             return outcome
-        source, target = map(path_of, row)
+        source, target = map(decode_path, row)
         return attrs.evolve(outcome, source=source, target=target)
 
-    def is_given(self, mark: Mark) -> bool:
+    def is_given(self, mark: FileId) -> bool:
         """Return whether this file is one of the pictures."""
         with self._turn:
             found = self._sql.execute(

@@ -15,7 +15,7 @@ from importlib import resources
 
 from ezlink_async.report.escaping import markup
 from ezlink_async.report.models import MEANINGS, Facts, Status
-from ezlink_async.report.rows import Tally
+from ezlink_async.report.rows import Counts
 
 _MINUTE = 60
 
@@ -69,7 +69,7 @@ _LEAST = 6  # of them for the smallest share, so that one failure shows
 
 
 def page(
-    facts: Facts, tally: Tally, troubles: Iterable[str], rows: Iterable[str]
+    facts: Facts, tally: Counts, troubles: Iterable[str], rows: Iterable[str]
 ) -> Iterator[str]:
     """Return the page in pieces; *troubles* and *rows* are ready to stand in it."""
     style, script = _form("page.css"), _script()
@@ -117,7 +117,7 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _head(facts: Facts, tally: Tally) -> str:
+def _head(facts: Facts, tally: Counts) -> str:
     return (
         f"{_portrait(tally)}<div><h1>{markup(facts.title)}</h1>"
         f'<p class="sum">{_sum(tally)}</p>'
@@ -126,14 +126,14 @@ def _head(facts: Facts, tally: Tally) -> str:
     )
 
 
-def _sum(tally: Tally) -> str:
+def _sum(tally: Counts) -> str:
     good = tally.counts["succeeded"]
     if good == tally.total > 1:
         return f"All <strong>{good:,}</strong> photos succeeded"
     return f"<strong>{good:,}</strong> of {photos(tally.total)} succeeded"
 
 
-def _portrait(tally: Tally) -> str:
+def _portrait(tally: Counts) -> str:
     """Show the source once, if there is but one; else every photo shows its own."""
     if tally.source is None or tally.portrait is None or not tally.portrait.stem:
         return ""
@@ -144,7 +144,7 @@ def _portrait(tally: Tally) -> str:
     )
 
 
-def _bar(tally: Tally) -> str:
+def _bar(tally: Counts) -> str:
     """Draw the shares; an attribute of style would be against the policy."""
     present = [status for status in MEANINGS if tally.counts[status]]
     room = _WIDTH - _LEAST * len(present)
@@ -156,7 +156,7 @@ def _bar(tally: Tally) -> str:
     return drawn
 
 
-def _asides(facts: Facts, tally: Tally) -> str:
+def _asides(facts: Facts, tally: Counts) -> str:
     asides = [_paid(facts, tally), _going_on(facts)]
     if facts.notes:
         notes = "".join(f"<p>{markup(note, lines=True)}</p>" for note in facts.notes)
@@ -164,7 +164,7 @@ def _asides(facts: Facts, tally: Tally) -> str:
     return "".join(asides)
 
 
-def _paid(facts: Facts, tally: Tally) -> str:
+def _paid(facts: Facts, tally: Counts) -> str:
     says = []
     if tally.maybe_charged:
         have = "has" if tally.maybe_charged == 1 else "have"
@@ -191,7 +191,7 @@ def _going_on(facts: Facts) -> str:
     )
 
 
-def _filters(tally: Tally) -> str:
+def _filters(tally: Counts) -> str:
     everything = "In the order they were given."
     choices = [_choice("all", tally.total, everything, "checked")]
     choices += [

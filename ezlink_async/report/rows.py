@@ -14,7 +14,7 @@ _PAID = "It may have been paid for."
 
 
 @attrs.define
-class Tally:
+class Counts:
     """What has been counted while the photos went by."""
 
     counts: Counter[Status] = attrs.field(factory=Counter)
@@ -86,7 +86,7 @@ def _text(text: str | None) -> str | None:
     return text and shown(text, lines=True)
 
 
-def trouble(photo: Photo) -> str:
+def failure_line(photo: Photo) -> str:
     """Return the line of a photo that did not end well, for a page without script."""
     name = markup(photo.target.name)
     says = markup(photo.error or "", lines=True)

@@ -11,12 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ezlink_async._io.files import PartFile
+from ezlink_async._io.files import AtomicFile
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.report.escaping import absolute, script_json
 from ezlink_async.report.models import GOOD, Facts, Photo, Pictures
 from ezlink_async.report.page import ASSETS, page
-from ezlink_async.report.rows import Tally, row, trouble
+from ezlink_async.report.rows import Counts, failure_line, row
 
 if TYPE_CHECKING:
     from ezlink_async.report.thumbnails import Thumbnails
@@ -58,13 +58,13 @@ def write_report(
     thumbnails = _thumbnails(place.parent / ASSETS)
     with _spool(thumbnails.folder) as rows, _spool(thumbnails.folder) as troubles:
         began = os.fstat(rows.fileno()).st_mtime_ns
-        tally = Tally()
+        tally = Counts()
         with contextlib.closing(_pictured(photos, thumbnails, workers)) as pictured:
             for photo, pictures in pictured:
                 comma = ",\n" if tally.total else ""
                 rows.write(comma + script_json(row(photo, pictures, place.parent)))
                 if photo.status not in GOOD:
-                    troubles.write(trouble(photo))
+                    troubles.write(failure_line(photo))
                 tally.add(photo, pictures)
                 progress(tally.total)
         _put(place, page(facts, tally, _blocks(troubles), _blocks(rows)))
@@ -104,7 +104,7 @@ def _finished(photo: Photo, made: Future[Pictures]) -> tuple[Photo, Pictures]:
 
 
 def _put(place: Path, pieces: Iterator[str]) -> None:
-    with PartFile(place) as part:
+    with AtomicFile(place) as part:
         for piece in pieces:
             part.write([piece.encode()])
         part.commit(place)

@@ -16,7 +16,12 @@ from urllib.parse import urlencode
 
 import attrs
 
-from ezlink_async._core.error_mapping import decode, refusal, server_time, tidy
+from ezlink_async._core.error_mapping import (
+    collapse_blanks,
+    error_from,
+    parse_json,
+    server_time,
+)
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.records import identifier, read_record
 from ezlink_async.errors import (
@@ -107,7 +112,10 @@ def read_balance(response: HttpResponse) -> AccountBalance:
     units, used = _whole(data.get("quota")), _whole(data.get("used_quota"))
     if units is None or used is None:
         raise _unreadable(response, "the page of the account has no balance")
-    requests, group = _whole(data.get("request_count")) or 0, tidy(data.get("group"))
+    requests, group = (
+        _whole(data.get("request_count")) or 0,
+        collapse_blanks(data.get("group")),
+    )
     return AccountBalance(units=units, used=used, requests=requests, group=group)
 
 
@@ -146,7 +154,7 @@ def read_charge(response: HttpResponse, request_id: str) -> Charge | None:
     return Charge(
         request_id=request_id,
         units=sum(_whole(row.get("quota")) or 0 for row in charges),
-        model=tidy(charges[0].get("model_name")),
+        model=collapse_blanks(charges[0].get("model_name")),
         time=dt.datetime.fromtimestamp(made, dt.UTC) if made else None,
     )
 
@@ -168,21 +176,23 @@ def _record(row: Mapping[str, object]) -> TaskRecord | None:
             "startTime": row.get("start_time"),
             "finishTime": row.get("finish_time"),
             # JSON inside of strings.
-            "buttons": decode(str(row.get("buttons")).encode(errors="replace")),
-            "properties": decode(str(row.get("properties")).encode(errors="replace")),
+            "buttons": parse_json(str(row.get("buttons")).encode(errors="replace")),
+            "properties": parse_json(
+                str(row.get("properties")).encode(errors="replace")
+            ),
         }
     )
 
 
 def _data(response: HttpResponse) -> Mapping[str, object]:
-    body = decode(response.body)
+    body = parse_json(response.body)
     envelope = body if isinstance(body, Mapping) else {}
     if envelope.get("success") is False:
-        raise _refused(response, tidy(envelope.get("message")))
+        raise _refused(response, collapse_blanks(envelope.get("message")))
     data = envelope.get("data")
     if response.ok and isinstance(data, Mapping):
         return data
-    error = None if response.ok else refusal(response)
+    error = None if response.ok else error_from(response)
     if isinstance(error, ApiError):
         raise error
     raise _unreadable(response, f"HTTP {response.status}: no page of the account")

@@ -18,7 +18,7 @@ from ezlink_async.models import TaskRecord
 
 
 @attrs.frozen
-class Submission:
+class Accepted:
     """An acceptance: the server has the job and will not ask for it again."""
 
     task_id: str

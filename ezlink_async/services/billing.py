@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from ezlink_async._core.error_mapping import decode, refusal
+from ezlink_async._core.error_mapping import error_from, parse_json
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ProtocolError
 
@@ -23,7 +23,7 @@ _UNITS_A_CENT = 5_000
 
 
 @attrs.frozen(kw_only=True)
-class Balance:
+class KeyBalance:
     """
     What the pages say of a key; US dollars.
 
@@ -52,11 +52,11 @@ def usage_request() -> HttpRequest:
     return HttpRequest("GET", "/v1/dashboard/billing/usage", repeatable=True)
 
 
-def read_balance(subscription: HttpResponse, usage: HttpResponse) -> Balance:
+def read_balance(subscription: HttpResponse, usage: HttpResponse) -> KeyBalance:
     """Read both pages, or raise what one of them means."""
     limit = _number(subscription, "hard_limit_usd")
     until = _number(subscription, "access_until")
-    return Balance(
+    return KeyBalance(
         limit=limit if limit < _UNLIMITED else None,
         used=_number(usage, "total_usage") / _CENTS,
         expires=_moment(until) if until > 0 else None,
@@ -81,8 +81,8 @@ def _moment(seconds: float) -> dt.datetime | None:
 
 def _number(page: HttpResponse, name: str) -> float:
     if not page.ok:
-        raise refusal(page)
-    body = decode(page.body)
+        raise error_from(page)
+    body = parse_json(page.body)
     found = body.get(name) if isinstance(body, Mapping) else None
     number = _finite(found)
     if number is None:

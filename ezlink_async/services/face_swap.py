@@ -12,7 +12,7 @@ import json
 
 import attrs
 
-from ezlink_async._core.images import EncodedImage, PreparedImage
+from ezlink_async._core.images import EncodedImage, InspectedImage
 from ezlink_async._core.messages import HttpRequest, Part
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.midjourney import AccountFilter, Mode
@@ -26,8 +26,8 @@ _HOOK_LIMIT = 2000
 class FaceSwapJob:
     """One swap, as asked for, before the server knows of it."""
 
-    source: PreparedImage | EncodedImage
-    target: PreparedImage
+    source: InspectedImage | EncodedImage
+    target: InspectedImage
     options: SwapOptions
 
 

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import attrs
 
-from ezlink_async._core.error_mapping import decode, refusal, tidy
+from ezlink_async._core.error_mapping import collapse_blanks, error_from, parse_json
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async._core.records import advance, identifier, read_record
+from ezlink_async._core.records import identifier, progress_order, read_record
 from ezlink_async.errors import (
     ApiError,
     ConfigurationError,
@@ -25,7 +25,7 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.models import TaskRecord
-from ezlink_async.services.base import Submission, TaskFamily
+from ezlink_async.services.base import Accepted, TaskFamily
 
 
 class Mode(enum.Enum):
@@ -71,7 +71,7 @@ _ACCEPTED = (1, 21, 22)
 _NOT_FOUND = "Get mj id failed"
 
 
-def read_submission(response: HttpResponse) -> Submission:
+def read_submission(response: HttpResponse) -> Accepted:
     """
     Read the answer to a submit, or raise what it means.
 
@@ -79,17 +79,17 @@ def read_submission(response: HttpResponse) -> Submission:
     acceptance (seen on the server). Code 1 is accepted, 22 accepted and
     queued, 21 there already.
     """
-    body = decode(response.body)
+    body = parse_json(response.body)
     code = body.get("code") if isinstance(body, Mapping) else None
     if isinstance(body, Mapping) and type(code) is int and code in _ACCEPTED:
         if task_id := identifier(body.get("result")):
-            return Submission(task_id, code, tidy(body.get("description")))
+            return Accepted(task_id, code, collapse_blanks(body.get("description")))
         says = "the job was accepted without an id: paid, and out of reach"
         raise _unreadable(response, says, maybe_charged=True)
     if response.ok:
         says = "the answer to the submit cannot be read, and may mean a paid job"
         raise _unreadable(response, says, maybe_charged=True)
-    raise refusal(response, submit=True)
+    raise error_from(response, submit=True)
 
 
 def _unreadable(
@@ -135,7 +135,7 @@ def read_task(response: HttpResponse, task_id: str) -> TaskRecord:
     """
     if response.ok:
         try:
-            record = read_record(decode(response.body), task_id)
+            record = read_record(parse_json(response.body), task_id)
         except ValueError as fault:
             says = f"the answer is no task ({fault})"
             raise _unreadable(response, says, task_id=task_id) from None
@@ -143,7 +143,7 @@ def read_task(response: HttpResponse, task_id: str) -> TaskRecord:
             says = f"the answer is task {record.task_id!r:.60}, not {task_id}"
             raise _unreadable(response, says, task_id=task_id)
         return record
-    error = refusal(response)
+    error = error_from(response)
     if isinstance(error, ApiError) and _NOT_FOUND in error.description:
         raise TaskNotFoundError(
             f"the server does not know task {task_id}, or cannot look it up now",
@@ -168,8 +168,8 @@ def read_tasks(response: HttpResponse) -> dict[str, TaskRecord]:
     refreshed. A row that cannot be read is left out like an unknown one.
     """
     if not response.ok:
-        raise refusal(response)
-    rows = decode(response.body)
+        raise error_from(response)
+    rows = parse_json(response.body)
     if not isinstance(rows, list):
         raise _unreadable(response, "the answer is no list of tasks")
     records: dict[str, TaskRecord] = {}
@@ -179,7 +179,7 @@ def read_tasks(response: HttpResponse) -> dict[str, TaskRecord]:
         except ValueError:
             continue
         known = records.get(record.task_id)
-        if known is None or advance(record) > advance(known):
+        if known is None or progress_order(record) > progress_order(known):
             records[record.task_id] = record
     return records
 
@@ -190,7 +190,7 @@ def image_request(task_id: str) -> HttpRequest:
     return HttpRequest("GET", path, repeatable=True, credential=Credential.NONE)
 
 
-def key_request() -> HttpRequest:
+def probe_key_request() -> HttpRequest:
     """Ask for an id nobody has: 401 or 403 tells that the key is refused."""
     return fetch_request("0")
 

@@ -179,7 +179,7 @@ class Crashes(RuleBasedStateMachine):
         """Take up what has an id, as a later run does."""
         self.write_all()
         entry = self._entry(job)
-        if next_step(entry, Wishes(), intact=False) in {Step.FOLLOW, Step.BRING}:
+        if next_step(entry, Wishes(), intact=False) in {Step.FOLLOW, Step.DOWNLOAD}:
             attempt = self._attempts[job][-1]
             assert entry.task_id == attempt.task_id
             attempt.told = "accepted"
@@ -255,7 +255,7 @@ class Crashes(RuleBasedStateMachine):
             entry = self._entry(job)
             self._check(job, entry)
             step = next_step(entry, Wishes(), intact=False)
-            taken_up = step in {Step.FOLLOW, Step.LIST}
+            taken_up = step in {Step.FOLLOW, Step.REPORT}
             assert (this in listed) >= taken_up
 
     def _check(self, job: int, entry: Entry) -> None:
@@ -274,7 +274,7 @@ class Crashes(RuleBasedStateMachine):
         # An id that is known is never lost, nor taken for another one.
         if last.noted == "accepted":
             assert entry.task_id == last.task_id
-            wanted = {Step.GIVE_UP} if last.ended else {Step.FOLLOW, Step.BRING}
+            wanted = {Step.GIVE_UP} if last.ended else {Step.FOLLOW, Step.DOWNLOAD}
             assert step in wanted
             assert next_step(entry, Wishes(resubmit_unknown=True), intact=False) is step
         elif entry.task_id is not None:

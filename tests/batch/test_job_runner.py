@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from ezlink_async import RetryPolicy
-from ezlink_async.batch.job_runner import Keepsakes
+from ezlink_async.batch.job_runner import ReplacedFileBackup
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.errors import (
@@ -482,7 +482,7 @@ def test_what_is_replaced_keeps_another_name(tmp_path: Path) -> None:
     """Under any suffix a result may have; what is not replaced keeps its own."""
     (tmp_path / "a.b.jpg").write_bytes(MINE)
     (tmp_path / "a.b.png").write_bytes(PNG)
-    kept = Keepsakes(tmp_path / "a.b")
+    kept = ReplacedFileBackup(tmp_path / "a.b")
     kept.take()
     new = tmp_path / "new"
     new.write_bytes(RESULT)
@@ -497,7 +497,7 @@ def test_what_is_replaced_keeps_another_name(tmp_path: Path) -> None:
 def test_nothing_is_left_where_nothing_was_lost(tmp_path: Path, content: bytes) -> None:
     """The same picture again, or none that is whole, needs no second name."""
     (tmp_path / "a.jpg").write_bytes(content)
-    kept = Keepsakes(tmp_path / "a")
+    kept = ReplacedFileBackup(tmp_path / "a")
     kept.take()
     (tmp_path / "new").write_bytes(MINE)
     (tmp_path / "new").replace(tmp_path / "a.jpg")
@@ -509,7 +509,7 @@ def test_nothing_is_left_where_nothing_was_lost(tmp_path: Path, content: bytes) 
 def test_what_has_vanished_keeps_its_second_name(tmp_path: Path) -> None:
     """It is all there is of it."""
     (tmp_path / "a.jpg").write_bytes(MINE)
-    kept = Keepsakes(tmp_path / "a")
+    kept = ReplacedFileBackup(tmp_path / "a")
     kept.take()
     (tmp_path / "a.jpg").unlink()
     kept.let_go()
@@ -529,9 +529,9 @@ def test_no_second_name_takes_one_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "a-kept-2.jpg").write_bytes(b"mine too")
     for link in (None, no_links):
         kept = (
-            Keepsakes(tmp_path / "a")
+            ReplacedFileBackup(tmp_path / "a")
             if link is None
-            else Keepsakes(tmp_path / "a", link)
+            else ReplacedFileBackup(tmp_path / "a", link)
         )
         kept.take()
         assert (tmp_path / "a-kept-3.jpg").read_bytes() == MINE

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary, named, skipped
+from ezlink_async.batch.outcomes import (
+    BatchOutcome,
+    BatchSummary,
+    describe_error,
+    skipped,
+)
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.errors import ImageError, JournalError
 
@@ -16,8 +21,8 @@ PAIR = Pair(Path("me.jpg"), Path("a.jpg"), "a")
 def test_an_error_is_named_with_its_sentence() -> None:
     """Its own, or another one."""
     error = ImageError("is empty", path=Path("a.jpg"))
-    assert named(error) == f"ImageError: {error}"
-    assert named(error, "nothing was sent") == "ImageError: nothing was sent"
+    assert describe_error(error) == f"ImageError: {error}"
+    assert describe_error(error, "nothing was sent") == "ImageError: nothing was sent"
 
 
 def test_what_was_not_taken_in_is_skipped() -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from ezlink_async.batch.options import Rules
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.preflight import Screening
+from ezlink_async.batch.preflight import Preflight
 from tests.support.pictures import JPEG, jpeg
 
 
 @pytest.fixture
-def screening(tmp_path: Path) -> Screening:
+def screening(tmp_path: Path) -> Preflight:
     """Screen for a folder that does not exist yet."""
-    return Screening(Rules(folder=tmp_path / "out", server="here"), 1)
+    return Preflight(Rules(folder=tmp_path / "out", server="here"), 1)
 
 
 def _pair(folder: Path, target: bytes, source: bytes = jpeg(2_000)) -> Pair:
@@ -34,7 +34,7 @@ def _pair(folder: Path, target: bytes, source: bytes = jpeg(2_000)) -> Pair:
     ],
 )
 def test_a_picture_that_cannot_be_used(
-    screening: Screening, tmp_path: Path, target: bytes, says: str
+    screening: Preflight, tmp_path: Path, target: bytes, says: str
 ) -> None:
     """It has a problem, which names the file, and no content."""
     (look,) = screening.look([_pair(tmp_path, target)])
@@ -44,7 +44,7 @@ def test_a_picture_that_cannot_be_used(
     assert look.target_hash == b""
 
 
-def test_many_sources_are_forgotten_again(screening: Screening, tmp_path: Path) -> None:
+def test_many_sources_are_forgotten_again(screening: Preflight, tmp_path: Path) -> None:
     """Pairs may have a source each; they are not all kept in mind."""
     target = tmp_path / "a.jpg"
     target.write_bytes(JPEG)
@@ -60,7 +60,7 @@ def test_many_sources_are_forgotten_again(screening: Screening, tmp_path: Path) 
 
 
 def test_a_file_that_cannot_be_read_to_its_end(
-    screening: Screening, tmp_path: Path
+    screening: Preflight, tmp_path: Path
 ) -> None:
     """One outcome, which says what the disk said."""
     pair = _pair(tmp_path, jpeg(3_000))

@@ -13,9 +13,15 @@ import pytest
 
 from ezlink_async.batch.journal.jobs import JobKey
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.journal.writer import Commits, open_commits
-from ezlink_async.batch.recorder import Bookkeeper, Clock, Desk, Ended, HaltedError
-from ezlink_async.batch.spending import Audit, Budget
+from ezlink_async.batch.journal.writer import JournalWriter, open_commits
+from ezlink_async.batch.recorder import (
+    Clock,
+    Ended,
+    HaltedError,
+    JournalObserver,
+    RunControl,
+)
+from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.errors import (
     AuthenticationError,
     BusyError,
@@ -45,8 +51,8 @@ class Books:
     """A journal with one job in it, and a desk."""
 
     path: Path
-    commits: Commits
-    desk: Desk
+    commits: JournalWriter
+    desk: RunControl
     job: int
 
     async def state(self) -> str:
@@ -60,7 +66,9 @@ async def books(tmp_path: Path, budget: int | None = None) -> AsyncIterator[Book
     """Open a journal for a while."""
     path = tmp_path / "out" / ".ezlink" / "journal.sqlite3"
     commits = await open_commits(path)
-    desk = Desk(commits, Budget(budget), Audit(_no_usage), Clock(lambda: 1_000_000.0))
+    desk = RunControl(
+        commits, Budget(budget), UsageAudit(_no_usage), Clock(lambda: 1_000_000.0)
+    )
 
     def make(journal: Journal) -> int:
         key = JobKey("here", b"a", b"b", "{}", "x")
@@ -75,7 +83,7 @@ async def books(tmp_path: Path, budget: int | None = None) -> AsyncIterator[Book
 async def test_the_intent_is_on_disk_before_the_first_byte(tmp_path: Path) -> None:
     """And the server's time from which on it may have been made."""
     async with books(tmp_path) as here:
-        book = Bookkeeper(here.desk, here.job)
+        book = JournalObserver(here.desk, here.job)
         await book.before_submit(JOB, "req-1", "mark")
         entry = await here.commits.do(lambda journal: journal.entries()[0])
         assert (entry.state, entry.mark) == ("submitting", "mark")
@@ -97,7 +105,7 @@ def test_the_servers_clock_is_believed_before_ours() -> None:
 async def test_a_sure_refusal_takes_the_intent_back(tmp_path: Path) -> None:
     """The job is planned again, with what stood in the way."""
     async with books(tmp_path) as here:
-        book = Bookkeeper(here.desk, here.job)
+        book = JournalObserver(here.desk, here.job)
         await book.before_submit(JOB, "req-1", None)
         book.refused(BusyError("full"))
         entry = await here.commits.do(lambda journal: journal.entries()[0])
@@ -110,7 +118,7 @@ async def test_what_was_unknown_before_stays_so_when_it_is_refused(
 ) -> None:
     """A refusal says nothing of an earlier submit."""
     async with books(tmp_path) as here:
-        book = Bookkeeper(here.desk, here.job, "SubmitUnknownError: long ago")
+        book = JournalObserver(here.desk, here.job, "SubmitUnknownError: long ago")
         await book.before_submit(JOB, "req-2", None)
         book.refused(QuotaError("no money"))
         entry = await here.commits.do(lambda journal: journal.entries()[0])
@@ -125,9 +133,9 @@ async def test_what_was_cut_off_before_its_intent_changes_nothing(
     """A failed job that was to be sent again has not become a planned one."""
     async with books(tmp_path, budget=1) as here:
         await here.commits.do(lambda j: j.failed(here.job, "RejectedError: no", 1.0))
-        first = Bookkeeper(here.desk, here.job)
+        first = JournalObserver(here.desk, here.job)
         assert await here.desk.budget.take()
-        book = Bookkeeper(here.desk, here.job, unclear)
+        book = JournalObserver(here.desk, here.job, unclear)
         waiting = asyncio.create_task(book.before_submit(JOB, "req-1", None))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -147,7 +155,7 @@ async def test_what_was_cut_off_while_its_intent_was_written_is_taken_back(
 ) -> None:
     """It may be on disk already: what became of it is told, and noted, once."""
     async with books(tmp_path, budget=1) as here:
-        book = Bookkeeper(here.desk, here.job)
+        book = JournalObserver(here.desk, here.job)
         writing = asyncio.create_task(book.before_submit(JOB, "req-1", None))
         while not here.desk.outstanding:
             await asyncio.sleep(0)
@@ -168,7 +176,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_submit(
     """Nothing goes out whose intent is not on disk, and nobody is waited for."""
     async with books(tmp_path, budget=1) as here:
         here.commits.fault = JournalError("disk full")
-        book = Bookkeeper(here.desk, here.job)
+        book = JournalObserver(here.desk, here.job)
         with pytest.raises(JournalError):
             await book.before_submit(JOB, "req-1", None)
         assert not here.desk.outstanding
@@ -179,7 +187,7 @@ async def test_a_halt_is_heeded_to_the_last_moment(tmp_path: Path) -> None:
     """Whoever waited for the budget, or for the first submit, is not sent either."""
     async with books(tmp_path, budget=1) as here:
         assert await here.desk.budget.take()
-        books_ = [Bookkeeper(here.desk, here.job) for _ in range(3)]
+        books_ = [JournalObserver(here.desk, here.job) for _ in range(3)]
         waiting = [
             asyncio.create_task(book.before_submit(JOB, "req", None)) for book in books_
         ]
@@ -201,9 +209,9 @@ async def test_a_halt_while_the_first_submit_is_out(tmp_path: Path) -> None:
         async def usage() -> int:
             return 5
 
-        here.desk.audit = Audit(usage, alone=5)
+        here.desk.audit = UsageAudit(usage, alone=5)
         await here.desk.audit.begin()
-        first, second = (Bookkeeper(here.desk, here.job) for _ in range(2))
+        first, second = (JournalObserver(here.desk, here.job) for _ in range(2))
         await first.before_submit(JOB, "req-1", None)
         waiting = asyncio.create_task(second.before_submit(JOB, "req-2", None))
         await asyncio.sleep(0)
@@ -217,7 +225,7 @@ async def test_a_spent_budget_stops_the_rest_and_only_them(tmp_path: Path) -> No
     """It is a mild halt: what costs nothing may go on, until there is another."""
     async with books(tmp_path, budget=0) as here:
         with pytest.raises(HaltedError, match="budget"):
-            await Bookkeeper(here.desk, here.job).before_submit(JOB, "req", None)
+            await JournalObserver(here.desk, here.job).before_submit(JOB, "req", None)
         stopped = [here.desk.stopped]
         here.desk.leave("Interrupted: by a test")
         stopped.append(here.desk.stopped)
@@ -246,8 +254,8 @@ async def test_what_an_error_means_for_a_job(
 ) -> None:
     """With an id it is followed; without one it is known, refused, or unknown."""
     async with books(tmp_path) as here:
-        assert Bookkeeper(here.desk, here.job).weigh(error, task_id) is ended
-        again = Bookkeeper(here.desk, here.job, "SubmitUnknownError: long ago")
+        assert JournalObserver(here.desk, here.job).weigh(error, task_id) is ended
+        again = JournalObserver(here.desk, here.job, "SubmitUnknownError: long ago")
         assert again.weigh(error, None) is Ended.UNKNOWN
 
 
@@ -278,7 +286,7 @@ async def test_what_stands_in_the_way_of_every_job(
 async def test_quiet_waits_for_all(tmp_path: Path) -> None:
     """Each submit that is out is waited for."""
     async with books(tmp_path) as here:
-        first, second = (Bookkeeper(here.desk, here.job) for _ in range(2))
+        first, second = (JournalObserver(here.desk, here.job) for _ in range(2))
         await first.before_submit(JOB, "req-1", None)
         await second.before_submit(JOB, "req-2", None)
         waiting = asyncio.create_task(here.desk.quiet())

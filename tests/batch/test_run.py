@@ -19,10 +19,10 @@ import pytest
 
 from ezlink_async import AsyncEzlink, RetryPolicy
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async.batch.job_runner import Delivery
+from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.pipeline import Outbox, UnderWay
+from ezlink_async.batch.pipeline import OutcomeQueue, RunningJob
 from ezlink_async.batch.run import run_batch
 from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.faults import Proceed
@@ -713,14 +713,14 @@ async def test_what_is_told_is_let_go(tmp_path: Path) -> None:
         photos = here.photos(200)
         for _ in range(2):
             gc.collect()
-            before, others = _alive(BatchOutcome), _alive(UnderWay)
+            before, others = _alive(BatchOutcome), _alive(RunningJob)
             many = 0
             async with here.run(ez, iter(photos)) as run:
                 async for outcome in run:
                     del outcome
                     many += 1
                     if many % 100 == 0:
-                        assert _alive(UnderWay) <= others + 2 * window
+                        assert _alive(RunningJob) <= others + 2 * window
                         alive = _alive(BatchOutcome) - before
                         assert alive <= 3 * window + 256 * (run.accepted == 0)
             assert many == 200
@@ -794,7 +794,7 @@ async def test_a_bug_is_one_outcome(
 
     async with studio(tmp_path) as here, here.client() as ez:
         async with here.run(ez, here.photos(2)) as run:
-            run._work._delivery = cast("Delivery", Broken())
+            run._work._delivery = cast("JobRunner", Broken())
             ended = await read(run)
         assert {each.error for each in ended.outcomes} == {"LookupError: no such thing"}
         assert "this is a bug" in caplog.text
@@ -826,7 +826,7 @@ async def test_a_result_that_vanishes_at_once_is_brought_again(tmp_path: Path) -
 
 async def test_the_end_is_told_to_everybody_and_counts_for_nothing() -> None:
     """Whoever reads on gets it again; what is left unread is without it."""
-    box = Outbox(1)
+    box = OutcomeQueue(1)
     outcome = skipped(Pair(Path("me.jpg"), Path("a.jpg"), "a"), "why")
     await box.put(outcome)
     box.end()

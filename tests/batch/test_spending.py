@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.spending import Audit, Charges
+from ezlink_async.batch.spending import Charges, UsageAudit
 from ezlink_async.emulator import faults
 from ezlink_async.errors import ServerError
 from tests.support.batch_harness import studio
@@ -33,7 +33,7 @@ class Page:
 async def test_the_price_is_learned_from_the_first_submit() -> None:
     """Others wait until it is known; then they go out at once."""
     page, sleep = Page(100, 100, 110, 140), RecordedSleep()
-    audit = Audit(page, sleep)
+    audit = UsageAudit(page, sleep)
     await audit.begin()
     await audit.wait("first")
     others = [asyncio.create_task(audit.wait(name)) for name in "ab"]
@@ -65,7 +65,7 @@ async def test_what_was_charged_is_held_against_what_is_known(
     told: tuple[int, ...], accepted: int, swaps: int | None, unaccounted: int
 ) -> None:
     """A count only where the price is known; a lost payment is one too many."""
-    audit = Audit(Page(*told), RecordedSleep())
+    audit = UsageAudit(Page(*told), RecordedSleep())
     await audit.begin()
     await audit.wait("first")
     audit.accepted("first")
@@ -77,7 +77,7 @@ async def test_what_was_charged_is_held_against_what_is_known(
 
 async def test_another_is_the_first_when_the_first_is_refused() -> None:
     """Busy servers refuse many: the first that is accepted tells the price."""
-    audit = Audit(Page(0, 10, 30), RecordedSleep())
+    audit = UsageAudit(Page(0, 10, 30), RecordedSleep())
     await audit.begin()
     await audit.wait("first")
     second = asyncio.create_task(audit.wait("second"))
@@ -93,7 +93,7 @@ async def test_another_is_the_first_when_the_first_is_refused() -> None:
 @pytest.mark.parametrize("how", ["unknown", "never"])
 async def test_a_first_submit_that_nobody_knows_of_holds_nobody_up(how: str) -> None:
     """Then no price is clean, and the amount is told alone."""
-    audit = Audit(Page(0, 30), RecordedSleep(), alone=0.01)
+    audit = UsageAudit(Page(0, 30), RecordedSleep(), alone=0.01)
     await audit.begin()
     await audit.wait("first")
     if how == "unknown":
@@ -120,7 +120,7 @@ async def test_a_page_that_cannot_be_read_tells_nothing(
     told: tuple[int | Exception, ...],
 ) -> None:
     """No charges, no waiting."""
-    audit = Audit(Page(*told), RecordedSleep())
+    audit = UsageAudit(Page(*told), RecordedSleep())
     await audit.begin()
     for name in ("first", "second"):
         await audit.wait(name)
@@ -131,7 +131,7 @@ async def test_a_page_that_cannot_be_read_tells_nothing(
 async def test_without_a_beginning_nothing_is_asked() -> None:
     """With an account's token there is better evidence."""
     page = Page(0)
-    audit = Audit(page, RecordedSleep())
+    audit = UsageAudit(page, RecordedSleep())
     await audit.wait("first")
     assert await audit.end(1) is None
     assert page.asked == 0

@@ -12,11 +12,11 @@ from ezlink_async._client.submitting.evidence import Fate, Finding
 from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async.batch.journal.jobs import JobKey, Step, Wishes
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.journal.writer import Commits, open_commits
+from ezlink_async.batch.journal.writer import JournalWriter, open_commits
 from ezlink_async.batch.options import Rules
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.preflight import Job
-from ezlink_async.batch.unfinished import Earlier
+from ezlink_async.batch.unfinished import UnfinishedJobs
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class Finds:
         return [self.finding for _ in lost]
 
 
-async def _lost(tmp_path: Path) -> tuple[Commits, Job]:
+async def _lost(tmp_path: Path) -> tuple[JournalWriter, Job]:
     """Have a journal with one job that is unknown, as a pair sees it."""
     commits = await open_commits(tmp_path / "out" / ".ezlink" / "journal.sqlite3")
     source, target = tmp_path / "me.jpg", tmp_path / "a.jpg"
@@ -40,7 +40,7 @@ async def _lost(tmp_path: Path) -> tuple[Commits, Job]:
         entry = journal.job(JobKey("here", b"1", b"2", "{}", "a"), source, target)
         journal.unknown(entry.id, "SubmitUnknownError: lost")
         (entry,) = journal.entries()
-        return Job(Pair(source, target, "a"), entry, Step.LIST, tmp_path / "out")
+        return Job(Pair(source, target, "a"), entry, Step.REPORT, tmp_path / "out")
 
     return commits, await commits.do(make)
 
@@ -64,7 +64,7 @@ async def test_what_was_lost_is_told_of_once(
     """By its pair, if that asks in time, or asks later; else beside the pairs."""
     commits, job = await _lost(tmp_path)
     rules = Rules(folder=tmp_path / "out", server="here", wishes=Wishes())
-    earlier = Earlier(commits, cast("Reconciler", Finds(finding)), rules)
+    earlier = UnfinishedJobs(commits, cast("Reconciler", Finds(finding)), rules)
     assert [each async for each in earlier.taken_up()] == []
     assert earlier.extra == 1
     if asked:

@@ -22,8 +22,8 @@ from ezlink_async import PollPolicy, TaskHandle, TaskRecord, TaskStatus
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
-from ezlink_async._io.concurrency import Nursery, Slots
-from ezlink_async._io.download import Downloads
+from ezlink_async._io.concurrency import BackgroundTasks, Semaphore
+from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
 from ezlink_async.services.midjourney import LIST_LIMIT
 
@@ -84,11 +84,11 @@ class _Client:
         transport = _Memory(Settings(api_key="sk-key", base_url=_BASE))
         self.loop = asyncio.get_running_loop()
         self.base_url = self.origin = _BASE
-        self.nursery = Nursery()
-        self.downloads = Downloads(transport)
+        self.nursery = BackgroundTasks()
+        self.downloads = Downloader(transport)
         self.poller = Poller(transport, policy, self.nursery, self.downloads)
         self.family = _Family()
-        self.slots = Slots(10**6)
+        self.slots = Semaphore(10**6)
 
     def ended(self, handle: TaskHandle) -> None:
         """Stop following *handle*."""
@@ -134,7 +134,7 @@ async def _measure(count: int) -> dict[str, float]:
     policy = PollPolicy(first=1, shortest=1, longest=2, deadline=3600)
     client = _Client(policy)
     each = _bytes_each(client, count)
-    client.nursery.leave_alone(client.poller.run())
+    client.nursery.start_soon(client.poller.run())
     try:
         await _looked_at(client, 2 * count)  # all of them have a record by then
         seconds = await _looked_at(client, _LOOKS * count) / (_LOOKS * count)

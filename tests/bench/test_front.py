@@ -13,7 +13,7 @@ from typing import cast
 import attrs
 import pytest
 
-from ezlink_async._core.containers import verify
+from ezlink_async._core.containers import verify_complete
 from ezlink_async.emulator import DEFAULT_KEY
 from tests.bench.measuring import Told
 from tests.bench.pictures import result
@@ -132,7 +132,7 @@ async def test_the_result_is_a_whole_picture_with_both_hashes() -> None:
     assert (row["status"], status) == ("SUCCESS", 200)
     assert row["imageUrl"].endswith(f"/mj/image/{task_id}")
     assert picture == result(_hash(SOURCE), _hash(TARGET), PLAN.result)
-    assert verify(picture) == "image/jpeg"
+    assert verify_complete(picture) == "image/jpeg"
 
 
 async def test_each_job_is_counted_and_charged_once() -> None:

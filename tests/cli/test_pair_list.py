@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.batch.outcomes import BatchOutcome
-from ezlink_async.batch.pairs.folders import LeftOut, marks_of
+from ezlink_async.batch.pairs.folders import LeftOut, file_ids
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.cli.pair_list import Plan
+from ezlink_async.cli.pair_list import PairList
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -34,7 +34,7 @@ def test_pairs_come_as_often_as_you_like_in_their_order() -> None:
         _pair("z.jpg", "you.jpg"),
     ]
     left_out = LeftOut()
-    with contextlib.closing(Plan(iter(pairs), left_out)) as plan:
+    with contextlib.closing(PairList(iter(pairs), left_out)) as plan:
         assert plan.total == 4
         assert list(plan) == list(plan) == pairs
         assert list(zip(plan, plan, strict=True)) == list(
@@ -61,7 +61,7 @@ def test_what_is_named_twice_is_done_once(tmp_path: Path) -> None:
         for target, source in itertools.product(targets, sources)
     ]
     left_out = LeftOut()
-    with contextlib.closing(Plan(pairs, left_out)) as plan:
+    with contextlib.closing(PairList(pairs, left_out)) as plan:
         assert list(plan) == [pairs[0], pairs[4]]
         assert plan.total == 2
     assert left_out == {"named twice": 6}
@@ -75,9 +75,9 @@ def test_what_is_given_is_known_by_any_name(tmp_path: Path) -> None:
         _pair(str(tmp_path / name), str(tmp_path / "me.jpg")) for name in ("a.jpg",)
     ]
     pairs.append(_pair(str(tmp_path / "nothing.jpg"), str(tmp_path / "me.jpg")))
-    with contextlib.closing(Plan(pairs, LeftOut())) as plan:
+    with contextlib.closing(PairList(pairs, LeftOut())) as plan:
         found = {
-            name: [plan.is_given(mark) for mark in marks_of([tmp_path / name])]
+            name: [plan.is_given(mark) for mark in file_ids([tmp_path / name])]
             for name in ("me.jpg", "a.jpg", "other.jpg", "nothing.jpg")
         }
         assert found == {
@@ -94,7 +94,7 @@ def test_outcomes_are_named_as_their_pairs_were(
 ) -> None:
     """What a journal knows by its whole path is told as it was typed."""
     monkeypatch.chdir(tmp_path)
-    with contextlib.closing(Plan([_pair("photos/a.jpg")], LeftOut())) as plan:
+    with contextlib.closing(PairList([_pair("photos/a.jpg")], LeftOut())) as plan:
         target, source = Path("photos/a.jpg"), Path("me.jpg")
 
         def told(source: Path, target: Path) -> BatchOutcome:
@@ -116,7 +116,7 @@ def test_a_plan_that_fails_says_why() -> None:
         raise LookupError("no more")
 
     with pytest.raises(LookupError, match="no more"):
-        Plan(broken(), LeftOut())
+        PairList(broken(), LeftOut())
 
 
 def test_many_pairs_take_no_memory() -> None:
@@ -125,7 +125,7 @@ def test_many_pairs_take_no_memory() -> None:
     pairs = (_pair(f"photos/{number:06}.jpg") for number in range(many))
     tracemalloc.start()
     try:
-        with contextlib.closing(Plan(pairs, LeftOut())) as plan:
+        with contextlib.closing(PairList(pairs, LeftOut())) as plan:
             assert plan.total == many
             last = None
             for pair in plan:

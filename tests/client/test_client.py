@@ -31,7 +31,7 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async._client.swap_stream import Intake
+from ezlink_async._client.swap_stream import SwapPipeline
 from ezlink_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -857,7 +857,7 @@ async def test_a_stream_that_is_given_up_keeps_no_source() -> None:
             scripts.sequence({}, swap=True), *[scripts.stuck()] * 9
         )
 
-        async def first() -> weakref.ref[Intake]:
+        async def first() -> weakref.ref[SwapPipeline]:
             stream = ez.swap_faces(SOURCE, [TARGET] * 50)
             async for swap in stream:
                 assert swap.record

@@ -18,8 +18,8 @@ from ezlink_async._client.handle import (
     FORMAT,
     SavedHandle,
     TaskHandle,
-    failure,
-    unchanged,
+    error_of,
+    is_same_state,
 )
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError
@@ -446,7 +446,7 @@ RUNNING = TaskRecord(
 
 def test_a_picture_is_a_success() -> None:
     """SUCCESS with an address is no error."""
-    assert failure(DONE_verdicts) is None
+    assert error_of(DONE_verdicts) is None
 
 
 def _failed(reason: str) -> TaskRecord:
@@ -486,7 +486,7 @@ def _failed(reason: str) -> TaskRecord:
 )
 def test_an_end_without_a_picture_is_a_failure(record: TaskRecord, told: str) -> None:
     """The error says why, names the task, and offers the record and its picture."""
-    error = failure(record)
+    error = error_of(record)
     assert type(error) is errors.TaskFailedError
     assert str(error) == told
     assert error.task_id == "7"
@@ -496,7 +496,7 @@ def test_an_end_without_a_picture_is_a_failure(record: TaskRecord, told: str) ->
 def test_a_cancelled_task_is_told_apart() -> None:
     """Somebody stopped it on the server; that is no failure of the swap."""
     record = attrs.evolve(DONE_verdicts, status=TaskStatus.CANCEL)
-    error = failure(record)
+    error = error_of(record)
     assert type(error) is errors.TaskCancelledError
     assert str(error) == "task 7 was cancelled on the server: without a reason"
     assert (error.task_id, error.record) == ("7", record)
@@ -504,7 +504,7 @@ def test_a_cancelled_task_is_told_apart() -> None:
 
 def test_the_first_record_is_news() -> None:
     """Whatever comes first is a change."""
-    assert not unchanged(None, RUNNING)
+    assert not is_same_state(None, RUNNING)
 
 
 @pytest.mark.parametrize(
@@ -517,7 +517,7 @@ def test_the_first_record_is_news() -> None:
 )
 def test_the_same_again_is_no_news(again: TaskRecord) -> None:
     """A new preview address or another clock is no change."""
-    assert unchanged(RUNNING, again)
+    assert is_same_state(RUNNING, again)
 
 
 @pytest.mark.parametrize(
@@ -535,23 +535,23 @@ def test_the_same_again_is_no_news(again: TaskRecord) -> None:
 )
 def test_every_other_change_is_news(changed: TaskRecord) -> None:
     """A reader hears of anything else that changed."""
-    assert not unchanged(RUNNING, changed)
+    assert not is_same_state(RUNNING, changed)
 
 
 def test_two_unknown_words_are_two_states() -> None:
     """Words of tomorrow are equal for deciding, but a change to a reader."""
     one = attrs.evolve(RUNNING, status=TaskStatus("PAUSED"))
     other = attrs.evolve(RUNNING, status=TaskStatus("QUEUED"))
-    assert not unchanged(one, other)
+    assert not is_same_state(one, other)
 
 
 def test_the_final_address_is_news() -> None:
     """The address of a finished picture counts, unlike a preview's."""
-    assert not unchanged(
+    assert not is_same_state(
         DONE_verdicts, attrs.evolve(DONE_verdicts, image_url="https://h/8")
     )
 
 
 def test_a_first_preview_is_news() -> None:
     """From no address to one is a change."""
-    assert not unchanged(attrs.evolve(RUNNING, image_url=None), RUNNING)
+    assert not is_same_state(attrs.evolve(RUNNING, image_url=None), RUNNING)

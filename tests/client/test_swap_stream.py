@@ -14,12 +14,12 @@ import pytest
 from ezlink_async import errors
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.swap_stream import (
-    Intake,
-    Pairs,
     Swap,
     SwapOutcome,
+    SwapPipeline,
     SwapStream,
-    Taken,
+    _PendingSwap,
+    _TargetPairs,
 )
 from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -45,7 +45,7 @@ class Swaps:
         self.most = 0
 
     async def __call__(
-        self, _: ImageLike, target: ImageLike, taken: Taken
+        self, _: ImageLike, target: ImageLike, taken: _PendingSwap
     ) -> TaskHandle:
         """Accept *target*, or refuse it."""
         await asyncio.sleep(0)
@@ -82,9 +82,9 @@ def _intake(
     targets: object,
     source: ImageLike | None = "me",
     ready: Callable[[], Awaitable[None]] = _ready,
-) -> Intake:
-    pairs = Pairs(source, targets)  # type: ignore[arg-type]
-    return Intake(pairs, swap, here.nursery, WINDOW, ready)
+) -> SwapPipeline:
+    pairs = _TargetPairs(source, targets)  # type: ignore[arg-type]
+    return SwapPipeline(pairs, swap, here.nursery, WINDOW, ready)
 
 
 def _stream(
@@ -218,7 +218,7 @@ async def test_a_target_that_comes_after_the_doom_is_not_begun() -> None:
 async def test_each_target_has_an_outcome_whatever_was_raised() -> None:
     """A bug is an outcome's error that chains it; what is known is not forgotten."""
 
-    async def swap(_: ImageLike, target: ImageLike, taken: Taken) -> TaskHandle:
+    async def swap(_: ImageLike, target: ImageLike, taken: _PendingSwap) -> TaskHandle:
         if target == "sent":
             await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
         if target == "paid":
@@ -323,7 +323,7 @@ async def test_what_was_dropped_is_told_as_it_stands() -> None:
 
     class Slow(Swaps):
         async def __call__(
-            self, source: ImageLike, target: ImageLike, taken: Taken
+            self, source: ImageLike, target: ImageLike, taken: _PendingSwap
         ) -> TaskHandle:
             if target == "c":
                 self.late = taken
@@ -384,7 +384,7 @@ async def test_a_stream_nobody_holds_takes_nothing_more(
 ) -> None:
     """It ends by itself and keeps nothing; the log names what was accepted, once."""
 
-    async def read_one() -> weakref.ref[Intake]:
+    async def read_one() -> weakref.ref[SwapPipeline]:
         intake = _intake(here, swaps, map(str, range(99)))
         async for _ in SwapStream(intake):
             break
@@ -431,7 +431,7 @@ def test_a_stream_let_go_after_its_loop_is_harmless() -> None:
     assert dead() is None
 
 
-async def _three_accepted(here: World) -> tuple[Swaps, Intake]:
+async def _three_accepted(here: World) -> tuple[Swaps, SwapPipeline]:
     """Return an intake whose three targets were accepted and read by nobody."""
     swaps = Swaps(here)
     intake = _intake(here, swaps, ["a", "b", "c"])
@@ -466,7 +466,7 @@ async def test_a_submit_that_may_be_paid_is_logged_with_its_request(
 ) -> None:
     """An unknown that nobody read is not lost either; a bad photo is no news."""
 
-    async def swap(_: ImageLike, target: ImageLike, __: Taken) -> TaskHandle:
+    async def swap(_: ImageLike, target: ImageLike, __: _PendingSwap) -> TaskHandle:
         if target == "a":
             raise errors.SubmitUnknownError("lost", request_id="request-1")
         raise errors.ImageError("broken")
@@ -594,4 +594,4 @@ async def test_a_target_that_is_no_pair_says_so() -> None:
 def test_one_path_is_not_many_targets(targets: object) -> None:
     """A path where an iterable is due is refused before it is taken apart."""
     with pytest.raises(errors.ConfigurationError, match="iterable"):
-        Pairs("me", targets)  # type: ignore[arg-type]
+        _TargetPairs("me", targets)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ from tests.support.samples import samples
 @WHOLE
 def test_a_whole_picture_is_called_whole(media_type: str, content: bytes) -> None:
     """Each real picture passes, whatever traps are in it."""
-    assert containers.verify(content) == media_type
+    assert containers.verify_complete(content) == media_type
 
 
 @WHOLE
@@ -56,14 +56,14 @@ def test_e40_a_cut_picture_is_never_called_whole(
     del media_type
     for length in range(len(content)):
         with pytest.raises(ImageError):
-            containers.verify(content[:length])
+            containers.verify_complete(content[:length])
 
 
 @given(st.sampled_from(sorted(PICTURES)), st.binary(max_size=50))
 def test_bytes_behind_the_end_are_allowed(name: str, tail: bytes) -> None:
     """Phones append data to a picture; it stays whole."""
     media_type, content = PICTURES[name]
-    assert containers.verify(content + tail) == media_type
+    assert containers.verify_complete(content + tail) == media_type
 
 
 @given(
@@ -73,7 +73,7 @@ def test_bytes_behind_the_end_are_allowed(name: str, tail: bytes) -> None:
 def test_any_bytes_are_judged(head: bytes, tail: bytes) -> None:
     """Arbitrary bytes are a picture, not verifiable, or an ImageError."""
     try:
-        assert containers.verify(head + tail) in {*images.SUFFIXES, None}
+        assert containers.verify_complete(head + tail) in {*images.SUFFIXES, None}
     except ImageError as error:
         reason = error.reason
         assert any(word in reason for word in ("cut off", "no picture", "empty"))
@@ -86,13 +86,13 @@ def test_damage_is_judged_too(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ImageError):
-        containers.verify(bytes(content))
+        containers.verify_complete(bytes(content))
 
 
 @pytest.mark.parametrize("content", [content for _, content in FOREIGN])
 def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
     """Neither whole nor cut off: the caller keeps it under another name."""
-    assert containers.verify(content) is None
+    assert containers.verify_complete(content) is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
 def test_an_end_without_a_picture_is_not_whole(content: bytes) -> None:
     """An end marker before any scan, and a container of nothing, prove nothing."""
     with pytest.raises(ImageError, match="is cut off"):
-        containers.verify(content)
+        containers.verify_complete(content)
 
 
 def test_an_end_marker_inside_a_table_is_no_end() -> None:
@@ -120,7 +120,7 @@ def test_an_end_marker_inside_a_table_is_no_end() -> None:
     for end in range(len(content) - 1, 2, -1):
         if content[:end].endswith(b"\xff\xd9"):
             with pytest.raises(ImageError, match="is cut off"):
-                containers.verify(content[:end])
+                containers.verify_complete(content[:end])
 
 
 @pytest.mark.parametrize("filling", [b"\xff\x00", b"\x00", b"\xff\xd0", b"\xff"])
@@ -128,12 +128,13 @@ def test_a_long_picture_is_walked_in_pieces(filling: bytes) -> None:
     """Wherever its end is, and whatever comes before and behind it."""
     head = recorded_jpeg()[: recorded_jpeg().index(b"\xff\xda") + 2] + b"\0\2"
     scan = filling * (2 * 1024 * 1024 // len(filling))
-    assert containers.verify(head + scan + b"\xff\xd9") == "image/jpeg"
+    assert containers.verify_complete(head + scan + b"\xff\xd9") == "image/jpeg"
     assert (
-        containers.verify(head + scan + b"\xff\xd9 and a phone's own") == "image/jpeg"
+        containers.verify_complete(head + scan + b"\xff\xd9 and a phone's own")
+        == "image/jpeg"
     )
     with pytest.raises(ImageError, match="is cut off"):
-        containers.verify(head + scan)
+        containers.verify_complete(head + scan)
 
 
 SCAN = b"\xff\xd8\xff\xda\x00\x02"
@@ -147,17 +148,20 @@ def test_an_end_is_found_wherever_it_lies(filling: bytes, shift: int) -> None:
     """Large pictures are searched in pieces; an end across two of them counts."""
     length = 2 * containers._PIECE + shift
     body = (filling * length)[:length].removesuffix(b"\xff")
-    assert containers.verify(SCAN + body + b"\xff\xd9") == "image/jpeg"
+    assert containers.verify_complete(SCAN + body + b"\xff\xd9") == "image/jpeg"
     with pytest.raises(ImageError, match="cut off"):
-        containers.verify(SCAN + body + b"\xff")
+        containers.verify_complete(SCAN + body + b"\xff")
 
 
 def test_fill_bytes_may_be_many() -> None:
     """Any number of them may stand before a marker, and none makes a picture."""
     fill = b"\xff" * (10 * images.MAX_BYTES)
-    assert containers.verify(SCAN[:2] + fill + SCAN[2:] + b"\xff\xd9") == "image/jpeg"
+    assert (
+        containers.verify_complete(SCAN[:2] + fill + SCAN[2:] + b"\xff\xd9")
+        == "image/jpeg"
+    )
     with pytest.raises(ImageError, match="cut off"):
-        containers.verify(SCAN[:2] + fill)
+        containers.verify_complete(SCAN[:2] + fill)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +176,13 @@ def test_fill_bytes_may_be_many() -> None:
 def test_a_picture_of_nothing_but_parts_is_none(content: bytes) -> None:
     """What is made to be looked at for ever is refused after a while."""
     with pytest.raises(ImageError, match="cut off"):
-        containers.verify(content)
+        containers.verify_complete(content)
 
 
 def test_a_cut_picture_is_named_by_its_format() -> None:
     """The sentence says what was cut off."""
     with pytest.raises(ImageError, match="the WEBP is cut off"):
-        containers.verify(webp()[:-1])
+        containers.verify_complete(webp()[:-1])
 
 
 def test_a_mapped_file_is_judged_alike() -> None:
@@ -186,14 +190,14 @@ def test_a_mapped_file_is_judged_alike() -> None:
     for media_type, content in PICTURES.values():
         with mmap.mmap(-1, len(content)) as mapped:
             mapped.write(content)
-            assert containers.verify(mapped) == media_type
+            assert containers.verify_complete(mapped) == media_type
 
 
 def test_e41_the_content_type_is_not_asked() -> None:
     """A picture sent as a stream of octets is a picture."""
     response = samples()["image-octet"].response
     assert response.headers["content-type"] == "application/octet-stream"
-    assert containers.verify(response.body) == "image/jpeg"
+    assert containers.verify_complete(response.body) == "image/jpeg"
 
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -242,7 +246,7 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
     """Position, serial number and notes are gone, and nothing that shows is."""
     content = telling(name, orientation)
     assert sum(secret in content for secret in SECRETS) >= 3
-    stripped = containers.strip(content)
+    stripped = containers.strip_metadata(content)
     assert not [secret for secret in SECRETS if secret in stripped]
     assert b"xmp" not in stripped.lower()
     assert pixels(stripped) == pixels(content)
@@ -250,8 +254,8 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
     assert picture.info["icc_profile"] == PROFILE
     assert dict(picture.getexif()) == ({} if orientation == 1 else {274: orientation})
     assert near(corners(ImageOps.exif_transpose(picture)))
-    assert containers.strip(stripped) == stripped
-    assert containers.verify(stripped) == containers.verify(content)
+    assert containers.strip_metadata(stripped) == stripped
+    assert containers.verify_complete(stripped) == containers.verify_complete(content)
 
 
 @pytest.mark.parametrize(
@@ -259,8 +263,8 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
 )
 def test_a_picture_stays_valid(content: bytes) -> None:
     """Small pictures of other makers are whole afterwards, and not longer."""
-    stripped = containers.strip(content)
-    assert containers.verify(stripped)
+    stripped = containers.strip_metadata(content)
+    assert containers.verify_complete(stripped)
     assert len(stripped) <= len(content)
     assert pixels(stripped) == pixels(content)
 
@@ -281,7 +285,7 @@ def test_thumbnails_notes_and_films_leave_a_jpeg() -> None:
     )
     film = thumbnail + b"MotionPhoto_Data SECRET"
     told = content[:2] + more[:-1] + more[-1:] + content[20:] + film
-    stripped = containers.strip(told)
+    stripped = containers.strip_metadata(told)
     assert stripped == content[:2] + segment(0xE0, jfif[:12] + b"\0\0") + content[20:]
     assert pixels(stripped) == pixels(content)
 
@@ -291,13 +295,13 @@ def test_what_stands_between_two_scans_leaves_too() -> None:
     content = encoded(noise(64, 64), "JPEG", progressive=True)
     second = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
     told = content[:second] + segment(0xFE, b"SECRET") + content[second:]
-    assert containers.strip(told) == content
-    traps = containers.strip(progressive())
+    assert containers.strip_metadata(told) == content
+    traps = containers.strip_metadata(progressive())
     assert traps.count(b"\xff\xda") == 2
     assert b"again" in traps
     assert b"second\xff\xff\xd7scan\xff\xd9" in traps
     assert b"small" not in traps
-    assert containers.verify(traps) == "image/jpeg"
+    assert containers.verify_complete(traps) == "image/jpeg"
 
 
 def test_the_colours_of_cmyk_stay() -> None:
@@ -306,14 +310,14 @@ def test_the_colours_of_cmyk_stay() -> None:
     short = segment(0xEE, b"Adobe\0d\0\0\0\0\0")
     assert short in content
     told = content.replace(short, segment(0xEE, b"Adobe\0d\0\0\0\0\0SECRET"))
-    assert containers.strip(told) == content
+    assert containers.strip_metadata(told) == content
 
 
 def test_only_the_first_exif_of_a_jpeg_turns_it() -> None:
     """So does a decoder: a second Exif does not turn the picture again."""
     content = encoded(photo(), "JPEG")
     both = segment(0xE1, exif(6)) + segment(0xE1, exif(3))
-    stripped = containers.strip(content[:2] + both + content[2:])
+    stripped = containers.strip_metadata(content[:2] + both + content[2:])
     assert decoded(stripped).getexif()[274] == 6
     assert stripped.count(b"Exif") == 1
 
@@ -321,13 +325,13 @@ def test_only_the_first_exif_of_a_jpeg_turns_it() -> None:
 def test_what_shows_a_png_stays() -> None:
     """Palette, transparency and every frame of an animation are needed."""
     palette = encoded(photo().quantize(8), "PNG", transparency=1)
-    assert containers.strip(palette) == palette
+    assert containers.strip_metadata(palette) == palette
     frames = [noise(16, 16), photo(16, 16)]
     moving = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    assert containers.strip(moving) == moving
+    assert containers.strip_metadata(moving) == moving
     end = chunk(b"IEND", b"")
     told = moving.removesuffix(end) + chunk(b"caBX", b"SECRET") + end + b"SECRET"
-    assert containers.strip(told) == moving
+    assert containers.strip_metadata(told) == moving
 
 
 def test_what_shows_a_webp_stays() -> None:
@@ -341,22 +345,22 @@ def test_what_shows_a_webp_stays() -> None:
         encoded(photo(16, 16), "WEBP", **frames),
         encoded(photo(), "WEBP"),
     ):
-        assert containers.strip(content) == content
-        assert containers.strip(content + b"SECRET") == content
+        assert containers.strip_metadata(content) == content
+        assert containers.strip_metadata(content + b"SECRET") == content
 
 
 def test_a_simple_webp_has_no_place_for_an_orientation() -> None:
     """Decoders do not look for Exif in it either, so it goes."""
     content = webp()
     told = riff((content[12:16], content[20:]), (b"EXIF", exif(6)))
-    assert containers.strip(told) == content
+    assert containers.strip_metadata(told) == content
 
 
 def test_an_odd_chunk_at_the_end_needs_no_padding() -> None:
     """Some writers leave the last byte out: it is put there."""
     head = riff((b"VP8L", b"\x2f" + bytes(6)))
     bare = head[:4] + struct.pack("<I", len(head) - 9) + head[8:-1]
-    assert containers.strip(bare) == head
+    assert containers.strip_metadata(bare) == head
 
 
 @pytest.mark.parametrize(
@@ -373,7 +377,7 @@ def test_a_picture_that_is_cut_off_is_an_error_everywhere(content: bytes) -> Non
     """Wherever it ends, it is not taken for a whole one."""
     for length in range(len(content) - 1):
         with pytest.raises(ImageError, match=r"cut off or broken|not a picture"):
-            containers.strip(content[:length])
+            containers.strip_metadata(content[:length])
 
 
 @pytest.mark.parametrize(
@@ -390,7 +394,7 @@ def test_a_picture_that_is_cut_off_is_an_error_everywhere(content: bytes) -> Non
 def test_parts_without_end_are_an_error(content: bytes) -> None:
     """A file made to keep the reader busy is left after as many parts."""
     with pytest.raises(ImageError, match="cut off or broken"):
-        containers.strip(content)
+        containers.strip_metadata(content)
 
 
 MAGIC = st.sampled_from(
@@ -427,12 +431,12 @@ def test_arbitrary_bytes_are_a_picture_or_an_error(
     """Whatever a file holds: what comes out is whole if the file was, or an error."""
     content = magic + b"".join(pieces)
     try:
-        containers.verify(content)
-        stripped = containers.strip(content)
+        containers.verify_complete(content)
+        stripped = containers.strip_metadata(content)
     except ImageError:
         return
-    assert containers.verify(stripped) == containers.verify(content)
-    assert containers.strip(stripped) == stripped
+    assert containers.verify_complete(stripped) == containers.verify_complete(content)
+    assert containers.strip_metadata(stripped) == stripped
 
 
 @given(MAGIC, st.lists(PIECES | st.binary(max_size=12), max_size=8))
@@ -521,6 +525,6 @@ def test_any_exif_has_an_orientation(order: bytes, content: bytes) -> None:
 
 def test_another_format_is_refused() -> None:
     """Nothing is promised about a format that is not taken apart."""
-    for take in (containers.strip, containers.dimensions):
+    for take in (containers.strip_metadata, containers.dimensions):
         with pytest.raises(ImageError, match="give a JPEG, PNG or WebP"):
             take(encoded(Pillow.new("L", (1, 1)), "BMP"))

@@ -39,7 +39,7 @@ def _handler(code: int, description: str, status: int = 400) -> HttpResponse:
 
 
 def _submit(response: HttpResponse) -> errors.EzlinkError:
-    return error_mapping.refusal(response, submit=True)
+    return error_mapping.error_from(response, submit=True)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_key_is_refused_in_the_apis_own_words_only(status: int, body: object) 
     """A firewall or another server knows nothing of the key, nor of a job."""
     response = _answer(status, body)
     assert isinstance(_submit(response), errors.SubmitUnknownError)
-    asked = error_mapping.refusal(response)
+    asked = error_mapping.error_from(response)
     assert isinstance(asked, errors.ProtocolError)
     assert (asked.retry_safe, asked.maybe_charged) == (False, False)
     assert (asked.status, asked.head) == (status, response.body)
@@ -234,7 +234,7 @@ def test_what_was_torn_behind_a_proxy_broke_off_too(status: int, body: bytes) ->
     """A proxy may end a broken answer cleanly; then it is the JSON that ends early."""
     response = _answer(status, body)
     assert isinstance(_submit(response), errors.SubmitUnknownError)
-    assert type(error_mapping.refusal(response)) is errors.ServerError
+    assert type(error_mapping.error_from(response)) is errors.ServerError
 
 
 def test_words_that_came_whole_count() -> None:
@@ -258,7 +258,7 @@ def test_e45_an_empty_500_is_unknown_for_a_submit_only() -> None:
     """A panic proves nothing about a job; for a question it is a fault."""
     response = _answer(500, b"")
     assert isinstance(_submit(response), errors.SubmitUnknownError)
-    asked = error_mapping.refusal(response)
+    asked = error_mapping.error_from(response)
     assert type(asked) is errors.ServerError
     assert (asked.retry_safe, asked.maybe_charged) == (False, False)
 
@@ -322,11 +322,11 @@ def test_e59_an_answer_that_overtook_the_body_is_safe() -> None:
 def test_e23_a_group_without_a_channel_waits_longer() -> None:
     """Nobody asks again within ten seconds, unless told an even longer wait."""
     message = "There are no channels available for model swap_face" + ID
-    now = error_mapping.refusal(_gate(503, message))
+    now = error_mapping.error_from(_gate(503, message))
     assert isinstance(now, errors.ServerError)
     assert now.retry_after == error_mapping.NO_CHANNEL_WAIT == 10.0
     body = {"error": {"message": message, "type": "api_error"}}
-    later = error_mapping.refusal(_answer(503, body, retry_after="60"))
+    later = error_mapping.error_from(_answer(503, body, retry_after="60"))
     assert isinstance(later, errors.ServerError)
     assert later.retry_after == 60.0
 
@@ -382,7 +382,9 @@ def test_any_heap_of_date_pieces_is_a_wait_or_nothing(pieces: list[str]) -> None
 
 def test_e48_the_servers_words_are_tidied() -> None:
     """Removed host names leave doubled blanks; the words are shown without them."""
-    assert error_mapping.tidy("cannot read  from \n x ") == "cannot read from x"
+    assert (
+        error_mapping.collapse_blanks("cannot read  from \n x ") == "cannot read from x"
+    )
     error = _submit(_handler(4, "a  b "))
     assert str(error) == "HTTP 400: a b"
 
@@ -390,14 +392,14 @@ def test_e48_the_servers_words_are_tidied() -> None:
 @pytest.mark.parametrize("value", [None, 7, ["x"], {"a": 1}, True])
 def test_what_is_no_text_says_nothing(value: object) -> None:
     """A description of another type is not shown as if somebody had said it."""
-    assert error_mapping.tidy(value) == ""
+    assert error_mapping.collapse_blanks(value) == ""
 
 
 def test_chinese_words_are_explained() -> None:
     """The server's words stay, with their meaning behind them."""
-    told = error_mapping.in_english("人脸图片和目标图片不能相同")
+    told = error_mapping.with_translation("人脸图片和目标图片不能相同")
     assert told == "人脸图片和目标图片不能相同 (source and target are the same picture)"
-    assert error_mapping.in_english("busy") == "busy"
+    assert error_mapping.with_translation("busy") == "busy"
 
 
 @pytest.mark.parametrize(
@@ -413,7 +415,7 @@ def test_a_picture_that_does_not_come_says_why(
     status: int, words: str, kind: type[errors.ApiError]
 ) -> None:
     """The status decides, and the words of the far side are kept."""
-    error = error_mapping.refusal(_answer(status, {"error": words}))
+    error = error_mapping.error_from(_answer(status, {"error": words}))
     assert type(error) is kind
     assert isinstance(error, errors.ApiError)
     assert (error.status, error.description) == (status, words)
@@ -427,14 +429,14 @@ def test_e47_a_body_a_proxy_refuses_is_called_too_large() -> None:
 
 def test_an_answer_without_words_says_so() -> None:
     """The message is a sentence even when the body is empty."""
-    says = str(error_mapping.refusal(_answer(500, b"")))
+    says = str(error_mapping.error_from(_answer(500, b"")))
     assert says == "HTTP 500: no words of the API in the answer"
 
 
 @pytest.mark.parametrize("key", ["description", "message"])
 def test_foreign_json_may_say_something(key: str) -> None:
     """Words and code of another envelope are kept, though they decide nothing."""
-    error = error_mapping.refusal(_answer(400, {"code": 7, key: "no"}))
+    error = error_mapping.error_from(_answer(400, {"code": 7, key: "no"}))
     assert isinstance(error, errors.ApiError)
     assert (error.code, error.description) == (7, "no")
 
@@ -442,7 +444,7 @@ def test_foreign_json_may_say_something(key: str) -> None:
 def test_the_request_is_named() -> None:
     """Every refusal carries the id under which the server's log has it."""
     response = _answer(400, b"", x_request_id="r-1")
-    assert error_mapping.refusal(response).request_id == "r-1"
+    assert error_mapping.error_from(response).request_id == "r-1"
     lost = _submit(_answer(502, b"", x_request_id="r-2"))
     assert lost.request_id == "r-2"
 
@@ -450,4 +452,4 @@ def test_the_request_is_named() -> None:
 @pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000, b"9" * 5000])
 def test_what_is_no_json_is_nothing(body: bytes) -> None:
     """Bytes nobody can read, and depth without end, are no value."""
-    assert error_mapping.decode(body) is None
+    assert error_mapping.parse_json(body) is None

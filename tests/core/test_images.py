@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._core import images
-from ezlink_async._core.images import EncodedImage, Image, PreparedImage
+from ezlink_async._core.images import EncodedImage, Image, InspectedImage
 from ezlink_async.errors import ImageError
 from tests.support.pictures import WHOLE, png
 
@@ -52,15 +52,15 @@ def test_other_bytes_are_no_picture(content: bytes) -> None:
 def test_a_foreign_format_is_named(name: str, content: bytes) -> None:
     """A phone's picture is refused by name, with what to give instead."""
     with pytest.raises(ImageError, match=f"{name} pictures are not taken; give a JPEG"):
-        images.accept(content, len(content))
+        images.check_acceptable(content, len(content))
 
 
 @WHOLE
 def test_e24_the_limit_is_on_decoded_bytes(media_type: str, content: bytes) -> None:
     """Ten MiB are taken and one byte more is not: nothing is sent to find out."""
-    assert images.accept(content, images.MAX_BYTES) == media_type
+    assert images.check_acceptable(content, images.MAX_BYTES) == media_type
     with pytest.raises(ImageError, match="make the picture smaller") as caught:
-        images.accept(content, images.MAX_BYTES + 1, path="big.jpg")
+        images.check_acceptable(content, images.MAX_BYTES + 1, path="big.jpg")
     assert caught.value.limit == 10_485_760
     assert caught.value.path == "big.jpg"
 
@@ -124,7 +124,7 @@ def test_anything_else_is_no_picture() -> None:
 def test_a_repr_never_holds_the_picture(image: Image, text: str) -> None:
     """A log line stays a line."""
     assert repr(image) == text
-    kept = EncodedImage(PreparedImage(image, "image/png", 4), b"QUJD")
+    kept = EncodedImage(InspectedImage(image, "image/png", 4), b"QUJD")
     assert "QUJD" not in repr(kept)
 
 
@@ -168,7 +168,7 @@ def test_a_broken_data_uri_is_an_image_error(uri: str, reason: str) -> None:
 def test_the_text_form_reads_back_to_the_same_bytes(tail: bytes) -> None:
     """Prefix and text make a data URI of exactly the length promised."""
     content = png() + tail
-    stamp = PreparedImage(Image.from_bytes(content), "image/png", len(content))
+    stamp = InspectedImage(Image.from_bytes(content), "image/png", len(content))
     text = base64.b64encode(content)
     assert len(text) == stamp.text_length
     assert Image.from_data_uri((stamp.prefix + text).decode()).content == content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ezlink_async._core.images import EncodedImage, Image, PreparedImage
+from ezlink_async._core.images import EncodedImage, Image, InspectedImage
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
@@ -13,7 +13,7 @@ from ezlink_async._core.messages import (
 )
 from tests.support.pictures import png
 
-PICTURE = PreparedImage(Image.from_bytes(png()), "image/png", len(png()))
+PICTURE = InspectedImage(Image.from_bytes(png()), "image/png", len(png()))
 KEPT = EncodedImage(PICTURE, b"abcd")
 
 

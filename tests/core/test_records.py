@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._core.records import advance, identifier, read_record
+from ezlink_async._core.records import identifier, progress_order, read_record
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 FULL = {
@@ -273,5 +273,5 @@ def test_rows_are_ordered_by_how_far_they_came() -> None:
     order.append(attrs.evolve(ended[-1], image_url="https://h/7"))
     order.append(attrs.evolve(order[-1], progress=99.0))
     order.append(attrs.evolve(order[-1], progress=100.0))
-    ranks = [advance(record) for record in order]
+    ranks = [progress_order(record) for record in order]
     assert all(lower < higher for lower, higher in itertools.pairwise(ranks))

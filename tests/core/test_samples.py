@@ -251,8 +251,8 @@ def _read(sample: Sample) -> object:
     if path.endswith("/list-by-condition"):
         return midjourney.read_tasks(response)
     if "/mj/image/" in path and response.ok:
-        return containers.verify(response.body)
-    raise error_mapping.refusal(response)
+        return containers.verify_complete(response.body)
+    raise error_mapping.error_from(response)
 
 
 def _ended(record: TaskRecord) -> str:
@@ -267,7 +267,7 @@ def _outcome(sample: Sample) -> Outcome:
     except errors.EzlinkError as error:
         code = getattr(error, "code", None)
         return Outcome(type(error), code, error.retry_safe, error.maybe_charged)
-    if isinstance(found, base.Submission):
+    if isinstance(found, base.Accepted):
         return _accepted(found.task_id, found.code)
     if isinstance(found, TaskRecord):
         return _record(str(found.status), _ended(found))

@@ -20,7 +20,7 @@ from ezlink_async._core.settings import (
     DEFAULT_CONCURRENCY,
     Options,
     Settings,
-    Sources,
+    SettingsSources,
     is_loopback,
     profile_path,
     read_profile,
@@ -37,7 +37,7 @@ def _settings(
     **options: object,
 ) -> Settings:
     given = Options(api_key=KEY, **options)  # type: ignore[typeddict-item]  # wrong ones too
-    return resolve(given, Sources(environ or {}, profile or {}))
+    return resolve(given, SettingsSources(environ or {}, profile or {}))
 
 
 def test_a_key_is_all_it_takes() -> None:
@@ -59,7 +59,7 @@ def test_an_argument_beats_the_environment_beats_the_profile(
     variables = ["MAX_CONCURRENCY", "SLOT_TIMEOUT"]
     found = resolve(
         Options(api_key=KEY, max_concurrency=argument, slot_timeout=argument),
-        Sources(
+        SettingsSources(
             {f"EZLINK_{name}": str(environ) for name in variables if environ},
             {name.lower(): profile for name in variables if profile},
         ),
@@ -76,8 +76,8 @@ def test_words_have_the_same_order(name: str) -> None:
     options = Options(**{name: words[0]})  # type: ignore[misc]  # either name
     profile = {"api_key": KEY, name: words[2]}
     environ = {"EZLINK_API_KEY": KEY, f"EZLINK_{name.upper()}": words[1]}
-    assert getattr(resolve(Options(), Sources({}, profile)), name) == words[2]
-    sources = Sources(environ, profile)
+    assert getattr(resolve(Options(), SettingsSources({}, profile)), name) == words[2]
+    sources = SettingsSources(environ, profile)
     assert getattr(resolve(Options(), sources), name) == words[1]
     assert getattr(resolve(options, sources), name) == words[0]
 
@@ -96,7 +96,7 @@ def test_a_key_is_found_in_the_same_order(
     argument: str | None, environ: str | None, profile: str | None, key: str
 ) -> None:
     """An empty key is no key, and blanks around one are a slip of the hand."""
-    sources = Sources(
+    sources = SettingsSources(
         {} if environ is None else {"EZLINK_API_KEY": environ},
         {} if profile is None else {"api_key": profile},
     )
@@ -106,11 +106,13 @@ def test_a_key_is_found_in_the_same_order(
 def test_a_profiles_address_holds_only_with_its_own_key() -> None:
     """Another key is never sent to an address that was written for this one."""
     profile = {"api_key": "k3", "base_url": "https://other"}
-    own = resolve(Options(), Sources({}, profile))
+    own = resolve(Options(), SettingsSources({}, profile))
     assert (own.api_key, own.base_url) == ("k3", "https://other")
     assert _settings(profile=profile).base_url == DEFAULT_BASE_URL
     environ = {"EZLINK_API_KEY": "k2"}
-    assert resolve(Options(), Sources(environ, profile)).base_url == (DEFAULT_BASE_URL)
+    assert resolve(Options(), SettingsSources(environ, profile)).base_url == (
+        DEFAULT_BASE_URL
+    )
 
 
 @pytest.mark.parametrize("own", [{}, {"base_url": "https://own/api"}])
@@ -122,16 +124,16 @@ def test_a_profiles_key_goes_where_the_environment_says_only_if_it_knows_the_pla
     home = own.get("base_url", DEFAULT_BASE_URL)
     away = {"EZLINK_BASE_URL": "https://away"}
     with pytest.raises(ConfigurationError, match="EZLINK_BASE_URL would have") as told:
-        resolve(Options(), Sources(away, profile))
+        resolve(Options(), SettingsSources(away, profile))
     assert "k3" not in str(told.value)
     near = {"EZLINK_BASE_URL": home.replace("own/api", "own")}
-    assert resolve(Options(), Sources(near, profile)).api_key == "k3"
+    assert resolve(Options(), SettingsSources(near, profile)).api_key == "k3"
     tried = {"EZLINK_BASE_URL": "http://127.0.0.1:8080"}  # leaks it to nobody else
-    assert resolve(Options(), Sources(tried, profile)).api_key == "k3"
+    assert resolve(Options(), SettingsSources(tried, profile)).api_key == "k3"
     # Whoever gives the address or the key in person has seen both.
-    given = resolve(Options(base_url="https://away"), Sources(away, profile))
+    given = resolve(Options(base_url="https://away"), SettingsSources(away, profile))
     assert (given.api_key, given.base_url) == ("k3", "https://away")
-    other = resolve(Options(api_key="k1"), Sources(away, profile))
+    other = resolve(Options(api_key="k1"), SettingsSources(away, profile))
     assert (other.api_key, other.base_url) == ("k1", "https://away")
 
 
@@ -153,10 +155,10 @@ def test_a_profiles_account_token_holds_only_with_its_own_server(
 ) -> None:
     """What opens the whole account goes nowhere that the profile does not name."""
     written = {name: text for name, text in profile.items() if text is not None}
-    assert resolve(Options(), Sources({}, written)).account_token == "t3"
-    assert resolve(options, Sources(environ, written)).account_token is None
+    assert resolve(Options(), SettingsSources({}, written)).account_token == "t3"
+    assert resolve(options, SettingsSources(environ, written)).account_token is None
     environ = {**environ, "EZLINK_ACCOUNT_TOKEN": "t2"}
-    assert resolve(options, Sources(environ, written)).account_token == "t2"
+    assert resolve(options, SettingsSources(environ, written)).account_token == "t2"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_a_profiles_account_token_goes_wherever_its_own_server_is_named(
     options: Options, environ: dict[str, str]
 ) -> None:
     """Who names the profile's server once more has not left it."""
-    assert resolve(options, Sources(environ, PROFILE)).account_token == "t3"
+    assert resolve(options, SettingsSources(environ, PROFILE)).account_token == "t3"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_a_blank_account_token_is_none() -> None:
 def test_e5_a_key_that_cannot_be_one_is_refused(key: object, told: str) -> None:
     """The server says the same of a missing and a mistyped key, so we tell first."""
     with pytest.raises(ConfigurationError, match=told) as caught:
-        resolve(Options(api_key=key), Sources({}))  # type: ignore[typeddict-item]
+        resolve(Options(api_key=key), SettingsSources({}))  # type: ignore[typeddict-item]
     assert "sk-" not in str(caught.value)
 
 
@@ -366,7 +368,7 @@ def test_a_bad_duration_names_its_place(table: str, name: str) -> None:
     place = f"{table}.{name} in the profile p.toml: {name} is a number"
     rows: dict[str, object] = {"api_key": KEY, table: {name: 0}}
     with pytest.raises(ConfigurationError, match=place):
-        resolve(Options(), Sources({}, rows, Path("p.toml")))
+        resolve(Options(), SettingsSources({}, rows, Path("p.toml")))
 
 
 @pytest.mark.parametrize(
@@ -428,7 +430,9 @@ def test_a_mistake_in_the_profile_is_named(
 ) -> None:
     """A setting that is misspelt is not passed over in silence."""
     with pytest.raises(ConfigurationError, match=told):
-        resolve(Options(), Sources({}, {"api_key": KEY, **profile}, Path("p.toml")))
+        resolve(
+            Options(), SettingsSources({}, {"api_key": KEY, **profile}, Path("p.toml"))
+        )
 
 
 BAD = [
@@ -450,13 +454,13 @@ def test_a_bad_setting_names_the_source_it_came_from(name: str, value: object) -
     path, variable = Path("p.toml"), f"EZLINK_{name}".upper()
     profile = {"api_key": KEY, name: value}
     with pytest.raises(ConfigurationError, match=f"{name} in the profile p.toml"):
-        resolve(Options(), Sources({}, profile, path))
+        resolve(Options(), SettingsSources({}, profile, path))
     with pytest.raises(ConfigurationError, match=variable) as caught:
-        resolve(Options(), Sources({variable: str(value)}, profile, path))
+        resolve(Options(), SettingsSources({variable: str(value)}, profile, path))
     assert "profile" not in str(caught.value)
     options = Options(**{name: value})  # type: ignore[misc]  # each of the names
     with pytest.raises(ConfigurationError, match=f"the argument {name}") as caught:
-        resolve(options, Sources({variable: str(value)}, profile, path))
+        resolve(options, SettingsSources({variable: str(value)}, profile, path))
     assert "profile" not in str(caught.value)
 
 
@@ -466,12 +470,12 @@ def test_text_that_is_none_names_its_place_and_is_not_shown(name: str) -> None:
     profile = {"api_key": KEY, name: 4711}
     told = f"^{name} in the profile p.toml is a str, not int$"
     with pytest.raises(ConfigurationError, match=told):
-        resolve(Options(), Sources({}, profile, Path("p.toml")))
+        resolve(Options(), SettingsSources({}, profile, Path("p.toml")))
 
 
 def test_the_usual_profile_is_named_too() -> None:
     """The sentence says which file to open, wherever the file was said to be."""
-    sources = Sources({"EZLINK_CONFIG": "/etc/ezlink.toml"}, {"apikey": "x"})
+    sources = SettingsSources({"EZLINK_CONFIG": "/etc/ezlink.toml"}, {"apikey": "x"})
     with pytest.raises(ConfigurationError, match=r"^the profile .*ezlink\.toml has no"):
         resolve(Options(), sources)
 
@@ -482,7 +486,7 @@ def test_a_policy_of_the_wrong_kind_is_refused(name: str) -> None:
     options = Options(api_key=KEY)
     options.update({name: 5})  # type: ignore[misc]  # the mistake itself
     with pytest.raises(ConfigurationError, match=f"argument {name} is a .*, not int"):
-        resolve(options, Sources({}))
+        resolve(options, SettingsSources({}))
 
 
 def test_the_timeouts_are_the_documented_ones() -> None:
@@ -505,7 +509,9 @@ def test_a_profile_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f'api_key = "{KEY}"\n[poll]\nfirst = 0.5\n', encoding="utf-8")
     profile = read_profile(path, demanded=True)
-    assert resolve(Options(), Sources({}, profile)).poll == PollPolicy(first=0.5)
+    assert resolve(Options(), SettingsSources({}, profile)).poll == PollPolicy(
+        first=0.5
+    )
 
 
 def test_a_missing_profile_is_an_error_only_if_it_was_named(tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 def test_a_redirect_to_nowhere_is_refused() -> None:
     """A redirect's address is joined to where it came from, or refused."""
-    assert addresses.joined("http://a/b/c", "../d") == "http://a/d"
+    assert addresses.resolve_redirect("http://a/b/c", "../d") == "http://a/d"
     with pytest.raises(AddressRefusedError):
-        addresses.joined("http://a/b", "http://[::1")
+        addresses.resolve_redirect("http://a/b", "http://[::1")
 
 
 def test_a_name_in_any_script_is_read_as_it_is_asked_for() -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from ezlink_async._io.concurrency import (
     INLINE_BYTES,
-    Nursery,
-    Slots,
-    off_loop,
-    see_through,
-    until_done,
+    BackgroundTasks,
+    Semaphore,
+    run_in_thread,
+    run_in_thread_if_large,
+    wait_until_done,
 )
 from ezlink_async.errors import ClientClosedError, SlotTimeoutError
 from tests.support.loop import turns
@@ -30,7 +30,7 @@ from tests.support.loop import turns
 
 async def test_no_more_slots_are_taken_than_there_are() -> None:
     """The limit is reached and never passed, and everybody gets a turn."""
-    slots, inside, most, done = Slots(3), 0, 0, 0
+    slots, inside, most, done = Semaphore(3), 0, 0, 0
 
     async def work() -> None:
         nonlocal inside, most, done
@@ -48,7 +48,7 @@ async def test_no_more_slots_are_taken_than_there_are() -> None:
 
 async def test_who_waits_longest_goes_first() -> None:
     """Slots are given in the order in which they were asked for."""
-    slots, order = Slots(1), list[int]()
+    slots, order = Semaphore(1), list[int]()
     await slots.acquire()
 
     async def work(number: int) -> None:
@@ -66,7 +66,7 @@ async def test_who_waits_longest_goes_first() -> None:
 
 async def test_a_cancelled_waiter_loses_no_slot() -> None:
     """A waiter that leaves while the slot is being given hands it on."""
-    slots = Slots(1)
+    slots = Semaphore(1)
     await slots.acquire()
     first = asyncio.create_task(slots.acquire())
     second = asyncio.create_task(slots.acquire())
@@ -80,7 +80,7 @@ async def test_a_cancelled_waiter_loses_no_slot() -> None:
 
 async def test_a_release_right_after_a_cancellation_finds_the_next_waiter() -> None:
     """A slot given back while a waiter is leaving goes to the one behind it."""
-    slots = Slots(1)
+    slots = Semaphore(1)
     await slots.acquire()
     first = asyncio.create_task(slots.acquire())
     second = asyncio.create_task(slots.acquire())
@@ -93,7 +93,7 @@ async def test_a_release_right_after_a_cancellation_finds_the_next_waiter() -> N
 
 async def test_the_wait_for_a_slot_can_be_bounded() -> None:
     """After its timeout a waiter gets SlotTimeoutError, and nothing was sent."""
-    slots = Slots(1)
+    slots = Semaphore(1)
     await slots.acquire(0.01)
     with pytest.raises(SlotTimeoutError, match="all 1 slots") as caught:
         await slots.acquire(0.01)
@@ -104,7 +104,7 @@ async def test_the_wait_for_a_slot_can_be_bounded() -> None:
 
 async def test_more_slots_are_given_at_once_and_fewer_are_not_renewed() -> None:
     """A raised limit wakes waiters; a lowered one waits for slots to come back."""
-    slots = Slots(1)
+    slots = Semaphore(1)
     await slots.acquire()
     waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]
     await turns()
@@ -125,7 +125,7 @@ class SlotGame:
     """Two slots, and those who ask for them, leave, and give them back."""
 
     def __init__(self) -> None:
-        self.slots = Slots(2)
+        self.slots = Semaphore(2)
         self.tasks: list[asyncio.Task[None]] = []
 
     def held(self) -> list[asyncio.Task[None]]:
@@ -185,7 +185,7 @@ async def forever() -> None:
 
 async def test_a_task_is_kept_until_it_is_done() -> None:
     """A task nobody else holds is not collected under way, and not kept after."""
-    nursery, go_on = Nursery(), asyncio.Event()
+    nursery, go_on = BackgroundTasks(), asyncio.Event()
     ended = asyncio.Event()
 
     async def work() -> None:
@@ -205,7 +205,7 @@ async def test_a_task_is_kept_until_it_is_done() -> None:
 
 async def test_closing_cancels_and_waits() -> None:
     """After close nothing runs any more, whatever it had to tidy up."""
-    nursery, tidied = Nursery(), list[int]()
+    nursery, tidied = BackgroundTasks(), list[int]()
 
     async def work(number: int) -> None:
         try:
@@ -216,7 +216,7 @@ async def test_closing_cancels_and_waits() -> None:
 
     before = asyncio.all_tasks()
     for number in range(5):
-        nursery.leave_alone(work(number))
+        nursery.start_soon(work(number))
     await turns()
     await nursery.close()
     assert sorted(tidied) == [0, 1, 2, 3, 4]
@@ -225,7 +225,7 @@ async def test_closing_cancels_and_waits() -> None:
 
 async def test_closing_ends_what_is_started_meanwhile() -> None:
     """A task that another one starts while it is leaving ends too."""
-    nursery, ended = Nursery(), list[str]()
+    nursery, ended = BackgroundTasks(), list[str]()
 
     async def late() -> None:
         try:
@@ -237,10 +237,10 @@ async def test_closing_ends_what_is_started_meanwhile() -> None:
         try:
             await forever()
         finally:
-            nursery.leave_alone(late())
+            nursery.start_soon(late())
             await turns()
 
-    nursery.leave_alone(work())
+    nursery.start_soon(work())
     await turns()
     await nursery.close()
     assert ended == ["late"]
@@ -248,7 +248,7 @@ async def test_closing_ends_what_is_started_meanwhile() -> None:
 
 async def test_nothing_starts_in_a_closed_nursery() -> None:
     """After close a task is refused, so that none outlives the client."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
     await nursery.close()
     before = asyncio.all_tasks()
     with pytest.raises(ClientClosedError):
@@ -260,15 +260,15 @@ async def test_nothing_starts_in_a_closed_nursery() -> None:
 
 async def test_closing_twice_is_harmless() -> None:
     """Both of two closings return when all is over."""
-    nursery = Nursery()
-    nursery.leave_alone(forever())
+    nursery = BackgroundTasks()
+    nursery.start_soon(forever())
     await asyncio.gather(nursery.close(), nursery.close())
     await nursery.close()
 
 
 async def test_one_of_its_own_tasks_may_close_it() -> None:
     """Closing from inside ends the others and lets the closer finish."""
-    nursery, ended = Nursery(), asyncio.Event()
+    nursery, ended = BackgroundTasks(), asyncio.Event()
 
     async def closer() -> None:
         await nursery.close()
@@ -284,16 +284,16 @@ async def test_one_of_its_own_tasks_may_close_it() -> None:
 
 async def test_a_task_that_is_spared_ends_by_itself() -> None:
     """Whoever closes the client from inside is neither cancelled nor waited for."""
-    nursery, go_on = Nursery(), asyncio.Event()
+    nursery, go_on = BackgroundTasks(), asyncio.Event()
 
     async def inside() -> str:
-        assert nursery.spare()
+        assert nursery.exempt_current()
         await go_on.wait()
         return "by itself"
 
     task = nursery.start(inside())
     await turns()
-    assert not nursery.spare()  # this is none of its own
+    assert not nursery.exempt_current()  # this is none of its own
     await nursery.close()
     assert not task.done()
     go_on.set()
@@ -302,7 +302,7 @@ async def test_a_task_that_is_spared_ends_by_itself() -> None:
 
 async def test_what_swallows_a_cancellation_is_cancelled_again() -> None:
     """Code that takes a cancellation for a time-out keeps nobody from closing."""
-    nursery, swallowed = Nursery(patience=[0.01] * 4), list[int]()
+    nursery, swallowed = BackgroundTasks(patience=[0.01] * 4), list[int]()
 
     async def swallows(times: int) -> None:
         while len(swallowed) < times:
@@ -322,7 +322,7 @@ async def test_what_swallows_every_cancellation_is_left_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the end a close goes on without it, and the log says what it was."""
-    nursery, stop = Nursery(patience=[0.001] * 3), asyncio.Event()
+    nursery, stop = BackgroundTasks(patience=[0.001] * 3), asyncio.Event()
 
     async def never_leaves() -> None:
         while not stop.is_set():
@@ -342,7 +342,7 @@ async def test_what_swallows_every_cancellation_is_left_and_logged(
 
 async def test_run_gives_the_result_and_the_error_as_they_are() -> None:
     """What runs for a caller returns to it, whether it went well or not."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
 
     async def well() -> int:
         await turns()
@@ -360,7 +360,7 @@ async def test_run_gives_the_result_and_the_error_as_they_are() -> None:
 
 async def test_cancelling_the_caller_cancels_its_work() -> None:
     """A caller that leaves takes its work along, and is cancelled itself."""
-    nursery, stopped = Nursery(), asyncio.Event()
+    nursery, stopped = BackgroundTasks(), asyncio.Event()
 
     async def work() -> None:
         try:
@@ -378,7 +378,7 @@ async def test_cancelling_the_caller_cancels_its_work() -> None:
 
 async def test_a_close_becomes_the_caller_s_error() -> None:
     """Whoever waits when the client closes gets ClientClosedError, with its ids."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
 
     def closed() -> ClientClosedError:
         return ClientClosedError("closed", task_ids=("7",))
@@ -396,7 +396,7 @@ async def test_a_close_becomes_the_caller_s_error() -> None:
 
 async def test_a_caller_cancelled_while_the_client_closes_stays_cancelled() -> None:
     """A close does not swallow the cancellation of a caller."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
     caller = asyncio.create_task(nursery.run(forever()))
     await turns()
     closing = asyncio.create_task(nursery.close())
@@ -408,7 +408,7 @@ async def test_a_caller_cancelled_while_the_client_closes_stays_cancelled() -> N
 
 async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
     """A caller that once swallowed a cancellation is told of a close all the same."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
 
     async def call() -> None:
         try:
@@ -427,7 +427,7 @@ async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
 
 async def test_a_timeout_of_the_caller_stays_a_timeout() -> None:
     """A caller's own time limit ends the work and is not called a close."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await nursery.run(forever())
@@ -438,7 +438,7 @@ async def test_work_that_fails_unseen_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An error in work nobody waits for goes to the log, a cancellation does not."""
-    nursery = Nursery()
+    nursery = BackgroundTasks()
 
     async def fails() -> None:
         await turns()
@@ -448,9 +448,9 @@ async def test_work_that_fails_unseen_is_logged(
         await turns()
 
     with caplog.at_level(logging.ERROR, "ezlink_async"):
-        nursery.leave_alone(fails())
-        nursery.leave_alone(well())
-        nursery.leave_alone(forever())
+        nursery.start_soon(fails())
+        nursery.start_soon(well())
+        nursery.start_soon(forever())
         await turns(10)
         await nursery.close()
     (entry,) = caplog.records
@@ -461,7 +461,7 @@ async def test_work_that_fails_unseen_is_logged(
 @pytest.mark.parametrize(("length", "here"), [(INLINE_BYTES, True), (1 << 20, False)])
 async def test_little_work_is_done_on_the_spot(length: int, *, here: bool) -> None:
     """A thread hop is for what would keep the loop for a while."""
-    thread = await off_loop(length, threading.get_ident)
+    thread = await run_in_thread_if_large(length, threading.get_ident)
     assert (thread == threading.get_ident()) is here
 
 
@@ -473,15 +473,17 @@ async def test_an_error_comes_out_wherever_it_was_raised(length: int) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        await off_loop(length, fail)
+        await run_in_thread_if_large(length, fail)
 
 
 async def test_a_pool_of_ones_own_is_used() -> None:
     """Both run in the pool that was given."""
     with ThreadPoolExecutor(1, thread_name_prefix="own") as pool:
         names = [
-            await see_through(lambda: threading.current_thread().name, pool),
-            await off_loop(1 << 20, lambda: threading.current_thread().name, pool),
+            await run_in_thread(lambda: threading.current_thread().name, pool),
+            await run_in_thread_if_large(
+                1 << 20, lambda: threading.current_thread().name, pool
+            ),
         ]
     assert names == ["own_0", "own_0"]
 
@@ -494,7 +496,7 @@ async def test_what_must_be_seen_through_is() -> None:
         begun.set()
         go_on.wait(20)
 
-    task = asyncio.create_task(see_through(work))
+    task = asyncio.create_task(run_in_thread(work))
     await asyncio.to_thread(begun.wait, 20)
     for _ in range(3):
         task.cancel()
@@ -508,7 +510,7 @@ async def test_what_must_be_seen_through_is() -> None:
 async def test_a_wait_that_is_cancelled_leaves_the_work_alone() -> None:
     """Who leaves neither ends what was waited for nor is called when it ends."""
     work = asyncio.get_running_loop().create_future()
-    waits = [asyncio.create_task(until_done(work)) for _ in range(2)]
+    waits = [asyncio.create_task(wait_until_done(work)) for _ in range(2)]
     await asyncio.sleep(0)
     waits[0].cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -516,14 +518,14 @@ async def test_a_wait_that_is_cancelled_leaves_the_work_alone() -> None:
     assert not work.done()
     work.set_exception(OSError("seen by whoever asks"))
     await waits[1]
-    await until_done(work)
+    await wait_until_done(work)
     assert isinstance(work.exception(), OSError)
 
 
 async def test_a_wait_that_is_cancelled_when_it_is_over_is_cancelled() -> None:
     """An end and a cancellation in one turn trouble nobody."""
     work = asyncio.get_running_loop().create_future()
-    wait = asyncio.create_task(until_done(work))
+    wait = asyncio.create_task(wait_until_done(work))
     await asyncio.sleep(0)
     work.set_result(None)
     wait.cancel()

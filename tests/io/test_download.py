@@ -26,10 +26,10 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async._io.addresses import Address, addresses
-from ezlink_async._io.concurrency import see_through
-from ezlink_async._io.download import Downloads
-from ezlink_async._io.responses import Stream
+from ezlink_async._io.addresses import ResultAddress, candidate_addresses
+from ezlink_async._io.concurrency import run_in_thread
+from ezlink_async._io.download import Downloader
+from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.pictures import GIF, jpeg, png
 from tests.support.raw_servers import (
@@ -67,7 +67,7 @@ def test_e32_where_a_result_may_lie(
     given: str | None, base: str, urls: list[str]
 ) -> None:
     """As given when the host can be right, once; then built from the base URL."""
-    found = addresses(given, REBUILT, base)
+    found = candidate_addresses(given, REBUILT, base)
     assert [place.url for place in found] == urls
     assert [place.foreign for place in found] == [True, False][-len(urls) :]
 
@@ -333,9 +333,9 @@ async def test_fetch_image_says_at_once_what_is_no_picture() -> None:
 class Dripping(ScriptedTransport):
     """Begins downloads that bring a byte at every turn of the loop and never end."""
 
-    async def stream(self, url: str, *, strict: bool) -> Stream:  # noqa: ARG002 - the seam's signature
+    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the seam's signature
         """Give such a stream."""
-        return cast("Stream", _Drip(200, url, b""))
+        return cast("DownloadStream", _Drip(200, url, b""))
 
 
 class _Drip(Held):
@@ -355,13 +355,13 @@ async def test_a_download_that_drips_for_ever_ends() -> None:
     )
     async with asyncio.timeout(60):
         with pytest.raises(errors.DownloadError, match=r"not whole after 0\.03 s"):
-            await Downloads(there).read([Address(REBUILT)], "7")
+            await Downloader(there).read([ResultAddress(REBUILT)], "7")
 
 
 def test_an_address_knows_how_far_to_trust_itself() -> None:
     """What a caller gave is strict only where the caller says so."""
-    assert not Address("x").strict
-    assert Address("x").limit == 100 * 1024 * 1024
+    assert not ResultAddress("x").strict
+    assert ResultAddress("x").limit == 100 * 1024 * 1024
 
 
 # On the wire
@@ -377,7 +377,7 @@ async def downloads(
     *,
     tls: bool = False,
     timeouts: Timeouts = SHORT,
-) -> AsyncIterator[tuple[Downloads, list[Address], RecordedSleep]]:
+) -> AsyncIterator[tuple[Downloader, list[ResultAddress], RecordedSleep]]:
     """Give downloads, and the addresses of a raw API and of another server."""
     sleep = RecordedSleep()
     async with (
@@ -385,8 +385,11 @@ async def downloads(
         raw_server(elsewhere or home, tls=stranger_tls() if tls else None) as other,
         transport(api.url, timeouts, sleep=sleep) as there,
     ):
-        places = [Address(f"{other.url}/7", foreign=True), Address(f"{api.url}/7")]
-        yield Downloads(there, sleep), places, sleep
+        places = [
+            ResultAddress(f"{other.url}/7", foreign=True),
+            ResultAddress(f"{api.url}/7"),
+        ]
+        yield Downloader(there, sleep), places, sleep
 
 
 async def _hang_up(line: Line) -> None:
@@ -496,7 +499,7 @@ async def test_one_look_tells_whether_there_is_a_picture() -> None:
         assert await here.is_there(home)
         assert not await here.is_there(home)
         assert not await here.is_there(home)
-        assert not await here.is_there(Address("http://[broken"))
+        assert not await here.is_there(ResultAddress("http://[broken"))
         assert not sleep.waits
     assert not await here.is_there(home)  # closed
 
@@ -522,11 +525,11 @@ async def test_a_closed_session_is_no_missing_picture() -> None:
         raw_server(keeps_open(answer(200, PICTURE))) as server,
         transport(server.url, http=session, sleep=sleep) as there,
     ):
-        here = Downloads(there, sleep)
-        assert await here.read([Address(f"{server.url}/7")]) == PICTURE
+        here = Downloader(there, sleep)
+        assert await here.read([ResultAddress(f"{server.url}/7")]) == PICTURE
         await session.close()
         with pytest.raises(errors.ConfigurationError, match="http="):
-            await here.read([Address(f"{server.url}/7")])
+            await here.read([ResultAddress(f"{server.url}/7")])
         assert not sleep.waits
 
 
@@ -555,7 +558,7 @@ async def test_a_thread_at_work_is_waited_for_however_often_one_leaves() -> None
         go_on.wait(20)
         through.append(True)
 
-    task = asyncio.create_task(see_through(work))
+    task = asyncio.create_task(run_in_thread(work))
     await asyncio.to_thread(begun.wait, 20)
     for _ in range(3):
         task.cancel()
@@ -580,7 +583,7 @@ async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
     told: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: told.append(context))
-    task = asyncio.create_task(see_through(work))
+    task = asyncio.create_task(run_in_thread(work))
     await asyncio.to_thread(begun.wait, 20)
     task.cancel()
     go_on.set()

@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from ezlink_async._io.files import Landing, PartFile, sync_folder
+from ezlink_async._io.files import AtomicFile, GroupCommitter, sync_folder
 from ezlink_async.errors import ImageError
 from tests.support.pictures import GIF, JPEG, jpeg
 
@@ -35,7 +35,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     """Until it is committed a result is not under its name, then nothing else is."""
     path = tmp_path / "deep" / "er" / "a.jpg"
-    with PartFile(path) as part:
+    with AtomicFile(path) as part:
         part.write([JPEG[:10]])
         assert not path.exists()
         part.restart()
@@ -51,11 +51,11 @@ def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     """Without a commit what was there stays, and the part goes."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
-    with PartFile(path) as part:
+    with AtomicFile(path) as part:
         part.write([JPEG])
     assert path.read_bytes() == b"old"
     assert leftovers(tmp_path) == ["a.jpg"]
-    with PartFile(path):
+    with AtomicFile(path):
         pass
     assert leftovers(tmp_path) == ["a.jpg"]
 
@@ -65,7 +65,7 @@ def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
     path, other = tmp_path / "a.jpg", tmp_path / "other.jpg"
     other.write_bytes(b"other")
     path.symlink_to(other)
-    with PartFile(path) as part:
+    with AtomicFile(path) as part:
         part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
@@ -78,7 +78,7 @@ def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     mask = os.umask(0o022)
     try:
-        with PartFile(path) as part:
+        with AtomicFile(path) as part:
             part.write([JPEG])
             part.commit(path)
     finally:
@@ -88,7 +88,7 @@ def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
 
 def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
     """A part is a picture, one of another kind, or an ImageError."""
-    with PartFile(tmp_path / "a") as part:
+    with AtomicFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
         part.write([GIF])
@@ -102,7 +102,7 @@ def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
 def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
     """A name as long as a file system takes is no reason to fail."""
     path = tmp_path / ("x" * 251 + ".jpg")
-    with PartFile(path) as part:
+    with AtomicFile(path) as part:
         part.write([JPEG])
         part.commit(path)
     assert path.read_bytes() == JPEG
@@ -111,7 +111,7 @@ def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
 def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
     """A null byte in a path is an OSError like every other bad path."""
     with pytest.raises(OSError, match="null") as caught:
-        PartFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
+        AtomicFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
     assert caught.value.errno == errno.EINVAL
 
 
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path) -> None:
 
 def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
     """After a long first try the file is there, and empty: that is told as such."""
-    with PartFile(tmp_path / "a.jpg") as part:
+    with AtomicFile(tmp_path / "a.jpg") as part:
         part.write([jpeg(400_000)])
         part.restart()
         with pytest.raises(ImageError, match="empty"):
@@ -179,7 +179,7 @@ def test_every_block_is_written_whole(
 
     if little:
         monkeypatch.setattr(os, "writev", takes_little)
-    with PartFile(path) as part:
+    with AtomicFile(path) as part:
         part.write(pieces[:1])
         part.write(pieces[1:])
         assert part.verify() == "image/jpeg"
@@ -210,7 +210,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.pool = Counted()
-        self.landing = Landing(self.pool, company=0.0)
+        self.landing = GroupCommitter(self.pool, company=0.0)
         self._go_on = threading.Event()
         self.pool.submit(self._go_on.wait, 20)
         self.pool.visits = 0
@@ -221,7 +221,7 @@ class Busy:
 
     async def commit(self, path: Path, content: bytes = JPEG) -> None:
         """Put a result in its place."""
-        with PartFile(path) as part:
+        with AtomicFile(path) as part:
             part.write([content])
             await self.landing.commit(part, path)
 
@@ -296,9 +296,9 @@ async def test_folders_do_not_wait_for_each_other(tmp_path: Path) -> None:
 async def test_a_large_one_goes_by_itself(tmp_path: Path) -> None:
     """What is on the disk already waits for nobody, and nobody for it."""
     path = tmp_path / "large.jpg"
-    with ThreadPoolExecutor(1) as pool, PartFile(path) as part:
+    with ThreadPoolExecutor(1) as pool, AtomicFile(path) as part:
         part.write([LARGE])
-        await Landing(pool).commit(part, path)
+        await GroupCommitter(pool).commit(part, path)
     assert path.read_bytes() == LARGE
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async._core.images import Image, PreparedImage
+from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._io import concurrency, image_reader
 from ezlink_async.errors import ImageError
 from tests.support.pictures import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
@@ -22,9 +22,9 @@ from tests.support.pictures import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-async def text_of(picture: PreparedImage) -> bytes:
+async def text_of(picture: InspectedImage) -> bytes:
     """Return all blocks of a picture's text."""
-    text, kept = image_reader.TextBlocks(picture), b""
+    text, kept = image_reader.Base64Stream(picture), b""
     while pieces := await text.next():
         assert sum(map(len, pieces)) <= MIB
         kept += b"".join(pieces)
@@ -61,9 +61,9 @@ async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
     """Type and length are found without reading a file to its end."""
     path = tmp_path / "named.jpg"
     path.write_bytes(PNG)
-    assert image_reader.prepare(Image.from_path(path)).media_type == "image/png"
-    assert image_reader.prepare(Image.from_path(path)).length == len(PNG)
-    assert image_reader.prepare(Image.from_bytes(JPEG)).media_type == "image/jpeg"
+    assert image_reader.inspect(Image.from_path(path)).media_type == "image/png"
+    assert image_reader.inspect(Image.from_path(path)).length == len(PNG)
+    assert image_reader.inspect(Image.from_bytes(JPEG)).media_type == "image/jpeg"
 
 
 def _missing(path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_what_is_no_usable_file_is_said_so(
     path = tmp_path / "a.jpg"
     make(path)
     with pytest.raises(ImageError, match=says) as caught:
-        image_reader.prepare(Image.from_path(path))
+        image_reader.inspect(Image.from_path(path))
     assert caught.value.path == path
     assert caught.value.retry_safe
 
@@ -116,7 +116,7 @@ async def test_what_is_no_usable_file_is_said_so(
 async def test_a_name_no_system_takes_is_an_image_error() -> None:
     """A path with a null byte is an ImageError like any that cannot be read."""
     with pytest.raises(ImageError, match="cannot be read"):
-        image_reader.prepare(Image.from_path("a\0b"))
+        image_reader.inspect(Image.from_path("a\0b"))
 
 
 @pytest.mark.parametrize("by", [-1, 1, -500_000, 500_000])
@@ -134,11 +134,11 @@ async def test_a_file_of_another_length_is_refused(tmp_path: Path, by: int) -> N
 @LINUX
 async def test_a_disk_that_fails_is_an_image_error() -> None:
     """An error while a file is being read names the file."""
-    picture = PreparedImage(Image.from_path("/proc/self/mem"), "image/jpeg", 100)
+    picture = InspectedImage(Image.from_path("/proc/self/mem"), "image/jpeg", 100)
     with pytest.raises(ImageError, match="cannot be read"):
         await text_of(picture)
     with pytest.raises(ImageError, match="cannot be read") as caught:
-        image_reader.prepare(picture.image)
+        image_reader.inspect(picture.image)
     assert caught.value.path == Path("/proc/self/mem")
 
 
@@ -151,7 +151,7 @@ async def test_a_little_file_is_read_once(
     """What was looked at whole is what is sent; nobody reads it again."""
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(length))
-    picture = image_reader.prepare(Image.from_path(path))
+    picture = image_reader.inspect(Image.from_path(path))
     assert (picture.kept is not None) is once
     assert picture == prepared_file(path, jpeg(length))
     path.unlink()
@@ -176,7 +176,7 @@ async def test_a_file_that_goes_while_it_is_used_is_an_image_error(
 async def test_a_text_that_is_given_up_lets_go_of_its_file(tmp_path: Path) -> None:
     """Closing in the middle closes the file, once its thread has let go of it."""
     path = tmp_path / "a.jpg"
-    text = image_reader.TextBlocks(prepared_file(path, jpeg(MIB)))
+    text = image_reader.Base64Stream(prepared_file(path, jpeg(MIB)))
     assert await text.next()
     assert _is_open(path)
     text.close()
@@ -195,11 +195,15 @@ async def test_large_work_leaves_the_loop_alone() -> None:
     """More than 256 KiB are worked on in a thread, less where the caller is."""
     here = threading.get_ident()
     assert (
-        await concurrency.off_loop(concurrency.INLINE_BYTES, threading.get_ident)
+        await concurrency.run_in_thread_if_large(
+            concurrency.INLINE_BYTES, threading.get_ident
+        )
         == here
     )
     assert (
-        await concurrency.off_loop(concurrency.INLINE_BYTES + 1, threading.get_ident)
+        await concurrency.run_in_thread_if_large(
+            concurrency.INLINE_BYTES + 1, threading.get_ident
+        )
         != here
     )
 
@@ -222,10 +226,10 @@ async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) ->
     path = tmp_path / "a.jpg"
     source = prepared_file(path, JPEG)
     with pytest.raises(ImageError, match="the same picture") as caught:
-        await image_reader.prepare_other(Image.from_path(path), than=source)
+        await image_reader.inspect_other(Image.from_path(path), than=source)
     assert caught.value.path == path
     other = Image.from_bytes(jpeg(5_000))
-    assert (await image_reader.prepare_other(other, than=source)).image is other
+    assert (await image_reader.inspect_other(other, than=source)).image is other
 
 
 async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None:
@@ -252,7 +256,7 @@ async def test_files_that_are_read_in_turn_do_not_mix(tmp_path: Path) -> None:
     contents = [os.urandom(2 * MIB + 7) for _ in range(3)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         texts = [
-            image_reader.TextBlocks(
+            image_reader.Base64Stream(
                 prepared_file(tmp_path / f"{i}.jpg", JPEG + content), pool
             )
             for i, content in enumerate(contents)

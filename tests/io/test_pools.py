@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from ezlink_async._io.addresses import AddressRefusedError
-from ezlink_async._io.pools import Pools, _public_socket, proxy_for
+from ezlink_async._io.pools import ConnectionPools, _public_socket, proxy_for
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from tests.support.transports import settings, tells_secrets
 
@@ -50,7 +50,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_no_spelling_leads_inside(host: str) -> None:
     """What counts is the host that is connected to, not how it is written."""
-    pools = Pools(settings("https://api.example.com"), None)
+    pools = ConnectionPools(settings("https://api.example.com"), None)
     await pools.open()
     for strict in (True, False):
         with pytest.raises(AddressRefusedError):
@@ -61,7 +61,7 @@ async def test_no_spelling_leads_inside(host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 async def test_names_that_lead_inside_are_not_followed(host: str) -> None:
     """Whatever a public name resolves to, no private address is connected to."""
-    pools = Pools(settings("https://api.example.com"), None)
+    pools = ConnectionPools(settings("https://api.example.com"), None)
     await pools.open()
     way = pools.way_to("http://cdn.example.com", strict=True)
     async with asyncio.timeout(20):
@@ -84,7 +84,7 @@ def test_a_public_address_is_connected_to() -> None:
 async def test_an_api_without_an_address_is_refused(url: str) -> None:
     """What aiohttp cannot ask is said on entering."""
     with pytest.raises(ConfigurationError, match="is no address"):
-        await Pools(settings(url), None).open()
+        await ConnectionPools(settings(url), None).open()
 
 
 # Proxies
@@ -162,7 +162,7 @@ async def test_a_closed_session_is_refused() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     with pytest.raises(ConfigurationError, match="is closed"):
-        await Pools(settings("http://localhost:1"), session).open()
+        await ConnectionPools(settings("http://localhost:1"), session).open()
 
 
 async def test_a_session_with_auth_is_refused() -> None:
@@ -173,7 +173,7 @@ async def test_a_session_with_auth_is_refused() -> None:
         session = aiohttp.ClientSession(auth=auth)
     async with session:
         with pytest.raises(ConfigurationError, match="auth"):
-            await Pools(settings("http://localhost:1"), session).open()
+            await ConnectionPools(settings("http://localhost:1"), session).open()
 
 
 @pytest.mark.parametrize(
@@ -183,19 +183,19 @@ async def test_a_session_that_says_how_bodies_come_is_refused(name: str) -> None
     """Its header would make a submit wait for ever, or break it."""
     async with aiohttp.ClientSession(headers={name: "100-continue"}) as session:
         with pytest.raises(ConfigurationError, match=f"(?i){name}"):
-            await Pools(settings("http://localhost:1"), session).open()
+            await ConnectionPools(settings("http://localhost:1"), session).open()
 
 
 async def test_closed_pools_say_whose_they_were() -> None:
     """After close our own pools are a closed client, a caller's a wrong setting."""
-    pools = Pools(settings("http://localhost:1"), None)
+    pools = ConnectionPools(settings("http://localhost:1"), None)
     await pools.open()
     await pools.close()
     await pools.close()
     with pytest.raises(ClientClosedError):
         pools.submits.session()
     async with aiohttp.ClientSession() as session:
-        pools = Pools(settings("http://localhost:1"), session)
+        pools = ConnectionPools(settings("http://localhost:1"), session)
         await pools.open()
         await pools.close()
         assert pools.fetches.session() is session
@@ -205,7 +205,7 @@ async def test_closed_pools_say_whose_they_were() -> None:
 
 async def test_no_pool_has_a_limit() -> None:
     """Waiting for a free connection would look like a server out of reach."""
-    pools = Pools(settings("http://localhost:1"), None)
+    pools = ConnectionPools(settings("http://localhost:1"), None)
     await pools.open()
     public = pools.way_to("http://example.com", strict=True)
     for way in (pools.submits, pools.fetches, public):
@@ -219,7 +219,7 @@ async def test_what_lies_elsewhere_must_be_public(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the API's own origin, and public hosts, may be downloaded from."""
-    pools = Pools(settings("https://api.example.com"), None)
+    pools = ConnectionPools(settings("https://api.example.com"), None)
     await pools.open()
     own = pools.way_to("https://api.example.com/mj/image/7", strict=True)
     assert own == pools.fetches
@@ -240,7 +240,7 @@ async def test_what_lies_elsewhere_must_be_public(
 
 async def test_a_private_server_may_name_its_neighbours() -> None:
     """An API on a private network may send there, unless a caller asked."""
-    pools = Pools(settings("http://localhost:1"), None)
+    pools = ConnectionPools(settings("http://localhost:1"), None)
     await pools.open()
     pools.way_to("http://10.0.0.1/7", strict=False)
     for url in ("file://localhost/etc/passwd", "http://"):

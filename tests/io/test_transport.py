@@ -486,7 +486,7 @@ async def test_faults_are_repeated_until_an_answer_comes() -> None:
     """Lost answers and server faults are asked for again, by POST too."""
     talk = hangs_up_after(b"", answer(500, b"oops"), OK)
     async with repeating(talk) as (here, sleep, requests):
-        assert (await here.repeat(LIST)).status == 200
+        assert (await here.send_with_retries(LIST)).status == 200
         assert len(requests) == 3
         assert len(sleep.waits) == 2
 
@@ -494,11 +494,11 @@ async def test_faults_are_repeated_until_an_answer_comes() -> None:
 async def test_repeating_ends_with_what_came_last() -> None:
     """After the last attempt the last answer, or the last fault, is what counts."""
     async with repeating(hangs_up_after(answer(503, b"x"))) as (here, sleep, _):
-        assert (await here.repeat(FETCH)).status == 503
+        assert (await here.send_with_retries(FETCH)).status == 503
         assert len(sleep.waits) == 2
     async with repeating(hangs_up_after(b"")) as (here, sleep, _):
         with pytest.raises(TransportError):
-            await here.repeat(FETCH)
+            await here.send_with_retries(FETCH)
         assert len(sleep.waits) == 2
 
 
@@ -506,7 +506,7 @@ async def test_a_hint_is_honoured_within_reason() -> None:
     """A server's hint makes the wait longer, but not longer than all may take."""
     week = BUSY.replace(b"Retry-After: 7", b"Retry-After: 604800")
     async with repeating(hangs_up_after(BUSY, week, OK)) as (here, sleep, _):
-        assert (await here.repeat(FETCH)).status == 200
+        assert (await here.send_with_retries(FETCH)).status == 200
         assert sleep.waits == [5, 5]  # the policy's timeout
 
 
@@ -514,14 +514,14 @@ async def test_a_strange_page_is_asked_again() -> None:
     """A firewall that says 403 once is not what a look ends with."""
     talk = hangs_up_after(answer(403, b"<html>Just a moment..."), OK)
     async with repeating(talk) as (here, sleep, _):
-        assert (await here.repeat(FETCH)).status == 200
+        assert (await here.send_with_retries(FETCH)).status == 200
         assert len(sleep.waits) == 1
 
 
 async def test_a_refusal_is_not_repeated() -> None:
     """What the server refused is refused again: once is enough."""
     async with repeating(hangs_up_after(answer(400, b"{}"))) as (here, sleep, _):
-        assert (await here.repeat(FETCH)).status == 400
+        assert (await here.send_with_retries(FETCH)).status == 400
         assert not sleep.waits
 
 
@@ -533,7 +533,7 @@ async def test_a_certificate_does_not_become_good_by_waiting() -> None:
         transport(server.url, sleep=sleep) as here,
     ):
         with pytest.raises(TransportError, match="SSL_CERT_FILE"):
-            await here.repeat(FETCH)
+            await here.send_with_retries(FETCH)
         assert not sleep.waits
 
 
@@ -541,7 +541,7 @@ async def test_a_submit_cannot_be_repeated_here() -> None:
     """What is not marked repeatable is refused before it is sent."""
     async with repeating(hangs_up_after(OK)) as (here, _, requests):
         with pytest.raises(ValueError, match="not repeatable"):
-            await here.repeat(SUBMIT)
+            await here.send_with_retries(SUBMIT)
         assert requests == []
 
 

@@ -8,7 +8,7 @@ import yarl
 from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.images import InspectedImage
 from ezlink_async._io import transport_errors
 from ezlink_async._io.upload import Upload, UploadAbortedError, UploadStalledError
 from ezlink_async.errors import ConfigurationError, ImageError, TransportError
@@ -46,7 +46,7 @@ def refused() -> aiohttp.ClientConnectorError:
 
 def upload(*, complete: bool = False, fault: BaseException | None = None) -> Upload:
     """Return an upload that came so far."""
-    picture: PreparedImage = prepared(b"\xff\xd8\xff")
+    picture: InspectedImage = prepared(b"\xff\xd8\xff")
     made = Upload(submit_of(picture), stall=1)
     made.complete, made.fault = complete, fault
     return made
@@ -75,20 +75,24 @@ def test_what_was_never_sent_is_safe(
     fault: BaseException, stage: str, says: str, *, complete: bool
 ) -> None:
     """A connection that was never made proves that there is no job."""
-    error = transport_errors.submit_fault(fault, URL, "1", upload(complete=complete))
+    error = transport_errors.translate_submit_error(
+        fault, URL, "1", upload(complete=complete)
+    )
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, True, False)
     assert says in str(error)
     assert error.request_id == "1"
     assert not tells_secrets(error)
-    fetched = transport_errors.fetch_fault(fault, URL, "1")
+    fetched = transport_errors.translate_fetch_error(fault, URL, "1")
     assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.retry_safe) == (stage, False)
 
 
 def test_a_server_that_speaks_tls_had_no_job() -> None:
     """The alert of a TLS server to a request in clear is no answer to it."""
-    error = transport_errors.submit_fault(CLEAR, URL, "1", upload(complete=True))
+    error = transport_errors.translate_submit_error(
+        CLEAR, URL, "1", upload(complete=True)
+    )
     assert error.retry_safe
     assert "write https" in str(error)
 
@@ -112,11 +116,13 @@ def test_what_is_lost_after_the_body_may_be_paid(
     fault: BaseException, stage: str
 ) -> None:
     """Any other loss leaves a submit unknown once its body was complete."""
-    error = transport_errors.submit_fault(fault, URL, "1", upload(complete=True))
+    error = transport_errors.translate_submit_error(
+        fault, URL, "1", upload(complete=True)
+    )
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, False, True)
     assert not tells_secrets(error)
-    fetched = transport_errors.fetch_fault(fault, URL, "1")
+    fetched = transport_errors.translate_fetch_error(fault, URL, "1")
     assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.maybe_charged) == (stage, False)
     assert not tells_secrets(fetched)
@@ -127,7 +133,7 @@ def test_what_is_lost_before_the_last_part_is_safe(
     fault: BaseException, stage: str
 ) -> None:
     """The same losses prove that there is no job while a part was held back."""
-    error = transport_errors.submit_fault(fault, URL, "1", upload())
+    error = transport_errors.translate_submit_error(fault, URL, "1", upload())
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe) == ("upload", True), stage
     assert not error.maybe_charged
@@ -140,7 +146,9 @@ def test_what_is_lost_before_the_last_part_is_safe(
 def test_our_own_reason_is_told(own: Exception) -> None:
     """What stopped the upload is named, not how aiohttp wrapped it."""
     wrapped = aiohttp.ClientConnectionError(f"Failed: {KEYED}")
-    error = transport_errors.submit_fault(wrapped, URL, "1", upload(fault=own))
+    error = transport_errors.translate_submit_error(
+        wrapped, URL, "1", upload(fault=own)
+    )
     assert str(own) in str(error)
     assert not tells_secrets(error)
 
@@ -150,7 +158,9 @@ def test_a_picture_that_changed_is_its_own_error() -> None:
     changed = ImageError("changed")
     wrapped = aiohttp.ClientConnectionError("Failed")
     assert (
-        transport_errors.submit_fault(wrapped, URL, "1", upload(fault=changed))
+        transport_errors.translate_submit_error(
+            wrapped, URL, "1", upload(fault=changed)
+        )
         is changed
     )
 
@@ -158,16 +168,18 @@ def test_a_picture_that_changed_is_its_own_error() -> None:
 def test_an_error_of_ours_is_what_it_is() -> None:
     """Some of ours are a ValueError too, and say more than any translation."""
     closed = ConfigurationError("the session is closed")
-    assert transport_errors.submit_fault(closed, URL, "1", upload()) is closed
-    assert transport_errors.fetch_fault(closed, URL, "1") is closed
+    assert transport_errors.translate_submit_error(closed, URL, "1", upload()) is closed
+    assert transport_errors.translate_fetch_error(closed, URL, "1") is closed
 
 
 def test_a_server_that_is_known_is_not_suspected_of_speaking_tls() -> None:
     """The hint is for an address that has never answered."""
     lost = aiohttp.ServerDisconnectedError()
     whole, url = upload(complete=True), "http://10.0.0.1"
-    assert "write https" in str(transport_errors.submit_fault(lost, url, "1", whole))
-    known = transport_errors.submit_fault(lost, url, "1", whole, known=True)
+    assert "write https" in str(
+        transport_errors.translate_submit_error(lost, url, "1", whole)
+    )
+    known = transport_errors.translate_submit_error(lost, url, "1", whole, known=True)
     assert "write https" not in str(known)
 
 
@@ -175,7 +187,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """However many requests meet it; another fault is none."""
-    outage = transport_errors.Outage()
+    outage = transport_errors.OutageLog()
     outage.over()
     outage.note(TransportError("cut off", stage="answer"))
     assert caplog.messages == []

@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractStreamWriter
 
-from ezlink_async._core.images import EncodedImage, PreparedImage
+from ezlink_async._core.images import EncodedImage, InspectedImage
 from ezlink_async._core.messages import HttpRequest
 from ezlink_async._core.policies import Timeouts
 from ezlink_async._io import image_reader, upload
-from ezlink_async._io.upload import Upload, has_news
+from ezlink_async._io.upload import Upload, is_readable
 from ezlink_async.errors import ImageError, TransportError
 from tests.support.pictures import JPEG, MIB, jpeg, prepared, prepared_file
 from tests.support.raw_servers import (
@@ -44,8 +44,8 @@ async def test_an_open_connection_is_open_and_nothing_is_on_its_way() -> None:
     async with serving(_listen) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         assert upload.is_open(stream.transport)
-        assert not upload.under_way(stream.transport)
-        assert not upload.has_news(stream.transport)
+        assert not upload.has_unacknowledged(stream.transport)
+        assert not upload.is_readable(stream.transport)
         stream.close()
 
 
@@ -55,9 +55,9 @@ async def test_of_a_closed_connection_nothing_is_expected() -> None:
         _, stream = await asyncio.open_connection("localhost", server.port)
         stream.close()
         assert not upload.is_open(stream.transport)
-        assert not upload.under_way(stream.transport)
+        assert not upload.has_unacknowledged(stream.transport)
         await stream.wait_closed()
-        assert not upload.has_news(stream.transport)
+        assert not upload.is_readable(stream.transport)
 
 
 class _Odd(asyncio.WriteTransport):
@@ -71,9 +71,9 @@ class _Odd(asyncio.WriteTransport):
 def test_where_nothing_is_told_nothing_is_changed() -> None:
     """Without a socket to ask, it counts as open, empty, and without news."""
     assert upload.is_open(_Odd())
-    assert not upload.under_way(_Odd())
-    assert not upload.has_news(_Odd())
-    upload.keep_little_unsent(_Odd())
+    assert not upload.has_unacknowledged(_Odd())
+    assert not upload.is_readable(_Odd())
+    upload.limit_unsent(_Odd())
 
 
 LARGE = jpeg(9 * MIB)
@@ -119,7 +119,7 @@ async def test_every_kind_of_part_arrives_byte_for_byte(tmp_path: Path) -> None:
         assert here.complete
 
 
-def _tiny() -> PreparedImage:
+def _tiny() -> InspectedImage:
     return prepared(JPEG)
 
 
@@ -188,7 +188,7 @@ async def test_a_body_has_no_text_form() -> None:
 
 
 @pytest.mark.parametrize("body", [(b"",), (b"x", prepared(JPEG))])
-async def test_the_last_part_is_bytes(body: tuple[bytes | PreparedImage, ...]) -> None:
+async def test_the_last_part_is_bytes(body: tuple[bytes | InspectedImage, ...]) -> None:
     """A body whose last part cannot be held back is refused before it starts."""
     with pytest.raises(TypeError):
         Upload(HttpRequest("POST", "/", body), stall=1)
@@ -245,7 +245,7 @@ async def test_the_last_part_needs_a_connection(kind: type[CountingWriter]) -> N
 
 def test_no_connection_has_no_news() -> None:
     """Where nothing can be asked of the socket, nothing has come."""
-    assert not has_news(None)
+    assert not is_readable(None)
 
 
 # What a file can do

@@ -14,7 +14,7 @@ from ezlink_async._core.messages import HttpResponse
 from ezlink_async.errors import AuthenticationError, EzlinkError, ProtocolError
 from ezlink_async.services import billing
 from ezlink_async.services.billing import (
-    Balance,
+    KeyBalance,
     read_balance,
     subscription_request,
     usage_request,
@@ -30,7 +30,7 @@ def _page(text: str, status: int = 200) -> HttpResponse:
     return HttpResponse(status, {}, text.encode(), url="https://api.example.com/v1")
 
 
-def _balance(limit: str = _LIMIT, used: str = _USED) -> Balance:
+def _balance(limit: str = _LIMIT, used: str = _USED) -> KeyBalance:
     return read_balance(_page(limit), _page(used))
 
 
@@ -54,7 +54,7 @@ def test_asking_twice_is_harmless() -> None:
 def test_a_key_without_a_limit() -> None:
     """The service writes a hundred million for no limit; it is told as none."""
     found = _balance('{"hard_limit_usd": 100000000, "access_until": 0}')
-    assert found == Balance(limit=None, used=1.5)
+    assert found == KeyBalance(limit=None, used=1.5)
     assert str(found) == "no limit, 1.50 USD used"
 
 

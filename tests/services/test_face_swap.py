@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core import images
-from ezlink_async._core.images import EncodedImage, Image, PreparedImage
+from ezlink_async._core.images import EncodedImage, Image, InspectedImage
 from ezlink_async._core.messages import Credential
 from ezlink_async.services import face_swap
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
@@ -27,9 +27,11 @@ from tests.support.samples import samples
 # -- what is sent ---------------------------------------------------------
 
 
-def _prepared(content: bytes) -> PreparedImage:
+def _prepared(content: bytes) -> InspectedImage:
     image = Image.from_bytes(content)
-    return PreparedImage(image, images.accept(content, len(content)), len(content))
+    return InspectedImage(
+        image, images.check_acceptable(content, len(content)), len(content)
+    )
 
 
 def _kept(content: bytes) -> EncodedImage:

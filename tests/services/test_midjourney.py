@@ -88,7 +88,7 @@ def test_questions_are_free_and_repeatable() -> None:
     asked = [
         midjourney.fetch_request("7"),
         midjourney.list_request(["7"]),
-        midjourney.key_request(),
+        midjourney.probe_key_request(),
     ]
     assert all(request.repeatable for request in asked)
     assert {request.credential for request in asked} == {Credential.KEY}
@@ -141,7 +141,7 @@ def test_three_codes_are_an_acceptance(code: int, more: dict[str, object]) -> No
     """Accepted, there already or queued: the id is what counts."""
     body = {"code": code, "description": " 已 提交 ", "result": "7", **more}
     accepted = midjourney.read_submission(_answer(body))
-    assert accepted == base.Submission("7", code, "已 提交")
+    assert accepted == base.Accepted("7", code, "已 提交")
 
 
 @pytest.mark.parametrize("status", [200, 201, 400, 500, 502])

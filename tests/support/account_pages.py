@@ -14,7 +14,7 @@ from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, Timeouts
 from ezlink_async._core.settings import Settings
-from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async.errors import TransportError
 from tests.support.scripted_transport import ScriptedTransport
 
@@ -41,7 +41,7 @@ class Books:
             poll=PollPolicy(),
             timeouts=Timeouts(),
         )
-        self.nursery = Nursery()
+        self.nursery = BackgroundTasks()
         self.followed: set[str] = set()
         self.reconciler = Reconciler(
             self.transport, self.nursery, self.followed.__contains__

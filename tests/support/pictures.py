@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async._core.images import Image, PreparedImage
+from ezlink_async._core.images import Image, InspectedImage
 from tests.support.samples import samples
 
 
@@ -85,15 +85,15 @@ def jpeg(length: int) -> bytes:
     return JPEG[:-9] + stuffing[: length - len(JPEG) + 7] + JPEG[-2:]
 
 
-def prepared(content: bytes) -> PreparedImage:
+def prepared(content: bytes) -> InspectedImage:
     """Return bytes as a picture that was looked at."""
-    return PreparedImage(Image(content=content), "image/jpeg", len(content))
+    return InspectedImage(Image(content=content), "image/jpeg", len(content))
 
 
-def prepared_file(path: Path, content: bytes) -> PreparedImage:
+def prepared_file(path: Path, content: bytes) -> InspectedImage:
     """Write *content* and return it as a picture that was looked at."""
     path.write_bytes(content)
-    return PreparedImage(Image.from_path(path), "image/jpeg", len(content))
+    return InspectedImage(Image.from_path(path), "image/jpeg", len(content))
 
 
 PICTURES = {

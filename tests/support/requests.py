@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.images import InspectedImage
 from ezlink_async._core.messages import HttpRequest
 
 
@@ -12,7 +12,7 @@ def render(request: HttpRequest) -> bytes:
     """Encode the parts as the sender must: bytes as they are, pictures as text."""
     body = b""
     for part in request.body:
-        if isinstance(part, PreparedImage):
+        if isinstance(part, InspectedImage):
             body += base64.b64encode(part.image.content or b"")
         else:
             body += part if isinstance(part, bytes) else part.text

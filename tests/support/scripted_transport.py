@@ -20,9 +20,9 @@ from ezlink_async._client.polling.poller import Poller
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
-from ezlink_async._io.concurrency import Nursery
-from ezlink_async._io.download import Downloads
-from ezlink_async._io.responses import Stream
+from ezlink_async._io.concurrency import BackgroundTasks
+from ezlink_async._io.download import Downloader
+from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import TransportError
 from ezlink_async.services.midjourney import MIDJOURNEY
@@ -97,10 +97,12 @@ class ScriptedTransport(Transport):
         finally:
             self.inside -= 1
 
-    async def stream(self, url: str, *, strict: bool) -> Stream:  # noqa: ARG002 - the seam's signature
+    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the seam's signature
         """Give the picture at *url*, or 404."""
         content = self._pictures.get(url)
-        return cast("Stream", Held(200 if content else 404, url, content or b""))
+        return cast(
+            "DownloadStream", Held(200 if content else 404, url, content or b"")
+        )
 
     def paths(self) -> list[str]:
         """Return the path of every request, in order."""
@@ -134,8 +136,8 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.base_url = self.origin = BASE
         self.transport = transport
-        self.nursery = Nursery()
-        self.downloads = Downloads(transport)
+        self.nursery = BackgroundTasks()
+        self.downloads = Downloader(transport)
         self.poller = Poller(transport, policy, self.nursery, self.downloads)
         self.released: list[str] = []
         self.some_released = asyncio.Event()
@@ -165,7 +167,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """Poll against a script until the block is left, within *bound* seconds."""
     here = World(ScriptedTransport(answer, pictures), policy)
-    here.nursery.leave_alone(here.poller.run())
+    here.nursery.start_soon(here.poller.run())
     try:
         async with asyncio.timeout(bound):
             yield here

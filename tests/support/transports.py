@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from ezlink_async._core.images import PreparedImage
+from ezlink_async._core.images import InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
@@ -22,7 +22,7 @@ KEY = "sk-thekeythatnobodymaysee"
 PASSWORD = "hunter2hunter2"
 
 
-def submit_of(*parts: bytes | PreparedImage) -> HttpRequest:
+def submit_of(*parts: bytes | InspectedImage) -> HttpRequest:
     """Return a submit with *parts* between the head and the last two bytes."""
     return HttpRequest("POST", "/mj/insight-face/swap", (b'{"a":"', *parts, b'"}'))
 

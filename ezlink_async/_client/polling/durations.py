@@ -76,24 +76,24 @@ class Durations:
 
 
 @attrs.frozen
-class Pace:
+class ProgressRate:
     """How far a task has come, at its latest look and at the one before."""
 
     age: float
     progress: float
-    before: Pace | None = None
+    before: ProgressRate | None = None
 
-    def then(self, age: float, progress: float | None) -> Pace | None:
+    def then(self, age: float, progress: float | None) -> ProgressRate | None:
         """Return the pace with another look added; ``None`` without progress."""
         if progress is None or not 0.0 < progress < _FULL:
             return None
-        earlier: Pace | None = attrs.evolve(self, before=None)
+        earlier: ProgressRate | None = attrs.evolve(self, before=None)
         if progress <= self.progress:
             earlier = self.before
             # It fell further than that: only the whole way is a stretch.
             if earlier is not None and progress <= earlier.progress:
                 earlier = None
-        return Pace(age, progress, earlier)
+        return ProgressRate(age, progress, earlier)
 
     def left(self) -> float:
         """
@@ -107,4 +107,4 @@ class Pace:
         return (_FULL - self.progress) * stretch
 
 
-START = Pace(0.0, 0.0)
+START = ProgressRate(0.0, 0.0)

@@ -1,7 +1,7 @@
 """
 Looks at every task a client follows, until each has ended.
 
-One asyncio task for all of them; :class:`Agenda` knows what is due. Rules:
+One asyncio task for all of them; :class:`PollSchedule` knows what is due. Rules:
 
 1. A look that failed, however, is not a task that failed: it is looked at
    again, until its deadline. Only a key that is refused for good, or a followed
@@ -24,12 +24,12 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._client.polling.schedule import LIST_FROM, Agenda, Entry
+from ezlink_async._client.polling.schedule import LIST_FROM, FollowedTask, PollSchedule
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async._io.addresses import Address
-from ezlink_async._io.concurrency import Nursery
-from ezlink_async._io.download import Downloads
+from ezlink_async._io.addresses import ResultAddress
+from ezlink_async._io.concurrency import BackgroundTasks
+from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     AuthenticationError,
@@ -49,7 +49,7 @@ _NO_SUCH_CALL = frozenset({404, 405, 501})
 _LONGEST_PAUSE = 64  # times the longest step of the policy
 
 
-class Lists:
+class ListSupport:
     """
     Which kinds of tasks may be asked for by list, and from when on.
 
@@ -98,18 +98,18 @@ class Poller:
         self,
         transport: Transport,
         policy: PollPolicy,
-        nursery: Nursery,
-        downloads: Downloads,
+        nursery: BackgroundTasks,
+        downloads: Downloader,
     ) -> None:
         self._transport = transport
         self._policy = policy
         self._nursery = nursery
         self._downloads = downloads
-        self._agenda = Agenda(policy)
+        self._agenda = PollSchedule(policy)
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
         self._at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        self._lists = Lists(policy.longest)
+        self._lists = ListSupport(policy.longest)
         self._bugs: set[type[Exception]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -123,7 +123,7 @@ class Poller:
         """Look at *handle* until it ends, then call *release*."""
         now = self._loop.time()
         by_id = not self._lists.serve(handle.family, now)
-        entry = Entry(handle, own, now, now, by_id=by_id, release=release)
+        entry = FollowedTask(handle, own, now, now, by_id=by_id, release=release)
         self._agenda.add(entry)
         self._rouse()
 
@@ -166,9 +166,9 @@ class Poller:
         if due is not None and (until is None or due < until):
             self._wake.set()
 
-    def _look(self, batch: list[Entry]) -> None:
-        alone: list[Entry] = []
-        kinds: dict[str, list[Entry]] = {}
+    def _look(self, batch: list[FollowedTask]) -> None:
+        alone: list[FollowedTask] = []
+        kinds: dict[str, list[FollowedTask]] = {}
         for entry in batch:
             kind = entry.handle.family.name
             (alone if entry.by_id else kinds.setdefault(kind, [])).append(entry)
@@ -176,16 +176,14 @@ class Poller:
             limit = entries[0].handle.family.list_limit
             if len(entries) >= LIST_FROM:
                 for start in range(0, len(entries), limit):
-                    self._nursery.leave_alone(
-                        self._list(entries[start : start + limit])
-                    )
+                    self._nursery.start_soon(self._list(entries[start : start + limit]))
             else:
                 alone += entries
         for entry in alone:
-            self._nursery.leave_alone(self._fetch(entry))
+            self._nursery.start_soon(self._fetch(entry))
 
     @contextlib.contextmanager
-    def _looking(self, *entries: Entry) -> Iterator[None]:
+    def _looking(self, *entries: FollowedTask) -> Iterator[None]:
         """Have *entries* looked at again, whatever a look at them raises."""
         try:
             yield
@@ -203,7 +201,7 @@ class Poller:
             sent = self._loop.time()
             return await self._transport.send(request), sent
 
-    async def _fetch(self, entry: Entry) -> None:
+    async def _fetch(self, entry: FollowedTask) -> None:
         family, task_id = entry.handle.family, entry.handle.task_id
         with self._looking(entry):
             try:
@@ -214,7 +212,7 @@ class Poller:
             else:
                 self._seen([(entry, record)], sent)
 
-    async def _list(self, entries: list[Entry]) -> None:
+    async def _list(self, entries: list[FollowedTask]) -> None:
         family = entries[0].handle.family
         ids = [entry.task_id for entry in entries]
         with self._looking(*entries):
@@ -226,7 +224,7 @@ class Poller:
                 self._by_id(entries)
             except EzlinkError as error:
                 for entry in entries:
-                    self._nursery.leave_alone(self._missed(entry, error))
+                    self._nursery.start_soon(self._missed(entry, error))
             else:
                 self._lists.worked(family.name)
                 self._seen(
@@ -239,13 +237,13 @@ class Poller:
                 )
                 self._by_id([e for e in entries if e.task_id not in records])
 
-    def _by_id(self, entries: list[Entry]) -> None:
+    def _by_id(self, entries: list[FollowedTask]) -> None:
         for entry in entries:
             entry.by_id = True
             self._agenda.at_once(entry, self._loop.time())
         self._rouse()
 
-    def _seen(self, looked: list[tuple[Entry, TaskRecord]], sent: float) -> None:
+    def _seen(self, looked: list[tuple[FollowedTask, TaskRecord]], sent: float) -> None:
         if not looked:
             return
         now = self._loop.time()
@@ -264,12 +262,12 @@ class Poller:
         self._agenda.seen(answers, sent, now)
         self._rouse()
 
-    def _count_frozen(self, entry: Entry, record: TaskRecord) -> None:
+    def _count_frozen(self, entry: FollowedTask, record: TaskRecord) -> None:
         entry.frozen = entry.frozen + 1 if record.is_frozen else 0
         if entry.frozen >= _FROZEN_LIMIT:
             entry.handle.end(_stopped(record))
 
-    async def _missed(self, entry: Entry, error: EzlinkError) -> None:
+    async def _missed(self, entry: FollowedTask, error: EzlinkError) -> None:
         """Make what can be made of a look that brought no record."""
         handle = entry.handle
         with self._looking(entry):
@@ -287,7 +285,7 @@ class Poller:
         """Look for the picture itself, since its id alone opens it."""
         path = handle.family.result_request(handle.task_id).path
         url = self._transport.settings.base_url + path
-        if await self._downloads.is_there(Address(url)):
+        if await self._downloads.is_there(ResultAddress(url)):
             known = handle.record or TaskRecord(task_id=handle.task_id)
             handle.receive(
                 attrs.evolve(

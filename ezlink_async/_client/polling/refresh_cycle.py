@@ -52,7 +52,7 @@ _MOST_SLACK = 0.125  # of a period: further off is another beat, or none
 
 
 @attrs.frozen
-class Window:
+class Interval:
     """A span of time in which there is a beat, after *lo* and up to *hi*."""
 
     lo: float
@@ -68,15 +68,15 @@ class Window:
         """How little is known."""
         return self.hi - self.lo
 
-    def shared(self, other: Window) -> float:
+    def shared(self, other: Interval) -> float:
         """Return the seconds that are in both; below 0, those between them."""
         return min(self.hi, other.hi) - max(self.lo, other.lo)
 
-    def narrowed(self, other: Window) -> Window:
+    def narrowed(self, other: Interval) -> Interval:
         """Return what is in both; both together when nothing is."""
         if self.shared(other) > 0.0:
-            return Window(max(self.lo, other.lo), min(self.hi, other.hi))
-        return Window(min(self.lo, other.lo), max(self.hi, other.hi))
+            return Interval(max(self.lo, other.lo), min(self.hi, other.hi))
+        return Interval(min(self.lo, other.lo), max(self.hi, other.hi))
 
 
 @attrs.define
@@ -84,22 +84,22 @@ class _Seen:
     """One beat that was seen: its number, where it was, how narrow the proofs."""
 
     number: int
-    window: Window
+    window: Interval
     widths: list[float]
 
-    def knows(self, window: Window) -> bool:
+    def knows(self, window: Interval) -> bool:
         """Tell whether one that overlaps it would change nothing."""
         known, widths = self.window, self.widths
         inside = window.lo <= known.lo and window.hi >= known.hi
         return inside and len(widths) == _COUNTED and window.width >= widths[-1]
 
-    def narrow(self, window: Window) -> None:
+    def narrow(self, window: Interval) -> None:
         """Take another change as one at this beat."""
         self.window = self.window.narrowed(window)
         self.widths = sorted([*self.widths, window.width])[:_COUNTED]
 
 
-class Beat:
+class RefreshCycle:
     """
     The refresh beat of one server, as far as it is known.
 
@@ -115,8 +115,8 @@ class Beat:
         self._strikes = 0.0
         self._judged_at = -math.inf
         self._tried = False  # to lock on just what was seen
-        self._late: Window | None = None
-        self._ahead: dict[int, Window] = {}  # what was predicted already
+        self._late: Interval | None = None
+        self._ahead: dict[int, Interval] = {}  # what was predicted already
         self.hopeful = True
         """Whether all changes so far came at moments that may have been beats."""
         self.period: float | None = None
@@ -124,14 +124,14 @@ class Beat:
 
     def saw(self, before: float, after: float) -> None:
         """Take note that a task was unchanged at *before*, and changed at *after*."""
-        window = Window(before, after)
+        window = Interval(before, after)
         if self.period is None:
             self._collect(window)
         # A task not looked at for a whole period changes in any case.
         elif window.width < self.period:
             self._check(window, self.period)
 
-    def next(self, after: float) -> Window | None:
+    def next(self, after: float) -> Interval | None:
         """Return the first window to come that ends later than *after*."""
         if self.period is None:
             return None
@@ -165,15 +165,15 @@ class Beat:
         if surely:
             self._slack = min(_MOST_SLACK, self._slack * 2)
             self._ahead.clear()
-        self._late = Window(at, again)
+        self._late = Interval(at, again)
 
-    def _predicted(self, beats: int) -> Window:
+    def _predicted(self, beats: int) -> Interval:
         """Return where lines through all windows may lead, *beats* from the last."""
         if beats not in self._ahead:
             self._ahead[beats] = self._lines(beats)
         return self._ahead[beats]
 
-    def _lines(self, beats: int) -> Window:
+    def _lines(self, beats: int) -> Interval:
         last = self._seen[-1]
         known = list(self._widened())
         highs, lows = [], []
@@ -185,18 +185,18 @@ class Beat:
         if lo > hi:  # it drifts more than was thought
             lo, hi = (lo + hi) / 2, (lo + hi) / 2
         slack = self._slack * (self.period or 0.0)
-        return Window(lo - slack, hi + slack)
+        return Interval(lo - slack, hi + slack)
 
-    def _widened(self) -> Iterator[tuple[int, Window]]:
+    def _widened(self) -> Iterator[tuple[int, Interval]]:
         """Yield number and window of each beat, wider the older it is."""
         newest, slack = self._seen[-1].number, self._slack * (self.period or 0.0)
         for seen in self._seen:
             more = slack * (newest - seen.number)
-            yield seen.number, Window(seen.window.lo - more, seen.window.hi + more)
+            yield seen.number, Interval(seen.window.lo - more, seen.window.hi + more)
 
     # Before a period is known
 
-    def _collect(self, window: Window) -> None:
+    def _collect(self, window: Interval) -> None:
         last = self._seen[-1] if self._seen else None
         if last is not None and last.window.shared(window) > 0.0:
             if last.knows(window) and self._tried:
@@ -217,7 +217,7 @@ class Beat:
         """Believe in a period when what was seen can hardly be chance."""
         self._tried = True
         gaps = [
-            Window(late.window.lo - early.window.hi, late.window.hi - early.window.lo)
+            Interval(late.window.lo - early.window.hi, late.window.hi - early.window.lo)
             for early, late in itertools.pairwise(self._seen)
         ]
         base = min((gap.middle for gap in gaps), default=0.0)
@@ -259,7 +259,7 @@ class Beat:
 
     # With a period
 
-    def _check(self, window: Window, period: float) -> None:
+    def _check(self, window: Interval, period: float) -> None:
         """Compare a change with what was predicted."""
         self._ahead.clear()
         last = self._seen[-1]
@@ -281,7 +281,7 @@ class Beat:
             factor = 0.9 if expected.shared(window) > 0.0 else 2.0
             self._slack = min(_MOST_SLACK, max(_SLACK, self._slack * factor))
 
-    def _hit(self, beats: int, window: Window, expected: Window) -> None:
+    def _hit(self, beats: int, window: Interval, expected: Interval) -> None:
         last = self._seen[-1]
         if beats == 0:
             last.narrow(window)
@@ -299,7 +299,7 @@ class Beat:
         span = last.window.middle - first.window.middle
         self.period = span / (last.number - first.number)
 
-    def _strike(self, window: Window) -> None:
+    def _strike(self, window: Interval) -> None:
         if window.hi <= self._judged_at:
             return  # one look counts once, whatever it brought
         self._judged_at = window.hi
@@ -314,17 +314,17 @@ class Beat:
 _MOST = 16
 
 
-class Scouts:
+class Probes:
     """The looks at one beat after the other; *shortest* is the policy's."""
 
     def __init__(self, shortest: float) -> None:
         self._shortest = shortest
-        self._window: Window | None = None
+        self._window: Interval | None = None
         self._wanted = 0
         self._sent = 0
 
     def due(
-        self, window: Window, earliest: float, period: float, followed: int
+        self, window: Interval, earliest: float, period: float, followed: int
     ) -> float:
         """Return when the next of so many *followed* tasks is to be looked at."""
         half = window.hi - period / 2
@@ -339,7 +339,7 @@ class Scouts:
             return max(window.lo + window.width * place, earliest)
         return max(window.hi, earliest)
 
-    def _worth(self, window: Window, followed: int) -> int:
+    def _worth(self, window: Interval, followed: int) -> int:
         """
         Return how many scouts delay all together the least.
 

@@ -25,8 +25,8 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._client.polling.durations import START, Durations, Pace
-from ezlink_async._client.polling.refresh_cycle import Beat, Scouts, Window
+from ezlink_async._client.polling.durations import START, Durations, ProgressRate
+from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskRecord, TaskStatus
 
@@ -45,7 +45,7 @@ _MANY = 8  # tasks: with fewer, looks in vain cost each of them too much
 _WATCH = 3  # times the longest step is what a watch for a beat may take
 
 
-class Spacing:
+class ListPacing:
     """The requests for all tasks of one client; *durations* are what it learned."""
 
     def __init__(self, policy: PollPolicy, durations: Durations) -> None:
@@ -87,7 +87,7 @@ _NEVER = -1
 
 
 @attrs.define(eq=False)
-class Entry:
+class FollowedTask:
     """What is remembered of a followed task; small, since there may be many."""
 
     handle: TaskHandle
@@ -99,7 +99,7 @@ class Entry:
     release: Callable[[], None] | None = None
     slot: int = _NEVER  # when it is looked at next, unless a look is in flight
     looks: int = 0
-    pace: Pace | None = None
+    pace: ProgressRate | None = None
     unknown: int = 0
     frozen: int = 0
     place: str = ""  # in the line of those that have not started
@@ -115,11 +115,11 @@ class Entry:
         return self.handle.task_id
 
 
-class Timetable:
+class DueQueue:
     """The next look at each task, and its deadline; *step* is a slot's length."""
 
     def __init__(self, step: float, deadline: float) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, FollowedTask] = {}
         self._fineness = 1.0 / step
         self._deadline = deadline
         self._slots: dict[int, list[str]] = {}
@@ -127,12 +127,12 @@ class Timetable:
         # All have the same time to live, so they end in the order they came in.
         self._lives: collections.deque[tuple[str, float]] = collections.deque()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: FollowedTask) -> None:
         """Begin with a task."""
         self.entries[entry.task_id] = entry
         self._lives.append((entry.task_id, entry.since))
 
-    def plan(self, entry: Entry, due: float) -> None:
+    def plan(self, entry: FollowedTask, due: float) -> None:
         """Plan a look not before *due*, in place of any other."""
         entry.slot = slot = math.ceil(due * self._fineness)
         ids = self._slots.get(slot)
@@ -155,15 +155,15 @@ class Timetable:
             for task_id in self._slots[slot]
         )
 
-    def due(self, limit: float) -> list[Entry]:
+    def due(self, limit: float) -> list[FollowedTask]:
         """Take what is due by *limit*, soonest first."""
-        taken: list[Entry] = []
+        taken: list[FollowedTask] = []
         # The same division as next_due(), or what is due now might not be taken.
         while self._order and self._order[0] / self._fineness <= limit:
             taken += self._pop(heapq.heappop(self._order))
         return taken
 
-    def soonest(self) -> tuple[Entry, float] | None:
+    def soonest(self) -> tuple[FollowedTask, float] | None:
         """Take whatever is due next, and return it with its time."""
         while self._order:
             slot = self._order[0]
@@ -176,8 +176,8 @@ class Timetable:
             del self._slots[heapq.heappop(self._order)]
         return None
 
-    def _pop(self, slot: int) -> list[Entry]:
-        taken: list[Entry] = []
+    def _pop(self, slot: int) -> list[FollowedTask]:
+        taken: list[FollowedTask] = []
         entries = self.entries
         for task_id in self._slots.pop(slot):
             entry = entries.get(task_id)
@@ -192,19 +192,19 @@ class Timetable:
             self._lives.popleft()
         return self._lives[0][1] + self._deadline if self._lives else None
 
-    def ended(self, now: float) -> list[Entry]:
+    def ended(self, now: float) -> list[FollowedTask]:
         """Take what has reached its deadline."""
-        over: list[Entry] = []
+        over: list[FollowedTask] = []
         while (end := self.next_end()) is not None and end <= now:
             over.append(self.entries[self._lives.popleft()[0]])
         return over
 
-    def _living(self, task_id: str, since: float) -> Entry | None:
+    def _living(self, task_id: str, since: float) -> FollowedTask | None:
         # The same id may have ended and been taken up again.
         entry = self.entries.get(task_id)
         return entry if entry is not None and entry.since == since else None
 
-    def forget(self, task_id: str) -> Entry | None:
+    def forget(self, task_id: str) -> FollowedTask | None:
         """Forget a task; what is planned for it comes to nothing."""
         entry = self.entries.pop(task_id, None)
         if len(self._lives) > 2 * len(self.entries) + 64:
@@ -225,7 +225,7 @@ _BEHIND = "behind"
 class Line:
     """The tasks of *entries* that have not started, in the order they came in."""
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, entries: Mapping[str, FollowedTask]) -> None:
         self._entries = entries
         self._order: collections.deque[str] = collections.deque()
         self._at_head = 0
@@ -233,7 +233,7 @@ class Line:
         self._sampled = 0
         self.behind = 0
 
-    def join(self, entry: Entry) -> bool:
+    def join(self, entry: FollowedTask) -> bool:
         """Let *entry* wait; tell whether it is at the head, to be looked at."""
         at_head = self._dissolved or self._at_head < HEAD_OF_LINE
         if at_head:
@@ -245,7 +245,7 @@ class Line:
             self._order.append(entry.task_id)
         return at_head
 
-    def leave(self, entry: Entry, *, started: bool) -> None:
+    def leave(self, entry: FollowedTask, *, started: bool) -> None:
         """Take *entry* out; one from behind that has started overtook the rest."""
         if entry.place == _HEAD:
             self._at_head -= 1
@@ -254,13 +254,13 @@ class Line:
             self._dissolved = self._dissolved or started
         entry.place = ""
 
-    def waits(self, entry: Entry) -> bool:
+    def waits(self, entry: FollowedTask) -> bool:
         """Whether *entry* is behind the head, and not looked at."""
         return entry.place == _BEHIND
 
-    def moves_up(self, before: float) -> list[Entry]:
+    def moves_up(self, before: float) -> list[FollowedTask]:
         """Return who is at the head now; whoever came *before* has to be."""
-        up: list[Entry] = []
+        up: list[FollowedTask] = []
         while (entry := self.first()) is not None and (
             self._dissolved or self._at_head < HEAD_OF_LINE or entry.since <= before
         ):
@@ -271,7 +271,7 @@ class Line:
             up.append(entry)
         return up
 
-    def first(self) -> Entry | None:
+    def first(self) -> FollowedTask | None:
         """Return the first one behind the head."""
         while self._order:
             entry = self._entries.get(self._order[0])
@@ -280,7 +280,7 @@ class Line:
             self._order.popleft()
         return None
 
-    def sample(self, count: int) -> list[Entry]:
+    def sample(self, count: int) -> list[FollowedTask]:
         """Return up to *count* of those behind, others every time."""
         start, length = self._sampled, len(self._order)
         self._sampled = start + count if start + count < length else 0
@@ -289,7 +289,7 @@ class Line:
         return [entry for entry in found if entry is not None and self.waits(entry)]
 
 
-Look = tuple[Entry, TaskRecord, bool]
+Look = tuple[FollowedTask, TaskRecord, bool]
 """A record that came, for which task, and whether it is news."""
 
 _FINE = 1 / 64  # of the shortest step: how exactly looks are planned
@@ -307,31 +307,31 @@ _PART_WAY = 0.6  # of what seems to be left
 _LOOKED_AT = 16  # entries that may not ride before the search for riders ends
 
 
-class Agenda:
+class PollSchedule:
     """The times of all looks of one client."""
 
     def __init__(self, policy: PollPolicy) -> None:
         self._policy = policy
-        self._beat = Beat(
+        self._beat = RefreshCycle(
             policy.shortest * _SHORTEST_BEAT, policy.longest * _LONGEST_BEAT
         )
         self._durations = Durations()
-        self._spacing = Spacing(policy, self._durations)
-        self._times = Timetable(policy.shortest * _FINE, policy.deadline)
+        self._spacing = ListPacing(policy, self._durations)
+        self._times = DueQueue(policy.shortest * _FINE, policy.deadline)
         self._line = Line(self._times.entries)
         self._sample_at = 0.0
         self._listed_at = 0.0
         self._hurry = 0.0
-        self._scouts = Scouts(policy.shortest)
+        self._scouts = Probes(policy.shortest)
         # A last look comes a little before the deadline, which ends it.
         self._life = policy.deadline - min(policy.shortest, policy.deadline / 10)
 
     @property
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, FollowedTask]:
         """What is followed, by id, oldest first."""
         return self._times.entries
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: FollowedTask) -> None:
         """Begin with a task: one that is taken up may long have ended."""
         self._times.add(entry)
         if not entry.own:
@@ -339,7 +339,7 @@ class Agenda:
         elif self._line.join(entry):
             self._plan(entry, entry.since)
 
-    def remove(self, task_id: str, now: float) -> Entry | None:
+    def remove(self, task_id: str, now: float) -> FollowedTask | None:
         """Forget a task that has ended, and let the line move up."""
         entry = self._times.forget(task_id)
         if entry is not None:
@@ -347,7 +347,7 @@ class Agenda:
             self._move_up(now)
         return entry
 
-    def ended(self, now: float) -> list[Entry]:
+    def ended(self, now: float) -> list[FollowedTask]:
         """Take what has reached its deadline."""
         return self._times.ended(now)
 
@@ -377,14 +377,14 @@ class Agenda:
         hopeful = self._beat.hopeful and self._beat.period is None
         self._spacing.watch(self._active(), now, hopeful=hopeful)
 
-    def take(self, now: float) -> list[Entry]:
+    def take(self, now: float) -> list[FollowedTask]:
         """Return what is to be looked at now, each until it is planned anew."""
         taken = self._to_ask(now)
         for entry in taken:
             entry.asked = now
         return taken
 
-    def _to_ask(self, now: float) -> list[Entry]:
+    def _to_ask(self, now: float) -> list[FollowedTask]:
         taken = self._sample(now)
         due = self._next_look()
         if due is None or due > now:
@@ -399,9 +399,9 @@ class Agenda:
                 taken += self._riders(now, self._spacing.room(listed, self._active()))
         return taken
 
-    def _hurried(self, now: float) -> list[Entry]:
+    def _hurried(self, now: float) -> list[FollowedTask]:
         """Take what was to wait for a beat that has come, unless just looked at."""
-        hurried: list[Entry] = []
+        hurried: list[FollowedTask] = []
         waiting, self._hurry = self._times.due(self._hurry), 0.0
         for entry in waiting:
             earliest = max(entry.asked + self._policy.shortest, entry.rests)
@@ -411,10 +411,10 @@ class Agenda:
                 hurried.append(entry)
         return hurried
 
-    def _riders(self, now: float, room: int) -> list[Entry]:
+    def _riders(self, now: float, room: int) -> list[FollowedTask]:
         """Take what is not due, soonest first, for the rest of a request."""
-        riders: list[Entry] = []
-        others: list[tuple[Entry, float]] = []
+        riders: list[FollowedTask] = []
+        others: list[tuple[FollowedTask, float]] = []
         latest = now - self._policy.shortest
         while len(riders) < room and len(others) < _LOOKED_AT:
             head = self._times.soonest()
@@ -429,7 +429,7 @@ class Agenda:
             self._times.plan(entry, due)
         return riders
 
-    def _sample(self, now: float) -> list[Entry]:
+    def _sample(self, now: float) -> list[FollowedTask]:
         """Return some of those that wait behind, now and then."""
         self._move_up(now)
         if not self._line.behind or now < self._sample_at:
@@ -447,7 +447,7 @@ class Agenda:
         """
         expected = self._beat.next(now)
         overdue = self._is_overdue(answers, sent)
-        going: list[Entry] = []
+        going: list[FollowedTask] = []
         for entry, record, news in answers:
             if news:
                 self._beat.saw(entry.seen, now)
@@ -466,7 +466,7 @@ class Agenda:
             if not entry.place or not self._line.waits(entry):
                 self._plan(entry, now, step)
 
-    def missed(self, entry: Entry, now: float, least: float = 0.0) -> None:
+    def missed(self, entry: FollowedTask, now: float, least: float = 0.0) -> None:
         """Plan another look after one that brought no record."""
         entry.looks += 1
         if not entry.handle.done() and not self._line.waits(entry):
@@ -477,16 +477,18 @@ class Agenda:
             entry.rests = due if rest > 0.0 else 0.0
             self._times.plan(entry, due)
 
-    def at_once(self, entry: Entry, now: float) -> None:
+    def at_once(self, entry: FollowedTask, now: float) -> None:
         """Plan a look right now."""
         if not entry.handle.done():
             self._times.plan(entry, now)
 
-    def _learn_end(self, entry: Entry, record: TaskRecord, now: float) -> None:
+    def _learn_end(self, entry: FollowedTask, record: TaskRecord, now: float) -> None:
         if entry.own and record.status is TaskStatus.SUCCESS:
             self._durations.add((entry.seen + now) / 2 - entry.since)
 
-    def _learn_state(self, entry: Entry, record: TaskRecord, sent: float) -> None:
+    def _learn_state(
+        self, entry: FollowedTask, record: TaskRecord, sent: float
+    ) -> None:
         status = record.status
         if status is TaskStatus.EMPTY or status is TaskStatus.NOT_START:
             if not entry.own and not entry.looks:
@@ -507,7 +509,7 @@ class Agenda:
         return window is not None and window.hi <= sent
 
     def _follow_beat(
-        self, expected: Window | None, sent: float, now: float, *, overdue: bool
+        self, expected: Interval | None, sent: float, now: float, *, overdue: bool
     ) -> None:
         if overdue:
             ends = self._durations.ends(self._active(), self._beat.period or 0.0)
@@ -527,12 +529,12 @@ class Agenda:
 
     # When to look next
 
-    def _plan(self, entry: Entry, now: float, step: float | None = None) -> None:
+    def _plan(self, entry: FollowedTask, now: float, step: float | None = None) -> None:
         self._times.plan(
             entry, self._not_too_late(entry, now, self._due(entry, now, step))
         )
 
-    def _not_too_late(self, entry: Entry, now: float, due: float) -> float:
+    def _not_too_late(self, entry: FollowedTask, now: float, due: float) -> float:
         """Return *due*, or the time of the last look, if that is still to come."""
         last = entry.since + self._life
         if due <= last or last <= now:
@@ -540,7 +542,7 @@ class Agenda:
         may = not entry.looks or last >= entry.asked + self._policy.shortest
         return last if may else due
 
-    def _due(self, entry: Entry, now: float, step: float | None) -> float:
+    def _due(self, entry: FollowedTask, now: float, step: float | None) -> float:
         """Return when *entry* is to be looked at next; by *step* if nothing tells."""
         earliest = entry.asked + self._policy.shortest
         latest = now + self._policy.longest

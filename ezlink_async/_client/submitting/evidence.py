@@ -84,7 +84,7 @@ class Finding:
 
 
 @attrs.frozen(kw_only=True)
-class Log:
+class ChargeLog:
     """
     What the log shows: was this submit charged, and is it to be trusted.
 
@@ -104,7 +104,7 @@ class Log:
         return False if self.witnessed and self.settled else None
 
 
-class Sheet:
+class AccountTasks:
     """
     The tasks of the account that are nobody's yet, as one look showed them.
 
@@ -157,7 +157,7 @@ def _within(time: float, lost: Lost) -> bool:
     return lost.since is not None and time >= lost.since - SLACK
 
 
-def find(lost: Lost, sheet: Sheet, *, shared: bool) -> Finding | None:
+def find(lost: Lost, sheet: AccountTasks, *, shared: bool) -> Finding | None:
     """Return the task of *lost*, if the list shows it beyond doubt."""
     ids = sheet.own(lost)
     if not ids or shared or len(ids) > len(lost.request_ids):
@@ -167,12 +167,14 @@ def find(lost: Lost, sheet: Sheet, *, shared: bool) -> Finding | None:
     )
 
 
-def is_open(lost: Lost, sheet: Sheet, *, shared: bool) -> bool:
+def is_open(lost: Lost, sheet: AccountTasks, *, shared: bool) -> bool:
     """Tell whether a task that has no state yet may turn out to be the one."""
     return bool(sheet.mute(lost)) and not _doubt(lost, sheet.own(lost), shared=shared)
 
 
-def conclude(lost: Lost, sheet: Sheet, log: Log, *, shared: bool) -> Finding:
+def conclude(
+    lost: Lost, sheet: AccountTasks, log: ChargeLog, *, shared: bool
+) -> Finding:
     """Return what is proven when the task was not found in time."""
     candidates = sheet.own(lost)
     doubt = _doubt(lost, candidates, shared=shared)

@@ -15,7 +15,7 @@ from typing import Self
 from ezlink_async._core.policies import RetryPolicy
 
 
-class Passage:
+class Admission:
     """
     One submit's way through the gate, waited for by entering it.
 
@@ -171,7 +171,7 @@ class Gate:
         self,
         start: float | None = None,
         too_late: Callable[[], Exception] = TimeoutError,
-    ) -> Passage:
+    ) -> Admission:
         """
         Return what is entered when a submit may go out.
 
@@ -179,7 +179,7 @@ class Gate:
         allows one that began at *start*; who waits for a task of our own to
         end is not bounded.
         """
-        return Passage(self, start, too_late)
+        return Admission(self, start, too_late)
 
     async def come_in(self, start: float | None) -> bool:
         """Wait until one may pass, and tell whether it is the only one."""
@@ -188,7 +188,7 @@ class Gate:
             self._under_way += 1
         return probe
 
-    def go_out(self, passage: Passage) -> None:
+    def go_out(self, passage: Admission) -> None:
         """Let others follow."""
         self._under_way -= 1
         passage.leave()

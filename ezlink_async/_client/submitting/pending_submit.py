@@ -13,7 +13,7 @@ from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.services.base import Submission
+from ezlink_async.services.base import Accepted
 from ezlink_async.services.face_swap import FaceSwapJob
 
 _log = logging.getLogger("ezlink_async")
@@ -21,7 +21,7 @@ _log = logging.getLogger("ezlink_async")
 _Fault = TypeVar("_Fault", bound=Exception)
 
 
-class Observer(Protocol):
+class SubmitObserver(Protocol):
     """
     Who keeps book of one job: the journal of a batch.
 
@@ -74,12 +74,12 @@ class NoObserver:
 
 
 @attrs.define(eq=False)
-class Ticket:
+class PendingSubmit:
     """One submit on its way, as its caller and the closing client see it."""
 
     load: Callable[[], Awaitable[FaceSwapJob]]
     target: ImageLike
-    observer: Observer
+    observer: SubmitObserver
     upload: Upload | None = None
     uploaded: Callable[[], object] = lambda: None
     """Called when a picture is on its way, and another upload may begin."""
@@ -117,13 +117,13 @@ class Ticket:
     def watch(self, upload: Upload) -> None:
         """Take note of the attempt that begins now."""
         self.upload = upload
-        upload.when_sent(self.uploaded)
+        upload.on_flushed(self.uploaded)
         upload.when_complete(self._note_sent)
 
     def _note_sent(self) -> None:
         self.sent = asyncio.get_running_loop().time()
 
-    def in_all(self, fault: _Fault) -> _Fault | SubmitUnknownError:
+    def with_earlier_attempts(self, fault: _Fault) -> _Fault | SubmitUnknownError:
         """
         Return what *fault*, which ended it, means for the job.
 
@@ -145,7 +145,7 @@ class Ticket:
         error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
         return error
 
-    def call_off(self, task: asyncio.Task[TaskHandle]) -> None:
+    def cancel(self, task: asyncio.Task[TaskHandle]) -> None:
         """Stop it unless it is committed."""
         if self.committed:
             return
@@ -154,11 +154,15 @@ class Ticket:
         task.cancel()
 
 
-def tell(ticket: Ticket, outcome: Submission | EzlinkError) -> None:
+def tell(ticket: PendingSubmit, outcome: Accepted | EzlinkError) -> None:
     """Tell the observer which of the three an attempt's *outcome* is."""
-    told = outcome if isinstance(outcome, Submission) else ticket.in_all(outcome)
+    told = (
+        outcome
+        if isinstance(outcome, Accepted)
+        else ticket.with_earlier_attempts(outcome)
+    )
     try:
-        if isinstance(told, Submission):
+        if isinstance(told, Accepted):
             ticket.observer.accepted(told.task_id)
         elif told.maybe_charged:
             ticket.observer.unknown(told)
@@ -174,10 +178,10 @@ def tell(ticket: Ticket, outcome: Submission | EzlinkError) -> None:
         )
 
 
-def cut_off(ticket: Ticket) -> EzlinkError:
+def cut_off(ticket: PendingSubmit) -> EzlinkError:
     """Return what it means that a submit was stopped where it stands."""
     if ticket.committed:
-        return ticket.in_all(
+        return ticket.with_earlier_attempts(
             SubmitUnknownError(
                 "the client was closed while the server had the job but had not "
                 "answered: it may have been created and paid",
@@ -185,7 +189,7 @@ def cut_off(ticket: Ticket) -> EzlinkError:
                 target=ticket.target,
             )
         )
-    return ticket.in_all(
+    return ticket.with_earlier_attempts(
         ClientClosedError(
             "the submit was cut off before the job was whole: none was created",
             retry_safe=True,
@@ -193,7 +197,7 @@ def cut_off(ticket: Ticket) -> EzlinkError:
     )
 
 
-def left_behind(task: asyncio.Task[TaskHandle], ticket: Ticket) -> None:
+def left_behind(task: asyncio.Task[TaskHandle], ticket: PendingSubmit) -> None:
     """Say in the log what became of a submit nobody waits for any more."""
     error = None if task.cancelled() else task.exception()
     if error is None and not task.cancelled():

@@ -28,26 +28,26 @@ import attrs
 from ezlink_async._client.submitting import evidence
 from ezlink_async._client.submitting.evidence import (
     SLACK,
+    AccountTasks,
+    ChargeLog,
     Fate,
     Finding,
-    Log,
     Lost,
-    Sheet,
 )
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import AuthenticationError, ClientClosedError, EzlinkError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import account
-from ezlink_async.services.base import Submission
+from ezlink_async.services.base import Accepted
 
 _WITNESSES = 8
 
 
 @attrs.define(eq=False, kw_only=True)
-class Case:
+class LostSubmit:
     """
     One submit that is looked for. Times are the loop's, *since* is the server's.
 
@@ -82,7 +82,7 @@ class Case:
             self.told.set_result(finding)
 
 
-class Memory:
+class KnownSubmits:
     """
     What a client knows of its own submits: ids, charges, what is under way.
 
@@ -114,7 +114,7 @@ class Memory:
         """Note submits that surely were charged, the latest last."""
         self._charged.extend(request_ids)
 
-    def found(self, case: Case, task_id: str, now: float) -> None:
+    def found(self, case: LostSubmit, task_id: str, now: float) -> None:
         """Note the id of a submit that was lost; it may have been charged."""
         self.learn([task_id], now)
         self._found.extend(case.request_ids)
@@ -134,18 +134,18 @@ class Memory:
         finally:
             del self._under_way[mark]
 
-    def is_shared(self, case: Case) -> bool:
+    def is_shared(self, case: LostSubmit) -> bool:
         """Tell whether another submit under way has the same state."""
         mine = case.begun is not None  # else it is an earlier process's
         there = sum(case.state == each for each, _ in self._under_way.values())
         return case.shared or there > mine
 
-    def gave_up(self, case: Case) -> None:
+    def gave_up(self, case: LostSubmit) -> None:
         """Note a submit that stayed unknown: its task may yet come in."""
         if case.state is not None and not evidence.is_unique(case.state):
             self._doubtful.add(case.state)
 
-    def doubts(self, case: Case) -> bool:
+    def doubts(self, case: LostSubmit) -> bool:
         """Tell whether an earlier submit with its state stayed unknown."""
         return case.state in self._doubtful
 
@@ -159,19 +159,21 @@ _AT_ONCE = 4  # questions to the log
 class Search:
     """Looks for cases as long as there are any."""
 
-    def __init__(self, transport: Transport, nursery: Nursery, memory: Memory) -> None:
+    def __init__(
+        self, transport: Transport, nursery: BackgroundTasks, memory: KnownSubmits
+    ) -> None:
         self._transport = transport
         self._nursery = nursery
         self._memory = memory
         self._poll = transport.settings.poll
-        self._open: dict[Case, None] = {}
+        self._open: dict[LostSubmit, None] = {}
         self._looks = self._refusals = 0
         self._running = False
         self._news = asyncio.Event()
         self.offset: float | None = None
         """What the server's clock is ahead of the loop's."""
 
-    def add(self, case: Case) -> None:
+    def add(self, case: LostSubmit) -> None:
         """Look for *case*; who has the same state makes each other doubtful."""
         twins = [each for each in self._open if each.state == case.state]
         case.shared |= bool(twins) or self._memory.doubts(case)
@@ -181,10 +183,10 @@ class Search:
         self._looks = 0
         self._news.set()
         if not self._running:
-            self._nursery.leave_alone(self._run())
+            self._nursery.start_soon(self._run())
             self._running = True
 
-    def drop(self, case: Case) -> None:
+    def drop(self, case: LostSubmit) -> None:
         """Look for it no more."""
         self._open.pop(case, None)
 
@@ -237,15 +239,15 @@ class Search:
                 self._give_up(tuple(self._open), says)
         else:
             self._refusals = 0
-            await self._weigh(Sheet(records, reaches, self._memory.knows), begun)
+            await self._weigh(AccountTasks(records, reaches, self._memory.knows), begun)
 
-    def _failed(self, cases: list[Case], says: str) -> None:
+    def _failed(self, cases: list[LostSubmit], says: str) -> None:
         """Give up those that are due, when it fails again and again."""
         for case in cases:
             case.failures += 1
         self._give_up([case for case in cases if case.failures >= PATIENCE], says)
 
-    def _give_up(self, cases: Iterable[Case], says: str) -> None:
+    def _give_up(self, cases: Iterable[LostSubmit], says: str) -> None:
         for case in cases:
             reason = f"the account's side could not be asked: {says}"
             self._tell(case, evidence.unknown(reason))
@@ -272,8 +274,8 @@ class Search:
         known = [begin for begin in begins if begin is not None]
         return min(known) - SLACK if known else None
 
-    async def _weigh(self, sheet: Sheet, begun: float) -> None:
-        ripe: list[Case] = []
+    async def _weigh(self, sheet: AccountTasks, begun: float) -> None:
+        ripe: list[LostSubmit] = []
         for case in tuple(self._open):
             lost, shared = case.lost(self.offset), self._memory.is_shared(case)
             finding = evidence.find(lost, sheet, shared=shared)
@@ -285,7 +287,9 @@ class Search:
         if ripe:
             await self._conclude(ripe, sheet, begun)
 
-    async def _conclude(self, ripe: list[Case], sheet: Sheet, begun: float) -> None:
+    async def _conclude(
+        self, ripe: list[LostSubmit], sheet: AccountTasks, begun: float
+    ) -> None:
         try:
             witnessed = await self._is_witnessed()
             answers = await _in_turn(self._was_charged, ripe)
@@ -293,7 +297,7 @@ class Search:
             self._failed(ripe, str(fault))
             return
         for case, charged in zip(ripe, answers, strict=True):
-            log = Log(
+            log = ChargeLog(
                 charged=charged, witnessed=witnessed, settled=begun >= case.settles
             )
             lost, shared = case.lost(self.offset), self._memory.is_shared(case)
@@ -305,7 +309,7 @@ class Search:
                 return True
         return False
 
-    async def _was_charged(self, case: Case) -> bool:
+    async def _was_charged(self, case: LostSubmit) -> bool:
         for request_id in case.request_ids:
             if await self.shows(request_id):
                 return True
@@ -316,7 +320,7 @@ class Search:
         response = await self.ask(account.log_request(request_id))
         return account.read_charge(response, request_id) is not None
 
-    def _tell(self, case: Case, finding: Finding) -> None:
+    def _tell(self, case: LostSubmit, finding: Finding) -> None:
         self.drop(case)
         if finding.task_id is not None:
             now = asyncio.get_running_loop().time()
@@ -327,7 +331,7 @@ class Search:
 
 
 async def _in_turn(
-    ask: Callable[[Case], Awaitable[bool]], cases: Sequence[Case]
+    ask: Callable[[LostSubmit], Awaitable[bool]], cases: Sequence[LostSubmit]
 ) -> list[bool]:
     """Ask about each, a few at a time; the first error ends it, and is raised."""
     answers: list[bool] = []
@@ -363,7 +367,7 @@ class Reconciler:
     def __init__(
         self,
         transport: Transport,
-        nursery: Nursery,
+        nursery: BackgroundTasks,
         followed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         settings = transport.settings
@@ -371,7 +375,7 @@ class Reconciler:
         self._poll = settings.poll
         self._timeouts = settings.timeouts
         self._at_work = 0.0 if settings.on_loopback else AT_WORK
-        self._memory = Memory(followed)
+        self._memory = KnownSubmits(followed)
         self._search = Search(transport, nursery, self._memory)
 
     def under_way(
@@ -382,7 +386,7 @@ class Reconciler:
             return contextlib.nullcontext()
         return self._memory.under_way(state, begun)
 
-    def accepted(self, submission: Submission, request_id: str) -> None:
+    def accepted(self, submission: Accepted, request_id: str) -> None:
         """Note an id that is a known job's, and which request it was paid by."""
         if not self.able:
             return
@@ -410,7 +414,7 @@ class Reconciler:
         times of the event loop.
         """
         now = asyncio.get_running_loop().time()
-        case = Case(
+        case = LostSubmit(
             state=state,
             request_ids=tuple(request_ids),
             begun=begun,
@@ -439,7 +443,7 @@ class Reconciler:
         now = asyncio.get_running_loop().time()
         self._memory.charged(witnesses)
         cases = [
-            Case(
+            LostSubmit(
                 state=each.state or None,
                 request_ids=each.request_ids,
                 since=each.since,
@@ -470,7 +474,7 @@ class Reconciler:
             return None
         return asyncio.get_running_loop().time() + self._search.offset
 
-    async def _settle(self, cases: list[Case]) -> tuple[Finding, ...]:
+    async def _settle(self, cases: list[LostSubmit]) -> tuple[Finding, ...]:
         """Look for *cases* until each is told, or far too late."""
         if not self.able:
             reason = "there is no account token to look it up with"
@@ -490,7 +494,7 @@ class Reconciler:
                 case.tell(evidence.unknown(reason))
         return tuple(case.told.result() for case in cases)
 
-    def _patience(self, cases: list[Case]) -> float:
+    def _patience(self, cases: list[LostSubmit]) -> float:
         """Return the seconds after which even the slowest looks are over."""
         end = max(max(case.due, case.last) for case in cases)
         slack = (PATIENCE + 1) * (3 * self._timeouts.fetch + self._poll.longest)

@@ -18,17 +18,17 @@ from functools import partial
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.submitting.evidence import Fate, Finding, unknown
-from ezlink_async._client.submitting.gate import Gate, Passage
+from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._client.submitting.pending_submit import (
-    Ticket,
+    PendingSubmit,
     cut_off,
     left_behind,
     tell,
 )
 from ezlink_async._client.submitting.reconciler import Reconciler
-from ezlink_async._core.error_mapping import is_out_of_reach, refusal
+from ezlink_async._core.error_mapping import error_from, is_insert_failure
 from ezlink_async._core.messages import HttpRequest
-from ezlink_async._io.concurrency import Nursery, Slots, until_done
+from ezlink_async._io.concurrency import BackgroundTasks, Semaphore, wait_until_done
 from ezlink_async._io.transport import Sleep, Transport, new_request_id
 from ezlink_async.errors import (
     ApiError,
@@ -42,7 +42,7 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.services import face_swap, midjourney
-from ezlink_async.services.base import Submission
+from ezlink_async.services.base import Accepted
 from ezlink_async.services.face_swap import FaceSwapJob
 
 _FOUND = 0  # the code of an answer that nobody has seen
@@ -57,12 +57,12 @@ class Settler:
 
     async def settle(
         self,
-        ticket: Ticket,
+        ticket: PendingSubmit,
         error: EzlinkError,
         *,
         proves_little: bool,
         out_of_reach: bool = False,
-    ) -> Submission | EzlinkError:
+    ) -> Accepted | EzlinkError:
         """
         Decide what became of a submit that brought no acceptance.
 
@@ -79,7 +79,7 @@ class Settler:
             if refused is not None:
                 refused.request_id = error.request_id
                 return refused
-        outcome: Submission | EzlinkError = error
+        outcome: Accepted | EzlinkError = error
         if error.maybe_charged and self._reconciler.able:
             finding = await self._look_up(ticket, out_of_reach=out_of_reach)
             outcome = _meaning(finding, error)
@@ -87,7 +87,7 @@ class Settler:
             outcome.target = ticket.target
         return outcome
 
-    async def _look_up(self, ticket: Ticket, *, out_of_reach: bool) -> Finding:
+    async def _look_up(self, ticket: PendingSubmit, *, out_of_reach: bool) -> Finding:
         now = asyncio.get_running_loop().time()
         ticket.looked_for = True
         ids = (*ticket.lost, ticket.request_id)
@@ -103,18 +103,18 @@ class Settler:
 
     async def _key_refusal(self) -> EzlinkError | None:
         try:
-            response = await self._transport.send(midjourney.key_request())
+            response = await self._transport.send(midjourney.probe_key_request())
         except TransportError:
             return None
-        error = None if response.ok else refusal(response, submit=True)
+        error = None if response.ok else error_from(response, submit=True)
         lasting = isinstance(error, AuthenticationError | PermissionDeniedError)
         return error if lasting else None
 
 
-def _meaning(finding: Finding, error: EzlinkError) -> Submission | EzlinkError:
+def _meaning(finding: Finding, error: EzlinkError) -> Accepted | EzlinkError:
     """Return what *finding* makes of a submit that *error* left unknown."""
     if finding.task_id is not None:
-        return Submission(finding.task_id, _FOUND, finding.reason)
+        return Accepted(finding.task_id, _FOUND, finding.reason)
     says = f"{error}; {finding.reason}"
     if finding.fate is Fate.NOT_CREATED:
         safe = TransportError(says, request_id=error.request_id, retry_safe=True)
@@ -145,7 +145,7 @@ class Submitter:
     def __init__(
         self,
         transport: Transport,
-        nursery: Nursery,
+        nursery: BackgroundTasks,
         follow: Callable[[str, Callable[[], None]], TaskHandle],
         *,
         reconciler: Reconciler | None = None,
@@ -154,17 +154,17 @@ class Submitter:
         settings = transport.settings
         self._reconciler = reconciler or Reconciler(transport, nursery)
         self._settler = Settler(transport, self._reconciler)
-        self.slots = Slots(settings.max_concurrency)
-        self._uploads = Slots(settings.max_uploads)
+        self.slots = Semaphore(settings.max_concurrency)
+        self._uploads = Semaphore(settings.max_uploads)
         self._gate = Gate(settings.retry)
         self._settings = settings
         self._transport = transport
         self._nursery = nursery
         self._follow = follow
         self._sleep = sleep
-        self._tickets: dict[asyncio.Task[TaskHandle], Ticket] = {}
+        self._tickets: dict[asyncio.Task[TaskHandle], PendingSubmit] = {}
 
-    async def submit(self, ticket: Ticket) -> TaskHandle:
+    async def submit(self, ticket: PendingSubmit) -> TaskHandle:
         """
         Return the handle of an accepted job.
 
@@ -175,13 +175,13 @@ class Submitter:
         self._tickets[task] = ticket
         task.add_done_callback(self._tickets.pop)
         try:
-            await until_done(task)
+            await wait_until_done(task)
         except asyncio.CancelledError:
             ticket.left = True
             task.add_done_callback(lambda done: left_behind(done, ticket))
-            ticket.call_off(task)
+            ticket.cancel(task)
             if not ticket.committed:
-                await until_done(task)
+                await wait_until_done(task)
             raise
         if task.cancelled():  # before its first step, so it could not say why
             raise cut_off(ticket)
@@ -195,7 +195,7 @@ class Submitter:
         """
         for task, ticket in self._tickets.items():
             ticket.closing = True
-            ticket.call_off(task)
+            ticket.cancel(task)
         self._reconciler.hurry()
         left = [task for task in self._tickets if task not in spared]
         if left:
@@ -206,13 +206,13 @@ class Submitter:
             if late:
                 await asyncio.wait(late)
 
-    async def _live(self, ticket: Ticket) -> TaskHandle:
+    async def _live(self, ticket: PendingSubmit) -> TaskHandle:
         try:
             accepted = await self._in_a_slot(ticket)
         except asyncio.CancelledError:
             fault: Exception = cut_off(ticket)
         except Exception as error:  # noqa: BLE001 - raised again below
-            fault = ticket.in_all(error)
+            fault = ticket.with_earlier_attempts(error)
         else:
             handle = self._follow(accepted.task_id, self._over)
             if not ticket.closing:
@@ -223,7 +223,7 @@ class Submitter:
             )
         raise fault
 
-    async def _in_a_slot(self, ticket: Ticket) -> Submission:
+    async def _in_a_slot(self, ticket: PendingSubmit) -> Accepted:
         """Return the acceptance, with the slot still held."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
@@ -238,7 +238,9 @@ class Submitter:
         self._gate.leave()
         self.slots.release()
 
-    async def _until_accepted(self, ticket: Ticket, job: FaceSwapJob) -> Submission:
+    async def _until_accepted(
+        self, ticket: PendingSubmit, job: FaceSwapJob
+    ) -> Accepted:
         request = face_swap.submit_request(job)
         waits = self._settings.retry.waits()
         loop = asyncio.get_running_loop()
@@ -251,7 +253,7 @@ class Submitter:
             ):
                 ticket.uploaded = turn.over
                 outcome = await self._attempt(ticket, job, request, passage)
-            if isinstance(outcome, Submission):
+            if isinstance(outcome, Accepted):
                 return outcome
             error = outcome
             wait = self._wait_after(error, waits, request.content_length)
@@ -299,22 +301,26 @@ class Submitter:
         )
 
     async def _attempt(
-        self, ticket: Ticket, job: FaceSwapJob, request: HttpRequest, passage: Passage
-    ) -> Submission | EzlinkError:
+        self,
+        ticket: PendingSubmit,
+        job: FaceSwapJob,
+        request: HttpRequest,
+        passage: Admission,
+    ) -> Accepted | EzlinkError:
         state = job.options.state
         ticket.begin(new_request_id(), state)
         try:
             with self._reconciler.under_way(state, ticket.begun):
                 await ticket.observer.before_submit(job, ticket.request_id, state)
                 outcome = await self._send(ticket, request, passage)
-                if isinstance(outcome, Submission):
+                if isinstance(outcome, Accepted):
                     self._reconciler.accepted(outcome, ticket.request_id)
         except asyncio.CancelledError:
             tell(ticket, cut_off(ticket))
             raise
         ticket.upload = None
         tell(ticket, outcome)
-        if isinstance(outcome, Submission):
+        if isinstance(outcome, Accepted):
             passage.accepted()
         elif isinstance(outcome, BusyError):
             passage.busy(_hint(outcome))
@@ -325,8 +331,8 @@ class Submitter:
         return outcome
 
     async def _send(
-        self, ticket: Ticket, request: HttpRequest, passage: Passage
-    ) -> Submission | EzlinkError:
+        self, ticket: PendingSubmit, request: HttpRequest, passage: Admission
+    ) -> Accepted | EzlinkError:
         out_of_reach = False
         try:
             response = await self._transport.submit(
@@ -343,7 +349,7 @@ class Submitter:
             except EzlinkError as fault:
                 error = fault
             proves_little = response.status == _BAD_GATEWAY
-            out_of_reach = is_out_of_reach(response)
+            out_of_reach = is_insert_failure(response)
         if error.maybe_charged:
             passage.leave()  # finding out may take long: others may try
         return await self._settler.settle(

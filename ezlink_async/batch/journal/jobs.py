@@ -118,11 +118,11 @@ class Step(enum.Enum):
     """Send it: it surely is not there, or it was asked for in so many words."""
     FOLLOW = enum.auto()
     """Wait for the end of its task, by id."""
-    BRING = enum.auto()
+    DOWNLOAD = enum.auto()
     """Bring its result home."""
-    REST = enum.auto()
+    DONE = enum.auto()
     """Nothing: the result is at home."""
-    LIST = enum.auto()
+    REPORT = enum.auto()
     """Say that it may be paid, and leave it alone."""
     GIVE_UP = enum.auto()
     """Say why the server would not do it, and leave it alone."""
@@ -148,14 +148,14 @@ def next_step(entry: Entry, wishes: Wishes, *, intact: bool) -> Step:
         case JobState.PLANNED:
             return Step.SUBMIT
         case JobState.SAVED if intact:
-            return Step.REST
+            return Step.DONE
         case JobState.SAVED | JobState.SUCCEEDED:
             gone = (entry.error or "").startswith(GONE)
             again = entry.task_id is None or (gone and wishes.retry_failed)
-            return Step.SUBMIT if again else Step.BRING
+            return Step.SUBMIT if again else Step.DOWNLOAD
         case JobState.FAILED:
             return Step.SUBMIT if wishes.retry_failed else Step.GIVE_UP
         case _ if entry.task_id is not None:
             return Step.FOLLOW
         case _:
-            return Step.SUBMIT if wishes.resubmit_unknown else Step.LIST
+            return Step.SUBMIT if wishes.resubmit_unknown else Step.REPORT

@@ -19,7 +19,7 @@ import attrs
 
 from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Remark, Run, Submit
 from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
-from ezlink_async.batch.pairs.output_paths import Output, same
+from ezlink_async.batch.pairs.output_paths import Output, path_key
 
 _FIRST = """
 CREATE TABLE places (
@@ -80,7 +80,7 @@ SCHEMA = Schema(
 )
 
 
-def kept(path: Path | str) -> str | bytes:
+def encode_path(path: Path | str) -> str | bytes:
     """Return what keeps any name: not every one is text."""
     try:
         str(path).encode()
@@ -89,7 +89,7 @@ def kept(path: Path | str) -> str | bytes:
     return str(path)
 
 
-def path_of(name: str | bytes) -> Path:
+def decode_path(name: str | bytes) -> Path:
     """Return the path that :func:`kept` made this of."""
     return Path(os.fsdecode(name))
 
@@ -97,13 +97,13 @@ def path_of(name: str | bytes) -> Path:
 def key_values(key: JobKey) -> tuple[object, ...]:
     """Return the columns of a key."""
     hashes = key.source_hash, key.target_hash
-    return key.server, *hashes, key.options, kept(key.place)
+    return key.server, *hashes, key.options, encode_path(key.place)
 
 
 def remark_of(row: sqlite3.Row) -> Remark:
     """Return what a row tells of a pair without a job."""
     return Remark(
-        row["id"], path_of(row["source"]), path_of(row["target"]), row["error"]
+        row["id"], decode_path(row["source"]), decode_path(row["target"]), row["error"]
     )
 
 
@@ -111,7 +111,7 @@ def entry_of(row: sqlite3.Row) -> Entry:
     """Return the job that a row tells of."""
     output = None
     if row["output"] is not None:
-        path = path_of(row["output"])
+        path = decode_path(row["output"])
         output = Output(path, row["output_size"], row["output_hash"])
     return Entry(
         id=row["id"],
@@ -122,8 +122,8 @@ def entry_of(row: sqlite3.Row) -> Entry:
             row["options"],
             os.fsdecode(row["place"]),
         ),
-        source=path_of(row["source"]),
-        target=path_of(row["target"]),
+        source=decode_path(row["source"]),
+        target=decode_path(row["target"]),
         state=JobState(row["state"]),
         task_id=row["task_id"],
         mark=row["mark"],
@@ -148,7 +148,7 @@ class Claim:
     content: bytes
 
 
-def place_for(sql: sqlite3.Connection, claim: Claim, run: int) -> str:
+def assign_output_path(sql: sqlite3.Connection, claim: Claim, run: int) -> str:
     """
     Return the place for a result, relative to the folder, and note it.
 
@@ -156,11 +156,14 @@ def place_for(sql: sqlite3.Connection, claim: Claim, run: int) -> str:
     its place along. Where several would become one file in this *run*, the
     later ones get ``-2``, ``-3``.
     """
-    names, now = (kept(claim.source), kept(claim.target)), (claim.content, run)
+    names, now = (
+        (encode_path(claim.source), encode_path(claim.target)),
+        (claim.content, run),
+    )
     found = sql.execute(
         "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
         "AND wished = ? RETURNING place",
-        (*now, *names, kept(claim.wished)),
+        (*now, *names, encode_path(claim.wished)),
     ).fetchall()
     if found:
         return os.fsdecode(found[0]["place"])
@@ -170,7 +173,7 @@ def place_for(sql: sqlite3.Connection, claim: Claim, run: int) -> str:
     sql.execute(
         "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
         "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (*map(kept, (same(place), place, claim.wished)), *names, *now),
+        (*map(encode_path, (path_key(place), place, claim.wished)), *names, *now),
     )
     return place
 
@@ -184,14 +187,14 @@ def _is_free(sql: sqlite3.Connection, place: str, claim: Claim, run: int) -> boo
     """
     owner = sql.execute(
         "SELECT content, target, wished, run FROM places WHERE same = ?",
-        (kept(same(place)),),
+        (encode_path(path_key(place)),),
     ).fetchone()
     if owner is None:
         return True
     moved = owner["content"] == claim.content
-    ours = owner["target"] == kept(claim.target) and owner["wished"] == kept(
-        claim.wished
-    )
+    ours = owner["target"] == encode_path(claim.target) and owner[
+        "wished"
+    ] == encode_path(claim.wished)
     return bool((moved or ours) and owner["run"] != run)
 
 
@@ -290,7 +293,7 @@ class Journal:
 
     def claim(self, claim: Claim, run: int) -> str:
         """Return the place for a result: see :func:`claims.place_for`."""
-        return place_for(self._sql, claim, run)
+        return assign_output_path(self._sql, claim, run)
 
     def job(self, key: JobKey, source: Path, target: Path) -> Entry:
         """Return the job *key* means, noted as planned when it is new."""
@@ -301,7 +304,7 @@ class Journal:
             "ON CONFLICT DO UPDATE SET source = excluded.source, "
             "target = excluded.target WHERE target <> excluded.target "
             "OR source <> excluded.source",
-            (*values, kept(source), kept(target)),
+            (*values, encode_path(source), encode_path(target)),
         )
         where = (
             "server = ? AND source_hash = ? AND target_hash = ? AND options = ? "
@@ -360,7 +363,7 @@ class Journal:
         self._set(
             job,
             state=JobState.SAVED,
-            output=kept(output.path),
+            output=encode_path(output.path),
             output_size=output.size,
             output_hash=output.digest,
             error=None,
@@ -378,7 +381,7 @@ class Journal:
         """Note why a pair did not become a job."""
         self._sql.execute(
             "INSERT INTO remarks (run, source, target, error) VALUES (?, ?, ?, ?)",
-            (run, kept(source), kept(target), error),
+            (run, encode_path(source), encode_path(target), error),
         )
 
     def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import attrs
 
-from ezlink_async._io.concurrency import see_through
+from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
@@ -50,7 +50,7 @@ class _Change:
 _Told = tuple[_Change, object, BaseException | None]
 
 
-class Commits:
+class JournalWriter:
     """
     The owner of *journal*, in a thread of its own.
 
@@ -220,7 +220,7 @@ def _fill(reserve: Path) -> None:
         stream.write(os.urandom(_ROOM))
 
 
-async def open_commits(path: Path) -> Commits:
+async def open_commits(path: Path) -> JournalWriter:
     """
     Open the journal at *path* for one run, and begin to work.
 
@@ -229,7 +229,7 @@ async def open_commits(path: Path) -> Commits:
     """
     opened: list[tuple[FolderLock, Journal]] = []
     try:
-        await see_through(lambda: opened.append(_opened(path)))
+        await run_in_thread(lambda: opened.append(_opened(path)))
     except asyncio.CancelledError:
         for lock, journal in opened:
             journal.close()
@@ -243,7 +243,7 @@ async def open_commits(path: Path) -> Commits:
             path.parent.parent,
         )
     # Called after the journal: it may lie among files of other people.
-    commits = Commits(journal, lock, path.with_name(f"{path.name}-reserve"))
+    commits = JournalWriter(journal, lock, path.with_name(f"{path.name}-reserve"))
     commits.start()
     return commits
 

@@ -29,7 +29,7 @@ TWICE = "named twice"
 
 _PHOTOS = {"HEIC", "AVIF", "TIFF"}  # cameras make them; they are converted
 
-Mark = tuple[int, int]
+FileId = tuple[int, int]
 LeftOut = collections.Counter[str]
 """How many files were left out, by reason."""
 
@@ -63,7 +63,7 @@ class Search:
         A file that is named is taken as it is: when it is no picture, that is
         an error of its own later.
         """
-        walk = _Walk(self, marks_of(self.sources))
+        walk = _Walk(self, file_ids(self.sources))
         for path in named:
             # `Path.is_dir` raises where a name is too long or a folder is locked.
             if not os.path.isdir(path):  # noqa: PTH112
@@ -77,19 +77,19 @@ class Search:
 
     def is_output(self, folder: Path) -> bool:
         """Return whether *folder* is where the results go, which may come late."""
-        return bool(self.output and marks_of([folder]) & marks_of([self.output]))
+        return bool(self.output and file_ids([folder]) & file_ids([self.output]))
 
 
-def marks_of(paths: Iterable[Path]) -> set[Mark]:
+def file_ids(paths: Iterable[Path]) -> set[FileId]:
     """Return what tells these files from all others, whatever they are called."""
-    marks: set[Mark] = set()
+    marks: set[FileId] = set()
     for path in paths:
         with contextlib.suppress(OSError, ValueError):  # what cannot be is no file
             marks.add(_mark(path.stat()))
     return marks
 
 
-def _mark(found: os.stat_result) -> Mark:
+def _mark(found: os.stat_result) -> FileId:
     return found.st_dev, found.st_ino
 
 
@@ -115,7 +115,7 @@ class _Walk:
     """One way of looking through folders."""
 
     search: Search
-    sources: set[Mark]
+    sources: set[FileId]
 
     def below(self, folder: Path, way: Path) -> Iterator[Target]:
         """Yield the pictures below *folder* by path; *way* is what leads there."""
@@ -140,7 +140,7 @@ class _Walk:
             return HIDDEN
         if os.path.islink(folder):  # noqa: PTH114 - never raises
             return FOLDER_LINK
-        if marks_of([folder]) & self.sources:
+        if file_ids([folder]) & self.sources:
             return SOURCE
         return OUTPUT if self.search.is_output(folder) else None
 

@@ -17,7 +17,7 @@ from typing import TypeGuard
 import attrs
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
-from ezlink_async.batch.pairs.output_paths import place_of, same
+from ezlink_async.batch.pairs.output_paths import path_key, place_of
 from ezlink_async.errors import ConfigurationError
 
 
@@ -56,15 +56,15 @@ def by_name(
     search = search or Search(sources=[source])
     faces: dict[str, Path | None] = {}
     for face in _faces(source, search):
-        name = same(place_of(face.below))
+        name = path_key(place_of(face.below))
         faces[name] = None if name in faces else face.path
     for target in search.targets(targets):
         place = place_of(target.below)
-        found = faces.get(same(place))
+        found = faces.get(path_key(place))
         if found is not None:
             yield Pair(found, target.path, place)
         else:
-            how_many = "more than one" if same(place) in faces else "no"
+            how_many = "more than one" if path_key(place) in faces else "no"
             problem = f"there is {how_many} source of that name in {source}"
             yield Pair(source, target.path, place, problem)
 

@@ -21,7 +21,7 @@ from ezlink_async._core import containers
 from ezlink_async.errors import ImageError
 
 
-def same(place: str) -> str:
+def path_key(place: str) -> str:
     """Return what is equal for two places that would become one file."""
     return unicodedata.normalize("NFC", place).casefold()
 
@@ -87,7 +87,7 @@ class Existing:
         """Return the files at *place*, under any suffix of a picture."""
         if place.parent != self._folder:
             self._folder, self._files = place.parent, _listing(place.parent)
-        names = self._files.get(same(place.name), ())
+        names = self._files.get(path_key(place.name), ())
         return [place.parent / name for name in names]
 
 
@@ -97,7 +97,7 @@ def _listing(folder: Path) -> dict[str, list[str]]:
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 - many may be there
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if suffix.lower() in SUFFIXES:
-                listing.setdefault(same(stem), []).append(name)
+                listing.setdefault(path_key(stem), []).append(name)
     return listing
 
 
@@ -108,7 +108,7 @@ def is_whole(path: Path) -> bool:
             path.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as picture,
         ):
-            return containers.verify(picture) is not None
+            return containers.verify_complete(picture) is not None
     except (OSError, ValueError, ImageError):  # ValueError: an empty file
         return False
 
@@ -131,7 +131,7 @@ def is_intact(folder: Path, output: Output) -> bool:
         return False
 
 
-def obstacle(folder: Path) -> str | None:
+def why_not_writable(folder: Path) -> str | None:
     """Return why nothing can be written to *folder*, which need not exist yet."""
     try:
         above = next(filter(_is_there, (folder, *folder.parents)), folder)

@@ -27,7 +27,7 @@ Pairs = (
 )
 
 
-class Supply:
+class PairReader:
     """
     The pairs of a batch.
 
@@ -124,7 +124,7 @@ async def _with_source(
     source: Path, targets: AsyncIterable[object], search: Search
 ) -> AsyncIterator[Pair]:
     async for target in targets:
-        found = Supply(one_to_many(source, [_path(target)], search))
+        found = PairReader(one_to_many(source, [_path(target)], search))
         while pairs := await found.next():
             for pair in pairs:
                 yield pair

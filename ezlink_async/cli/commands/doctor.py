@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ezlink_async._core.error_mapping import refusal, server_time
+from ezlink_async._core.error_mapping import error_from, server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async._core.settings import Options, Settings, Sources, resolve
+from ezlink_async._core.settings import Options, Settings, SettingsSources, resolve
 from ezlink_async._io.pools import proxy_for
 from ezlink_async._io.transport import Transport
 from ezlink_async.cli.connect import check_key, settings_sources
@@ -76,7 +76,7 @@ def doctor(base_url: str | None) -> int:
         return asyncio.run(_look(settings, display))
 
 
-def _where(settings: Settings, sources: Sources) -> str:
+def _where(settings: Settings, sources: SettingsSources) -> str:
     known = bool(sources.environ.get("EZLINK_API_KEY"))
     return f"{settings.base_url}, key from {'EZLINK_API_KEY' if known else 'profile'}"
 
@@ -101,7 +101,7 @@ async def _look(settings: Settings, display: Lines) -> int:
 async def _findings(transport: Transport) -> AsyncIterator[Finding]:
     """Yield one finding after the other; without an answer there is no next."""
     try:
-        response = await transport.send(midjourney.key_request())
+        response = await transport.send(midjourney.probe_key_request())
     except TransportError as error:
         yield _unreachable(transport.settings, error)
         return
@@ -194,7 +194,7 @@ async def _route(transport: Transport) -> Finding:
     """Send a job without pictures: it is refused before anything is made."""
     empty = HttpRequest("POST", "/mj/insight-face/swap", (b"{}",))
     try:
-        refused = refusal(await transport.send(empty))
+        refused = error_from(await transport.send(empty))
     except TransportError as error:
         return _bad("swaps", error)
     if isinstance(refused, RejectedError) and refused.code == _MISSING_FIELD:

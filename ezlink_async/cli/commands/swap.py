@@ -19,14 +19,14 @@ from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, skipped
 from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.pairs.output_paths import obstacle
-from ezlink_async.batch.preflight import Job, Screening
+from ezlink_async.batch.pairs.output_paths import why_not_writable
+from ezlink_async.batch.preflight import Job, Preflight
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.connect import Connection, connect, ready, server_of
 from ezlink_async.cli.display import Display, Lines, Tally, display_for, noted
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
-from ezlink_async.cli.pair_list import Plan
+from ezlink_async.cli.pair_list import PairList
 from ezlink_async.cli.printer import Teller
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.prepare import needs_preparing
@@ -84,11 +84,11 @@ def _aside(journal: Path) -> Path:
 _AT_ONCE = 64
 
 
-def rehearse(plan: Plan, journal: Path | None, rules: Rules, teller: Teller) -> int:
+def rehearse(plan: PairList, journal: Path | None, rules: Rules, teller: Teller) -> int:
     """Tell what would become of each pair, and return how many would be sent."""
     swaps = 0
     with contextlib.closing(Journal.rehearsal(journal)) as copy:
-        screening = Screening(rules, copy.start_run(0))
+        screening = Preflight(rules, copy.start_run(0))
         pairs = iter(plan)
         while few := list(itertools.islice(pairs, _AT_ONCE)):
             looks = screening.look(few)
@@ -131,12 +131,12 @@ class SwapOrder:
 def swap(order: SwapOrder) -> int:
     """Do it, and return the exit code."""
     output = order.options.output
-    if blocked := obstacle(output):
+    if blocked := why_not_writable(output):
         raise ConfigurationError(f"results cannot go to {output}: {blocked}")
     if not order.dry_run:
         ready(order.connection, ", or try --local, which needs none")
     left_out = LeftOut()
-    with contextlib.closing(Plan(_pairs(order, left_out), left_out)) as plan:
+    with contextlib.closing(PairList(_pairs(order, left_out), left_out)) as plan:
         options = attrs.evolve(order.options, is_given=plan.is_given)
         if order.fresh:
             options = attrs.evolve(options, existing="replace")
@@ -155,7 +155,9 @@ def swap(order: SwapOrder) -> int:
             return _Run(order, plan, display, tally, teller).through()
 
 
-def _rehearse(order: SwapOrder, plan: Plan, display: Display, teller: Teller) -> int:
+def _rehearse(
+    order: SwapOrder, plan: PairList, display: Display, teller: Teller
+) -> int:
     journal = None if order.fresh else order.options.journal_path
     rules = order.options.rules(server_of(order.connection))
     swaps = rehearse(plan, journal, rules, teller)
@@ -191,7 +193,7 @@ class _Run:
     """The part of the command that talks to a server."""
 
     order: SwapOrder
-    plan: Plan
+    plan: PairList
     display: Display
     tally: Tally
     teller: Teller

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.batch.pairs.output_paths import escape, obstacle
+from ezlink_async.batch.pairs.output_paths import escape, why_not_writable
 from ezlink_async.cli.connect import Connection, connect, ready
 from ezlink_async.cli.display import Display, Lines, noted, shown
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
@@ -20,7 +20,7 @@ _AT_ONCE = 8
 
 def task(ids: Sequence[str], output: Path | None, connection: Connection) -> int:
     """Do it, and return the exit code: 0 when all are SUCCESS."""
-    if output is not None and (blocked := obstacle(output)):
+    if output is not None and (blocked := why_not_writable(output)):
         raise ConfigurationError(f"results cannot go to {output}: {blocked}")
     ready(connection)
     with Lines() as display:

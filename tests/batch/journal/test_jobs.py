@@ -48,8 +48,8 @@ def _entry(
         (_entry(JobState.PLANNED, error="BusyError: later"), Step.SUBMIT),
         (_entry(JobState.SUBMITTED, "7"), Step.FOLLOW),
         (_entry(JobState.SUBMITTED, "7", "TaskTimeoutError: late"), Step.FOLLOW),
-        (_entry(JobState.SUCCEEDED, "7"), Step.BRING),
-        (_entry(JobState.SUCCEEDED, "7", "DownloadError: cut off"), Step.BRING),
+        (_entry(JobState.SUCCEEDED, "7"), Step.DOWNLOAD),
+        (_entry(JobState.SUCCEEDED, "7", "DownloadError: cut off"), Step.DOWNLOAD),
         # What has an id is asked for, whatever else was noted.
         (_entry(JobState.UNKNOWN, "7"), Step.FOLLOW),
         (_entry(JobState.SUBMITTING, "7"), Step.FOLLOW),
@@ -67,8 +67,8 @@ def test_what_no_wish_changes(
 def test_what_is_at_home_rests(wishes: Wishes) -> None:
     """And is brought again when it is not, whatever is wished."""
     saved = _entry(JobState.SAVED, "7")
-    assert next_step(saved, wishes, intact=True) is Step.REST
-    assert next_step(saved, wishes, intact=False) is Step.BRING
+    assert next_step(saved, wishes, intact=True) is Step.DONE
+    assert next_step(saved, wishes, intact=False) is Step.DOWNLOAD
 
 
 @pytest.mark.parametrize("state", [JobState.SAVED, JobState.SUCCEEDED])
@@ -76,7 +76,7 @@ def test_what_is_gone_everywhere_is_sent_again_on_wish_only(state: JobState) -> 
     """It is a failure like others."""
     gone = _entry(state, "7", f"{GONE} (the server said 404)")
     for wishes in _ALL_WISHES:
-        step = Step.SUBMIT if wishes.retry_failed else Step.BRING
+        step = Step.SUBMIT if wishes.retry_failed else Step.DOWNLOAD
         assert next_step(gone, wishes, intact=False) is step
 
 
@@ -107,5 +107,5 @@ def test_what_may_be_paid_is_sent_again_on_wish_only(
 ) -> None:
     """The wish for failures is not that wish."""
     for wishes in _ALL_WISHES:
-        step = Step.SUBMIT if wishes.resubmit_unknown else Step.LIST
+        step = Step.SUBMIT if wishes.resubmit_unknown else Step.REPORT
         assert next_step(_entry(state), wishes, intact=intact) is step

@@ -14,7 +14,13 @@ import attrs
 import pytest
 
 from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Remark, Submit
-from ezlink_async.batch.journal.store import SCHEMA, Claim, Journal, kept, path_of
+from ezlink_async.batch.journal.store import (
+    SCHEMA,
+    Claim,
+    Journal,
+    decode_path,
+    encode_path,
+)
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.errors import ConfigurationError
 
@@ -186,10 +192,10 @@ def test_names_that_are_no_text_are_kept(path: Path) -> None:
 
 def test_what_keeps_a_name_is_text_wherever_it_can_be() -> None:
     """So the file can be read with other programs."""
-    assert kept(Path("/photos/\u65c5.jpg")) == "/photos/\u65c5.jpg"
-    assert kept("m\udcfc") == b"m\xfc"
+    assert encode_path(Path("/photos/\u65c5.jpg")) == "/photos/\u65c5.jpg"
+    assert encode_path("m\udcfc") == b"m\xfc"
     for name in (Path("/photos/\u65c5.jpg"), Path("m\udcfc")):
-        assert path_of(kept(name)) == name
+        assert decode_path(encode_path(name)) == name
 
 
 # Transactions and runs

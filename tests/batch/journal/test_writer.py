@@ -17,7 +17,7 @@ import pytest
 from ezlink_async.batch.journal.jobs import JobKey, JobState
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.journal.writer import Commits, open_commits
+from ezlink_async.batch.journal.writer import JournalWriter, open_commits
 from ezlink_async.errors import ConfigurationError, JournalError
 
 FULL = "database or disk is full"
@@ -51,7 +51,7 @@ class Desk:
         self.lock = folder / "lock"
         self.reserve = folder / "reserve"
         self.journal = Watched.open(self.path)
-        self.commits = Commits(self.journal, FolderLock(self.lock), self.reserve)
+        self.commits = JournalWriter(self.journal, FolderLock(self.lock), self.reserve)
 
     @contextlib.asynccontextmanager
     async def held_up(self) -> AsyncIterator[None]:

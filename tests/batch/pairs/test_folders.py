@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async.batch.pairs.folders import LeftOut, Search, Target, marks_of
+from ezlink_async.batch.pairs.folders import LeftOut, Search, Target, file_ids
 from ezlink_async.batch.pairs.matching import one_to_many
-from ezlink_async.cli.pair_list import Plan
+from ezlink_async.cli.pair_list import PairList
 from ezlink_async.errors import ConfigurationError
 from tests.support.pictures import JPEG, jpeg
 
@@ -91,7 +91,7 @@ def test_a_folder_that_is_named_may_be_a_link(photos: Path, tmp_path: Path) -> N
     named = (tmp_path / "album", Path("photos"), photos / "trip" / "a.jpg")
     source = Path("photos", "me.jpg")
     search = Search(left_out=left_out, sources=[source])
-    plan = Plan(one_to_many(source, named, search), left_out)
+    plan = PairList(one_to_many(source, named, search), left_out)
     assert [pair.wished for pair in plan] == ["a", "b", "trip/a"]
     assert next(iter(plan)).target == tmp_path / "album" / "a.jpg"
     assert (plan.total, left_out["named twice"]) == (3, 4)
@@ -186,8 +186,8 @@ def test_a_folder_of_sources_is_no_target(photos: Path) -> None:
 def test_what_cannot_be_has_no_mark(photos: Path) -> None:
     """A mark is of the file, whatever it is called."""
     other = photos / "trip" / ".." / "a.jpg"
-    assert marks_of([photos / "a.jpg"]) == marks_of([other])
-    assert marks_of([photos / "nothing", photos / "a\0b", Path("x" * 5000)]) == set()
+    assert file_ids([photos / "a.jpg"]) == file_ids([other])
+    assert file_ids([photos / "nothing", photos / "a\0b", Path("x" * 5000)]) == set()
 
 
 _NAMES = st.sampled_from(["a", "a.jpg", "a-b", "B", "b", "b.d", "\u00e9", "z z"])

@@ -22,10 +22,10 @@ from ezlink_async.batch.pairs.output_paths import (
     escape,
     is_intact,
     is_whole,
-    obstacle,
+    path_key,
     place_of,
-    same,
     stem_of,
+    why_not_writable,
 )
 from tests.support.pictures import jpeg
 from tests.support.processes import as_nobody
@@ -116,7 +116,7 @@ def test_any_path_has_a_place_that_every_system_takes(parts: list[str]) -> None:
 def test_however_a_letter_is_composed_the_place_is_the_same(name: str) -> None:
     """File systems disagree about that."""
     composed, apart = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
-    assert same(name) == same(composed) == same(apart)
+    assert path_key(name) == path_key(composed) == path_key(apart)
 
 
 def test_what_is_there_is_found_under_any_suffix(tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ def test_what_stands_in_the_way_of_writing(
     Path("file").write_text("in the way")
     Path("circle").symlink_to("circle")
     Path("dangling").symlink_to("nowhere")
-    assert obstacle(Path()) is None
-    assert obstacle(Path("out/trip/a")) is None
-    assert obstacle(tmp_path) is None
+    assert why_not_writable(Path()) is None
+    assert why_not_writable(Path("out/trip/a")) is None
+    assert why_not_writable(tmp_path) is None
     for path, says in (
         ("file", "file is no folder"),
         ("file/out/trip", "file is no folder"),
@@ -195,7 +195,7 @@ def test_what_stands_in_the_way_of_writing(
         ("circle/out", "circle/out: Too many levels of symbolic links"),
         ("o" * 300, f"{'o' * 300}: File name too long"),
     ):
-        assert obstacle(Path(path)) == says
+        assert why_not_writable(Path(path)) == says
 
 
 @posix

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.pairs.reader import Pairs, Supply, pairs_of
+from ezlink_async.batch.pairs.reader import PairReader, Pairs, pairs_of
 from ezlink_async.errors import ConfigurationError
 from tests.support.pictures import jpeg
 
@@ -20,7 +20,7 @@ def _pair(name: str) -> Pair:
     return Pair(ME, Path(f"{name}.jpg"), name)
 
 
-async def _all(supply: Supply) -> list[Pair]:
+async def _all(supply: PairReader) -> list[Pair]:
     found: list[Pair] = []
     while few := await supply.next():
         found += few
@@ -44,7 +44,7 @@ async def test_pairs_are_paths_or_values() -> None:
     """In a plain or an async iterable; at the end there are none, again and again."""
     many: list[Pairs] = [list(GIVEN), iter(GIVEN), _async(*GIVEN)]  # type: ignore[list-item] # what programs give
     for pairs in many:
-        supply = Supply(pairs)
+        supply = PairReader(pairs)
         assert await _all(supply) == MEANT
         assert await supply.next() == []
         assert supply.rest() == []
@@ -52,7 +52,7 @@ async def test_pairs_are_paths_or_values() -> None:
 
 async def test_an_async_iterable_is_read_one_at_a_time() -> None:
     """What it may wait for comes in its own time; the rest is not taken at once."""
-    supply = Supply(_async(*GIVEN))  # type: ignore[arg-type] # what programs give
+    supply = PairReader(_async(*GIVEN))  # type: ignore[arg-type] # what programs give
     assert await supply.next() == MEANT[:1]
     assert supply.rest() == []
     assert await supply.next() == MEANT[1:2]
@@ -66,13 +66,13 @@ async def test_a_plain_iterable_is_read_in_a_thread() -> None:
         threads.append(threading.current_thread())
         yield _pair("a")
 
-    assert await _all(Supply(pairs())) == [_pair("a")]
+    assert await _all(PairReader(pairs())) == [_pair("a")]
     assert threads != [threading.current_thread()]
 
 
 async def test_so_many_are_read_that_a_step_takes_neither_long_nor_no_time() -> None:
     """Quick ones double it up to a limit, slow ones halve it down to one."""
-    supply = Supply(iter([_pair(str(number)) for number in range(2000)]))
+    supply = PairReader(iter([_pair(str(number)) for number in range(2000)]))
     sizes: list[int] = []
     for seconds in (0.01,) * 8 + (0.05,) + (1.0,) * 10:
         sizes.append(len(await supply.next()))
@@ -83,7 +83,7 @@ async def test_so_many_are_read_that_a_step_takes_neither_long_nor_no_time() -> 
 
 def test_the_rest_is_read_in_one_go() -> None:
     """Or in as many as are asked for."""
-    supply = Supply([_pair(name) for name in "abcde"])
+    supply = PairReader([_pair(name) for name in "abcde"])
     assert len(supply.rest(2)) == 2
     assert len(supply.rest()) == 3
     assert supply.rest() == []
@@ -96,23 +96,23 @@ def test_the_rest_is_read_in_one_go() -> None:
 )
 async def test_what_is_no_pair_is_said_after_those_before_it(wrong: object) -> None:
     """None of them is lost, and nothing comes after it."""
-    supply = Supply([_pair("a"), wrong, _pair("b")])  # type: ignore[list-item]
+    supply = PairReader([_pair("a"), wrong, _pair("b")])  # type: ignore[list-item]
     assert await supply.next() == [_pair("a")]
     with pytest.raises(ConfigurationError, match="a pair is"):
         await supply.next()
     assert await supply.next() == []
     assert supply.rest() == []
     with pytest.raises(ConfigurationError, match="a pair is"):
-        await Supply(_async(wrong)).next()  # type: ignore[arg-type]
+        await PairReader(_async(wrong)).next()  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="a pair is"):
-        await Supply([wrong]).next()  # type: ignore[list-item]
+        await PairReader([wrong]).next()  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("wrong", [None, 3, Path("a.jpg")])
 def test_what_holds_no_pairs_is_refused(wrong: object) -> None:
     """Before anything begins."""
     with pytest.raises(ConfigurationError, match="pairs are an iterable"):
-        Supply(wrong)  # type: ignore[arg-type]
+        PairReader(wrong)  # type: ignore[arg-type]
 
 
 # What a caller means
@@ -140,7 +140,7 @@ async def test_targets_are_paths_in_whatever_they_come(photos: Path) -> None:
         _async(photos),
         _async(*wanted),
     ):
-        pairs = await _all(Supply(pairs_of(str(me), targets, out)))
+        pairs = await _all(PairReader(pairs_of(str(me), targets, out)))
         assert _targets(pairs) == wanted
         assert {pair.source for pair in pairs} == {me}
 
@@ -149,13 +149,13 @@ async def test_folders_of_an_async_iterable_are_read_in_a_thread(photos: Path) -
     """The loop is not held up by a slow disk."""
     for number in range(20):
         (photos / f"n{number}.jpg").write_bytes(jpeg(20_000))
-    supply = Supply(pairs_of(photos / "me.jpg", _async(photos), photos / "out"))
+    supply = PairReader(pairs_of(photos / "me.jpg", _async(photos), photos / "out"))
     assert len(await _all(supply)) == 22
 
 
 async def test_without_a_source_targets_are_pairs() -> None:
     """They are taken as they are."""
-    assert await _all(Supply(pairs_of(None, list(GIVEN), OUT))) == MEANT
+    assert await _all(PairReader(pairs_of(None, list(GIVEN), OUT))) == MEANT
 
 
 async def test_what_is_no_path_is_refused() -> None:
@@ -167,4 +167,4 @@ async def test_what_is_no_path_is_refused() -> None:
         pairs_of(ME, 3, OUT)
     for targets in ([b"a.jpg"], _async(3), b"a.jpg"):
         with pytest.raises(ConfigurationError, match="named by a path, not"):
-            await _all(Supply(pairs_of(ME, targets, OUT)))
+            await _all(PairReader(pairs_of(ME, targets, OUT)))

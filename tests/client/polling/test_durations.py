@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._client.polling.durations import START, Durations, Pace
+from ezlink_async._client.polling.durations import START, Durations, ProgressRate
 
 SECONDS = st.floats(0.001, 1000)
 
@@ -22,9 +22,9 @@ def learned(seconds: Iterable[float]) -> Durations:
     return durations
 
 
-def paced(*looks: tuple[float, float | None]) -> Pace | None:
+def paced(*looks: tuple[float, float | None]) -> ProgressRate | None:
     """Return the pace after looks at ages that told a progress."""
-    pace: Pace | None = START
+    pace: ProgressRate | None = START
     for age, progress in looks:
         pace = (pace or START).then(age, progress)
     return pace

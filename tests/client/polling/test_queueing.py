@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ezlink_async._client.polling.schedule import HEAD_OF_LINE, Entry, Line
+from ezlink_async._client.polling.schedule import HEAD_OF_LINE, FollowedTask, Line
 from tests.support.followed_tasks import entry
 
 
@@ -12,7 +12,7 @@ class Queue:
     """A line, and so many tasks that have joined it, a second apart."""
 
     def __init__(self, count: int) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, FollowedTask] = {}
         self.line = Line(self.entries)
         for number in range(count):
             self.join(number)

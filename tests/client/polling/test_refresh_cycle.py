@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._client.polling.refresh_cycle import Beat, Scouts, Window
+from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from tests.support.virtual_clock import dice
 
 PERIODS = st.floats(5, 30)
@@ -22,7 +22,7 @@ class Watched:
 
     def __init__(self, spacing: float = 1.0) -> None:
         self.spacing = spacing
-        self.beat = Beat(4.0, 40.0)
+        self.beat = RefreshCycle(4.0, 40.0)
 
     def window(self, moment: float) -> tuple[float, float]:
         """Return the looks before and after *moment*."""
@@ -34,7 +34,7 @@ class Watched:
         for _ in range(changes):
             self.beat.saw(*self.window(moment))
 
-    def expected(self, after: float) -> Window:
+    def expected(self, after: float) -> Interval:
         """Return what is expected after the look that ended at *after*."""
         window = self.beat.next(after)
         assert window is not None
@@ -89,7 +89,7 @@ def test_beats_at_which_nothing_changed_are_counted() -> None:
 
 def test_before_a_beat_is_known_nothing_is_expected() -> None:
     """No period, no next beat, and none that could be missed."""
-    beat = Beat(4.0, 40.0)
+    beat = RefreshCycle(4.0, 40.0)
     beat.missed(5.0, 6.0)
     assert beat.next(0.0) is None
 
@@ -367,7 +367,7 @@ def test_a_late_beat_is_expected_once_more() -> None:
     watched = locked()
     end = watched.expected(54.0).hi
     watched.beat.missed(end, end + 1.0)
-    assert watched.expected(end) == Window(end, end + 1.0)
+    assert watched.expected(end) == Interval(end, end + 1.0)
     watched.beat.missed(end + 1.0, end + 2.0)  # that is enough
     assert watched.expected(end + 1.0).lo > end + 5.0
 
@@ -387,7 +387,7 @@ def test_a_beat_at_which_nothing_may_have_changed_was_perhaps_not_missed() -> No
     end = watched.expected(54.0).hi
     following = watched.expected(66.0)
     watched.beat.missed(end, end + 1.0, surely=False)
-    assert watched.expected(end) == Window(end, end + 1.0)
+    assert watched.expected(end) == Interval(end, end + 1.0)
     assert watched.expected(66.0) == following
 
 
@@ -416,27 +416,27 @@ def test_a_beat_a_little_off_is_followed_not_struck() -> None:
 @pytest.mark.parametrize(
     ("other", "shared", "narrowed"),
     [
-        (Window(2, 5), 2, Window(2, 4)),
-        (Window(0, 9), 4, Window(0, 4)),
-        (Window(6, 7), -2, Window(0, 7)),
-        (Window(4, 7), 0, Window(0, 7)),
+        (Interval(2, 5), 2, Interval(2, 4)),
+        (Interval(0, 9), 4, Interval(0, 4)),
+        (Interval(6, 7), -2, Interval(0, 7)),
+        (Interval(4, 7), 0, Interval(0, 7)),
     ],
 )
 def test_windows_narrow_each_other(
-    other: Window, shared: float, narrowed: Window
+    other: Interval, shared: float, narrowed: Interval
 ) -> None:
     """What is in both is the beat; windows apart are one that is both wide."""
-    assert Window(0, 4).shared(other) == shared
-    assert Window(0, 4).narrowed(other) == narrowed
-    assert (Window(0, 4).middle, Window(0, 4).width) == (2, 4)
+    assert Interval(0, 4).shared(other) == shared
+    assert Interval(0, 4).narrowed(other) == narrowed
+    assert (Interval(0, 4).middle, Interval(0, 4).width) == (2, 4)
 
 
-WINDOW = Window(100.0, 101.0)
+WINDOW = Interval(100.0, 101.0)
 
 EARLY, PERIOD = 99.0, 10.0
 
 
-def looks(scouts: Scouts, followed: int, window: Window = WINDOW) -> list[float]:
+def looks(scouts: Probes, followed: int, window: Interval = WINDOW) -> list[float]:
     """Return when each of *followed* tasks is to look."""
     return [
         scouts.due(window, window.lo - 1.0, PERIOD, followed) for _ in range(followed)
@@ -451,36 +451,36 @@ def test_the_wider_a_window_and_the_more_tasks_the_more_scouts(
     followed: int, width: float, scouts: int
 ) -> None:
     """Each costs what it loses itself, and saves a little of what all others do."""
-    window = Window(100.0, 100.0 + width)
-    assert sum(at < window.hi for at in looks(Scouts(1.0), followed, window)) == scouts
+    window = Interval(100.0, 100.0 + width)
+    assert sum(at < window.hi for at in looks(Probes(1.0), followed, window)) == scouts
 
 
 def test_however_many_there_are_sixteen_scouts_are_enough() -> None:
     """A thousand tasks are no reason for dozens of requests at one beat."""
-    assert sum(at < WINDOW.hi for at in looks(Scouts(1.0), 1000)) == 16
+    assert sum(at < WINDOW.hi for at in looks(Probes(1.0), 1000)) == 16
 
 
 def test_scouts_divide_the_window_evenly() -> None:
     """So that the beat is close before one of them, wherever it is."""
-    ahead = [at for at in looks(Scouts(1.0), 32) if at < WINDOW.hi]
+    ahead = [at for at in looks(Probes(1.0), 32) if at < WINDOW.hi]
     assert ahead == pytest.approx([100 + place / 6 for place in range(1, 6)])
 
 
 def test_each_window_has_scouts_of_its_own_and_a_narrower_one_no_more() -> None:
     """What is better known by now is the same beat."""
-    scouts = Scouts(1.0)
+    scouts = Probes(1.0)
     looks(scouts, 32)
-    assert set(looks(scouts, 32, Window(100.2, 100.9))) == {100.9}
-    assert min(looks(scouts, 32, Window(110.0, 111.0))) < 111.0
+    assert set(looks(scouts, 32, Interval(100.2, 100.9))) == {100.9}
+    assert min(looks(scouts, 32, Interval(110.0, 111.0))) < 111.0
 
 
 def test_what_may_look_long_before_does_so_half_a_period_ahead() -> None:
     """Between two beats nothing changes, if it is one: that is worth a look."""
-    assert Scouts(1.0).due(WINDOW, 90.0, PERIOD, 32) == 96.0
+    assert Probes(1.0).due(WINDOW, 90.0, PERIOD, 32) == 96.0
 
 
 def test_nobody_looks_sooner_than_it_may() -> None:
     """A scout that just looked goes when it may; one in vain waits for the end."""
-    scouts = Scouts(1.0)
+    scouts = Probes(1.0)
     assert scouts.due(WINDOW, 100.5, PERIOD, 32) == 100.5
     assert [scouts.due(WINDOW, 101.3, PERIOD, 32) for _ in range(9)] == [101.3] * 9

@@ -14,10 +14,10 @@ from ezlink_async._client.polling.schedule import (
     CHUNK,
     HEAD_OF_LINE,
     LIST_FROM,
-    Agenda,
-    Entry,
-    Spacing,
-    Timetable,
+    DueQueue,
+    FollowedTask,
+    ListPacing,
+    PollSchedule,
 )
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
@@ -33,7 +33,7 @@ class Book:
 
     def __init__(self, count: int) -> None:
         random.seed(1)
-        self.agenda = Agenda(POLICY)
+        self.agenda = PollSchedule(POLICY)
         self.tasks = [entry(str(number)) for number in range(count)]
         for task in self.tasks:
             self.agenda.add(task)
@@ -46,7 +46,7 @@ class Book:
         self,
         now: float,
         status: TaskStatus,
-        *tasks: Entry,
+        *tasks: FollowedTask,
         progress: float | None = None,
     ) -> None:
         """Let one answer show *tasks* like this, all of them news."""
@@ -250,7 +250,7 @@ def test_who_was_told_to_wait_is_not_called_by_a_scout() -> None:
     assert book.taken(51.02) == {"1"}
 
 
-def show(book: Book, now: float, *tasks: Entry) -> None:
+def show(book: Book, now: float, *tasks: FollowedTask) -> None:
     """Let one answer show *tasks* as they were, none of them news."""
     looks = [(task, shows(task, TaskStatus.IN_PROGRESS), False) for task in tasks]
     book.agenda.seen(looks, now, now)
@@ -268,16 +268,16 @@ def teach(book: Book, period: float) -> None:
 LONG = 3 * POLICY.longest
 
 
-def spacing(*, lasted: float | None = None) -> Spacing:
+def spacing(*, lasted: float | None = None) -> ListPacing:
     """Return one that has learned nothing, or of twenty tasks that *lasted*."""
     durations = Durations()
     for _ in range(20 if lasted else 0):
         durations.add(lasted or 0.0)
-    return Spacing(POLICY, durations)
+    return ListPacing(POLICY, durations)
 
 
 def watching(
-    spacing: Spacing, active: int, now: float, *, hopeful: bool = True
+    spacing: ListPacing, active: int, now: float, *, hopeful: bool = True
 ) -> bool:
     """Let it decide anew, and return what it does."""
     spacing.watch(active, now, hopeful=hopeful)
@@ -354,16 +354,16 @@ def test_after_a_watch_all_look_together_again() -> None:
 STEP = 0.25
 
 
-def table(**dues: float) -> Timetable:
+def table(**dues: float) -> DueQueue:
     """Return a timetable with a look planned for each task."""
-    times = Timetable(STEP, 100.0)
+    times = DueQueue(STEP, 100.0)
     for task_id, due in dues.items():
         times.add(entry(task_id))
         times.plan(times.entries[task_id], due)
     return times
 
 
-def ids(entries: list[Entry]) -> list[str]:
+def ids(entries: list[FollowedTask]) -> list[str]:
     """Return whose they are."""
     return [one.handle.task_id for one in entries]
 
@@ -429,7 +429,7 @@ def test_an_id_taken_up_again_has_a_look_and_a_deadline_of_its_own() -> None:
 
 def test_deadlines_come_in_the_order_tasks_came_in() -> None:
     """Each has the same time to live, counted from its own start."""
-    times = Timetable(STEP, 100.0)
+    times = DueQueue(STEP, 100.0)
     for number in range(5):
         times.add(entry(str(number), since=float(number)))
     times.forget("1")
@@ -455,7 +455,7 @@ def test_whatever_is_due_next_can_be_taken_early() -> None:
 
 def test_those_that_have_ended_leave_nothing_behind() -> None:
     """Ten thousand that came and went are not remembered."""
-    times = Timetable(STEP, 100.0)
+    times = DueQueue(STEP, 100.0)
     times.add(entry("stays"))
     for number in range(10_000):
         times.add(entry(str(number)))
@@ -467,7 +467,7 @@ def test_those_that_have_ended_leave_nothing_behind() -> None:
 @pytest.mark.parametrize("shortest", [0.3, 0.7, 1.3, 2.2, 1 / 3])
 def test_what_is_due_now_is_taken_now(shortest: float) -> None:
     """However the slots divide, nobody wakes for a look and finds none."""
-    times = Timetable(shortest / 64, 100.0)
+    times = DueQueue(shortest / 64, 100.0)
     only = entry("a")
     times.add(only)
     for number in range(2000):
@@ -490,7 +490,7 @@ class Plain:
     """What a timetable promises, as a dictionary of times."""
 
     def __init__(self) -> None:
-        self.times = Timetable(STEP, 1000.0)
+        self.times = DueQueue(STEP, 1000.0)
         self.dues: dict[str, float] = {}
 
     def plan(self, task_id: str, due: float) -> None:

@@ -161,7 +161,7 @@ def simulate(
 
     async def work() -> None:
         world = World(ScriptedTransport(server.answer), policy)
-        world.nursery.leave_alone(world.poller.run())
+        world.nursery.start_soon(world.poller.run())
         slots = asyncio.Semaphore(in_flight)
         beat = world.poller._agenda._beat
 
@@ -304,7 +304,7 @@ def test_three_that_are_due_are_asked_for_together(due: int, lists: list[int]) -
         for number in range(due):
             server.accept(str(number), 0.0)
             world.follow(str(number), own=False)  # taken up: looked at right away
-        world.nursery.leave_alone(world.poller.run())
+        world.nursery.start_soon(world.poller.run())
         await asyncio.sleep(0.5)
         await world.nursery.close()
 
@@ -344,7 +344,7 @@ def test_alone_and_without_a_sign_the_steps_grow_to_the_longest() -> None:
 
     async def work() -> None:
         world = World(ScriptedTransport(server.answer), policy)
-        world.nursery.leave_alone(world.poller.run())
+        world.nursery.start_soon(world.poller.run())
         server.accept("7", 0.0)
         with pytest.raises(TaskTimeoutError):
             await world.follow("7")
@@ -367,7 +367,7 @@ def test_a_server_that_is_stuck_is_not_flooded(in_flight: int) -> None:
 
     async def work() -> None:
         world = World(ScriptedTransport(server.answer), POLICY)
-        world.nursery.leave_alone(world.poller.run())
+        world.nursery.start_soon(world.poller.run())
 
         async def follow(number: int) -> None:
             await asyncio.sleep(number * 0.1)
@@ -455,7 +455,7 @@ def test_looks_that_fail_are_no_storm(tasks: int, status: int, hint: str) -> Non
 
     async def work() -> None:
         world = World(_refusing(status, hint, seen), POLICY)
-        world.nursery.leave_alone(world.poller.run())
+        world.nursery.start_soon(world.poller.run())
         handles = [world.follow(str(number)) for number in range(tasks)]
         for handle in handles:
             with pytest.raises(TaskTimeoutError):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from ezlink_async._client.submitting.evidence import (
     SLACK,
+    AccountTasks,
+    ChargeLog,
     Fate,
-    Log,
     Lost,
-    Sheet,
     conclude,
     find,
     is_open,
@@ -27,8 +27,8 @@ from ezlink_async.models import TaskRecord
 NOW = 1_800_000_000.0
 STATE = "ezlink-1"
 LOST = Lost(state=STATE, request_ids=("r1",), since=NOW)
-NOTHING = Log(charged=False, witnessed=True)
-CHARGED = Log(charged=True, witnessed=True)
+NOTHING = ChargeLog(charged=False, witnessed=True)
+CHARGED = ChargeLog(charged=True, witnessed=True)
 
 
 def task(name: str, state: str = "", at: float | None = NOW) -> TaskRecord:
@@ -37,9 +37,9 @@ def task(name: str, state: str = "", at: float | None = NOW) -> TaskRecord:
     return TaskRecord(task_id=name, state=state, submit_time=made)
 
 
-def sheet(*tasks: TaskRecord, reaches: float | None = -math.inf) -> Sheet:
+def sheet(*tasks: TaskRecord, reaches: float | None = -math.inf) -> AccountTasks:
     """Return a list in which the tasks called "known" are known."""
-    return Sheet(tasks, reaches, lambda task_id: task_id == "known")
+    return AccountTasks(tasks, reaches, lambda task_id: task_id == "known")
 
 
 def test_states_are_unique_and_known_again() -> None:
@@ -116,7 +116,7 @@ ROWS = st.builds(
     since=st.none() | st.floats(NOW - 30, NOW + 30),
     reaches=st.none() | st.floats(NOW - 90, NOW + 90),
     log=st.builds(
-        Log, charged=st.booleans(), witnessed=st.booleans(), settled=st.booleans()
+        ChargeLog, charged=st.booleans(), witnessed=st.booleans(), settled=st.booleans()
     ),
     shared=st.booleans(),
 )
@@ -126,7 +126,7 @@ def test_nothing_is_sent_again_while_anything_may_be_the_task(
     state: str | None,
     since: float | None,
     reaches: float | None,
-    log: Log,
+    log: ChargeLog,
     shared: bool,
 ) -> None:
     """Whatever the pages show: one doubt is enough, and a find is never shared."""
@@ -139,7 +139,7 @@ def test_nothing_is_sent_again_while_anything_may_be_the_task(
     if found is not None:
         assert found.task_id in mine
     if fate is Fate.NOT_CREATED:
-        assert log == Log(charged=False, witnessed=True, settled=True)
+        assert log == ChargeLog(charged=False, witnessed=True, settled=True)
         assert None not in {state, since, reaches}
         assert not shared
         assert not pages.own(lost)
@@ -155,8 +155,8 @@ def test_a_task_without_a_time_is_as_old_as_the_one_above_it() -> None:
 
 
 MUTE = [task("9")]
-NO_LOG = Log(charged=False, witnessed=False)
-UNSETTLED = Log(charged=False, witnessed=True, settled=False)
+NO_LOG = ChargeLog(charged=False, witnessed=False)
+UNSETTLED = ChargeLog(charged=False, witnessed=True, settled=False)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_is_concluded_when_no_task_was_found(
     *,
     tasks: list[TaskRecord],
     reaches: float | None,
-    log: Log,
+    log: ChargeLog,
     fate: Fate,
     charged: bool | None,
     told: str,

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._client.submitting.gate import Gate, Passage
+from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._core.policies import RetryPolicy
-from ezlink_async._io.concurrency import Slots
+from ezlink_async._io.concurrency import Semaphore
 from tests.support import virtual_clock
 from tests.support.loop import reap, turns
 from tests.support.virtual_clock import dice
@@ -187,7 +187,7 @@ async def test_while_others_get_in_nobody_gives_up() -> None:
 
 async def test_a_turn_is_given_back_once() -> None:
     """However often it is over, one slot comes back, at the latest at the end."""
-    slots = Slots(2)
+    slots = Semaphore(2)
     async with slots.turn() as turn:
         await slots.acquire()
         turn.over()
@@ -457,7 +457,7 @@ class Swaps:
                     return task
 
     def _told(
-        self, passage: Passage, task: asyncio.Future[None] | None
+        self, passage: Admission, task: asyncio.Future[None] | None
     ) -> asyncio.Future[None] | None:
         if task is None:
             passage.busy()
@@ -466,7 +466,7 @@ class Swaps:
         return task
 
     async def _all(self, jobs: int) -> float:
-        slots, uploads = Slots(self.wanted), Slots(8)
+        slots, uploads = Semaphore(self.wanted), Semaphore(8)
 
         async def job() -> None:
             async with slots.turn():

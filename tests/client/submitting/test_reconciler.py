@@ -17,7 +17,7 @@ from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.pending_submit import NoObserver
 from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async._core.messages import HttpResponse
-from ezlink_async._io.concurrency import Nursery
+from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -30,7 +30,7 @@ from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import TransportError
 from ezlink_async.services import account
-from ezlink_async.services.base import Submission
+from ezlink_async.services.base import Accepted
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from tests.support.account_pages import EPOCH, Books, on
 from tests.support.pictures import jpeg
@@ -544,7 +544,7 @@ async def _lose(
 
 def _witness(books: Books, name: str = "w") -> None:
     """Let a submit of this client be charged, and its id be known."""
-    books.reconciler.accepted(Submission(f"id-{name}", 1, ""), name)
+    books.reconciler.accepted(Accepted(f"id-{name}", 1, ""), name)
     books.charged.add(name)
 
 
@@ -772,7 +772,7 @@ async def test_what_was_found_is_a_witness_too(books: Books) -> None:
 @played
 async def test_only_what_is_charged_is_a_witness(books: Books) -> None:
     """An acceptance with code 22 is not in the log, and proves nothing of it."""
-    books.reconciler.accepted(Submission("1", 22, ""), "w")
+    books.reconciler.accepted(Accepted("1", 22, ""), "w")
     books.charged.add("w")
     finding = await _lose(books)
     assert (finding.fate, finding.charged) == (Fate.UNKNOWN, None)
@@ -789,7 +789,7 @@ async def test_the_same_state_of_another_submit_under_way_is_waited_for(
         books.task("7", "same")
         await asyncio.sleep(30)
         assert not lost.done()
-        books.reconciler.accepted(Submission("7", 1, ""), "r7")
+        books.reconciler.accepted(Accepted("7", 1, ""), "r7")
     books.task("8", "same")
     assert (await lost).task_id == "8"
 
@@ -869,12 +869,12 @@ async def test_ids_are_kept_only_while_they_can_be_mistaken(books: Books) -> Non
     """Thousands of jobs later the client remembers those of its open submits."""
     memory = books.reconciler._memory
     for number in range(100):
-        books.reconciler.accepted(Submission(str(number), 1, ""), "r")
+        books.reconciler.accepted(Accepted(str(number), 1, ""), "r")
         await asyncio.sleep(10)
     assert len(memory._ids) <= 5
     with books.reconciler.under_way("s", _now()):
         for number in range(100, 200):
-            books.reconciler.accepted(Submission(str(number), 1, ""), "r")
+            books.reconciler.accepted(Accepted(str(number), 1, ""), "r")
             await asyncio.sleep(10)
         assert all(memory.knows(str(number)) for number in range(100, 200))
 
@@ -987,7 +987,9 @@ async def test_a_search_reads_so_many_pages_and_no_more(books: Books) -> None:
     """``find`` looks at the latest ten thousand tasks."""
     for number in range(100 * account.PAGES + 1):
         books.task(str(number), "mine" if number < 2 else "x")
-    (record,) = await account.Account(books.transport.repeat).find(state="mine")
+    (record,) = await account.Account(books.transport.send_with_retries).find(
+        state="mine"
+    )
     assert record.task_id == "1"
     assert books.asked("/api/mj/self") == account.PAGES
 
@@ -995,8 +997,8 @@ async def test_a_search_reads_so_many_pages_and_no_more(books: Books) -> None:
 async def test_without_a_token_nothing_is_asked() -> None:
     """Nor is anything noted."""
     transport = ScriptedTransport(offline)
-    here = Reconciler(transport, Nursery())
-    here.accepted(Submission("7", 1, ""), "r")
+    here = Reconciler(transport, BackgroundTasks())
+    here.accepted(Accepted("7", 1, ""), "r")
     assert not here._memory.knows("7")
     with here.under_way("s", 0.0):
         (finding,) = await here.resume([_lost(1)])

@@ -24,9 +24,9 @@ from ezlink_async import (
 )
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.submitting.gate import Gate
-from ezlink_async._client.submitting.pending_submit import NoObserver, Ticket
+from ezlink_async._client.submitting.pending_submit import NoObserver, PendingSubmit
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._core.images import Image, PreparedImage
+from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
@@ -424,7 +424,7 @@ async def test_an_entry_in_netrc_does_no_harm(
 
 QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=20)
 
-PICTURE = PreparedImage(Image(content=b"\xff\xd8\xff"), "image/jpeg", 3)
+PICTURE = InspectedImage(Image(content=b"\xff\xd8\xff"), "image/jpeg", 3)
 
 JOB = FaceSwapJob(source=PICTURE, target=PICTURE, options=SwapOptions(state="s"))
 
@@ -519,13 +519,13 @@ class Desk:
         self.followed.append(handle)
         return handle
 
-    def ticket(self) -> Ticket:
+    def ticket(self) -> PendingSubmit:
         """Return a new ticket for the one job."""
 
         async def load() -> FaceSwapJob:
             return JOB
 
-        return Ticket(load, "target.jpg", self.book)
+        return PendingSubmit(load, "target.jpg", self.book)
 
     async def submit(self) -> TaskHandle:
         """Submit the one job."""
@@ -1019,7 +1019,9 @@ async def test_a_large_body_is_not_repeated_on_an_empty_answer() -> None:
             return job
 
         with pytest.raises(errors.ServerError):
-            await here.submitter.submit(Ticket(load, b"\xff\xd8\xff", NoObserver()))
+            await here.submitter.submit(
+                PendingSubmit(load, b"\xff\xd8\xff", NoObserver())
+            )
         assert len(here.transport.ids) == 1
 
 
