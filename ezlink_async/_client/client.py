@@ -197,7 +197,7 @@ class AsyncEzlink:
             account_filter=account_filter,
             mode=Mode.parse(mode),
         )
-        shared = SharedSource(session.nursery, session.transport.readers)
+        shared = SharedSource(session.background, session.transport.readers)
 
         async def swap(
             source: ImageLike, target: ImageLike, observer: SubmitObserver
@@ -213,7 +213,7 @@ class AsyncEzlink:
         intake = SwapPipeline(
             _TargetPairs(source, targets),
             swap,
-            session.nursery,
+            session.background,
             session.submitter.slots.limit,
             ready,
         )
@@ -253,7 +253,7 @@ class AsyncEzlink:
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Ask for one task once; :exc:`TaskNotFoundError` when it is unknown."""
         session = self._inside()
-        return await session.nursery.run(fetch_one(session.transport, str(task_id)))
+        return await session.background.run(fetch_one(session.transport, str(task_id)))
 
     async def fetch_tasks(self, task_ids: Iterable[str]) -> dict[str, TaskRecord]:
         """
@@ -262,7 +262,7 @@ class AsyncEzlink:
         A server without the list call is asked for each id.
         """
         session = self._inside()
-        return await session.nursery.run(fetch_many(session.transport, task_ids))
+        return await session.background.run(fetch_many(session.transport, task_ids))
 
     async def fetch_image(self, url: str) -> Image:
         """
@@ -274,7 +274,7 @@ class AsyncEzlink:
         """
         session = self._inside()
         place = ResultAddress(url, strict=True, limit=MAX_BYTES)
-        content = await session.nursery.run(session.downloads.read([place]))
+        content = await session.background.run(session.downloads.read([place]))
         return Image.from_bytes(content)
 
     async def _swap(

@@ -140,7 +140,7 @@ class HandleOwner(Protocol):
     base_url: str
     origin: str
     downloads: Downloader
-    nursery: BackgroundTasks
+    background: BackgroundTasks
 
     def ended(self, handle: TaskHandle) -> None:
         """Stop following *handle*, and give its slot back."""
@@ -270,7 +270,7 @@ class TaskHandle:
         Raises what :meth:`result` raises, or :exc:`DownloadError`.
         """
         record = await self._finished()
-        return await self._home.nursery.run(
+        return await self._home.background.run(
             self._home.downloads.read(self._places(record), self._task_id),
             self._closed,
         )
@@ -293,7 +293,7 @@ class TaskHandle:
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
         check_path(path)
         record = await self._finished()
-        return await self._home.nursery.run(
+        return await self._home.background.run(
             self._home.downloads.save(
                 self._places(record), self._task_id, path, fit_suffix=fit_suffix
             ),
@@ -359,7 +359,7 @@ class TaskHandle:
 
     async def _finished(self) -> TaskRecord:
         record = await self.result()
-        if self._home.nursery.closed:
+        if self._home.background.closed:
             raise self._closed()
         return record
 

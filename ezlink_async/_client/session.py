@@ -51,15 +51,15 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self.base_url = settings.base_url
         self.origin = settings.origin
-        self.nursery = BackgroundTasks()
+        self.background = BackgroundTasks()
         self.transport = Transport(settings, http=http)
         self.downloads = Downloader(self.transport)
         self.poller = Poller(
-            self.transport, settings.poll, self.nursery, self.downloads
+            self.transport, settings.poll, self.background, self.downloads
         )
-        self.reconciler = Reconciler(self.transport, self.nursery, self._is_followed)
+        self.reconciler = Reconciler(self.transport, self.background, self._is_followed)
         self.submitter = Submitter(
-            self.transport, self.nursery, self.accepted, reconciler=self.reconciler
+            self.transport, self.background, self.accepted, reconciler=self.reconciler
         )
         self.intakes: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
         self.closed = False
@@ -99,12 +99,12 @@ class Session:
                 "this needs the account's access token, which the dashboard makes: "
                 "set EZLINK_ACCOUNT_TOKEN or pass account_token="
             )
-        return await self.nursery.run(self.transport.send_with_retries(request))
+        return await self.background.run(self.transport.send_with_retries(request))
 
     async def open(self) -> None:
         """Make the connections' pools and start polling."""
         await self.transport.open()
-        self.nursery.start_soon(self.poller.run())
+        self.background.start_soon(self.poller.run())
 
     async def close(self) -> None:
         """
@@ -114,7 +114,7 @@ class Session:
         a request); it is spared, and ends by itself. A cancellation waits:
         half-closed is worse than late, and all of it is bounded.
         """
-        inside = self.nursery.exempt_current()
+        inside = self.background.exempt_current()
         if self.closing is None:
             self.closing = self.loop.create_task(self._close())
         elif inside:
@@ -131,7 +131,7 @@ class Session:
         self.closed = True
         intakes = tuple(self.intakes)
         try:
-            await self.submitter.close(self.nursery.spared)
+            await self.submitter.close(self.background.spared)
             for number, handle in enumerate(self.poller.pending(), 1):
                 if not number % _AT_ONCE:
                     await asyncio.sleep(0)  # a hundred thousand would take long
@@ -143,7 +143,7 @@ class Session:
                 )
             for intake in intakes:
                 await intake.wind_down()
-            await self.nursery.close()
+            await self.background.close()
             for intake in intakes:
                 intake.tell_lost()
         finally:
@@ -222,8 +222,8 @@ class Session:
 class SharedSource:
     """A source that is encoded once for many swaps; the latest one is kept."""
 
-    def __init__(self, nursery: BackgroundTasks, pool: Executor) -> None:
-        self._nursery = nursery
+    def __init__(self, background: BackgroundTasks, pool: Executor) -> None:
+        self._background = background
         self._pool = pool
         self._given: ImageLike | None = None
         self._task: asyncio.Task[EncodedImage] | None = None
@@ -232,7 +232,7 @@ class SharedSource:
         """Return the source with its base64 text."""
         if self._task is None or source is not self._given:
             self._given = source
-            self._task = self._nursery.start(self._encode(source))
+            self._task = self._background.start(self._encode(source))
             self._task.add_done_callback(_seen)
         # Not shield(), which reports an error whose only waiter has left.
         task = self._task

@@ -161,14 +161,14 @@ class SwapPipeline:
         self,
         pairs: AsyncIterator[Pair],
         swap: Swap,
-        nursery: BackgroundTasks,
+        background: BackgroundTasks,
         window: int,
         ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._pairs = pairs
         self._swap = swap
         self._window = window
-        self._nursery = nursery
+        self._background = background
         self._prepare = ready
         self._running: dict[_PendingSwap, asyncio.Task[None]] = {}
         self._ready: collections.deque[_PendingSwap] = collections.deque()
@@ -184,7 +184,7 @@ class SwapPipeline:
     async def next(self) -> SwapOutcome:
         """Return the next outcome; what ended the intake is raised after the last."""
         if self._taking is None and not self._over:
-            self._taking = self._nursery.start(self._take_in())
+            self._taking = self._background.start(self._take_in())
         self._readers += 1
         try:
             while not self._ready:
@@ -210,7 +210,7 @@ class SwapPipeline:
         """Do the same without waiting: nobody holds the stream any more."""
         self._listening = False
         with contextlib.suppress(ClientClosedError):
-            self._nursery.start_soon(self._see_off(self._drop()))
+            self._background.start_soon(self._see_off(self._drop()))
         self.tell_lost()
 
     async def wind_down(self) -> None:
@@ -262,7 +262,7 @@ class SwapPipeline:
 
     def _begin(self, source: ImageLike, target: ImageLike) -> None:
         taken = _PendingSwap(source, target)
-        self._running[taken] = self._nursery.start(self._one(taken))
+        self._running[taken] = self._background.start(self._one(taken))
 
     async def _one(self, taken: _PendingSwap) -> None:
         try:
@@ -293,13 +293,13 @@ class SwapPipeline:
 
     def _interrupt(self) -> None:
         """Do not wait for a target that may never come, and is not wanted."""
-        if self._taking is not None and self._taking not in self._nursery.spared:
+        if self._taking is not None and self._taking not in self._background.spared:
             self._taking.cancel()
 
     def _drop(self) -> list[asyncio.Task[None]]:
         """Give up what was not read, and return what is to be seen off."""
         left = list(self._running.values())
-        if self._taking is not None and self._taking not in self._nursery.spared:
+        if self._taking is not None and self._taking not in self._background.spared:
             left.append(self._taking)
         for taken in self._running:
             taken.left = taken.handle is None
@@ -312,7 +312,7 @@ class SwapPipeline:
 
     async def _see_off(self, left: list[asyncio.Task[None]]) -> None:
         # What will not end was named in the log, and need not be waited for again.
-        self._nursery.spared |= await cancel_and_wait(left)
+        self._background.spared |= await cancel_and_wait(left)
 
     def _ending(self) -> BaseException:
         """Return how the iteration ends."""

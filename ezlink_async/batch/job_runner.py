@@ -140,7 +140,7 @@ class JobRunner:
         self._manner = manner
         self._room = asyncio.Semaphore(session.submitter.slots.limit)
         self._saves = asyncio.Semaphore(_SAVES_AT_ONCE)
-        self._shared = SharedSource(session.nursery, session.transport.readers)
+        self._shared = SharedSource(session.background, session.transport.readers)
         self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
         self._faces = asyncio.Lock()
         self._face: tuple[Path, Image] | None = None
@@ -191,7 +191,7 @@ class JobRunner:
     @contextlib.asynccontextmanager
     async def _pictures(self, job: Job) -> AsyncIterator[Awaitable[Pictures]]:
         """Have the pictures prepared while their job waits in line."""
-        preparing = self._session.nursery.start(self._prepared_pair(job))
+        preparing = self._session.background.start(self._prepared_pair(job))
         preparing.add_done_callback(_seen)
         try:
             yield preparing

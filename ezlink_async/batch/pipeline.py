@@ -152,31 +152,31 @@ class Pipeline:
         """How many jobs the server has, or is being sent."""
         return self._delivery.in_progress
 
-    async def through(self, supply: PairReader, nursery: BackgroundTasks) -> None:
+    async def through(self, supply: PairReader, background: BackgroundTasks) -> None:
         """Do everything; what the pairs' iterator raises is raised after that."""
         fault: Exception | None = None
         try:
-            await self._intake(supply, nursery)
+            await self._intake(supply, background)
         except Exception as error:  # noqa: BLE001 - raised again below
             fault = error
         await self._all_done()
         self._late_turn = True
         while self._late:
-            await self._again(self._late[0], nursery)
+            await self._again(self._late[0], background)
         await self._all_done()
         for outcome in self._earlier.left():
             await self.outbox.put(outcome)
         if fault is not None:
             raise fault
 
-    async def _intake(self, supply: PairReader, nursery: BackgroundTasks) -> None:
+    async def _intake(self, supply: PairReader, background: BackgroundTasks) -> None:
         async for job in self._earlier.taken_up():
-            await self._begin(job, nursery)
-        looking = nursery.start(self._look_up(nursery))
+            await self._begin(job, background)
+        looking = background.start(self._look_up(background))
         try:
             while pairs := await supply.next():
                 began = time.monotonic()
-                await self._take_in(pairs, nursery)
+                await self._take_in(pairs, background)
                 supply.took(time.monotonic() - began)
             await asyncio.wait([looking])
             looking.result()
@@ -207,13 +207,13 @@ class Pipeline:
         while pairs := supply.rest(_PAGE):
             yield from pairs
 
-    async def _look_up(self, nursery: BackgroundTasks) -> None:
+    async def _look_up(self, background: BackgroundTasks) -> None:
         """Go on with what was lost, as soon as it is found out about."""
         async for found in self._earlier.looked_up():
             if isinstance(found, Job):
-                await self._begin(found, nursery)
+                await self._begin(found, background)
             else:
-                await self._take_in([found], nursery)
+                await self._take_in([found], background)
 
     async def _screen(self, pairs: list[Pair]) -> list[Screened]:
         if self._desk.stopped:
@@ -229,7 +229,7 @@ class Pipeline:
             return [Screened(pair) for pair in pairs]
         return await asyncio.to_thread(screening.decide, looks, entries)
 
-    async def _take_in(self, pairs: list[Pair], nursery: BackgroundTasks) -> None:
+    async def _take_in(self, pairs: list[Pair], background: BackgroundTasks) -> None:
         """Look at a few pairs, and do what is to be done about each."""
         self._coming.append(pairs)
         async with self._turn:
@@ -238,9 +238,9 @@ class Pipeline:
             self._screened.extend(screened)
             self._page.clear()
             while self._screened:
-                await self._take_one(self._screened[0], nursery)
+                await self._take_one(self._screened[0], background)
 
-    async def _take_one(self, screened: Screened, nursery: BackgroundTasks) -> None:
+    async def _take_one(self, screened: Screened, background: BackgroundTasks) -> None:
         """Begin what is to be done about a pair, or tell how it has ended."""
         if screened.job is not None and self._earlier.knows_better(screened.job):
             (screened,) = await self._screen([screened.pair])
@@ -255,7 +255,7 @@ class Pipeline:
             settled = settled or self._in_the_way(job)
         if job is not None and settled is None and not self._is_too_late(job):
             self._screened.popleft()
-            await self._begin(job, nursery)
+            await self._begin(job, background)
             return
         settled = settled or screened.left_over(self._desk.halted or NOTHING_SENT)
         self._screened[0] = attrs.evolve(screened, settled=settled)
@@ -306,11 +306,11 @@ class Pipeline:
             return job.outcome("skipped", says)
         return None
 
-    async def _begin(self, job: Job, nursery: BackgroundTasks) -> None:
+    async def _begin(self, job: Job, background: BackgroundTasks) -> None:
         book = JournalObserver(self._desk, job.entry.id, job.unclear)
-        await self._start(RunningJob(job, book), nursery)
+        await self._start(RunningJob(job, book), background)
 
-    async def _again(self, late: RunningJob, nursery: BackgroundTasks) -> None:
+    async def _again(self, late: RunningJob, background: BackgroundTasks) -> None:
         """Take a task up once more, unless the user wants to be gone."""
         if late.outcome is not None and self._desk.leaving:
             self._count(late.outcome)
@@ -319,12 +319,12 @@ class Pipeline:
         else:
             late.outcome = None
             self._late.popleft()
-            await self._start(late, nursery)
+            await self._start(late, background)
 
-    async def _start(self, under_way: RunningJob, nursery: BackgroundTasks) -> None:
+    async def _start(self, under_way: RunningJob, background: BackgroundTasks) -> None:
         self._waiting.append(under_way)
         await self._room.acquire()
-        task = nursery.start(self._do(under_way))
+        task = background.start(self._do(under_way))
         self._waiting.remove(under_way)
         self._running[task] = under_way
         task.add_done_callback(self._over)

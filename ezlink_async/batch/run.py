@@ -72,7 +72,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._entered = True
         try:
             await self._set_up(session)
-            self._task = session.nursery.start(self._through())
+            self._task = session.background.start(self._through())
         except BaseException:
             await self._commits.close()
             raise
@@ -120,7 +120,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     async def _through(self) -> None:
         try:
-            await self._work.through(self._supply, self._session.nursery)
+            await self._work.through(self._supply, self._session.background)
         finally:
             self._work.outbox.end()
 
@@ -235,7 +235,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._commits.note(lambda journal: journal.end_run(self._run, now, facts))
         if self._desk.outstanding:
             with contextlib.suppress(ClientClosedError):
-                self._session.nursery.start_soon(self._close_late())
+                self._session.background.start_soon(self._close_late())
                 return
         await self._commits.close()
 

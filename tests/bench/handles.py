@@ -84,9 +84,9 @@ class _Client:
         transport = _Memory(Settings(api_key="sk-key", base_url=_BASE))
         self.loop = asyncio.get_running_loop()
         self.base_url = self.origin = _BASE
-        self.nursery = BackgroundTasks()
+        self.background = BackgroundTasks()
         self.downloads = Downloader(transport)
-        self.poller = Poller(transport, policy, self.nursery, self.downloads)
+        self.poller = Poller(transport, policy, self.background, self.downloads)
         self.family = _Family()
         self.slots = Semaphore(10**6)
 
@@ -134,13 +134,13 @@ async def _measure(count: int) -> dict[str, float]:
     policy = PollPolicy(first=1, shortest=1, longest=2, deadline=3600)
     client = _Client(policy)
     each = _bytes_each(client, count)
-    client.nursery.start_soon(client.poller.run())
+    client.background.start_soon(client.poller.run())
     try:
         await _looked_at(client, 2 * count)  # all of them have a record by then
         seconds = await _looked_at(client, _LOOKS * count) / (_LOOKS * count)
         received = _receiving(client)
     finally:
-        await client.nursery.close()
+        await client.background.close()
     return {
         "bytes": each,
         "scheduling": (seconds - received) * 1e6,

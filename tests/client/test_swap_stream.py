@@ -84,7 +84,7 @@ def _intake(
     ready: Callable[[], Awaitable[None]] = _ready,
 ) -> SwapPipeline:
     pairs = _TargetPairs(source, targets)  # type: ignore[arg-type]
-    return SwapPipeline(pairs, swap, here.nursery, WINDOW, ready)
+    return SwapPipeline(pairs, swap, here.background, WINDOW, ready)
 
 
 def _stream(

@@ -185,14 +185,14 @@ async def forever() -> None:
 
 async def test_a_task_is_kept_until_it_is_done() -> None:
     """A task nobody else holds is not collected under way, and not kept after."""
-    nursery, go_on = BackgroundTasks(), asyncio.Event()
+    background, go_on = BackgroundTasks(), asyncio.Event()
     ended = asyncio.Event()
 
     async def work() -> None:
         await go_on.wait()
         ended.set()
 
-    task = weakref.ref(nursery.start(work()))
+    task = weakref.ref(background.start(work()))
     await turns()
     gc.collect()
     assert task() is not None
@@ -205,7 +205,7 @@ async def test_a_task_is_kept_until_it_is_done() -> None:
 
 async def test_closing_cancels_and_waits() -> None:
     """After close nothing runs any more, whatever it had to tidy up."""
-    nursery, tidied = BackgroundTasks(), list[int]()
+    background, tidied = BackgroundTasks(), list[int]()
 
     async def work(number: int) -> None:
         try:
@@ -216,16 +216,16 @@ async def test_closing_cancels_and_waits() -> None:
 
     before = asyncio.all_tasks()
     for number in range(5):
-        nursery.start_soon(work(number))
+        background.start_soon(work(number))
     await turns()
-    await nursery.close()
+    await background.close()
     assert sorted(tidied) == [0, 1, 2, 3, 4]
     assert asyncio.all_tasks() == before
 
 
 async def test_closing_ends_what_is_started_meanwhile() -> None:
     """A task that another one starts while it is leaving ends too."""
-    nursery, ended = BackgroundTasks(), list[str]()
+    background, ended = BackgroundTasks(), list[str]()
 
     async def late() -> None:
         try:
@@ -237,45 +237,45 @@ async def test_closing_ends_what_is_started_meanwhile() -> None:
         try:
             await forever()
         finally:
-            nursery.start_soon(late())
+            background.start_soon(late())
             await turns()
 
-    nursery.start_soon(work())
+    background.start_soon(work())
     await turns()
-    await nursery.close()
+    await background.close()
     assert ended == ["late"]
 
 
 async def test_nothing_starts_in_a_closed_nursery() -> None:
     """After close a task is refused, so that none outlives the client."""
-    nursery = BackgroundTasks()
-    await nursery.close()
+    background = BackgroundTasks()
+    await background.close()
     before = asyncio.all_tasks()
     with pytest.raises(ClientClosedError):
-        nursery.start(forever())
+        background.start(forever())
     with pytest.raises(ClientClosedError):
-        await nursery.run(forever())
+        await background.run(forever())
     assert asyncio.all_tasks() == before
 
 
 async def test_closing_twice_is_harmless() -> None:
     """Both of two closings return when all is over."""
-    nursery = BackgroundTasks()
-    nursery.start_soon(forever())
-    await asyncio.gather(nursery.close(), nursery.close())
-    await nursery.close()
+    background = BackgroundTasks()
+    background.start_soon(forever())
+    await asyncio.gather(background.close(), background.close())
+    await background.close()
 
 
 async def test_one_of_its_own_tasks_may_close_it() -> None:
     """Closing from inside ends the others and lets the closer finish."""
-    nursery, ended = BackgroundTasks(), asyncio.Event()
+    background, ended = BackgroundTasks(), asyncio.Event()
 
     async def closer() -> None:
-        await nursery.close()
+        await background.close()
         ended.set()
 
-    other = nursery.start(forever())
-    task = nursery.start(closer())
+    other = background.start(forever())
+    task = background.start(closer())
     async with asyncio.timeout(5):
         await task
     assert ended.is_set()
@@ -284,17 +284,17 @@ async def test_one_of_its_own_tasks_may_close_it() -> None:
 
 async def test_a_task_that_is_spared_ends_by_itself() -> None:
     """Whoever closes the client from inside is neither cancelled nor waited for."""
-    nursery, go_on = BackgroundTasks(), asyncio.Event()
+    background, go_on = BackgroundTasks(), asyncio.Event()
 
     async def inside() -> str:
-        assert nursery.exempt_current()
+        assert background.exempt_current()
         await go_on.wait()
         return "by itself"
 
-    task = nursery.start(inside())
+    task = background.start(inside())
     await turns()
-    assert not nursery.exempt_current()  # this is none of its own
-    await nursery.close()
+    assert not background.exempt_current()  # this is none of its own
+    await background.close()
     assert not task.done()
     go_on.set()
     assert await task == "by itself"
@@ -302,7 +302,7 @@ async def test_a_task_that_is_spared_ends_by_itself() -> None:
 
 async def test_what_swallows_a_cancellation_is_cancelled_again() -> None:
     """Code that takes a cancellation for a time-out keeps nobody from closing."""
-    nursery, swallowed = BackgroundTasks(patience=[0.01] * 4), list[int]()
+    background, swallowed = BackgroundTasks(patience=[0.01] * 4), list[int]()
 
     async def swallows(times: int) -> None:
         while len(swallowed) < times:
@@ -312,9 +312,9 @@ async def test_what_swallows_a_cancellation_is_cancelled_again() -> None:
                 swallowed.append(times)
         await forever()
 
-    task = nursery.start(swallows(2))
+    task = background.start(swallows(2))
     await turns()
-    await nursery.close()
+    await background.close()
     assert (swallowed, task.cancelled()) == ([2, 2], True)
 
 
@@ -322,17 +322,17 @@ async def test_what_swallows_every_cancellation_is_left_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the end a close goes on without it, and the log says what it was."""
-    nursery, stop = BackgroundTasks(patience=[0.001] * 3), asyncio.Event()
+    background, stop = BackgroundTasks(patience=[0.001] * 3), asyncio.Event()
 
     async def never_leaves() -> None:
         while not stop.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await stop.wait()
 
-    task = nursery.start(never_leaves())
+    task = background.start(never_leaves())
     await turns()
     with caplog.at_level(logging.WARNING, "ezlink_async"):
-        await nursery.close()
+        await background.close()
     assert not task.done()
     (entry,) = caplog.records
     assert "never_leaves" in entry.message
@@ -342,7 +342,7 @@ async def test_what_swallows_every_cancellation_is_left_and_logged(
 
 async def test_run_gives_the_result_and_the_error_as_they_are() -> None:
     """What runs for a caller returns to it, whether it went well or not."""
-    nursery = BackgroundTasks()
+    background = BackgroundTasks()
 
     async def well() -> int:
         await turns()
@@ -352,15 +352,15 @@ async def test_run_gives_the_result_and_the_error_as_they_are() -> None:
         await turns()
         raise KeyError("x")
 
-    assert await nursery.run(well()) == 7
+    assert await background.run(well()) == 7
     with pytest.raises(KeyError):
-        await nursery.run(badly())
-    await nursery.close()
+        await background.run(badly())
+    await background.close()
 
 
 async def test_cancelling_the_caller_cancels_its_work() -> None:
     """A caller that leaves takes its work along, and is cancelled itself."""
-    nursery, stopped = BackgroundTasks(), asyncio.Event()
+    background, stopped = BackgroundTasks(), asyncio.Event()
 
     async def work() -> None:
         try:
@@ -368,7 +368,7 @@ async def test_cancelling_the_caller_cancels_its_work() -> None:
         finally:
             stopped.set()
 
-    caller = asyncio.create_task(nursery.run(work()))
+    caller = asyncio.create_task(background.run(work()))
     await turns()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -378,15 +378,15 @@ async def test_cancelling_the_caller_cancels_its_work() -> None:
 
 async def test_a_close_becomes_the_caller_s_error() -> None:
     """Whoever waits when the client closes gets ClientClosedError, with its ids."""
-    nursery = BackgroundTasks()
+    background = BackgroundTasks()
 
     def closed() -> ClientClosedError:
         return ClientClosedError("closed", task_ids=("7",))
 
-    caller = asyncio.create_task(nursery.run(forever(), closed))
-    plain = asyncio.create_task(nursery.run(forever()))
+    caller = asyncio.create_task(background.run(forever(), closed))
+    plain = asyncio.create_task(background.run(forever()))
     await turns()
-    await nursery.close()
+    await background.close()
     with pytest.raises(ClientClosedError) as caught:
         await caller
     assert caught.value.task_ids == ("7",)
@@ -396,10 +396,10 @@ async def test_a_close_becomes_the_caller_s_error() -> None:
 
 async def test_a_caller_cancelled_while_the_client_closes_stays_cancelled() -> None:
     """A close does not swallow the cancellation of a caller."""
-    nursery = BackgroundTasks()
-    caller = asyncio.create_task(nursery.run(forever()))
+    background = BackgroundTasks()
+    caller = asyncio.create_task(background.run(forever()))
     await turns()
-    closing = asyncio.create_task(nursery.close())
+    closing = asyncio.create_task(background.close())
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -408,37 +408,37 @@ async def test_a_caller_cancelled_while_the_client_closes_stays_cancelled() -> N
 
 async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
     """A caller that once swallowed a cancellation is told of a close all the same."""
-    nursery = BackgroundTasks()
+    background = BackgroundTasks()
 
     async def call() -> None:
         try:
             await forever()
         except asyncio.CancelledError:
-            await nursery.run(forever())
+            await background.run(forever())
 
     caller = asyncio.create_task(call())
     await turns()
     caller.cancel()
     await turns()
-    await nursery.close()
+    await background.close()
     with pytest.raises(ClientClosedError):
         await caller
 
 
 async def test_a_timeout_of_the_caller_stays_a_timeout() -> None:
     """A caller's own time limit ends the work and is not called a close."""
-    nursery = BackgroundTasks()
+    background = BackgroundTasks()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await nursery.run(forever())
-    await nursery.close()
+            await background.run(forever())
+    await background.close()
 
 
 async def test_work_that_fails_unseen_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An error in work nobody waits for goes to the log, a cancellation does not."""
-    nursery = BackgroundTasks()
+    background = BackgroundTasks()
 
     async def fails() -> None:
         await turns()
@@ -448,11 +448,11 @@ async def test_work_that_fails_unseen_is_logged(
         await turns()
 
     with caplog.at_level(logging.ERROR, "ezlink_async"):
-        nursery.start_soon(fails())
-        nursery.start_soon(well())
-        nursery.start_soon(forever())
+        background.start_soon(fails())
+        background.start_soon(well())
+        background.start_soon(forever())
         await turns(10)
-        await nursery.close()
+        await background.close()
     (entry,) = caplog.records
     assert "bug" in entry.message
     assert entry.exc_info

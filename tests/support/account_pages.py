@@ -41,10 +41,10 @@ class Books:
             poll=PollPolicy(),
             timeouts=Timeouts(),
         )
-        self.nursery = BackgroundTasks()
+        self.background = BackgroundTasks()
         self.followed: set[str] = set()
         self.reconciler = Reconciler(
-            self.transport, self.nursery, self.followed.__contains__
+            self.transport, self.background, self.followed.__contains__
         )
         self.tasks: list[dict[str, object]] = []
         self.charged: set[str] = set()
@@ -110,6 +110,6 @@ def on(books: Callable[[], Books], work: Callable[[Books], Awaitable[None]]) -> 
         try:
             await work(here)
         finally:
-            await here.nursery.close()
+            await here.background.close()
 
     virtual.run(play())

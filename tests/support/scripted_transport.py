@@ -128,7 +128,7 @@ class Held(AbstractAsyncContextManager["Held"]):
 
 
 class World:
-    """A poller, a nursery and downloads around a scripted transport."""
+    """A poller, a background and downloads around a scripted transport."""
 
     def __init__(
         self, transport: ScriptedTransport, policy: PollPolicy = QUICK
@@ -136,9 +136,9 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.base_url = self.origin = BASE
         self.transport = transport
-        self.nursery = BackgroundTasks()
+        self.background = BackgroundTasks()
         self.downloads = Downloader(transport)
-        self.poller = Poller(transport, policy, self.nursery, self.downloads)
+        self.poller = Poller(transport, policy, self.background, self.downloads)
         self.released: list[str] = []
         self.some_released = asyncio.Event()
 
@@ -167,12 +167,12 @@ async def world(
 ) -> AsyncIterator[World]:
     """Poll against a script until the block is left, within *bound* seconds."""
     here = World(ScriptedTransport(answer, pictures), policy)
-    here.nursery.start_soon(here.poller.run())
+    here.background.start_soon(here.poller.run())
     try:
         async with asyncio.timeout(bound):
             yield here
     finally:
-        await here.nursery.close()
+        await here.background.close()
 
 
 def offline(_: HttpRequest) -> HttpResponse:

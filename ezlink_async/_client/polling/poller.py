@@ -98,12 +98,12 @@ class Poller:
         self,
         transport: Transport,
         policy: PollPolicy,
-        nursery: BackgroundTasks,
+        background: BackgroundTasks,
         downloads: Downloader,
     ) -> None:
         self._transport = transport
         self._policy = policy
-        self._nursery = nursery
+        self._background = background
         self._downloads = downloads
         self._agenda = PollSchedule(policy)
         self._wake = asyncio.Event()
@@ -176,11 +176,13 @@ class Poller:
             limit = entries[0].handle.family.list_limit
             if len(entries) >= LIST_FROM:
                 for start in range(0, len(entries), limit):
-                    self._nursery.start_soon(self._list(entries[start : start + limit]))
+                    self._background.start_soon(
+                        self._list(entries[start : start + limit])
+                    )
             else:
                 alone += entries
         for entry in alone:
-            self._nursery.start_soon(self._fetch(entry))
+            self._background.start_soon(self._fetch(entry))
 
     @contextlib.contextmanager
     def _looking(self, *entries: FollowedTask) -> Iterator[None]:
@@ -224,7 +226,7 @@ class Poller:
                 self._by_id(entries)
             except EzlinkError as error:
                 for entry in entries:
-                    self._nursery.start_soon(self._missed(entry, error))
+                    self._background.start_soon(self._missed(entry, error))
             else:
                 self._lists.worked(family.name)
                 self._seen(

@@ -160,10 +160,10 @@ class Search:
     """Looks for cases as long as there are any."""
 
     def __init__(
-        self, transport: Transport, nursery: BackgroundTasks, memory: KnownSubmits
+        self, transport: Transport, background: BackgroundTasks, memory: KnownSubmits
     ) -> None:
         self._transport = transport
-        self._nursery = nursery
+        self._background = background
         self._memory = memory
         self._poll = transport.settings.poll
         self._open: dict[LostSubmit, None] = {}
@@ -183,7 +183,7 @@ class Search:
         self._looks = 0
         self._news.set()
         if not self._running:
-            self._nursery.start_soon(self._run())
+            self._background.start_soon(self._run())
             self._running = True
 
     def drop(self, case: LostSubmit) -> None:
@@ -367,7 +367,7 @@ class Reconciler:
     def __init__(
         self,
         transport: Transport,
-        nursery: BackgroundTasks,
+        background: BackgroundTasks,
         followed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         settings = transport.settings
@@ -376,7 +376,7 @@ class Reconciler:
         self._timeouts = settings.timeouts
         self._at_work = 0.0 if settings.on_loopback else AT_WORK
         self._memory = KnownSubmits(followed)
-        self._search = Search(transport, nursery, self._memory)
+        self._search = Search(transport, background, self._memory)
 
     def under_way(
         self, state: str | None, begun: float

@@ -145,21 +145,21 @@ class Submitter:
     def __init__(
         self,
         transport: Transport,
-        nursery: BackgroundTasks,
+        background: BackgroundTasks,
         follow: Callable[[str, Callable[[], None]], TaskHandle],
         *,
         reconciler: Reconciler | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         settings = transport.settings
-        self._reconciler = reconciler or Reconciler(transport, nursery)
+        self._reconciler = reconciler or Reconciler(transport, background)
         self._settler = Settler(transport, self._reconciler)
         self.slots = Semaphore(settings.max_concurrency)
         self._uploads = Semaphore(settings.max_uploads)
         self._gate = Gate(settings.retry)
         self._settings = settings
         self._transport = transport
-        self._nursery = nursery
+        self._background = background
         self._follow = follow
         self._sleep = sleep
         self._tickets: dict[asyncio.Task[TaskHandle], PendingSubmit] = {}
@@ -171,7 +171,7 @@ class Submitter:
         Cancelling this before the body has left whole leaves no job; later,
         the submit goes on by itself and its task is followed.
         """
-        task = self._nursery.start(self._live(ticket))
+        task = self._background.start(self._live(ticket))
         self._tickets[task] = ticket
         task.add_done_callback(self._tickets.pop)
         try:

@@ -161,7 +161,7 @@ def simulate(
 
     async def work() -> None:
         world = World(ScriptedTransport(server.answer), policy)
-        world.nursery.start_soon(world.poller.run())
+        world.background.start_soon(world.poller.run())
         slots = asyncio.Semaphore(in_flight)
         beat = world.poller._agenda._beat
 
@@ -174,7 +174,7 @@ def simulate(
             beliefs.append(beat.period is not None)
 
         await asyncio.gather(*(job(str(number)) for number in range(jobs)))
-        await world.nursery.close()
+        await world.background.close()
 
     virtual_clock.run(work())
     return Outcome(server.requests / jobs, delays, sum(beliefs))
@@ -304,9 +304,9 @@ def test_three_that_are_due_are_asked_for_together(due: int, lists: list[int]) -
         for number in range(due):
             server.accept(str(number), 0.0)
             world.follow(str(number), own=False)  # taken up: looked at right away
-        world.nursery.start_soon(world.poller.run())
+        world.background.start_soon(world.poller.run())
         await asyncio.sleep(0.5)
-        await world.nursery.close()
+        await world.background.close()
 
     virtual_clock.run(work())
     assert (server.lists, server.fetches) == (lists, 0 if lists else due)
@@ -344,11 +344,11 @@ def test_alone_and_without_a_sign_the_steps_grow_to_the_longest() -> None:
 
     async def work() -> None:
         world = World(ScriptedTransport(server.answer), policy)
-        world.nursery.start_soon(world.poller.run())
+        world.background.start_soon(world.poller.run())
         server.accept("7", 0.0)
         with pytest.raises(TaskTimeoutError):
             await world.follow("7")
-        await world.nursery.close()
+        await world.background.close()
 
     random.seed(1)
     virtual_clock.run(work())
@@ -367,7 +367,7 @@ def test_a_server_that_is_stuck_is_not_flooded(in_flight: int) -> None:
 
     async def work() -> None:
         world = World(ScriptedTransport(server.answer), POLICY)
-        world.nursery.start_soon(world.poller.run())
+        world.background.start_soon(world.poller.run())
 
         async def follow(number: int) -> None:
             await asyncio.sleep(number * 0.1)
@@ -378,7 +378,7 @@ def test_a_server_that_is_stuck_is_not_flooded(in_flight: int) -> None:
             ends.append(world.loop.time() - start)
 
         await asyncio.gather(*(follow(number) for number in range(in_flight)))
-        await world.nursery.close()
+        await world.background.close()
 
     random.seed(1)
     virtual_clock.run(work())
@@ -455,12 +455,12 @@ def test_looks_that_fail_are_no_storm(tasks: int, status: int, hint: str) -> Non
 
     async def work() -> None:
         world = World(_refusing(status, hint, seen), POLICY)
-        world.nursery.start_soon(world.poller.run())
+        world.background.start_soon(world.poller.run())
         handles = [world.follow(str(number)) for number in range(tasks)]
         for handle in handles:
             with pytest.raises(TaskTimeoutError):
                 await handle
-        await world.nursery.close()
+        await world.background.close()
 
     random.seed(1)
     virtual_clock.run(work())

@@ -938,7 +938,7 @@ async def test_a_resume_without_a_witness_sends_nothing_again(books: Books) -> N
 @played
 async def test_closing_the_client_ends_the_search(books: Books) -> None:
     """After it nobody looks, and nobody waits."""
-    await books.nursery.close()
+    await books.background.close()
     (finding,) = await books.reconciler.resume([_lost(1)])
     assert (finding.fate, finding.reason) == (Fate.UNKNOWN, "the client was closed")
 

@@ -509,7 +509,7 @@ class Desk:
     def __init__(self, transport: Attempts) -> None:
         self.world = World(transport)
         self.transport = transport
-        self.submitter = Submitter(transport, self.world.nursery, self._follow)
+        self.submitter = Submitter(transport, self.world.background, self._follow)
         self.book = Book()
         self.followed: list[TaskHandle] = []
 
@@ -540,7 +540,7 @@ async def desk(*steps: Step, key: HttpResponse | None = None) -> AsyncIterator[D
         async with asyncio.timeout(30):
             yield here
     finally:
-        await here.world.nursery.close()
+        await here.world.background.close()
 
 
 @pytest.mark.parametrize(
@@ -659,7 +659,7 @@ async def test_waiting_for_a_busy_server_is_bounded_by_timeout() -> None:
     async with desk(*[BUSY] * 999) as here:
         bounded = attrs.evolve(QUICK, timeout=0.05)
         here.transport.settings = attrs.evolve(here.transport.settings, retry=bounded)
-        here.submitter = Submitter(here.transport, here.world.nursery, here._follow)
+        here.submitter = Submitter(here.transport, here.world.background, here._follow)
         with pytest.raises(errors.BusyError, match="no room"):
             await here.submit()
         assert here.submitter.slots.taken == 0
@@ -682,7 +682,7 @@ def _willing(here: Desk) -> None:
     """Have unknown submits sent again."""
     willing = attrs.evolve(QUICK, resubmit_unknown=True)
     here.transport.settings = attrs.evolve(here.transport.settings, retry=willing)
-    here.submitter = Submitter(here.transport, here.world.nursery, here._follow)
+    here.submitter = Submitter(here.transport, here.world.background, here._follow)
 
 
 async def test_unknown_is_sent_again_only_when_asked_for() -> None:
