@@ -56,11 +56,11 @@ def _group(name: str) -> tuple[str, ...]:
 
 
 def _changed_rooms(session: nox.Session) -> list[str]:
-    """Return the folders of tests that belong to files changed since the last commit."""
-    told = session.run(
+    """Return the folders of tests of the files that are not committed."""
+    listing = session.run(
         "git", "status", "--porcelain", "-uall", external=True, silent=True
     )
-    parts = [Path(line[3:]).parts for line in str(told or "").splitlines()]
+    parts = [Path(line[3:]).parts for line in str(listing or "").splitlines()]
     names = {path[1].strip("_") for path in parts if len(path) > 2}  # noqa: PLR2004
     return sorted(name for name in names if (ROOT / "tests" / name).is_dir())
 
