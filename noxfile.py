@@ -91,9 +91,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """Check that imports go one way."""
-    session.install(*_group("lint"), "-e", ".[local,images,speed]")
+    """Check that imports go one way, and that each module can be imported first."""
+    session.install(*_group("lint"), *_group("test"), "-e", ".[local,images,speed]")
     session.run("lint-imports")
+    session.run("python", "-m", "tests.support.imports_alone")
 
 
 @nox.session

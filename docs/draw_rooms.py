@@ -27,11 +27,12 @@ _OWNS = {
     "_core": "values and decisions, pure",
     "models": "what users see",
     "errors": "what users catch",
-    "_version": "",
+    "_version": "the version",
 }
 _WIDTH, _ROW, _GAP, _EDGE = 760, 62, 12, 16
 _STYLE = (
     "rect{fill:#eef3f8;stroke:#5b7c99;rx:6}"
+    ".module rect{fill:#fbfcfd;stroke:#9db2c4;stroke-dasharray:4 3}"
     ".apart rect{fill:#f6efe4;stroke:#a08050}"
     "text{font-family:sans-serif;text-anchor:middle;fill:#1c2733}"
     ".name{font-size:15px;font-weight:bold}.owns{font-size:12px}"
@@ -53,9 +54,10 @@ def rooms() -> list[list[str]]:
 
 def _box(name: str, left: float, top: float, width: float) -> str:
     middle = left + width / 2
-    kind = ' class="apart"' if name == "emulator" else ""
+    kind = "room" if (ROOT / "ezlink_async" / name).is_dir() else "module"
+    kind = "apart" if name == "emulator" else kind
     return (
-        f'<g{kind}><rect x="{left:g}" y="{top:g}" width="{width:g}" height="{_ROW}"/>'
+        f'<g class="{kind}"><rect x="{left:g}" y="{top:g}" width="{width:g}" height="{_ROW}"/>'
         f'<text class="name" x="{middle:g}" y="{top + 27:g}">{escape(name)}</text>'
         f'<text class="owns" x="{middle:g}" y="{top + 46:g}">{escape(_OWNS[name])}'
         "</text></g>"
@@ -63,7 +65,7 @@ def _box(name: str, left: float, top: float, width: float) -> str:
 
 
 def drawing() -> str:
-    """Return the picture: each row imports only from the rows below it."""
+    """Return the picture: rooms in full lines, modules in broken ones."""
     boxes, top = [], _EDGE
     for layer in rooms():
         width = (_WIDTH - 2 * _EDGE - _GAP * (len(layer) - 1)) / len(layer)

@@ -139,9 +139,7 @@ class Session:
             await self.submitter.close(self.background.spared)
             for number, handle in enumerate(self.poller.pending(), 1):
                 if not number % _HANDLES_A_TURN:
-                    await asyncio.sleep(
-                        0
-                    )  # 100,000 in one turn block the loop
+                    await asyncio.sleep(0)  # 100,000 in one turn block the loop
                 handle.end(
                     ClientClosedError(
                         f"the client was closed; task {handle.task_id} runs on",
