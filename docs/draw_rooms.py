@@ -57,7 +57,8 @@ def _box(name: str, left: float, top: float, width: float) -> str:
     kind = "room" if (ROOT / "ezlink_async" / name).is_dir() else "module"
     kind = "apart" if name == "emulator" else kind
     return (
-        f'<g class="{kind}"><rect x="{left:g}" y="{top:g}" width="{width:g}" height="{_ROW}"/>'
+        f'<g class="{kind}">'
+        f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{_ROW}"/>'
         f'<text class="name" x="{middle:g}" y="{top + 27:g}">{escape(name)}</text>'
         f'<text class="owns" x="{middle:g}" y="{top + 46:g}">{escape(_OWNS[name])}'
         "</text></g>"
