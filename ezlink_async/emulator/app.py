@@ -107,7 +107,7 @@ async def _answer(desk: Desk, exchange: Exchange) -> Reply:
     fault = desk.playbook.take(route.place)
     if fault is None:
         return await route.handler(desk, exchange, task_id)
-    return await fault.play(exchange, lambda: route.handler(desk, exchange, task_id))
+    return await fault.apply(exchange, lambda: route.handler(desk, exchange, task_id))
 
 
 def _find(method: str, path: str) -> tuple[Route, str] | None:

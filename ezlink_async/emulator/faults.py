@@ -26,7 +26,7 @@ Proceed = Callable[[], Awaitable[Reply]]
 class Fault(Protocol):
     """What plays around a request."""
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Return the answer, calling *proceed* for the normal one."""
         ...
 
@@ -48,7 +48,7 @@ class Answer:
     close: bool = False
     headers: tuple[tuple[str, str], ...] = ()
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request or not, then answer."""
         if self.job:
             await proceed()
@@ -72,7 +72,7 @@ class Drop:
     after_bytes: int | None = None
     reset: bool = False
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Hang up at the point asked for."""
         await _reach(self.after_bytes, exchange, proceed if self.job else None)
         exchange.drop(reset=self.reset)
@@ -85,7 +85,7 @@ class Stall:
     job: bool = False
     after_bytes: int | None = None
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Fall silent at the point asked for."""
         await _reach(self.after_bytes, exchange, proceed if self.job else None)
         await exchange.stall()
@@ -107,7 +107,7 @@ class Delay:
     seconds: float
     job: bool = False
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Wait, before or after the handling."""
         before, after = (0.0, self.seconds) if self.job else (self.seconds, 0.0)
         await exchange.pause(before)
@@ -123,7 +123,7 @@ class Garbage:
     content: str = "SSH-2.0-OpenSSH_9.6\r\n"
     job: bool = False
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request or not, then send the words."""
         await _reach(None, exchange, proceed if self.job else None)
         await exchange.send_raw(self.content.encode())
@@ -135,7 +135,7 @@ class Cut:
 
     keep: int
 
-    async def play(self, _exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, _exchange: Exchange, proceed: Proceed) -> Reply:
         """Cut the normal answer."""
         return evolve(await proceed(), keep=self.keep)
 
@@ -153,12 +153,12 @@ class Upstream:
     body: object = None
     broken: str = ""
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request with this answer from the upstream."""
         text = self.body if isinstance(self.body, str) else None
         body = go_json.dumps(self.body) if text is None else text.encode()
         answer = UpstreamAnswer(self.status, body, self.broken)
-        exchange.circumstances.upstream = answer
+        exchange.overrides.upstream = answer
         return await proceed()
 
 
@@ -175,9 +175,9 @@ class Trouble:
 
     word: str
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request under this trouble."""
-        exchange.circumstances.trouble |= {self.word}
+        exchange.overrides.trouble |= {self.word}
         return await proceed()
 
 
@@ -200,12 +200,12 @@ class Picture:
     drip: float = 0.0
     block: int = 65_536
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request with this answer from the picture's server."""
         content = self.content
         if isinstance(content, str):
             content = content.encode()
-        exchange.circumstances.picture = PictureTrouble(
+        exchange.overrides.picture = PictureTrouble(
             status=self.status,
             content=content,
             content_type=self.content_type,
@@ -231,9 +231,9 @@ class Rows:
     backwards: bool = False
     change: dict[str, object] | None = None
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request, showing other rows."""
-        exchange.circumstances.rows = RowTrouble(
+        exchange.overrides.rows = RowTrouble(
             omit=self.omit,
             repeat=self.repeat,
             backwards=self.backwards,

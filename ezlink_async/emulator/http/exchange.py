@@ -20,7 +20,7 @@ from typing import NoReturn, cast
 from aiohttp import ClientConnectionError, http_exceptions, web
 from multidict import CIMultiDict
 
-from ezlink_async.emulator.http.overrides import Circumstances
+from ezlink_async.emulator.http.overrides import Overrides
 from ezlink_async.emulator.http.replies import Reply
 
 __all__ = ["Exchange", "GoneError", "put_in_order"]
@@ -56,7 +56,7 @@ class Exchange:
 
     def __init__(self, request: web.Request, leaving: asyncio.Event) -> None:
         self.request = request
-        self.circumstances = Circumstances()
+        self.overrides = Overrides()
         self._leaving = leaving
         headers = request.headers
         given = headers.get("X-Request-ID") or headers.get("Request-ID")

@@ -2,7 +2,7 @@
 
 from attrs import define
 
-__all__ = ["AccountSide", "Circumstances", "UpstreamAnswer"]
+__all__ = ["AccountSide", "Overrides", "UpstreamAnswer"]
 
 
 @define
@@ -34,7 +34,7 @@ class AccountSide:
 
 
 @define
-class Circumstances:
+class Overrides:
     """
     Nothing unusual, unless a fault says so.
 

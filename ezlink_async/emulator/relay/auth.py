@@ -15,7 +15,7 @@ _UNKNOWN = "Token not provided"
 
 def authenticate(exchange: Exchange, store: Store, seconds: int) -> Key | Reply:
     """Return the caller's key, or the refusal to send."""
-    trouble = exchange.circumstances.trouble
+    trouble = exchange.overrides.trouble
     number = exchange.request_id
     if "token_verification" in trouble:
         return api_error(401, "Token verification failed", number)

@@ -150,9 +150,9 @@ async def image(desk: Desk, exchange: Exchange, task_id: str) -> Reply:
     """Stream the picture of a task; no key is asked for."""
     desk.look()
     rows = desk.store.rows_of(task_id)
-    if not rows or "tasks_unreadable" in exchange.circumstances.trouble:
+    if not rows or "tasks_unreadable" in exchange.overrides.trouble:
         return image_error(400, "midjourney_task_not_found")
-    trouble = exchange.circumstances.picture or PictureTrouble()
+    trouble = exchange.overrides.picture or PictureTrouble()
     if trouble.broken or not rows[0].image_url:
         return image_error(500, "http_get_image_failed")
     return _passed_on(trouble, desk.upstream.gallery.get(task_id))
@@ -265,7 +265,7 @@ async def swap(desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply
     desk.store.attempts[exchange.request_id] += 1
     body = await exchange.read()
     desk.store.uploads[exchange.request_id] += 1
-    if "panic" in exchange.circumstances.trouble:
+    if "panic" in exchange.overrides.trouble:
         return Reply(500, b"", None)
     try:
         fields = await _fields(body, exchange.header("Content-Type"))
@@ -297,7 +297,7 @@ async def _fields(body: bytes, content_type: str) -> SwapBody:
 def _refusal(
     desk: Desk, exchange: Exchange, key: Key, fields: SwapBody
 ) -> Reply | None:
-    trouble = exchange.circumstances.trouble
+    trouble = exchange.overrides.trouble
     if "no_channel" in trouble or desk.gone_channel is not None:
         text = (
             "There are no channels available for model swap_face under the"
@@ -316,7 +316,7 @@ def _refusal(
 async def _ask_upstream(
     desk: Desk, exchange: Exchange, fields: SwapBody, size: int
 ) -> Verdict:
-    told = exchange.circumstances.upstream
+    told = exchange.overrides.upstream
     if told is not None:
         return read_verdict(told)
     if size > desk.settings.max_body:
@@ -332,7 +332,7 @@ async def _ask_upstream(
         )
     )
     properties = go_json.ordered(answer.properties)
-    queued = answer.code == 1 and "queued" in exchange.circumstances.trouble
+    queued = answer.code == 1 and "queued" in exchange.overrides.trouble
     code = _QUEUED if queued else answer.code
     return Verdict(200, code, answer.description, properties, answer.result)
 
@@ -351,7 +351,7 @@ def _book(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Reply:
                 seconds=desk.seconds,
             ),
         )
-    if "insert_failed" in exchange.circumstances.trouble:
+    if "insert_failed" in exchange.overrides.trouble:
         return upstream_error(4, "insert_midjourney_task_failed")
     desk.store.add_row(_row(desk, exchange, key, verdict))
     value = verdict.as_answer()
@@ -379,7 +379,7 @@ async def fetch(desk: Desk, exchange: Exchange, key: Key, task_id: str) -> Reply
     """Show the oldest row of the caller with this id."""
     desk.look()
     row = desk.store.row_for(key.account, task_id)
-    if row is None or "tasks_unreadable" in exchange.circumstances.trouble:
+    if row is None or "tasks_unreadable" in exchange.overrides.trouble:
         return upstream_error(4, "Get mj id failed", "Error")
     shown = _shown(desk, exchange, [row])
     if not shown:
@@ -397,7 +397,7 @@ async def list_by_condition(
         refusal = upstream_error(4, "Bind json failed", "Error")
         return Reply(400, refusal.body, TEXT, sniffed=True)
     desk.look()
-    if "tasks_unreadable" in exchange.circumstances.trouble:
+    if "tasks_unreadable" in exchange.overrides.trouble:
         return Reply(200, b"[]", JSON)
     rows = desk.store.rows_for(key.account, ids)
     return as_json(_shown(desk, exchange, rows))
@@ -406,7 +406,7 @@ async def list_by_condition(
 def _shown(desk: Desk, exchange: Exchange, rows: list[Row]) -> list[dict[str, object]]:
     now = desk.settings.clock.nanoseconds()
     shown = [row.shown(desk.address, now) for row in rows]
-    trouble = exchange.circumstances.rows
+    trouble = exchange.overrides.rows
     if trouble is None:
         return shown
     omit = trouble.omit
@@ -424,7 +424,7 @@ async def seed(desk: Desk, exchange: Exchange, key: Key, task_id: str) -> Reply:
         return upstream_error(4, "task_no_found")
     refused = b'{"code":4,"description":"\xe5\x85\xb3\xe8\x81\x94\xe4\xbb\xbb\xe5\x8a'
     refused += b'\xa1\xe7\x8a\xb6\xe6\x80\x81\xe9\x94\x99\xe8\xaf\xaf"}'
-    told = exchange.circumstances.upstream or UpstreamAnswer(200, refused)
+    told = exchange.overrides.upstream or UpstreamAnswer(200, refused)
     if not told.body and not told.broken:
         verdict = Verdict(told.status, 5, "empty_response_body", None, "")
         return sniffed_json(told.status, verdict.as_answer())
