@@ -1,5 +1,5 @@
 """
-Faults to be rehearsed: the kinds of ``playing``, and the usual ones by name.
+Faults for a test to inject: drops, delays, strange answers, trouble in the relay.
 
 ``control.script("submit", faults.proxy(504, job=True), faults.Drop(job=True))``
 """
@@ -13,31 +13,47 @@ from attrs import evolve, frozen
 
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
-from ezlink_async.emulator.http.overrides import (
-    PictureTrouble,
-    RowTrouble,
-    UpstreamAnswer,
-)
 from ezlink_async.emulator.http.replies import HTML, Reply
+
+__all__ = [
+    "Answer",
+    "Cut",
+    "Delay",
+    "Drop",
+    "Fault",
+    "Garbage",
+    "Picture",
+    "Rows",
+    "Stall",
+    "Trouble",
+    "Upstream",
+    "banned_word",
+    "limiter",
+    "proxy",
+    "queue_full",
+    "queue_full_23",
+    "saturated",
+]
 
 Proceed = Callable[[], Awaitable[Reply]]
 
 
 class Fault(Protocol):
-    """What plays around a request."""
+    """Something that goes wrong with one request."""
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        """Return the answer, calling *proceed* for the normal one."""
+        """Return the answer to send; *proceed* handles the request and returns its."""
         ...
 
 
 @frozen
 class Answer:
     """
-    Answer with these very bytes. With *job* the request is handled first, and charged.
+    Answer with these very bytes.
 
-    With *early* the body is not read before: what is unread then closes the
-    connection. *close* says so in a header.
+    With *job* the server handles the request first, and charges. With *early* it
+    does not read the body first: an unread long body then closes the connection.
+    *close* sends ``Connection: close``.
     """
 
     status: int
@@ -64,8 +80,8 @@ class Drop:
     """
     Close the connection without an answer, with a RST when *reset*.
 
-    With *job* after the request was handled (task made, charged); else after
-    *after_bytes* of the body, or after all of it.
+    With *job* the server first handles the request (it makes and charges the task);
+    without, it first reads *after_bytes* of the body, or all of it.
     """
 
     job: bool = False
@@ -73,31 +89,22 @@ class Drop:
     reset: bool = False
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        """Hang up at the point asked for."""
-        await _reach(self.after_bytes, exchange, proceed if self.job else None)
+        """Read or handle the request, then hang up."""
+        await (proceed() if self.job else exchange.read(self.after_bytes))
         exchange.drop(reset=self.reset)
 
 
 @frozen
 class Stall:
-    """Say nothing until the client leaves; *job* and *after_bytes* as in Drop."""
+    """Send nothing until the client leaves; *job* and *after_bytes* as in Drop."""
 
     job: bool = False
     after_bytes: int | None = None
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        """Fall silent at the point asked for."""
-        await _reach(self.after_bytes, exchange, proceed if self.job else None)
+        """Read or handle the request, then fall silent."""
+        await (proceed() if self.job else exchange.read(self.after_bytes))
         await exchange.stall()
-
-
-async def _reach(
-    after_bytes: int | None, exchange: Exchange, proceed: Proceed | None
-) -> None:
-    if proceed is not None:
-        await proceed()
-    else:
-        await exchange.read(after_bytes)
 
 
 @frozen
@@ -108,24 +115,25 @@ class Delay:
     job: bool = False
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        """Wait, before or after the handling."""
-        before, after = (0.0, self.seconds) if self.job else (self.seconds, 0.0)
-        await exchange.pause(before)
+        """Wait before or after the handling."""
+        if not self.job:
+            await exchange.pause(self.seconds)
         reply = await proceed()
-        await exchange.pause(after)
+        if self.job:
+            await exchange.pause(self.seconds)
         return reply
 
 
 @frozen
 class Garbage:
-    """Send something that is not HTTP, and hang up."""
+    """Send *content*, which is not HTTP, and hang up; *job* as in Drop."""
 
     content: str = "SSH-2.0-OpenSSH_9.6\r\n"
     job: bool = False
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        """Handle the request or not, then send the words."""
-        await _reach(None, exchange, proceed if self.job else None)
+        """Read or handle the request, then send the content."""
+        await (proceed() if self.job else exchange.read())
         await exchange.send_raw(self.content.encode())
 
 
@@ -143,22 +151,26 @@ class Cut:
 @frozen
 class Upstream:
     """
-    What the upstream tells the relay, for a submit or a seed; no job is run.
+    The upstream's answer to the relay, for a submit or a seed; no job is run.
 
-    *body* is JSON when it is not text. *broken* is ``refused``, ``reset`` or
-    ``half``: how the relay's own call fails.
+    *body* is sent as JSON unless it is text. *broken* says how the relay's own call
+    fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks off).
     """
 
     status: int = 200
     body: object = None
     broken: str = ""
 
+    @property
+    def content(self) -> bytes:
+        """The bytes of the body."""
+        if isinstance(self.body, str):
+            return self.body.encode()
+        return go_json.dumps(self.body)
+
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request with this answer from the upstream."""
-        text = self.body if isinstance(self.body, str) else None
-        body = go_json.dumps(self.body) if text is None else text.encode()
-        answer = UpstreamAnswer(self.status, body, self.broken)
-        exchange.overrides.upstream = answer
+        exchange.overrides.upstream = self
         return await proceed()
 
 
@@ -170,7 +182,7 @@ class Trouble:
     Words: ``token_verification``, ``user_lookup``, ``no_channel``,
     ``user_quota_lookup``, ``insert_failed`` (charged, no row), ``panic`` (empty 500,
     nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty), ``queued``
-    (accepted with code 22, whatever the queue: not charged).
+    (accepted with code 22 even if the queue is empty: not charged).
     """
 
     word: str
@@ -184,12 +196,13 @@ class Trouble:
 @frozen
 class Picture:
     """
-    How the picture's own server answers the relay.
+    The answer of the picture's own server to the relay.
 
-    Left out, *content* is the result and *content_type* what it is (None: none is
-    named). *keep* truncates it with a clean end. Another *status* is passed on with
-    the content as its text. *broken*: not reachable. *drip*: seconds between blocks
-    of *block* bytes.
+    *content* replaces the result (None: the result itself). *content_type* replaces
+    its media type (empty: the true one; None: none is sent). *keep* truncates the
+    content with a clean end. The relay passes on any *status* but 200, with the
+    content as its text. *broken*: the server cannot be reached. *drip*: seconds
+    between blocks of *block* bytes.
     """
 
     status: int = 200
@@ -202,18 +215,7 @@ class Picture:
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request with this answer from the picture's server."""
-        content = self.content
-        if isinstance(content, str):
-            content = content.encode()
-        exchange.overrides.picture = PictureTrouble(
-            status=self.status,
-            content=content,
-            content_type=self.content_type,
-            keep=self.keep,
-            broken=self.broken,
-            drip=self.drip,
-            block=self.block,
-        )
+        exchange.overrides.picture = self
         return await proceed()
 
 
@@ -223,7 +225,8 @@ class Rows:
     Falsify the rows of one fetch or list.
 
     *omit* leaves out these ids (an empty tuple: all of them), *repeat* shows each row
-    twice, *backwards* turns the order, *change* overwrites fields by their wire name.
+    twice, *backwards* reverses the order, *change* overwrites fields by their wire
+    name.
     """
 
     omit: tuple[str, ...] | None = None
@@ -233,48 +236,9 @@ class Rows:
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request, showing other rows."""
-        exchange.overrides.rows = RowTrouble(
-            omit=self.omit,
-            repeat=self.repeat,
-            backwards=self.backwards,
-            change=self.change,
-        )
+        exchange.overrides.rows = self
         return await proceed()
 
-
-#: Faults by the word that names them on the control surface.
-KINDS: dict[str, type] = {
-    "answer": Answer,
-    "cut": Cut,
-    "delay": Delay,
-    "drop": Drop,
-    "garbage": Garbage,
-    "picture": Picture,
-    "rows": Rows,
-    "stall": Stall,
-    "trouble": Trouble,
-    "upstream": Upstream,
-}
-
-__all__ = [
-    "Answer",
-    "Cut",
-    "Delay",
-    "Drop",
-    "Fault",
-    "Garbage",
-    "Picture",
-    "Rows",
-    "Stall",
-    "Trouble",
-    "Upstream",
-    "banned_word",
-    "limiter",
-    "proxy",
-    "queue_full",
-    "queue_full_23",
-    "saturated",
-]
 
 _NGINX = (
     "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1>"
@@ -290,14 +254,14 @@ _REASONS = {
 
 
 def proxy(status: int, *, job: bool = False) -> Answer:
-    """Return nginx's page for *status*; with *job* the server did its work behind."""
-    early = status == 413  # noqa: PLR2004 - nginx refuses by the length it is told
+    """Return nginx's page for *status*; with *job* the server behind did its work."""
+    early = status == 413  # noqa: PLR2004 - nginx refuses by the announced length
     body = _NGINX.format(_REASONS.get(status, str(status)))
     return Answer(status, body, "text/html", job=job, early=early, close=early)
 
 
 def limiter(*, html: bool = False) -> Answer:
-    """Return a proxy's 429 without a word, or as a page."""
+    """Return a proxy's 429 with an empty body, or as a page."""
     body = _NGINX.format("429 Too Many Requests") if html else ""
     return Answer(429, body, "text/html" if html else None)
 

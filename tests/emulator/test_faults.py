@@ -243,5 +243,5 @@ async def test_a_standing_fault_stays_until_it_is_taken_away(
 
 def test_an_unknown_place_is_refused(ezlink_emulator: Emulator) -> None:
     """A typing error in a place is a ValueError, not a fault that never plays."""
-    with pytest.raises(ValueError, match="no such place"):
+    with pytest.raises(ValueError, match="no such kind of request"):
         ezlink_emulator.control.script("nowhere", faults.limiter())

@@ -11,12 +11,7 @@ import pytest
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from ezlink_async.emulator.engine import (  # noqa: E402
-    NoFaceError,
-    Swapper,
-    landmarks,
-    masks,
-)
+from ezlink_async.emulator.engine import landmarks, masks  # noqa: E402
 from ezlink_async.emulator.engine.arrays import Pixels, to_lab  # noqa: E402
 from ezlink_async.emulator.engine.blend import blend  # noqa: E402
 from ezlink_async.emulator.engine.colour import SkinSample, softened  # noqa: E402
@@ -28,7 +23,11 @@ from ezlink_async.emulator.engine.networks import (  # noqa: E402
     load_triangles,
     weights_file,
 )
-from ezlink_async.emulator.engine.swap import Plate  # noqa: E402
+from ezlink_async.emulator.engine.swap import (  # noqa: E402
+    NoFaceError,
+    Plate,
+    Swapper,
+)
 from ezlink_async.emulator.engine.validity import source_validity  # noqa: E402
 
 pytestmark = pytest.mark.local

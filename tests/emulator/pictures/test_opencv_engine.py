@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from ezlink_async._core.containers import verify_complete
+from ezlink_async.emulator.pictures.containers import PictureError
 
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from ezlink_async.emulator.engine import Swapper  # noqa: E402
-from ezlink_async.emulator.engine.swap import Source  # noqa: E402
+from ezlink_async.emulator.engine.swap import (  # noqa: E402
+    NoFaceError,
+    Source,
+    Swapper,
+)
 from ezlink_async.emulator.pictures.codec import decode  # noqa: E402
 from ezlink_async.emulator.pictures.opencv_engine import (  # noqa: E402
-    NoFaceError,
+    AnalysedSources,
     OpenCVEngine,
-    PictureError,
-    _Sources,
     load_engine,
 )
 
@@ -108,7 +110,7 @@ def test_four_threads_at_once_give_what_one_gives(engine: OpenCVEngine) -> None:
 
 def test_a_source_is_analysed_once_however_many_ask() -> None:
     """Threads that ask together share one analysis; another source has its own."""
-    sources, calls = _Sources(), []
+    sources, calls = AnalysedSources(), []
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
     together = threading.Barrier(4)
 
@@ -128,7 +130,7 @@ def test_a_source_is_analysed_once_however_many_ask() -> None:
 
 def test_only_the_last_few_sources_are_kept() -> None:
     """The ninth source drives out the one that was not used for longest."""
-    sources, calls = _Sources(), []
+    sources, calls = AnalysedSources(), []
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
     def analyse(data: bytes) -> Source:
@@ -142,7 +144,7 @@ def test_only_the_last_few_sources_are_kept() -> None:
 
 def test_a_failed_analysis_is_tried_again() -> None:
     """An error is not kept as if it were a source."""
-    sources = _Sources()
+    sources = AnalysedSources()
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
     def fail(_: bytes) -> Source:

@@ -88,7 +88,7 @@ def test_a_refund_goes_to_the_account_alone() -> None:
 )
 def test_a_key_says_why_it_is_refused(key: Key, trouble: str | None) -> None:
     """Status, expiry and quota are looked at in the order of the server."""
-    assert key.trouble(10) == trouble
+    assert key.why_refused(10) == trouble
 
 
 def test_an_id_may_have_several_rows() -> None:

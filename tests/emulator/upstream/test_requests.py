@@ -6,7 +6,11 @@ import json
 import pytest
 
 from ezlink_async.emulator import EmulatorSettings, serving
-from ezlink_async.emulator.upstream.requests import Order, RefusedError, read_pictures
+from ezlink_async.emulator.upstream.requests import (
+    RefusedError,
+    SwapRequest,
+    read_pictures,
+)
 from tests.support.emulator_requests import Ask, asker, fetch_end, picture, swap_body
 from tests.support.wire import Answered
 
@@ -47,7 +51,7 @@ async def test_the_upstream_checks_the_pictures(
 def test_bare_base64_is_a_picture() -> None:
     """A picture without the words of a data URI is taken as it is."""
     text = base64.b64encode(b"abc").decode()
-    pictures = read_pictures(Order(source=text, target=_uri(b"d")), 10)
+    pictures = read_pictures(SwapRequest(source=text, target=_uri(b"d")), 10)
 
     assert (pictures.source, pictures.target) == (b"abc", b"d")
 
@@ -55,7 +59,7 @@ def test_bare_base64_is_a_picture() -> None:
 def test_line_breaks_are_no_base64() -> None:
     """Base64 folded into lines is refused."""
     with pytest.raises(RefusedError):
-        read_pictures(Order(source="YW\nJj", target="ZA=="), 10)
+        read_pictures(SwapRequest(source="YW\nJj", target="ZA=="), 10)
 
 
 async def test_big_pictures_are_swapped_as_well(ask: Ask) -> None:
