@@ -88,14 +88,14 @@ async def serving(
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="ezlink-engine") as pool:
         state = _new_state(settings or EmulatorSettings(), pool)
-        async with _listening(state), _refreshing(state):
+        async with _running(state):
             yield Emulator(
                 state.base_url, DEFAULT_KEY, DEFAULT_ACCOUNT_TOKEN, Control(state)
             )
 
 
 @contextlib.asynccontextmanager
-async def _listening(state: RelayState) -> AsyncIterator[None]:
+async def _running(state: RelayState) -> AsyncIterator[None]:
     settings = state.settings
     runner = web.AppRunner(
         make_app(state),
@@ -106,6 +106,7 @@ async def _listening(state: RelayState) -> AsyncIterator[None]:
         lingering_time=0,
     )
     await runner.setup()
+    refreshes = asyncio.create_task(state.refresh_periodically())
     try:
         site = web.TCPSite(
             runner, settings.host, settings.port, ssl_context=settings.ssl_context
@@ -116,6 +117,8 @@ async def _listening(state: RelayState) -> AsyncIterator[None]:
         yield
     finally:
         state.leaving.set()
+        refreshes.cancel()
+        await asyncio.gather(refreshes, return_exceptions=True)
         await state.upstream.close()
         await state.notifier.close()
         await runner.cleanup()
@@ -125,19 +128,6 @@ def _url(settings: EmulatorSettings, port: int) -> str:
     scheme = "http" if settings.ssl_context is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{scheme}://{host}:{port}"
-
-
-@contextlib.asynccontextmanager
-async def _refreshing(state: RelayState) -> AsyncIterator[None]:
-    if not state.settings.poll_interval:
-        yield
-        return
-    refreshes = asyncio.create_task(state.refresh_periodically())
-    try:
-        yield
-    finally:
-        refreshes.cancel()
-        await asyncio.gather(refreshes, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

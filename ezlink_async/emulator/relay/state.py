@@ -107,7 +107,7 @@ class RelayState:
             self.refresh()
 
     async def refresh_periodically(self) -> None:
-        """Refresh the rows every *poll_interval*, for ever."""
-        while True:
-            await self.settings.clock.sleep(self.settings.poll_interval)
+        """Refresh the rows every *poll_interval*, for ever; return if it is 0."""
+        while interval := self.settings.poll_interval:
+            await self.settings.clock.sleep(interval)
             self.refresh()
