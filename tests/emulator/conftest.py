@@ -1,4 +1,4 @@
-"""Running emulators, and a way to send each a request."""
+"""Running emulators, and a way to api each a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, serving
-from tests.support.emulator_requests import STOPPED, Send, sender
+from tests.support.emulator_requests import STOPPED, RawApi
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ async def stopped() -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-def send(emu: Emulator) -> Send:
-    """Return a sender to the first emulator."""
-    return sender(emu)
+def api(emu: Emulator) -> RawApi:
+    """Return the raw API of that emulator."""
+    return RawApi(emu)
 
 
 @pytest.fixture
-def send_stopped(stopped: Emulator) -> Send:
-    """Return a sender to the emulator with the stopped clock."""
-    return sender(stopped)
+def stopped_api(stopped: Emulator) -> RawApi:
+    """Return the raw API of the emulator with the stopped clock."""
+    return RawApi(stopped)

@@ -134,7 +134,10 @@ VIEWS: dict[str, dict[str, object]] = {
     "channel-disabled": SUCCESS,
 }
 #: Views that the relay polls only when an hour has passed.
-LATE_VIEWS = {"old": RUNNING, "late-success": SUCCESS}
+LATE_VIEWS: dict[str, dict[str, object]] = {
+    "old": {**RUNNING},
+    "late-success": {**SUCCESS},
+}
 
 
 def body_of(name: str) -> bytes:

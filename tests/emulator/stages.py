@@ -10,14 +10,7 @@ import attrs
 from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, faults, scripts
 from tests.emulator import recorded
 from tests.emulator.recorded import SAMPLES
-from tests.support.emulator_requests import (
-    STOPPED,
-    SWAP,
-    Send,
-    sender,
-    submit,
-    swap_body,
-)
+from tests.support.emulator_requests import STOPPED, SWAP, RawApi, swap_body
 
 
 class Stage:
@@ -26,13 +19,13 @@ class Stage:
     def __init__(self, emulator: Emulator) -> None:
         self.emu = emulator
         self.control = emulator.control
-        self.send: Send = sender(emulator)
+        self.api = RawApi(emulator)
         self.ids: dict[str, str] = {}
         self.key = emulator.api_key
 
     async def task(self, sample_id: str) -> None:
         """Make a task in place of the recorded one."""
-        self.ids[sample_id] = await submit(self.send)
+        self.ids[sample_id] = await self.api.submit()
 
     async def task_in(
         self, sample_id: str, view: Mapping[str, object], after: float = 0
@@ -193,7 +186,7 @@ async def _route(name: str, stage: Stage) -> None:
 async def _v1(name: str, stage: Stage) -> None:
     for _ in range(9 if name == "v1-usage" else 0):
         stage.control.script("submit", faults.Upstream(200, recorded.OK))
-        await submit(stage.send)
+        await stage.api.submit()
 
 
 async def _account(name: str, stage: Stage) -> None:
@@ -201,7 +194,7 @@ async def _account(name: str, stage: Stage) -> None:
         scripts.sequence({**recorded.RUNNING, "state": "mine-42"})
     )
     number = ("X-Request-ID", "attempt-0042")
-    await stage.send("POST", SWAP, swap_body(), number)
+    await stage.api.post(SWAP, swap_body(), number)
     if name == "account-tasks":
         stage.control.beat()
 
@@ -210,7 +203,7 @@ async def _balance(name: str, stage: Stage) -> None:
     if name.startswith("balance-limited"):
         stage.control.set_key(stage.key, expires=int(time.time()) + 86_400)
     if "fresh" not in name and "richer" not in name:
-        await submit(stage.send)
+        await stage.api.submit()
 
 
 _LIMITED = attrs.evolve(STOPPED, balance=5_000_000, key_quota=1_000_000, price=3_250)

@@ -1,12 +1,12 @@
 """Requests that no family answers: redirects and preflights."""
 
 from ezlink_async.emulator import Emulator
-from tests.support.emulator_requests import FETCH, Send
+from tests.support.emulator_requests import FETCH, RawApi
 from tests.support.wire import RawConnection
 
 
-async def test_redirect_removes_a_slash_and_keeps_the_query(send: Send) -> None:
-    response = await send("GET", f"{FETCH}/?a=1")
+async def test_redirect_removes_a_slash_and_keeps_the_query(api: RawApi) -> None:
+    response = await api.get(f"{FETCH}/?a=1")
 
     assert response.header("Location") == f"{FETCH}?a=1"
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ezlink_async.emulator import Emulator
-from tests.support.emulator_requests import FETCH, SWAP, Send, fetch, submit
+from tests.support.emulator_requests import FETCH, SWAP, RawApi
 
 
 async def test_control_changes_balances_accounts_and_keys(emu: Emulator) -> None:
@@ -23,13 +23,13 @@ async def test_control_changes_balances_accounts_and_keys(emu: Emulator) -> None
     assert control.refunds == []
 
 
-async def _instruct(send: Send, instruction: object) -> tuple[int, object]:
-    response = await send("POST", "/__emu/faults", json.dumps(instruction).encode())
+async def _instruct(api: RawApi, instruction: object) -> tuple[int, object]:
+    response = await api.post("/__emu/faults", json.dumps(instruction).encode())
     return response.status, response.fields()
 
 
 async def test_api_scripts_faults_and_tasks_and_shows_the_state(
-    emu: Emulator, send: Send
+    emu: Emulator, api: RawApi
 ) -> None:
     """A POST scripts, a GET shows what the control counts, and a reset deletes it."""
     instruction = {
@@ -40,25 +40,25 @@ async def test_api_scripts_faults_and_tasks_and_shows_the_state(
             {"views": [{"status": "IN_PROGRESS"}], "swap": True},
         ],
     }
-    assert await _instruct(send, instruction) == (200, {"ok": True})
-    assert (await send("POST", SWAP, b"{}")).status == 503
-    assert (await fetch(send, await submit(send)))["status"] == "SUBMITTED"
-    second = await submit(send)
-    assert (await fetch(send, second))["status"] == "IN_PROGRESS"
-    state = (await send("GET", "/__emu/state")).fields()
+    assert await _instruct(api, instruction) == (200, {"ok": True})
+    assert (await api.post(SWAP, b"{}")).status == 503
+    assert (await api.fetch(await api.submit()))["status"] == "SUBMITTED"
+    second = await api.submit()
+    assert (await api.fetch(second))["status"] == "IN_PROGRESS"
+    state = (await api.get("/__emu/state")).fields()
     assert state == json.loads(json.dumps(emu.control.state()))
     assert len(emu.control.charges) == 2
-    assert (await send("POST", "/__emu/reset")).fields() == {"ok": True}
+    assert (await api.post("/__emu/reset")).fields() == {"ok": True}
     assert emu.control.charges == []
 
 
-async def test_api_ends_a_standing_fault_with_null(send: Send) -> None:
+async def test_api_ends_a_standing_fault_with_null(api: RawApi) -> None:
     fault = {"kind": "answer", "status": 418}
-    assert (await _instruct(send, {"on": "fetch", "standing": fault}))[0] == 200
+    assert (await _instruct(api, {"on": "fetch", "standing": fault}))[0] == 200
     for _ in range(2):
-        assert (await send("GET", FETCH)).status == 418
-    assert (await _instruct(send, {"on": "fetch", "standing": None}))[0] == 200
-    assert (await send("GET", FETCH)).status == 400
+        assert (await api.get(FETCH)).status == 418
+    assert (await _instruct(api, {"on": "fetch", "standing": None}))[0] == 200
+    assert (await api.get(FETCH)).status == 400
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ async def test_api_ends_a_standing_fault_with_null(send: Send) -> None:
     ],
 )
 async def test_api_refuses_a_bad_instruction_and_says_why(
-    send: Send, instruction: object, words: str
+    api: RawApi, instruction: object, words: str
 ) -> None:
-    status, answer = await _instruct(send, instruction)
+    status, answer = await _instruct(api, instruction)
     assert status == 400
     assert words in str(answer)
 
 
-async def test_api_refuses_a_body_that_is_not_json(send: Send) -> None:
-    assert (await send("POST", "/__emu/faults", b"{")).status == 400
+async def test_api_refuses_a_body_that_is_not_json(api: RawApi) -> None:
+    assert (await api.post("/__emu/faults", b"{")).status == 400

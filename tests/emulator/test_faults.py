@@ -2,22 +2,17 @@
 
 import asyncio
 import contextlib
-import json
 
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, read_hashes, scripts, serving
 from tests.support.emulator_requests import (
-    LIST,
+    FETCH,
     SWAP,
-    Send,
-    fetch_end,
+    RawApi,
     headers,
     picture,
-    sender,
-    submit,
     swap_body,
-    swapped,
     until,
 )
 from tests.support.wire import RawConnection
@@ -33,13 +28,13 @@ _BOTH = pytest.mark.parametrize("job", [True, False])
 @pytest.mark.parametrize("reset", [True, False])
 @_BOTH
 async def test_drop_sends_no_answer(
-    emu: Emulator, send: Send, *, job: bool, reset: bool
+    emu: Emulator, api: RawApi, *, job: bool, reset: bool
 ) -> None:
     """The connection ends without an answer; with *job* the task is charged."""
     emu.control.script("submit", faults.Drop(job=job, reset=reset))
 
     with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
-        await send("POST", SWAP, swap_body(), _NUMBER)
+        await api.post(SWAP, swap_body(), _NUMBER)
 
     assert len(emu.control.tasks) == len(emu.control.charges) == job
     assert emu.control.attempts.get("one", 0) == job
@@ -65,7 +60,7 @@ async def test_stall_within_the_body_stops_the_upload() -> None:
         raw = await RawConnection(emu.base_url).__aenter__()
         await raw.send("POST", SWAP, headers(emu, _NUMBER), b"x" * 60_000_000)
         await until(lambda: emu.control.requests)
-        await submit(sender(emu))
+        await RawApi(emu).submit()
         # far more than sockets hold is still here
         assert raw.writer.transport.get_write_buffer_size() > 30_000_000
 
@@ -102,22 +97,22 @@ async def test_garbage_is_sent_as_it_is(emu: Emulator, *, job: bool) -> None:
 
 @_BOTH
 async def test_delay_does_not_change_the_answer(
-    emu: Emulator, send: Send, *, job: bool
+    emu: Emulator, api: RawApi, *, job: bool
 ) -> None:
     emu.control.script("submit", faults.Delay(0.01, job=job))
 
-    assert await submit(send) == emu.control.tasks[0].task_id
+    assert await api.submit() == emu.control.tasks[0].task_id
 
 
 @pytest.mark.parametrize("keep", [0, 10])
 async def test_cut_announces_the_whole_answer(
-    keep: int, emu: Emulator, send: Send
+    keep: int, emu: Emulator, api: RawApi
 ) -> None:
     """The connection ends before the announced length; the task is charged."""
     emu.control.script("submit", faults.Cut(keep))
 
     with pytest.raises(asyncio.IncompleteReadError):
-        await send("POST", SWAP, swap_body())
+        await api.post(SWAP, swap_body())
 
     assert len(emu.control.charges) == 1
 
@@ -128,12 +123,12 @@ async def test_cut_announces_the_whole_answer(
 @_BOTH
 @pytest.mark.parametrize("status", [502, 503, 504, 520])
 async def test_proxy_page_may_hide_a_task(
-    status: int, emu: Emulator, send: Send, *, job: bool
+    status: int, emu: Emulator, api: RawApi, *, job: bool
 ) -> None:
     """The client gets a page of nginx; with *job* the server made the task."""
     emu.control.script("submit", faults.proxy(status, job=job))
 
-    response = await send("POST", SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
     assert response.status == status
     assert response.header("X-Request-Id") is None
@@ -155,21 +150,21 @@ async def test_proxy_refuses_a_length_before_the_body(emu: Emulator) -> None:
 
 @pytest.mark.parametrize("html", [True, False])
 async def test_limiter_answers_429_with_a_page_or_nothing(
-    emu: Emulator, send: Send, *, html: bool
+    emu: Emulator, api: RawApi, *, html: bool
 ) -> None:
     emu.control.script("submit", faults.limiter(html=html))
 
-    response = await send("POST", SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
     assert (response.status, bool(response.body)) == (429, html)
 
 
-async def test_answer_replaces_the_server(emu: Emulator, send: Send) -> None:
+async def test_answer_replaces_the_server(emu: Emulator, api: RawApi) -> None:
     """Status, body and headers are those of the fault, and no task is made."""
     location = (("Location", "https://elsewhere.example/"),)
     emu.control.script("submit", faults.Answer(307, "", None, headers=location))
 
-    response = await send("POST", SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
     assert response.status == 307
     assert response.header("Location") == "https://elsewhere.example/"
@@ -190,46 +185,46 @@ async def test_answer_replaces_the_server(emu: Emulator, send: Send) -> None:
     ],
 )
 async def test_trouble_makes_no_task(
-    word: str, status: int, text: str, emu: Emulator, send: Send
+    word: str, status: int, text: str, emu: Emulator, api: RawApi
 ) -> None:
     """Each trouble has the answer of the server, and no task and no charge."""
     emu.control.script("submit", faults.Trouble(word))
 
-    response = await send("POST", SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
     assert response.status == status
     assert text in response.body.decode()
     assert (emu.control.tasks, emu.control.charges) == ([], [])
 
 
-async def test_failed_insert_is_charged(emu: Emulator, send: Send) -> None:
+async def test_failed_insert_is_charged(emu: Emulator, api: RawApi) -> None:
     """The upstream has the task, it is charged, and the relay has no row of it."""
     emu.control.script("submit", faults.Trouble("insert_failed"))
 
-    response = await send("POST", SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
     assert b"insert_midjourney_task_failed " in response.body
     task = emu.control.tasks[0]
     assert [charge.task_id for charge in emu.control.charges] == [task.task_id]
-    assert (await send("GET", f"/mj/task/{task.task_id}/fetch")).status == 400
+    assert (await api.get(f"/mj/task/{task.task_id}/fetch")).status == 400
 
 
-async def test_queued_task_is_not_charged(emu: Emulator, send: Send) -> None:
+async def test_queued_task_is_not_charged(emu: Emulator, api: RawApi) -> None:
     """The trouble turns code 1 into 22, and leaves a refusal as it is."""
     emu.control.standing("submit", faults.Trouble("queued"))
 
-    assert (await send("POST", SWAP, swap_body())).fields()["code"] == 22
+    assert (await api.post(SWAP, swap_body())).fields()["code"] == 22
     assert emu.control.charges == []
     assert len(emu.control.tasks) == 1
-    assert (await send("POST", SWAP, swap_body("s", "s"))).fields()["code"] == 4
+    assert (await api.post(SWAP, swap_body("s", "s"))).fields()["code"] == 4
 
 
 # Rows and pictures
 
 
-async def test_rows_of_a_list_are_falsified(emu: Emulator, send: Send) -> None:
+async def test_rows_of_a_list_are_falsified(emu: Emulator, api: RawApi) -> None:
     """Rows are left out, repeated, reversed and overwritten."""
-    ids = [await submit(send, "s", name) for name in "tu"]
+    ids = [await api.submit("s", name) for name in "tu"]
     emu.control.script(
         "list",
         faults.Rows(omit=()),
@@ -241,7 +236,7 @@ async def test_rows_of_a_list_are_falsified(emu: Emulator, send: Send) -> None:
 
     lists = []
     for _ in range(5):
-        rows = (await send("POST", LIST, json.dumps({"ids": ids}).encode())).rows()
+        rows = await api.rows(*ids)
         lists.append([(row["id"], row["status"] == "ODD") for row in rows])
 
     first, second = [(one, False) for one in ids]
@@ -250,71 +245,71 @@ async def test_rows_of_a_list_are_falsified(emu: Emulator, send: Send) -> None:
 
 
 async def test_fetch_of_an_omitted_row_is_an_unknown_id(
-    emu: Emulator, send: Send
+    emu: Emulator, api: RawApi
 ) -> None:
-    task_id = await submit(send)
+    task_id = await api.submit()
     emu.control.script("fetch", faults.Rows(omit=()))
 
-    assert (await send("GET", f"/mj/task/{task_id}/fetch")).status == 400
-    assert (await send("GET", f"/mj/task/{task_id}/fetch")).status == 200
+    assert (await api.get(f"/mj/task/{task_id}/fetch")).status == 400
+    assert (await api.get(f"/mj/task/{task_id}/fetch")).status == 200
 
 
-async def test_truncated_picture_has_a_clean_end(emu: Emulator, send: Send) -> None:
+async def test_truncated_picture_has_a_clean_end(emu: Emulator, api: RawApi) -> None:
     """A truncated picture is a good answer with fewer bytes; a cut one is broken."""
-    path = f"/mj/image/{await swapped(send)}"
+    path = f"/mj/image/{await api.swapped()}"
     emu.control.script("image", faults.Picture(keep=100), faults.Cut(100))
 
-    cut = await send("GET", path)
+    cut = await api.get(path)
     with pytest.raises(asyncio.IncompleteReadError):
-        await send("GET", path)
-    whole = await send("GET", path)
+        await api.get(path)
+    whole = await api.get(path)
 
     assert (cut.status, len(cut.body)) == (200, 100)
     assert whole.body.startswith(cut.body)
     assert read_hashes(whole.body)[1] == emu.control.tasks[0].target_sha256
 
 
-async def test_slow_picture_arrives_whole_in_chunks(emu: Emulator, send: Send) -> None:
-    task_id = await swapped(send)
+async def test_slow_picture_arrives_whole_in_chunks(emu: Emulator, api: RawApi) -> None:
+    task_id = await api.swapped()
     emu.control.script("image", faults.Picture(drip=0.001, block=100))
 
-    response = await send("GET", f"/mj/image/{task_id}")
+    response = await api.image(task_id)
 
     assert response.header("Transfer-Encoding") == "chunked"
     assert response.body.endswith(picture("t")[-50:])
 
 
-async def test_failed_task_has_no_picture(emu: Emulator, send: Send) -> None:
+async def test_failed_task_has_no_picture(emu: Emulator, api: RawApi) -> None:
     """The relay has no address to ask, so the picture's server does not matter."""
     emu.control.script_tasks(scripts.fails())
-    task_id = await submit(send)
-    await fetch_end(send, task_id)
+    task_id = await api.submit()
+    await api.fetch_end(task_id)
     page = faults.Picture(content="page", content_type="text/html")
     emu.control.script("image", page)
 
-    assert (await send("GET", f"/mj/image/{task_id}")).status == 500
+    assert (await api.image(task_id)).status == 500
 
 
 # Which request meets which fault
 
 
-async def test_each_request_takes_the_next_fault(emu: Emulator, send: Send) -> None:
+async def test_each_request_takes_the_next_fault(emu: Emulator, api: RawApi) -> None:
     """After the last scripted fault requests are answered as usual."""
     emu.control.script("submit", faults.limiter(), faults.queue_full())
 
-    statuses = [(await send("POST", SWAP, swap_body())).status for _ in range(3)]
+    statuses = [(await api.post(SWAP, swap_body())).status for _ in range(3)]
 
     assert statuses == [429, 400, 200]
 
 
 async def test_standing_fault_lasts_until_none_replaces_it(
-    emu: Emulator, send: Send
+    emu: Emulator, api: RawApi
 ) -> None:
-    emu.control.standing("list", faults.Answer(404))
-    first = [(await send("POST", LIST, b'{"ids":[]}')).status for _ in range(2)]
-    emu.control.standing("list", None)
+    emu.control.standing("fetch", faults.Answer(404))
+    statuses = [(await api.get(FETCH)).status for _ in range(2)]
+    emu.control.standing("fetch", None)
 
-    assert [*first, (await send("POST", LIST, b'{"ids":[]}')).status] == [404, 404, 200]
+    assert [*statuses, (await api.get(FETCH)).status] == [404, 404, 400]
 
 
 def test_unknown_kind_of_request_is_a_value_error(ezlink_emulator: Emulator) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ezlink_async.emulator import serving
 from tests.emulator.recorded import LEFT_OUT, SAMPLES, body_of
 from tests.emulator.stages import GROUPS, Stage, settings_of
-from tests.support.emulator_requests import SWAP, Send, swap_body
+from tests.support.emulator_requests import SWAP, RawApi, swap_body
 from tests.support.wire import RawConnection, RawResponse
 
 
@@ -94,8 +94,8 @@ def test_samples_left_out_are_in_the_recording() -> None:
     assert set(LEFT_OUT) <= set(SAMPLES)
 
 
-async def test_submit_without_a_request_id_gets_one(send: Send) -> None:
+async def test_submit_without_a_request_id_gets_one(api: RawApi) -> None:
     """A generated request id is a date, nanoseconds and eight digits at random."""
-    response = await send("POST", SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
     assert re.fullmatch(r"20\d{12}\d{1,9}\d{8}", response.header("X-Request-Id") or "")

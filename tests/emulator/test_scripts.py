@@ -3,7 +3,7 @@
 import pytest
 
 from ezlink_async.emulator import Emulator, scripts
-from tests.support.emulator_requests import Send, fetch, fetch_end, submit
+from tests.support.emulator_requests import RawApi
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ async def test_task_ends_as_scripted(
     reason: str,
     refunded: int,
     emu: Emulator,
-    send: Send,
+    api: RawApi,
 ) -> None:
     """Status and reason are the script's, at 100 %; refunds are the server's."""
     emu.control.script_tasks(script)
-    record = await fetch(send, await submit(send))
+    record = await api.fetch(await api.submit())
 
     assert (record["status"], record["progress"]) == (status, "100%")
     assert (record["failReason"], record["imageUrl"]) == (reason, "")
@@ -35,7 +35,7 @@ async def test_task_ends_as_scripted(
     assert emu.control.balance == 1_000_000_000 - 9_000 + refunded
 
 
-async def test_sequence_shows_each_view_to_one_poll(emu: Emulator, send: Send) -> None:
+async def test_sequence_shows_each_view_to_one_poll(emu: Emulator, api: RawApi) -> None:
     """Times may go back from one view to the next, and the swap comes last."""
     emu.control.script_tasks(
         scripts.sequence(
@@ -45,8 +45,8 @@ async def test_sequence_shows_each_view_to_one_poll(emu: Emulator, send: Send) -
             swap=True,
         )
     )
-    task_id = await submit(send)
-    shown = [await fetch(send, task_id) for _ in range(3)]
+    task_id = await api.submit()
+    shown = [await api.fetch(task_id) for _ in range(3)]
 
     states = [(row["status"], row["progress"], row["startTime"]) for row in shown]
     assert states == [
@@ -54,28 +54,28 @@ async def test_sequence_shows_each_view_to_one_poll(emu: Emulator, send: Send) -
         ("NOT_START", "", 0),
         ("PONDERING", "40%", 0),
     ]
-    assert (await fetch_end(send, task_id))["status"] == "SUCCESS"
+    assert (await api.fetch_end(task_id))["status"] == "SUCCESS"
 
 
-async def test_stuck_task_never_changes(emu: Emulator, send: Send) -> None:
+async def test_stuck_task_never_changes(emu: Emulator, api: RawApi) -> None:
     emu.control.script_tasks(scripts.stuck())
-    task_id = await submit(send)
+    task_id = await api.submit()
 
-    shown = [await fetch(send, task_id) for _ in range(4)]
+    shown = [await api.fetch(task_id) for _ in range(4)]
 
     assert all(row == shown[0] for row in shown)
     assert shown[0]["status"] == "IN_PROGRESS"
 
 
 async def test_slow_task_runs_until_the_clock_has_advanced(
-    stopped: Emulator, send_stopped: Send
+    stopped: Emulator, stopped_api: RawApi
 ) -> None:
     stopped.control.script_tasks(scripts.slow(90))
-    task_id = await submit(send_stopped)
+    task_id = await stopped_api.submit()
     stopped.control.beat()
-    before = await fetch(send_stopped, task_id)
+    before = await stopped_api.fetch(task_id)
     stopped.control.advance(90)
-    while (await fetch(send_stopped, task_id))["status"] != "SUCCESS":
+    while (await stopped_api.fetch(task_id))["status"] != "SUCCESS":
         stopped.control.beat()
 
     assert before["status"] == "IN_PROGRESS"

@@ -14,7 +14,7 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
-from tests.support.emulator_requests import sender, submit
+from tests.support.emulator_requests import RawApi
 
 
 def test_control_of_a_thread_may_be_used_from_another() -> None:
@@ -49,7 +49,7 @@ async def test_leaving_ends_every_task(emu: Emulator) -> None:
         other.control.script_tasks(scripts.stuck(), scripts.slow(99))
         for name in "tu":
             hook = f"{emu.base_url}/hook"
-            await submit(sender(other), "s", name, notifyHook=hook)
+            await RawApi(other).submit("s", name, notifyHook=hook)
 
     assert asyncio.all_tasks() == before
 

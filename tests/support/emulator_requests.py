@@ -1,4 +1,4 @@
-"""Raw requests to an emulator: submit, fetch, and any other."""
+"""Raw requests to an emulator: submits, fetches, and any other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
-from typing import Protocol
 
 from ezlink_async.emulator import Emulator, EmulatorSettings
 from tests.support.wire import RawConnection, RawResponse
@@ -25,35 +24,10 @@ _JPEG = b"\xff\xd8\xff\xe0%b\xff\xd9"
 _BOUND = 300
 
 
-class Send(Protocol):
-    """Sends one request on a connection of its own."""
-
-    async def __call__(
-        self, method: str, path: str, body: bytes = b"", *more: tuple[str, str]
-    ) -> RawResponse:
-        """Return the response; *more* are headers."""
-        ...
-
-
 def headers(emulator: Emulator, *more: tuple[str, str]) -> list[tuple[str, str]]:
     """Return the headers of a submit with the emulator's own key, and *more*."""
     key = ("Authorization", f"Bearer {emulator.api_key}")
     return [key, ("Content-Type", "application/json"), *more]
-
-
-def sender(emulator: Emulator, key: str | None = None) -> Send:
-    """Return a coroutine function that sends one request with *key*."""
-
-    async def send(
-        method: str, path: str, body: bytes = b"", *more: tuple[str, str]
-    ) -> RawResponse:
-        named = headers(emulator, *more)
-        if key is not None:
-            named[0] = ("Authorization", f"Bearer {key}")
-        async with RawConnection(emulator.base_url) as raw:
-            return await raw.request(method, path, named, body)
-
-    return send
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -80,30 +54,55 @@ def swap_body(source: str = "s", target: str = "t", **more: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-async def submit(
-    send: Send, source: str = "s", target: str = "t", **fields: object
-) -> str:
-    """Submit a swap and return its id."""
-    response = await send("POST", SWAP, swap_body(source, target, **fields))
-    return str(response.fields()["result"])
+class RawApi:
+    """The API of an emulator, every request on a connection of its own."""
 
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
 
-async def fetch(send: Send, task_id: str) -> dict[str, object]:
-    """Return the task as a fetch shows it."""
-    return (await send("GET", f"/mj/task/{task_id}/fetch")).fields()
+    async def get(self, path: str, *more: tuple[str, str]) -> RawResponse:
+        """Send a GET with the emulator's own key and *more* headers."""
+        async with RawConnection(self._emulator.base_url) as raw:
+            return await raw.request("GET", path, headers(self._emulator, *more))
 
+    async def post(
+        self, path: str, body: bytes = b"", *more: tuple[str, str]
+    ) -> RawResponse:
+        """Send a POST with the emulator's own key and *more* headers."""
+        async with RawConnection(self._emulator.base_url) as raw:
+            named = headers(self._emulator, *more)
+            return await raw.request("POST", path, named, body)
 
-async def fetch_end(send: Send, task_id: str) -> dict[str, object]:
-    """Fetch until the task has ended, and return it."""
-    async with asyncio.timeout(_BOUND):
-        while True:
-            task = await fetch(send, task_id)
-            if task["status"] in {"SUCCESS", "FAILURE"}:
-                return task
+    async def rows(self, *task_ids: str) -> list[dict[str, object]]:
+        """Return the rows of a list by ids."""
+        body = json.dumps({"ids": task_ids}).encode()
+        return (await self.post(LIST, body)).rows()
 
+    async def image(self, task_id: str) -> RawResponse:
+        """Return the answer to a request for a task's picture."""
+        return await self.get(f"/mj/image/{task_id}")
 
-async def swapped(send: Send, source: str = "s", target: str = "t") -> str:
-    """Submit a swap, fetch until it has ended, and return its id."""
-    task_id = await submit(send, source, target)
-    await fetch_end(send, task_id)
-    return task_id
+    async def submit(
+        self, source: str = "s", target: str = "t", **fields: object
+    ) -> str:
+        """Submit a swap and return its id."""
+        body = swap_body(source, target, **fields)
+        return str((await self.post(SWAP, body)).fields()["result"])
+
+    async def fetch(self, task_id: str) -> dict[str, object]:
+        """Return the task as a fetch shows it."""
+        return (await self.get(f"/mj/task/{task_id}/fetch")).fields()
+
+    async def fetch_end(self, task_id: str) -> dict[str, object]:
+        """Fetch until the task has ended, and return it."""
+        async with asyncio.timeout(_BOUND):
+            while True:
+                task = await self.fetch(task_id)
+                if task["status"] in {"SUCCESS", "FAILURE"}:
+                    return task
+
+    async def swapped(self, source: str = "s", target: str = "t") -> str:
+        """Submit a swap, fetch until it has ended, and return its id."""
+        task_id = await self.submit(source, target)
+        await self.fetch_end(task_id)
+        return task_id

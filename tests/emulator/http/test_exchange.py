@@ -11,14 +11,9 @@ from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.emulator_requests import (
     FETCH,
     SWAP,
-    Send,
-    fetch,
-    fetch_end,
+    RawApi,
     headers,
-    sender,
-    submit,
     swap_body,
-    swapped,
     until,
 )
 from tests.support.wire import RawConnection
@@ -86,7 +81,7 @@ async def test_expect_is_refused_for_a_bad_key(emu: Emulator) -> None:
     assert (response.status, response.header("Connection")) == (401, "close")
 
 
-async def test_incomplete_submit_makes_no_task(emu: Emulator, send: Send) -> None:
+async def test_incomplete_submit_makes_no_task(emu: Emulator, api: RawApi) -> None:
     """A body that ends one byte short is no upload, and makes no task."""
     body = swap_body()
     async with RawConnection(emu.base_url) as raw:
@@ -94,7 +89,7 @@ async def test_incomplete_submit_makes_no_task(emu: Emulator, send: Send) -> Non
         raw.writer.write(body[:-1])
         await until(lambda: emu.control.attempts)
 
-    await submit(send)
+    await api.submit()
     assert len(emu.control.tasks) == 1
     assert sum(emu.control.uploads.values()) == 1
 
@@ -106,25 +101,25 @@ async def test_client_that_leaves_after_the_body_is_charged() -> None:
         async with RawConnection(emu.base_url) as raw:
             await raw.send("POST", SWAP, headers(emu), swap_body())
             await until(lambda: emu.control.charges)
-        await fetch(sender(emu), emu.control.tasks[0].task_id)
+        await RawApi(emu).fetch(emu.control.tasks[0].task_id)
 
     assert len(emu.control.charges) == 1
 
 
 async def test_server_survives_a_client_that_leaves_within_a_picture() -> None:
     async with serving() as emu:
-        task_id = await swapped(sender(emu))
+        task_id = await RawApi(emu).swapped()
         emu.control.script("image", faults.Picture(drip=60, block=10))
         async with RawConnection(emu.base_url) as raw:
             await raw.send_head("GET", f"/mj/image/{task_id}")
             await raw.reader.readuntil(b"\r\n\r\n")
 
-        assert (await sender(emu)("GET", f"/mj/image/{task_id}")).status == 200
+        assert (await RawApi(emu).image(task_id)).status == 200
 
 
 @pytest.mark.parametrize("job", [True, False])
 async def test_stall_ends_when_its_client_leaves(
-    emu: Emulator, send: Send, *, job: bool
+    emu: Emulator, api: RawApi, *, job: bool
 ) -> None:
     """The server serves the next client; with *job* the stalled task is finished."""
     emu.control.script("submit", faults.Stall(job=job))
@@ -132,15 +127,15 @@ async def test_stall_ends_when_its_client_leaves(
         await raw.send("POST", SWAP, headers(emu), swap_body())
         await until(lambda: emu.control.charges if job else emu.control.requests)
 
-    await submit(send)
+    await api.submit()
     assert len(emu.control.tasks) == 1 + job
     task_id = emu.control.tasks[0].task_id
-    assert (await fetch_end(send, task_id))["status"] == "SUCCESS"
+    assert (await api.fetch_end(task_id))["status"] == "SUCCESS"
 
 
-async def test_http_1_0_client_gets_no_chunks(emu: Emulator, send: Send) -> None:
+async def test_http_1_0_client_gets_no_chunks(emu: Emulator, api: RawApi) -> None:
     """HTTP/1.0 has no chunks: a long answer comes with its length."""
-    task_id = await swapped(send)
+    task_id = await api.swapped()
     emu.control.script("image", faults.Picture(content=b"x" * 5000))
     async with RawConnection(emu.base_url) as raw:
         raw.writer.write(f"GET /mj/image/{task_id} HTTP/1.0\r\n\r\n".encode())

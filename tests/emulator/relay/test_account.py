@@ -6,7 +6,7 @@ import gzip
 import json
 
 from ezlink_async.emulator import Emulator, scripts
-from tests.support.emulator_requests import SWAP, Send, sender, submit, swap_body
+from tests.support.emulator_requests import SWAP, RawApi, swap_body
 from tests.support.wire import RawConnection, RawResponse
 
 _TASKS = "/api/mj/self?page=1&pagesize=20"
@@ -27,28 +27,30 @@ async def _entries(emu: Emulator, path: str) -> list[dict[str, object]]:
     return entries
 
 
-async def test_balance_is_gzipped_when_accepted(emu: Emulator, send: Send) -> None:
+async def test_balance_is_gzipped_when_accepted(emu: Emulator, api: RawApi) -> None:
     """A key without limit shows the server's figure for that."""
     path = "/dashboard/billing/subscription"
-    unlimited = sender(emu, emu.control.add_key())
-    packed = await unlimited("GET", path, b"", ("Accept-Encoding", "gzip"))
+    async with RawConnection(emu.base_url) as raw:
+        unlimited = ("Authorization", f"Bearer {emu.control.add_key()}")
+        asked = [unlimited, ("Accept-Encoding", "gzip")]
+        packed = await raw.request("GET", path, asked)
 
     assert packed.header("Content-Encoding") == "gzip"
     shown = json.loads(gzip.decompress(packed.body))
     assert shown["hard_limit_usd"] == 100_000_000
-    assert (await send("GET", path)).fields()["hard_limit_usd"] == 2000
+    assert (await api.get(path)).fields()["hard_limit_usd"] == 2000
 
 
 async def test_tasks_are_filtered_by_id_status_and_time(
-    stopped: Emulator, send_stopped: Send
+    stopped: Emulator, stopped_api: RawApi
 ) -> None:
     """An unfinished task is before any end of a period."""
     ended = {"status": "FAILURE", "failReason": "broken", "finishTime": 2000}
     stopped.control.script_tasks(scripts.sequence(ended))
-    first = await submit(send_stopped)
+    first = await stopped_api.submit()
     stopped.control.beat()
     stopped.control.advance(1)
-    second = await submit(send_stopped)
+    second = await stopped_api.submit()
     new, old = await _entries(stopped, _TASKS)
     assert (new["mj_id"], old["mj_id"]) == (second, first)
 
@@ -64,11 +66,11 @@ async def test_tasks_are_filtered_by_id_status_and_time(
 
 
 async def test_log_is_filtered_by_time_type_model_and_key(
-    stopped: Emulator, send_stopped: Send
+    stopped: Emulator, stopped_api: RawApi
 ) -> None:
     """Type 0 and an empty filter let every entry pass."""
     for _ in range(2):
-        await submit(send_stopped)
+        await stopped_api.submit()
         stopped.control.advance(100)
     new, old = await _entries(stopped, _LOG)
 
@@ -84,10 +86,10 @@ async def test_log_is_filtered_by_time_type_model_and_key(
 
 
 async def test_pages_lag_behind_as_ordered(
-    stopped: Emulator, send_stopped: Send
+    stopped: Emulator, stopped_api: RawApi
 ) -> None:
     """Log entries and states come late or never; the charge is made all the same."""
-    task_id = await submit(send_stopped, state="mine")
+    task_id = await stopped_api.submit(state="mine")
     stopped.control.beat()
 
     async def shown() -> tuple[int, object, bool]:
@@ -110,11 +112,11 @@ async def test_pages_lag_behind_as_ordered(
 
 
 async def test_pages_show_a_charged_task_to_its_token_only(
-    emu: Emulator, send: Send
+    emu: Emulator, api: RawApi
 ) -> None:
     """Log, tasks and account show a submit; without the token all are refused."""
-    await send("POST", SWAP, swap_body(state="mine"), ("X-Request-ID", "one"))
-    await send("POST", SWAP, swap_body(), ("X-Request-ID", "two"))
+    await api.post(SWAP, swap_body(state="mine"), ("X-Request-ID", "one"))
+    await api.post(SWAP, swap_body(), ("X-Request-ID", "two"))
 
     (entry,) = await _entries(emu, f"{_LOG}?x_request_id=one")
     assert entry["x_request_id"] == "one"

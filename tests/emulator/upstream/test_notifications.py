@@ -8,14 +8,7 @@ import pytest
 from aiohttp import web
 
 from ezlink_async.emulator import Emulator, EmulatorSettings, scripts, serving
-from tests.support.emulator_requests import (
-    Send,
-    fetch,
-    fetch_end,
-    sender,
-    submit,
-    until,
-)
+from tests.support.emulator_requests import RawApi, until
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ async def test_states_are_posted_once_and_in_order(
     url, received = receiver
     words = ["NOT_START", "SUBMITTED", "IN_PROGRESS", "SUCCESS", "SUCCESS"][: 4 + twice]
     async with serving(EmulatorSettings(hook_twice=twice)) as emu:
-        task_id = await submit(sender(emu), notifyHook=url)
+        task_id = await RawApi(emu).submit(notifyHook=url)
         await until(lambda: len(emu.control.hooks) >= len(words))
         sent = emu.control.hooks
 
@@ -55,12 +48,12 @@ async def test_states_are_posted_once_and_in_order(
     assert {each["id"] for each in received} == {task_id}
 
 
-async def test_hooks_are_called_on_loopback_only(emu: Emulator, send: Send) -> None:
+async def test_hooks_are_called_on_loopback_only(emu: Emulator, api: RawApi) -> None:
     """A foreign or malformed address is not called; a dead one is recorded."""
     for url in ("http://10.0.0.1/x", "http://example.com/x", "http://[odd", ""):
-        await submit(send, notifyHook=url)
+        await api.submit(notifyHook=url)
     assert emu.control.hooks == []
-    await submit(send, notifyHook="http://127.0.0.1:9/x")
+    await api.submit(notifyHook="http://127.0.0.1:9/x")
     await until(lambda: any(h.body["status"] == "SUCCESS" for h in emu.control.hooks))
     assert {hook.status for hook in emu.control.hooks} == {None}
 
@@ -71,12 +64,12 @@ async def test_foreign_hook_is_called_with_hooks_anywhere(*, anywhere: bool) -> 
         emu.control.script_tasks(
             scripts.sequence({"status": "SUBMITTED"}, {"status": "SUBMITTED"})
         )
-        send = sender(emu)
+        api = RawApi(emu)
         # this machine, but not by a loopback address; no server listens there
         hook = "http://0.0.0.0:9/x"
-        task_id = await submit(send, notifyHook=hook)
+        task_id = await api.submit(notifyHook=hook)
         for _ in range(3):
-            await fetch(send, task_id)
+            await api.fetch(task_id)
         await until(lambda: emu.control.hooks or not anywhere)
 
         assert [sent.url for sent in emu.control.hooks] == [hook] * anywhere
@@ -85,8 +78,8 @@ async def test_foreign_hook_is_called_with_hooks_anywhere(*, anywhere: bool) -> 
 async def test_hooks_are_not_called_without_forward_hooks(emu: Emulator) -> None:
     """A relay that strips the hook posts no notification."""
     async with serving(EmulatorSettings(forward_hooks=False)) as other:
-        send = sender(other)
-        await fetch_end(send, await submit(send, notifyHook=f"{emu.base_url}/hook"))
+        api = RawApi(other)
+        await api.fetch_end(await api.submit(notifyHook=f"{emu.base_url}/hook"))
 
         assert other.control.hooks == []
     assert emu.control.requests == []

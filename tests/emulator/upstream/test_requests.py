@@ -11,15 +11,7 @@ from ezlink_async.emulator.upstream.requests import (
     SwapRequest,
     read_pictures,
 )
-from tests.support.emulator_requests import (
-    SWAP,
-    Send,
-    data_uri,
-    fetch_end,
-    picture,
-    sender,
-    swap_body,
-)
+from tests.support.emulator_requests import SWAP, RawApi, data_uri, picture, swap_body
 
 
 @pytest.mark.parametrize(
@@ -38,7 +30,7 @@ async def test_unusable_pictures_are_refused_with_code_4(
     """Equal, unreadable and huge pictures are refused and not charged."""
     async with serving(EmulatorSettings(max_image=10_000)) as emu:
         body = json.dumps(json.loads(swap_body()) | fields).encode()
-        response = await sender(emu)("POST", SWAP, body)
+        response = await RawApi(emu).post(SWAP, body)
 
         assert response.status == 400
         error = {"code": 4, "description": text, "type": "upstream_error"}
@@ -58,22 +50,22 @@ def test_base64_with_line_breaks_is_refused() -> None:
         read_pictures(SwapRequest(source="YW\nJj", target="ZA=="), 10)
 
 
-async def test_large_pictures_give_the_same_result(send: Send) -> None:
+async def test_large_pictures_give_the_same_result(api: RawApi) -> None:
     """Pictures that are decoded in a thread are swapped like small ones."""
     source, target = picture("s", 200_000), picture("t", 300_000)
     fields = {"sourceBase64": data_uri(source), "targetBase64": data_uri(target)}
-    response = await send("POST", SWAP, json.dumps(fields).encode())
+    response = await api.post(SWAP, json.dumps(fields).encode())
     task_id = str(response.fields()["result"])
 
-    assert (await fetch_end(send, task_id))["status"] == "SUCCESS"
-    shown = await send("GET", f"/mj/image/{task_id}")
+    assert (await api.fetch_end(task_id))["status"] == "SUCCESS"
+    shown = await api.image(task_id)
     assert shown.body.endswith(target[-1000:])
 
 
 async def test_body_beyond_the_limit_is_an_empty_answer() -> None:
     """The upstream refuses the length with an empty body; the relay answers code 5."""
     async with serving(EmulatorSettings(max_body=500)) as emu:
-        response = await sender(emu)("POST", SWAP, swap_body())
+        response = await RawApi(emu).post(SWAP, swap_body())
 
         assert b"empty_response_body " in response.body
         assert emu.control.tasks == []

@@ -3,29 +3,14 @@
 import pytest
 from attrs import define
 
-from ezlink_async.emulator import (
-    Clock,
-    Emulator,
-    EmulatorSettings,
-    scripts,
-    serving,
-)
-from tests.support.emulator_requests import (
-    SWAP,
-    Send,
-    fetch,
-    fetch_end,
-    sender,
-    submit,
-    swap_body,
-    swapped,
-)
+from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, scripts, serving
+from tests.support.emulator_requests import SWAP, RawApi, swap_body
 
 
-async def _codes(send: Send, count: int) -> list[tuple[object, object]]:
+async def _codes(api: RawApi, count: int) -> list[tuple[object, object]]:
     codes = []
     for number in range(count):
-        fields = (await send("POST", SWAP, swap_body("s", f"t{number}"))).fields()
+        fields = (await api.post(SWAP, swap_body("s", f"t{number}"))).fields()
         codes.append((fields["code"], fields.get("properties")))
     return codes
 
@@ -35,7 +20,7 @@ async def test_waiting_tasks_are_code_22_and_a_full_queue_is_code_9() -> None:
     async with serving(EmulatorSettings(concurrency=2, queue=3)) as emu:
         emu.control.script_tasks(*(scripts.stuck() for _ in range(5)))
 
-        codes = await _codes(sender(emu), 6)
+        codes = await _codes(RawApi(emu), 6)
 
         assert [code for code, _ in codes] == [1, 1, 1, 22, 22, 9]
         assert [properties for _, properties in codes[3:5]] == [
@@ -53,7 +38,7 @@ async def test_waiting_tasks_are_code_1_without_code_22() -> None:
     async with serving(settings) as emu:
         emu.control.script_tasks(*(scripts.stuck() for _ in range(3)))
 
-        assert await _codes(sender(emu), 3) == [(1, {})] * 3
+        assert await _codes(RawApi(emu), 3) == [(1, {})] * 3
 
 
 async def test_stages_take_their_time() -> None:
@@ -62,15 +47,15 @@ async def test_stages_take_their_time() -> None:
         clock=Clock(ticking=False), start_seconds=1, submit_seconds=2, engine_seconds=15
     )
     async with serving(settings) as emu:
-        send = sender(emu)
-        task_id = await submit(send, state="mine")
-        shown = [await fetch(send, task_id)]
+        api = RawApi(emu)
+        task_id = await api.submit(state="mine")
+        shown = [await api.fetch(task_id)]
         for seconds in (1, 2):
             emu.control.advance(seconds)
-            await fetch(send, task_id)
-            shown.append(await fetch(send, task_id))
+            await api.fetch(task_id)
+            shown.append(await api.fetch(task_id))
         emu.control.advance(15)
-        shown.append(await fetch_end(send, task_id))
+        shown.append(await api.fetch_end(task_id))
 
     words = [row["status"] for row in shown]
     assert words == ["NOT_START", "SUBMITTED", "IN_PROGRESS", "SUCCESS"]
@@ -79,13 +64,13 @@ async def test_stages_take_their_time() -> None:
 
 
 async def test_tasks_of_one_moment_have_different_ids(
-    stopped: Emulator, send_stopped: Send
+    stopped: Emulator, stopped_api: RawApi
 ) -> None:
     """Though the clock stands still, the upstream gives no id twice."""
     stopped.control.script_tasks(*(scripts.fails() for _ in range(60)))
     ids = set()
     for number in range(60):
-        ids.add(await submit(send_stopped, "s", f"t{number}"))
+        ids.add(await stopped_api.submit("s", f"t{number}"))
         stopped.control.beat()
 
     assert len(ids - {""}) == 60
@@ -93,10 +78,10 @@ async def test_tasks_of_one_moment_have_different_ids(
 
 async def test_oldest_picture_expires_when_results_exceed_kept_bytes() -> None:
     async with serving(EmulatorSettings(kept_bytes=500)) as emu:
-        send = sender(emu)
-        ids = [await swapped(send, "s", name) for name in "tu"]
+        api = RawApi(emu)
+        ids = [await api.swapped("s", name) for name in "tu"]
 
-        statuses = [(await send("GET", f"/mj/image/{one}")).status for one in ids]
+        statuses = [(await api.image(one)).status for one in ids]
 
     assert statuses == [404, 200]
 
@@ -124,8 +109,8 @@ class _Broken:
 async def test_engine_that_raises_fails_the_task(error: Exception, reason: str) -> None:
     """The text of a ValueError is the reason; the account is refunded."""
     async with serving(EmulatorSettings(engine=_Broken(error))) as emu:
-        send = sender(emu)
-        record = await fetch_end(send, await submit(send))
+        api = RawApi(emu)
+        record = await api.fetch_end(await api.submit())
 
         assert (record["status"], record["failReason"]) == ("FAILURE", reason)
         assert sum(one.units for one in emu.control.refunds) == 9_000
