@@ -114,7 +114,7 @@ class Control:
         self._loop.call_soon_threadsafe(run)
         return answer.result()
 
-    # What happened
+    # Records and counts
 
     @property
     def charges(self) -> list[Charge]:
@@ -133,7 +133,7 @@ class Control:
 
     @property
     def tasks(self) -> list[TaskSnapshot]:
-        """The tasks the upstream has made, in order."""
+        """The upstream's tasks, oldest first."""
         return self._on_loop(lambda: tasks_of(self._state))
 
     @property
@@ -170,20 +170,20 @@ class Control:
         """Return the content of ``GET /__emu/state``."""
         return self._on_loop(lambda: summary(self._state))
 
-    # What shall happen
+    # Faults, scripts and time
 
-    def script(self, place: str, *faults: Fault) -> None:
+    def script(self, kind: str, *faults: Fault) -> None:
         """
-        Apply *faults* to the next requests of a kind, one each, in order.
+        Apply *faults* to the next requests of *kind*, one each, in order.
 
-        *place* is the kind: submit, fetch, list, image, seed, usage or account.
+        Kinds: submit, fetch, list, image, seed, usage, account.
         """
-        kind = _known(place)
+        _check(kind)
         self._on_loop(lambda: self._state.faults.add(kind, *faults))
 
-    def standing(self, place: str, fault: Fault | None) -> None:
-        """Apply *fault* to every request of a kind, until None is given."""
-        kind = _known(place)
+    def standing(self, kind: str, fault: Fault | None) -> None:
+        """Apply *fault* to every request of *kind*, until None is given."""
+        _check(kind)
         self._on_loop(lambda: self._state.faults.stand(kind, fault))
 
     def script_tasks(self, *scripts: Script) -> None:
@@ -208,9 +208,9 @@ class Control:
         """
         Let the account's pages lag behind, from now on.
 
-        With *log* off the log shows no entry; it shows one *log_delay* seconds late,
-        and a task's state *state_delay* (``inf``: never). To let a page fail, script
-        a fault for ``account``.
+        With *log* off the log shows no entry. An entry appears *log_delay* seconds
+        late, a task's state *state_delay* seconds (``inf``: never). To let a page
+        fail, script a fault for ``account``.
         """
         lag = AccountLag(log, log_delay, state_delay)
         self._on_loop(lambda: setattr(self._state, "account_lag", lag))
@@ -219,7 +219,7 @@ class Control:
         """Delete counts, records, faults and scripts; accounts, keys and rows stay."""
         self._on_loop(lambda: reset(self._state))
 
-    # Whose money
+    # Accounts and keys
 
     @property
     def balance(self) -> int:
@@ -284,8 +284,7 @@ class Control:
         return self._state.store.keys[key.removeprefix("sk-")].account
 
 
-def _known(kind: str) -> str:
+def _check(kind: str) -> None:
     if kind not in REQUEST_KINDS:
         known = ", ".join(REQUEST_KINDS)
         raise ValueError(f"no such kind of request: {kind}; known: {known}")
-    return kind

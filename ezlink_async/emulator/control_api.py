@@ -95,13 +95,13 @@ def _script(item: dict[str, object]) -> scripts.Script:
     return scripts.Script(steps, swap=bool(item.get("swap", False)))
 
 
-def _made(item: dict[str, object], makers: Mapping[str, object]) -> object:
+def _made(item: dict[str, object], makers: Mapping[str, _Maker]) -> object:
     options = {name: _frozen(value) for name, value in item.items() if name != "kind"}
     maker = makers.get(str(item.get("kind")))
     if maker is None:
         raise BadInstructionError(f"kind must be one of {', '.join(sorted(makers))}")
     try:
-        return cast("_Maker", maker)(**options)
+        return maker(**options)
     except TypeError as exc:
         raise BadInstructionError(f"{item['kind']}: {exc}") from None
 

@@ -22,7 +22,7 @@ def test_control_of_a_thread_may_be_used_from_another() -> None:
     with in_thread() as server:
         assert server.control.charges == []
         with pytest.raises(KeyError):
-            server.control.set_key("sk-nobody", status="disabled")
+            server.control.set_key("sk-unknown", status="disabled")
 
 
 def test_unknown_engine_is_a_value_error() -> None:

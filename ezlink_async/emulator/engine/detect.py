@@ -48,13 +48,13 @@ class View:
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)
         scale = float(np.hypot(*self.to_original[:, 0]))
         linear = self.to_original[:, :2].T
-        places = centres @ linear + self.to_original[:, 2]
+        positions = centres @ linear + self.to_original[:, 2]
         eyes = boxes[:, _EYES].reshape(-1, 2, 2) @ linear
         across = eyes[:, 1] - eyes[:, 0]
         angles = np.arctan2(across[:, 1], across[:, 0])
         return [
             Square(float(x), float(y), float(side) * scale * _CONTEXT, float(angle))
-            for (x, y), side, angle in zip(places, sides, angles, strict=True)
+            for (x, y), side, angle in zip(positions, sides, angles, strict=True)
         ]
 
 
@@ -100,9 +100,9 @@ class Detector:
     @staticmethod
     def _decoded(offsets: Floats, anchors: Floats) -> Floats:
         """Return box and eyes in pixels of the letterbox."""
-        places = anchors * np.float32(_SIDE)
-        centre, half = offsets[:, :2] + places, offsets[:, 2:4] / 2
-        eyes = offsets[:, 4:8] + np.tile(places, 2)
+        positions = anchors * np.float32(_SIDE)
+        centre, half = offsets[:, :2] + positions, offsets[:, 2:4] / 2
+        eyes = offsets[:, 4:8] + np.tile(positions, 2)
         return np.concatenate([centre - half, centre + half, eyes], axis=1)
 
 

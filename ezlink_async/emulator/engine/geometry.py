@@ -151,11 +151,11 @@ def warp_map(
     cover = number >= 0
     rows, columns = np.nonzero(cover)
     plane = planes.astype(np.float32)[number[rows, columns]]
-    places = np.full((*size, 2), -1, np.float32)
-    places[rows, columns] = (
+    positions = np.full((*size, 2), -1, np.float32)
+    positions[rows, columns] = (
         columns[:, None] * plane[:, 0] + rows[:, None] * plane[:, 1] + plane[:, 2]
     )
-    return places, cover
+    return positions, cover
 
 
 def _signed_areas(corners: Floats) -> Floats:

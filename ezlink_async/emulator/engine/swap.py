@@ -161,10 +161,10 @@ class Swapper:
     ) -> Layer:
         crisp = width > plate.face.width
         plate = plate.fitted(width)
-        places, cover = warp_map(
+        positions, cover = warp_map(
             (below.shape[0], below.shape[1]), shape, plate.face.points, self._triangles
         )
-        across, down = (np.ascontiguousarray(places[..., axis]) for axis in (0, 1))
+        across, down = (np.ascontiguousarray(positions[..., axis]) for axis in (0, 1))
         how = cv2.INTER_CUBIC if crisp else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE
         pixels = cv2.remap(plate.pixels, across, down, how, borderMode=border)

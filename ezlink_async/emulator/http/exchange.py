@@ -48,9 +48,9 @@ class GoneError(Exception):
 @define
 class Overrides:
     """
-    What faults change about one request; the handlers read it.
+    The faults of one request that its handler applies.
 
-    *trouble* holds the words of ``faults.Trouble``.
+    *trouble* holds the words of all ``faults.Trouble``.
     """
 
     trouble: frozenset[str] = frozenset()

@@ -2,8 +2,8 @@
 The account's pages, opened by its access token, and the balance of a key.
 
 After ye4293/one-api ``controller/log.go``, ``controller/midjourney.go``
-GetUserMidjourney, ``controller/user.go`` GetSelf and ``controller/billing.go``. The
-account's pages report errors with status 200; only a bad token is a 401.
+GetUserMidjourney and ``controller/user.go`` GetSelf. The account's pages report
+errors with status 200; only a bad token is a 401.
 """
 
 from __future__ import annotations

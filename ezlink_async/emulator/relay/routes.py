@@ -1,8 +1,8 @@
 """
 Routes of the relay, and the credentials that open them.
 
-Order and texts of the refusals are those of ye4293/one-api ``middleware/auth.go``
-TokenAuth and UserAuth.
+Order and texts of a key's refusals are those of ye4293/one-api
+``middleware/auth.go`` TokenAuth.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,6 +19,10 @@ KeyHandler = Callable[[RelayState, Exchange, Key], Awaitable[Reply]]
 AccountHandler = Callable[[RelayState, Exchange, Account], Awaitable[Reply]]
 
 _UNKNOWN = "Token not provided"
+_INVALID = "Not authorized to perform this operation, access token is invalid"
+_MISSING = (
+    "Not authorized for this operation, not logged in and no access token provided"
+)
 
 
 @frozen
@@ -54,13 +58,7 @@ def with_account(handler: AccountHandler) -> Handler:
         for account in state.store.accounts:
             if given and account.token == given:
                 return await handler(state, exchange, account)
-        reason = (
-            "Not authorized to perform this operation, access token is invalid"
-            if given
-            else "Not authorized for this operation, not logged in and"
-            " no access token provided"
-        )
-        refusal = {"message": reason, "success": False}
+        refusal = {"message": _INVALID if given else _MISSING, "success": False}
         return as_json(refusal, status=401, content_type=JSON_UTF8, vary=1)
 
     return checked

@@ -51,8 +51,8 @@ class AccountLag:
     """
     How far the account's pages lag behind.
 
-    With *log* off the log shows no entry; it shows one *log_delay* seconds late (the
-    server's batch mode takes 5), and a task's state *state_delay* (``inf``: never).
+    With *log* off the log shows no entry. An entry appears *log_delay* seconds late (5
+    in the server's batch mode), a task's state *state_delay* seconds (``inf``: never).
     """
 
     log: bool = True

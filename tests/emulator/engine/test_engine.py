@@ -63,10 +63,12 @@ def likeness(one: Pixels, other: Pixels) -> float:
 
 def posed(plate: Plate, picture: Pixels, face: Face) -> Pixels:
     """Warp a source on to the mesh of a face, as the picture would show it."""
-    places, _ = warp_map(
+    positions, _ = warp_map(
         picture.shape[:2], face.points, plate.face.points, load_triangles()
     )
-    return cv2.remap(plate.pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
+    return cv2.remap(
+        plate.pixels, positions[..., 0], positions[..., 1], cv2.INTER_LINEAR
+    )
 
 
 def changed(before: Pixels, after: Pixels) -> Pixels:
