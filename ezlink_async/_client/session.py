@@ -153,15 +153,20 @@ class Session:
         """Stop following *handle*, and give its slot back."""
         self.poller.forget(handle)
 
-    def accepted(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
+    def accepted(
+        self,
+        task_id: str,
+        release: Callable[[], None],
+        family: TaskFamily = MIDJOURNEY,
+    ) -> TaskHandle:
         """Follow a task this client was given the id of, with its slot."""
         if known := self.poller.find(task_id):
             release()  # code 21: the job was there already, and has a slot
             return known
-        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        handle = TaskHandle(task_id, family, self)
         self.poller.follow(handle, own=True, release=release)
         try:
-            MIDJOURNEY.fetch_request(task_id)
+            family.fetch_request(task_id)
         except ConfigurationError:
             says = "the server gave a paid job an id that no address can hold"
             handle.end(

@@ -29,7 +29,6 @@ from ezlink_async.errors import (
     SubmitUnknownError,
 )
 from ezlink_async.models import TaskRecord
-from ezlink_async.services.face_swap import FaceSwapJob
 
 
 @attrs.frozen
@@ -66,11 +65,9 @@ class _PendingSwap:
     _task_id: str | None = None  # of what was accepted
     _error: EzlinkError | None = None  # that ended it
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Expect the worst until the answer is there."""
-        del job, state
+        del state
         self._request_id, self._error = request_id, None
 
     def accepted(self, task_id: str) -> None:

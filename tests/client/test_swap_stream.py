@@ -220,7 +220,7 @@ async def test_each_target_has_an_outcome_whatever_was_raised() -> None:
 
     async def swap(_: ImageLike, target: ImageLike, taken: _PendingSwap) -> TaskHandle:
         if target == "sent":
-            await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+            await taken.before_submit("request-1", None)
         if target == "paid":
             taken.accepted("7")
         if target == "left":
@@ -327,7 +327,7 @@ async def test_what_was_dropped_is_told_as_it_stands() -> None:
         ) -> TaskHandle:
             if target == "c":
                 self.late = taken
-                await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+                await taken.before_submit("request-1", None)
                 await sent.wait()
             return await super().__call__(source, target, taken)
 

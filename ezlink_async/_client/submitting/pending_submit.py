@@ -10,11 +10,10 @@ from typing import Protocol, TypeVar
 import attrs
 
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._core.images import Image, ImageLike
+from ezlink_async._core.images import ImageLike
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import FaceSwapJob
+from ezlink_async.services.base import Accepted, Job
 
 _log = logging.getLogger("ezlink_async")
 
@@ -36,9 +35,7 @@ class SubmitObserver(Protocol):
     then the job may be paid.
     """
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Note that the job is about to be sent; the slot is held."""
         ...
 
@@ -58,9 +55,7 @@ class SubmitObserver(Protocol):
 class NoObserver:
     """Keeps no book."""
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Do nothing."""
 
     def accepted(self, task_id: str) -> None:
@@ -77,9 +72,11 @@ class NoObserver:
 class PendingSubmit:
     """One submit on its way, as its caller and the closing client see it."""
 
-    load: Callable[[], Awaitable[FaceSwapJob]]
+    load: Callable[[], Awaitable[Job]]
     target: ImageLike
     observer: SubmitObserver
+    label: str = ""
+    """The job's name in log lines, once it is loaded."""
     upload: Upload | None = None
     uploaded: Callable[[], object] = lambda: None
     """Called when a picture is on its way, and another upload may begin."""
@@ -100,11 +97,6 @@ class PendingSubmit:
         """Whether the body has left whole and what became of it is awaited."""
         sent = self.upload is not None and self.upload.complete
         return sent or self.looked_for
-
-    @property
-    def label(self) -> str:
-        """What to call the target in a log: never its bytes."""
-        return repr(Image.of(self.target))
 
     def begin(self, request_id: str, state: str | None) -> None:
         """Begin another attempt."""

@@ -41,9 +41,7 @@ from ezlink_async.errors import (
     SubmitUnknownError,
     TransportError,
 )
-from ezlink_async.services import face_swap, midjourney
-from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import FaceSwapJob
+from ezlink_async.services.base import NO_TASK, Accepted, Job, TaskFamily
 
 _FOUND = 0  # the code of an answer that nobody has seen
 
@@ -58,6 +56,7 @@ class Settler:
     async def settle(
         self,
         ticket: PendingSubmit,
+        family: TaskFamily,
         error: EzlinkError,
         *,
         proves_little: bool,
@@ -75,7 +74,7 @@ class Settler:
         if isinstance(error, TransportError) and error.maybe_charged:
             error = SubmitUnknownError(str(error), request_id=error.request_id)
         if proves_little and not self._transport.key_worked:
-            refused = await self._key_refusal()
+            refused = await self._key_refusal(family)
             if refused is not None:
                 refused.request_id = error.request_id
                 return refused
@@ -101,9 +100,9 @@ class Settler:
         ticket.looked_for = False
         return finding
 
-    async def _key_refusal(self) -> EzlinkError | None:
+    async def _key_refusal(self, family: TaskFamily) -> EzlinkError | None:
         try:
-            response = await self._transport.send(midjourney.probe_key_request())
+            response = await self._transport.send(family.fetch_request(NO_TASK))
         except TransportError:
             return None
         error = None if response.ok else error_from(response, submit=True)
@@ -146,7 +145,7 @@ class Submitter:
         self,
         transport: Transport,
         background: BackgroundTasks,
-        follow: Callable[[str, Callable[[], None]], TaskHandle],
+        follow: Callable[[str, Callable[[], None], TaskFamily], TaskHandle],
         *,
         reconciler: Reconciler | None = None,
         sleep: Sleep = asyncio.sleep,
@@ -208,13 +207,13 @@ class Submitter:
 
     async def _live(self, ticket: PendingSubmit) -> TaskHandle:
         try:
-            accepted = await self._in_a_slot(ticket)
+            job, accepted = await self._in_a_slot(ticket)
         except asyncio.CancelledError:
             fault: Exception = cut_off(ticket)
         except Exception as error:  # noqa: BLE001 - raised again below
             fault = ticket.with_earlier_attempts(error)
         else:
-            handle = self._follow(accepted.task_id, self._over)
+            handle = self._follow(accepted.task_id, self._over, job.family)
             if not ticket.closing:
                 return handle
             fault = ClientClosedError(
@@ -223,12 +222,13 @@ class Submitter:
             )
         raise fault
 
-    async def _in_a_slot(self, ticket: PendingSubmit) -> Accepted:
-        """Return the acceptance, with the slot still held."""
+    async def _in_a_slot(self, ticket: PendingSubmit) -> tuple[Job, Accepted]:
+        """Return the job and its acceptance, with the slot still held."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
             job = await ticket.load()
-            return await self._until_accepted(ticket, job)
+            ticket.label = job.label
+            return job, await self._until_accepted(ticket, job)
         except BaseException:
             self.slots.release()
             raise
@@ -238,10 +238,8 @@ class Submitter:
         self._gate.leave()
         self.slots.release()
 
-    async def _until_accepted(
-        self, ticket: PendingSubmit, job: FaceSwapJob
-    ) -> Accepted:
-        request = face_swap.submit_request(job)
+    async def _until_accepted(self, ticket: PendingSubmit, job: Job) -> Accepted:
+        request = job.request()
         waits = self._settings.retry.waits()
         loop = asyncio.get_running_loop()
         start, failed = loop.time(), 0.0  # time in a line is no time of faults
@@ -303,16 +301,16 @@ class Submitter:
     async def _attempt(
         self,
         ticket: PendingSubmit,
-        job: FaceSwapJob,
+        job: Job,
         request: HttpRequest,
         passage: Admission,
     ) -> Accepted | EzlinkError:
-        state = job.options.state
+        state = job.state
         ticket.begin(new_request_id(), state)
         try:
             with self._reconciler.under_way(state, ticket.begun):
-                await ticket.observer.before_submit(job, ticket.request_id, state)
-                outcome = await self._send(ticket, request, passage)
+                await ticket.observer.before_submit(ticket.request_id, state)
+                outcome = await self._send(ticket, job, request, passage)
                 if isinstance(outcome, Accepted):
                     self._reconciler.accepted(outcome, ticket.request_id)
         except asyncio.CancelledError:
@@ -331,7 +329,11 @@ class Submitter:
         return outcome
 
     async def _send(
-        self, ticket: PendingSubmit, request: HttpRequest, passage: Admission
+        self,
+        ticket: PendingSubmit,
+        job: Job,
+        request: HttpRequest,
+        passage: Admission,
     ) -> Accepted | EzlinkError:
         out_of_reach = False
         try:
@@ -345,7 +347,7 @@ class Submitter:
             return fault
         else:
             try:
-                return midjourney.read_submission(response)
+                return job.read(response)
             except EzlinkError as fault:
                 error = fault
             proves_little = response.status == _BAD_GATEWAY
@@ -353,7 +355,11 @@ class Submitter:
         if error.maybe_charged:
             passage.leave()  # finding out may take long: others may try
         return await self._settler.settle(
-            ticket, error, proves_little=proves_little, out_of_reach=out_of_reach
+            ticket,
+            job.family,
+            error,
+            proves_little=proves_little,
+            out_of_reach=out_of_reach,
         )
 
 

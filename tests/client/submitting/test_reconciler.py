@@ -31,7 +31,7 @@ from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import TransportError
 from ezlink_async.services import account
 from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.face_swap import SwapOptions
 from tests.support.account_pages import EPOCH, Books, on
 from tests.support.pictures import jpeg
 from tests.support.scripted_transport import ScriptedTransport, offline
@@ -428,11 +428,8 @@ class Journal(NoObserver):
     since: float = 0.0
     task_id: str = ""
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Note an attempt, before its first byte."""
-        assert job.options.state == state
         self.lost = [Lost(state=state, request_ids=(request_id,), since=self.since)]
 
     def accepted(self, task_id: str) -> None:

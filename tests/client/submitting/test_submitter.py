@@ -30,8 +30,8 @@ from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
-from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.pictures import jpeg
 from tests.support.raw_servers import server_tls
 from tests.support.scripted_transport import (
@@ -424,7 +424,7 @@ async def test_an_entry_in_netrc_does_no_harm(
 
 QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=20)
 
-PICTURE = InspectedImage(Image(content=b"\xff\xd8\xff"), "image/jpeg", 3)
+PICTURE = InspectedImage(Image(path=Path("target.jpg")), "image/jpeg", 3)
 
 JOB = FaceSwapJob(source=PICTURE, target=PICTURE, options=SwapOptions(state="s"))
 
@@ -482,11 +482,8 @@ class Book(NoObserver):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Note an attempt."""
-        assert job is JOB
         assert request_id
         self.lines.append(f"before {state}")
 
@@ -513,8 +510,10 @@ class Desk:
         self.book = Book()
         self.followed: list[TaskHandle] = []
 
-    def _follow(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
-        handle = TaskHandle(task_id, MIDJOURNEY, self.world)
+    def _follow(
+        self, task_id: str, release: Callable[[], None], family: TaskFamily
+    ) -> TaskHandle:
+        handle = TaskHandle(task_id, family, self.world)
         self.world.poller.follow(handle, own=True, release=release)
         self.followed.append(handle)
         return handle
@@ -743,12 +742,10 @@ async def test_a_book_that_cannot_be_kept_does_not_hide_an_unknown_attempt() -> 
     """What stops the second attempt is the cause; the first may be paid."""
 
     class Full(Book):
-        async def before_submit(
-            self, job: FaceSwapJob, request_id: str, state: str | None
-        ) -> None:
+        async def before_submit(self, request_id: str, state: str | None) -> None:
             if self.lines:
                 raise OSError("no space left")
-            await super().before_submit(job, request_id, state)
+            await super().before_submit(request_id, state)
 
     async with desk(_lost(1), ACCEPTED) as here:
         _willing(here)
