@@ -13,8 +13,11 @@ import attrs
 
 from ezlink_async._client.handle import SavedHandle, TaskHandle
 from ezlink_async._client.polling.poller import Poller
-from ezlink_async._client.submitting.evidence import new_state
-from ezlink_async._client.submitting.reconciler import Reconciler
+from ezlink_async._client.submitting.reconciler import (
+    AnyReconciler,
+    NoReconciler,
+    Reconciler,
+)
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._client.swap_stream import SwapPipeline
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
@@ -57,9 +60,13 @@ class Session:
         self.poller = Poller(
             self.transport, settings.poll, self.background, self.downloads
         )
-        self.reconciler = Reconciler(self.transport, self.background, self._is_followed)
+        self.reconciler: AnyReconciler = NoReconciler()
+        if settings.account_token is not None:
+            self.reconciler = Reconciler(
+                self.transport, self.background, self._is_followed
+            )
         self.submitter = Submitter(
-            self.transport, self.background, self.accepted, reconciler=self.reconciler
+            self.transport, self.background, self.accepted, self.reconciler
         )
         self.intakes: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
         self.closed = False
@@ -70,9 +77,9 @@ class Session:
 
     def marked(self, options: SwapOptions) -> SwapOptions:
         """Give a job a state of its own, by which it can be found if it is lost."""
-        if not self.reconciler.able or options.state is not None:
+        if options.state is not None:
             return options
-        return attrs.evolve(options, state=new_state())
+        return attrs.evolve(options, state=self.reconciler.new_state())
 
     async def job(
         self,
