@@ -75,15 +75,13 @@ class Finding:
     """
     What the account's pages say about a submit, and the reason as a sentence.
 
-    *charged* is ``None`` when the log proves nothing. *candidates* are the ids
-    of tasks that may be the job's.
+    *charged* is ``None`` when the log proves nothing.
     """
 
     fate: Fate
     reason: str
     task_id: str | None = None
     charged: bool | None = None
-    candidates: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -122,31 +120,29 @@ class AccountTasks:
         is_known: Callable[[str], bool],
     ) -> None:
         self.reaches = reaches
-        self._tagged: dict[str, list[tuple[float, str]]]
-        self._tagged = collections.defaultdict(list)
-        self._untagged: list[tuple[float, str]] = []
+        self._by_state: dict[str, list[tuple[float, str]]]
+        self._by_state = collections.defaultdict(list)
         time = math.inf
         for record in records:
             # The upstream may omit a time: then the row above gives the bound.
             if record.submit_time is not None:
                 time = record.submit_time.timestamp()
             # A unique state identifies even a task that is followed by its id.
-            if is_known(record.task_id) and not is_unique(record.state):
-                continue
-            rows = self._tagged[record.state] if record.state else self._untagged
-            rows.append((time, record.task_id))
+            if is_unique(record.state) or not is_known(record.task_id):
+                self._by_state[record.state].append((time, record.task_id))
 
     def tagged(self, lost: Lost) -> tuple[str, ...]:
         """Return the ids of tasks that carry the state of *lost*, newest first."""
-        rows = self._tagged.get(lost.state or "", ())
-        # A caller's state may have been used before; a unique one was not.
-        unique = is_unique(lost.state)
-        found = (name for time, name in rows if unique or _is_recent(time, lost))
-        return tuple(dict.fromkeys(found))
+        return self._with_state(lost.state, lost) if lost.state else ()
 
     def untagged(self, lost: Lost) -> tuple[str, ...]:
         """Return the ids of tasks without a state that may still get that of *lost*."""
-        found = (name for time, name in self._untagged if _is_recent(time, lost))
+        return self._with_state("", lost)
+
+    def _with_state(self, state: str, lost: Lost) -> tuple[str, ...]:
+        # A caller's state may have been used before; a unique one was not.
+        unique, rows = is_unique(state), self._by_state.get(state, ())
+        found = (name for time, name in rows if unique or _is_recent(time, lost))
         return tuple(dict.fromkeys(found))
 
     def covers(self, lost: Lost) -> bool:
@@ -185,9 +181,7 @@ def conclude(lost: Lost, tasks: AccountTasks, log: ChargeLog) -> Finding:
         doubt = "the account's task list could not be read far enough back"
     if doubt:
         maybe = f"; it may be task {' or '.join(candidates)}" if candidates else ""
-        return attrs.evolve(
-            unknown(doubt + maybe, charged=log.proves), candidates=candidates
-        )
+        return unknown(doubt + maybe, charged=log.proves)
     if log.charged:
         return Finding(
             fate=Fate.CHARGED,

@@ -60,7 +60,7 @@ class Gate:
         self._accepted = 0  # tasks since the latest busy answer
         self._filled_by_us = False
         self._first_in_queue = asyncio.Lock()
-        self._wakeup: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
         self.running = 0
         """How many accepted tasks have not ended."""
         self.limit = math.inf
@@ -92,21 +92,21 @@ class Gate:
         """End an admission, whatever became of the submit."""
         self._admitted -= 1
         self.end_probe(admission)
-        self._wake()
+        self._changed.set()
 
     def end_probe(self, admission: Admission) -> None:
         """Let another submit probe the server, if this one is the probe."""
         is_probe, admission.is_probe = admission.is_probe, False
         if is_probe and admission.age == self._age:
             self._probing = False
-            self._wake()
+            self._changed.set()
 
     def answered(self, admission: Admission) -> None:
         """Open the gate: the server answered, and was not busy."""
         if admission.age == self._age:
             self._closures = 0
             self._probing = False
-            self._wake()
+            self._changed.set()
 
     def task_started(self, admission: Admission) -> None:
         """Open the gate and count a task, which takes room until it ends."""
@@ -123,7 +123,7 @@ class Gate:
         """Give the room of a task to the next submit."""
         self.running -= 1
         self._changed_at = asyncio.get_running_loop().time()
-        self._wake()
+        self._changed.set()
 
     def close(
         self, admission: Admission, hint: float | None = None, *, full: bool
@@ -148,7 +148,7 @@ class Gate:
             self._filled_by_us = self.running > 0
             self._accepted = 0
         self._probing = False
-        self._wake()
+        self._changed.set()
 
     async def _wait(self, start: float) -> bool:
         """Wait for an admission; return whether it is a probe."""
@@ -175,16 +175,11 @@ class Gate:
         return self._has_room() or now >= self._changed_at + self._policy.longest
 
     async def _change(self, now: float, start: float) -> None:
-        """Wait for a wake-up, at most until time alone may change the decision."""
+        """Wait for a change, at most until time alone may change the decision."""
         standstill = self._changed_at + self._policy.longest
         last = self.deadline(start) if self._has_room() else standstill
         times = [time for time in (self._opens_at, last) if now < time < math.inf]
-        # Only the first submit in the queue waits here, so one future is enough.
-        self._wakeup = asyncio.get_running_loop().create_future()
+        self._changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(times, default=None)):
-                await self._wakeup
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
+                await self._changed.wait()

@@ -128,22 +128,18 @@ class PendingSubmit:
 
     def interruption(self) -> EzlinkError:
         """Return the error for a submit that is stopped where it stands."""
-        if self.committed:
-            return self.with_earlier_attempts(
-                SubmitUnknownError(
-                    "the client was closed while the server had the job but had not "
-                    "answered: it may have been created and paid",
-                    request_id=self.request_id,
-                    target=self.target,
-                )
-            )
-        return self.with_earlier_attempts(
-            ClientClosedError(
-                "the submit was stopped before the whole job had left: "
-                "no job was created",
-                retry_safe=True,
-            )
+        error: EzlinkError = ClientClosedError(
+            "the submit was stopped before the whole job had left: no job was created",
+            retry_safe=True,
         )
+        if self.committed:
+            error = SubmitUnknownError(
+                "the client was closed while the server had the job but had not "
+                "answered: it may have been created and paid",
+                request_id=self.request_id,
+                target=self.target,
+            )
+        return self.with_earlier_attempts(error)
 
     def report(self, outcome: Accepted | EzlinkError) -> None:
         """Report the *outcome* of an attempt to the observer."""

@@ -20,14 +20,7 @@ from typing import Literal
 import attrs
 
 from ezlink_async._client.submitting import evidence
-from ezlink_async._client.submitting.evidence import (
-    SLACK,
-    AccountTasks,
-    ChargeLog,
-    Fate,
-    Finding,
-    Lost,
-)
+from ezlink_async._client.submitting.evidence import SLACK, Fate, Finding, Lost
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.concurrency import BackgroundTasks
@@ -370,7 +363,7 @@ class Reconciler:
                 each.learn_clock(self._offset)
         return response
 
-    async def _read_tasks(self) -> AccountTasks:
+    async def _read_tasks(self) -> evidence.AccountTasks:
         """Read the task list, newest first, back to before the oldest lost submit."""
         records: list[TaskRecord] = []
         reaches: float | None = None
@@ -387,7 +380,7 @@ class Reconciler:
             if floor is not None and times and max(times).timestamp() < floor:
                 reaches = floor
                 break
-        return AccountTasks(records, reaches, self._known.is_known)
+        return evidence.AccountTasks(records, reaches, self._known.is_known)
 
     def _floor(self) -> float | None:
         """Return the time that the list must reach back to."""
@@ -395,7 +388,7 @@ class Reconciler:
         known = [begin for begin in begins if begin is not None]
         return min(known) - SLACK if known else None
 
-    async def _weigh(self, tasks: AccountTasks, begun: float) -> None:
+    async def _weigh(self, tasks: evidence.AccountTasks, begun: float) -> None:
         due: list[LostSubmit] = []
         for each in tuple(self._lost):
             lost = self._evidence(each)
@@ -409,7 +402,9 @@ class Reconciler:
         charges = await self._charges(due)
         for each, charged in zip(due, charges, strict=True):
             settled = begun >= each.settled
-            log = ChargeLog(charged=charged, witnessed=witnessed, settled=settled)
+            log = evidence.ChargeLog(
+                charged=charged, witnessed=witnessed, settled=settled
+            )
             self._report(each, evidence.conclude(self._evidence(each), tasks, log))
 
     def _evidence(self, submit: LostSubmit) -> Lost:
