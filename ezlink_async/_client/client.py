@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session, SharedSource, fetch_many, fetch_one
-from ezlink_async._client.submitting.pending_submit import (
-    NoObserver,
-    PendingSubmit,
-    SubmitObserver,
-)
+from ezlink_async._client.submitting.pending_submit import PendingSubmit, SubmitObserver
 from ezlink_async._client.swap_stream import (
     SwapPipeline,
     SwapStream,
@@ -298,8 +294,8 @@ class AsyncEzlink:
             face = await shared.encoded(source) if shared is not None else None
             return await session.job(*images, face, marked)
 
-        ticket = PendingSubmit(load, target, observer or NoObserver())
-        return await session.submitter.submit(ticket)
+        pending = PendingSubmit(load, target, observer)
+        return await session.submitter.submit(pending)
 
     def _inside(self) -> Session:
         if self._session is None:

@@ -13,8 +13,11 @@ import attrs
 
 from ezlink_async._client.handle import SavedHandle, TaskHandle
 from ezlink_async._client.polling.poller import Poller
-from ezlink_async._client.submitting.evidence import new_state
-from ezlink_async._client.submitting.reconciler import Reconciler
+from ezlink_async._client.submitting.reconciler import (
+    AnyReconciler,
+    NoReconciler,
+    Reconciler,
+)
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._client.swap_stream import SwapPipeline
 from ezlink_async._core.images import EncodedImage, Image, ImageLike
@@ -61,9 +64,13 @@ class Session:
         self.poller = Poller(
             self.transport, settings.poll, self.background, self.downloads
         )
-        self.reconciler = Reconciler(self.transport, self.background, self._is_followed)
+        self.reconciler: AnyReconciler = NoReconciler()
+        if settings.account_token is not None:
+            self.reconciler = Reconciler(
+                self.transport, self.background, self._is_followed
+            )
         self.submitter = Submitter(
-            self.transport, self.background, self.accepted, reconciler=self.reconciler
+            self.transport, self.background, self.accepted, self.reconciler
         )
         self.pipelines: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
         self.closed = False
@@ -74,9 +81,9 @@ class Session:
 
     def marked(self, options: SwapOptions) -> SwapOptions:
         """Give a job a state of its own, by which a lost one is found."""
-        if not self.reconciler.able or options.state is not None:
+        if options.state is not None:
             return options
-        return attrs.evolve(options, state=new_state())
+        return attrs.evolve(options, state=self.reconciler.new_state())
 
     async def job(
         self,
@@ -158,15 +165,20 @@ class Session:
         """Stop following *handle*, and release its slot."""
         self.poller.forget(handle)
 
-    def accepted(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
+    def accepted(
+        self,
+        task_id: str,
+        release: Callable[[], None],
+        family: TaskFamily = MIDJOURNEY,
+    ) -> TaskHandle:
         """Follow a task that this client submitted; *release* frees its slot."""
         if known := self.poller.find(task_id):
             release()  # code 21: the job existed already, and holds a slot
             return known
-        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        handle = TaskHandle(task_id, family, self)
         self.poller.follow(handle, own=True, release=release)
         try:
-            MIDJOURNEY.fetch_request(task_id)
+            family.fetch_request(task_id)
         except ConfigurationError:
             says = "the server gave a paid job an id that cannot stand in an address"
             handle.end(

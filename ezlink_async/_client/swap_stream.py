@@ -30,7 +30,6 @@ from ezlink_async.errors import (
     SubmitUnknownError,
 )
 from ezlink_async.models import TaskRecord
-from ezlink_async.services.face_swap import FaceSwapJob
 
 
 @attrs.frozen
@@ -67,11 +66,9 @@ class PendingSwap:
     _task_id: str | None = None
     _error: EzlinkError | None = None
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Count as unknown until the answer arrives."""
-        del job, state
+        del state
         self._request_id, self._error = request_id, None
 
     def accepted(self, task_id: str) -> None:

@@ -29,7 +29,6 @@ from ezlink_async.errors import (
     TaskFailedError,
     TransportError,
 )
-from ezlink_async.services.face_swap import FaceSwapJob
 
 _WRONG_BY = 86_400.0
 _NO_WAY_THERE = frozenset({"connect", "tls"})
@@ -194,11 +193,8 @@ class JournalObserver:
         """Whether its submit has begun, or was accepted."""
         return self._on_its_way or self.task_id is not None
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
+    async def before_submit(self, request_id: str, state: str | None) -> None:
         """Have the intent on disk, or raise why nothing more may be sent."""
-        del job
         desk, this = self._desk, self._job
         await self._allowed()
         submit = Submit(

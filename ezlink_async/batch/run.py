@@ -104,7 +104,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     async def _audit(self) -> UsageAudit:
         """Return what reads what the key has spent, where nothing better does."""
         audit = UsageAudit(self._session.usage)
-        if not self._options.local and not self._session.reconciler.able:
+        if not self._options.local and not self._session.reconciler.can_search:
             await audit.begin()
         return audit
 

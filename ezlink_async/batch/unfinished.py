@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
-from ezlink_async._client.submitting.reconciler import Reconciler
+from ezlink_async._client.submitting.reconciler import AnyReconciler
 from ezlink_async.batch.journal.jobs import Entry, JobState, Step, Wishes, next_step
 from ezlink_async.batch.journal.writer import JournalWriter
 from ezlink_async.batch.options import Rules
@@ -32,7 +32,7 @@ class UnfinishedJobs:
     """
 
     def __init__(
-        self, commits: JournalWriter, reconciler: Reconciler, rules: Rules
+        self, commits: JournalWriter, reconciler: AnyReconciler, rules: Rules
     ) -> None:
         self._commits = commits
         self._reconciler = reconciler
@@ -90,7 +90,7 @@ class UnfinishedJobs:
         this = job.entry.id
         if self._is_told(this):
             return True
-        if this in self._unclear and self._reconciler.able:
+        if this in self._unclear and self._reconciler.can_search:
             self._asked[this] = job.pair
             self._beside.discard(this)
             return True
@@ -129,7 +129,7 @@ class UnfinishedJobs:
 
     async def looked_up(self) -> AsyncIterator[Job | Pair]:
         """Find out about what was lost; yield what is to be followed, or done."""
-        if not self._unclear or not self._reconciler.able:
+        if not self._unclear or not self._reconciler.can_search:
             return
         jobs, server = list(self._unclear.values()), self._rules.server
         known, witnesses = await self._commits.do(

@@ -1,9 +1,8 @@
 """
-The wire of swaps and tasks: values to requests, responses to values.
+The protocols that each family of the API implements: its tasks and its jobs.
 
-The server's spelling lives here. Sources: the public page ``api-205930916``
-(swap) and ``ye4293/one-api`` (``relay/controller/midjourney.go``,
-``router/relay-router.go``), the code behind it. No address, no key, no I/O.
+The sender, the poller and the journal are written against them, so only a
+family's own module knows its wire.
 """
 
 from __future__ import annotations
@@ -16,10 +15,17 @@ import attrs
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 
+NO_TASK = "0"
+"""
+An id that no task has, for :meth:`TaskFamily.fetch_request`.
+
+401 or 403 in the answer proves that the key is refused.
+"""
+
 
 @attrs.frozen
 class Accepted:
-    """An acceptance: the server has the job and will not ask for it again."""
+    """The server's acceptance: it has the job and must not be sent it again."""
 
     task_id: str
     code: int
@@ -30,13 +36,13 @@ class TaskFamily(Protocol):
     """
     How tasks of one kind are fetched, singly and many at once, and read.
 
-    The readers raise what the answer means: :exc:`TaskNotFoundError`, an
-    :exc:`ApiError`, :exc:`ProtocolError`.
+    The readers raise the error that an answer stands for:
+    :exc:`TaskNotFoundError`, an :exc:`ApiError`, :exc:`ProtocolError`.
     """
 
     @property
     def name(self) -> str:
-        """What saved handles call this kind."""
+        """The name of this kind in saved handles."""
         ...
 
     @property
@@ -62,4 +68,31 @@ class TaskFamily(Protocol):
 
     def result_request(self, task_id: str) -> HttpRequest:
         """Ask for the picture of a finished task, without any key."""
+        ...
+
+
+class Job(Protocol):
+    """One paid call, ready to be sent. A job knows its wire, not its sender."""
+
+    @property
+    def family(self) -> TaskFamily:
+        """The family of the task that the server makes of the job."""
+        ...
+
+    @property
+    def state(self) -> str | None:
+        """The text that comes back in the records; it identifies a lost job."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The job's name in log lines; never the bytes of a picture."""
+        ...
+
+    def request(self) -> HttpRequest:
+        """Describe the submit; a new description for each call."""
+        ...
+
+    def read(self, response: HttpResponse) -> Accepted:
+        """Read the answer to :meth:`request`, or raise the error it stands for."""
         ...

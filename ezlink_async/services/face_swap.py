@@ -1,9 +1,7 @@
 """
-The wire of swaps and tasks: values to requests, responses to values.
+The face swap: its options, and the job that is sent.
 
-The server's spelling lives here. Sources: the public page ``api-205930916``
-(swap) and ``ye4293/one-api`` (``relay/controller/midjourney.go``,
-``router/relay-router.go``), the code behind it. No address, no key, no I/O.
+Source: the public page ``api-205930916``. No address, no key, no I/O.
 """
 
 from __future__ import annotations
@@ -13,22 +11,19 @@ import json
 import attrs
 
 from ezlink_async._core.images import EncodedImage, InspectedImage
-from ezlink_async._core.messages import HttpRequest, Part
+from ezlink_async._core.messages import HttpRequest, HttpResponse, Part
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.services.midjourney import AccountFilter, Mode
+from ezlink_async.services.base import Accepted, TaskFamily
+from ezlink_async.services.midjourney import (
+    MIDJOURNEY,
+    AccountFilter,
+    Mode,
+    read_submission,
+)
 
 _STATE_LIMIT = 255
 
 _HOOK_LIMIT = 2000
-
-
-@attrs.frozen(kw_only=True)
-class FaceSwapJob:
-    """One swap, as asked for, before the server knows of it."""
-
-    source: InspectedImage | EncodedImage
-    target: InspectedImage
-    options: SwapOptions
 
 
 def _text_or_none(value: object, name: str, limit: int) -> None:
@@ -61,7 +56,7 @@ class SwapOptions:
             raise ConfigurationError(f"notify_hook is an http(s) address, not {hook!r}")
 
     def fields(self) -> dict[str, object]:
-        """Return what goes into the body beside the pictures."""
+        """Return the fields of the body beside the pictures."""
         chosen: dict[str, object] = {}
         if self.state is not None:
             chosen["state"] = self.state
@@ -73,18 +68,46 @@ class SwapOptions:
         return chosen
 
 
-def submit_request(job: FaceSwapJob) -> HttpRequest:
-    """Describe the submit; its last part is two bytes that make it whole."""
-    prefix = f"/mj-{job.options.mode.value}" if job.options.mode else ""
-    head = json.dumps(job.options.fields())[:-1].encode()
-    comma = b"," if job.options.fields() else b""
-    source = job.source
-    stamp = source.prepared if isinstance(source, EncodedImage) else source
-    body: tuple[Part, ...] = (
-        head + comma + b'"sourceBase64":"' + stamp.prefix,
-        source,
-        b'","targetBase64":"' + job.target.prefix,
-        job.target,
-        b'"}',
-    )
-    return HttpRequest("POST", f"{prefix}/mj/insight-face/swap", body)
+@attrs.frozen(kw_only=True)
+class FaceSwapJob:
+    """One swap, ready to be sent; the implementation of :class:`Job`."""
+
+    source: InspectedImage | EncodedImage
+    target: InspectedImage
+    options: SwapOptions
+
+    @property
+    def family(self) -> TaskFamily:
+        """A swap becomes a task behind ``/mj/task/``."""
+        return MIDJOURNEY
+
+    @property
+    def state(self) -> str | None:
+        """The state of the options."""
+        return self.options.state
+
+    @property
+    def label(self) -> str:
+        """The target: its path, or the number of its bytes."""
+        return repr(self.target.image)
+
+    def request(self) -> HttpRequest:
+        """Describe the submit; without its last two bytes the body is no JSON."""
+        prefix = f"/mj-{self.options.mode.value}" if self.options.mode else ""
+        fields = self.options.fields()
+        head = json.dumps(fields)[:-1].encode()
+        comma = b"," if fields else b""
+        source = self.source
+        inspected = source.prepared if isinstance(source, EncodedImage) else source
+        body: tuple[Part, ...] = (
+            head + comma + b'"sourceBase64":"' + inspected.prefix,
+            source,
+            b'","targetBase64":"' + self.target.prefix,
+            self.target,
+            b'"}',
+        )
+        return HttpRequest("POST", f"{prefix}/mj/insight-face/swap", body)
+
+    def read(self, response: HttpResponse) -> Accepted:
+        """Read the answer to the submit, or raise the error it stands for."""
+        return read_submission(response)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import attrs
 import pytest
@@ -37,9 +36,6 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.services.face_swap import FaceSwapJob
-
-JOB = cast("FaceSwapJob", None)  # a bookkeeper does not look at it
 
 
 async def _no_usage() -> int:
@@ -84,7 +80,7 @@ async def test_the_intent_is_on_disk_before_the_first_byte(tmp_path: Path) -> No
     """And the server's time from which on it may have been made."""
     async with books(tmp_path) as here:
         book = JournalObserver(here.desk, here.job)
-        await book.before_submit(JOB, "req-1", "mark")
+        await book.before_submit("req-1", "mark")
         entry = await here.commits.do(lambda journal: journal.entries()[0])
         assert (entry.state, entry.mark) == ("submitting", "mark")
         assert entry.request_ids == ("req-1",)
@@ -106,7 +102,7 @@ async def test_a_sure_refusal_takes_the_intent_back(tmp_path: Path) -> None:
     """The job is planned again, with what stood in the way."""
     async with books(tmp_path) as here:
         book = JournalObserver(here.desk, here.job)
-        await book.before_submit(JOB, "req-1", None)
+        await book.before_submit("req-1", None)
         book.refused(BusyError("full"))
         entry = await here.commits.do(lambda journal: journal.entries()[0])
         assert (entry.state, entry.error) == ("planned", "BusyError: full")
@@ -119,7 +115,7 @@ async def test_what_was_unknown_before_stays_so_when_it_is_refused(
     """A refusal says nothing of an earlier submit."""
     async with books(tmp_path) as here:
         book = JournalObserver(here.desk, here.job, "SubmitUnknownError: long ago")
-        await book.before_submit(JOB, "req-2", None)
+        await book.before_submit("req-2", None)
         book.refused(QuotaError("no money"))
         entry = await here.commits.do(lambda journal: journal.entries()[0])
         assert entry.state == "unknown"
@@ -136,7 +132,7 @@ async def test_what_was_cut_off_before_its_intent_changes_nothing(
         first = JournalObserver(here.desk, here.job)
         assert await here.desk.budget.take()
         book = JournalObserver(here.desk, here.job, unclear)
-        waiting = asyncio.create_task(book.before_submit(JOB, "req-1", None))
+        waiting = asyncio.create_task(book.before_submit("req-1", None))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -145,7 +141,7 @@ async def test_what_was_cut_off_before_its_intent_changes_nothing(
         book.unknown(SubmitUnknownError("cut off"))
         assert await here.state() == "failed"
         here.desk.budget.give_back()
-        await first.before_submit(JOB, "req-2", None)  # the room is as it was
+        await first.before_submit("req-2", None)  # the room is as it was
         first.unknown(SubmitUnknownError("lost"))
         assert not await here.desk.budget.take()
 
@@ -156,7 +152,7 @@ async def test_what_was_cut_off_while_its_intent_was_written_is_taken_back(
     """It may be on disk already: what became of it is told, and noted, once."""
     async with books(tmp_path, budget=1) as here:
         book = JournalObserver(here.desk, here.job)
-        writing = asyncio.create_task(book.before_submit(JOB, "req-1", None))
+        writing = asyncio.create_task(book.before_submit("req-1", None))
         while not here.desk.outstanding:
             await asyncio.sleep(0)
         writing.cancel()
@@ -178,7 +174,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_submit(
         here.commits.fault = JournalError("disk full")
         book = JournalObserver(here.desk, here.job)
         with pytest.raises(JournalError):
-            await book.before_submit(JOB, "req-1", None)
+            await book.before_submit("req-1", None)
         assert not here.desk.outstanding
         assert await here.desk.budget.take()
 
@@ -189,7 +185,7 @@ async def test_a_halt_is_heeded_to_the_last_moment(tmp_path: Path) -> None:
         assert await here.desk.budget.take()
         books_ = [JournalObserver(here.desk, here.job) for _ in range(3)]
         waiting = [
-            asyncio.create_task(book.before_submit(JOB, "req", None)) for book in books_
+            asyncio.create_task(book.before_submit("req", None)) for book in books_
         ]
         await asyncio.sleep(0)
         here.desk.leave("Interrupted: by a test")
@@ -199,7 +195,7 @@ async def test_a_halt_is_heeded_to_the_last_moment(tmp_path: Path) -> None:
         assert [str(error) for error in told] == ["Interrupted: by a test"] * 3
         assert await here.state() == "planned"
         with pytest.raises(HaltedError):
-            await books_[0].before_submit(JOB, "req", None)
+            await books_[0].before_submit("req", None)
 
 
 async def test_a_halt_while_the_first_submit_is_out(tmp_path: Path) -> None:
@@ -212,8 +208,8 @@ async def test_a_halt_while_the_first_submit_is_out(tmp_path: Path) -> None:
         here.desk.audit = UsageAudit(usage, alone=5)
         await here.desk.audit.begin()
         first, second = (JournalObserver(here.desk, here.job) for _ in range(2))
-        await first.before_submit(JOB, "req-1", None)
-        waiting = asyncio.create_task(second.before_submit(JOB, "req-2", None))
+        await first.before_submit("req-1", None)
+        waiting = asyncio.create_task(second.before_submit("req-2", None))
         await asyncio.sleep(0)
         here.desk.halt("Interrupted: by a test")
         first.refused(BusyError("full"))
@@ -225,7 +221,7 @@ async def test_a_spent_budget_stops_the_rest_and_only_them(tmp_path: Path) -> No
     """It is a mild halt: what costs nothing may go on, until there is another."""
     async with books(tmp_path, budget=0) as here:
         with pytest.raises(HaltedError, match="budget"):
-            await JournalObserver(here.desk, here.job).before_submit(JOB, "req", None)
+            await JournalObserver(here.desk, here.job).before_submit("req", None)
         stopped = [here.desk.stopped]
         here.desk.leave("Interrupted: by a test")
         stopped.append(here.desk.stopped)
@@ -287,8 +283,8 @@ async def test_quiet_waits_for_all(tmp_path: Path) -> None:
     """Each submit that is out is waited for."""
     async with books(tmp_path) as here:
         first, second = (JournalObserver(here.desk, here.job) for _ in range(2))
-        await first.before_submit(JOB, "req-1", None)
-        await second.before_submit(JOB, "req-2", None)
+        await first.before_submit("req-1", None)
+        await second.before_submit("req-2", None)
         waiting = asyncio.create_task(here.desk.quiet())
         first.accepted("1")
         await asyncio.sleep(0)

@@ -24,7 +24,7 @@ class Finds:
     """A reconciler that has found *finding* about everything."""
 
     finding: Finding
-    able: bool = True
+    can_search: bool = True
 
     async def resume(self, lost: list[object], **_: object) -> list[Finding]:
         """Return it for each."""

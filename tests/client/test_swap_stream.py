@@ -219,7 +219,7 @@ async def test_unexpected_exception_becomes_the_error_of_its_outcome() -> None:
 
     async def swap(_: ImageLike, target: ImageLike, pending: PendingSwap) -> TaskHandle:
         if target == "sent":
-            await pending.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+            await pending.before_submit("request-1", None)
         if target == "paid":
             pending.accepted("7")
         if target == "left":
@@ -323,7 +323,7 @@ async def test_dropped_outcomes_are_given_as_they_stand() -> None:
         ) -> TaskHandle:
             if target == "c":
                 self.late = pending
-                await pending.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+                await pending.before_submit("request-1", None)
                 await sent.wait()
             return await super().__call__(source, target, pending)
 

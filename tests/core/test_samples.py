@@ -14,6 +14,7 @@ from ezlink_async import errors
 from ezlink_async._core import containers, error_mapping
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import base, midjourney
+from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.samples import Sample, samples
 
 GROUPS = ("auth", "swap", "fetch", "list", "image", "route")
@@ -247,9 +248,9 @@ def _read(sample: Sample) -> object:
     if "/insight-face/swap" in path:
         return midjourney.read_submission(response)
     if "/fetch" in path:
-        return midjourney.read_task(response, path.split("/")[-2])
+        return MIDJOURNEY.read(response, path.split("/")[-2])
     if path.endswith("/list-by-condition"):
-        return midjourney.read_tasks(response)
+        return MIDJOURNEY.read_list(response)
     if "/mj/image/" in path and response.ok:
         return containers.verify_complete(response.body)
     raise error_mapping.error_from(response)

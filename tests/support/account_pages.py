@@ -1,11 +1,11 @@
-"""An account's pages as a script: what it has, what was charged, how it fails."""
+"""An account's pages as a script: its tasks, its charges, and how they fail."""
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -29,8 +29,8 @@ def envelope(data: object) -> bytes:
     return json.dumps({"data": data, "message": "", "success": True}).encode()
 
 
-class Books:
-    """An account's tasks and log, shown on a loop whose clock jumps."""
+class AccountPages:
+    """An account's tasks and log, and a reconciler that asks for them."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.transport = ScriptedTransport(self._answer)
@@ -50,13 +50,13 @@ class Books:
         self.charged: set[str] = set()
         self.trouble: HttpResponse | TransportError | Exception | None = None
         self.log_trouble: HttpResponse | TransportError | None = None
-        self.unreadable = ""  # the request id that the log cannot be asked for
+        self.unreadable = ""  # a request id for which the log has no answer
         self.dated = True
-        self.shown: int | None = None  # rows of a page that shows too few
-        self.silent = False
+        self.rows: int | None = None  # of a page, when it has too few
+        self.delay = 0.0  # seconds before each answer
 
-    def task(self, name: str, state: str = "", *, at: float | None = None) -> None:
-        """Make a task *at* a second of the loop, by default now."""
+    def add_task(self, name: str, state: str = "", *, at: float | None = None) -> None:
+        """Add a task made *at* a second of the loop, by default now."""
         second = self._now if at is None else EPOCH + at
         row = {"mj_id": name, "state": state, "submit_time": int(second * 1000)}
         self.tasks.insert(0, {"status": "", **row})
@@ -65,13 +65,18 @@ class Books:
     def _now(self) -> float:
         return EPOCH + asyncio.get_running_loop().time()
 
-    def asked(self, path: str) -> int:
+    def requests(self, path: str) -> int:
         """Count the requests for *path*."""
         return sum(each.startswith(path) for each in self.transport.paths())
 
     def _answer(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        if self.silent:
-            return self._late()
+        return self._delayed(request) if self.delay else self._respond(request)
+
+    async def _delayed(self, request: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(self.delay)
+        return self._respond(request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponse:
         split = urlsplit(request.path)
         query = {name: texts[0] for name, texts in parse_qs(split.query).items()}
         log = split.path == "/api/log/self"
@@ -86,10 +91,6 @@ class Books:
         headers = {"date": email.utils.formatdate(self._now, usegmt=True)}
         return HttpResponse(200, headers if self.dated else {}, envelope(data))
 
-    async def _late(self) -> HttpResponse:
-        await asyncio.sleep(self.transport.settings.timeouts.fetch)
-        raise TransportError("no answer", stage="silence")
-
     def _log(self, request_id: str) -> dict[str, object]:
         row = {"x_request_id": request_id, "quota": 9000, "created_at": EPOCH}
         rows = [row] if request_id in self.charged else []
@@ -97,19 +98,5 @@ class Books:
 
     def _page(self, query: dict[str, str]) -> dict[str, object]:
         page, size = int(query["page"]), int(query["pagesize"])
-        rows = self.tasks[(page - 1) * size : page * size][: self.shown]
+        rows = self.tasks[(page - 1) * size : page * size][: self.rows]
         return {"list": rows, "total": len(self.tasks), "currentPage": page}
-
-
-def on(books: Callable[[], Books], work: Callable[[Books], Awaitable[None]]) -> None:
-    """Run *work* with new books on a loop whose clock jumps."""
-    from tests.support import virtual_clock as virtual
-
-    async def play() -> None:
-        here = books()
-        try:
-            await work(here)
-        finally:
-            await here.background.close()
-
-    virtual.run(play())

@@ -37,7 +37,8 @@ async def beside_emulator(
             poll=POLL,
             retry=RETRY,
         )
-        async with AsyncEzlink(**{**chosen, **options}) as ez:
+        chosen.update(options)
+        async with AsyncEzlink(**chosen) as ez:
             yield ez, server
 
 

@@ -1,8 +1,8 @@
 """
-The one stand-in above the wire: a transport that answers from a script.
+A transport that answers from a script, and a poller on top of it.
 
-It takes requests as values and gives responses as values, so everything above
-it is real. It counts how many requests are inside at once.
+The transport takes requests as values and gives responses as values, so
+everything above it is real. It counts how many requests are open at once.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ UNKNOWN_ID = {"code": 4, "description": "Get mj id failed Error"}
 
 
 def unknown_id() -> HttpResponse:
-    """Return what the server says of an id it does not know."""
+    """Return the server's answer about an id that it does not know."""
     return reply({**UNKNOWN_ID, "type": "upstream_error"}, 400)
 
 
 def refused(message: str, status: int = 401) -> HttpResponse:
-    """Return what the server's door says."""
+    """Return the server's refusal of a key."""
     text = f"{message} (request id: 1)"
     return reply({"error": {"message": text, "type": "api_error"}}, status)
 
 
 class ScriptedTransport(Transport):
-    """Answers each request by calling *answer*; *pictures* are what images are."""
+    """Answers requests by calling *answer*, and downloads from *pictures* by URL."""
 
     def __init__(
         self, answer: Answer, pictures: dict[str, bytes] | None = None
@@ -97,8 +97,8 @@ class ScriptedTransport(Transport):
         finally:
             self.inside -= 1
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the seam's signature
-        """Give the picture at *url*, or 404."""
+    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the signature of Transport
+        """Return the picture at *url*, or 404."""
         content = self._pictures.get(url)
         return cast(
             "DownloadStream", Held(200 if content else 404, url, content or b"")
@@ -111,7 +111,7 @@ class ScriptedTransport(Transport):
 
 @attrs.define
 class Held(AbstractAsyncContextManager["Held"]):
-    """A download that is in memory already."""
+    """A download whose whole content is in memory."""
 
     status: int
     url: str
@@ -122,13 +122,13 @@ class Held(AbstractAsyncContextManager["Held"]):
         pass
 
     async def block(self) -> bytes:
-        """Return all there is, then nothing."""
+        """Return the content at once, then nothing."""
         content, self.content = self.content, b""
         return content
 
 
 class World:
-    """A poller, a background and downloads around a scripted transport."""
+    """A poller on a scripted transport, and the owner of its handles."""
 
     def __init__(
         self, transport: ScriptedTransport, policy: PollPolicy = QUICK
@@ -147,7 +147,7 @@ class World:
         self.poller.forget(handle)
 
     def follow(self, task_id: str, *, own: bool = True) -> TaskHandle:
-        """Follow a new handle."""
+        """Follow a new task."""
         handle = TaskHandle(task_id, MIDJOURNEY, self)
         self.poller.follow(handle, own=own, release=lambda: self._release(task_id))
         return handle
@@ -163,7 +163,7 @@ async def world(
     *,
     policy: PollPolicy = QUICK,
     pictures: dict[str, bytes] | None = None,
-    bound: float | None = 30,
+    bound: float | None = 300,
 ) -> AsyncIterator[World]:
     """Poll against a script until the block is left, within *bound* seconds."""
     here = World(ScriptedTransport(answer, pictures), policy)
@@ -176,5 +176,5 @@ async def world(
 
 
 def offline(_: HttpRequest) -> HttpResponse:
-    """Be a network that is gone."""
+    """Raise the error of a lost network."""
     raise TransportError("no connection", stage="connect")

@@ -4,14 +4,15 @@ What the account's pages prove about a submit whose answer was lost. Pure.
 Rules:
 
 1. A task that carries the submit's own ``state``, and that is not known to be
-   another job's, is the one.
-2. A ``state`` that several open submits share proves nothing, however the
-   tasks come in.
-3. "Not created" needs all of it: the server can be at work no more, the list
-   reaches back before the submit began, no unknown task in it is still without
-   a state, the log has nothing under its request ids, and it does show a
-   charged submit of this client (it may be off, or a proxy may change the ids).
-4. Everything else stays unknown, and says why.
+   another job's, is the submit's task.
+2. A ``state`` that several open submits share proves nothing, in whatever order
+   their tasks appear.
+3. "Not created" needs every one of these: the server cannot be working on the
+   submit any more; the list reaches back before the submit began; no unknown
+   task in it still lacks a state; the log has no charge under its request ids;
+   and the log shows a charged submit of this client (the log may be off, or a
+   proxy may change the ids).
+4. Everything else stays unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def new_state() -> str:
 
 
 def is_unique(state: str | None) -> bool:
-    """Tell whether *state* was made here, so that no other job has it."""
+    """Return whether *state* comes from :func:`new_state`."""
     return state is not None and state.startswith(_OWN)
 
 
@@ -47,15 +48,17 @@ class Lost:
     """
     A submit whose answer was lost.
 
-    *state* is what it carried, *request_ids* are those of all its attempts that
-    are unknown. *since* is a time, in seconds since 1970, at which it surely
-    had not begun: the server's, or ours minus all that ours may be wrong by.
-    ``None`` is a time that is not known.
+    *state* is the one it carried, *request_ids* are those of all its attempts
+    that are unknown. *since* is a time, in seconds since 1970, at which it surely
+    had not begun: the server's clock, or the local one minus its possible error;
+    ``None`` when no such time is known. *shared* says that another open submit
+    has the same state.
     """
 
     state: str | None
     request_ids: tuple[str, ...]
     since: float | None
+    shared: bool = False
 
 
 class Fate(enum.Enum):
@@ -70,26 +73,24 @@ class Fate(enum.Enum):
 @attrs.frozen(kw_only=True)
 class Finding:
     """
-    What was found out about a submit, and in a sentence why.
+    What the account's pages say about a submit, and the reason as a sentence.
 
-    *charged* is what the log said of it, ``None`` when it proves nothing.
-    *candidates* are the ids that may be the job's.
+    *charged* is ``None`` when the log proves nothing.
     """
 
     fate: Fate
     reason: str
     task_id: str | None = None
     charged: bool | None = None
-    candidates: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class ChargeLog:
     """
-    What the log shows: was this submit charged, and is it to be trusted.
+    What the account's log says about one submit, and whether it can be trusted.
 
-    It is *witnessed* when it shows a submit that surely was charged. *settled*
-    says that whatever the server does with the submit is done by now.
+    The log is *witnessed* when it shows a submit that surely was charged. It is
+    *settled* when the server must have finished its work on the submit.
     """
 
     charged: bool
@@ -98,7 +99,7 @@ class ChargeLog:
 
     @property
     def proves(self) -> bool | None:
-        """Whether the submit was charged, ``None`` when the log is no proof."""
+        """Whether the submit was charged; ``None`` when the log is no proof."""
         if self.charged:
             return True
         return False if self.witnessed and self.settled else None
@@ -106,90 +107,81 @@ class ChargeLog:
 
 class AccountTasks:
     """
-    The tasks of the account that are nobody's yet, as one look showed them.
+    The tasks of the account that belong to no known job, from one poll.
 
-    *records* come newest first. The list is whole back to *reaches*, in the
-    server's seconds since 1970; ``None`` when it has gaps.
+    *records* come newest first. The list is complete back to *reaches*, in the
+    server's seconds since 1970; ``None`` means that it has gaps.
     """
 
     def __init__(
         self,
         records: Iterable[TaskRecord],
         reaches: float | None,
-        known: Callable[[str], bool],
+        is_known: Callable[[str], bool],
     ) -> None:
         self.reaches = reaches
-        self._stated: dict[str, list[tuple[float, str]]]
-        self._stated = collections.defaultdict(list)
-        self._mute: list[tuple[float, str]] = []
+        self._by_state: dict[str, list[tuple[float, str]]]
+        self._by_state = collections.defaultdict(list)
         time = math.inf
         for record in records:
-            # Upstream may not tell a time: then it is that of the one before.
+            # The upstream may omit a time: then the row above gives the bound.
             if record.submit_time is not None:
                 time = record.submit_time.timestamp()
-            # Even one that is followed by its id: no other job has such a state.
-            if known(record.task_id) and not is_unique(record.state):
-                continue
-            row = (time, record.task_id)
-            (self._stated[record.state] if record.state else self._mute).append(row)
+            # A unique state identifies even a task that is followed by its id.
+            if is_unique(record.state) or not is_known(record.task_id):
+                self._by_state[record.state].append((time, record.task_id))
 
-    def own(self, lost: Lost) -> tuple[str, ...]:
-        """Return the ids that carry its state, newest first."""
-        rows = self._stated.get(lost.state or "", ())
-        # Ours are nobody else's; a caller's may have been used before.
-        unique = is_unique(lost.state)
-        found = (name for time, name in rows if unique or _within(time, lost))
-        return tuple(dict.fromkeys(found))
+    def tagged(self, lost: Lost) -> tuple[str, ...]:
+        """Return the ids of tasks that carry the state of *lost*, newest first."""
+        return self._with_state(lost.state, lost) if lost.state else ()
 
-    def mute(self, lost: Lost) -> tuple[str, ...]:
-        """Return the ids that may yet show its state."""
-        found = (name for time, name in self._mute if _within(time, lost))
+    def untagged(self, lost: Lost) -> tuple[str, ...]:
+        """Return the ids of tasks without a state that may still get that of *lost*."""
+        return self._with_state("", lost)
+
+    def _with_state(self, state: str, lost: Lost) -> tuple[str, ...]:
+        # A caller's state may have been used before; a unique one was not.
+        unique, rows = is_unique(state), self._by_state.get(state, ())
+        found = (name for time, name in rows if unique or _is_recent(time, lost))
         return tuple(dict.fromkeys(found))
 
     def covers(self, lost: Lost) -> bool:
-        """Tell whether its task would be here, if there was one."""
+        """Return whether the list would show the task of *lost* if it existed."""
         if self.reaches is None or lost.since is None:
             return False
         return self.reaches <= lost.since - SLACK
 
 
-def _within(time: float, lost: Lost) -> bool:
+def _is_recent(time: float, lost: Lost) -> bool:
     return lost.since is not None and time >= lost.since - SLACK
 
 
-def find(lost: Lost, sheet: AccountTasks, *, shared: bool) -> Finding | None:
-    """Return the task of *lost*, if the list shows it beyond doubt."""
-    ids = sheet.own(lost)
-    if not ids or shared or len(ids) > len(lost.request_ids):
+def find(lost: Lost, tasks: AccountTasks) -> Finding | None:
+    """Return the task of *lost* if the list shows it beyond doubt."""
+    ids = tasks.tagged(lost)
+    if not ids or lost.shared or len(ids) > len(lost.request_ids):
         return None
-    return Finding(
-        fate=Fate.FOUND, task_id=ids[0], reason=f"task {ids[0]} carries its state"
-    )
+    reason = f"task {ids[0]} carries its state"
+    return Finding(fate=Fate.FOUND, task_id=ids[0], reason=reason)
 
 
-def is_open(lost: Lost, sheet: AccountTasks, *, shared: bool) -> bool:
-    """Tell whether a task that has no state yet may turn out to be the one."""
-    return bool(sheet.mute(lost)) and not _doubt(lost, sheet.own(lost), shared=shared)
+def is_open(lost: Lost, tasks: AccountTasks) -> bool:
+    """Return whether a task without a state may still turn out to be that of *lost*."""
+    return bool(tasks.untagged(lost)) and not _doubt(lost, tasks.tagged(lost))
 
 
-def conclude(
-    lost: Lost, sheet: AccountTasks, log: ChargeLog, *, shared: bool
-) -> Finding:
+def conclude(lost: Lost, tasks: AccountTasks, log: ChargeLog) -> Finding:
     """Return what is proven when the task was not found in time."""
-    candidates = sheet.own(lost)
-    doubt = _doubt(lost, candidates, shared=shared)
-    if is_open(lost, sheet, shared=shared):
-        candidates = sheet.mute(lost)
+    candidates = tasks.tagged(lost)
+    doubt = _doubt(lost, candidates)
+    if is_open(lost, tasks):
+        candidates = tasks.untagged(lost)
         doubt = "a task in the account's list never showed whose it is"
-    if not doubt and not sheet.covers(lost):
+    if not doubt and not tasks.covers(lost):
         doubt = "the account's task list could not be read far enough back"
     if doubt:
-        return Finding(
-            fate=Fate.UNKNOWN,
-            reason=_naming(doubt, candidates),
-            charged=log.proves,
-            candidates=candidates,
-        )
+        maybe = f"; it may be task {' or '.join(candidates)}" if candidates else ""
+        return unknown(doubt + maybe, charged=log.proves)
     if log.charged:
         return Finding(
             fate=Fate.CHARGED,
@@ -208,19 +200,15 @@ def conclude(
 
 
 def unknown(reason: str, *, charged: bool | None = None) -> Finding:
-    """Return a finding that is none."""
+    """Return the finding that nothing is proven, but perhaps the charge."""
     return Finding(fate=Fate.UNKNOWN, reason=reason, charged=charged)
 
 
-def _doubt(lost: Lost, own: tuple[str, ...], *, shared: bool) -> str:
+def _doubt(lost: Lost, tagged: tuple[str, ...]) -> str:
     if lost.state is None:
         return "it was sent without a state, so its task cannot be told from others"
-    if shared:
+    if lost.shared:
         return f"several open submits share the state {lost.state!r}"
-    if own:
+    if tagged:
         return f"several tasks carry the state {lost.state!r}"
     return ""
-
-
-def _naming(doubt: str, candidates: tuple[str, ...]) -> str:
-    return f"{doubt}; it may be task {' or '.join(candidates)}" if candidates else doubt

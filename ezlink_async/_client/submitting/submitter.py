@@ -3,32 +3,32 @@ The life of one submit: slot, gate, attempts, and what an outcome means.
 
 Rules:
 
-1. The slot is held from before the target is read; a handle inherits it.
-2. A job is sent again only when it surely was not created. What cannot be
-   told is settled in one place, ``settling``, or stays unknown.
-3. Once the body has left whole, nobody's leaving stops the submit: the answer
-   is read, and the task followed, so that no charge is without an id.
+1. The slot is held from before the job is loaded; the handle inherits it.
+2. A job is sent again only when it surely was not created. A lost answer is
+   looked up in one place, ``Submitter._resolve``, or stays unknown.
+3. Once the whole body has left, neither a cancelled caller nor a closing client
+   stops the submit: the answer is read and the task followed, so that each charge
+   has an id.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
 
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._client.submitting.evidence import Fate, Finding, unknown
+from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.gate import Admission, Gate
-from ezlink_async._client.submitting.pending_submit import (
-    PendingSubmit,
-    cut_off,
-    left_behind,
-    tell,
-)
-from ezlink_async._client.submitting.reconciler import Reconciler
+from ezlink_async._client.submitting.pending_submit import PendingSubmit
+from ezlink_async._client.submitting.reconciler import AnyReconciler
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
-from ezlink_async._core.messages import HttpRequest
-from ezlink_async._io.concurrency import BackgroundTasks, Semaphore, wait_until_done
+from ezlink_async._core.messages import HttpResponse
+from ezlink_async._io.concurrency import (
+    BackgroundTasks,
+    Semaphore,
+    cancel_and_wait,
+    wait_until_done,
+)
 from ezlink_async._io.transport import Sleep, Transport, new_request_id
 from ezlink_async.errors import (
     ApiError,
@@ -41,259 +41,169 @@ from ezlink_async.errors import (
     SubmitUnknownError,
     TransportError,
 )
-from ezlink_async.services import face_swap, midjourney
-from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import FaceSwapJob
+from ezlink_async.services.base import NO_TASK, Accepted, Job, TaskFamily
 
-_FOUND = 0  # the code of an answer that nobody has seen
-
-
-class Settler:
-    """Asks the server about submits of one client, as far as it can tell."""
-
-    def __init__(self, transport: Transport, reconciler: Reconciler) -> None:
-        self._transport = transport
-        self._reconciler = reconciler
-
-    async def settle(
-        self,
-        ticket: PendingSubmit,
-        error: EzlinkError,
-        *,
-        proves_little: bool,
-        out_of_reach: bool = False,
-    ) -> Accepted | EzlinkError:
-        """
-        Decide what became of a submit that brought no acceptance.
-
-        A proxy turns the refusal of a key into a 502 or a broken connection
-        while a large body is under way. As long as the key has never worked,
-        one small request tells: a refused key refused the submit too. The rest
-        is looked up with the account's token; a job that is *out of reach* was
-        accepted, and its row could not be written.
-        """
-        if isinstance(error, TransportError) and error.maybe_charged:
-            error = SubmitUnknownError(str(error), request_id=error.request_id)
-        if proves_little and not self._transport.key_worked:
-            refused = await self._key_refusal()
-            if refused is not None:
-                refused.request_id = error.request_id
-                return refused
-        outcome: Accepted | EzlinkError = error
-        if error.maybe_charged and self._reconciler.able:
-            finding = await self._look_up(ticket, out_of_reach=out_of_reach)
-            outcome = _meaning(finding, error)
-        if isinstance(outcome, SubmitUnknownError):
-            outcome.target = ticket.target
-        return outcome
-
-    async def _look_up(self, ticket: PendingSubmit, *, out_of_reach: bool) -> Finding:
-        now = asyncio.get_running_loop().time()
-        ticket.looked_for = True
-        ids = (*ticket.lost, ticket.request_id)
-        if out_of_reach:
-            charged = await self._reconciler.was_charged(ticket.request_id)
-            finding = unknown("its task is out of reach", charged=charged)
-        else:
-            finding = await self._reconciler.look_for(
-                ticket.state, ids, begun=ticket.begun, sent=ticket.sent or now
-            )
-        ticket.looked_for = False
-        return finding
-
-    async def _key_refusal(self) -> EzlinkError | None:
-        try:
-            response = await self._transport.send(midjourney.probe_key_request())
-        except TransportError:
-            return None
-        error = None if response.ok else error_from(response, submit=True)
-        lasting = isinstance(error, AuthenticationError | PermissionDeniedError)
-        return error if lasting else None
-
-
-def _meaning(finding: Finding, error: EzlinkError) -> Accepted | EzlinkError:
-    """Return what *finding* makes of a submit that *error* left unknown."""
-    if finding.task_id is not None:
-        return Accepted(finding.task_id, _FOUND, finding.reason)
-    says = f"{error}; {finding.reason}"
-    if finding.fate is Fate.NOT_CREATED:
-        safe = TransportError(says, request_id=error.request_id, retry_safe=True)
-        safe.__cause__ = error
-        return safe
-    if not isinstance(error, SubmitUnknownError):  # what could not be read is kept
-        error.args = (says,)
-        return error
-    told = SubmitUnknownError(
-        says, request_id=error.request_id, charged=finding.charged
-    )
-    told.__cause__ = error
-    return told
-
+_UNSEEN = 0  # the code of an acceptance whose answer was lost
 
 _BAD_GATEWAY = 502
 
 # Near the limit of the usual upstream (30 MB a request) an empty answer may
-# mean "too large", and would come again.
+# mean "too large", and another attempt would get the same.
 _LARGE_BODY = 25_000_000
 
 _EMPTY = "empty_response_body"
 
 
 class Submitter:
-    """Submits of one client."""
+    """Submits of one client; *follow* makes the handle of an accepted task."""
 
     def __init__(
         self,
         transport: Transport,
         background: BackgroundTasks,
-        follow: Callable[[str, Callable[[], None]], TaskHandle],
+        follow: Callable[[str, Callable[[], None], TaskFamily], TaskHandle],
+        reconciler: AnyReconciler,
         *,
-        reconciler: Reconciler | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        settings = transport.settings
-        self._reconciler = reconciler or Reconciler(transport, background)
-        self._settler = Settler(transport, self._reconciler)
-        self.slots = Semaphore(settings.max_concurrency)
-        self._uploads = Semaphore(settings.max_uploads)
-        self._gate = Gate(settings.retry)
-        self._settings = settings
+        self._settings = transport.settings
+        self.slots = Semaphore(self._settings.max_concurrency)
+        self._uploads = Semaphore(self._settings.max_uploads)
+        self._gate = Gate(self._settings.retry)
         self._transport = transport
         self._background = background
         self._follow = follow
+        self._reconciler = reconciler
         self._sleep = sleep
-        self._tickets: dict[asyncio.Task[TaskHandle], PendingSubmit] = {}
+        self._pending: dict[asyncio.Task[TaskHandle], PendingSubmit] = {}
 
-    async def submit(self, ticket: PendingSubmit) -> TaskHandle:
+    async def submit(self, pending: PendingSubmit) -> TaskHandle:
         """
         Return the handle of an accepted job.
 
-        Cancelling this before the body has left whole leaves no job; later,
-        the submit goes on by itself and its task is followed.
+        A cancellation before the whole body has left leaves no job; after that
+        the submit continues in the background and its task is followed.
         """
-        task = self._background.start(self._live(ticket))
-        self._tickets[task] = ticket
-        task.add_done_callback(self._tickets.pop)
+        task = self._background.start(self._run(pending))
+        self._pending[task] = pending
+        task.add_done_callback(self._pending.pop)
         try:
             await wait_until_done(task)
         except asyncio.CancelledError:
-            ticket.left = True
-            task.add_done_callback(lambda done: left_behind(done, ticket))
-            ticket.cancel(task)
-            if not ticket.committed:
+            pending.abandoned = True
+            task.add_done_callback(pending.log_orphan)
+            pending.cancel(task)
+            if not pending.committed:
                 await wait_until_done(task)
             raise
-        if task.cancelled():  # before its first step, so it could not say why
-            raise cut_off(ticket)
+        if task.cancelled():  # before its first step, so it raised no reason
+            raise pending.interruption()
         return task.result()
 
     async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
         """
-        Cut off uploads; give submits that wait for an answer some time.
+        Cut off uploads; give submits that wait for an answer ``timeouts.close``.
 
-        One that is *spared* closes the client itself, so it cannot be waited for.
+        A *spared* task is not waited for: it closes the client itself.
         """
-        for task, ticket in self._tickets.items():
-            ticket.closing = True
-            ticket.cancel(task)
-        self._reconciler.hurry()
-        left = [task for task in self._tickets if task not in spared]
+        for task, pending in self._pending.items():
+            pending.closing = True
+            pending.cancel(task)
+        self._reconciler.poll_soon()
+        left = [task for task in self._pending if task not in spared]
         if left:
             wait = self._settings.timeouts.close
             _, late = await asyncio.wait(left, timeout=wait)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await cancel_and_wait(late)
 
-    async def _live(self, ticket: PendingSubmit) -> TaskHandle:
+    async def _run(self, pending: PendingSubmit) -> TaskHandle:
         try:
-            accepted = await self._in_a_slot(ticket)
+            handle = await self._in_a_slot(pending)
         except asyncio.CancelledError:
-            fault: Exception = cut_off(ticket)
+            fault: Exception = pending.interruption()
         except Exception as error:  # noqa: BLE001 - raised again below
-            fault = ticket.with_earlier_attempts(error)
+            fault = pending.with_earlier_attempts(error)
         else:
-            handle = self._follow(accepted.task_id, self._over)
-            if not ticket.closing:
+            if not pending.closing:
                 return handle
             fault = ClientClosedError(
-                f"the client was closed; task {accepted.task_id} runs on the server",
-                task_ids=(accepted.task_id,),
+                f"the client was closed; task {handle.task_id} runs on the server",
+                task_ids=(handle.task_id,),
             )
         raise fault
 
-    async def _in_a_slot(self, ticket: PendingSubmit) -> Accepted:
-        """Return the acceptance, with the slot still held."""
+    async def _in_a_slot(self, pending: PendingSubmit) -> TaskHandle:
+        """Return the handle of the accepted job, which gives the slot back."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
-            job = await ticket.load()
-            return await self._until_accepted(ticket, job)
+            pending.job = await pending.load()
+            accepted = await self._until_accepted(pending)
         except BaseException:
             self.slots.release()
             raise
+        return self._follow(accepted.task_id, self._task_ended, pending.job.family)
 
-    def _over(self) -> None:
-        """Let the next submit have the room of a task that has ended."""
-        self._gate.leave()
+    def _task_ended(self) -> None:
+        """Give the room of an ended task to the next submit."""
+        self._gate.task_ended()
         self.slots.release()
 
-    async def _until_accepted(
-        self, ticket: PendingSubmit, job: FaceSwapJob
-    ) -> Accepted:
-        request = face_swap.submit_request(job)
-        waits = self._settings.retry.waits()
-        loop = asyncio.get_running_loop()
-        start, failed = loop.time(), 0.0  # time in a line is no time of faults
+    async def _until_accepted(self, pending: PendingSubmit) -> Accepted:
+        loop, waits = asyncio.get_running_loop(), self._settings.retry.waits()
+        start, first_fault = loop.time(), 0.0  # time in a queue is no time of faults
         error: EzlinkError | None = None
         while True:
-            async with (
-                self._uploads.turn() as turn,
-                self._gate.passage(start, partial(self._too_late, error)) as passage,
-            ):
-                ticket.uploaded = turn.over
-                outcome = await self._attempt(ticket, job, request, passage)
+            async with self._uploads.turn() as upload:
+                admission = await self._admit(start, error)
+                try:
+                    pending.uploaded = upload.over
+                    outcome = await self._attempt(pending, admission)
+                finally:
+                    self._gate.release(admission)
             if isinstance(outcome, Accepted):
                 return outcome
             error = outcome
-            wait = self._wait_after(error, waits, request.content_length)
-            if wait is None or ticket.left or ticket.closing:
+            wait = self._wait_after(error, waits, pending.job)
+            if wait is None or pending.abandoned or pending.closing:
                 raise error
-            failed = failed or loop.time()
-            if loop.time() + wait >= self._gate.until(failed):
+            first_fault = first_fault or loop.time()
+            if loop.time() + wait >= self._gate.deadline(first_fault):
                 raise error
             if error.maybe_charged:
-                ticket.lost.append(error.request_id or "")
+                pending.lost.append(error.request_id or "")
             await self._sleep(wait)
 
-    def _too_late(self, error: EzlinkError | None) -> EzlinkError:
-        """Return what it means that the gate stayed shut: what was met last."""
-        seconds = self._settings.retry.timeout
-        return error or BusyError(
-            f"the server had no room for {seconds:g} s; nothing was sent",
-            retry_safe=True,
-        )
+    async def _admit(self, start: float, error: EzlinkError | None) -> Admission:
+        """Wait for the gate; if it stays closed, raise the *error* met last."""
+        try:
+            return await self._gate.admit(start)
+        except TimeoutError:
+            seconds = self._settings.retry.timeout
+            raise error or BusyError(
+                f"no submit got through for {seconds:g} s; this one was not sent",
+                retry_safe=True,
+            ) from None
 
     def _wait_after(
-        self, error: EzlinkError, waits: Iterator[float], length: int
+        self, error: EzlinkError, waits: Iterator[float], job: Job
     ) -> float | None:
         """Return the seconds before another attempt, ``None`` for no other."""
         if isinstance(error, BusyError) or self._is_offline(error):
-            return 0.0  # the gate knows when
+            return 0.0  # the gate decides when
         if isinstance(error, SubmitUnknownError):
             again = self._settings.retry.resubmit_unknown
         elif isinstance(error, TransportError):
             again = error.retry_safe and error.stage != "tls"
         elif isinstance(error, ServerError):
-            too_large = length > _LARGE_BODY and error.description == _EMPTY
-            again = error.retry_safe and not too_large
+            is_large = job.request().content_length > _LARGE_BODY
+            again = error.retry_safe and not (is_large and error.description == _EMPTY)
         else:
             again = False
         wait = next(waits, None) if again else None
         return None if wait is None else max(wait, _hint(error) or 0.0)
 
     def _is_offline(self, outcome: object) -> bool:
-        # A host that never answered may be mistyped: there attempts count.
+        # A host that never answered may be mistyped: then attempts count.
         return (
             isinstance(outcome, TransportError)
             and outcome.stage == "connect"
@@ -301,60 +211,111 @@ class Submitter:
         )
 
     async def _attempt(
-        self,
-        ticket: PendingSubmit,
-        job: FaceSwapJob,
-        request: HttpRequest,
-        passage: Admission,
+        self, pending: PendingSubmit, admission: Admission
     ) -> Accepted | EzlinkError:
-        state = job.options.state
-        ticket.begin(new_request_id(), state)
+        """Send the job once; report the outcome to the observer and the gate."""
+        pending.begin(new_request_id())
+        state = pending.job.state
         try:
-            with self._reconciler.under_way(state, ticket.begun):
-                await ticket.observer.before_submit(job, ticket.request_id, state)
-                outcome = await self._send(ticket, request, passage)
+            with self._reconciler.in_progress(state, pending.begun):
+                if pending.observer is not None:
+                    await pending.observer.before_submit(pending.request_id, state)
+                outcome = await self._send(pending, admission)
                 if isinstance(outcome, Accepted):
-                    self._reconciler.accepted(outcome, ticket.request_id)
+                    self._reconciler.accepted(outcome, pending.request_id)
         except asyncio.CancelledError:
-            tell(ticket, cut_off(ticket))
+            pending.report(pending.interruption())
             raise
-        ticket.upload = None
-        tell(ticket, outcome)
+        pending.upload = None
+        pending.report(outcome)
         if isinstance(outcome, Accepted):
-            passage.accepted()
+            self._gate.task_started(admission)
         elif isinstance(outcome, BusyError):
-            passage.busy(_hint(outcome))
+            self._gate.close(admission, _hint(outcome), full=True)
         elif self._is_offline(outcome):
-            passage.lost()
+            self._gate.close(admission, full=False)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):
-            passage.through()
+            self._gate.answered(admission)
         return outcome
 
     async def _send(
-        self, ticket: PendingSubmit, request: HttpRequest, passage: Admission
+        self, pending: PendingSubmit, admission: Admission
     ) -> Accepted | EzlinkError:
-        out_of_reach = False
+        response: HttpResponse | None = None
         try:
             response = await self._transport.submit(
-                request, ticket.request_id, ticket.watch
+                pending.job.request(), pending.request_id, pending.follow_upload
             )
-        except TransportError as fault:
-            error: EzlinkError = fault
-            proves_little = fault.stage in {"answer", "upload"}
+            return pending.job.read(response)
         except EzlinkError as fault:
-            return fault
-        else:
-            try:
-                return midjourney.read_submission(response)
-            except EzlinkError as fault:
-                error = fault
-            proves_little = response.status == _BAD_GATEWAY
-            out_of_reach = is_insert_failure(response)
+            error = fault
         if error.maybe_charged:
-            passage.leave()  # finding out may take long: others may try
-        return await self._settler.settle(
-            ticket, error, proves_little=proves_little, out_of_reach=out_of_reach
+            self._gate.end_probe(admission)  # resolving it may take minutes
+        outcome = await self._resolve(pending, error, response)
+        if isinstance(outcome, SubmitUnknownError):
+            outcome.target = pending.target
+        return outcome
+
+    async def _resolve(
+        self, pending: PendingSubmit, error: EzlinkError, response: HttpResponse | None
+    ) -> Accepted | EzlinkError:
+        """Return the outcome of an attempt that brought no acceptance."""
+        if _may_hide_refusal(error, response) and not self._transport.key_worked:
+            refusal = await self._key_refusal(pending.job.family)
+            if refusal is not None:
+                refusal.request_id = error.request_id
+                return refusal
+        if not error.maybe_charged:
+            return error
+        if isinstance(error, TransportError):
+            error = SubmitUnknownError(str(error), request_id=error.request_id)
+        pending.reconciling = True
+        ids = (*pending.lost, pending.request_id)
+        finding = await self._reconciler.reconcile(
+            Lost(state=pending.job.state, request_ids=ids, since=None),
+            begun=pending.begun,
+            sent=pending.sent or asyncio.get_running_loop().time(),
+            out_of_reach=response is not None and is_insert_failure(response),
         )
+        pending.reconciling = False
+        return error if finding is None else _outcome(finding, error)
+
+    async def _key_refusal(self, family: TaskFamily) -> EzlinkError | None:
+        """Return the error of a refused key; the request is small and free."""
+        try:
+            response = await self._transport.send(family.fetch_request(NO_TASK))
+        except TransportError:
+            return None
+        error = None if response.ok else error_from(response, submit=True)
+        lasting = isinstance(error, AuthenticationError | PermissionDeniedError)
+        return error if lasting else None
+
+
+def _may_hide_refusal(error: EzlinkError, response: HttpResponse | None) -> bool:
+    # A proxy turns the refusal of a key into a 502 or a broken connection while a
+    # large body is sent. A key that never worked may be such a one.
+    if response is not None:
+        return response.status == _BAD_GATEWAY
+    return isinstance(error, TransportError) and error.stage in {"answer", "upload"}
+
+
+def _outcome(finding: Finding, error: EzlinkError) -> Accepted | EzlinkError:
+    """Return what *finding* makes of a submit that *error* left unknown."""
+    if finding.task_id is not None:
+        return Accepted(finding.task_id, _UNSEEN, finding.reason)
+    message = f"{error}; {finding.reason}"
+    if finding.fate is Fate.NOT_CREATED:
+        safe = TransportError(message, request_id=error.request_id, retry_safe=True)
+        safe.__cause__ = error
+        return safe
+    if not isinstance(error, SubmitUnknownError):  # it keeps the unreadable answer
+        error.args = (message,)
+        return error
+    unknown = SubmitUnknownError(
+        message, request_id=error.request_id, charged=finding.charged
+    )
+    unknown.__cause__ = error
+    return unknown
 
 
 def _hint(outcome: object) -> float | None:

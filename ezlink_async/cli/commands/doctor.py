@@ -32,7 +32,9 @@ from ezlink_async.errors import (
     TaskNotFoundError,
     TransportError,
 )
-from ezlink_async.services import account, billing, midjourney
+from ezlink_async.services import account, billing
+from ezlink_async.services.base import NO_TASK
+from ezlink_async.services.midjourney import MIDJOURNEY
 
 _SKEW = 60.0  # seconds; a clock further off misjudges certificates and expiries
 
@@ -101,7 +103,7 @@ async def _look(settings: Settings, display: Lines) -> int:
 async def _findings(transport: Transport) -> AsyncIterator[Finding]:
     """Yield one finding after the other; without an answer there is no next."""
     try:
-        response = await transport.send(midjourney.probe_key_request())
+        response = await transport.send(MIDJOURNEY.fetch_request(NO_TASK))
     except TransportError as error:
         yield _unreachable(transport.settings, error)
         return
@@ -155,7 +157,7 @@ def _bad(name: str, error: EzlinkError) -> Finding:
 
 def _key(response: HttpResponse) -> Finding:
     try:
-        midjourney.read_task(response, "0")
+        MIDJOURNEY.read(response, NO_TASK)
     except TaskNotFoundError:
         pass  # nobody has this id: the key opened the door
     except EzlinkError as error:

@@ -1,4 +1,4 @@
-"""What the account's pages prove about a lost submit: the table of decisions."""
+"""What the account's pages prove about a lost submit."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ezlink_async.models import TaskRecord
 NOW = 1_800_000_000.0
 STATE = "ezlink-1"
 LOST = Lost(state=STATE, request_ids=("r1",), since=NOW)
+SHARED = attrs.evolve(LOST, shared=True)
 NOTHING = ChargeLog(charged=False, witnessed=True)
 CHARGED = ChargeLog(charged=True, witnessed=True)
 
@@ -37,13 +38,14 @@ def task(name: str, state: str = "", at: float | None = NOW) -> TaskRecord:
     return TaskRecord(task_id=name, state=state, submit_time=made)
 
 
-def sheet(*tasks: TaskRecord, reaches: float | None = -math.inf) -> AccountTasks:
-    """Return a list in which the tasks called "known" are known."""
+def account_tasks(
+    *tasks: TaskRecord, reaches: float | None = -math.inf
+) -> AccountTasks:
+    """Return the account's list; a task called "known" belongs to a known job."""
     return AccountTasks(tasks, reaches, lambda task_id: task_id == "known")
 
 
-def test_states_are_unique_and_known_again() -> None:
-    """Each is another one; a caller's is none of ours."""
+def test_new_states_are_unique_and_recognised() -> None:
     assert new_state() != new_state()
     assert is_unique(new_state())
     assert not is_unique("mine")
@@ -62,20 +64,20 @@ def test_states_are_unique_and_known_again() -> None:
         ([task("8", STATE), task("7", STATE)], None),  # one attempt, two tasks
     ],
 )
-def test_a_task_with_its_state_is_the_one(
+def test_task_with_the_state_is_found(
     tasks: list[TaskRecord], found: str | None
 ) -> None:
-    """One unknown task carries it: found; two of them for one attempt: not."""
-    finding = find(LOST, sheet(*tasks), shared=False)
+    """One unknown task proves it, two tasks of one attempt do not."""
+    finding = find(LOST, account_tasks(*tasks))
     assert (finding.task_id if finding else None) == found
     assert finding is None or finding.fate is Fate.FOUND
-    assert find(LOST, sheet(*tasks), shared=True) is None
+    assert find(SHARED, account_tasks(*tasks)) is None
 
 
-def test_of_two_attempts_the_latest_task_is_taken() -> None:
-    """A job that was sent twice may have two tasks; each is the job's."""
+def test_latest_task_of_two_attempts_is_taken() -> None:
+    """A job that was sent twice may have two tasks, and both are its own."""
     twice = attrs.evolve(LOST, request_ids=("r1", "r2"))
-    finding = find(twice, sheet(task("8", STATE), task("7", STATE)), shared=False)
+    finding = find(twice, account_tasks(task("8", STATE), task("7", STATE)))
     assert finding is not None
     assert finding.task_id == "8"
 
@@ -84,22 +86,21 @@ def test_of_two_attempts_the_latest_task_is_taken() -> None:
     ("at", "found"),
     [(NOW, True), (NOW - SLACK, True), (NOW - SLACK - 1, False), (None, True)],
 )
-def test_a_callers_state_may_have_been_used_before(
+def test_only_recent_tasks_count_for_a_callers_state(
     at: float | None, *, found: bool
 ) -> None:
-    """Only tasks made since the submit began count; one without a time may be new."""
+    """The caller may have used it before; a task without a time may be new."""
+    tasks = account_tasks(task("7", "mine", at))
     lost = attrs.evolve(LOST, state="mine")
-    assert (find(lost, sheet(task("7", "mine", at)), shared=False) is not None) is found
-    unknown = attrs.evolve(lost, since=None)
-    assert find(unknown, sheet(task("7", "mine", at)), shared=False) is None
+    assert (find(lost, tasks) is not None) is found
+    assert find(attrs.evolve(lost, since=None), tasks) is None
 
 
-def test_a_known_task_with_a_callers_state_is_another_jobs() -> None:
-    """It was accepted, or is followed: the lost one is not it."""
+def test_known_task_with_a_callers_state_belongs_to_another_job() -> None:
     lost = attrs.evolve(LOST, state="mine")
-    known = sheet(task("known", "mine"))
-    assert find(lost, known, shared=False) is None
-    assert conclude(lost, known, NOTHING, shared=False).fate is Fate.NOT_CREATED
+    known = account_tasks(task("known", "mine"))
+    assert find(lost, known) is None
+    assert conclude(lost, known, NOTHING).fate is Fate.NOT_CREATED
 
 
 ROWS = st.builds(
@@ -120,7 +121,7 @@ ROWS = st.builds(
     ),
     shared=st.booleans(),
 )
-def test_nothing_is_sent_again_while_anything_may_be_the_task(
+def test_submit_with_any_doubt_is_never_called_not_created(
     *,
     rows: list[TaskRecord],
     state: str | None,
@@ -129,11 +130,11 @@ def test_nothing_is_sent_again_while_anything_may_be_the_task(
     log: ChargeLog,
     shared: bool,
 ) -> None:
-    """Whatever the pages show: one doubt is enough, and a find is never shared."""
-    lost = Lost(state=state, request_ids=("r1",), since=since)
-    pages = sheet(*rows, reaches=reaches)
-    found = find(lost, pages, shared=shared)
-    fate = conclude(lost, pages, log, shared=shared).fate
+    """For any pages one doubt is enough, and no shared state leads to a task."""
+    lost = Lost(state=state, request_ids=("r1",), since=since, shared=shared)
+    pages = account_tasks(*rows, reaches=reaches)
+    found = find(lost, pages)
+    fate = conclude(lost, pages, log).fate
     assert found is None or not shared
     mine = {each.task_id for each in rows if state and each.state == state}
     if found is not None:
@@ -142,25 +143,25 @@ def test_nothing_is_sent_again_while_anything_may_be_the_task(
         assert log == ChargeLog(charged=False, witnessed=True, settled=True)
         assert None not in {state, since, reaches}
         assert not shared
-        assert not pages.own(lost)
-        assert not pages.mute(lost)
+        assert not pages.tagged(lost)
+        assert not pages.untagged(lost)
         assert state != STATE or not mine
 
 
-def test_a_task_without_a_time_is_as_old_as_the_one_above_it() -> None:
-    """The list is sorted: what comes below is no newer."""
+def test_task_without_a_time_is_as_old_as_the_one_above_it() -> None:
+    """The list is sorted, the newest task first."""
     old = [task("8", "x", NOW - 999), task("7", "mine", None)]
     lost = attrs.evolve(LOST, state="mine")
-    assert find(lost, sheet(*old), shared=False) is None
+    assert find(lost, account_tasks(*old)) is None
 
 
-MUTE = [task("9")]
+UNTAGGED = [task("9")]
 NO_LOG = ChargeLog(charged=False, witnessed=False)
 UNSETTLED = ChargeLog(charged=False, witnessed=True, settled=False)
 
 
 @pytest.mark.parametrize(
-    ("tasks", "reaches", "log", "fate", "charged", "told"),
+    ("tasks", "reaches", "log", "fate", "charged", "reason"),
     [
         ([], -math.inf, NOTHING, Fate.NOT_CREATED, False, "no job was created"),
         ([], NOW - SLACK, NOTHING, Fate.NOT_CREATED, False, "no job was created"),
@@ -171,8 +172,8 @@ UNSETTLED = ChargeLog(charged=False, witnessed=True, settled=False)
         ([], -math.inf, UNSETTLED, Fate.UNKNOWN, None, "still be at work"),
         ([], NOW - 1, NOTHING, Fate.UNKNOWN, False, "far enough back"),
         ([], None, CHARGED, Fate.UNKNOWN, True, "far enough back"),
-        (MUTE, -math.inf, NOTHING, Fate.UNKNOWN, False, "it may be task 9"),
-        (MUTE, -math.inf, CHARGED, Fate.UNKNOWN, True, "never showed whose it is"),
+        (UNTAGGED, -math.inf, NOTHING, Fate.UNKNOWN, False, "it may be task 9"),
+        (UNTAGGED, -math.inf, CHARGED, Fate.UNKNOWN, True, "never showed whose it is"),
         ([task("9", at=NOW - 99)], -math.inf, NOTHING, Fate.NOT_CREATED, False, ""),
         (
             [task("8", STATE), task("7", STATE)],
@@ -184,57 +185,55 @@ UNSETTLED = ChargeLog(charged=False, witnessed=True, settled=False)
         ),
     ],
 )
-def test_what_is_concluded_when_no_task_was_found(
+def test_conclusion_when_no_task_was_found(
     *,
     tasks: list[TaskRecord],
     reaches: float | None,
     log: ChargeLog,
     fate: Fate,
     charged: bool | None,
-    told: str,
+    reason: str,
 ) -> None:
-    """Not created needs every proof; whatever is missing is said."""
-    finding = conclude(LOST, sheet(*tasks, reaches=reaches), log, shared=False)
+    """Every proof is needed to say "not created"; else the reason names the gap."""
+    finding = conclude(LOST, account_tasks(*tasks, reaches=reaches), log)
     assert (finding.fate, finding.charged) == (fate, charged)
-    assert told in finding.reason
+    assert reason in finding.reason
 
 
-def test_a_submit_without_a_time_is_never_called_not_created() -> None:
-    """What window the list must cover is not known then."""
+def test_submit_without_a_time_is_never_called_not_created() -> None:
+    """Nothing says how far back the list must reach."""
     lost = attrs.evolve(LOST, since=None)
-    assert conclude(lost, sheet(), NOTHING, shared=False).fate is Fate.UNKNOWN
+    assert conclude(lost, account_tasks(), NOTHING).fate is Fate.UNKNOWN
 
 
-def test_a_submit_without_a_state_proves_nothing_but_its_charge() -> None:
-    """Its task may be any; so even a charge leaves it unknown."""
+def test_submit_without_a_state_stays_unknown_even_if_charged() -> None:
+    """Any task may be its own."""
     lost = attrs.evolve(LOST, state=None)
-    finding = conclude(lost, sheet(), CHARGED, shared=False)
+    finding = conclude(lost, account_tasks(), CHARGED)
     assert (finding.fate, finding.charged) == (Fate.UNKNOWN, True)
     assert "without a state" in finding.reason
 
 
-def test_a_shared_state_names_what_may_be_the_one() -> None:
-    """However the tasks come in, none of them is taken."""
-    tasks = sheet(task("8", STATE), task("7", STATE))
-    finding = conclude(LOST, tasks, NOTHING, shared=True)
-    assert finding.candidates == ("8", "7")
-    assert "several open submits share the state" in finding.reason
-    assert conclude(LOST, sheet(), NOTHING, shared=True).fate is Fate.UNKNOWN
+def test_shared_state_is_unknown_and_names_the_candidates() -> None:
+    tasks = account_tasks(task("8", STATE), task("7", STATE))
+    finding = conclude(SHARED, tasks, NOTHING)
+    assert "share the state 'ezlink-1'; it may be task 8 or 7" in finding.reason
+    assert conclude(SHARED, account_tasks(), NOTHING).fate is Fate.UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("tasks", "shared", "opened"),
+    ("tasks", "lost", "opened"),
     [
-        (MUTE, False, True),
-        (MUTE, True, False),
-        ([], False, False),
-        ([task("known")], False, False),
-        ([task("9", at=NOW - SLACK - 1)], False, False),
-        ([task("9", at=None)], False, True),
+        (UNTAGGED, LOST, True),
+        (UNTAGGED, SHARED, False),
+        ([], LOST, False),
+        ([task("known")], LOST, False),
+        ([task("9", at=NOW - SLACK - 1)], LOST, False),
+        ([task("9", at=None)], LOST, True),
     ],
 )
-def test_a_task_without_a_state_keeps_the_question_open(
-    tasks: list[TaskRecord], *, shared: bool, opened: bool
+def test_unknown_recent_task_without_a_state_keeps_the_question_open(
+    tasks: list[TaskRecord], lost: Lost, *, opened: bool
 ) -> None:
-    """Unless it is somebody else's, or older, or nothing could be told anyway."""
-    assert is_open(LOST, sheet(*tasks), shared=shared) is opened
+    """With a shared state it would prove nothing anyway."""
+    assert is_open(lost, account_tasks(*tasks)) is opened

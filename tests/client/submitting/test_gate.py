@@ -1,4 +1,4 @@
-"""How many may be in progress, and when new ones may start."""
+"""When the gate admits a submit, and what it learns about the server's room."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import itertools
 import math
 import random
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import attrs
 import pytest
@@ -19,7 +20,7 @@ from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.concurrency import Semaphore
 from tests.support import virtual_clock
-from tests.support.loop import reap, turns
+from tests.support.loop import now, on_virtual_clock, reap, turns
 from tests.support.virtual_clock import dice
 
 QUICK = RetryPolicy(first=0.001, longest=0.002)
@@ -27,74 +28,81 @@ QUICK = RetryPolicy(first=0.001, longest=0.002)
 SLOW = RetryPolicy(first=1000, longest=1000)
 
 
-# The gate
+@asynccontextmanager
+async def admitted(gate: Gate, start: float = math.inf) -> AsyncIterator[Admission]:
+    """Hold an admission."""
+    admission = await gate.admit(start)
+    try:
+        yield admission
+    finally:
+        gate.release(admission)
 
 
-Report = Callable[[Gate], Awaitable[None]]
+async def meet_busy(gate: Gate, hint: float | None = None) -> None:
+    """Send a submit that a busy server refuses."""
+    async with admitted(gate) as admission:
+        gate.close(admission, hint, full=True)
 
 
-async def shut(gate: Gate, hint: float | None = None) -> None:
-    """Meet a busy server once."""
-    async with gate.passage() as passage:
-        passage.busy(hint)
+async def start_tasks(gate: Gate, count: int) -> None:
+    """Have *count* submits accepted, one after the other."""
+    for _ in range(count):
+        async with admitted(gate) as admission:
+            gate.task_started(admission)
 
 
-async def test_an_open_gate_lets_everybody_through() -> None:
-    """Before any busy answer nobody waits, however many there are."""
+async def test_open_gate_admits_every_submit() -> None:
     gate = Gate(SLOW)
-    async with gate.passage(), gate.passage(), gate.passage():
+    async with admitted(gate), admitted(gate), admitted(gate):
         assert gate.is_open
 
 
-async def test_a_busy_answer_stops_everybody() -> None:
-    """After a busy answer no other submit goes out during the pause."""
+async def test_busy_answer_stops_every_other_submit() -> None:
     gate = Gate(SLOW)
-    await shut(gate)
-    tasks = [asyncio.create_task(shut(gate)) for _ in range(3)]
+    await meet_busy(gate)
+    tasks = [asyncio.create_task(meet_busy(gate)) for _ in range(3)]
     await turns(20)
     assert not gate.is_open
     assert not any(task.done() for task in tasks)
     await reap(*tasks)
 
 
-async def test_after_the_pause_one_goes_first() -> None:
-    """Exactly one submit is let through after a pause; the rest wait for it."""
+@on_virtual_clock
+async def test_one_submit_probes_after_the_pause() -> None:
+    """The others wait for its answer, and then follow in their order."""
     gate = Gate(QUICK)
-    await shut(gate)
-    inside, go_on = list[int](), asyncio.Event()
-    came = asyncio.Event()
+    await meet_busy(gate)
+    inside, answer = list[int](), asyncio.Event()
 
     async def submit(number: int) -> None:
-        async with gate.passage() as passage:
+        async with admitted(gate) as admission:
             inside.append(number)
-            came.set()
-            await go_on.wait()
-            passage.through()
+            await answer.wait()
+            gate.answered(admission)
 
     tasks = [asyncio.create_task(submit(number)) for number in range(4)]
-    await came.wait()
-    await turns(20)
+    await asyncio.sleep(1)
     assert inside == [0]
-    go_on.set()
+    answer.set()
     await asyncio.gather(*tasks)
     assert inside == [0, 1, 2, 3]
     assert gate.is_open
 
 
-async def test_after_a_busy_answer_they_come_back_few_at_a_time() -> None:
-    """What the server may have no room for is not sent all at once."""
+@on_virtual_clock
+async def test_submits_come_back_few_at_a_time_after_a_busy_answer() -> None:
     gate = Gate(QUICK)
-    await shut(gate)
-    under_way, most = 0, list[int]()
+    await meet_busy(gate)
+    inside, most = 0, list[int]()
 
     async def submit() -> None:
-        nonlocal under_way
-        async with gate.passage() as passage:
-            under_way += 1
-            most.append(under_way)
+        nonlocal inside
+        async with admitted(gate) as admission:
+            inside += 1
+            most.append(inside)
             await turns()
-            passage.accepted()
-            under_way -= 1
+            gate.task_started(admission)
+            inside -= 1
 
     await asyncio.gather(*(submit() for _ in range(12)))
     assert most[0] == 1
@@ -102,37 +110,33 @@ async def test_after_a_busy_answer_they_come_back_few_at_a_time() -> None:
     assert max(most) > 2
 
 
-async def test_a_full_server_gets_no_more_until_a_task_has_ended() -> None:
-    """What it refused, it has no room for; who waits goes when there is some."""
-    gate = Gate(RetryPolicy(first=0.001, longest=1000))
-    for _ in range(3):
-        async with gate.passage() as passage:
-            passage.accepted()
-    await shut(gate)
+@on_virtual_clock
+async def test_full_server_gets_no_submit_until_a_task_has_ended() -> None:
+    """The number of tasks at a busy answer is the limit."""
+    gate = Gate(RetryPolicy(first=1, longest=1000))
+    await start_tasks(gate, 3)
+    await meet_busy(gate)
     assert gate.limit == 3
-    task = asyncio.create_task(shut(gate))
-    await gate._change(gate._opens_at + 0.001)
-    await turns()
+    task = asyncio.create_task(meet_busy(gate))
+    await asyncio.sleep(100)
     assert not task.done()
-    gate.leave()
-    async with asyncio.timeout(5):
-        await task
+    gate.task_ended()
+    await task
+    assert now() == 100
     assert gate.limit == 2
 
 
-async def test_success_raises_the_limit_slowly_and_then_faster() -> None:
-    """A round of tasks adds one; without a busy answer each round adds more."""
+@on_virtual_clock
+async def test_accepted_tasks_raise_the_limit_slowly_and_then_faster() -> None:
+    """A round of tasks adds one; without a busy answer each later round adds more."""
     gate = Gate(QUICK)
-    for _ in range(10):
-        async with gate.passage() as passage:
-            passage.accepted()
-    await shut(gate)
+    await start_tasks(gate, 10)
+    await meet_busy(gate)
     limits = [gate.limit]
     for _ in range(4):
         for _ in range(10):
-            gate.leave()
-            async with gate.passage() as passage:
-                passage.accepted()
+            gate.task_ended()
+            await start_tasks(gate, 1)
         limits.append(gate.limit)
     steps = [late - early for early, late in itertools.pairwise(limits)]
     assert 1.0 <= steps[0] < 2.0
@@ -140,53 +144,46 @@ async def test_success_raises_the_limit_slowly_and_then_faster() -> None:
     assert steps[-1] > 1.2 * steps[0]
 
 
-async def test_a_dead_network_says_nothing_about_room() -> None:
-    """It shuts the gate, and leaves the limit as it is."""
+async def test_dead_network_closes_the_gate_and_keeps_the_limit() -> None:
     gate = Gate(QUICK)
-    async with gate.passage() as passage:
-        passage.lost()
+    async with admitted(gate) as admission:
+        gate.close(admission, full=False)
     assert not gate.is_open
     assert gate.limit == math.inf
 
 
-async def test_a_gate_that_stays_shut_is_given_up() -> None:
-    """After the policy's timeout a submit waits no longer."""
-    gate = Gate(RetryPolicy(first=1000, longest=1000, timeout=0.001))
-    await shut(gate)
+@on_virtual_clock
+async def test_submit_gives_up_a_gate_that_stays_closed() -> None:
+    """The policy's timeout bounds the wait."""
+    gate = Gate(RetryPolicy(first=1000, longest=1000, timeout=5))
+    await meet_busy(gate)
     with pytest.raises(TimeoutError):
-        async with gate.passage(asyncio.get_running_loop().time()):
-            pass
+        await gate.admit(now())
+    assert now() == 5
 
 
-def test_who_comes_when_the_time_is_up_does_not_wait() -> None:
-    """One whose own wait is over is given up on the spot."""
-
-    async def come_late() -> float:
-        gate, loop = Gate(SLOW), asyncio.get_running_loop()
-        start = loop.time()
-        await shut(gate)
-        await asyncio.sleep(SLOW.timeout)
-        with pytest.raises(TimeoutError):
-            async with gate.passage(start):
-                pass
-        return loop.time()
-
-    assert virtual_clock.run(come_late()) == SLOW.timeout
+@on_virtual_clock
+async def test_submit_past_its_deadline_does_not_wait() -> None:
+    gate, start = Gate(SLOW), now()
+    await meet_busy(gate)
+    await asyncio.sleep(SLOW.timeout)
+    with pytest.raises(TimeoutError):
+        await gate.admit(start)
+    assert now() == SLOW.timeout
 
 
-async def test_while_others_get_in_nobody_gives_up() -> None:
-    """A submit's time counts from when the gate was shut, not from its own start."""
-    policy = RetryPolicy(first=0.001, longest=0.001, timeout=1000)
-    gate = Gate(policy)
-    start = asyncio.get_running_loop().time() - 2000
-    await shut(gate)
-    async with asyncio.timeout(5), gate.passage(start) as passage:
-        passage.accepted()
+@on_virtual_clock
+async def test_deadline_counts_from_when_the_gate_closed() -> None:
+    """A submit that began long before does not give up while others get in."""
+    gate = Gate(RetryPolicy(first=1, longest=1, timeout=1000))
+    await meet_busy(gate)
+    async with admitted(gate, now() - 2000) as admission:
+        gate.task_started(admission)
     assert gate.is_open
 
 
-async def test_a_turn_is_given_back_once() -> None:
-    """However often it is over, one slot comes back, at the latest at the end."""
+async def test_upload_slot_comes_back_once() -> None:
+    """It may be given back several times, and is at the latest at the end."""
     slots = Semaphore(2)
     async with slots.turn() as turn:
         await slots.acquire()
@@ -196,130 +193,118 @@ async def test_a_turn_is_given_back_once() -> None:
     assert slots.taken == 1
 
 
+@on_virtual_clock
 async def test_busy_answers_of_one_burst_count_once() -> None:
-    """Ten refusals of submits that were all under way are one strike."""
-    gate = Gate(RetryPolicy(first=0.001, longest=1000))
+    """Twenty would make the next pause ten minutes long."""
+    gate = Gate(RetryPolicy(first=1, longest=1000))
     barrier = asyncio.Event()
 
     async def submit() -> None:
-        async with gate.passage() as passage:
+        async with admitted(gate) as admission:
             await barrier.wait()
-            passage.busy()
+            gate.close(admission, full=True)
 
     tasks = [asyncio.create_task(submit()) for _ in range(20)]
     await turns()
     barrier.set()
     await asyncio.gather(*tasks)
-    async with asyncio.timeout(5), gate.passage() as passage:
-        passage.through()  # twenty strikes would be a pause of ten minutes
-    assert gate.age == 1
+    async with admitted(gate):
+        assert 1 <= now() <= 1.5
 
 
-async def test_pauses_grow_while_nothing_gets_in() -> None:
-    """Each probe that fails makes the next pause longer, up to the longest."""
-    gate = Gate(RetryPolicy(first=0.001, longest=0.008))
-    loop = asyncio.get_running_loop()
-    pauses = []
-    for _ in range(5):
-        await shut(gate)
-        pauses.append(gate._opens_at - loop.time())
-    floors = [0.001, 0.002, 0.004, 0.008, 0.008]
-    assert all(pause > floor * 0.5 for pause, floor in zip(pauses, floors, strict=True))
-    assert gate.age == 5
+@on_virtual_clock
+async def test_pauses_grow_while_no_submit_gets_in() -> None:
+    """Each failed probe doubles the next pause, up to the longest, with jitter."""
+    gate = Gate(RetryPolicy(first=1, longest=8))
+    await meet_busy(gate)
+    for pause in (1, 2, 4, 8, 8):
+        closed = now()
+        await meet_busy(gate)
+        assert pause <= now() - closed <= 1.5 * pause
 
 
-async def test_a_hint_is_waited_for() -> None:
-    """Nobody comes before the time a server asked for."""
+@pytest.mark.parametrize("hint", [450, 86_400])
+@on_virtual_clock
+async def test_pause_lasts_as_long_as_the_server_asks(hint: float) -> None:
+    """But one submit probes in time: the server may be wrong, or free again."""
     gate = Gate(QUICK)
-    await shut(gate, hint=500)
-    task = asyncio.create_task(shut(gate))
-    await turns(20)
-    assert gate._opens_at > asyncio.get_running_loop().time() + 400
-    assert not task.done()
-    await reap(task)
+    async with admitted(gate) as one, admitted(gate) as late:
+        gate.close(one, hint, full=True)
+        gate.close(late, hint, full=True)
+    async with admitted(gate, 0.0):
+        assert 450 <= now() < QUICK.timeout
 
 
-async def test_somebody_tries_before_time_is_up() -> None:
-    """However long a server asks to wait: it may be wrong, or free again."""
-    gate = Gate(QUICK)
-    async with gate.passage() as one, gate.passage() as late:
-        one.busy(86_400.0)
-        late.busy(86_400.0)
-    now = asyncio.get_running_loop().time()
-    assert now + 400 < gate._opens_at < now + QUICK.timeout
-
-
-async def test_a_late_refusal_may_only_ask_for_a_longer_pause() -> None:
+@on_virtual_clock
+async def test_late_busy_answer_only_lengthens_the_pause() -> None:
     """A busy answer to a submit from before the pause counts for its hint alone."""
-    gate = Gate(QUICK)
-    async with gate.passage() as old, gate.passage() as other:
-        other.busy()
-        before = gate._opens_at
-        old.busy(500)
-        assert gate._opens_at > before + 400
-        old.busy(None)
-        assert gate.age == 1
+    gate = Gate(RetryPolicy(first=1, longest=1000))
+    async with admitted(gate) as old, admitted(gate) as other:
+        gate.close(other, full=True)
+        gate.close(old, 400, full=True)
+        gate.close(old, full=True)
+    closed = now()
+    await meet_busy(gate)
+    assert now() - closed == 400
+    await meet_busy(gate)
+    assert 402 <= now() - closed <= 403  # the second pause, not the fourth
 
 
-async def test_a_late_success_does_not_open_the_gate() -> None:
-    """An acceptance from before the pause says nothing about now."""
+async def test_late_answer_does_not_open_the_gate() -> None:
+    """An answer to a submit from before the pause says nothing about now."""
     gate = Gate(SLOW)
-    async with gate.passage() as old, gate.passage() as other:
-        other.busy()
-        old.through()
+    async with admitted(gate) as old, admitted(gate) as other:
+        gate.close(other, full=True)
+        gate.answered(old)
     assert not gate.is_open
 
 
-async def test_a_late_acceptance_is_counted_and_raises_nothing() -> None:
+async def test_late_acceptance_is_counted_and_raises_no_limit() -> None:
     """A task that got in before the server was full takes room all the same."""
     gate = Gate(SLOW)
-    async with gate.passage() as old, gate.passage() as other:
-        other.busy()
+    async with admitted(gate) as old, admitted(gate) as other:
+        gate.close(other, full=True)
         assert gate.limit == 1
-        old.accepted()
+        gate.task_started(old)
     assert (gate.running, gate.limit, gate.is_open) == (1, 1, False)
 
 
-async def test_a_cancelled_probe_lets_the_next_one_try() -> None:
-    """The one that went first may be cancelled at any point; the gate goes on."""
+@on_virtual_clock
+async def test_next_submit_probes_when_the_probe_is_cancelled() -> None:
     gate = Gate(QUICK)
-    await shut(gate)
-    inside = asyncio.Event()
+    await meet_busy(gate)
 
     async def probe() -> None:
-        async with gate.passage():
-            inside.set()
+        async with admitted(gate):
             await asyncio.Event().wait()
 
     async def follow() -> None:
-        async with gate.passage() as passage:
-            passage.through()
+        async with admitted(gate) as admission:
+            gate.answered(admission)
 
     first = asyncio.create_task(probe())
-    await inside.wait()
     second = asyncio.create_task(follow())
-    await turns()
+    await asyncio.sleep(1)
     assert not second.done()
     await reap(first)
-    async with asyncio.timeout(5):
-        await second
+    await second
     assert gate.is_open
 
 
-async def test_a_probe_that_learned_nothing_lets_the_next_one_try() -> None:
-    """A probe that breaks off says neither yes nor no, and blocks nobody."""
+@on_virtual_clock
+async def test_next_submit_probes_when_the_probe_fails_without_a_report() -> None:
     gate = Gate(QUICK)
-    await shut(gate)
+    await meet_busy(gate)
     with pytest.raises(KeyError):
-        async with gate.passage():
+        async with admitted(gate):
             raise KeyError
-    async with asyncio.timeout(5), gate.passage() as passage:
-        passage.through()
+    async with admitted(gate) as admission:
+        gate.answered(admission)
     assert gate.is_open
 
 
 class GateGame:
-    """A gate, and submits that pass it and end in every way there is."""
+    """A gate, and submits that end in every possible way."""
 
     def __init__(self) -> None:
         self.gate = Gate(RetryPolicy(first=0.00001, longest=0.00002))
@@ -327,12 +312,12 @@ class GateGame:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def _submit(self, end: asyncio.Future[str]) -> None:
-        async with self.gate.passage() as passage:
+        async with admitted(self.gate) as admission:
             word = await end
             if word == "yes":
-                passage.accepted()
+                self.gate.task_started(admission)
             elif word == "no":
-                passage.busy()
+                self.gate.close(admission, full=True)
 
     async def start(self) -> None:
         """Begin a submit."""
@@ -340,7 +325,7 @@ class GateGame:
         self.tasks.append(asyncio.create_task(self._submit(self.ends[-1])))
 
     async def cancel(self) -> None:
-        """Cancel somebody."""
+        """Cancel the submit in the middle."""
         if self.tasks:
             self.tasks[len(self.tasks) // 2].cancel()
 
@@ -354,16 +339,14 @@ class GateGame:
         await asyncio.sleep(0)
 
     async def over(self) -> None:
-        """End everything, and see that submits still pass."""
+        """End all submits, and check that new ones still get in."""
         await self.end("fail", most=len(self.ends))
-        async with asyncio.timeout(10):
-            await asyncio.gather(*self.tasks, return_exceptions=True)
-            for _ in range(self.gate.running):
-                self.gate.leave()
-            async with self.gate.passage() as passage:
-                passage.accepted()
-            async with self.gate.passage(), self.gate.passage():
-                assert self.gate.is_open
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for _ in range(self.gate.running):
+            self.gate.task_ended()
+        await start_tasks(self.gate, 1)
+        async with admitted(self.gate), admitted(self.gate):
+            assert self.gate.is_open
 
 
 @given(
@@ -371,8 +354,8 @@ class GateGame:
         st.sampled_from(["start", "cancel", "yes", "no", "fail", "turn"]), max_size=50
     )
 )
-def test_the_gate_never_locks(events: list[str]) -> None:
-    """Whatever became of those before, a submit gets through in the end."""
+def test_gate_never_locks(events: list[str]) -> None:
+    """After any history a submit gets in at last."""
 
     async def play() -> None:
         game = GateGame()
@@ -383,10 +366,10 @@ def test_the_gate_never_locks(events: list[str]) -> None:
                 await getattr(game, event)()
         await game.over()
 
-    asyncio.run(play())
+    virtual_clock.run(play())
 
 
-# Both, before a server with little room
+# The gate before a simulated server
 
 
 @attrs.define
@@ -411,7 +394,7 @@ class Upstream:
         self._chance = dice(self.seed)
 
     def accept(self) -> asyncio.Future[None] | None:
-        """Return what comes to pass when the task has ended; None: no room."""
+        """Return a future for the end of a new task; ``None`` when there is no room."""
         self.grows(self)
         if self.running >= self.runs and len(self._queue) >= self.queues:
             self.refused += 1
@@ -433,14 +416,14 @@ class Upstream:
         self.running -= 1
         self.done += 1
         self._start()
-        # It is seen a little later, by the next look.
+        # The client sees the end a little later, by its next poll.
         seen = 1.2 * self._chance.random()
         asyncio.get_running_loop().call_later(seen, task.set_result, None)
 
 
 @attrs.define
 class Swaps:
-    """So many jobs, *wanted* at once, through the gate to *upstream*."""
+    """Sends jobs through the gate to *upstream*, up to *wanted* at once."""
 
     upstream: Upstream
     wanted: int
@@ -451,19 +434,12 @@ class Swaps:
     async def _submit(self) -> asyncio.Future[None]:
         start = asyncio.get_running_loop().time()
         while True:
-            async with self.gate.passage(start) as passage:
+            async with admitted(self.gate, start) as admission:
                 await asyncio.sleep(0.05)
-                if task := self._told(passage, self.upstream.accept()):
+                if task := self.upstream.accept():
+                    self.gate.task_started(admission)
                     return task
-
-    def _told(
-        self, passage: Admission, task: asyncio.Future[None] | None
-    ) -> asyncio.Future[None] | None:
-        if task is None:
-            passage.busy()
-        else:
-            passage.accepted()
-        return task
+                self.gate.close(admission, full=True)
 
     async def _all(self, jobs: int) -> float:
         slots, uploads = Semaphore(self.wanted), Semaphore(8)
@@ -475,13 +451,13 @@ class Swaps:
                 self.most = max(self.most, slots.taken)
                 self.in_progress.append(self.gate.running)
                 await task
-                self.gate.leave()
+                self.gate.task_ended()
 
         await asyncio.gather(*(job() for _ in range(jobs)))
         return asyncio.get_running_loop().time()
 
     def run(self, jobs: int) -> float:
-        """Do them all, and return the seconds that took."""
+        """Run all jobs, and return the seconds that they took."""
         random.seed(self.upstream.seed)
         return virtual_clock.run(self._all(jobs))
 
@@ -491,7 +467,7 @@ class Swaps:
     ("runs", "queues", "jobs", "refused", "wall"),
     [(3, 10, 200, 0.5, 1.15), (3, 0, 200, 0.5, 1.3), (30, 10, 400, 0.2, 1.25)],
 )
-def test_a_server_with_little_room_is_kept_full(
+def test_small_server_is_kept_full(
     runs: int, queues: int, jobs: int, refused: float, wall: float, seed: int
 ) -> None:
     """Every job gets in, few are refused, and the server is hardly ever idle."""
@@ -505,16 +481,15 @@ def test_a_server_with_little_room_is_kept_full(
     assert seconds <= wall * jobs * upstream.mean / runs
 
 
-def test_a_server_without_limits_is_not_limited() -> None:
-    """As many are in progress as were asked for, and none is refused."""
+def test_server_without_limits_runs_all_jobs_at_once() -> None:
     swaps = Swaps(Upstream(1000, 0), wanted=64)
     swaps.run(300)
     assert (swaps.upstream.refused, swaps.gate.limit) == (0, math.inf)
     assert max(swaps.in_progress) == swaps.most == 64
 
 
-def test_when_the_server_gets_more_room_it_is_found() -> None:
-    """From 5 at once to 50: after some hundred jobs, 40 and more are in progress."""
+def test_more_room_at_the_server_is_used() -> None:
+    """When 5 at once become 50, 40 and more are in progress after some hundred jobs."""
 
     def grow(upstream: Upstream) -> None:
         upstream.runs = 5 if upstream.done < 50 else 50
@@ -526,8 +501,8 @@ def test_when_the_server_gets_more_room_it_is_found() -> None:
     assert swaps.upstream.refused <= 0.2 * 800
 
 
-def test_when_the_server_has_less_room_fewer_are_sent() -> None:
-    """From 50 at once to 5: those above are refused, soon none but a probe."""
+def test_less_room_at_the_server_is_respected() -> None:
+    """When 50 at once become 5, soon only probes are refused."""
 
     def shrink(upstream: Upstream) -> None:
         upstream.runs = 50 if upstream.done < 200 else 5
@@ -540,20 +515,14 @@ def test_when_the_server_has_less_room_fewer_are_sent() -> None:
     assert statistics.mean(swaps.in_progress[-100:]) <= 6
 
 
-def test_one_task_that_lasts_does_not_hold_up_the_others() -> None:
-    """When nothing moves for the longest pause, one goes above the limit to see."""
-
-    async def work() -> float:
-        loop = asyncio.get_running_loop()
-        gate = Gate(RetryPolicy(timeout=60))
-        async with gate.passage(0.0) as passage:
-            passage.accepted()  # it lasts to the end of the test
-        async with gate.passage(0.0) as passage:
-            passage.busy()
-        assert gate.limit == 1
-        for _ in range(8):
-            async with gate.passage(loop.time()) as passage:
-                passage.accepted()
-        return loop.time()
-
-    assert virtual_clock.run(work()) <= 2 * RetryPolicy().longest
+@on_virtual_clock
+async def test_long_task_does_not_hold_up_the_others() -> None:
+    """When nothing changes for the longest pause, one submit goes above the limit."""
+    gate = Gate(RetryPolicy(timeout=60))
+    await start_tasks(gate, 1)  # it lasts to the end of the test
+    await meet_busy(gate)
+    assert gate.limit == 1
+    for _ in range(8):
+        async with admitted(gate, now()) as admission:
+            gate.task_started(admission)
+    assert now() <= 2 * RetryPolicy().longest

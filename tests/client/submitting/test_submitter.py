@@ -1,15 +1,13 @@
-"""The life of one submit: what is sent again, what is told, what is left alone."""
+"""The life of one submit: which are sent again, what is reported, how it ends."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import attrs
 import pytest
 import trustme
@@ -23,15 +21,18 @@ from ezlink_async import (
     errors,
 )
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._client.submitting.gate import Gate
-from ezlink_async._client.submitting.pending_submit import NoObserver, PendingSubmit
+from ezlink_async._client.submitting.pending_submit import PendingSubmit
+from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._io.transport import Sleep
 from ezlink_async._io.upload import Upload
-from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.emulator import EmulatorSettings, faults
+from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
-from ezlink_async.services.midjourney import MIDJOURNEY
+from tests.support.emulated_client import BOUND, EmulatedClient, emulated_client
+from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.pictures import jpeg
 from tests.support.raw_servers import server_tls
 from tests.support.scripted_transport import (
@@ -59,54 +60,24 @@ def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
     return server_tls() if request.param == "tls" else None
 
 
-@attrs.frozen
-class Shop:
-    """A client and the server it pays."""
-
-    ez: AsyncEzlink
-    server: Emulator
-
-    @property
-    def created(self) -> int:
-        """How many tasks exist upstream."""
-        return len(self.server.control.tasks)
-
-    @property
-    def charged(self) -> int:
-        """How many swaps were paid."""
-        return len(self.server.control.charges)
-
-    @property
-    def uploads(self) -> int:
-        """How many submits came, whole or not."""
-        seen = self.server.control.requests
-        return sum(each.path.endswith("/insight-face/swap") for each in seen)
-
-
-@asynccontextmanager
-async def shop(
+def client(
     tls: ssl.SSLContext | None,
     *,
     retry: RetryPolicy = RETRY,
     timeouts: Timeouts | None = None,
     balance: int = 1_000_000_000,
-) -> AsyncIterator[Shop]:
-    """Open a client beside an emulator."""
-    chosen = EmulatorSettings(ssl_context=tls, balance=balance)
-    async with asyncio.timeout(60), serving(chosen) as server:
-        client = AsyncEzlink(
-            server.api_key,
-            base_url=server.base_url,
-            poll=POLL,
-            retry=retry,
-            timeouts=timeouts or Timeouts(submit=20),
-        )
-        async with client as ez:
-            yield Shop(ez, server)
+) -> AbstractAsyncContextManager[EmulatedClient]:
+    """Enter a client beside an emulator."""
+    return emulated_client(
+        EmulatorSettings(ssl_context=tls, balance=balance),
+        poll=POLL,
+        retry=retry,
+        timeouts=timeouts or Timeouts(submit=20),
+    )
 
 
-async def _warm(here: Shop) -> None:
-    """Let the key be seen to work, so that nobody asks about it later."""
+async def _use_key(here: EmulatedClient) -> None:
+    """Have the key work once, so that no later submit probes it."""
     with pytest.raises(errors.TaskNotFoundError):
         await here.ez.fetch_task("1")
 
@@ -128,18 +99,18 @@ NOT_CREATED: dict[str, faults.Fault] = {
 
 
 @pytest.mark.parametrize("name", NOT_CREATED)
-async def test_what_was_not_created_is_sent_again(
+async def test_job_that_was_not_created_is_sent_again(
     name: str, tls: ssl.SSLContext | None
 ) -> None:
-    """Twice refused or cut off, then accepted: one task, one charge."""
-    async with shop(tls) as here:
-        await _warm(here)
+    """After two refusals or cut uploads there is one task and one charge."""
+    async with client(tls) as here:
+        await _use_key(here)
         here.server.control.script("submit", *[NOT_CREATED[name]] * 2)
         pictures = LARGE if "mid-body" in name else SMALL
         handle = await here.ez.swap_face(*pictures)
         assert (await handle).status is TaskStatus.SUCCESS
-        assert (here.created, here.charged) == (1, 1)
-        assert here.uploads == 3
+        assert (here.tasks, here.charges) == (1, 1)
+        assert here.submits == 3
 
 
 UNKNOWN: dict[str, faults.Fault] = {
@@ -156,25 +127,7 @@ UNKNOWN: dict[str, faults.Fault] = {
     "the row was not written": faults.Trouble("insert_failed"),
 }
 
-
-@pytest.mark.parametrize("name", UNKNOWN)
-async def test_what_may_be_paid_is_never_sent_again(
-    name: str, tls: ssl.SSLContext | None
-) -> None:
-    """One upload, one task, one charge, and an error that says "maybe paid"."""
-    timeouts = Timeouts(submit=0.3)
-    async with shop(tls, timeouts=timeouts) as here:
-        await _warm(here)
-        here.server.control.script("submit", UNKNOWN[name])
-        with pytest.raises((errors.SubmitUnknownError, errors.ProtocolError)) as caught:
-            await here.ez.swap_face(*SMALL)
-        assert caught.value.maybe_charged
-        assert not caught.value.retry_safe
-        assert (here.created, here.charged, here.uploads) == (1, 1, 1)
-        assert caught.value.request_id in here.server.control.uploads
-
-
-NEVER_HEARD: dict[str, faults.Fault] = {
+NOTHING_DONE: dict[str, faults.Fault] = {
     "dropped before anything was done": faults.Drop(),
     "reset before anything was done": faults.Drop(reset=True),
     "a 502 page without a job": faults.proxy(502),
@@ -182,36 +135,42 @@ NEVER_HEARD: dict[str, faults.Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", NEVER_HEARD)
-async def test_what_looks_the_same_is_unknown_too(
+@pytest.mark.parametrize("name", [*UNKNOWN, *NOTHING_DONE])
+async def test_job_the_server_may_have_made_is_never_sent_again(
     name: str, tls: ssl.SSLContext | None
 ) -> None:
-    """The client cannot know that nothing was done, so it does not repeat it."""
-    async with shop(tls) as here:
-        await _warm(here)
-        here.server.control.script("submit", NEVER_HEARD[name])
-        with pytest.raises(errors.SubmitUnknownError):
+    """The client cannot see which jobs exist: all get the same error."""
+    faulty = UNKNOWN | NOTHING_DONE
+    async with client(tls, timeouts=Timeouts(submit=0.3)) as here:
+        await _use_key(here)
+        here.server.control.script("submit", faulty[name])
+        with pytest.raises((errors.SubmitUnknownError, errors.ProtocolError)) as caught:
             await here.ez.swap_face(*SMALL)
-        assert (here.created, here.charged, here.uploads) == (0, 0, 1)
+        assert caught.value.maybe_charged
+        assert not caught.value.retry_safe
+        made = int(name in UNKNOWN)
+        assert (here.tasks, here.charges, here.submits) == (made, made, 1)
+        uploads = here.server.control.uploads
+        assert not made or caught.value.request_id in uploads
 
 
-async def test_unknown_ones_are_sent_again_when_asked_for(
+async def test_unknown_submit_is_sent_again_with_resubmit_unknown(
     tls: ssl.SSLContext | None,
 ) -> None:
-    """``resubmit_unknown`` pays twice: that is what it says."""
+    """The job may be paid twice, as the option says."""
     willing = attrs.evolve(RETRY, resubmit_unknown=True)
-    async with shop(tls, retry=willing) as here:
+    async with client(tls, retry=willing) as here:
         here.server.control.script("submit", faults.Drop(job=True))
         await (await here.ez.swap_face(*SMALL))
-        assert (here.created, here.charged) == (2, 2)
+        assert (here.tasks, here.charges) == (2, 2)
 
 
-async def test_a_later_refusal_does_not_undo_an_unknown_attempt(
+async def test_later_refusal_does_not_undo_an_unknown_attempt(
     tls: ssl.SSLContext | None,
 ) -> None:
-    """The job was paid once; the last word is not "surely not created"."""
+    """The job was paid once, so the error does not say "not created"."""
     willing = attrs.evolve(RETRY, resubmit_unknown=True)
-    async with shop(tls, retry=willing) as here:
+    async with client(tls, retry=willing) as here:
         here.server.control.script(
             "submit", faults.Drop(job=True), faults.banned_word()
         )
@@ -219,7 +178,7 @@ async def test_a_later_refusal_does_not_undo_an_unknown_attempt(
             await here.ez.swap_face(*SMALL)
         assert isinstance(caught.value.__cause__, errors.RejectedError)
         assert (caught.value.retry_safe, caught.value.maybe_charged) == (False, True)
-        assert (here.created, here.charged, here.uploads) == (1, 1, 2)
+        assert (here.tasks, here.charges, here.submits) == (1, 1, 2)
         assert caught.value.request_ids == (caught.value.request_id,)
         assert caught.value.request_id == next(iter(here.server.control.uploads))
 
@@ -248,26 +207,24 @@ LASTING: dict[str, tuple[faults.Fault, type[errors.ApiError]]] = {
 
 
 @pytest.mark.parametrize("name", LASTING)
-async def test_a_refusal_is_raised_at_once(
-    name: str, tls: ssl.SSLContext | None
-) -> None:
-    """One upload, no task, no charge, and the right error."""
+async def test_refusal_is_raised_at_once(name: str, tls: ssl.SSLContext | None) -> None:
+    """There is one upload, no task and no charge."""
     fault, error = LASTING[name]
-    async with shop(tls) as here:
+    async with client(tls) as here:
         here.server.control.script("submit", fault)
         with pytest.raises(error) as caught:
             await here.ez.swap_face(*SMALL)
         assert not caught.value.maybe_charged
-        assert (here.created, here.charged, here.uploads) == (0, 0, 1)
+        assert (here.tasks, here.charges, here.submits) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-async def test_a_refused_key_costs_one_upload_at_most(
+async def test_refused_key_costs_one_upload_at_most(
     size: tuple[bytes, bytes], tls: ssl.SSLContext | None
 ) -> None:
-    """An early 401 is AuthenticationError, not a broken connection, and no retry."""
+    """An early 401 is an AuthenticationError, not a broken connection to retry."""
     async with (
-        shop(tls) as here,
+        client(tls) as here,
         AsyncEzlink(
             "sk-wrong", base_url=here.server.base_url, poll=POLL, retry=RETRY
         ) as stranger,
@@ -275,52 +232,53 @@ async def test_a_refused_key_costs_one_upload_at_most(
         with pytest.raises(errors.AuthenticationError) as caught:
             await stranger.swap_face(*size)
         assert caught.value.retry_safe
-        assert (here.created, here.charged, here.uploads) == (0, 0, 1)
+        assert (here.tasks, here.charges, here.submits) == (0, 0, 1)
 
 
-async def test_a_body_that_is_too_large_for_a_proxy_costs_one_upload(
+async def test_body_too_large_for_a_proxy_costs_one_upload(
     tls: ssl.SSLContext | None,
 ) -> None:
-    """An early 413 is RejectedError, once."""
-    async with shop(tls) as here:
+    """An early 413 is a RejectedError that is raised at once."""
+    async with client(tls) as here:
         here.server.control.script("submit", faults.proxy(413))
         with pytest.raises(errors.RejectedError) as caught:
             await here.ez.swap_face(*LARGE)
         assert (caught.value.status, caught.value.retry_safe) == (413, True)
-        assert (here.created, here.charged, here.uploads) == (0, 0, 1)
+        assert (here.tasks, here.charges, here.submits) == (0, 0, 1)
 
 
-async def test_a_server_that_stops_reading_is_left(
+async def test_stalled_upload_is_cut_off_and_sent_again(
     tls: ssl.SSLContext | None,
 ) -> None:
-    """An upload that stalls is cut off, counts as not created, and is repeated."""
     timeouts = Timeouts(upload=0.3)
-    async with shop(tls, timeouts=timeouts) as here:
-        await _warm(here)
+    async with client(tls, timeouts=timeouts) as here:
+        await _use_key(here)
         here.server.control.script("submit", faults.Stall(after_bytes=100_000))
         await (await here.ez.swap_face(*LARGE))
-        assert (here.created, here.charged) == (1, 1)
+        assert (here.tasks, here.charges) == (1, 1)
 
 
-async def test_no_channel_is_waited_for(tls: ssl.SSLContext | None) -> None:
-    """503 "no channel" creates nothing; giving up after ``attempts`` says so."""
+async def test_no_channel_is_retried_up_to_the_attempts(
+    tls: ssl.SSLContext | None,
+) -> None:
+    """A 503 "no channel" creates no job; the error names the reason."""
     once = attrs.evolve(RETRY, attempts=1)
-    async with shop(tls, retry=once) as here:
+    async with client(tls, retry=once) as here:
         here.server.control.standing("submit", faults.Trouble("no_channel"))
         with pytest.raises(errors.ServerError, match="no upstream is free") as caught:
             await here.ez.swap_face(*SMALL)
         assert caught.value.retry_safe
         assert caught.value.retry_after == 10
-        assert (here.created, here.charged) == (0, 0)
+        assert (here.tasks, here.charges) == (0, 0)
 
 
-async def test_a_file_that_shrinks_while_it_is_sent(
+async def test_file_that_shrinks_during_its_upload_creates_no_job(
     tls: ssl.SSLContext | None, tmp_path: Path
 ) -> None:
-    """The body stays incomplete: ImageError, no task, no charge, no retry."""
+    """The body stays incomplete; the error is an ImageError, without a retry."""
     target = tmp_path / "target.jpg"
     target.write_bytes(LARGE[1])
-    async with shop(tls) as here:
+    async with client(tls) as here:
         here.server.control.script("submit", faults.Delay(0.0))
         submit = asyncio.create_task(here.ez.swap_face(LARGE[0], target))
         while not here.server.control.attempts:
@@ -330,57 +288,34 @@ async def test_a_file_that_shrinks_while_it_is_sent(
         with pytest.raises(errors.ImageError, match="changed its length") as caught:
             await submit
         assert caught.value.path == target
-        assert (here.created, here.charged, here.uploads) == (0, 0, 1)
+        assert (here.tasks, here.charges, here.submits) == (0, 0, 1)
         assert here.server.control.uploads == {}
 
 
-async def test_money_for_five(tls: ssl.SSLContext | None) -> None:
-    """With money for five swaps, one after the other, the sixth is QuotaError."""
-    async with shop(tls, balance=5 * 9000) as here:
+async def test_sixth_swap_with_money_for_five_is_a_quota_error(
+    tls: ssl.SSLContext | None,
+) -> None:
+    async with client(tls, balance=5 * 9000) as here:
         for number in range(5):
             await (await here.ez.swap_face(SMALL[0], jpeg(20_001 + number)))
         with pytest.raises(errors.QuotaError, match="below the price"):
             await here.ez.swap_face(*SMALL)
-        assert (here.created, here.charged) == (5, 5)
+        assert (here.tasks, here.charges) == (5, 5)
 
 
-async def test_a_certificate_nobody_trusts() -> None:
-    """Nothing is sent, and the error names what to set."""
+async def test_untrusted_certificate_ends_the_submit() -> None:
+    """Nothing is sent, and the error names the variable to set."""
     stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(stranger)
-    async with shop(stranger) as here:
+    async with client(stranger) as here:
         with pytest.raises(errors.TransportError, match="SSL_CERT_FILE") as caught:
             await here.ez.swap_face(*SMALL)
         assert (caught.value.stage, caught.value.retry_safe) == ("tls", True)
         assert here.server.control.requests == []
 
 
-async def test_http_to_a_tls_port() -> None:
-    """Plain text to a TLS server is a clear error, and surely no job."""
-    async with serving(EmulatorSettings(ssl_context=server_tls())) as server:
-        url = server.base_url.replace("https://", "http://")
-        async with AsyncEzlink("sk-x", base_url=url, retry=RETRY) as ez:
-            with pytest.raises(errors.TransportError, match="write https") as caught:
-                await ez.swap_face(*SMALL)
-            assert caught.value.retry_safe
-
-
-async def test_https_to_a_plain_port() -> None:
-    """TLS to a plain server is a clear error, and nothing is sent."""
-    async with serving() as server:
-        url = server.base_url.replace("http://", "https://")
-        timeouts = Timeouts(connect=0.5)
-        async with AsyncEzlink(
-            "sk-x", base_url=url, retry=RETRY, timeouts=timeouts
-        ) as ez:
-            with pytest.raises(errors.TransportError) as caught:
-                await ez.swap_face(*SMALL)
-            assert caught.value.retry_safe
-            assert server.control.requests == []
-
-
-async def test_a_name_that_does_not_exist() -> None:
-    """A mistyped host is tried as often as ``attempts`` says, and named."""
+async def test_unknown_host_is_tried_up_to_the_attempts() -> None:
+    """A mistyped host is named in the error."""
     async with AsyncEzlink(
         "sk-x", base_url="https://no-such-host.invalid", retry=RETRY
     ) as ez:
@@ -389,42 +324,11 @@ async def test_a_name_that_does_not_exist() -> None:
         assert (caught.value.stage, caught.value.retry_safe) == ("connect", True)
 
 
-async def test_through_a_session_of_the_caller() -> None:
-    """``http=`` is used, its settings do no harm, and it is left open."""
-    async with (
-        serving() as server,
-        aiohttp.ClientSession(
-            raise_for_status=True, timeout=aiohttp.ClientTimeout(total=0.001)
-        ) as session,
-    ):
-        async with AsyncEzlink(
-            server.api_key, base_url=server.base_url, poll=POLL, http=session
-        ) as ez:
-            handle = await ez.swap_face(*SMALL)
-            assert await handle.read()
-        assert not session.closed
-
-
-async def test_an_entry_in_netrc_does_no_harm(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A caller's session that reads ``.netrc`` sends the key all the same."""
-    entries = tmp_path / "netrc"
-    entries.write_text("machine 127.0.0.1 login me password mine\n")
-    monkeypatch.setenv("NETRC", str(entries))
-    async with (
-        serving() as server,
-        aiohttp.ClientSession(trust_env=True) as session,
-        AsyncEzlink(
-            server.api_key, base_url=server.base_url, poll=POLL, http=session
-        ) as ez,
-    ):
-        assert await (await ez.swap_face(*SMALL)).read()
-
-
 QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=20)
 
-PICTURE = InspectedImage(Image(content=b"\xff\xd8\xff"), "image/jpeg", 3)
+WILLING = attrs.evolve(QUICK, resubmit_unknown=True)
+
+PICTURE = InspectedImage(Image(path=Path("target.jpg")), "image/jpeg", 3)
 
 JOB = FaceSwapJob(source=PICTURE, target=PICTURE, options=SwapOptions(state="s"))
 
@@ -456,11 +360,18 @@ Step = HttpResponse | errors.EzlinkError | Callable[[Upload], Awaitable[HttpResp
 class Attempts(ScriptedTransport):
     """Gives each attempt of a submit the next step of a script."""
 
-    def __init__(self, *steps: Step, key: HttpResponse | None = None) -> None:
+    def __init__(
+        self,
+        *steps: Step,
+        key: HttpResponse | None,
+        retry: RetryPolicy,
+        close: float,
+    ) -> None:
         super().__init__(lambda _: key or unknown_id())
         self.steps = list(steps)
         self.ids: list[str] = []
-        self.settings = attrs.evolve(self.settings, retry=QUICK)
+        timeouts = attrs.evolve(self.settings.timeouts, close=close)
+        self.settings = attrs.evolve(self.settings, retry=retry, timeouts=timeouts)
 
     async def submit(
         self, request: HttpRequest, request_id: str, watch: Callable[[Upload], None]
@@ -476,71 +387,110 @@ class Attempts(ScriptedTransport):
         return step if isinstance(step, HttpResponse) else await step(upload)
 
 
-class Book(NoObserver):
-    """Writes down what an observer is told."""
+class RecordingObserver:
+    """Writes down each call; *fails* makes every call but the first raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fails: bool = False) -> None:
         self.lines: list[str] = []
+        self._fails = fails
 
-    async def before_submit(
-        self, job: FaceSwapJob, request_id: str, state: str | None
-    ) -> None:
-        """Note an attempt."""
-        assert job is JOB
+    def _record(self, line: str) -> None:
+        self.lines.append(line)
+        if self._fails and len(self.lines) > 1:
+            raise OSError(f"cannot record {line}")
+
+    async def before_submit(self, request_id: str, state: str | None) -> None:
+        """Record an attempt."""
         assert request_id
-        self.lines.append(f"before {state}")
+        self._record(f"before {state}")
 
     def accepted(self, task_id: str) -> None:
-        """Note an id."""
-        self.lines.append(f"accepted {task_id}")
+        """Record an id."""
+        self._record(f"accepted {task_id}")
 
     def refused(self, error: errors.EzlinkError) -> None:
-        """Note a refusal."""
-        self.lines.append(f"refused {type(error).__name__}")
+        """Record a refusal."""
+        self._record(f"refused {type(error).__name__}")
 
     def unknown(self, error: errors.EzlinkError) -> None:
-        """Note an unknown outcome."""
-        self.lines.append(f"unknown {type(error).__name__}")
+        """Record an unknown outcome."""
+        self._record(f"unknown {type(error).__name__}")
 
 
-class Desk:
-    """A submitter, and what became of its handles."""
+class SubmitterHarness:
+    """A submitter on a scripted transport, its observer and its handles."""
 
-    def __init__(self, transport: Attempts) -> None:
+    def __init__(
+        self, transport: Attempts, observer: RecordingObserver, sleep: Sleep
+    ) -> None:
         self.world = World(transport)
         self.transport = transport
-        self.submitter = Submitter(transport, self.world.background, self._follow)
-        self.book = Book()
+        self.observer = observer
+        self.submitter = Submitter(
+            transport,
+            self.world.background,
+            self._follow,
+            NoReconciler(),
+            sleep=sleep,
+        )
         self.followed: list[TaskHandle] = []
 
-    def _follow(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
-        handle = TaskHandle(task_id, MIDJOURNEY, self.world)
+    def _follow(
+        self, task_id: str, release: Callable[[], None], family: TaskFamily
+    ) -> TaskHandle:
+        handle = TaskHandle(task_id, family, self.world)
         self.world.poller.follow(handle, own=True, release=release)
         self.followed.append(handle)
         return handle
 
-    def ticket(self) -> PendingSubmit:
-        """Return a new ticket for the one job."""
+    async def submit(self, job: FaceSwapJob = JOB) -> TaskHandle:
+        """Submit the job."""
 
         async def load() -> FaceSwapJob:
-            return JOB
+            return job
 
-        return PendingSubmit(load, "target.jpg", self.book)
+        pending = PendingSubmit(load, "target.jpg", self.observer)
+        return await self.submitter.submit(pending)
 
-    async def submit(self) -> TaskHandle:
-        """Submit the one job."""
-        return await self.submitter.submit(self.ticket())
+    async def start(self, attempts: int = 1) -> asyncio.Task[TaskHandle]:
+        """Start a submit, and wait until so many *attempts* have begun."""
+        task = asyncio.create_task(self.submit())
+        while len(self.transport.ids) < attempts:
+            await asyncio.sleep(0)
+        await turns()
+        return task
+
+    async def until_free(self) -> None:
+        """Wait until no slot is taken."""
+        while self.submitter.slots.taken:
+            await asyncio.sleep(0)
+        await turns()
 
 
 @asynccontextmanager
-async def desk(*steps: Step, key: HttpResponse | None = None) -> AsyncIterator[Desk]:
+async def submitting(
+    *steps: Step,
+    key: HttpResponse | None = None,
+    retry: RetryPolicy = QUICK,
+    close: float = 5.0,
+    observer: RecordingObserver | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> AsyncIterator[SubmitterHarness]:
     """Submit against a script until the block is left."""
-    here = Desk(Attempts(*steps, key=key))
+    transport = Attempts(*steps, key=key, retry=retry, close=close)
+    here = SubmitterHarness(transport, observer or RecordingObserver(), sleep)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(BOUND):
             yield here
     finally:
         await here.world.background.close()
+
+
+async def cancel(task: asyncio.Task[TaskHandle]) -> None:
+    """Cancel a caller and wait for its end."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize(
@@ -559,15 +509,18 @@ async def desk(*steps: Step, key: HttpResponse | None = None) -> AsyncIterator[D
         HttpResponse(502, {}, b"<html>", BASE, early=True),
     ],
 )
-async def test_what_surely_was_not_created_is_sent_again(fault: Step) -> None:
-    """A refusal without a job, or a body that never left, is followed by another."""
-    async with desk(fault, ACCEPTED) as here:
+async def test_refusal_without_a_job_is_followed_by_another_attempt(
+    fault: Step,
+) -> None:
+    """So is a body that never left whole."""
+    async with submitting(fault, ACCEPTED) as here:
         handle = await here.submit()
         assert handle.task_id == "7"
         assert len(set(here.transport.ids)) == 2
-        assert here.book.lines[0::2] == ["before s", "before s"]
-        assert here.book.lines[1].startswith("refused")
-        assert here.book.lines[3] == "accepted 7"
+        lines = here.observer.lines
+        assert lines[0::2] == ["before s", "before s"]
+        assert lines[1].startswith("refused")
+        assert lines[3] == "accepted 7"
 
 
 @pytest.mark.parametrize(
@@ -584,17 +537,17 @@ async def test_what_surely_was_not_created_is_sent_again(fault: Step) -> None:
         (reply({"code": 1, "result": ""}), errors.ProtocolError),
     ],
 )
-async def test_what_may_have_been_paid_is_never_sent_again(
+async def test_job_that_may_be_paid_is_never_sent_again(
     answer: Step, error: type[errors.EzlinkError]
 ) -> None:
-    """An unknown outcome is raised after one attempt, and told as unknown."""
-    async with desk(answer, ACCEPTED) as here:
+    """The error is raised after one attempt, and reported as unknown."""
+    async with submitting(answer, ACCEPTED) as here:
         with pytest.raises(error) as caught:
             await here.submit()
         assert caught.value.maybe_charged
         assert not caught.value.retry_safe
         assert len(here.transport.ids) == 1
-        assert here.book.lines == ["before s", f"unknown {error.__name__}"]
+        assert here.observer.lines == ["before s", f"unknown {error.__name__}"]
         assert here.submitter.slots.taken == 0
 
 
@@ -614,83 +567,69 @@ async def test_what_may_have_been_paid_is_never_sent_again(
         (errors.ImageError("changed"), errors.ImageError),
     ],
 )
-async def test_a_lasting_refusal_is_raised_at_once(
+async def test_lasting_refusal_is_raised_after_one_attempt(
     answer: Step, error: type[errors.EzlinkError]
 ) -> None:
-    """What another attempt would not change is raised after the first."""
-    async with desk(answer, ACCEPTED) as here:
+    async with submitting(answer, ACCEPTED) as here:
         with pytest.raises(error) as caught:
             await here.submit()
         assert not caught.value.maybe_charged
         assert len(here.transport.ids) == 1
-        assert here.book.lines == ["before s", f"refused {error.__name__}"]
+        assert here.observer.lines == ["before s", f"refused {error.__name__}"]
         assert here.submitter.slots.taken == 0
 
 
-async def test_attempts_count_faults() -> None:
-    """After ``attempts`` faults the last one is raised."""
-    async with desk(CUT, CUT, CUT, ACCEPTED) as here:
+async def test_last_fault_is_raised_after_the_attempts() -> None:
+    async with submitting(CUT, CUT, CUT, ACCEPTED) as here:
         with pytest.raises(errors.TransportError, match="cut"):
             await here.submit()
         assert len(here.transport.ids) == QUICK.attempts
 
 
 async def test_busy_answers_count_no_attempt() -> None:
-    """A busy server is waited for, however often it says so."""
-    async with desk(*[BUSY] * 9, ACCEPTED) as here:
+    async with submitting(*[BUSY] * 9, ACCEPTED) as here:
         assert (await here.submit()).task_id == "7"
 
 
-async def test_a_network_that_is_gone_counts_no_attempt_once_it_was_there() -> None:
-    """After a first answer, connections that cannot be made are waited out."""
-    async with desk(ACCEPTED, *[OFFLINE] * 9, ACCEPTED) as here:
+async def test_lost_network_counts_no_attempt_after_a_first_answer() -> None:
+    """Before it the host may be mistyped, and attempts count."""
+    async with submitting(ACCEPTED, *[OFFLINE] * 9, ACCEPTED) as here:
         await here.submit()
         here.transport.answered = True
         await here.submit()
         assert len(here.transport.ids) == 11
-    async with desk(*[OFFLINE] * 9) as here:
+    async with submitting(*[OFFLINE] * 9) as here:
         with pytest.raises(errors.TransportError):
             await here.submit()
         assert len(here.transport.ids) == QUICK.attempts
 
 
-async def test_waiting_for_a_busy_server_is_bounded_by_timeout() -> None:
-    """When ``timeout`` is over, the last busy answer is raised."""
-    async with desk(*[BUSY] * 999) as here:
-        bounded = attrs.evolve(QUICK, timeout=0.05)
-        here.transport.settings = attrs.evolve(here.transport.settings, retry=bounded)
-        here.submitter = Submitter(here.transport, here.world.background, here._follow)
+@on_virtual_clock
+async def test_wait_for_a_busy_server_is_bounded_by_timeout() -> None:
+    """The last busy answer is raised."""
+    async with submitting(*[BUSY] * 9999, retry=RetryPolicy(timeout=60)) as here:
         with pytest.raises(errors.BusyError, match="no room"):
             await here.submit()
+        assert 30 <= now() <= 60
         assert here.submitter.slots.taken == 0
 
 
 async def test_no_channel_waits_ten_seconds() -> None:
-    """A group without a channel is not asked again at once."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    async with desk(NO_CHANNEL, NO_CHANNEL, ACCEPTED) as here:
-        here.submitter._sleep = sleep
+    async with submitting(NO_CHANNEL, NO_CHANNEL, ACCEPTED, sleep=sleep) as here:
         await here.submit()
         assert waits == [10.0, 10.0]
 
 
-def _willing(here: Desk) -> None:
-    """Have unknown submits sent again."""
-    willing = attrs.evolve(QUICK, resubmit_unknown=True)
-    here.transport.settings = attrs.evolve(here.transport.settings, retry=willing)
-    here.submitter = Submitter(here.transport, here.world.background, here._follow)
-
-
-async def test_unknown_is_sent_again_only_when_asked_for() -> None:
-    """``resubmit_unknown`` sends it again; each attempt is in the book."""
-    async with desk(LOST, ACCEPTED) as here:
-        _willing(here)
+async def test_unknown_submit_is_sent_again_only_when_asked_for() -> None:
+    """With ``resubmit_unknown`` each attempt is reported."""
+    async with submitting(LOST, ACCEPTED, retry=WILLING) as here:
         assert (await here.submit()).task_id == "7"
-        assert here.book.lines[1] == "unknown SubmitUnknownError"
+        assert here.observer.lines[1] == "unknown SubmitUnknownError"
 
 
 def _lost(number: int) -> errors.TransportError:
@@ -712,10 +651,9 @@ def _lost(number: int) -> errors.TransportError:
         errors.ImageError("changed"),
     ],
 )
-async def test_no_later_outcome_undoes_an_unknown_one(last: Step) -> None:
-    """The job may be paid, whatever the last attempt met; all its ids are kept."""
-    async with desk(_lost(1), _lost(2), last, last) as here:
-        _willing(here)
+async def test_no_later_outcome_undoes_an_unknown_attempt(last: Step) -> None:
+    """The job may be paid whatever the last attempt met; all its ids are kept."""
+    async with submitting(_lost(1), _lost(2), last, last, retry=WILLING) as here:
         with pytest.raises(errors.SubmitUnknownError) as caught:
             await here.submit()
         assert (caught.value.retry_safe, caught.value.maybe_charged) == (False, True)
@@ -725,34 +663,29 @@ async def test_no_later_outcome_undoes_an_unknown_one(last: Step) -> None:
         cause = caught.value.__cause__
         assert isinstance(cause, errors.EzlinkError)
         assert str(cause) in str(caught.value)
-        assert here.book.lines[1::2] == ["unknown SubmitUnknownError"] * 3
+        assert here.observer.lines[1::2] == ["unknown SubmitUnknownError"] * 3
         assert here.submitter.slots.taken == 0
 
 
-async def test_unknown_ones_keep_all_their_ids() -> None:
-    """When every attempt is unknown, each has an id to look it up by."""
-    async with desk(_lost(1), _lost(2), _lost(3)) as here:
-        _willing(here)
+async def test_unknown_attempts_keep_all_their_ids() -> None:
+    async with submitting(_lost(1), _lost(2), _lost(3), retry=WILLING) as here:
         with pytest.raises(errors.SubmitUnknownError, match="lost 3") as caught:
             await here.submit()
         assert caught.value.request_ids == ("r1", "r2", "r3")
         assert caught.value.request_id == "r3"
 
 
-async def test_a_book_that_cannot_be_kept_does_not_hide_an_unknown_attempt() -> None:
-    """What stops the second attempt is the cause; the first may be paid."""
+async def test_failing_observer_does_not_hide_an_unknown_attempt() -> None:
+    """Its error, which stops the second attempt, is the cause."""
 
-    class Full(Book):
-        async def before_submit(
-            self, job: FaceSwapJob, request_id: str, state: str | None
-        ) -> None:
+    class Full(RecordingObserver):
+        async def before_submit(self, request_id: str, state: str | None) -> None:
             if self.lines:
                 raise OSError("no space left")
-            await super().before_submit(job, request_id, state)
+            await super().before_submit(request_id, state)
 
-    async with desk(_lost(1), ACCEPTED) as here:
-        _willing(here)
-        here.book = Full()
+    steps = _lost(1), ACCEPTED
+    async with submitting(*steps, retry=WILLING, observer=Full()) as here:
         with pytest.raises(errors.SubmitUnknownError, match="no space") as caught:
             await here.submit()
         assert caught.value.request_ids == ("r1",)
@@ -760,14 +693,14 @@ async def test_a_book_that_cannot_be_kept_does_not_hide_an_unknown_attempt() -> 
 
 
 @pytest.mark.parametrize("hidden", [LOST, CUT, HttpResponse(502, {}, b"<html>", BASE)])
-async def test_e59_a_refused_key_behind_a_proxy_is_found_out(hidden: Step) -> None:
-    """While the key never worked, one small request tells that it is refused."""
-    async with desk(hidden, key=refused("Token not provided")) as here:
+async def test_e59_refused_key_behind_a_proxy_is_found_out(hidden: Step) -> None:
+    """While the key never worked, one small request shows that it is refused."""
+    async with submitting(hidden, key=refused("Token not provided")) as here:
         with pytest.raises(errors.AuthenticationError) as caught:
             await here.submit()
         assert caught.value.retry_safe
         assert here.transport.paths() == ["/mj/task/0/fetch"]
-        assert here.book.lines == ["before s", "refused AuthenticationError"]
+        assert here.observer.lines == ["before s", "refused AuthenticationError"]
 
 
 @pytest.mark.parametrize(
@@ -781,28 +714,26 @@ async def test_e59_a_refused_key_behind_a_proxy_is_found_out(hidden: Step) -> No
         (LOST, reply(row("0"))),
     ],
 )
-async def test_what_proves_nothing_stays_unknown(
+async def test_timeout_used_up_quota_or_good_key_leave_the_submit_unknown(
     hidden: Step, key: HttpResponse
 ) -> None:
-    """A time-out, a used-up quota or a good key leave the outcome unknown."""
-    async with desk(hidden, key=key) as here:
+    async with submitting(hidden, key=key) as here:
         with pytest.raises(errors.SubmitUnknownError) as caught:
             await here.submit()
         assert caught.value.target == "target.jpg"
 
 
-async def test_a_key_that_worked_before_proves_nothing() -> None:
-    """A key may be withdrawn after the submit: then nobody is asked."""
-    async with desk(LOST, key=refused("Token not provided")) as here:
+async def test_key_that_worked_before_is_not_probed() -> None:
+    """It may have been withdrawn after the submit, so a refusal proves nothing."""
+    async with submitting(LOST, key=refused("Token not provided")) as here:
         here.transport.key_worked = True
         with pytest.raises(errors.SubmitUnknownError):
             await here.submit()
         assert here.transport.seen == []
 
 
-async def test_code_21_for_a_followed_id_gives_the_second_slot_back() -> None:
-    """The handle holds one slot from before the submit until the task ends."""
-    async with desk(ACCEPTED) as here:
+async def test_slot_is_held_until_the_task_ends() -> None:
+    async with submitting(ACCEPTED) as here:
         handle = await here.submit()
         assert here.submitter.slots.taken == 1
         handle.end(None)
@@ -821,106 +752,75 @@ def _hang(*, whole: bool, then: HttpResponse = ACCEPTED) -> tuple[Step, asyncio.
     return attempt, go_on
 
 
-async def _until_attempted(here: Desk, count: int = 1) -> None:
-    while len(here.transport.ids) < count:
-        await asyncio.sleep(0)
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def test_cancelled_while_uploading_leaves_no_job() -> None:
-    """Before the last byte, a cancellation stops the upload and frees the slot."""
+async def test_cancelled_upload_leaves_no_job() -> None:
+    """Before the last byte a cancellation stops the upload and frees the slot."""
     step, _ = _hang(whole=False)
-    async with desk(step) as here:
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    async with submitting(step) as here:
+        await cancel(await here.start())
         assert here.submitter.slots.taken == 0
-        assert here.book.lines == ["before s", "refused ClientClosedError"]
+        assert here.observer.lines == ["before s", "refused ClientClosedError"]
 
 
-async def test_cancelled_after_the_last_byte_is_followed(
+async def test_submit_cancelled_after_the_last_byte_is_followed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The caller is let go at once; the id turns up in pending, and in the log."""
+    """The caller returns at once; the id is in ``pending`` and in the log."""
     step, go_on = _hang(whole=True)
-    async with desk(step) as here:
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    async with submitting(step) as here:
+        await cancel(await here.start())
         assert here.submitter.slots.taken == 1
-        with caplog.at_level(logging.WARNING):
-            go_on.set()
-            while not here.followed:
-                await asyncio.sleep(0)
+        go_on.set()
+        while not here.followed:
             await asyncio.sleep(0)
+        await turns()
         assert [h.task_id for h in here.world.poller.pending()] == ["7"]
-        assert here.book.lines == ["before s", "accepted 7"]
+        assert here.observer.lines == ["before s", "accepted 7"]
         assert "task 7" in caplog.text
         assert "target.jpg" in caplog.text
 
 
-async def test_unknown_with_nobody_waiting_goes_into_the_log(
+async def test_unknown_outcome_of_a_cancelled_caller_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An unknown outcome whose caller is gone is a warning with its request id."""
+    """The warning has its request id."""
     step, go_on = _hang(whole=True, then=HttpResponse(504, {}, b"", BASE, sent_id="r1"))
-    async with desk(step) as here:
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here)
-        task.cancel()
-        with caplog.at_level(logging.WARNING):
-            go_on.set()
-            while here.submitter.slots.taken:
-                await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        assert "r1" in caplog.text
-        assert here.book.lines[-1] == "unknown SubmitUnknownError"
-
-
-async def test_a_caller_who_left_gets_no_second_attempt() -> None:
-    """With nobody waiting, a refusal is the end: nothing more is sent."""
-    step, go_on = _hang(whole=True, then=_b(5, "empty_response_body "))
-    async with desk(step, ACCEPTED) as here:
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here)
-        task.cancel()
+    async with submitting(step) as here:
+        await cancel(await here.start())
         go_on.set()
-        while here.submitter.slots.taken:
-            await asyncio.sleep(0)
+        await here.until_free()
+        assert "r1" in caplog.text
+        assert here.observer.lines[-1] == "unknown SubmitUnknownError"
+
+
+async def test_submit_of_a_cancelled_caller_is_not_sent_again() -> None:
+    step, go_on = _hang(whole=True, then=_b(5, "empty_response_body "))
+    async with submitting(step, ACCEPTED) as here:
+        await cancel(await here.start())
+        go_on.set()
+        await here.until_free()
         assert len(here.transport.ids) == 1
 
 
-async def test_cancelled_while_waiting_for_a_slot_or_the_gate() -> None:
-    """Nothing was sent, and no slot is lost."""
+async def test_cancelled_wait_for_a_slot_or_the_gate_loses_no_slot() -> None:
     step, _ = _hang(whole=False)
-    async with desk(*[step] * 8, BUSY) as here:
+    async with submitting(*[step] * 8, BUSY) as here:
         limit = here.submitter.slots.limit
-        tasks = [asyncio.create_task(here.submit()) for _ in range(limit + 1)]
-        await _until_attempted(here, limit)
-        tasks[-1].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await tasks[-1]
+        tasks = [asyncio.create_task(here.submit()) for _ in range(limit)]
+        last = await here.start(limit)
+        await cancel(last)
         assert len(here.transport.ids) == limit
-        tasks[0].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await tasks[0]
+        await cancel(tasks[0])
         assert here.submitter.slots.taken == limit - 1
         await here.submitter.close()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_closing_cuts_off_uploads_and_waits_for_answers() -> None:
-    """Not whole: nothing was created. Whole: an answer in time brings its id."""
+    """A cut upload created no job; an answer in time brings its id."""
     uploading, _ = _hang(whole=False)
     answering, go_on = _hang(whole=True)
-    async with desk(uploading, answering) as here:
-        tasks = [asyncio.create_task(here.submit()) for _ in range(2)]
-        await _until_attempted(here, 2)
+    async with submitting(uploading, answering) as here:
+        tasks = [await here.start(1), await here.start(2)]
         here.world.loop.call_soon(go_on.set)
         await here.submitter.close()
         cut, named = await asyncio.gather(*tasks, return_exceptions=True)
@@ -931,28 +831,24 @@ async def test_closing_cuts_off_uploads_and_waits_for_answers() -> None:
 
 
 async def test_closing_without_an_answer_in_time_is_unknown() -> None:
-    """A submit whose answer does not come while closing may be paid."""
     answering, _ = _hang(whole=True)
-    async with desk(answering) as here:
-        short = attrs.evolve(here.transport.settings.timeouts, close=0.01)
-        here.submitter._settings = attrs.evolve(here.transport.settings, timeouts=short)
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here)
+    async with submitting(answering, close=0.01) as here:
+        task = await here.start()
         await here.submitter.close()
         with pytest.raises(errors.SubmitUnknownError) as caught:
             await task
         assert caught.value.request_id == here.transport.ids[0]
         assert caught.value.target == "target.jpg"
-        assert here.book.lines == ["before s", "unknown SubmitUnknownError"]
+        assert here.observer.lines == ["before s", "unknown SubmitUnknownError"]
 
 
-async def test_closing_while_waiting_for_a_slot() -> None:
-    """Who waits for a slot is told that nothing was created."""
+async def test_closing_ends_submits_that_wait_for_a_slot() -> None:
+    """Their error says that no job was created."""
     step, _ = _hang(whole=False)
-    async with desk(*[step] * 8) as here:
+    async with submitting(*[step] * 8) as here:
         limit = here.submitter.slots.limit
-        tasks = [asyncio.create_task(here.submit()) for _ in range(limit + 1)]
-        await _until_attempted(here, limit)
+        tasks = [asyncio.create_task(here.submit()) for _ in range(limit)]
+        tasks.append(await here.start(limit))
         await here.submitter.close()
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(each) for each in found} == {errors.ClientClosedError}
@@ -960,16 +856,13 @@ async def test_closing_while_waiting_for_a_slot() -> None:
 
 
 async def test_closing_between_attempts_does_not_undo_an_unknown_one() -> None:
-    """Nothing more is sent, but what was sent may be paid."""
     paused = asyncio.Event()
 
     async def sleep(_: float) -> None:
         paused.set()
         await asyncio.Event().wait()
 
-    async with desk(_lost(1), ACCEPTED) as here:
-        _willing(here)
-        here.submitter._sleep = sleep
+    async with submitting(_lost(1), ACCEPTED, retry=WILLING, sleep=sleep) as here:
         task = asyncio.create_task(here.submit())
         await paused.wait()
         await here.submitter.close()
@@ -980,25 +873,19 @@ async def test_closing_between_attempts_does_not_undo_an_unknown_one() -> None:
         assert here.submitter.slots.taken == 0
 
 
-async def test_closing_under_a_second_attempt_keeps_both_ids() -> None:
-    """The one that was answered by silence, and the one that awaits its answer."""
+async def test_closing_during_a_second_attempt_keeps_both_ids() -> None:
     answering, _ = _hang(whole=True)
-    async with desk(_lost(1), answering) as here:
-        _willing(here)
-        short = attrs.evolve(here.transport.settings.timeouts, close=0.01)
-        here.submitter._settings = attrs.evolve(here.transport.settings, timeouts=short)
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here, 2)
+    async with submitting(_lost(1), answering, retry=WILLING, close=0.01) as here:
+        task = await here.start(2)
         await here.submitter.close()
         with pytest.raises(errors.SubmitUnknownError) as caught:
             await task
         assert caught.value.request_ids == ("r1", here.transport.ids[1])
-        assert here.book.lines[-1] == "unknown SubmitUnknownError"
+        assert here.observer.lines[-1] == "unknown SubmitUnknownError"
 
 
-async def test_closing_before_the_first_step() -> None:
-    """A caller nobody cancelled gets an error, not a cancellation."""
-    async with desk(ACCEPTED) as here:
+async def test_closing_before_the_first_step_is_an_error_not_a_cancellation() -> None:
+    async with submitting(ACCEPTED) as here:
         task = asyncio.create_task(here.submit())
         await asyncio.sleep(0)
         await here.submitter.close()
@@ -1009,87 +896,60 @@ async def test_closing_before_the_first_step() -> None:
         assert here.submitter.slots.taken == 0
 
 
-async def test_a_large_body_is_not_repeated_on_an_empty_answer() -> None:
+async def test_large_body_is_not_repeated_on_an_empty_answer() -> None:
     """Near the upstream's size limit an empty answer may mean "too large"."""
     huge = attrs.evolve(PICTURE, length=10_000_000)
     job = FaceSwapJob(source=huge, target=huge, options=SwapOptions())
-    async with desk(_b(5, "empty_response_body "), ACCEPTED) as here:
-
-        async def load() -> FaceSwapJob:
-            return job
-
+    async with submitting(_b(5, "empty_response_body "), ACCEPTED) as here:
         with pytest.raises(errors.ServerError):
-            await here.submitter.submit(
-                PendingSubmit(load, b"\xff\xd8\xff", NoObserver())
-            )
+            await here.submit(job)
         assert len(here.transport.ids) == 1
 
 
-async def test_a_wait_beyond_the_time_left_is_not_begun() -> None:
+async def test_wait_beyond_the_time_left_is_not_begun() -> None:
     """When the next attempt would come too late, the fault is raised at once."""
-    async with desk(NO_CHANNEL, ACCEPTED) as here:
-        short = attrs.evolve(QUICK, timeout=5)
-        here.submitter._gate = Gate(short)
+    short = attrs.evolve(QUICK, timeout=5)
+    async with submitting(NO_CHANNEL, ACCEPTED, retry=short) as here:
         with pytest.raises(errors.ServerError, match="no upstream"):
             await here.submit()
 
 
-async def test_time_before_the_first_fault_is_no_time_of_faults() -> None:
-    """A photo may wait long in line, and its upload take long, and break then."""
-    short = attrs.evolve(QUICK, timeout=0.05)
-    loop = asyncio.get_running_loop()
-    over = loop.time() + 2 * short.timeout
+@on_virtual_clock
+async def test_timeout_counts_from_the_first_fault() -> None:
+    """A job may wait long for a slot, and break in a long upload after that."""
 
     async def slow(_: Upload) -> HttpResponse:
-        while loop.time() < over:
-            await asyncio.sleep(0)
+        await asyncio.sleep(2 * QUICK.timeout)
         raise CUT
 
-    async with desk(slow, ACCEPTED) as here:
-        here.submitter._gate = Gate(short)
+    async with submitting(slow, ACCEPTED) as here:
         assert (await here.submit()).task_id == "7"
         assert len(here.transport.ids) == 2
 
 
-async def test_an_observer_that_fails_stops_the_submit() -> None:
-    """Nothing is sent when the book cannot be kept; its error comes out as it is."""
+async def test_observer_that_fails_before_the_submit_stops_it() -> None:
+    """Nothing is sent, and the caller gets the observer's error."""
 
-    class Broken(Book):
+    class Broken(RecordingObserver):
         async def before_submit(self, *_: object) -> None:
             raise TimeoutError("the journal is stuck")
 
-    async with desk(ACCEPTED) as here:
-        here.book = Broken()
+    async with submitting(ACCEPTED, observer=Broken()) as here:
         with pytest.raises(TimeoutError, match="stuck"):
             await here.submit()
         assert here.transport.ids == []
         assert here.submitter.slots.taken == 0
 
 
-class Deaf(Book):
-    """Fails whenever it is told an outcome."""
-
-    def accepted(self, task_id: str) -> None:
-        """Fail."""
-        raise OSError(f"cannot note {task_id}")
-
-    def refused(self, error: errors.EzlinkError) -> None:
-        """Fail."""
-        raise OSError("cannot note") from error
-
-    unknown = refused
-
-
-async def test_an_observer_that_cannot_note_an_id_does_not_lose_it(
+async def test_observer_that_fails_to_record_an_id_does_not_lose_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The caller has the handle, the client follows it, and the log has the id."""
-    async with desk(ACCEPTED) as here:
-        here.book = Deaf()
+    async with submitting(ACCEPTED, observer=RecordingObserver(fails=True)) as here:
         handle = await here.submit()
         assert (handle.task_id, here.world.poller.pending()) == ("7", (handle,))
         assert "task 7" in caplog.text
-        assert "cannot note 7" in caplog.text
+        assert "cannot record accepted 7" in caplog.text
         handle.end(None)
         assert here.submitter.slots.taken == 0
 
@@ -1101,41 +961,33 @@ async def test_an_observer_that_cannot_note_an_id_does_not_lose_it(
         (_b(24, "banned word "), errors.RejectedError),
     ],
 )
-async def test_an_observer_that_fails_does_not_hide_the_outcome(
+async def test_failing_observer_does_not_hide_the_outcome(
     answer: Step, error: type[errors.EzlinkError], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error is the submit's own, and that of the book goes into the log."""
-    async with desk(answer) as here:
-        here.book = Deaf()
+    """The caller gets the submit's own error, and the log that of the observer."""
+    async with submitting(answer, observer=RecordingObserver(fails=True)) as here:
         with pytest.raises(error):
             await here.submit()
-        assert "cannot note" in caplog.text
+        assert "cannot record" in caplog.text
         assert here.submitter.slots.taken == 0
 
 
-async def test_an_observer_that_fails_does_not_hide_a_cancellation() -> None:
-    """A caller who leaves in mid-upload is let go as ever."""
+async def test_failing_observer_does_not_hide_a_cancellation() -> None:
     step, _ = _hang(whole=False)
-    async with desk(step) as here:
-        here.book = Deaf()
-        task = asyncio.create_task(here.submit())
-        await _until_attempted(here)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    async with submitting(step, observer=RecordingObserver(fails=True)) as here:
+        await cancel(await here.start())
         assert here.submitter.slots.taken == 0
 
 
-async def test_a_gate_that_stays_shut_ends_a_submit_with_what_it_met() -> None:
-    """Who was refused is told so again; who never got to the server is told that."""
-    patience = RetryPolicy(first=1000, longest=1000, timeout=0.01)
-    async with desk(BUSY) as here:
-        here.submitter._settings = attrs.evolve(here.transport.settings, retry=patience)
-        here.submitter._gate = Gate(patience)
-        with pytest.raises(errors.BusyError, match="full") as refused_one:
+@on_virtual_clock
+async def test_gate_that_stays_closed_ends_a_submit_with_its_last_error() -> None:
+    """A submit that was never sent gets an error that says so."""
+    patience = RetryPolicy(first=1000, longest=1000, timeout=10)
+    async with submitting(BUSY, retry=patience) as here:
+        with pytest.raises(errors.BusyError, match="full") as sent:
             await here.submit()
-        with pytest.raises(errors.BusyError, match="no room for 0") as other:
+        with pytest.raises(errors.BusyError, match="for 10 s; this one was") as unsent:
             await here.submit()
-        assert refused_one.value.retry_safe
-        assert other.value.retry_safe
+        assert sent.value.retry_safe
+        assert unsent.value.retry_safe
         assert len(here.transport.ids) == 1
