@@ -142,7 +142,7 @@ class HandleOwner(Protocol):
     downloads: Downloader
     background: BackgroundTasks
 
-    def ended(self, handle: TaskHandle) -> None:
+    def forget(self, handle: TaskHandle) -> None:
         """Stop following *handle*, and give its slot back."""
         ...
 
@@ -169,7 +169,7 @@ class TaskHandle:
         "_record",
         "_task_id",
         "_waiters",
-        "asked",
+        "was_awaited",
     )
 
     def __init__(self, task_id: str, family: TaskFamily, home: HandleOwner) -> None:
@@ -181,7 +181,7 @@ class TaskHandle:
         self._done = False
         self._waiters: set[asyncio.Future[None]] | None = None
         self._ends: set[asyncio.Future[None]] | None = None
-        self.asked = False  # whether anybody wanted to know how it ends
+        self.was_awaited = False  # whether anybody wanted to know how it ends
 
     def __repr__(self) -> str:
         word = str(self.status) or "accepted"
@@ -223,10 +223,10 @@ class TaskHandle:
         the task's deadline is over. The first bounds this waiter alone: the
         handle lives on.
         """
-        self.asked = True
-        return await self.ended(timeout)
+        self.was_awaited = True
+        return await self.wait(timeout)
 
-    async def ended(self, timeout: float | None = None) -> TaskRecord:
+    async def wait(self, timeout: float | None = None) -> TaskRecord:
         """Do as :meth:`result` does, for whoever only passes it on."""
         self._check_loop()
         try:
@@ -247,7 +247,7 @@ class TaskHandle:
         A slow reader gets the newest only. Raises whatever else ends the
         handle.
         """
-        self.asked = True
+        self.was_awaited = True
         self._check_loop()
         seen: TaskRecord | None = None
         while True:
@@ -333,7 +333,7 @@ class TaskHandle:
         if self._done:
             return
         self._done, self._error = True, error
-        self._home.ended(self)
+        self._home.forget(self)
         _wake(self._waiters)
         _wake(self._ends)
 

@@ -149,7 +149,7 @@ class Session:
         finally:
             await self.transport.close()
 
-    def ended(self, handle: TaskHandle) -> None:
+    def forget(self, handle: TaskHandle) -> None:
         """Stop following *handle*, and give its slot back."""
         self.poller.forget(handle)
 

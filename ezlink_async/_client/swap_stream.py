@@ -134,7 +134,7 @@ class _PendingSwap:
     def lost(self) -> str | None:
         """What to look for when nobody was told, if it was paid or may be."""
         handle, error = self.handle, self.error
-        if self.left or (handle is not None and handle.asked):
+        if self.left or (handle is not None and handle.was_awaited):
             return None
         task_id = handle.task_id if handle is not None else error.task_id
         if task_id is not None:
@@ -268,7 +268,7 @@ class SwapPipeline:
         try:
             await asyncio.sleep(0)  # an eager task would be through before it is known
             taken.handle = await self._swap(taken.source, taken.target, taken)
-            taken.record = await taken.handle.ended()
+            taken.record = await taken.handle.wait()
         except EzlinkError as error:
             taken.ended(error)
             if isinstance(error, FATAL_ERRORS):
