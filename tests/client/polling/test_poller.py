@@ -421,7 +421,7 @@ async def test_e54_a_frozen_row_ends_after_a_few_looks() -> None:
     """100% without an end is given some looks, then up: it is never refreshed."""
     frozen = row("7", "IN_PROGRESS", progress="100%")
     async with world(lambda _: reply(frozen)) as here:
-        with pytest.raises(errors.TaskFailedError, match="stopped looking"):
+        with pytest.raises(errors.TaskFailedError, match="no longer refreshes"):
             await here.follow("7")
         assert len(here.transport.seen) == 5
 
