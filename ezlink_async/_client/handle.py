@@ -118,7 +118,7 @@ def error_of(record: TaskRecord) -> TaskError | None:
 
 
 def is_same_state(one: TaskRecord | None, other: TaskRecord) -> bool:
-    """Tell whether a reader of updates would see no change from *one* to *other*."""
+    """Return whether *other* is no change from *one* to a reader of updates."""
     if one is None or str(one.status) != str(other.status):
         return False  # all unknown words are equal, but they are different states
     if one.progress != other.progress:

@@ -113,10 +113,10 @@ def test_saved_handle_names_server_kind_and_id_but_no_key() -> None:
 
 
 MALFORMED: list[object] = [
-    *(None, 7, "x", [], ["origin"]),
+    *(None, 7, "x", list[object](), ["origin"]),
     *({**PLAIN, name: value} for name in PLAIN for value in (None, 7, ["x"])),
     *({key: PLAIN[key] for key in PLAIN if key != name} for name in PLAIN),
-    *({**PLAIN, "format": number} for number in (None, float("inf"), [], "x")),
+    *({**PLAIN, "format": value} for value in (None, float("inf"), (), "x")),
 ]
 
 MALFORMED_RECORDS: list[object] = [

@@ -95,7 +95,7 @@ class ProgressRate:
         """
         Return the seconds that are probably left.
 
-        The latest stretch tells, not the task's whole life: tasks speed up and
+        The latest stretch counts, not the task's whole life: tasks speed up and
         slow down.
         """
         before = self.before or START

@@ -299,11 +299,11 @@ class PollSchedule:
             task.rate = rate.then(sent - task.since, record.progress)
 
     def _is_overdue(self, records: list[PolledRecord], sent: float) -> bool:
-        """Tell whether a refresh was due since the last polls, and none shows."""
+        """Return whether a refresh was due since the last polls, and none shows."""
         if len(records) < LIST_FROM or any(changed for _, _, changed in records):
             return False
-        window = self.cycle.next(max(task.observed_at for task, _, _ in records))
-        return window is not None and window.hi <= sent
+        interval = self.cycle.next(max(task.observed_at for task, _, _ in records))
+        return interval is not None and interval.hi <= sent
 
     def _observe_no_refresh(self, sent: float) -> None:
         period = self.cycle.period or 0.0
@@ -338,15 +338,16 @@ class PollSchedule:
         """Return when a poll of *task* is worth it; by *step* if nothing is known."""
         period = self.cycle.period
         if period is not None:
-            # The refresh may have shown the others' ends a period late.
-            asleep = task.since + self._durations.soonest - period
-            window = self.cycle.next(max(task.observed_at, asleep))
-            if window is not None:
-                return self._probes.due(window, task.earliest, period, len(self.tasks))
+            # The refresh may have shown the ends of other tasks a period late.
+            soonest = task.since + self._durations.soonest - period
+            interval = self.cycle.next(max(task.observed_at, soonest))
+            if interval is not None:
+                followed = len(self.tasks)
+                return self._probes.due(interval, task.earliest, period, followed)
         if task.rate is not None:
             wait = task.rate.left()
             if wait > 2 * self._policy.shortest:
-                wait *= _PART_WAY  # a later poll tells more exactly
+                wait *= _PART_WAY  # a later poll shows the end more exactly
             return now + wait
         # Of polls by list, one for each task in the long run is cheap enough.
         spacing = self._durations.mean / (_PER_TASK * len(self.tasks))

@@ -21,9 +21,8 @@ class Observed:
         self.spacing = spacing
         self.cycle = RefreshCycle(4.0, 40.0)
 
-    @property
-    def known(self) -> bool:
-        """Whether a period is believed in."""
+    def knows_one(self) -> bool:
+        """Return whether a cycle is believed in."""
         return self.cycle.period is not None
 
     def change(self, *moments: float, count: int = 1) -> float:
@@ -75,7 +74,7 @@ def found(observed: Observed, moments: Iterable[float]) -> Iterator[bool | None]
 def test_changes_at_refreshes_are_a_cycle(count: int, numbers: list[int]) -> None:
     observed = Observed()
     observed.change(3.2, count=count)
-    assert not observed.known
+    assert not observed.knows_one()
     observed.change(*(3.2 + 10 * number for number in numbers[1:]), count=count)
     assert observed.cycle.period == pytest.approx(10)
     coming = 13.2 + 10 * numbers[-1]
@@ -86,7 +85,7 @@ def test_changes_at_refreshes_are_a_cycle(count: int, numbers: list[int]) -> Non
 def test_three_single_changes_are_no_cycle_yet() -> None:
     observed = Observed()
     observed.change(*refreshes(10, 3.2, 3))
-    assert not observed.known
+    assert not observed.knows_one()
 
 
 def test_unknown_cycle_expects_nothing() -> None:
@@ -138,7 +137,7 @@ def test_changes_at_any_time_are_hardly_ever_a_cycle(rate: float) -> None:
         chance, observed = dice(seed), Observed()
         for poll in range(1, 400):
             observed.change(poll, count=sum(chance.random() < rate for _ in range(3)))
-            believed += observed.known
+            believed += observed.knows_one()
     assert believed <= 0.003 * 50 * 400
 
 
@@ -150,7 +149,7 @@ def test_rare_changes_are_rarely_a_cycle(rate: float) -> None:
         chance, observed = dice(seed), Observed()
         for poll in range(1, 600):
             observed.change(poll, count=sum(chance.random() < rate for _ in range(3)))
-            if observed.known:
+            if observed.knows_one():
                 misjudged += 1
                 break
     assert misjudged <= 2
@@ -164,14 +163,14 @@ def test_polls_more_than_a_third_of_a_period_apart_find_no_cycle(
         observed = Observed(10 * spacing)
         for moment in refreshes(10.0, 10 * dice(seed).random(), 60):
             observed.change(moment, count=3)
-            assert not observed.known
+            assert not observed.knows_one()
 
 
 @pytest.mark.parametrize("period", [1.0, 2.0, 100.0])
 def test_period_out_of_bounds_is_not_believed(period: float) -> None:
     observed = Observed(period / 10)
     observed.change(*refreshes(period, 0.05 * period), count=3)
-    assert not observed.known
+    assert not observed.knows_one()
 
 
 @pytest.mark.parametrize("second", [2.9, 7.3])
@@ -185,7 +184,7 @@ def test_two_interleaved_cycles_are_not_taken_for_one_for_long(
         chance, observed = dice(seed), Observed()
         for moment in moments:
             observed.change(moment, count=chance.randrange(4))
-            believed += observed.known
+            believed += observed.knows_one()
     assert believed <= 0.3 * 10 * 200
 
 
@@ -194,7 +193,7 @@ def test_period_that_turns_out_too_short_is_not_believed() -> None:
     observed = Observed()
     for moment in sorted(refreshes(10, 0.2, 7) + refreshes(10.4, 2.9, 7)):
         observed.change(moment, count=3)
-        assert not observed.known
+        assert not observed.knows_one()
 
 
 # Losing a cycle
@@ -203,9 +202,9 @@ def test_period_that_turns_out_too_short_is_not_believed() -> None:
 def test_three_answers_with_changes_between_refreshes_end_the_belief() -> None:
     observed = learned()
     observed.change(57.5, 67.5)
-    assert observed.known
+    assert observed.knows_one()
     observed.change(77.5)
-    assert not observed.known
+    assert not observed.knows_one()
     assert observed.cycle.next(78.0) is None
 
 
@@ -213,15 +212,15 @@ def test_lost_cycle_needs_more_evidence() -> None:
     observed = learned()
     observed.change(57.5, 67.5, 77.5)
     observed.change(103.2, 113.2, count=3)
-    assert not observed.known
+    assert not observed.knows_one()
     observed.change(*refreshes(10, 123.2, 6), count=3)
-    assert observed.known
+    assert observed.knows_one()
 
 
 def test_many_changes_of_one_answer_count_once() -> None:
     observed = learned()
     observed.change(57.5, count=50)
-    assert observed.known
+    assert observed.knows_one()
 
 
 def test_changes_at_refreshes_make_up_for_others() -> None:
@@ -241,7 +240,7 @@ def test_late_answer_teaches_nothing_about_a_known_cycle() -> None:
 def test_late_answer_is_no_refresh_of_its_own() -> None:
     observed = Observed()
     observed.change(23.2, 13.2, count=3)
-    assert not observed.known
+    assert not observed.knows_one()
     observed.change(33.2, count=3)
     assert observed.cycle.period == pytest.approx(10)
 
@@ -265,7 +264,7 @@ def test_cycle_that_was_not_seen_for_eight_periods_is_forgotten() -> None:
     observed = learned()
     assert observed.cycle.next(53.2 + 8.5 * 10) is not None
     assert observed.cycle.next(53.2 + 9.5 * 10) is None
-    assert not observed.known
+    assert not observed.knows_one()
 
 
 def test_interval_that_grew_vague_ends_the_belief() -> None:
@@ -274,7 +273,7 @@ def test_interval_that_grew_vague_ends_the_belief() -> None:
     for at in refreshes(5, 54.0, 12):
         if observed.cycle.next(at) is not None:
             observed.cycle.observe_no_change(at, at + 1.0)
-    assert not observed.known
+    assert not observed.knows_one()
 
 
 # A late refresh
