@@ -269,9 +269,8 @@ class RefreshCycle:
         if number == 0:
             latest.narrow(interval)
             return
-        is_on_time = expected.shared(interval) > 0.0
         found = _Refresh(interval, latest.number + number)
-        if is_on_time:
+        if expected.shared(interval) > 0.0:  # it came on time
             found.interval = interval.narrowed(expected)
         self._refreshes.append(found)
         self._late = None

@@ -16,10 +16,11 @@ Without I/O or clock: the poller passes the time in, and sleeps.
 
 from __future__ import annotations
 
-import collections
 import heapq
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 import attrs
 
@@ -138,10 +139,8 @@ class PollSchedule:
     """The times of all polls of one client, and the deadlines of its tasks."""
 
     def __init__(self, policy: PollPolicy) -> None:
-        # All tasks have the same time to live: the oldest has the next deadline.
-        self.tasks: collections.OrderedDict[str, FollowedTask] = (
-            collections.OrderedDict()
-        )
+        # All tasks live equally long at most: the oldest has the next deadline.
+        self.tasks = OrderedDict[str, FollowedTask]()
         """The followed tasks by id, oldest first."""
         self.cycle = RefreshCycle(
             policy.shortest * _SHORTEST_PERIOD, policy.longest * _LONGEST_PERIOD
@@ -173,12 +172,8 @@ class PollSchedule:
 
     def expired(self, now: float) -> list[FollowedTask]:
         """Return the tasks that have reached their deadline."""
-        expired: list[FollowedTask] = []
-        for task in self.tasks.values():
-            if task.since + self._policy.deadline > now:
-                break
-            expired.append(task)
-        return expired
+        deadline, tasks = self._policy.deadline, self.tasks.values()
+        return list(takewhile(lambda task: task.since + deadline <= now, tasks))
 
     # Which polls are due
 
@@ -270,15 +265,13 @@ class PollSchedule:
             if not task.handle.done():
                 self._plan(task, now, step)
 
-    def plan_retry(
-        self, task: FollowedTask, now: float, retry_after: float = 0.0
-    ) -> None:
-        """Plan the poll after one that failed, *retry_after* seconds later or more."""
+    def plan_retry(self, task: FollowedTask, now: float, least: float = 0.0) -> None:
+        """Plan the poll after a failed one, *least* seconds from now or later."""
         task.polls += 1
         if task.handle.done():
             return
         policy = self._policy
-        least = min(retry_after, policy.longest * _LONGEST_RETRY_AFTER)
+        least = min(least, policy.longest * _LONGEST_RETRY_AFTER)
         wait = max(policy.jittered(task.polls), least)
         due = self._before_deadline(task, now, now + wait)
         if least > 0.0:
@@ -322,9 +315,8 @@ class PollSchedule:
     # When to poll next
 
     def _plan(self, task: FollowedTask, now: float, step: float | None = None) -> None:
-        due = max(
-            task.earliest, min(self._due(task, now, step), now + self._policy.longest)
-        )
+        latest = now + self._policy.longest
+        due = max(task.earliest, min(self._due(task, now, step), latest))
         self._queue.plan(task, self._before_deadline(task, now, due))
 
     def _before_deadline(self, task: FollowedTask, now: float, due: float) -> float:
