@@ -1,8 +1,8 @@
 """
-Our grip on a task: the handle.
+The handle of a task: its latest record, and its end.
 
-It ends once and for all by one of :meth:`TaskHandle.receive` (a record
-came, polled or pushed) and :meth:`TaskHandle.end` (something else ended it).
+A handle ends once, by :meth:`TaskHandle.receive` (a terminal record came, polled
+or pushed) or by :meth:`TaskHandle.end` (another error ended it).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 import cattrs
@@ -36,12 +36,14 @@ from ezlink_async.services.base import TaskFamily
 
 FORMAT = 1
 
-_NOT_SAVED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+_T = TypeVar("_T")
+
+_MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 @attrs.frozen(kw_only=True)
 class SavedHandle:
-    """Server, kind and id of a task, with its latest record if there was one."""
+    """Server, kind and id of a task, with its latest record if there is one."""
 
     origin: str
     family: str
@@ -50,16 +52,16 @@ class SavedHandle:
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as values that JSON can hold."""
+        """Return the same as values that JSON can hold."""
         return dict(_converter.unstructure(self))
 
     @classmethod
     def from_dict(cls, saved: object) -> SavedHandle:
-        """Read it back; :exc:`ConfigurationError` when it is no such thing."""
+        """Read a saved handle; :exc:`ConfigurationError` when *saved* is not one."""
         try:
             found: SavedHandle = _converter.structure(saved, cls)
-        except _NOT_SAVED as fault:
-            raise ConfigurationError(f"this is no saved handle: {fault!r}") from None
+        except _MALFORMED as fault:
+            raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
         if found.format != FORMAT:
             raise ConfigurationError(
                 f"this handle was saved in format {found.format}, not {FORMAT}"
@@ -67,21 +69,21 @@ class SavedHandle:
         return found
 
 
-def _word(value: object, _: object) -> str:
+def _string(value: object, _: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no string")
+        raise TypeError(f"{value!r} is not a string")
     return value
 
 
 def _number(value: object, _: object) -> float:
     number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
     if not math.isfinite(number):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a finite number")
     return number
 
 
 def _time(text: object, _: object) -> dt.datetime:
-    time = dt.datetime.fromisoformat(_word(text, _))
+    time = dt.datetime.fromisoformat(_string(text, _))
     if time.utcoffset() is None:
         raise ValueError(f"{text!r} is a time without its zone")
     return time
@@ -89,9 +91,7 @@ def _time(text: object, _: object) -> dt.datetime:
 
 _converter = cattrs.Converter(detailed_validation=False)
 
-_converter.register_structure_hook(str, _word)
-
-_converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+_converter.register_structure_hook(str, _string)
 
 _converter.register_structure_hook(float, _number)
 
@@ -99,29 +99,28 @@ _converter.register_structure_hook(dt.datetime, _time)
 
 _converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 
+_converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+
 
 def error_of(record: TaskRecord) -> TaskError | None:
-    """Return the error a terminal *record* is, or ``None`` for a success."""
-    told = with_translation(record.fail_reason) or "without a reason"
-    if record.status is TaskStatus.SUCCESS:
-        if record.image_url:
-            return None
-        says, kind = "ended well, but without a picture", TaskFailedError
-    elif record.status is TaskStatus.CANCEL:
-        return TaskCancelledError(
-            f"task {record.task_id} was cancelled on the server: {told}",
-            task_id=record.task_id,
-            record=record,
-        )
+    """Return the error of a terminal *record*; ``None`` for a success."""
+    reason = with_translation(record.fail_reason) or "no reason given"
+    kind: type[TaskError] = TaskFailedError
+    if record.status is TaskStatus.CANCEL:
+        kind, says = TaskCancelledError, f"was cancelled on the server: {reason}"
+    elif record.status is not TaskStatus.SUCCESS:
+        says = f"failed: {reason}"
+    elif record.image_url:
+        return None
     else:
-        says, kind = f"failed: {told}", TaskFailedError
+        says = "succeeded, but without a picture"
     return kind(f"task {record.task_id} {says}", task_id=record.task_id, record=record)
 
 
 def is_same_state(one: TaskRecord | None, other: TaskRecord) -> bool:
-    """Tell whether nothing changed that a reader would call a change."""
+    """Return whether *other* is no change from *one* to a reader of updates."""
     if one is None or str(one.status) != str(other.status):
-        return False  # two words nobody knows are equal, but not the same
+        return False  # all unknown words are equal, but they are different states
     if one.progress != other.progress:
         return False
     if one == other:
@@ -142,11 +141,15 @@ class HandleOwner(Protocol):
     downloads: Downloader
     background: BackgroundTasks
 
-    def ended(self, handle: TaskHandle) -> None:
+    def forget(self, handle: TaskHandle) -> None:
         """Stop following *handle*, and give its slot back."""
         ...
 
 
+_Waiters = set[asyncio.Future[None]]
+
+
+@attrs.define(eq=False)
 class TaskHandle:
     """
     A task the server has accepted.
@@ -159,29 +162,17 @@ class TaskHandle:
     :meth:`AsyncEzlink.task`.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_done",
-        "_ends",
-        "_error",
-        "_family",
-        "_home",
-        "_record",
-        "_task_id",
-        "_waiters",
-        "asked",
-    )
-
-    def __init__(self, task_id: str, family: TaskFamily, home: HandleOwner) -> None:
-        self._task_id = task_id
-        self._family = family
-        self._home = home
-        self._record: TaskRecord | None = None
-        self._error: EzlinkError | None = None
-        self._done = False
-        self._waiters: set[asyncio.Future[None]] | None = None
-        self._ends: set[asyncio.Future[None]] | None = None
-        self.asked = False  # whether anybody wanted to know how it ends
+    _task_id: str
+    family: TaskFamily
+    """How tasks of this kind are fetched and read."""
+    _owner: HandleOwner
+    _record: TaskRecord | None = attrs.field(default=None, init=False)
+    _error: EzlinkError | None = attrs.field(default=None, init=False)
+    _done: bool = attrs.field(default=False, init=False)
+    # Separate sets: each poll of many tasks brings changes, which wake few waiters.
+    _awaiting_change: _Waiters | None = attrs.field(default=None, init=False)
+    _awaiting_end: _Waiters | None = attrs.field(default=None, init=False)
+    was_awaited: bool = attrs.field(default=False, init=False)
 
     def __repr__(self) -> str:
         word = str(self.status) or "accepted"
@@ -189,26 +180,21 @@ class TaskHandle:
 
     @property
     def task_id(self) -> str:
-        """The server's id. Whoever knows it can open the result, without a key."""
+        """The server's id. It opens the result without a key: keep it private."""
         return self._task_id
 
     @property
     def record(self) -> TaskRecord | None:
-        """The latest record; ``None`` before the first look."""
+        """The latest record; ``None`` before the first poll."""
         return self._record
 
     @property
     def status(self) -> TaskStatus:
-        """The latest status; ``TaskStatus.EMPTY`` before the first look."""
+        """The latest status; ``TaskStatus.EMPTY`` before the first poll."""
         return self._record.status if self._record else TaskStatus.EMPTY
 
-    @property
-    def family(self) -> TaskFamily:
-        """How tasks of this kind are fetched and read."""
-        return self._family
-
     def done(self) -> bool:
-        """Whether it has ended, however; it turns by itself, awaited or not."""
+        """Whether the task has ended, well or not; true even if never awaited."""
         return self._done
 
     def __await__(self) -> Generator[object, None, TaskRecord]:
@@ -219,102 +205,110 @@ class TaskHandle:
         Wait for the end, at most *timeout* seconds, and return the record.
 
         Raises :exc:`TaskFailedError`, :exc:`TaskCancelledError`,
-        :exc:`TaskNotFoundError`, or :exc:`TaskTimeoutError` when this wait or
-        the task's deadline is over. The first bounds this waiter alone: the
-        handle lives on.
+        :exc:`TaskNotFoundError`, or :exc:`TaskTimeoutError` when *timeout* or the
+        task's deadline is over. *timeout* bounds this waiter alone: the task is
+        polled on.
         """
-        self.asked = True
-        return await self.ended(timeout)
+        self.was_awaited = True
+        return await self.wait(timeout)
 
-    async def ended(self, timeout: float | None = None) -> TaskRecord:
-        """Do as :meth:`result` does, for whoever only passes it on."""
+    async def wait(self, timeout: float | None = None) -> TaskRecord:
+        """Do as :meth:`result`, without marking the handle as awaited by a user."""
         self._check_loop()
         try:
             async with asyncio.timeout(timeout):
                 while not self._done:
-                    # Apart: of many tasks each look at one is news to somebody.
-                    self._ends = self._ends or set()
-                    await self._woken(self._ends)
+                    self._awaiting_end = self._awaiting_end or set()
+                    await self._woken(self._awaiting_end)
         except TimeoutError:
             if not self._done:
-                raise self._timeout(f"still after {timeout:g} s of waiting") from None
-        return self._outcome()
+                raise self._timeout(f"after {timeout:g} s of waiting") from None
+        if self._error is not None:
+            raise self._error.for_awaiter()
+        if self._record is None:  # pragma: no cover - only a record ends it well
+            raise AssertionError
+        return self._record
 
     async def updates(self) -> AsyncIterator[TaskRecord]:
         """
         Yield the latest record and then each change, up to the terminal one.
 
-        A slow reader gets the newest only. Raises whatever else ends the
-        handle.
+        A slow reader gets only the newest record. A failure or cancellation of the
+        task is yielded, not raised; any other error that ends the handle is raised.
         """
-        self.asked = True
+        self.was_awaited = True
         self._check_loop()
         seen: TaskRecord | None = None
         while True:
             if self._record is not None and self._record is not seen:
                 seen = self._record
                 yield seen
-            elif not self._done:
-                await self._change()
-            else:
+            elif self._done:
                 break
-        # A failure has been yielded: that record is what it is raised from.
-        told = isinstance(self._error, TaskFailedError | TaskCancelledError)
-        if self._error is not None and not (told and seen and seen.is_terminal):
+            else:
+                self._awaiting_change = self._awaiting_change or set()
+                await self._woken(self._awaiting_change)
+        # The terminal record of a failure has been yielded: it says the same.
+        failed = isinstance(self._error, TaskFailedError | TaskCancelledError)
+        if self._error is not None and not (failed and seen and seen.is_terminal):
             raise self._error.for_awaiter()
 
     async def read(self) -> bytes:
         """
         Wait for the result and return it, verified to be a whole picture.
 
-        Raises what :meth:`result` raises, or :exc:`DownloadError`.
+        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
         """
-        record = await self._finished()
-        return await self._home.background.run(
-            self._home.downloads.read(self._places(record), self._task_id),
-            self._closed,
-        )
+        downloads, task_id = self._owner.downloads, self._task_id
+        return await self._download(lambda found: downloads.read(found, task_id))
 
     async def save(self, path: str | Path) -> Path:
         """
         Wait for the result and put it at *path*, whole or not at all.
 
-        Makes missing folders, replaces what is there, keeps the suffix as
-        given. Raises :exc:`ConfigurationError` at once when nothing can have
-        that name, what :meth:`result` raises, or :exc:`DownloadError`; a format
-        that cannot be verified is then kept as ``NAME.unverified``.
+        Makes missing folders, replaces an existing file, keeps the suffix as given.
+        Raises :exc:`ConfigurationError` at once when no file can have that name,
+        the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
+        be verified is then kept as ``NAME.unverified``.
         """
         return await self._save(Path(path), fit_suffix=False)
 
     async def save_fitting(self, path: Path) -> Path:
-        """Save it at *path* with the suffix of what really came appended."""
+        """Save the result at *path* with the suffix of its real format appended."""
         return await self._save(path, fit_suffix=True)
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
         check_path(path)
-        record = await self._finished()
-        return await self._home.background.run(
-            self._home.downloads.save(
-                self._places(record), self._task_id, path, fit_suffix=fit_suffix
-            ),
-            self._closed,
+        save, task_id = self._owner.downloads.save, self._task_id
+        return await self._download(
+            lambda found: save(found, task_id, path, fit_suffix=fit_suffix)
         )
 
+    async def _download(
+        self, download: Callable[[list[ResultAddress]], Coroutine[object, object, _T]]
+    ) -> _T:
+        """Wait for the result and *download* it from the first address that has it."""
+        record, owner = await self.result(), self._owner
+        if owner.background.closed:
+            raise self._closed()
+        rebuilt = owner.base_url + self.family.result_request(self._task_id).path
+        addresses = candidate_addresses(record.image_url, rebuilt, owner.base_url)
+        return await owner.background.run(download(addresses), self._closed)
+
     def to_dict(self) -> dict[str, object]:
-        """Return what :meth:`AsyncEzlink.restore` needs, fit for JSON."""
-        saved = SavedHandle(
-            origin=self._home.origin,
-            family=self._family.name,
+        """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""
+        return SavedHandle(
+            origin=self._owner.origin,
+            family=self.family.name,
             task_id=self._task_id,
             record=self._record,
-        )
-        return saved.to_dict()
+        ).to_dict()
 
     def receive(self, record: TaskRecord) -> None:
         """
-        Take a record, polled or pushed; the first terminal one ends it.
+        Take a record, polled or pushed; the first terminal one ends the handle.
 
-        A success without a picture is believed the second time.
+        A success without a picture is believed only the second time.
         """
         if self._done:
             return
@@ -326,68 +320,46 @@ class TaskHandle:
         if record.is_terminal and (again or not bare):
             self.end(error_of(record))
         elif changed:
-            _wake(self._waiters)
+            _wake(self._awaiting_change)
 
     def end(self, error: EzlinkError | None) -> None:
-        """End it: with *error*, or ``None`` when the record says it all."""
+        """End the handle with *error*, or with its record when that is ``None``."""
         if self._done:
             return
         self._done, self._error = True, error
-        self._home.ended(self)
-        _wake(self._waiters)
-        _wake(self._ends)
+        self._owner.forget(self)
+        _wake(self._awaiting_change)
+        _wake(self._awaiting_end)
 
     def expire(self, deadline: float) -> None:
-        """End it because *deadline* seconds are over."""
-        self.end(self._timeout(f"not finished {deadline:g} s after acceptance"))
+        """End the handle because *deadline* seconds are over."""
+        self.end(self._timeout(f"{deadline:g} s after acceptance"))
 
-    def _timeout(self, says: str) -> TaskTimeoutError:
+    def _timeout(self, when: str) -> TaskTimeoutError:
         word = str(self.status) or "not refreshed yet"
         return TaskTimeoutError(
-            f"task {self._task_id} is {says} (last status: {word}); "
-            f"take it up again with client.task({self._task_id!r})",
+            f"task {self._task_id} is not finished {when} (last status: {word}); "
+            f"resume it with client.task({self._task_id!r})",
             task_id=self._task_id,
             record=self._record,
         )
 
-    def _outcome(self) -> TaskRecord:
-        if self._error is not None:
-            raise self._error.for_awaiter()
-        if self._record is None:  # pragma: no cover - only a record ends it well
-            raise AssertionError
-        return self._record
-
-    async def _finished(self) -> TaskRecord:
-        record = await self.result()
-        if self._home.background.closed:
-            raise self._closed()
-        return record
-
     def _closed(self) -> ClientClosedError:
         return ClientClosedError(
             f"the client was closed before the result of task {self._task_id} "
-            "was brought home",
+            f"was downloaded; resume it with client.task({self._task_id!r})",
             task_ids=(self._task_id,),
         )
 
-    def _places(self, record: TaskRecord) -> list[ResultAddress]:
-        base_url = self._home.base_url
-        path = self._family.result_request(self._task_id).path
-        return candidate_addresses(record.image_url, base_url + path, base_url)
-
     def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._home.loop:
+        if asyncio.get_running_loop() is not self._owner.loop:
             raise ConfigurationError(
-                "this handle belongs to another event loop: use it where its "
-                "client was entered, or restore it there from to_dict()"
+                "this handle belongs to another event loop: use it in the loop of "
+                "its client, or restore it from to_dict() with a client of this loop"
             )
 
-    async def _change(self) -> None:
-        self._waiters = self._waiters or set()
-        await self._woken(self._waiters)
-
-    async def _woken(self, waiters: set[asyncio.Future[None]]) -> None:
-        waiter = self._home.loop.create_future()
+    async def _woken(self, waiters: _Waiters) -> None:
+        waiter = self._owner.loop.create_future()
         waiters.add(waiter)
         try:
             await waiter
@@ -395,7 +367,7 @@ class TaskHandle:
             waiters.discard(waiter)
 
 
-def _wake(waiters: set[asyncio.Future[None]] | None) -> None:
+def _wake(waiters: _Waiters | None) -> None:
     for waiter in waiters or ():
         if not waiter.done():
             waiter.set_result(None)

@@ -161,7 +161,7 @@ class Session:
         finally:
             await self.transport.close()
 
-    def ended(self, handle: TaskHandle) -> None:
+    def forget(self, handle: TaskHandle) -> None:
         """Stop following *handle*, and release its slot."""
         self.poller.forget(handle)
 

@@ -132,7 +132,7 @@ class PendingSwap:
     def paid_trace(self) -> str | None:
         """Task or request by which to find a swap that is paid, or may be."""
         handle, error = self.handle, self.error
-        if self.left or (handle is not None and handle.asked):
+        if self.left or (handle is not None and handle.was_awaited):
             return None
         task_id = handle.task_id if handle is not None else error.task_id
         if task_id is not None:
@@ -271,7 +271,7 @@ class SwapPipeline:
         try:
             await asyncio.sleep(0)  # an eager task would end before it is registered
             swap.handle = await self._swap(swap.source, swap.target, swap)
-            swap.record = await swap.handle.ended()
+            swap.record = await swap.handle.wait()
         except EzlinkError as error:
             swap.fail(error)
             if isinstance(error, FATAL_ERRORS):

@@ -90,7 +90,7 @@ class _Client:
         self.family = _Family()
         self.slots = Semaphore(10**6)
 
-    def ended(self, handle: TaskHandle) -> None:
+    def forget(self, handle: TaskHandle) -> None:
         """Stop following *handle*."""
         self.poller.forget(handle)
 

@@ -573,7 +573,7 @@ async def test_handle_of_another_server_or_family_is_refused() -> None:
             ez.restore(saved)
         with pytest.raises(errors.ConfigurationError, match="kind of task"):
             ez.restore({**handle.to_dict(), "family": "video"})
-        with pytest.raises(errors.ConfigurationError, match="no saved handle"):
+        with pytest.raises(errors.ConfigurationError, match="not a saved handle"):
             ez.restore({"id": 7})
         with pytest.raises(errors.ConfigurationError, match="no task id"):
             ez.task("..")

@@ -284,7 +284,7 @@ _LATE: dict[str, object] = {
 FAILED: dict[str, tuple[faults.Fault, str]] = {
     "E28 at 100%": (
         faults.Rows(change={"status": "FAILURE", "progress": "100%"}),
-        "without a reason",
+        "no reason given",
     ),
     "E29 an hour": (faults.Rows(change=_LATE), "more than an hour"),
     "E30 no channel": (
@@ -324,7 +324,7 @@ async def test_failed_task_raises_with_its_record(name: str) -> None:
 
 ENDS: dict[str, tuple[scripts.Script, str]] = {
     "E31 no picture": (scripts.succeeds_without_image(), "without a picture"),
-    "E54 frozen": (scripts.frozen_at_100(), "stopped looking"),
+    "E54 frozen": (scripts.frozen_at_100(), "no longer refreshes"),
 }
 
 

@@ -1,11 +1,12 @@
-"""The handle: who waits on it, what ends it, what it says."""
+"""The handle of a task: its waiters, its end, and how it is saved."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import json
-import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -25,7 +26,7 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from tests.support.scripted_transport import BASE, World, reply, row, world
+from tests.support.scripted_transport import BASE, reply, row, world
 
 PLAIN: dict[str, object] = {
     "origin": "https://h:443",
@@ -67,98 +68,99 @@ SAVED = st.builds(
 )
 
 
+JPEG = b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff\xda\x00\x04ab" + b"picture" + b"\xff\xd9"
+
+SUBMITTED = TaskRecord(task_id="7", status=TaskStatus.SUBMITTED)
+
+RUNNING = TaskRecord(
+    task_id="7",
+    status=TaskStatus.IN_PROGRESS,
+    progress=37.0,
+    image_url=f"{BASE}/mj/image/7?rand=1",
+    submit_time=dt.datetime(2026, 11, 23, tzinfo=dt.UTC),
+)
+
+DONE = TaskRecord(
+    task_id="7", status=TaskStatus.SUCCESS, image_url=f"{BASE}/mj/image/7"
+)
+
+BARE = attrs.evolve(DONE, image_url=None)
+
+FAILED = TaskRecord(task_id="7", status=TaskStatus.FAILURE)
+
+CANCELLED = TaskRecord(task_id="7", status=TaskStatus.CANCEL)
+
+
+# Saved handles
+
+
 @given(SAVED)
-def test_a_handle_is_the_same_after_json(saved: SavedHandle) -> None:
-    """Written to a file and read back, it is equal, its unknown word included."""
+def test_saved_handle_survives_json(saved: SavedHandle) -> None:
+    """A handle read back from JSON is equal, an unknown status word included."""
     back = SavedHandle.from_dict(json.loads(json.dumps(saved.to_dict())))
     assert back == saved
     if saved.record and back.record:
         assert str(back.record.status) == str(saved.record.status)
 
 
-def test_a_saved_handle_is_plain() -> None:
-    """It names server, kind, id and format, and no picture and no key."""
+def test_saved_handle_names_server_kind_and_id_but_no_key() -> None:
     assert SavedHandle(**PLAIN).to_dict() == {  # type: ignore[arg-type]  # all strings
         **PLAIN,
         "record": None,
         "format": FORMAT,
     }
+    assert SavedHandle.from_dict(PLAIN).record is None  # as written by hand
 
 
-def test_a_handle_without_a_record_may_be_written_by_hand() -> None:
-    """Server, kind and id are enough."""
-    assert SavedHandle.from_dict(PLAIN).record is None
+MALFORMED: list[object] = [
+    *(None, 7, "x", list[object](), ["origin"]),
+    *({**PLAIN, name: value} for name in PLAIN for value in (None, 7, ["x"])),
+    *({key: PLAIN[key] for key in PLAIN if key != name} for name in PLAIN),
+    *({**PLAIN, "format": value} for value in (None, float("inf"), (), "x")),
+]
 
-
-@pytest.mark.parametrize("name", sorted(PLAIN))
-@pytest.mark.parametrize("value", [None, 7, ["x"]])
-def test_a_missing_or_odd_word_is_refused(name: str, value: object) -> None:
-    """An id that is null is no id, and is not taken for the word None."""
-    for saved in (
-        {**PLAIN, name: value},
-        {key: word for key, word in PLAIN.items() if key != name},
-    ):
-        with pytest.raises(ConfigurationError, match="this is no saved handle"):
-            SavedHandle.from_dict(saved)
+MALFORMED_RECORDS: list[object] = [
+    7,
+    {},
+    {"task_id": "7", "status": 7},
+    {"task_id": "7", "submit_time": "soon"},
+    {"task_id": "7", "submit_time": 7},
+    {"task_id": "7", "submit_time": "2026-01-01T12:00:00"},
+    {"task_id": "7", "finish_time": "2026-01-01"},
+    {"task_id": "7", "progress": float("nan")},
+    {"task_id": "7", "progress": float("inf")},
+    {"task_id": "7", "progress": 10**400},
+    {"task_id": "7", "buttons": 7},
+    {"task_id": "7", "progress": "full"},
+]
 
 
 @pytest.mark.parametrize(
-    "record",
-    [
-        7,
-        {},
-        {"task_id": "7", "status": 7},
-        {"task_id": "7", "submit_time": "soon"},
-        {"task_id": "7", "submit_time": 7},
-        {"task_id": "7", "submit_time": "2026-01-01T12:00:00"},
-        {"task_id": "7", "finish_time": "2026-01-01"},
-        {"task_id": "7", "progress": float("nan")},
-        {"task_id": "7", "progress": float("inf")},
-        {"task_id": "7", "progress": 10**400},
-        {"task_id": "7", "buttons": 7},
-        {"task_id": "7", "progress": "full"},
-    ],
+    "saved", [*MALFORMED, *({**PLAIN, "record": one} for one in MALFORMED_RECORDS)]
 )
-def test_a_broken_record_is_refused(record: object) -> None:
-    """Half a record is not taken up: the id is asked for again by hand."""
-    with pytest.raises(ConfigurationError, match="this is no saved handle"):
-        SavedHandle.from_dict({**PLAIN, "record": record})
-
-
-@pytest.mark.parametrize("saved", [None, 7, "x", [], ["origin"]])
-def test_what_is_no_object_is_refused(saved: object) -> None:
-    """Any other JSON is an error that says so."""
-    with pytest.raises(ConfigurationError, match="this is no saved handle"):
+def test_malformed_saved_handle_is_refused(saved: object) -> None:
+    """A null id is not the word None, and half a record is not restored."""
+    with pytest.raises(ConfigurationError, match="this is not a saved handle"):
         SavedHandle.from_dict(saved)
 
 
-@pytest.mark.parametrize("number", [None, float("inf"), [], "x"])
-def test_an_odd_format_is_refused(number: object) -> None:
-    """A format that is no number is no format."""
-    with pytest.raises(ConfigurationError, match="this is no saved handle"):
-        SavedHandle.from_dict({**PLAIN, "format": number})
-
-
-def test_a_later_format_is_refused_by_its_number() -> None:
-    """A handle from a newer version says which format it has."""
+def test_later_format_is_refused_by_its_number() -> None:
     with pytest.raises(ConfigurationError, match="format 2, not 1"):
         SavedHandle.from_dict({**PLAIN, "format": 2})
 
 
-JPEG = b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff\xda\x00\x04ab" + b"picture" + b"\xff\xd9"
-
-DONE = TaskRecord(
-    task_id="7", status=TaskStatus.SUCCESS, image_url=f"{BASE}/mj/image/7"
-)
+# Handles
 
 
-def _quiet(_: HttpRequest) -> HttpResponse:
+def _still_running(_: HttpRequest) -> HttpResponse:
     return reply(row("7", "IN_PROGRESS"))
 
 
-def _loose(here: World) -> TaskHandle:
-    """Return a handle nobody polls."""
-    return TaskHandle("7", MIDJOURNEY, here)
+@asynccontextmanager
+async def _unfollowed() -> AsyncIterator[TaskHandle]:
+    """Give a handle that no poller follows."""
+    async with world(_still_running) as here:
+        yield TaskHandle("7", MIDJOURNEY, here)
 
 
 async def _turn() -> None:
@@ -166,9 +168,8 @@ async def _turn() -> None:
         await asyncio.sleep(0)
 
 
-async def test_many_awaiters_one_cancelled() -> None:
-    """Cancelling one waiter leaves the others waiting, and the task followed."""
-    async with world(_quiet) as here:
+async def test_cancelled_waiter_leaves_the_others_waiting() -> None:
+    async with world(_still_running) as here:
         handle = here.follow("7")
         waiters = [asyncio.create_task(handle.result()) for _ in range(3)]
         await _turn()
@@ -181,11 +182,9 @@ async def test_many_awaiters_one_cancelled() -> None:
         assert [await waiters[0], await waiters[2]] == [DONE, DONE]
 
 
-async def test_each_awaiter_gets_an_exception_of_its_own() -> None:
-    """Two awaiters of a failure never share one exception object."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
+async def test_each_waiter_gets_an_exception_of_its_own() -> None:
+    async with _unfollowed() as handle:
+        handle.receive(FAILED)
         first, second = await asyncio.gather(
             handle.result(), handle.result(), return_exceptions=True
         )
@@ -196,53 +195,38 @@ async def test_each_awaiter_gets_an_exception_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "error", "words"),
+    ("record", "error"),
     [
         (
-            TaskRecord(
-                task_id="7",
-                status=TaskStatus.FAILURE,
-                progress=100.0,
-                fail_reason="文件上传失败",
-                image_url="http://x.example/1",
-            ),
+            attrs.evolve(FAILED, progress=100.0, image_url="http://x.example/1"),
             errors.TaskFailedError,
-            "the upload to the engine failed",
         ),
-        (
-            TaskRecord(task_id="7", status=TaskStatus.CANCEL),
-            errors.TaskCancelledError,
-            "cancelled",
-        ),
+        (CANCELLED, errors.TaskCancelledError),
     ],
 )
-async def test_e28_e53_the_status_decides(
-    record: TaskRecord, error: type[errors.TaskError], words: str
+async def test_e28_e53_status_decides_how_a_task_ends(
+    record: TaskRecord, error: type[errors.TaskError]
 ) -> None:
-    """A failure at 100%, with a picture even, is a failure; it carries the record."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
+    """A failure at 100 % with a picture is a failure; the error has the record."""
+    async with _unfollowed() as handle:
         handle.receive(record)
-        with pytest.raises(error, match=words) as caught:
+        with pytest.raises(error) as caught:
             await handle
         assert (caught.value.task_id, caught.value.record) == ("7", record)
 
 
-async def test_the_first_terminal_record_wins() -> None:
-    """A late record changes nothing, pushed or polled."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
+async def test_first_terminal_record_wins() -> None:
+    async with _unfollowed() as handle:
         handle.receive(DONE)
-        handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
+        handle.receive(FAILED)
         handle.end(errors.ClientClosedError())
         assert await handle == DONE
 
 
-async def test_result_with_a_timeout_bounds_this_waiter_alone() -> None:
-    """``result(timeout)`` gives up alone: the handle lives on and can be awaited."""
-    async with world(_quiet) as here:
+async def test_result_timeout_bounds_this_waiter_alone() -> None:
+    async with world(_still_running) as here:
         handle = here.follow("7")
-        with pytest.raises(errors.TaskTimeoutError, match="take it up again") as caught:
+        with pytest.raises(errors.TaskTimeoutError, match="resume it with") as caught:
             await handle.result(timeout=0)
         assert isinstance(caught.value, TimeoutError)
         assert caught.value.task_id == "7"
@@ -251,115 +235,99 @@ async def test_result_with_a_timeout_bounds_this_waiter_alone() -> None:
         assert await handle.result(timeout=0) == DONE
 
 
-async def test_a_failure_nobody_awaits_is_silent() -> None:
-    """Nothing is logged of a failure that nobody asked for."""
-    heard: list[object] = []
+async def test_record_that_comes_with_the_timeout_is_the_result() -> None:
+    async with _unfollowed() as handle:
+        waiting = asyncio.create_task(handle.result(timeout=0))
+        await asyncio.sleep(0)
+        handle.receive(DONE)
+        assert await waiting == DONE
+
+
+async def test_failure_that_is_never_awaited_is_not_logged() -> None:
+    logged: list[object] = []
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: heard.append(context))
-    async with world(_quiet) as here:
+    loop.set_exception_handler(lambda _, context: logged.append(context))
+    async with world(_still_running) as here:
         handle = here.follow("7")
-        handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
+        handle.receive(FAILED)
         del handle
         await _turn()
-    assert heard == []
+    assert logged == []
 
 
-async def test_updates_begin_with_the_latest_and_end_with_the_last() -> None:
-    """Only changes are yielded, a slow reader gets the newest, the last ends it."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        handle.receive(TaskRecord(task_id="7", status=TaskStatus.SUBMITTED))
-        seen: list[str] = []
+async def test_updates_skip_repetitions_and_what_a_slow_reader_missed() -> None:
+    async with _unfollowed() as handle:
+        handle.receive(SUBMITTED)
+        seen: list[TaskRecord] = []
         async for record in handle.updates():
-            seen.append(str(record.status))
-            if len(seen) == 1:
-                # The same again, then two changes while we are not looking.
-                handle.receive(TaskRecord(task_id="7", status=TaskStatus.SUBMITTED))
-                handle.receive(TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS))
-                handle.receive(DONE)
-        assert seen == ["SUBMITTED", "SUCCESS"]
+            seen.append(record)
+            for later in (attrs.evolve(SUBMITTED), RUNNING, DONE):
+                handle.receive(later)
+        assert seen == [SUBMITTED, DONE]
 
 
-async def test_updates_wait_for_what_comes() -> None:
-    """A reader that is ahead waits; a failure is yielded, not raised."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        failed = TaskRecord(task_id="7", status=TaskStatus.FAILURE)
-        here.loop.call_soon(handle.receive, failed)
-        assert [record async for record in handle.updates()] == [failed]
+@pytest.mark.parametrize("records", [[FAILED], [RUNNING, DONE]])
+async def test_updates_wait_and_yield_the_newest_record(
+    records: list[TaskRecord],
+) -> None:
+    """Of two records in one turn of the loop the newest is yielded, also a failure."""
+    async with _unfollowed() as handle:
+        for record in records:
+            asyncio.get_running_loop().call_soon(handle.receive, record)
+        assert [record async for record in handle.updates()] == records[-1:]
 
 
-async def test_updates_raise_what_else_ends_the_handle() -> None:
-    """An end that is no record is raised from the iteration."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        here.loop.call_soon(handle.end, errors.ClientClosedError(task_ids=["7"]))
-        with pytest.raises(errors.ClientClosedError):
-            assert [record async for record in handle.updates()] == []
-
-
-async def test_updates_raise_what_ends_a_success_without_a_picture() -> None:
-    """It is not believed the first time, so it is no end: what comes then is."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        bare = TaskRecord(task_id="7", status=TaskStatus.SUCCESS)
-        handle.receive(bare)
-        here.loop.call_soon(handle.expire, 900.0)
+@pytest.mark.parametrize("records", [[], [BARE]])
+async def test_updates_raise_an_end_that_no_record_shows(
+    records: list[TaskRecord],
+) -> None:
+    """A first success without a picture is yielded, but is not the end."""
+    async with _unfollowed() as handle:
+        for record in records:
+            handle.receive(record)
+        asyncio.get_running_loop().call_soon(handle.expire, 900.0)
         seen: list[TaskRecord] = []
         with pytest.raises(errors.TaskTimeoutError):
             await _read(handle, seen)
-        assert seen == [bare]
+        assert seen == records
 
 
 async def _read(handle: TaskHandle, seen: list[TaskRecord]) -> None:
     async for record in handle.updates():
-        seen.append(record)  # noqa: PERF401 - what came before an error is kept
+        seen.append(record)  # noqa: PERF401 - records before an error are kept
 
 
-async def test_e33_e52_a_new_rand_or_clock_is_no_change() -> None:
-    """A preview's new address and a corrected submit time wake nobody."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        one, two = (
-            TaskRecord(
-                task_id="7",
-                status=TaskStatus.IN_PROGRESS,
-                image_url=f"{BASE}/mj/image/7?rand={n}",
-            )
-            for n in (1, 2)
-        )
-        handle.receive(one)
-        handle.receive(two)
-        assert handle.record is one
+async def test_e33_e52_repetition_keeps_the_first_record() -> None:
+    async with _unfollowed() as handle:
+        handle.receive(RUNNING)
+        handle.receive(attrs.evolve(RUNNING, image_url=f"{BASE}/mj/image/7?rand=2"))
+        assert handle.record is RUNNING
 
 
-async def test_read_and_save_bring_the_result(tmp_path: Path) -> None:
-    """``read`` and ``save`` wait for the record and give the same bytes."""
+async def test_read_and_save_give_the_same_picture(tmp_path: Path) -> None:
     pictures = {f"{BASE}/mj/image/7": JPEG}
     async with world(lambda _: reply(row("7", "SUCCESS")), pictures=pictures) as here:
         handle = here.follow("7")
         path = await handle.save(str(tmp_path / "new" / "folder" / "team.png"))
         assert path == tmp_path / "new" / "folder" / "team.png"
         assert path.read_bytes() == await handle.read() == JPEG
-        fitting = await handle._save(tmp_path / "team", fit_suffix=True)
+        fitting = await handle.save_fitting(tmp_path / "team")
         assert fitting == tmp_path / "team.jpg"
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])
-async def test_a_name_nothing_can_have_is_refused_at_once(
+async def test_impossible_file_name_is_refused_before_the_task_ends(
     name: str, tmp_path: Path
 ) -> None:
-    """Before the task has ended, and before any download."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        with pytest.raises(errors.ConfigurationError, match="nothing can be saved"):
-            await handle.save(tmp_path / name)
-        with pytest.raises(errors.ConfigurationError, match="nothing can be saved"):
-            await handle.save_fitting(tmp_path / name)
+    async with _unfollowed() as handle:
+        for save in (handle.save, handle.save_fitting):
+            with pytest.raises(ConfigurationError, match="nothing can be saved"):
+                await save(tmp_path / name)
 
 
-async def test_a_finished_handle_after_close(tmp_path: Path) -> None:
-    """After close the record is still there; read and save say what is wrong."""
+async def test_closed_client_leaves_the_record_but_downloads_nothing(
+    tmp_path: Path,
+) -> None:
     async with world(lambda _: reply(row("7", "SUCCESS"))) as here:
         handle = here.follow("7")
         await handle
@@ -371,140 +339,97 @@ async def test_a_finished_handle_after_close(tmp_path: Path) -> None:
         await handle.save(tmp_path / "x.jpg")
 
 
-async def test_a_saved_handle_names_its_server_and_is_json() -> None:
-    """``to_dict`` is JSON, and reads back to the same record."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
+async def test_to_dict_is_json_and_reads_back_to_the_same_record() -> None:
+    async with _unfollowed() as handle:
         assert json.loads(json.dumps(handle.to_dict()))["record"] is None
         handle.receive(DONE)
         saved = SavedHandle.from_dict(json.loads(json.dumps(handle.to_dict())))
         assert (saved.origin, saved.task_id, saved.record) == (BASE, "7", DONE)
 
 
-async def test_a_handle_in_another_loop_says_so() -> None:
-    """Awaiting a handle in a foreign event loop is a clear error, not a hang."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        caught: list[BaseException] = []
+async def test_handle_in_a_foreign_event_loop_is_refused() -> None:
+    async with _unfollowed() as handle:
 
         async def use() -> None:
-            try:
+            with pytest.raises(ConfigurationError, match="another event loop"):
                 await handle
-            except errors.ConfigurationError as error:
-                caught.append(error)
 
-        thread = threading.Thread(target=lambda: asyncio.run(use()))
-        thread.start()
-        await asyncio.to_thread(thread.join)
-        assert "another event loop" in str(caught[0])
+        await asyncio.to_thread(asyncio.run, use())
 
 
-async def test_what_a_handle_looks_like() -> None:
-    """Its repr names id and status; before the first look there is no record."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
+async def test_repr_names_id_and_status() -> None:
+    async with _unfollowed() as handle:
         assert repr(handle) == "<TaskHandle 7 accepted>"
-        assert handle.record is None
-        assert handle.status is TaskStatus.EMPTY
+        assert (handle.record, handle.status) == (None, TaskStatus.EMPTY)
         assert handle.family is MIDJOURNEY
         handle.receive(DONE)
         assert repr(handle) == "<TaskHandle 7 SUCCESS done>"
 
 
-async def test_an_end_at_the_last_moment_counts() -> None:
-    """A record that comes together with the time-out is the result."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        waiting = asyncio.create_task(handle.result(timeout=0))
-        await asyncio.sleep(0)
-        handle.receive(DONE)
-        assert await waiting == DONE
+# How a record ends a task
 
 
-async def test_two_changes_at_once_wake_a_reader_once() -> None:
-    """Changes that come in one turn of the loop are seen as the newest."""
-    async with world(_quiet) as here:
-        handle = _loose(here)
-        running = TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS)
-        here.loop.call_soon(handle.receive, running)
-        here.loop.call_soon(handle.receive, DONE)
-        assert [record async for record in handle.updates()] == [DONE]
-
-
-DONE_verdicts = TaskRecord(
-    task_id="7", status=TaskStatus.SUCCESS, image_url="https://h/7"
-)
-
-RUNNING = TaskRecord(
-    task_id="7",
-    status=TaskStatus.IN_PROGRESS,
-    progress=37.0,
-    image_url="https://h/7?rand=1",
-    submit_time=dt.datetime(2026, 11, 23, tzinfo=dt.UTC),
-)
-
-
-def test_a_picture_is_a_success() -> None:
-    """SUCCESS with an address is no error."""
-    assert error_of(DONE_verdicts) is None
-
-
-def _failed(reason: str) -> TaskRecord:
-    return attrs.evolve(DONE_verdicts, status=TaskStatus.FAILURE, fail_reason=reason)
+def test_success_with_a_picture_is_no_error() -> None:
+    assert error_of(DONE) is None
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("reason", "words"),
     [
+        pytest.param("", "no reason given", id="silent"),
         pytest.param(
-            attrs.evolve(DONE_verdicts, image_url=None),
-            "task 7 ended well, but without a picture",
-            id="e31",
+            "文件上传失败", "文件上传失败 (the upload to the engine failed)", id="e28"
         ),
         pytest.param(
-            _failed("文件上传失败"),
-            "task 7 failed: 文件上传失败 (the upload to the engine failed)",
-            id="e28",
-        ),
-        pytest.param(
-            _failed("上游任务超时"),
-            "task 7 failed: 上游任务超时 (the task took more than an hour)",
+            "上游任务超时",
+            "上游任务超时 (the task took more than an hour)",
             id="e29-e53",
         ),
         pytest.param(
-            _failed("获取渠道信息失败，17"),
-            "task 7 failed: 获取渠道信息失败，17 (the server's upstream is gone)",
+            "获取渠道信息失败，17",
+            "获取渠道信息失败，17 (the server's upstream is gone)",
             id="e30",
-        ),
-        pytest.param(_failed(""), "task 7 failed: without a reason", id="silent"),
-        pytest.param(
-            attrs.evolve(RUNNING, progress=100.0, fail_reason="no"),
-            "task 7 failed: no",
-            id="e54",
         ),
     ],
 )
-def test_an_end_without_a_picture_is_a_failure(record: TaskRecord, told: str) -> None:
-    """The error says why, names the task, and offers the record and its picture."""
+def test_error_translates_the_reason_of_a_failure(reason: str, words: str) -> None:
+    record = attrs.evolve(FAILED, fail_reason=reason)
+    assert str(error_of(record)) == f"task 7 failed: {words}"
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "words"),
+    [
+        pytest.param(
+            BARE,
+            errors.TaskFailedError,
+            "task 7 succeeded, but without a picture",
+            id="e31",
+        ),
+        pytest.param(
+            attrs.evolve(RUNNING, progress=100.0, fail_reason="no"),
+            errors.TaskFailedError,
+            "task 7 failed: no",
+            id="e54",
+        ),
+        pytest.param(
+            CANCELLED,
+            errors.TaskCancelledError,
+            "task 7 was cancelled on the server: no reason given",
+            id="cancelled",
+        ),
+    ],
+)
+def test_end_without_a_picture_is_an_error_with_the_record(
+    record: TaskRecord, kind: type[errors.TaskError], words: str
+) -> None:
     error = error_of(record)
-    assert type(error) is errors.TaskFailedError
-    assert str(error) == told
-    assert error.task_id == "7"
+    assert type(error) is kind
+    assert (str(error), error.task_id) == (words, "7")
     assert error.record is record
 
 
-def test_a_cancelled_task_is_told_apart() -> None:
-    """Somebody stopped it on the server; that is no failure of the swap."""
-    record = attrs.evolve(DONE_verdicts, status=TaskStatus.CANCEL)
-    error = error_of(record)
-    assert type(error) is errors.TaskCancelledError
-    assert str(error) == "task 7 was cancelled on the server: without a reason"
-    assert (error.task_id, error.record) == ("7", record)
-
-
-def test_the_first_record_is_news() -> None:
-    """Whatever comes first is a change."""
-    assert not is_same_state(None, RUNNING)
+# Which records are changes
 
 
 @pytest.mark.parametrize(
@@ -515,43 +440,32 @@ def test_the_first_record_is_news() -> None:
         pytest.param(attrs.evolve(RUNNING, submit_time=None), id="e52"),
     ],
 )
-def test_the_same_again_is_no_news(again: TaskRecord) -> None:
-    """A new preview address or another clock is no change."""
+def test_new_preview_address_or_clock_is_no_change(again: TaskRecord) -> None:
     assert is_same_state(RUNNING, again)
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("before", "after"),
     [
-        attrs.evolve(RUNNING, status=TaskStatus.SUCCESS),
-        attrs.evolve(RUNNING, status=TaskStatus("PAUSED")),
-        attrs.evolve(RUNNING, progress=38.0),
-        attrs.evolve(RUNNING, image_url=None),
-        attrs.evolve(RUNNING, fail_reason="x"),
-        attrs.evolve(RUNNING, state="x"),
-        attrs.evolve(RUNNING, start_time=RUNNING.submit_time),
-        attrs.evolve(RUNNING, buttons=(Button(),)),
+        (None, RUNNING),
+        (RUNNING, attrs.evolve(RUNNING, status=TaskStatus.SUCCESS)),
+        (RUNNING, attrs.evolve(RUNNING, status=TaskStatus("PAUSED"))),
+        (RUNNING, attrs.evolve(RUNNING, progress=38.0)),
+        (RUNNING, attrs.evolve(RUNNING, image_url=None)),
+        (attrs.evolve(RUNNING, image_url=None), RUNNING),
+        (RUNNING, attrs.evolve(RUNNING, fail_reason="x")),
+        (RUNNING, attrs.evolve(RUNNING, state="x")),
+        (RUNNING, attrs.evolve(RUNNING, start_time=RUNNING.submit_time)),
+        (RUNNING, attrs.evolve(RUNNING, buttons=(Button(),))),
+        (DONE, attrs.evolve(DONE, image_url="https://h/8")),
+        (
+            attrs.evolve(RUNNING, status=TaskStatus("PAUSED")),
+            attrs.evolve(RUNNING, status=TaskStatus("QUEUED")),
+        ),
     ],
 )
-def test_every_other_change_is_news(changed: TaskRecord) -> None:
-    """A reader hears of anything else that changed."""
-    assert not is_same_state(RUNNING, changed)
-
-
-def test_two_unknown_words_are_two_states() -> None:
-    """Words of tomorrow are equal for deciding, but a change to a reader."""
-    one = attrs.evolve(RUNNING, status=TaskStatus("PAUSED"))
-    other = attrs.evolve(RUNNING, status=TaskStatus("QUEUED"))
-    assert not is_same_state(one, other)
-
-
-def test_the_final_address_is_news() -> None:
-    """The address of a finished picture counts, unlike a preview's."""
-    assert not is_same_state(
-        DONE_verdicts, attrs.evolve(DONE_verdicts, image_url="https://h/8")
-    )
-
-
-def test_a_first_preview_is_news() -> None:
-    """From no address to one is a change."""
-    assert not is_same_state(attrs.evolve(RUNNING, image_url=None), RUNNING)
+def test_every_other_difference_is_a_change(
+    before: TaskRecord | None, after: TaskRecord
+) -> None:
+    """Two unknown status words are equal for deciding, but a change to a reader."""
+    assert not is_same_state(before, after)

@@ -1,4 +1,4 @@
-"""Followed tasks of no client, for what is pure."""
+"""Followed tasks that belong to no client, for the pure parts of polling."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
 
 
-class _Nowhere:
-    """A home that nobody comes back to."""
+class _NoClient:
+    """The owner of a handle that no client follows."""
 
-    def ended(self, handle: TaskHandle) -> None:
-        """Take no note."""
-
-
-def entry(task_id: str, since: float = 0.0, *, own: bool = True) -> FollowedTask:
-    """Return a task that was accepted, or taken up, at *since*."""
-    handle = TaskHandle(task_id, MIDJOURNEY, cast("HandleOwner", _Nowhere()))
-    return FollowedTask(handle, own, since, since)
+    def forget(self, handle: TaskHandle) -> None:
+        """Do nothing."""
 
 
-def shows(
-    entry: FollowedTask, status: TaskStatus, progress: float | None = None
+def followed_task(
+    task_id: str, since: float = 0.0, *, own: bool = True
+) -> FollowedTask:
+    """Return a task that was accepted, or resumed, at *since*."""
+    handle = TaskHandle(task_id, MIDJOURNEY, cast("HandleOwner", _NoClient()))
+    return FollowedTask(handle, own, since)
+
+
+def receive(
+    task: FollowedTask, status: TaskStatus, progress: float | None = None
 ) -> TaskRecord:
-    """Let the server show *entry* like this, and return the record."""
+    """Give *task* a record that shows *status* and *progress*, and return it."""
     url = "http://127.0.0.1:9/7" if status is TaskStatus.SUCCESS else None
     record = TaskRecord(
-        task_id=entry.handle.task_id, status=status, progress=progress, image_url=url
+        task_id=task.task_id, status=status, progress=progress, image_url=url
     )
-    entry.handle.receive(record)
+    task.handle.receive(record)
     return record

@@ -142,7 +142,7 @@ class World:
         self.released: list[str] = []
         self.some_released = asyncio.Event()
 
-    def ended(self, handle: TaskHandle) -> None:
+    def forget(self, handle: TaskHandle) -> None:
         """Stop following *handle*."""
         self.poller.forget(handle)
 

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next thing that happens, and its dice."""
+"""An event loop whose clock jumps to the next event, and seeded chance."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-class _Jumping(selectors.SelectSelector):
-    """Waits for nothing: what would be a wait moves the clock instead."""
+class _JumpingSelector(selectors.SelectSelector):
+    """Moves the clock of *loop* on instead of waiting."""
 
     loop: VirtualLoop
 
     def select(  # type: ignore[explicit-any]
         self, timeout: float | None = None
     ) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return what is ready; a wait without an end is a deadlock."""
+        """Return the ready keys; a wait without a timeout is a deadlock."""
         ready = super().select(0)
         if not ready and timeout is None:
-            raise AssertionError("everybody waits, and for nothing")
+            raise AssertionError("deadlock: every task waits, and no timer is set")
         if not ready and timeout is not None:
             self.loop.now += timeout
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs hours in a moment; without sockets, threads or children."""
+    """Runs hours in a moment; for code without sockets, threads or processes."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        selector = _Jumping()
+        selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
 
     def time(self) -> float:
-        """Return seconds since the loop was made."""
+        """Return the virtual seconds since the loop was made."""
         return self.now
 
 
 def run(work: Coroutine[object, object, _T]) -> _T:
-    """Run *work* on a loop with a clock of its own."""
+    """Run *work* on a loop with a virtual clock."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)
 
 
 def dice(seed: int) -> random.Random:
-    """Return chance that is the same every time."""
+    """Return random numbers that are the same every time."""
     return random.Random(seed)  # noqa: S311 - a simulation, no secret

@@ -1,1 +1,1 @@
-"""When each task is fetched, and what a fetch changes."""
+"""When each followed task is polled, and what its records teach."""

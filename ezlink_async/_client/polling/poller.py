@@ -1,16 +1,17 @@
 """
-Looks at every task a client follows, until each has ended.
+Polls every task that a client follows, until each has ended.
 
-One asyncio task for all of them; :class:`PollSchedule` knows what is due. Rules:
+One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
 
-1. A look that failed, however, is not a task that failed: it is looked at
-   again, until its deadline. Only a key that is refused for good, or a followed
-   id that is unknown five times in a row, ends a task.
-2. Few due: each by its id. Many: by list, which says nothing about the ids it
-   leaves out; those are asked for by id the next time. A refused list is asked
-   for again later, unless the server has none.
-3. A look in flight never delays a deadline, nor another look, but where so
-   many hang that no more are sent at once.
+1. A failed poll is not a failed task: the task is polled again, until its
+   deadline. Only a key that is refused for good, or a resumed id that is unknown
+   five times in a row, ends a task.
+2. One or two due tasks are polled by id, more by list. A list answer proves
+   nothing about the ids it leaves out: these are polled by id next. After a
+   refused list the poller goes without for a while, or for good if the server
+   has no such call.
+3. A poll in flight delays neither a deadline nor another poll, except that at
+   most 32 are in flight at once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
+    ApiError,
     AuthenticationError,
     EndpointNotSupportedError,
     EzlinkError,
@@ -44,51 +46,50 @@ from ezlink_async.errors import (
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.base import TaskFamily
 
+_log = logging.getLogger("ezlink_async")
+
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 
 _LONGEST_PAUSE = 64  # times the longest step of the policy
 
-
-class ListSupport:
-    """
-    Which kinds of tasks may be asked for by list, and from when on.
-
-    What refuses a list once may be a proxy in passing, or mean one id among
-    many: so it is tried again after a while, the longer the more often.
-    """
-
-    def __init__(self, pause: float) -> None:
-        self._pause = pause
-        self._refused: dict[str, int] = {}
-        self._from: dict[str, float] = {}
-
-    def serve(self, family: TaskFamily, now: float) -> bool:
-        """Whether tasks of *family* may be asked for by list now."""
-        return bool(family.list_limit) and now >= self._from.get(family.name, 0.0)
-
-    def refused(self, kind: str, now: float, status: int) -> None:
-        """Do without for a while, or for good when there is no such call."""
-        if status in _NO_SUCH_CALL:
-            self._from[kind] = math.inf
-        elif now >= self._from.get(kind, 0.0):  # of several at once, one counts
-            times = self._refused.get(kind, 0)
-            self._refused[kind] = times + 1
-            self._from[kind] = now + self._pause * min(2**times, _LONGEST_PAUSE)
-
-    def worked(self, kind: str) -> None:
-        """Forget earlier refusals."""
-        self._refused.pop(kind, None)
-
-
-_log = logging.getLogger("ezlink_async")
+_KEY_REFUSED = (AuthenticationError, PermissionDeniedError, QuotaError)
 
 _UNKNOWN_LIMIT = 5
 
 _FROZEN_LIMIT = 5
 
-_FULL = 100.0
+_POLLS_AT_ONCE = 32
 
-_LOOKS_AT_ONCE = 32
+
+class ListSupport:
+    """
+    Which kinds of tasks may be polled by list, and from when on.
+
+    A single refusal may come from a proxy in passing, or mean one id among many:
+    so lists are tried again after *pause* seconds, twice as long each time.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._refusals: dict[str, int] = {}
+        self._from: dict[str, float] = {}
+
+    def is_served(self, family: TaskFamily, now: float) -> bool:
+        """Whether tasks of *family* may be polled by list now."""
+        return bool(family.list_limit) and now >= self._from.get(family.name, 0.0)
+
+    def refuse(self, family: TaskFamily, now: float, status: int) -> None:
+        """Go without lists for a while, or for good when there is no such call."""
+        if status in _NO_SUCH_CALL:
+            self._from[family.name] = math.inf
+        elif self.is_served(family, now):  # of several refused at once, one counts
+            times = self._refusals.get(family.name, 0)
+            self._refusals[family.name] = times + 1
+            self._from[family.name] = now + self._pause * min(2**times, _LONGEST_PAUSE)
+
+    def accept(self, family: TaskFamily) -> None:
+        """Forget earlier refusals."""
+        self._refusals.pop(family.name, None)
 
 
 class Poller:
@@ -101,14 +102,15 @@ class Poller:
         background: BackgroundTasks,
         downloads: Downloader,
     ) -> None:
+        self.schedule = PollSchedule(policy)
+        """The next poll of each followed task."""
         self._transport = transport
         self._policy = policy
         self._background = background
         self._downloads = downloads
-        self._agenda = PollSchedule(policy)
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
-        self._at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._in_flight = asyncio.Semaphore(_POLLS_AT_ONCE)
         self._lists = ListSupport(policy.longest)
         self._bugs: set[type[Exception]] = set()
         self._loop = asyncio.get_running_loop()
@@ -120,193 +122,173 @@ class Poller:
         own: bool = False,
         release: Callable[[], None] | None = None,
     ) -> None:
-        """Look at *handle* until it ends, then call *release*."""
+        """
+        Poll *handle* until it ends, then call *release*.
+
+        *own* says that the server gave its id to this client.
+        """
         now = self._loop.time()
-        by_id = not self._lists.serve(handle.family, now)
-        entry = FollowedTask(handle, own, now, now, by_id=by_id, release=release)
-        self._agenda.add(entry)
-        self._rouse()
+        by_id = not self._lists.is_served(handle.family, now)
+        self.schedule.add(FollowedTask(handle, own, now, by_id, release))
+        self._wake_if_due()
 
     def find(self, task_id: str) -> TaskHandle | None:
-        """Return the handle of a task that is followed now."""
-        entry = self._agenda.entries.get(task_id)
-        return entry.handle if entry else None
+        """Return the handle that is followed under *task_id*."""
+        task = self.schedule.tasks.get(task_id)
+        return task.handle if task else None
 
     def pending(self) -> tuple[TaskHandle, ...]:
         """Return every handle that is followed now, oldest first."""
-        return tuple(entry.handle for entry in self._agenda.entries.values())
+        return tuple(task.handle for task in self.schedule.tasks.values())
 
     def forget(self, handle: TaskHandle) -> None:
-        """Stop following a handle that has ended; another one of its id goes on."""
-        entry = self._agenda.entries.get(handle.task_id)
-        if entry is None or entry.handle is not handle:
-            return
-        self._agenda.remove(handle.task_id, self._loop.time())
-        if entry.release is not None:
-            entry.release()
+        """Stop following *handle*, which has ended; another one of its id goes on."""
+        task = self.schedule.tasks.get(handle.task_id)
+        if task is not None and task.handle is handle:
+            self.schedule.remove(task)
+            if task.release is not None:
+                task.release()
 
     async def run(self) -> None:
         """Poll for as long as the client lives."""
         while True:
             self._wake.clear()
             now = self._loop.time()
-            for entry in self._agenda.ended(now):
-                entry.handle.expire(self._policy.deadline)
-            self._look(self._agenda.take(now))
-            self._asleep_until = self._agenda.next_due()
-            try:
+            for task in self.schedule.expired(now):
+                task.handle.expire(self._policy.deadline)
+            self._dispatch(self.schedule.take(now))
+            self._asleep_until = self.schedule.next_due()
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._asleep_until):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
-    def _rouse(self) -> None:
-        """Wake the poller when something is due before it would wake by itself."""
-        due, until = self._agenda.next_due(), self._asleep_until
+    def _wake_if_due(self) -> None:
+        """Wake :meth:`run` when something is due before it wakes by itself."""
+        due, until = self.schedule.next_due(), self._asleep_until
         if due is not None and (until is None or due < until):
             self._wake.set()
 
-    def _look(self, batch: list[FollowedTask]) -> None:
-        alone: list[FollowedTask] = []
-        kinds: dict[str, list[FollowedTask]] = {}
-        for entry in batch:
-            kind = entry.handle.family.name
-            (alone if entry.by_id else kinds.setdefault(kind, [])).append(entry)
-        for entries in kinds.values():
-            limit = entries[0].handle.family.list_limit
-            if len(entries) >= LIST_FROM:
-                for start in range(0, len(entries), limit):
-                    self._background.start_soon(
-                        self._list(entries[start : start + limit])
-                    )
-            else:
-                alone += entries
-        for entry in alone:
-            self._background.start_soon(self._fetch(entry))
+    def _dispatch(self, due: list[FollowedTask]) -> None:
+        """Send polls for all *due* tasks."""
+        by_id: list[FollowedTask] = []
+        by_family: dict[str, list[FollowedTask]] = {}
+        for task in due:
+            name = task.handle.family.name
+            (by_id if task.by_id else by_family.setdefault(name, [])).append(task)
+        for tasks in by_family.values():
+            if len(tasks) < LIST_FROM:
+                by_id += tasks
+                continue
+            limit = tasks[0].handle.family.list_limit
+            for start in range(0, len(tasks), limit):
+                chunk = tasks[start : start + limit]
+                self._background.start_soon(self._poll_list(chunk))
+        for task in by_id:
+            self._background.start_soon(self._poll_by_id(task))
 
     @contextlib.contextmanager
-    def _looking(self, *entries: FollowedTask) -> Iterator[None]:
-        """Have *entries* looked at again, whatever a look at them raises."""
+    def _retrying(self, *tasks: FollowedTask) -> Iterator[None]:
+        """Plan another poll of *tasks* when the block raises an unexpected error."""
         try:
             yield
         except Exception as bug:  # noqa: BLE001 - a paid task is not given up for it
-            if type(bug) not in self._bugs:  # it may come with every look
+            if type(bug) not in self._bugs:  # each poll may raise it
                 self._bugs.add(type(bug))
                 _log.exception("this is a bug in ezlink_async")
-            for entry in entries:
-                self._agenda.missed(entry, self._loop.time())
-            self._rouse()
+            for task in tasks:
+                self.schedule.plan_retry(task, self._loop.time())
+            self._wake_if_due()
 
-    async def _ask(self, request: HttpRequest) -> tuple[HttpResponse, float]:
-        """Return the answer, and when it was asked for."""
-        async with self._at_once:
+    async def _send(self, request: HttpRequest) -> tuple[HttpResponse, float]:
+        """Return the answer, and when the request was sent."""
+        async with self._in_flight:
             sent = self._loop.time()
             return await self._transport.send(request), sent
 
-    async def _fetch(self, entry: FollowedTask) -> None:
-        family, task_id = entry.handle.family, entry.handle.task_id
-        with self._looking(entry):
+    async def _poll_by_id(self, task: FollowedTask) -> None:
+        family = task.handle.family
+        with self._retrying(task):
             try:
-                response, sent = await self._ask(family.fetch_request(task_id))
-                record = family.read(response, task_id)
+                response, sent = await self._send(family.fetch_request(task.task_id))
+                record = family.read(response, task.task_id)
             except EzlinkError as error:
-                await self._missed(entry, error)
+                await self._handle_failure(task, error)
             else:
-                self._seen([(entry, record)], sent)
+                self._handle_records([(task, record)], sent)
 
-    async def _list(self, entries: list[FollowedTask]) -> None:
-        family = entries[0].handle.family
-        ids = [entry.task_id for entry in entries]
-        with self._looking(*entries):
+    async def _poll_list(self, tasks: list[FollowedTask]) -> None:
+        family = tasks[0].handle.family
+        ids = [task.task_id for task in tasks]
+        with self._retrying(*tasks):
             try:
-                response, sent = await self._ask(family.list_request(ids))
+                response, sent = await self._send(family.list_request(ids))
                 records = family.read_list(response)
             except (EndpointNotSupportedError, RejectedError) as error:
-                self._lists.refused(family.name, self._loop.time(), error.status)
-                self._by_id(entries)
+                self._lists.refuse(family, self._loop.time(), error.status)
+                left_out = tasks
             except EzlinkError as error:
-                for entry in entries:
-                    self._background.start_soon(self._missed(entry, error))
+                for task in tasks:
+                    self._background.start_soon(self._handle_failure(task, error))
+                return
             else:
-                self._lists.worked(family.name)
-                self._seen(
-                    [
-                        (entry, records[entry.task_id])
-                        for entry in entries
-                        if entry.task_id in records
-                    ],
-                    sent,
-                )
-                self._by_id([e for e in entries if e.task_id not in records])
+                self._lists.accept(family)
+                found = [task for task in tasks if task.task_id in records]
+                left_out = [task for task in tasks if task.task_id not in records]
+                self._handle_records([(t, records[t.task_id]) for t in found], sent)
+            self.schedule.plan_by_id(left_out, self._loop.time())
+            self._wake_if_due()
 
-    def _by_id(self, entries: list[FollowedTask]) -> None:
-        for entry in entries:
-            entry.by_id = True
-            self._agenda.at_once(entry, self._loop.time())
-        self._rouse()
-
-    def _seen(self, looked: list[tuple[FollowedTask, TaskRecord]], sent: float) -> None:
-        if not looked:
-            return
+    def _handle_records(
+        self, records: list[tuple[FollowedTask, TaskRecord]], sent: float
+    ) -> None:
         now = self._loop.time()
-        by_id = not self._lists.serve(
-            looked[0][0].handle.family, now
-        )  # all of one family
-        answers = []
-        for entry, record in looked:
-            handle, entry.by_id, entry.unknown = entry.handle, by_id, 0
-            before = handle.record
+        observed = []
+        for task, record in records:
+            handle, before, task.unknown = task.handle, task.handle.record, 0
+            task.by_id = not self._lists.is_served(handle.family, now)
             handle.receive(record)
-            if record.progress == _FULL or entry.frozen:
-                self._count_frozen(entry, record)
-            news = before is not None and handle.record is not before
-            answers.append((entry, record, news))
-        self._agenda.seen(answers, sent, now)
-        self._rouse()
+            task.frozen = task.frozen + 1 if record.is_frozen else 0
+            if task.frozen >= _FROZEN_LIMIT:
+                handle.end(_frozen_error(record))
+            changed = before is not None and handle.record is not before
+            observed.append((task, record, changed))
+        self.schedule.observe(observed, sent, now)
+        self._wake_if_due()
 
-    def _count_frozen(self, entry: FollowedTask, record: TaskRecord) -> None:
-        entry.frozen = entry.frozen + 1 if record.is_frozen else 0
-        if entry.frozen >= _FROZEN_LIMIT:
-            entry.handle.end(_stopped(record))
-
-    async def _missed(self, entry: FollowedTask, error: EzlinkError) -> None:
-        """Make what can be made of a look that brought no record."""
-        handle = entry.handle
-        with self._looking(entry):
-            if isinstance(error, TaskNotFoundError) and not entry.own:
-                entry.unknown += 1
-                if entry.unknown >= _UNKNOWN_LIMIT:
+    async def _handle_failure(self, task: FollowedTask, error: EzlinkError) -> None:
+        """End *task* if *error* proves that it is lost, else poll it again."""
+        handle = task.handle
+        with self._retrying(task):
+            if isinstance(error, TaskNotFoundError) and not task.own:
+                task.unknown += 1
+                if task.unknown >= _UNKNOWN_LIMIT:
                     handle.end(error)
-            if isinstance(error, _LOCKED_OUT) and not handle.done():
-                await self._look_without_key(handle, error)
-            least = getattr(error, "retry_after", None) or 0.0
-            self._agenda.missed(entry, self._loop.time(), least)
-            self._rouse()
+            if isinstance(error, _KEY_REFUSED) and not handle.done():
+                await self._find_result(handle, error)
+            retry_after = error.retry_after if isinstance(error, ApiError) else None
+            self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
+            self._wake_if_due()
 
-    async def _look_without_key(self, handle: TaskHandle, error: EzlinkError) -> None:
-        """Look for the picture itself, since its id alone opens it."""
+    async def _find_result(self, handle: TaskHandle, error: EzlinkError) -> None:
+        """Ask for the picture itself: the task's id opens it without a key."""
         path = handle.family.result_request(handle.task_id).path
         url = self._transport.settings.base_url + path
         if await self._downloads.is_there(ResultAddress(url)):
             known = handle.record or TaskRecord(task_id=handle.task_id)
-            handle.receive(
-                attrs.evolve(
-                    known, status=TaskStatus.SUCCESS, progress=100.0, image_url=url
-                )
+            success = attrs.evolve(
+                known, status=TaskStatus.SUCCESS, progress=100.0, image_url=url
             )
-        # A key whose quota is used up may be filled again; this one will not.
+            handle.receive(success)
+        # A quota that is used up may be raised again; a refused key stays refused.
         elif not isinstance(error, QuotaError):
             refused = error.for_awaiter()
             refused.task_id = handle.task_id
             handle.end(refused)
 
 
-_LOCKED_OUT = (AuthenticationError, PermissionDeniedError, QuotaError)
-
-
-def _stopped(record: TaskRecord) -> TaskFailedError:
+def _frozen_error(record: TaskRecord) -> TaskFailedError:
     return TaskFailedError(
-        f"the server has stopped looking at task {record.task_id}: it stands at "
+        f"the server no longer refreshes task {record.task_id}: it stays at "
         f"100% of {record.status}",
         task_id=record.task_id,
         record=record,

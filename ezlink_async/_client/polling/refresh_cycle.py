@@ -1,18 +1,19 @@
 """
-The moments at which a server renews what it shows, learned from changes.
+When a server renews the records it shows, learned from observed changes.
 
-The relay in front of the upstream copies all its rows at once, every ten
-seconds or so: whoever asks right after that sees everything there is to see.
-Nothing announces the beat, but it shows: tasks change together, and between
-two beats none does. Rules:
+The relay in front of the upstream service copies all its rows at once, every ten
+seconds or so: a poll right after that sees everything there is to see. The server
+announces no refresh, but its records show the cycle: tasks change together, and
+between two refreshes none does. Rules:
 
-1. A change seen between two looks puts a beat between them: a *window*.
-   Windows that overlap are one beat, and narrow each other.
-2. A period is believed once the windows that fit it would be too much of a
-   coincidence. What changes off the beat takes the belief away, and makes the
-   next one harder to get: several server processes have several beats.
-3. The next beat is where a straight line through all windows may lead. The
-   real one drifts, so old windows count as wider, and more so after a miss.
+1. A change between two polls puts a refresh into the interval between them.
+   Intervals that overlap are one refresh, and narrow each other.
+2. A period is believed once the intervals that fit it are too unlikely to be
+   chance. Changes that fit no refresh end the belief, and the next one needs more
+   evidence: several server processes have several cycles.
+3. The next refresh is expected where a straight line through all intervals may
+   lead. Real refreshes drift, so older intervals count as wider, and more so after
+   a refresh that did not come when expected.
 
 Pure: times are seconds of any one clock.
 """
@@ -26,46 +27,44 @@ from collections.abc import Iterator
 
 import attrs
 
-_WINDOWS = 8  # how many beats are remembered
+_REMEMBERED = 8  # refreshes
 
-_COUNTED = 3  # changes in one window beyond this prove no more
+_COUNTED = 3  # changes at one refresh beyond this prove no more
 
 _NARROW = 3  # parts of a period: a change that is not placed better proves nothing
 
-_LITTLE = 0.1  # of a wide window: what shares no more with a beat was off it
-
-_APART = 0.5  # of the shortest period: the least between two windows of a beat
+_LITTLE = 0.1  # of a wide interval: a change that shares no more was at no refresh
 
 _DEMAND = math.log(1000)
 
-_UNSEEN = 8  # beats: what was not seen for longer may have stopped
+_UNSEEN = 8  # refreshes: a cycle that was not seen for longer may have stopped
 
-_VAGUE = 0.6  # of a period: a wider window is no prediction
+_VAGUE = 0.6  # of a period: a wider interval is no prediction
 
 _STRIKES = 3.0
 
-_FORGIVEN = 0.25  # of a strike, by each look that found the beat where it should be
+_FORGIVEN = 0.25  # of a strike, by each answer that found the refresh when expected
 
-_SLACK = 0.002  # of a period, for each beat that has passed since
+_SLACK = 0.002  # of a period, for each refresh that has passed since
 
-_MOST_SLACK = 0.125  # of a period: further off is another beat, or none
+_MOST_SLACK = 0.125  # of a period: further off is another refresh, or none
 
 
 @attrs.frozen
 class Interval:
-    """A span of time in which there is a beat, after *lo* and up to *hi*."""
+    """A span of time that holds a refresh: after *lo*, and not after *hi*."""
 
     lo: float
     hi: float
 
     @property
     def middle(self) -> float:
-        """The best guess at the moment itself."""
+        """The best estimate of the moment itself."""
         return (self.lo + self.hi) / 2
 
     @property
     def width(self) -> float:
-        """How little is known."""
+        """The uncertainty in seconds."""
         return self.hi - self.lo
 
     def shared(self, other: Interval) -> float:
@@ -73,278 +72,266 @@ class Interval:
         return min(self.hi, other.hi) - max(self.lo, other.lo)
 
     def narrowed(self, other: Interval) -> Interval:
-        """Return what is in both; both together when nothing is."""
+        """Return the overlap with *other*; the span of both when there is none."""
         if self.shared(other) > 0.0:
             return Interval(max(self.lo, other.lo), min(self.hi, other.hi))
         return Interval(min(self.lo, other.lo), max(self.hi, other.hi))
 
 
 @attrs.define
-class _Seen:
-    """One beat that was seen: its number, where it was, how narrow the proofs."""
+class _Refresh:
+    """One observed refresh: its number, its interval, the narrowest proofs of it."""
 
-    number: int
-    window: Interval
-    widths: list[float]
+    interval: Interval
+    number: int = 0
+    widths: list[float] = attrs.field(init=False)
 
-    def knows(self, window: Interval) -> bool:
-        """Tell whether one that overlaps it would change nothing."""
-        known, widths = self.window, self.widths
-        inside = window.lo <= known.lo and window.hi >= known.hi
-        return inside and len(widths) == _COUNTED and window.width >= widths[-1]
+    def __attrs_post_init__(self) -> None:
+        self.widths = [self.interval.width]
 
-    def narrow(self, window: Interval) -> None:
-        """Take another change as one at this beat."""
-        self.window = self.window.narrowed(window)
-        self.widths = sorted([*self.widths, window.width])[:_COUNTED]
+    def narrow(self, interval: Interval) -> None:
+        """Take another change as one at this refresh."""
+        self.interval = self.interval.narrowed(interval)
+        self.widths = sorted([*self.widths, interval.width])[:_COUNTED]
 
 
 class RefreshCycle:
     """
-    The refresh beat of one server, as far as it is known.
+    The refresh cycle of one server, as far as it is known.
 
-    *shortest* and *longest* are the periods that are looked for.
+    *shortest* and *longest* bound the periods that are looked for.
     """
 
     def __init__(self, shortest: float, longest: float) -> None:
         self._shortest = shortest
         self._longest = longest
-        self._seen: collections.deque[_Seen] = collections.deque(maxlen=_WINDOWS)
+        self._refreshes: collections.deque[_Refresh] = collections.deque(
+            maxlen=_REMEMBERED
+        )
         self._slack = _SLACK
         self._demand = _DEMAND
         self._strikes = 0.0
         self._judged_at = -math.inf
-        self._tried = False  # to lock on just what was seen
         self._late: Interval | None = None
-        self._ahead: dict[int, Interval] = {}  # what was predicted already
-        self.hopeful = True
-        """Whether all changes so far came at moments that may have been beats."""
+        self._predictions: dict[int, Interval] = {}  # by refreshes from the latest
         self.period: float | None = None
-        """Seconds between two beats; ``None`` when there is no known one."""
+        """Seconds between two refreshes; ``None`` while no cycle is known."""
 
-    def saw(self, before: float, after: float) -> None:
-        """Take note that a task was unchanged at *before*, and changed at *after*."""
-        window = Interval(before, after)
+    def observe_change(self, before: float, after: float) -> None:
+        """Learn that a task was unchanged at *before*, and changed at *after*."""
+        interval = Interval(before, after)
         if self.period is None:
-            self._collect(window)
-        # A task not looked at for a whole period changes in any case.
-        elif window.width < self.period:
-            self._check(window, self.period)
+            self._collect(interval)
+        # A task that was not polled for a whole period changes in any case.
+        elif interval.width < self.period:
+            self._check(interval, self.period)
 
-    def next(self, after: float) -> Interval | None:
-        """Return the first window to come that ends later than *after*."""
-        if self.period is None:
-            return None
-        if self._late is not None and self._late.hi > after:
-            return self._late
-        beats = max(1, math.floor((after - self._seen[-1].window.hi) / self.period))
-        if beats > _UNSEEN:
-            self._forget()
-            return None
-        while (window := self._predicted(beats)).hi <= after:
-            beats += 1
-        if window.width > _VAGUE * self.period:
-            self._forget()
-            return None
-        return window
-
-    def _forget(self) -> None:
-        """Believe in nothing: it was not seen for long, or could be anywhere."""
-        self.period, self._late = None, None
-        self._seen.clear()
-
-    def missed(self, at: float, again: float, *, surely: bool = True) -> None:
+    def observe_no_change(
+        self, at: float, until: float, *, surely: bool = True
+    ) -> None:
         """
-        Take note that a look *at* the end of a window found no change.
+        Learn that polls *at* the end of an expected interval found no change.
 
-        The beat may be late: it is expected until *again*, once. Unless something
-        would *surely* have changed at it, it may have come where it should.
+        The refresh may be late: it is expected *until* then, once. Unless a task
+        would *surely* have changed, the refresh may have come when expected.
         """
         if self.period is None or (self._late and self._late.hi > at - self.period / 2):
             return
         if surely:
             self._slack = min(_MOST_SLACK, self._slack * 2)
-            self._ahead.clear()
-        self._late = Interval(at, again)
+            self._predictions.clear()
+        self._late = Interval(at, until)
 
-    def _predicted(self, beats: int) -> Interval:
-        """Return where lines through all windows may lead, *beats* from the last."""
-        if beats not in self._ahead:
-            self._ahead[beats] = self._lines(beats)
-        return self._ahead[beats]
+    def next(self, after: float) -> Interval | None:
+        """Return the first expected interval that ends later than *after*."""
+        if self.period is None:
+            return None
+        if self._late is not None and self._late.hi > after:
+            return self._late
+        latest = self._refreshes[-1].interval.hi
+        number = max(1, math.floor((after - latest) / self.period))
+        if number > _UNSEEN:
+            self._forget()
+            return None
+        while (interval := self._predicted(number)).hi <= after:
+            number += 1
+        if interval.width > _VAGUE * self.period:
+            self._forget()
+            return None
+        return interval
 
-    def _lines(self, beats: int) -> Interval:
-        last = self._seen[-1]
-        known = list(self._widened())
+    def _forget(self) -> None:
+        """Drop a cycle that was not seen for long, or could be anywhere."""
+        self.period, self._late = None, None
+        self._refreshes.clear()
+
+    def _predicted(self, number: int) -> Interval:
+        """Return the interval of the refresh *number* refreshes after the latest."""
+        if number not in self._predictions:
+            self._predictions[number] = self._extrapolated(number)
+        return self._predictions[number]
+
+    def _extrapolated(self, number: int) -> Interval:
+        """Return where straight lines through all known intervals may lead."""
+        target = self._refreshes[-1].number + number
         highs, lows = [], []
-        for (i, early), (j, late) in itertools.combinations(known, 2):
-            on = (last.number + beats - j) / (j - i)
+        for (i, early), (j, late) in itertools.combinations(self._widened(), 2):
+            on = (target - j) / (j - i)
             highs.append(late.hi + (late.hi - early.lo) * on)
             lows.append(late.lo + (late.lo - early.hi) * on)
         lo, hi = max(lows), min(highs)
-        if lo > hi:  # it drifts more than was thought
-            lo, hi = (lo + hi) / 2, (lo + hi) / 2
+        if lo > hi:  # the refreshes drift more than was thought
+            lo = hi = (lo + hi) / 2
         slack = self._slack * (self.period or 0.0)
         return Interval(lo - slack, hi + slack)
 
     def _widened(self) -> Iterator[tuple[int, Interval]]:
-        """Yield number and window of each beat, wider the older it is."""
-        newest, slack = self._seen[-1].number, self._slack * (self.period or 0.0)
-        for seen in self._seen:
-            more = slack * (newest - seen.number)
-            yield seen.number, Interval(seen.window.lo - more, seen.window.hi + more)
+        """Yield number and interval of each refresh, wider the older it is."""
+        latest, slack = self._refreshes[-1].number, self._slack * (self.period or 0.0)
+        for refresh in self._refreshes:
+            known, more = refresh.interval, slack * (latest - refresh.number)
+            yield refresh.number, Interval(known.lo - more, known.hi + more)
 
-    # Before a period is known
+    # While no period is known
 
-    def _collect(self, window: Interval) -> None:
-        last = self._seen[-1] if self._seen else None
-        if last is not None and last.window.shared(window) > 0.0:
-            if last.knows(window) and self._tried:
-                return  # most changes of one answer: all that follows is known too
-            last.narrow(window)
-        elif last is None or window.lo >= last.window.hi:
-            if last is not None:
-                self._doubt(last, window.lo - last.window.hi)
-            self._seen.append(_Seen(0, window, [window.width]))
-        self._try_to_lock()
+    def _collect(self, interval: Interval) -> None:
+        last = self._refreshes[-1] if self._refreshes else None
+        if last is None or interval.lo >= last.interval.hi:
+            self._refreshes.append(_Refresh(interval))
+        elif last.interval.shared(interval) > 0.0:
+            last.narrow(interval)
+        self._find_period()
 
-    def _doubt(self, before: _Seen, apart: float) -> None:
-        """Hope no more when few change at a time, or others again at once."""
-        if len(before.widths) < _COUNTED or apart < _APART * self._shortest:
-            self.hopeful = False
-
-    def _try_to_lock(self) -> None:
-        """Believe in a period when what was seen can hardly be chance."""
-        self._tried = True
+    def _find_period(self) -> None:
+        """Believe in a period when the observed refreshes can hardly be chance."""
         gaps = [
-            Interval(late.window.lo - early.window.hi, late.window.hi - early.window.lo)
-            for early, late in itertools.pairwise(self._seen)
+            Interval(late.lo - early.hi, late.hi - early.lo)
+            for early, late in itertools.pairwise(r.interval for r in self._refreshes)
         ]
         base = min((gap.middle for gap in gaps), default=0.0)
-        if not self._is_looked_for(base):
+        if not self._shortest <= base <= self._longest:
             return
-        beats = [max(1, round(gap.middle / base)) for gap in gaps]
-        lo = max(gap.lo / count for gap, count in zip(gaps, beats, strict=True))
-        hi = min(gap.hi / count for gap, count in zip(gaps, beats, strict=True))
-        if lo >= hi:
-            self._seen.popleft()  # what was before may have been something else
-            self._tried = False
-            return
+        counts = [max(1, round(gap.middle / base)) for gap in gaps]
+        lo = max(gap.lo / count for gap, count in zip(gaps, counts, strict=True))
+        hi = min(gap.hi / count for gap, count in zip(gaps, counts, strict=True))
         period = (lo + hi) / 2
-        if self._is_looked_for(period) and self._evidence(period) >= self._demand:
-            for seen, number in zip(
-                self._seen, itertools.accumulate(beats, initial=0), strict=True
-            ):
-                seen.number = number
+        if lo >= hi:
+            self._refreshes.popleft()  # the oldest may have been something else
+        elif (
+            self._shortest <= period <= self._longest
+            and self._evidence(period) >= self._demand
+        ):
+            numbers = itertools.accumulate(counts, initial=0)
+            for refresh, number in zip(self._refreshes, numbers, strict=True):
+                refresh.number = number
             self._strikes, self._slack = 0.0, _SLACK
             self._measure()
 
-    def _is_looked_for(self, period: float) -> bool:
-        return self._shortest <= period <= self._longest
-
     def _evidence(self, period: float) -> float:
         """
-        Return how unlikely it is that all changes met the beat by chance.
+        Return how unlikely it is that all changes fit the period by chance.
 
-        Two of them say where it is and how long, and so prove nothing; of many,
-        some two will always suit the rest.
+        Two of them determine period and phase, and so prove nothing; of many,
+        some two always suit the rest.
         """
         weights = sorted(
             math.log(period / width)
-            for seen in self._seen
-            for width in seen.widths
+            for refresh in self._refreshes
+            for width in refresh.widths
             if 0.0 < width <= period / _NARROW
         )
-        return sum(weights[:-2]) - math.log(math.comb(len(self._seen), 2))
+        return sum(weights[:-2]) - math.log(math.comb(len(self._refreshes), 2))
 
-    # With a period
+    # With a known period
 
-    def _check(self, window: Interval, period: float) -> None:
-        """Compare a change with what was predicted."""
-        self._ahead.clear()
-        last = self._seen[-1]
-        beats = round((window.middle - last.window.middle) / period)
-        if beats < 0:
-            return  # older than what is known by now
-        expected = self._predicted(beats) if beats else last.window
-        near = window.width < period / _NARROW
-        wide = min(window.width, expected.width)
-        least = -_MOST_SLACK * period if near else _LITTLE * wide
-        if expected.shared(window) > least:
-            self._hit(beats, window, expected)
-        else:
-            self._strike(window)
+    def _check(self, interval: Interval, period: float) -> None:
+        """Compare a change with the prediction."""
+        self._predictions.clear()
+        latest = self._refreshes[-1].interval
+        number = round((interval.middle - latest.middle) / period)
+        if number < 0:
+            return  # the answer is older than the latest refresh
+        expected = self._predicted(number) if number else latest
+        shared, is_narrow = expected.shared(interval), interval.width < period / _NARROW
+        wide = min(interval.width, expected.width)
+        if shared <= (-_MOST_SLACK * period if is_narrow else _LITTLE * wide):
+            self._strike(interval)
             return
-        if window.hi > self._judged_at:
-            self._judged_at = window.hi
-            self._strikes -= min(self._strikes, _FORGIVEN) if near else 0.0
-            factor = 0.9 if expected.shared(window) > 0.0 else 2.0
+        self._confirm(number, interval, expected)
+        if interval.hi > self._judged_at:
+            self._judged_at = interval.hi
+            self._strikes -= min(self._strikes, _FORGIVEN) if is_narrow else 0.0
+            factor = 0.9 if shared > 0.0 else 2.0
             self._slack = min(_MOST_SLACK, max(_SLACK, self._slack * factor))
 
-    def _hit(self, beats: int, window: Interval, expected: Interval) -> None:
-        last = self._seen[-1]
-        if beats == 0:
-            last.narrow(window)
+    def _confirm(self, number: int, interval: Interval, expected: Interval) -> None:
+        latest = self._refreshes[-1]
+        if number == 0:
+            latest.narrow(interval)
             return
-        on_time = expected.shared(window) > 0.0
-        found = window.narrowed(expected) if on_time else window
-        self._seen.append(_Seen(last.number + beats, found, [window.width]))
+        found = _Refresh(interval, latest.number + number)
+        if expected.shared(interval) > 0.0:  # it came on time
+            found.interval = interval.narrowed(expected)
+        self._refreshes.append(found)
         self._late = None
         self._measure()
 
     def _measure(self) -> None:
-        """Take the period from the beats that are remembered."""
-        self._ahead.clear()
-        first, last = self._seen[0], self._seen[-1]
-        span = last.window.middle - first.window.middle
-        self.period = span / (last.number - first.number)
+        """Take the period from the remembered refreshes."""
+        self._predictions.clear()
+        first, latest = self._refreshes[0], self._refreshes[-1]
+        span = latest.interval.middle - first.interval.middle
+        self.period = span / (latest.number - first.number)
 
-    def _strike(self, window: Interval) -> None:
-        if window.hi <= self._judged_at:
-            return  # one look counts once, whatever it brought
-        self._judged_at = window.hi
+    def _strike(self, interval: Interval) -> None:
+        if interval.hi <= self._judged_at:
+            return  # one answer counts once, however many changes it brought
+        self._judged_at = interval.hi
         self._strikes += 1.0
         if self._strikes >= _STRIKES:
             self._forget()
-            self.hopeful = False
             self._demand *= 2
-            self._seen.append(_Seen(0, window, [window.width]))
+            self._refreshes.append(_Refresh(interval))
 
 
-_MOST = 16
+_MOST_PROBES = 16
 
 
 class Probes:
-    """The looks at one beat after the other; *shortest* is the policy's."""
+    """
+    Polls before the end of an expected interval, one refresh after the other.
+
+    They place each refresh more exactly. *shortest* is that of the policy.
+    """
 
     def __init__(self, shortest: float) -> None:
         self._shortest = shortest
-        self._window: Interval | None = None
+        self._interval: Interval | None = None
         self._wanted = 0
         self._sent = 0
 
     def due(
-        self, window: Interval, earliest: float, period: float, followed: int
+        self, interval: Interval, earliest: float, period: float, followed: int
     ) -> float:
-        """Return when the next of so many *followed* tasks is to be looked at."""
-        half = window.hi - period / 2
+        """Return when to poll the next of so many *followed* tasks."""
+        half = interval.hi - period / 2
         if earliest <= half:
-            return half  # between two beats nothing changes, if it is one
-        if self._window is None or self._window.shared(window) <= 0.0:
-            self._wanted, self._sent = self._worth(window, followed), 0
-        self._window = window
+            return half  # between two refreshes nothing changes: that is evidence too
+        if self._interval is None or self._interval.shared(interval) <= 0.0:
+            self._wanted, self._sent = self._best_number(interval, followed), 0
+        self._interval = interval
         if self._sent < self._wanted:
             self._sent += 1
-            place = self._sent / (self._wanted + 1)
-            return max(window.lo + window.width * place, earliest)
-        return max(window.hi, earliest)
+            share = self._sent / (self._wanted + 1)
+            return max(interval.lo + interval.width * share, earliest)
+        return max(interval.hi, earliest)
 
-    def _worth(self, window: Interval, followed: int) -> int:
+    def _best_number(self, interval: Interval, followed: int) -> int:
         """
-        Return how many scouts delay all together the least.
+        Return the number of probes that delays all tasks together the least.
 
-        Of *n*, half come before the beat and lose *shortest* each; the others
-        wait a part *n* + 1 of the window.
+        Of *n* probes, half come before the refresh and lose *shortest* each; the
+        other tasks wait a part *n* + 1 of the interval.
         """
-        best = math.sqrt(followed * window.width / self._shortest) - 0.5
-        return min(_MOST, max(0, round(best)))
+        best = math.sqrt(followed * interval.width / self._shortest) - 0.5
+        return min(_MOST_PROBES, max(0, round(best)))
