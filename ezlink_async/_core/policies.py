@@ -78,19 +78,19 @@ class RetryPolicy:
         for step in itertools.islice(steps, self.attempts - 1):
             yield backoff.full_jitter(step)
 
-    def heed(self, hint: float | None) -> float:
+    def capped_hint(self, hint: float | None) -> float:
         """Return how much of a server's hint to heed: one tries before time is up."""
         return min(hint or 0.0, self.timeout / 2)
 
-    def pause(self, strikes: int, hint: float | None = None) -> float:
+    def busy_pause(self, strikes: int, hint: float | None = None) -> float:
         """
         Return the pause after the *strikes*-th busy answer in a row, from 1.
 
         It grows, and jitter only lengthens it: nobody comes before the hint, but
-        when that is longer than :meth:`heed` allows.
+        when that is longer than :meth:`capped_hint` allows.
         """
         grown = self.first * 2.0 ** min(strikes - 1, _TABLE)
-        least = max(min(self.longest, grown), self.heed(hint))
+        least = max(min(self.longest, grown), self.capped_hint(hint))
         return least * random.uniform(1.0, 1.5)  # noqa: S311 - jitter, no secret
 
 

@@ -103,15 +103,15 @@ def test_a_pause_is_never_below_the_hint(
     heeded = min(hint or 0.0, policy.timeout / 2)
     least = max(heeded, min(policy.longest, policy.first))
     most = max(heeded, policy.longest)
-    assert least <= policy.pause(strikes, hint) <= 1.5 * most
+    assert least <= policy.busy_pause(strikes, hint) <= 1.5 * most
 
 
 def test_pauses_grow_with_the_strikes() -> None:
     """The third busy answer in a row waits longer than the first could."""
     policy = RetryPolicy(first=1, longest=30)
-    assert 4 <= policy.pause(3) <= 6
-    assert policy.pause(1) <= 1.5
-    assert 30 <= policy.pause(10**6) <= 45
+    assert 4 <= policy.busy_pause(3) <= 6
+    assert policy.busy_pause(1) <= 1.5
+    assert 30 <= policy.busy_pause(10**6) <= 45
 
 
 @given(POLLS)

@@ -138,14 +138,14 @@ class Gate:
         """Shut for a growing pause, at least for *hint* seconds."""
         now = asyncio.get_running_loop().time()
         if age != self.age:  # old news, except for what it asks for
-            self._opens_at = max(self._opens_at, now + self._policy.heed(hint))
+            self._opens_at = max(self._opens_at, now + self._policy.capped_hint(hint))
             return
         if not self._strikes:
             self._shut_since = now
         self._strikes += 1
         self._moved_at = now
         self.age += 1
-        self._opens_at = now + self._policy.pause(self._strikes, hint)
+        self._opens_at = now + self._policy.busy_pause(self._strikes, hint)
         if full:
             self.limit = max(1, self.running)
             self._full_of_ours = self.running > 0
