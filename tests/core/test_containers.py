@@ -141,12 +141,14 @@ SCAN = b"\xff\xd8\xff\xda\x00\x02"
 
 MANY = containers.MOST_PARTS + 1
 
+PIECE = 256 * 1024
+
 
 @pytest.mark.parametrize("shift", range(-4, 5))
 @pytest.mark.parametrize("filling", [b"\x01", b"\xff\x00", b"\xff"])
 def test_an_end_is_found_wherever_it_lies(filling: bytes, shift: int) -> None:
     """Large pictures are searched in pieces; an end across two of them counts."""
-    length = 2 * containers._PIECE + shift
+    length = 2 * PIECE + shift
     body = (filling * length)[:length].removesuffix(b"\xff")
     assert containers.verify_complete(SCAN + body + b"\xff\xd9") == "image/jpeg"
     with pytest.raises(ImageError, match="cut off"):
