@@ -145,7 +145,7 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     """
     if not isinstance(row, Mapping):
         raise ValueError("not an object")  # noqa: TRY004 - one error for callers
-    known = identifier(row.get("id")) or task_id
+    known = identifier(row.get("id")) or identifier(task_id)
     if not known or "status" not in row:
         raise ValueError("neither id nor status")
     same = row.get("id") == known
