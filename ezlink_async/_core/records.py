@@ -44,6 +44,14 @@ def identifier(value: object) -> str:
     return str(value) if type(value) is int else ""
 
 
+def utc_time(seconds: float) -> dt.datetime | None:
+    """Return seconds since 1970 as a time; ``None`` for 0, less, or too many."""
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds > 0 else None
+    except (OverflowError, ValueError, OSError):
+        return None  # beyond the calendar
+
+
 def _text(value: object, _: object = None) -> str:
     if isinstance(value, str):
         return value
@@ -71,7 +79,7 @@ def _status(value: object, _: object = None) -> TaskStatus:
 def _per_cent(text: str) -> float | None:
     try:
         number = float(text.strip().removesuffix("%"))
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return number if math.isfinite(number) else None
 
@@ -79,9 +87,8 @@ def _per_cent(text: str) -> float | None:
 @functools.lru_cache(4096)
 def _time(text: str) -> dt.datetime | None:
     try:
-        seconds = float(text) / 1000
-        return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds > 0 else None
-    except (ValueError, OverflowError, OSError):
+        return utc_time(float(text) / 1000)
+    except ValueError:
         return None
 
 
