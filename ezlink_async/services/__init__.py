@@ -1,5 +1,5 @@
 """
-The API, family by family: its wire, and its class for users.
+The API, one module a family: its wire, and its class for users.
 
 Names load on first use.
 """
