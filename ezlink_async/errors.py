@@ -10,12 +10,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from ezlink_async.models import TaskRecord
 
 _HEAD = 200  # bytes of an unreadable answer that are kept
+
+
+class _Facts(TypedDict, total=False):
+    """The keyword arguments that every error takes."""
+
+    task_id: str | None
+    request_id: str | None
+    retry_safe: bool
+    maybe_charged: bool
 
 
 class EzlinkError(Exception):
@@ -27,20 +36,18 @@ class EzlinkError(Exception):
     Both are false where the error says nothing about a submit.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        task_id: str | None = None,
-        request_id: str | None = None,
-        retry_safe: bool = False,
-        maybe_charged: bool = False,
-    ) -> None:
+    _never_sent: ClassVar[bool] = False
+    task_id: str | None
+    request_id: str | None
+    retry_safe: bool
+    maybe_charged: bool
+
+    def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
         super().__init__(message)
-        self.task_id = task_id
-        self.request_id = request_id
-        self.retry_safe = retry_safe
-        self.maybe_charged = maybe_charged
+        self.task_id = facts.get("task_id")
+        self.request_id = facts.get("request_id")
+        self.retry_safe = facts.get("retry_safe", self._never_sent)
+        self.maybe_charged = facts.get("maybe_charged", False)
 
     def for_awaiter(self) -> Self:
         """Return a copy, so that awaiters do not share one traceback."""
@@ -52,15 +59,13 @@ class EzlinkError(Exception):
 class ConfigurationError(EzlinkError, ValueError):
     """A setting or an argument is wrong; nothing was sent."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, retry_safe=True)
+    _never_sent = True
 
 
 class JournalError(EzlinkError):
     """The journal of a batch cannot be written, so nothing new is sent."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, retry_safe=True)
+    _never_sent = True
 
 
 class ImageError(EzlinkError, ValueError):
@@ -71,6 +76,8 @@ class ImageError(EzlinkError, ValueError):
     is wrong; *limit* is the limit that was exceeded, ``None`` for other reasons.
     """
 
+    _never_sent = True
+
     def __init__(
         self,
         reason: str = "",
@@ -78,7 +85,7 @@ class ImageError(EzlinkError, ValueError):
         path: str | PathLike[str] | None = None,
         limit: int | None = None,
     ) -> None:
-        super().__init__(f"{path}: {reason}" if path else reason, retry_safe=True)
+        super().__init__(f"{path}: {reason}" if path else reason)
         self.reason = reason
         self.path = path
         self.limit = limit
@@ -109,8 +116,7 @@ class ClientClosedError(EzlinkError):
 class SlotTimeoutError(EzlinkError, TimeoutError):
     """No slot became free within ``slot_timeout``; nothing was sent."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, retry_safe=True)
+    _never_sent = True
 
 
 class TransportError(EzlinkError):
@@ -124,20 +130,9 @@ class TransportError(EzlinkError):
     """
 
     def __init__(
-        self,
-        message: str = "",
-        *,
-        stage: str = "answer",
-        request_id: str | None = None,
-        retry_safe: bool = False,
-        maybe_charged: bool = False,
+        self, message: str = "", *, stage: str = "answer", **facts: Unpack[_Facts]
     ) -> None:
-        super().__init__(
-            message,
-            request_id=request_id,
-            retry_safe=retry_safe,
-            maybe_charged=maybe_charged,
-        )
+        super().__init__(message, **facts)
         self.stage = stage
 
 
@@ -160,18 +155,9 @@ class ApiError(EzlinkError):
         status: int = 0,
         code: int | None = None,
         description: str = "",
-        request_id: str | None = None,
-        task_id: str | None = None,
-        retry_safe: bool = False,
-        maybe_charged: bool = False,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(
-            message,
-            task_id=task_id,
-            request_id=request_id,
-            retry_safe=retry_safe,
-            maybe_charged=maybe_charged,
-        )
+        super().__init__(message, **facts)
         self.status = status
         self.code = code
         self.description = description
@@ -237,16 +223,9 @@ class ProtocolError(EzlinkError):
         *,
         head: bytes = b"",
         status: int = 0,
-        task_id: str | None = None,
-        request_id: str | None = None,
-        maybe_charged: bool = False,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(
-            message,
-            task_id=task_id,
-            request_id=request_id,
-            maybe_charged=maybe_charged,
-        )
+        super().__init__(message, **facts)
         self.head = bytes(head[:_HEAD])
         self.status = status
 
@@ -263,11 +242,11 @@ class DownloadError(EzlinkError):
         self,
         message: str = "",
         *,
-        task_id: str | None = None,
         status: int | None = None,
         path: str | PathLike[str] | None = None,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(message, **facts)
         self.status = status
         self.path = path
 
@@ -279,11 +258,10 @@ class TaskError(EzlinkError):
         self,
         message: str = "",
         *,
-        task_id: str | None = None,
-        request_id: str | None = None,
         record: TaskRecord | None = None,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, task_id=task_id, request_id=request_id)
+        super().__init__(message, **facts)
         self.record = record
 
 

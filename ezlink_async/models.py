@@ -21,18 +21,19 @@ class TaskStatus(enum.Enum):
 
     A word that is not listed equals ``UNKNOWN`` and keeps its text:
     ``TaskStatus("QUEUED") == TaskStatus.UNKNOWN``, and ``str()`` of it is
-    ``"QUEUED"``. ``EMPTY`` is the first status of every task.
+    ``"QUEUED"``. ``EMPTY`` is the first status of every task. The statuses are
+    listed in the order of progress.
     """
 
     EMPTY = ""
+    UNKNOWN = "UNKNOWN"
     NOT_START = "NOT_START"
     SUBMITTED = "SUBMITTED"
     IN_PROGRESS = "IN_PROGRESS"
     MODAL = "MODAL"
-    SUCCESS = "SUCCESS"
-    FAILURE = "FAILURE"
     CANCEL = "CANCEL"
-    UNKNOWN = "UNKNOWN"
+    FAILURE = "FAILURE"
+    SUCCESS = "SUCCESS"
 
     @classmethod
     def _missing_(cls, value: object) -> TaskStatus | None:

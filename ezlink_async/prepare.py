@@ -59,16 +59,6 @@ _NEARLY_FULL = 0.93 * MAX_BYTES
 
 _SURE_PIXELS = MAX_BYTES // 2  # fit at the last step, even if they are pure noise
 
-_PLUGINS = {
-    "JPEG": "Jpeg",
-    "PNG": "Png",
-    "WEBP": "WebP",
-    "TIFF": "Tiff",
-    "BMP": "Bmp",
-    "GIF": "Gif",
-    "AVIF": "Avif",
-}
-
 # Tags of TIFF.
 _KIND, _TURN, _DNG = 254, 274, 50706
 
@@ -259,11 +249,10 @@ def _decoding(name: str, *, large: bool) -> Iterator[None]:
 
 
 def _decoder(name: str) -> Callable[[io.BytesIO], PillowImage.Image]:
-    if name == "HEIC":
-        module, kind = "pillow_heif", "HeifImageFile"
-    else:
-        module, kind = f"PIL.{_PLUGINS[name]}ImagePlugin", f"{_PLUGINS[name]}ImageFile"
-    decoder = getattr(importlib.import_module(module), kind)
+    # Imported one by one: Image.open() would register plugins in the user's process.
+    plugin = {"WEBP": "WebP", "HEIC": "Heif"}.get(name, name.capitalize())
+    module = "pillow_heif" if name == "HEIC" else f"PIL.{plugin}ImagePlugin"
+    decoder = getattr(importlib.import_module(module), f"{plugin}ImageFile")
     return cast("Callable[[io.BytesIO], PillowImage.Image]", decoder)
 
 

@@ -42,7 +42,7 @@ TREE = {
 KINDS = [
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if kind.__module__ == errors.__name__
+    if issubclass(kind, errors.EzlinkError)
 ]
 
 FULL = [

@@ -123,7 +123,7 @@ CLASSES = [
 ERRORS = [
     value
     for _, value in inspect.getmembers(errors, inspect.isclass)
-    if value.__module__ == errors.__name__
+    if issubclass(value, errors.EzlinkError)
 ]
 
 

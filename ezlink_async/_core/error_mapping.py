@@ -55,10 +55,9 @@ def collapse_blanks(text: object) -> str:
 
 def with_translation(text: str) -> str:
     """Return *text*, followed by its English where the text is a known one."""
-    for words, meaning in _ENGLISH.items():
-        if words in text:
-            return f"{text} ({meaning})"
-    return text
+    meanings = (meaning for words, meaning in _ENGLISH.items() if words in text)
+    meaning = next(meanings, "")
+    return f"{text} ({meaning})" if meaning else text
 
 
 def parse_json(body: bytes) -> object:

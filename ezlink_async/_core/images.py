@@ -27,18 +27,13 @@ HEAD_BYTES = 32
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 """The suffix of a file for each media type that can be sent and verified."""
 
-_FOREIGN = (
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypmsf1", "HEIC"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-)
+_FOREIGN = {
+    "GIF": re.compile(rb"GIF8"),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*"),
+    "HEIC": re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL),
+    "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
+}
 
 _DATA_URI = re.compile(
     r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?;base64,(?P<text>.*)",
@@ -59,10 +54,7 @@ def sniff(head: bytes) -> str | None:
 
 def foreign_format(head: bytes) -> str | None:
     """Return the name of a format that cannot be sent, such as GIF or HEIC."""
-    for offset, magic, name in _FOREIGN:
-        if head.startswith(magic, offset):
-            return name
-    return None
+    return next((name for name, magic in _FOREIGN.items() if magic.match(head)), None)
 
 
 def check_acceptable(

@@ -9,13 +9,15 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections.abc import Iterator
-from typing import TypeGuard
+from collections.abc import Callable, Iterator
+from typing import TypeGuard, TypeVar
 
 import attrs
 import backoff
 
 from ezlink_async.errors import ConfigurationError
+
+_Value = TypeVar("_Value")
 
 _MOST_DOUBLINGS = 64  # more than any wait needs, and no overflow
 
@@ -50,12 +52,14 @@ def check_boolean(value: object, where: str) -> bool:
     raise ConfigurationError(f"{where} is true or false, not {value!r:.40}")
 
 
-def seconds(default: float) -> float:
-    """Declare a field of seconds: finite, above zero."""
+def _field(default: _Value, check: Callable[[object, str], _Value]) -> _Value:
     return attrs.field(
-        default=float(default),
-        validator=lambda _, field, value: check_seconds(value, field.name),
+        default=default, validator=lambda _, field, value: check(value, field.name)
     )
+
+
+def _seconds(default: float) -> float:
+    return _field(float(default), check_seconds)
 
 
 def _grown(first: float, doublings: int) -> float:
@@ -74,16 +78,11 @@ class RetryPolicy:
     may be paid twice.
     """
 
-    first: float = seconds(0.5)
-    longest: float = seconds(30)
-    attempts: int = attrs.field(
-        default=6, validator=lambda _, field, value: check_count(value, field.name)
-    )
-    timeout: float = seconds(900)
-    resubmit_unknown: bool = attrs.field(
-        default=False,
-        validator=lambda _, field, value: check_boolean(value, field.name),
-    )
+    first: float = _seconds(0.5)
+    longest: float = _seconds(30)
+    attempts: int = _field(6, check_count)
+    timeout: float = _seconds(900)
+    resubmit_unknown: bool = _field(default=False, check=check_boolean)
 
     def waits(self) -> Iterator[float]:
         """Yield one wait before each attempt after the first, with full jitter."""
@@ -120,10 +119,10 @@ class PollPolicy:
     counted from acceptance.
     """
 
-    first: float = seconds(2)
-    shortest: float = seconds(1)
-    longest: float = seconds(10)
-    deadline: float = seconds(900)
+    first: float = _seconds(2)
+    shortest: float = _seconds(1)
+    longest: float = _seconds(10)
+    deadline: float = _seconds(900)
 
     def step(self, polls: int) -> float:
         """Return the wait before the next poll after *polls* of them."""
@@ -152,10 +151,10 @@ class Timeouts:
     was never created.
     """
 
-    connect: float = seconds(10)
-    upload: float = seconds(30)
-    submit: float = seconds(90)
-    fetch: float = seconds(30)
-    image: float = seconds(30)
-    close: float = seconds(5)
-    reconcile: float = seconds(75)
+    connect: float = _seconds(10)
+    upload: float = _seconds(30)
+    submit: float = _seconds(90)
+    fetch: float = _seconds(30)
+    image: float = _seconds(30)
+    close: float = _seconds(5)
+    reconcile: float = _seconds(75)

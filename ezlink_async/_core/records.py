@@ -21,17 +21,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
-_PROGRESS = (
-    TaskStatus.EMPTY,
-    TaskStatus.UNKNOWN,
-    TaskStatus.NOT_START,
-    TaskStatus.SUBMITTED,
-    TaskStatus.IN_PROGRESS,
-    TaskStatus.MODAL,
-    TaskStatus.CANCEL,
-    TaskStatus.FAILURE,
-    TaskStatus.SUCCESS,
-)
+_PROGRESS = tuple(TaskStatus)
 
 _NO_PROMPTS = {"finalPrompt": "", "finalZhPrompt": ""}
 _NO_PROPERTIES = TaskProperties()
@@ -140,7 +130,6 @@ _converter = cattrs.Converter(detailed_validation=False)
 _register(Button)
 _register(TaskProperties)
 _register(TaskRecord)
-_structure = _converter.get_structure_hook(TaskRecord)
 
 
 def read_record(row: object, task_id: str = "") -> TaskRecord:
@@ -155,9 +144,7 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     known = identifier(row.get("id")) or identifier(task_id)
     if not known or "status" not in row:
         raise ValueError("neither id nor status")
-    same = row.get("id") == known
-    record: TaskRecord = _structure(row if same else {**row, "id": known}, TaskRecord)
-    return record
+    return _converter.structure({**row, "id": known}, TaskRecord)
 
 
 def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:

@@ -97,6 +97,9 @@ class _Found:
     source: _Source
 
 
+_NOT_SET = _Found("", "", _Source.ARGUMENT)
+
+
 def _text(found: _Found) -> str:
     """Return text; another type is named and not shown, since it may be secret."""
     if isinstance(found.value, str):
@@ -204,8 +207,7 @@ class SettingsSources:
 
     def text(self, name: str) -> str:
         """Return a setting that is text, empty if it is not set."""
-        found = self.find(Settings).get(name)
-        return _text(found) if found else ""
+        return _text(self.find(Settings).get(name, _NOT_SET))
 
     def policy(self, table: str, kind: type[_Fields]) -> _Fields:
         """Return a policy from ``EZLINK_<TABLE>_<FIELD>`` and the profile's table."""
@@ -253,7 +255,7 @@ def resolve(options: Options, sources: SettingsSources) -> Settings:
         given = options.get(name)
         if given is not None and given != "":  # an empty text is not given
             found[name] = _Found(given, f"the argument {name}", _Source.ARGUMENT)
-    key = _api_key(found.get("api_key"))
+    key = _api_key(found.get("api_key", _NOT_SET))
     url, token = _server(found, sources, secure=not options.get("allow_insecure"))
     settings = _converter.structure(found, Settings)
     return attrs.evolve(settings, api_key=key, base_url=url, account_token=token)
@@ -264,46 +266,42 @@ def _server(
 ) -> tuple[str, str | None]:
     """Return the address the key may be sent to, and the token that goes there."""
     from_profile = {n for n, each in found.items() if each.source is _Source.PROFILE}
-    if "api_key" not in from_profile:
+    own_key = "api_key" in from_profile
+    if not own_key:
         # The profile's address was written for its key, its token for both.
         found = {n: each for n, each in found.items() if n not in from_profile}
-    written = found.get("base_url")
+    written = found.get("base_url", _NOT_SET)
     url = _base_url(written, secure=secure)
 
     def is_away() -> bool:
         rows = attrs.evolve(sources, environ={}).find(Settings)
-        return origin(url) != origin(_base_url(rows.get("base_url"), secure=secure))
+        home = _base_url(rows.get("base_url", _NOT_SET), secure=secure)
+        return origin(url) != origin(home)
 
     # An environment is easily made by somebody else, by a project's own file of
     # variables for one; the profile's key must not go wherever that says.
-    by_environment = written is not None and written.source is _Source.ENVIRONMENT
     own_machine = is_loopback(urlsplit(url).hostname)
-    if "api_key" in from_profile and by_environment and not own_machine and is_away():
+    by_environment = written.source is _Source.ENVIRONMENT and not own_machine
+    if own_key and by_environment and is_away():
         raise ConfigurationError(
             f"EZLINK_BASE_URL would have the key of {sources.file} sent to a server "
             "that the profile does not name: set EZLINK_API_KEY too, write base_url "
             "beside the key, or give the address as an argument"
         )
-    token = found.get("account_token")
-    if "account_token" in from_profile and token is not None and is_away():
-        token = None
-    return url, _account_token(token)
+    token = found.get("account_token", _NOT_SET)
+    if token.source is _Source.PROFILE and is_away():
+        token = _NOT_SET
+    return url, _secret(token, "token") or None
 
 
-def _api_key(found: _Found | None) -> str:
+def _api_key(found: _Found) -> str:
     """Return the key alone; no part of it is shown."""
-    text = _text(found) if found else ""
-    if found and text.strip():
+    if _text(found).strip():
         return _secret(found, "key")
-    blank = f" ({found.where} is blank)" if found and text else ""
+    blank = f" ({found.where} is blank)" if found.value else ""
     raise ConfigurationError(
         f"there is no API key: set EZLINK_API_KEY or pass api_key={blank}"
     )
-
-
-def _account_token(found: _Found | None) -> str | None:
-    """Return the account's token alone, ``None`` for none; no part is shown."""
-    return (found and _secret(found, "token")) or None
 
 
 def _secret(found: _Found, what: str) -> str:
@@ -317,10 +315,9 @@ def _secret(found: _Found, what: str) -> str:
     return text
 
 
-def _base_url(found: _Found | None, *, secure: bool) -> str:
+def _base_url(found: _Found, *, secure: bool) -> str:
     """Return the address of a server that the key may be sent to."""
-    url = (_text(found) if found else "") or DEFAULT_BASE_URL
-    where = found.where if found else "base_url"
+    url, where = _text(found) or DEFAULT_BASE_URL, found.where
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
@@ -347,8 +344,9 @@ def _base_url(found: _Found | None, *, secure: bool) -> str:
 
 def is_loopback(host: str | None) -> bool:
     """Return whether *host*, a name or an address, is this machine."""
-    if host is None or host == "localhost" or host.endswith(".localhost"):
-        return host is not None
+    host = host or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -40,7 +40,6 @@ PAGES = 100
 
 _UNITS_PER_DOLLAR = 500_000
 _MOST = 2**63  # the server counts in int64
-_NOT_AUTHORIZED = "Not authorized"
 
 
 @attrs.frozen(kw_only=True)
@@ -202,12 +201,11 @@ def _data(response: HttpResponse) -> Mapping[str, object]:
 
 
 def _refused(response: HttpResponse, words: str) -> ApiError:
-    kind: type[ApiError] = ServerError
-    says = f"the account's page cannot be shown: {words}"
-    if _NOT_AUTHORIZED in words:
-        kind, says = AuthenticationError, f"the account token is refused: {words}"
+    unauthorized = "Not authorized" in words
+    kind = AuthenticationError if unauthorized else ServerError
+    says = "token is refused" if unauthorized else "page cannot be read"
     return kind(
-        says,
+        f"the account {says}: {words}",
         status=response.status,
         description=words,
         request_id=response.request_id,

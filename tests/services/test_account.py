@@ -144,7 +144,7 @@ def test_a_page_that_cannot_be_read_is_a_protocol_error(name: str) -> None:
 @pytest.mark.parametrize(
     ("response", "error", "told"),
     [
-        (_answer({"success": False, "message": "x"}), errors.ServerError, "shown: x"),
+        (_answer({"success": False, "message": "x"}), errors.ServerError, "read: x"),
         (_answer({"success": True}), errors.ProtocolError, "no page of the account"),
         (_answer([]), errors.ProtocolError, "no page of the account"),
         (HttpResponse(200, {}, b"<html>"), errors.ProtocolError, "no page"),
