@@ -40,7 +40,6 @@ from tests.support.pictures import (
     chunk,
     png,
     progressive,
-    recorded_jpeg,
     segment,
     webp,
 )
@@ -239,14 +238,15 @@ def test_strip_metadata_keeps_pixels_colours_and_orientation(
     assert containers.verify_complete(stripped) == containers.verify_complete(content)
 
 
-@pytest.mark.parametrize(
-    "content", [recorded_jpeg(), png(), webp()], ids=["jpeg", "png", "webp"]
-)
-def test_strip_metadata_keeps_foreign_pictures_valid(content: bytes) -> None:
+@WHOLE
+def test_strip_metadata_keeps_pictures_of_other_makers_valid(
+    media_type: str, content: bytes
+) -> None:
     stripped = containers.strip_metadata(content)
-    assert containers.verify_complete(stripped)
+    assert containers.verify_complete(stripped) == media_type
     assert len(stripped) <= len(content)
-    assert pixels(stripped) == pixels(content)
+    if content != progressive():  # no decoder reads that one
+        assert pixels(stripped) == pixels(content)
 
 
 def test_strip_metadata_removes_second_pictures_and_notes_of_a_jpeg() -> None:
@@ -405,6 +405,8 @@ def test_strip_metadata_keeps_arbitrary_bytes_verifiable_or_raises(
 ) -> None:
     """Stripping twice changes nothing more."""
     content = magic + b"".join(pieces)
+    with contextlib.suppress(ImageError):
+        assert min(containers.dimensions(content)) >= 0
     try:
         containers.verify_complete(content)
         stripped = containers.strip_metadata(content)
@@ -412,18 +414,6 @@ def test_strip_metadata_keeps_arbitrary_bytes_verifiable_or_raises(
         return
     assert containers.verify_complete(stripped) == containers.verify_complete(content)
     assert containers.strip_metadata(stripped) == stripped
-
-
-@given(MAGIC, st.lists(PIECES | st.binary(max_size=12), max_size=8))
-def test_dimensions_of_arbitrary_bytes_are_numbers_or_an_error(
-    magic: bytes, pieces: list[bytes]
-) -> None:
-    try:
-        width, height = containers.dimensions(magic + b"".join(pieces))
-    except ImageError:
-        return
-    assert width >= 0
-    assert height >= 0
 
 
 @pytest.mark.parametrize(
