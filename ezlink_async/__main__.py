@@ -1,4 +1,4 @@
-"""The console entry: the command line, or one sentence on how to get it."""
+"""The command ``ezlink``, or one sentence on how to install it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _EXTRA = {"cyclopts", "rich"}
 
 
 def main() -> int:
-    """Run the command line on the arguments of this process."""
+    """Run the command line with the arguments of this process; return the exit code."""
     try:
         from ezlink_async.cli import run
     except ModuleNotFoundError as missing:

@@ -1,9 +1,8 @@
 """
-Every exception of the package, sorted by who has something to change.
+Every exception of the package, sorted by what the caller has to change.
 
-All derive from :class:`EzlinkError`, and each carries what is needed to go on:
-the task's id, the request's id, whether the job was surely not created.
-Knows nothing of the wire, of files or of the event loop.
+All derive from :class:`EzlinkError`. Each carries what the caller needs to go
+on: the task's id, the request's id, whether the job was surely not created.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from ezlink_async.models import TaskRecord
@@ -19,58 +18,65 @@ if TYPE_CHECKING:
 _HEAD = 200  # bytes of an unreadable answer that are kept
 
 
+class _Facts(TypedDict, total=False):
+    """The keyword arguments that every error takes."""
+
+    task_id: str | None
+    request_id: str | None
+    retry_safe: bool
+    maybe_charged: bool
+
+
 class EzlinkError(Exception):
     """
-    The root: catch it to catch everything this package raises.
+    The root: catch it to catch every error this package raises.
 
-    *retry_safe* says that the job surely was not created, so sending it again
-    cannot pay twice. *maybe_charged* says that it may have been paid for.
+    *retry_safe* means that the job surely was not created, so sending it again
+    cannot pay twice. *maybe_charged* means that it may have been paid for.
     Both are false where the error says nothing about a submit.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        task_id: str | None = None,
-        request_id: str | None = None,
-        retry_safe: bool = False,
-        maybe_charged: bool = False,
-    ) -> None:
+    _never_sent: ClassVar[bool] = False
+    task_id: str | None
+    request_id: str | None
+    retry_safe: bool
+    maybe_charged: bool
+
+    def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
         super().__init__(message)
-        self.task_id = task_id
-        self.request_id = request_id
-        self.retry_safe = retry_safe
-        self.maybe_charged = maybe_charged
+        self.task_id = facts.get("task_id")
+        self.request_id = facts.get("request_id")
+        self.retry_safe = facts.get("retry_safe", self._never_sent)
+        self.maybe_charged = facts.get("maybe_charged", False)
 
     def for_awaiter(self) -> Self:
-        """Return a twin, so that awaiters do not share one traceback."""
-        twin = copy.copy(self)
-        twin.__cause__ = self.__cause__
-        return twin
+        """Return a copy, so that awaiters do not share one traceback."""
+        own = copy.copy(self)
+        own.__cause__ = self.__cause__
+        return own
 
 
 class ConfigurationError(EzlinkError, ValueError):
     """A setting or an argument is wrong; nothing was sent."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, retry_safe=True)
+    _never_sent = True
 
 
 class JournalError(EzlinkError):
     """The journal of a batch cannot be written, so nothing new is sent."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, retry_safe=True)
+    _never_sent = True
 
 
 class ImageError(EzlinkError, ValueError):
     """
     A picture cannot be used; nothing was sent, or the upload was cut off.
 
-    *path* names the file, when there is one; *reason* says what is wrong with
-    it in one sentence; *limit* is the number that was passed, if it is that.
+    *path* names the file, when there is one; *reason* says in one sentence what
+    is wrong; *limit* is the limit that was exceeded, ``None`` for other reasons.
     """
+
+    _never_sent = True
 
     def __init__(
         self,
@@ -79,7 +85,7 @@ class ImageError(EzlinkError, ValueError):
         path: str | PathLike[str] | None = None,
         limit: int | None = None,
     ) -> None:
-        super().__init__(f"{path}: {reason}" if path else reason, retry_safe=True)
+        super().__init__(f"{path}: {reason}" if path else reason)
         self.reason = reason
         self.path = path
         self.limit = limit
@@ -87,9 +93,9 @@ class ImageError(EzlinkError, ValueError):
 
 class ClientClosedError(EzlinkError):
     """
-    The client was closed while this waited, or before it was called.
+    The client was closed during this call, or before it.
 
-    *task_ids* are still running on the server: take each up again with
+    The tasks *task_ids* are still running on the server: resume each with
     :meth:`AsyncEzlink.task`.
     """
 
@@ -108,47 +114,36 @@ class ClientClosedError(EzlinkError):
 
 
 class SlotTimeoutError(EzlinkError, TimeoutError):
-    """No slot came free within ``slot_timeout``; nothing was sent."""
+    """No slot became free within ``slot_timeout``; nothing was sent."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, retry_safe=True)
+    _never_sent = True
 
 
 class TransportError(EzlinkError):
     """
     No HTTP answer came, or not all of it.
 
-    *stage* says how far it got: ``connect`` (no connection), ``tls`` (one
-    that is not trusted, or not the right kind), ``upload`` (the body never
-    left whole), ``answer`` (lost after that) or ``silence`` (waited in vain).
-    With ``retry_safe`` the server cannot have acted on it.
+    *stage* says how far the request got: ``connect`` (no connection), ``tls``
+    (the connection is not trusted, or not TLS), ``upload`` (the body was not
+    sent whole), ``answer`` (the connection was lost after that) or ``silence``
+    (no answer in time). With ``retry_safe`` the server cannot have acted on it.
     """
 
     def __init__(
-        self,
-        message: str = "",
-        *,
-        stage: str = "answer",
-        request_id: str | None = None,
-        retry_safe: bool = False,
-        maybe_charged: bool = False,
+        self, message: str = "", *, stage: str = "answer", **facts: Unpack[_Facts]
     ) -> None:
-        super().__init__(
-            message,
-            request_id=request_id,
-            retry_safe=retry_safe,
-            maybe_charged=maybe_charged,
-        )
+        super().__init__(message, **facts)
         self.stage = stage
 
 
 class ApiError(EzlinkError):
     """
-    The server answered, and the answer is no.
+    The server answered with an error.
 
     *status* is the HTTP status, *code* the number in the body where there is
-    one, *description* the server's own words, tidied. *retry_after* is the
-    shortest wait before another try, in seconds, where one was asked for.
+    one, *description* the server's own words with blanks collapsed.
+    *retry_after* is the shortest wait before another try, in seconds, where
+    the answer asks for one.
     """
 
     retry_after: float | None = None
@@ -160,18 +155,9 @@ class ApiError(EzlinkError):
         status: int = 0,
         code: int | None = None,
         description: str = "",
-        request_id: str | None = None,
-        task_id: str | None = None,
-        retry_safe: bool = False,
-        maybe_charged: bool = False,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(
-            message,
-            task_id=task_id,
-            request_id=request_id,
-            retry_safe=retry_safe,
-            maybe_charged=maybe_charged,
-        )
+        super().__init__(message, **facts)
         self.status = status
         self.code = code
         self.description = description
@@ -194,7 +180,7 @@ class BusyError(ApiError):
 
 
 class RejectedError(ApiError):
-    """The server refused this very job; sending it again changes nothing."""
+    """The server refused this job; sending it again unchanged does not help."""
 
 
 class EndpointNotSupportedError(ApiError):
@@ -202,16 +188,16 @@ class EndpointNotSupportedError(ApiError):
 
 
 class ServerError(ApiError):
-    """Something failed on the server's side."""
+    """The server failed."""
 
 
 class SubmitUnknownError(EzlinkError):
     """
-    A submit whose outcome is not known: the job may exist and may be paid.
+    The outcome of a submit is not known: the job may exist and may be paid.
 
     *request_id* is the ``X-Request-ID`` that was sent, *request_ids* those of
-    all attempts that are unknown, *target* what was to be swapped. *charged*
-    is ``None`` unless the account's log was asked.
+    all attempts with an unknown outcome, *target* the picture of the swap.
+    *charged* is ``None`` unless the account's log was asked.
     """
 
     def __init__(
@@ -237,53 +223,45 @@ class ProtocolError(EzlinkError):
         *,
         head: bytes = b"",
         status: int = 0,
-        task_id: str | None = None,
-        request_id: str | None = None,
-        maybe_charged: bool = False,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(
-            message,
-            task_id=task_id,
-            request_id=request_id,
-            maybe_charged=maybe_charged,
-        )
+        super().__init__(message, **facts)
         self.head = bytes(head[:_HEAD])
         self.status = status
 
 
 class DownloadError(EzlinkError):
     """
-    The result could not be brought home, or is not a whole picture.
+    The result could not be downloaded, or is not a complete picture.
 
-    *path* names the file it was kept in when its format cannot be verified;
-    *status* is the server's last answer, ``None`` when there was none.
+    *path* names the file that keeps a result whose format cannot be verified;
+    *status* is that of the server's last answer, ``None`` without an answer.
     """
 
     def __init__(
         self,
         message: str = "",
         *,
-        task_id: str | None = None,
         status: int | None = None,
         path: str | PathLike[str] | None = None,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(message, **facts)
         self.status = status
         self.path = path
 
 
 class TaskError(EzlinkError):
-    """How a task ended, other than well; *record* is its latest snapshot."""
+    """A task did not succeed; *record* is its latest snapshot."""
 
     def __init__(
         self,
         message: str = "",
         *,
-        task_id: str | None = None,
-        request_id: str | None = None,
         record: TaskRecord | None = None,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, task_id=task_id, request_id=request_id)
+        super().__init__(message, **facts)
         self.record = record
 
 
@@ -292,7 +270,7 @@ class TaskFailedError(TaskError):
 
 
 class TaskCancelledError(TaskError):
-    """The task was cancelled on the server's side."""
+    """The task was cancelled on the server."""
 
 
 class TaskNotFoundError(TaskError):
@@ -301,9 +279,9 @@ class TaskNotFoundError(TaskError):
 
 class TaskTimeoutError(TaskError, TimeoutError):
     """
-    The wait is over, the task is not.
+    The deadline passed before the task ended.
 
-    It may still finish: take it up again with :meth:`AsyncEzlink.task`.
+    The task may still finish: resume it with :meth:`AsyncEzlink.task`.
     """
 
 
@@ -315,4 +293,4 @@ FATAL_ERRORS = (
     ConfigurationError,
     ClientClosedError,
 )
-# Not for users: the errors that every other job of the same client would meet too.
+# Not for users: the errors that every other job of the same client would get too.

@@ -1,8 +1,8 @@
 """
-The frozen values a user sees: what a task looks like, and how to ask for one.
+Frozen values that users see: a task, its status, its buttons.
 
-Open enums: a word the server invents tomorrow is kept, not refused.
-Knows neither the wire's spelling nor how anything is fetched.
+A status is an open enum: a word that a later server adds is kept, not refused.
+The wire's spelling of each field is in ``_core.records``.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ _FULL = 100.0  # per cent
 
 class TaskStatus(enum.Enum):
     """
-    Where the server says a task stands.
+    The status of a task, in the server's words.
 
-    A word that is not listed becomes ``UNKNOWN`` and keeps itself:
+    A word that is not listed equals ``UNKNOWN`` and keeps its text:
     ``TaskStatus("QUEUED") == TaskStatus.UNKNOWN``, and ``str()`` of it is
-    ``"QUEUED"``. ``EMPTY`` is the first status of every task.
+    ``"QUEUED"``. ``EMPTY`` is the first status of every task. The statuses are
+    listed in the order of progress.
     """
 
     EMPTY = ""
+    UNKNOWN = "UNKNOWN"
     NOT_START = "NOT_START"
     SUBMITTED = "SUBMITTED"
     IN_PROGRESS = "IN_PROGRESS"
     MODAL = "MODAL"
-    SUCCESS = "SUCCESS"
-    FAILURE = "FAILURE"
     CANCEL = "CANCEL"
-    UNKNOWN = "UNKNOWN"
+    FAILURE = "FAILURE"
+    SUCCESS = "SUCCESS"
 
     @classmethod
     def _missing_(cls, value: object) -> TaskStatus | None:
@@ -59,7 +60,7 @@ class TaskStatus(enum.Enum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the server will not change it any more."""
+        """Whether the server will not change the status any more."""
         return self._name_ in _TERMINAL
 
 
@@ -90,10 +91,10 @@ class TaskRecord:
     """
     One snapshot of a task.
 
-    Times are the server's, aware, UTC; they may jump between two snapshots,
+    Times are the server's, aware, in UTC; they may jump between two snapshots,
     and ``start_time`` may go back to ``None``, so never measure with them.
-    ``progress`` is per cent, and full for failed tasks too: decide by
-    ``status``. ``image_url`` opens the picture without any key.
+    ``progress`` is in per cent, and 100 for failed tasks too: decide by
+    ``status``. ``image_url`` opens the picture without a key.
     """
 
     task_id: str
@@ -113,10 +114,10 @@ class TaskRecord:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether the server has stopped looking at it without ending it."""
+        """Whether the server has stopped refreshing the task without ending it."""
         return not self.status.is_terminal and self.progress == _FULL
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing can change any more, a frozen failure included."""
+        """Whether the task cannot change any more; true for a frozen failure too."""
         return self.status.is_terminal or (self.is_frozen and bool(self.fail_reason))

@@ -1,8 +1,8 @@
 """
-Pictures made ready for the server, before anything is sent or paid.
+Pictures made acceptable to the server, before anything is sent or paid.
 
-Works by content: a suffix that is wrong does not matter. Every picture that
-cannot be made ready is one :exc:`ImageError` whose message says what to change.
+A picture is known by its content; a wrong suffix does not matter. A picture
+that cannot be made acceptable is an :exc:`ImageError` that says what to change.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from ezlink_async._core import containers
-from ezlink_async._core.containers import (
-    dimensions,
-    orientation,
-    verify_complete,
-)
+from ezlink_async._core.containers import dimensions, orientation, verify_complete
 from ezlink_async._core.images import (
     HEAD_BYTES,
     MAX_BYTES,
@@ -36,21 +32,24 @@ from ezlink_async.errors import ImageError
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
+__all__ = ["Prepared", "prepare_picture"]
 
-MOST_PIXELS = 500_000_000
-"""More is taken for a mistake, whatever the format."""
+MOST_READ = 512 * 1024 * 1024
+"""The most bytes of a file; it is read into memory."""
 
-MOST_DECODED = 120_000_000
-"""The most pixels of a picture that can only be decoded at its full size."""
+_MOST_PIXELS = 500_000_000  # of any picture; more is a mistake
 
-_EASY = 2**26  # a baseline JPEG with more is decoded at 1/2, 1/4 or 1/8
+_MOST_DECODED = 120_000_000  # of a picture that is only decoded at its full size
+
+_MOST_FULL_SIZE = 2**26  # of a JPEG; a larger one is decoded at 1/2, 1/4 or 1/8
 
 _LONGEST_SIDE = 65_500  # of a JPEG
 
-# The first that fits at full size is taken; the last is that of smaller sizes.
+# Quality and subsampling: the first step that fits at full size is taken, and the
+# last step for smaller sizes.
 _STEPS = ((95, "4:4:4"), (95, "4:2:0"), (92, "4:2:0"), (88, "4:2:0"), (85, "4:2:0"))
 
-_HOPELESS = 4 * MAX_BYTES  # at the first step: the last one does not help either
+_HOPELESS = 4 * MAX_BYTES  # at the first step: only the last is tried after it
 
 _TRIES = 6  # of smaller sizes
 
@@ -60,40 +59,160 @@ _NEARLY_FULL = 0.93 * MAX_BYTES
 
 _SURE_PIXELS = MAX_BYTES // 2  # fit at the last step, even if they are pure noise
 
-_PLUGINS = {
-    "JPEG": "Jpeg",
-    "PNG": "Png",
-    "WEBP": "WebP",
-    "TIFF": "Tiff",
-    "BMP": "Bmp",
-    "GIF": "Gif",
-    "AVIF": "Avif",
-}
-
 # Tags of TIFF.
 _KIND, _TURN, _DNG = 254, 274, 50706
+
+_RAW_FILE = (
+    "this is a camera's raw file, of which only a preview can be read; "
+    "export it as a JPEG"
+)
+
+
+@attrs.frozen
+class Prepared:
+    """
+    A picture the server takes, and what was *changed* to make it one.
+
+    *image* is the file itself, or bytes that keep the file's path as their
+    name. *changes* are short plain words for a report, such as
+    ``converted from HEIC``; empty means the file is sent byte for byte.
+    """
+
+    image: Image
+    changes: tuple[str, ...] = ()
+
+
+def prepare_picture(
+    path: str | os.PathLike[str], *, strip_metadata: bool = False
+) -> Prepared:
+    """
+    Return a picture of an acceptable format and length, standing upright.
+
+    A complete JPEG, PNG or WebP within the limit is left as it is;
+    *strip_metadata* removes position, serial numbers, thumbnails, comments and
+    appended films from it without touching its pixels. The same is done to a
+    larger one if that brings it below the limit. Every other picture is encoded
+    anew by the extra ``images``, always without metadata.
+
+    This function blocks, and may be called from many threads at once. One call
+    takes up to 30 MB for a picture that need not be decoded. Otherwise it takes
+    the file and up to 14 bytes for each pixel: 170 MB for a photo of 12
+    megapixels, 0.8 GB for the largest JPEGs, which are decoded at a part of
+    their size, and 1.7 GB for the 120 megapixels that other formats may have.
+    So bound how many calls run at once.
+    """
+    image = Image.from_path(path)
+    with _naming(image):
+        return _prepare(image, _read(image), strip_metadata=strip_metadata)
+
+
+def needs_preparing(path: str | os.PathLike[str]) -> bool:
+    """
+    Return whether the server would refuse a file that can be made acceptable.
+
+    Only the beginning of the file is read. :exc:`ImageError` when the file
+    cannot be used at all, or the extra that would convert it is missing.
+    """
+    image = Image.from_path(path)
+    with reading(image), open_picture(image) as stream:
+        length = os.fstat(stream.fileno()).st_size
+        head = stream.read(HEAD_BYTES)
+    media_type, foreign = sniff(head), foreign_format(head)
+    too_large = media_type is not None and length > MAX_BYTES
+    with _naming(image):
+        if not foreign and not too_large:
+            check_acceptable(head, length)
+            return False
+        name = foreign or (media_type or "")[6:].upper()
+        with _decoding(name, large=too_large):
+            _decoder(name)
+    return True
+
+
+@contextlib.contextmanager
+def _naming(image: Image) -> Iterator[None]:
+    """Put the path of *image* into an :exc:`ImageError` that has none."""
+    try:
+        yield
+    except ImageError as error:
+        if error.path:
+            raise
+        raise ImageError(
+            error.reason, path=image.path, limit=error.limit
+        ) from error.__cause__
+
+
+def _read(image: Image) -> bytes:
+    with reading(image), open_picture(image) as stream:
+        length = os.fstat(stream.fileno()).st_size
+        if length > MOST_READ:
+            raise ImageError(
+                f"{length} bytes are too many to be made smaller here; "
+                "export the picture as a JPEG",
+                limit=MOST_READ,
+            )
+        return stream.read()
+
+
+def _prepare(image: Image, content: bytes, *, strip_metadata: bool) -> Prepared:
+    media_type, fits = _acceptable_type(content), len(content) <= MAX_BYTES
+    if media_type is None:
+        name = _foreign_name(content)
+    else:
+        _check_pixels(dimensions(content))
+        name = media_type[6:].upper()
+        original = content
+        if strip_metadata or not fits:
+            content = containers.strip_metadata(content)
+        if fits and content == original:
+            return Prepared(image)
+        if len(content) <= MAX_BYTES:
+            return Prepared(attrs.evolve(image, content=content), ("metadata removed",))
+    jpeg, changes = to_jpeg(content, name)
+    return Prepared(attrs.evolve(image, content=jpeg), changes)
+
+
+def _acceptable_type(content: bytes) -> str | None:
+    """Return the media type of a complete picture that can be sent as it is."""
+    if not content:
+        raise ImageError("the picture is empty; copy it again")
+    if sniff(content[:HEAD_BYTES]) is None:
+        return None
+    try:
+        return verify_complete(content)
+    except ImageError as error:
+        raise ImageError(f"{error.reason}; copy it again from where it is") from None
+
+
+def _foreign_name(content: bytes) -> str:
+    name = foreign_format(content[:HEAD_BYTES])
+    if name is None:
+        raise ImageError("this is not a picture; give a JPEG, PNG, WebP or HEIC")
+    # HEIC and AVIF share a container; the brands it lists tell which it is.
+    box = content[: int.from_bytes(content[:4], "big")]
+    return "AVIF" if name == "HEIC" and b"avif" in box[8:512] else name
 
 
 def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
     """
-    Return a JPEG below :data:`MAX_BYTES`, and what was changed, in plain words.
+    Return a JPEG of at most :data:`MAX_BYTES`, and what was changed, in plain words.
 
-    *name* is the format of *picture*. The result is upright, has its colours
-    in sRGB and carries no metadata. What is transparent becomes white: a JPEG
-    has no transparency, hidden pixels hold any colour, and a result comes back
-    without it anyway. :exc:`ImageError` when the picture is broken, has too
-    many pixels, or the extra is missing.
+    *name* is the format of *picture*. The result is upright, in sRGB and
+    without metadata. Transparent parts become white: a JPEG has no
+    transparency, hidden pixels have any colour, and a result comes back
+    without transparency anyway. :exc:`ImageError` when the picture is broken,
+    has too many pixels, or the extra is missing.
     """
     large = len(picture) > MAX_BYTES
     with _decoding(name, large=large):
-        image, shrunk = _opened(picture, name)
-        image, turned = _upright(image, name)
+        image, shrunk = _open(picture, name)
+        image, turned = _turn_upright(image, name)
         profile = image.info.get("icc_profile")
-        image, filled = _opaque(image)
-        image = _in_srgb(image, profile)
-        content, scaled = _fitted(image)
+        image, filled = _make_opaque(image)
+        image = _convert_to_srgb(image, profile)
+        content, scaled = _encode_to_fit(image)
     smaller = shrunk or scaled
-    said = {
+    changes = {
         f"converted from {name}": name != "JPEG",
         "turned upright": turned,
         "transparency filled with white": filled,
@@ -101,21 +220,12 @@ def to_jpeg(picture: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
         "compressed to fit 10 MiB": large and not smaller,
         "metadata removed": True,
     }
-    return content, tuple(words for words, holds in said.items() if holds)
-
-
-def check_decoder(name: str, *, large: bool) -> None:
-    """
-    Raise :exc:`ImageError` when what decodes pictures called *name* is missing.
-
-    *large* says that it is needed because the picture is over the limit.
-    """
-    with _decoding(name, large=large):
-        _decoder(name)
+    return content, tuple(words for words, holds in changes.items() if holds)
 
 
 @contextlib.contextmanager
 def _decoding(name: str, *, large: bool) -> Iterator[None]:
+    """Turn every exception of a decoder into an :exc:`ImageError`."""
     try:
         yield
     except ImageError:
@@ -130,7 +240,7 @@ def _decoding(name: str, *, large: bool) -> Iterator[None]:
             "there is not enough memory to decode it; make the picture smaller, "
             "or do fewer at the same time"
         ) from fault
-    except Exception as fault:  # decoders fail in every way there is
+    except Exception as fault:  # decoders raise exceptions of any type
         says = " ".join(str(fault).split()) or type(fault).__name__
         raise ImageError(
             f"the {name} cannot be decoded ({says}); it may be cut off: copy it "
@@ -139,39 +249,32 @@ def _decoding(name: str, *, large: bool) -> Iterator[None]:
 
 
 def _decoder(name: str) -> Callable[[io.BytesIO], PillowImage.Image]:
-    if name == "HEIC":
-        module, kind = "pillow_heif", "HeifImageFile"
-    else:
-        module, kind = f"PIL.{_PLUGINS[name]}ImagePlugin", f"{_PLUGINS[name]}ImageFile"
-    decoder = getattr(importlib.import_module(module), kind)
+    # Imported one by one: Image.open() would register plugins in the user's process.
+    plugin = {"WEBP": "WebP", "HEIC": "Heif"}.get(name, name.capitalize())
+    module = "pillow_heif" if name == "HEIC" else f"PIL.{plugin}ImagePlugin"
+    decoder = getattr(importlib.import_module(module), f"{plugin}ImageFile")
     return cast("Callable[[io.BytesIO], PillowImage.Image]", decoder)
 
 
-def _opened(picture: bytes, name: str) -> tuple[PillowImage.Image, bool]:
-    """Open a picture that is safe to decode, if need be at a part of its size."""
-    if name == "TIFF" and picture[8:10] == b"CR":  # one maker's raw files
-        raise _raw()
+def _open(picture: bytes, name: str) -> tuple[PillowImage.Image, bool]:
+    """Open a picture that is safe to decode; return whether at a part of its size."""
+    if name == "TIFF" and picture[8:10] == b"CR":  # the raw files of one maker
+        raise ImageError(_RAW_FILE)
     image = _decoder(name)(io.BytesIO(picture))
     tags = getattr(image, "tag_v2", {})
     if _DNG in tags or tags.get(_KIND) == 1:  # 1: a smaller version of another
-        raise _raw()
+        raise ImageError(_RAW_FILE)
     in_parts = name == "JPEG" and not image.info.get("progressive")
-    check_pixels(image.size, MOST_PIXELS if in_parts else MOST_DECODED)
-    if name != "JPEG" or image.width * image.height <= _EASY:
+    _check_pixels(image.size, _MOST_PIXELS if in_parts else _MOST_DECODED)
+    pixels = image.width * image.height
+    if name != "JPEG" or pixels <= _MOST_FULL_SIZE:
         return image, False
-    parts = next(n for n in (2, 4, 8) if image.width * image.height <= _EASY * n * n)
+    parts = next(n for n in (2, 4, 8) if pixels <= _MOST_FULL_SIZE * n * n)
     image.draft(None, (image.width // parts, image.height // parts))
     return image, True
 
 
-def _raw() -> ImageError:
-    return ImageError(
-        "this is a camera's raw file, of which only a preview can be read; "
-        "export it as a JPEG"
-    )
-
-
-def check_pixels(size: tuple[int, int], most: int = MOST_PIXELS) -> None:
+def _check_pixels(size: tuple[int, int], most: int = _MOST_PIXELS) -> None:
     """Refuse a picture without pixels, and one with more than *most*."""
     width, height = size
     if not width or not height:
@@ -184,8 +287,10 @@ def check_pixels(size: tuple[int, int], most: int = MOST_PIXELS) -> None:
         )
 
 
-def _upright(image: PillowImage.Image, name: str) -> tuple[PillowImage.Image, bool]:
-    """Decode a picture, and turn it as the camera says."""
+def _turn_upright(
+    image: PillowImage.Image, name: str
+) -> tuple[PillowImage.Image, bool]:
+    """Decode a picture and turn it as the camera says; return whether it did."""
     if name in {"TIFF", "HEIC"}:  # their decoders turn them
         tags = getattr(image, "tag_v2", {})
         found = tags.get(_TURN) or image.info.get("original_orientation")
@@ -209,18 +314,16 @@ def _upright(image: PillowImage.Image, name: str) -> tuple[PillowImage.Image, bo
     return image.transpose(steps[turn - 2]), True
 
 
-def _opaque(image: PillowImage.Image) -> tuple[PillowImage.Image, bool]:
-    """Bring a picture to 8 bits and without transparency; tell if it had some."""
+def _make_opaque(image: PillowImage.Image) -> tuple[PillowImage.Image, bool]:
+    """Return 8 bits a colour on white; and whether a part was transparent."""
     from PIL import ImageChops
 
     if image.mode == "F":
         raise ImageError("its pixels are fractions; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return image.convert("I").point(lambda value: value / 256).convert("L"), False
-    if image.mode == "P" and not image.has_transparency_data:
-        return image.convert("RGB"), False
     if not image.has_transparency_data:
-        return image, False
+        return image.convert("RGB") if image.mode == "P" else image, False
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
     image = image.convert("RGB")
@@ -230,12 +333,14 @@ def _opaque(image: PillowImage.Image) -> tuple[PillowImage.Image, bool]:
     return image, True
 
 
-def _in_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
-    """Convert the colours: whoever decodes the result need not know profiles."""
+def _convert_to_srgb(
+    image: PillowImage.Image, profile: bytes | None
+) -> PillowImage.Image:
+    """Convert the colours, so that a decoder of the result needs no profile."""
     from PIL import ImageCms
 
     if profile and image.mode in {"L", "RGB", "CMYK"}:
-        # A profile that is broken, or one for another mode, says nothing.
+        # A broken profile, or one for another mode, is ignored.
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             converted = ImageCms.profileToProfile(
                 image,
@@ -249,42 +354,42 @@ def _in_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Ima
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-class _Encoded(io.BytesIO):
-    """A JPEG as far as it may be sent; of the rest only the length is kept."""
+class _JpegStream(io.BytesIO):
+    """A JPEG up to the limit; of more only the length is kept."""
 
     length = 0
 
     def write(self, piece: bytes) -> int:  # type: ignore[override]  # Pillow's bytes
         self.length += len(piece)
-        return super().write(piece) if self.length <= MAX_BYTES else len(piece)
+        return super().write(piece) if self.fits else len(piece)
 
     @property
     def fits(self) -> bool:
         return self.length <= MAX_BYTES
 
 
-def _encoded(image: PillowImage.Image, quality: int, subsampling: str) -> _Encoded:
+def _encode(image: PillowImage.Image, quality: int, subsampling: str) -> _JpegStream:
     image.info = {}  # Pillow would write the comment
-    stream = _Encoded()
+    stream = _JpegStream()
     image.save(stream, "JPEG", quality=quality, subsampling=subsampling)
     return stream
 
 
-def _fitted(image: PillowImage.Image) -> tuple[bytes, bool]:
-    """Encode as well as the limit allows; tell whether it cost pixels."""
-    encoded = _encoded(image, *_STEPS[0])
+def _encode_to_fit(image: PillowImage.Image) -> tuple[bytes, bool]:
+    """Encode as well as the limit allows; return whether it cost pixels."""
+    encoded = _encode(image, *_STEPS[0])
     others = _STEPS[1:] if encoded.length < _HOPELESS else _STEPS[-1:]
     for step in others:
         if encoded.fits:
             break
-        encoded = _encoded(image, *step)
+        encoded = _encode(image, *step)
     if encoded.fits:
         return encoded.getvalue(), False
-    return _scaled(image, encoded.length), True
+    return _encode_smaller(image, encoded.length), True
 
 
-def _scaled(image: PillowImage.Image, length: int) -> bytes:
-    """Search the largest size that fits, knowing the *length* at full size."""
+def _encode_smaller(image: PillowImage.Image, length: int) -> bytes:
+    """Search the largest size that fits; *length* is that of the full size."""
     best = b""
     low = min(1.0, _SURE_PIXELS / (image.width * image.height))  # of all pixels
     high = share = 1.0
@@ -293,7 +398,7 @@ def _scaled(image: PillowImage.Image, length: int) -> bytes:
         # A blurred picture has hardly fewer bytes when it has fewer pixels.
         if not low < share < high or (tried > _TRUSTED and not best):
             share = (low * high) ** 0.5
-        encoded = _encoded(_resized(image, share), *_STEPS[-1])
+        encoded = _encode_resized(image, share)
         length = encoded.length
         if not encoded.fits:
             high = share
@@ -301,136 +406,13 @@ def _scaled(image: PillowImage.Image, length: int) -> bytes:
         best, low = encoded.getvalue(), share
         if length >= _NEARLY_FULL:
             break
-    return best or _encoded(_resized(image, low), *_STEPS[-1]).getvalue()
+    return best or _encode_resized(image, low).getvalue()
 
 
-def _resized(image: PillowImage.Image, share: float) -> PillowImage.Image:
+def _encode_resized(image: PillowImage.Image, share: float) -> _JpegStream:
+    """Encode with this share of the pixels."""
     from PIL.Image import Resampling
 
     side = share**0.5
     size = max(1, int(image.width * side)), max(1, int(image.height * side))
-    return image.resize(size, Resampling.LANCZOS)
-
-
-MOST_READ = 512 * 1024 * 1024
-"""The most bytes of a file that is made smaller; it is read into memory."""
-
-
-@attrs.frozen
-class Prepared:
-    """
-    A picture the server takes, and what was *changed* to make it one.
-
-    *image* is the file itself, or bytes that still carry the file's path as
-    their name. *changes* are short plain words for a report, such as
-    ``converted from HEIC``; empty means the file is sent byte for byte.
-    """
-
-    image: Image
-    changes: tuple[str, ...] = ()
-
-
-def prepare_picture(
-    path: str | os.PathLike[str], *, strip_metadata: bool = False
-) -> Prepared:
-    """
-    Make a file acceptable: its format, its length and the way it stands.
-
-    A JPEG, PNG or WebP that is within the limit and whole is left alone;
-    *strip_metadata* takes position, serial numbers, thumbnails, comments and
-    appended films out of it without touching its pixels. Where that alone
-    brings a larger one below the limit it is all that is done. Everything else
-    is encoded anew by the extra ``images``, always without metadata.
-
-    Blocks, and may be called from many threads at once. One call takes up to
-    30 MB for a picture that need not be decoded. Else it takes the file and up
-    to 14 bytes for each pixel: 170 MB for a photo of 12 megapixels, 0.8 GB for
-    the largest JPEGs, of which only a part is decoded, and 1.7 GB for the 120
-    megapixels any other format may have. So bound how many run at once.
-    """
-    image = Image.from_path(path)
-    try:
-        return _prepared(image, _read(image), strip_metadata=strip_metadata)
-    except ImageError as fault:
-        if fault.path:
-            raise
-        raise ImageError(
-            fault.reason, path=image.path, limit=fault.limit
-        ) from fault.__cause__
-
-
-def needs_preparing(path: str | os.PathLike[str]) -> bool:
-    """
-    Return whether the server would refuse a file that can be made acceptable.
-
-    Looks at its beginning only. Raises :exc:`ImageError` when the file cannot
-    be used at all, or the extra that would help is missing.
-    """
-    image = Image.from_path(path)
-    with reading(image), open_picture(image) as stream:
-        length = os.fstat(stream.fileno()).st_size
-        head = stream.read(HEAD_BYTES)
-    media_type, foreign = sniff(head), foreign_format(head)
-    too_large = media_type is not None and length > MAX_BYTES
-    if not foreign and not too_large:
-        check_acceptable(head, length, path=image.path)
-        return False
-    try:
-        name = foreign or (media_type or "")[6:].upper()
-        check_decoder(name, large=too_large)
-    except ImageError as fault:
-        raise ImageError(fault.reason, path=image.path) from fault.__cause__
-    return True
-
-
-def _read(image: Image) -> bytes:
-    with reading(image), open_picture(image) as stream:
-        length = os.fstat(stream.fileno()).st_size
-        if length > MOST_READ:
-            raise ImageError(
-                f"{length} bytes are too many to be made smaller here; "
-                "export the picture as a JPEG",
-                limit=MOST_READ,
-            )
-        return stream.read()
-
-
-def _prepared(image: Image, content: bytes, *, strip_metadata: bool) -> Prepared:
-    media_type = _type_of(content)
-    if media_type is None:
-        return _anew(image, content, _foreign(content))
-    check_pixels(dimensions(content))
-    if not strip_metadata and len(content) <= MAX_BYTES:
-        return Prepared(image)
-    bare = containers.strip_metadata(content)
-    if bare == content and len(content) <= MAX_BYTES:
-        return Prepared(image)
-    if len(bare) <= MAX_BYTES:
-        return Prepared(attrs.evolve(image, content=bare), ("metadata removed",))
-    return _anew(image, bare, media_type[6:].upper())
-
-
-def _type_of(content: bytes) -> str | None:
-    """Return the media type of a picture that may be sent as it is, if whole."""
-    if not content:
-        raise ImageError("the picture is empty; copy it again")
-    if sniff(content[:HEAD_BYTES]) is None:
-        return None
-    try:
-        return verify_complete(content)
-    except ImageError as fault:
-        raise ImageError(f"{fault.reason}; copy it again from where it is") from None
-
-
-def _foreign(content: bytes) -> str:
-    name = foreign_format(content[:HEAD_BYTES])
-    if name is None:
-        raise ImageError("this is not a picture; give a JPEG, PNG, WebP or HEIC")
-    # A container of either; the brands it lists tell which.
-    box = content[: int.from_bytes(content[:4], "big")]
-    return "AVIF" if name == "HEIC" and b"avif" in box[8:512] else name
-
-
-def _anew(image: Image, content: bytes, name: str) -> Prepared:
-    made, changes = to_jpeg(content, name)
-    return Prepared(attrs.evolve(image, content=made), changes)
+    return _encode(image.resize(size, Resampling.LANCZOS), *_STEPS[-1])

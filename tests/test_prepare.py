@@ -1,4 +1,4 @@
-"""Any file, made ready for the server or refused with what to change."""
+"""Any file is made acceptable to the server, or the error says what to change."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ BEST: dict[str, dict[str, object]] = {
 }
 
 
-def made(content: bytes, name: str = "TIFF") -> Pillow.Image:
-    """Encode anew, and decode what came out, which must be fit to be sent."""
+def to_picture(content: bytes, name: str = "TIFF") -> Pillow.Image:
+    """Encode anew, check that the result can be sent, and decode it."""
     result, _ = prepare.to_jpeg(content, name)
     assert containers.verify_complete(result) == "image/jpeg"
     assert images.check_acceptable(result, len(result)) == "image/jpeg"
@@ -58,28 +58,24 @@ def made(content: bytes, name: str = "TIFF") -> Pillow.Image:
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("name", BEST)
-def test_every_picture_is_turned_upright(name: str, orientation: int) -> None:
-    """Whichever way the camera was held, each corner is where it was seen."""
-    lies = lying(orientation)
-    content = encoded(lies, name, exif=exif(orientation), **BEST[name])
+def test_encoding_anew_turns_the_picture_and_removes_its_metadata(
+    name: str, orientation: int
+) -> None:
+    """Each corner is where the photographer saw it, and no orientation is left."""
+    options = {"exif": exif(orientation), **BEST[name]}
+    if name == "JPEG":
+        options["comment"] = b"SECRET"
+    content = encoded(lying(orientation), name, **options)
+    assert b"SECRET" in content
     result, changes = prepare.to_jpeg(content, name)
     picture = decoded(result)
     assert picture.size == (96, 64)
     assert near(corners(picture))
     assert "exif" not in picture.info
+    assert not [secret for secret in SECRETS if secret in result]
     assert ("turned upright" in changes) == (orientation != 1)
     assert (f"converted from {name}" in changes) == (name != "JPEG")
     assert changes[-1] == "metadata removed"
-
-
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "HEIC", "AVIF"])
-def test_nothing_a_camera_wrote_is_left(name: str) -> None:
-    """A picture that is encoded anew tells nothing, asked to or not."""
-    options = {"comment": b"SECRET"} if name == "JPEG" else {}
-    content = encoded(photo(), name, exif=exif(6), **BEST[name], **options)
-    assert b"SECRET" in content
-    result, _ = prepare.to_jpeg(content, name)
-    assert not [secret for secret in SECRETS if secret in result]
 
 
 def deep(order: str, bands: int) -> bytes:
@@ -110,58 +106,50 @@ def deep(order: str, bands: int) -> bytes:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_sixteen_bits_become_eight(order: str) -> None:
-    """They are scaled, not cut off: white is not black, and grey is grey."""
-    assert near(corners(made(deep(order, 3))))
+def test_sixteen_bits_are_scaled_to_eight(order: str) -> None:
+    """White stays white and grey stays grey, in both byte orders."""
+    assert near(corners(to_picture(deep(order, 3))))
     grey = corners(photo().convert("L"))
-    assert near(corners(made(deep(order, 1))), tuple(grey))
+    assert near(corners(to_picture(deep(order, 1))), tuple(grey))
 
 
 @pytest.mark.parametrize(
-    ("picture", "options", "colours"),
+    ("picture", "colours"),
     [
-        (photo().quantize(16), {}, CORNERS),
-        (photo().convert("CMYK"), {}, CORNERS),
-        (photo().convert("L"), {}, corners(photo().convert("L"))),
-        (Pillow.new("1", (96, 64), 1), {}, [(255, 255, 255)] * 4),
-        (photo().convert("RGBA"), {}, CORNERS),
-        (photo().convert("I"), {}, [(0, 0, 0)] * 4),
+        (photo().quantize(16), CORNERS),
+        (photo().convert("CMYK"), CORNERS),
+        (photo().convert("L"), corners(photo().convert("L"))),
+        (Pillow.new("1", (96, 64), 1), [(255, 255, 255)] * 4),
+        (photo().convert("RGBA"), CORNERS),
+        (photo().convert("I"), [(0, 0, 0)] * 4),
     ],
     ids=["palette", "cmyk", "grey", "bits", "opaque", "wide"],
 )
-def test_every_kind_of_pixel_keeps_its_colour(
-    picture: Pillow.Image, options: dict[str, object], colours: list[tuple[int, ...]]
+def test_every_pixel_format_keeps_its_colours(
+    picture: Pillow.Image, colours: list[tuple[int, ...]]
 ) -> None:
-    """Printers' colours, palettes and greys come out as they look."""
-    assert near(corners(made(encoded(picture, "TIFF", **options))), tuple(colours))
+    assert near(corners(to_picture(encoded(picture, "TIFF"))), tuple(colours))
 
 
-@pytest.mark.parametrize("name", ["BMP", "GIF"])
-def test_older_formats_are_converted(name: str) -> None:
-    """They cost nothing more."""
-    assert near(corners(made(encoded(photo(), name), name)))
-
-
-def test_of_an_animation_the_first_picture_is_taken() -> None:
-    """The others are nobody's photo."""
+def test_animation_is_reduced_to_its_first_frame() -> None:
     frames = {"save_all": True, "append_images": [noise(96, 64)]}
-    assert near(corners(made(encoded(photo(), "GIF", **frames), "GIF")))
+    assert near(corners(to_picture(encoded(photo(), "GIF", **frames), "GIF")))
 
 
-def test_what_is_transparent_becomes_white() -> None:
-    """The hidden colours do not show; half of one shows half."""
+def test_transparency_is_filled_with_white() -> None:
+    """A half transparent pixel is half white; hidden colours do not show."""
     picture = photo().convert("RGBA")
     picture.paste((0, 0, 0, 0), (0, 0, 48, 32))
     picture.paste((*BLUE, 128), (0, 32, 48, 64))
     content = encoded(picture, "PNG")
     half = tuple((255 + each) // 2 for each in BLUE)
-    found = corners(made(content, "PNG"))
+    found = corners(to_picture(content, "PNG"))
     assert near(found, ((255, 255, 255), GREEN, half, GREY))
     assert "transparency filled with white" in prepare.to_jpeg(content, "PNG")[1]
     opaque = encoded(photo().convert("RGBA"), "PNG")
     assert "white" not in str(prepare.to_jpeg(opaque, "PNG")[1])
     clear = encoded(Pillow.new("P", (8, 8), 3), "GIF", transparency=3)
-    assert near(corners(made(clear, "GIF")), ((255, 255, 255),) * 4)
+    assert near(corners(to_picture(clear, "GIF")), ((255, 255, 255),) * 4)
 
 
 def swapped_profile() -> bytes:
@@ -175,8 +163,8 @@ def swapped_profile() -> bytes:
 
 
 @pytest.mark.parametrize("name", BEST)
-def test_colours_are_converted_by_their_profile(name: str) -> None:
-    """What a phone stores in its own colours is sRGB afterwards, without a profile."""
+def test_colours_are_converted_from_their_profile_to_srgb(name: str) -> None:
+    """The result carries no profile."""
     profile = swapped_profile()
     if name == "HEIC":
         drawn = photo()
@@ -184,7 +172,7 @@ def test_colours_are_converted_by_their_profile(name: str) -> None:
         content = encoded(drawn, name, **BEST[name])
     else:
         content = encoded(photo(), name, icc_profile=profile, **BEST[name])
-    picture = made(content, name)
+    picture = to_picture(content, name)
     swapped = [(green, red, blue) for red, green, blue in CORNERS]
     assert near(corners(picture), tuple(swapped))
     assert "icc_profile" not in picture.info
@@ -198,16 +186,14 @@ def test_colours_are_converted_by_their_profile(name: str) -> None:
     ],
     ids=["broken", "other-mode"],
 )
-def test_a_profile_that_does_not_fit_is_left_out(
+def test_broken_or_unsuitable_profile_is_ignored(
     picture: Pillow.Image, profile: bytes
 ) -> None:
-    """The picture is still worth more than an error."""
     content = encoded(picture, "TIFF", icc_profile=profile)
-    assert near(corners(made(content)), tuple(corners(picture)))
+    assert near(corners(to_picture(content)), tuple(corners(picture)))
 
 
-def test_a_large_picture_is_encoded_as_well_as_fits() -> None:
-    """Full size and best quality first, then a lower one, and pixels at last."""
+def test_quality_is_lowered_before_pixels_are_dropped() -> None:
     easy = encoded(photo(4000, 3000), "TIFF")
     content, changes = prepare.to_jpeg(easy, "TIFF")
     assert decoded(content).size == (4000, 3000)
@@ -222,8 +208,9 @@ def test_a_large_picture_is_encoded_as_well_as_fits() -> None:
 @pytest.mark.parametrize(
     ("name", "options"), [("PNG", {"compress_level": 0}), ("JPEG", {"quality": 95})]
 )
-def test_thirty_megapixels_of_noise_fit(name: str, options: dict[str, object]) -> None:
-    """The limit is kept by the worst there is, and hardly any of it wasted."""
+def test_thirty_megapixels_of_noise_fit_the_limit_closely(
+    name: str, options: dict[str, object]
+) -> None:
     content, changes = prepare.to_jpeg(
         encoded(noise(6000, 5000), name, **options), name
     )
@@ -233,30 +220,23 @@ def test_thirty_megapixels_of_noise_fit(name: str, options: dict[str, object]) -
     assert width / height == pytest.approx(6000 / 5000, rel=0.001)
 
 
-def test_a_blurred_picture_fits_too() -> None:
-    """It has hardly fewer bytes when it is made smaller, so the search is cut short."""
+def test_blurred_picture_fits_although_its_length_misleads_the_search() -> None:
+    """A blurred picture has hardly fewer bytes when it has fewer pixels."""
     blurred = noise(4400, 4400).resize((6600, 6600), Pillow.Resampling.BICUBIC)
     content, _ = prepare.to_jpeg(encoded(blurred, "BMP"), "BMP")
     assert 0.8 * images.MAX_BYTES < len(content) <= images.MAX_BYTES
 
 
-def test_a_wrong_guess_of_the_size_is_corrected() -> None:
-    """The search stays between what fits for sure and what did not."""
-    picture = noise(2500, 2500)
-    content = prepare._scaled(picture, 10**12)
-    assert 2400 < decoded(content).width < 2500
-
-
-def test_a_huge_jpeg_is_decoded_at_a_part_of_its_size() -> None:
-    """Its pixels would fill the memory; they would not fit in the end either."""
+def test_huge_jpeg_is_decoded_at_a_part_of_its_size() -> None:
+    """All its pixels would fill the memory and would not fit the limit anyway."""
     picture = photo(16, 16).convert("L").resize((8400, 8200))
     content, changes = prepare.to_jpeg(encoded(picture, "JPEG"), "JPEG")
     assert decoded(content).size == (4200, 4100)
     assert "made smaller to fit 10 MiB" in changes
 
 
-def claiming(width: int, height: int) -> bytes:
-    """Return a BMP that says it has this size."""
+def bmp_of_size(width: int, height: int) -> bytes:
+    """Return a BMP whose head claims this size."""
     content = bytearray(encoded(photo(8, 8), "BMP"))
     content[18:26] = struct.pack("<ii", width, height)
     return bytes(content)
@@ -270,14 +250,15 @@ def claiming(width: int, height: int) -> bytes:
         ((65_501, 1), "sides of 65500"),
     ],
 )
-def test_absurd_sizes_are_refused_undecoded(size: tuple[int, int], reason: str) -> None:
-    """The head tells, so no memory is taken and no warning given."""
+def test_absurd_sizes_are_refused_without_decoding(
+    size: tuple[int, int], reason: str
+) -> None:
     with pytest.raises(ImageError, match=reason):
-        prepare.to_jpeg(claiming(*size), "BMP")
+        prepare.to_jpeg(bmp_of_size(*size), "BMP")
 
 
-def test_a_progressive_jpeg_is_decoded_at_once() -> None:
-    """So it may have fewer pixels than one that can be decoded in parts."""
+def test_progressive_jpeg_may_have_fewer_pixels_than_a_baseline_one() -> None:
+    """Only a baseline JPEG can be decoded at a part of its size."""
     for progressive, most in ((False, 500), (True, 120)):
         content = bytearray(encoded(photo(8, 8), "JPEG", progressive=progressive))
         frame = content.index(b"\xff\xc2" if progressive else b"\xff\xc0")
@@ -288,50 +269,37 @@ def test_a_progressive_jpeg_is_decoded_at_once() -> None:
 
 
 @pytest.mark.parametrize("tags", [{254: 1}, {50706: b"\1\4\0\0"}])
-def test_a_raw_file_is_not_taken_for_its_preview(tags: dict[int, int | bytes]) -> None:
-    """The small picture in front of a raw file is not what was meant."""
+def test_raw_file_is_refused_rather_than_its_preview_sent(
+    tags: dict[int, int | bytes],
+) -> None:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-    told = ImageFileDirectory_v2()
+    directory = ImageFileDirectory_v2()
     for tag, value in tags.items():
-        told[tag] = value
+        directory[tag] = value
     for content in (
-        encoded(photo(), "TIFF", tiffinfo=told),
+        encoded(photo(), "TIFF", tiffinfo=directory),
         b"II*\0\x0e\0\0\0CR\2\0\0\0" + encoded(photo(), "TIFF")[8:],
     ):
         with pytest.raises(ImageError, match=r"raw file.*export it as a JPEG"):
             prepare.to_jpeg(content, "TIFF")
 
 
-def test_fractions_are_refused() -> None:
-    """Nobody knows which number is white."""
+def test_fractional_pixels_are_refused() -> None:
     with pytest.raises(ImageError, match="save it with 8 or 16 bits"):
         prepare.to_jpeg(encoded(Pillow.new("F", (8, 8), 0.5), "TIFF"), "TIFF")
 
 
 @pytest.mark.parametrize("name", ["TIFF", "BMP", "GIF", "HEIC", "AVIF"])
-def test_a_picture_that_is_cut_off_is_an_error(name: str) -> None:
-    """Half a picture is not sent, whatever the decoder would make of it."""
+def test_cut_off_picture_is_an_error_whatever_its_decoder_accepts(name: str) -> None:
     content = encoded(noise(64, 64), name)
     for length in (30, len(content) // 2, len(content) - 9):
         with pytest.raises(ImageError, match=f"{name} cannot be decoded"):
             prepare.to_jpeg(content[:length], name)
 
 
-@pytest.mark.parametrize(
-    ("name", "missing"), [("TIFF", "PIL.TiffImagePlugin"), ("HEIC", "pillow_heif")]
-)
-def test_without_the_extra_it_is_named(
-    name: str, missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The message is the command that helps."""
-    monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImageError, match=r"pip install 'ezlink-async\[images\]'"):
-        prepare.to_jpeg(b"", name)
-
-
-def test_too_little_memory_is_an_error_of_this_picture() -> None:
-    """The batch goes on with the next one."""
+def test_too_little_memory_is_an_image_error() -> None:
+    """A batch goes on with the next picture."""
     pytest.importorskip("resource", reason="memory cannot be limited here")
     code = (
         "import resource, sys\n"
@@ -345,15 +313,15 @@ def test_too_little_memory_is_an_error_of_this_picture() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=claiming(10_900, 10_900),
+        input=bmp_of_size(10_900, 10_900),
         capture_output=True,
         check=True,
     )
     assert b"not enough memory" in done.stdout
 
 
-def test_what_is_pillows_stays_as_it_was() -> None:
-    """The process is the user's: nothing is registered, no limit is moved."""
+def test_pillows_global_state_is_left_alone() -> None:
+    """No plugin is registered in the user's process, and no limit is changed."""
     code = (
         "import io, sys\n"
         "from PIL import Image\n"
@@ -372,16 +340,6 @@ def test_what_is_pillows_stays_as_it_was() -> None:
     assert b"HEIF" not in done.stdout
 
 
-def test_the_stream_of_an_encoder_keeps_no_more_than_may_be_sent() -> None:
-    """Its length is told all the same: it says how much smaller to try."""
-    stream = prepare._Encoded()
-    for piece, fits in ((bytes(images.MAX_BYTES), True), (b"more", False)):
-        assert stream.write(piece) == len(piece)
-        assert stream.fits is fits
-    assert stream.length == images.MAX_BYTES + 4
-    assert len(stream.getvalue()) == images.MAX_BYTES
-
-
 NAMES = ["JPEG", "PNG", "WEBP"]
 
 FOREIGN = ["HEIC", "AVIF", "TIFF", "BMP", "GIF"]
@@ -394,7 +352,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def content_of(prepared: Prepared) -> bytes:
-    """Return the bytes, after the client's own look at them."""
+    """Return the bytes, after the client's own inspection of them."""
     content = prepared.image.content
     assert content is not None
     assert image_reader.inspect(prepared.image).length == len(content)
@@ -403,18 +361,17 @@ def content_of(prepared: Prepared) -> bytes:
 
 
 @pytest.mark.parametrize("content", [recorded_jpeg(), png(), webp()], ids=NAMES)
-def test_what_the_server_takes_is_left_alone(content: bytes, file: Path) -> None:
-    """It stays a file on the disk, and goes out byte for byte."""
+def test_acceptable_file_is_left_as_it_is(content: bytes, file: Path) -> None:
+    """The result is the file itself, so it is sent byte for byte."""
     file.write_bytes(content)
     assert prepare_picture(file) == Prepared(Image.from_path(file))
     assert prepare_picture(str(file)).changes == ()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_metadata_is_removed_on_request(
+def test_metadata_is_removed_on_request_without_the_extra(
     name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No decoder is needed for it, so no extra."""
     file.write_bytes(encoded(photo(), name, exif=exif(6)))
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert prepare_picture(file) == Prepared(Image.from_path(file))
@@ -425,17 +382,16 @@ def test_metadata_is_removed_on_request(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_where_there_is_none_the_file_is_left_alone(name: str, file: Path) -> None:
-    """A report says nothing of a change that was none."""
+def test_file_without_metadata_is_left_as_it_is(name: str, file: Path) -> None:
     file.write_bytes(encoded(photo(), name))
     assert prepare_picture(file, strip_metadata=True) == Prepared(Image.from_path(file))
 
 
 @pytest.mark.parametrize("strip_metadata", [False, True])
-def test_a_film_behind_a_photo_is_no_reason_to_encode_it(
+def test_film_behind_a_photo_is_removed_without_encoding_the_photo(
     file: Path, monkeypatch: pytest.MonkeyPatch, *, strip_metadata: bool
 ) -> None:
-    """A phone's photo with eleven megabytes of film is sent in its own pixels."""
+    """A phone appends eleven megabytes; the photo keeps its own pixels."""
     content = encoded(photo(), "JPEG")
     file.write_bytes(content + bytes(11_000_000))
     monkeypatch.setitem(sys.modules, "PIL", None)
@@ -445,8 +401,7 @@ def test_a_film_behind_a_photo_is_no_reason_to_encode_it(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_too_large_is_made_smaller(name: str, file: Path) -> None:
-    """The limit is the server's, and the largest picture below it is taken."""
+def test_picture_above_the_limit_is_encoded_to_fit(name: str, file: Path) -> None:
     side = 4400 if name == "JPEG" else 2000
     options = {"lossless": True, "method": 0} if name == "WEBP" else {}
     file.write_bytes(encoded(noise(side, side), name, exif=exif(6), **options))
@@ -459,16 +414,15 @@ def test_what_is_too_large_is_made_smaller(name: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_other_formats_are_converted(name: str, file: Path) -> None:
-    """Known by content; the suffix is wrong here."""
+def test_other_formats_are_converted_whatever_the_suffix(name: str, file: Path) -> None:
     file.write_bytes(encoded(photo(), name))
     prepared = prepare_picture(file)
     assert prepared.changes == (f"converted from {name}", "metadata removed")
     assert near(corners(decoded(content_of(prepared))), most=16)
 
 
-def test_a_container_is_told_by_the_brands_it_lists(file: Path) -> None:
-    """A file that says only ``mif1`` may hold either."""
+def test_container_format_is_known_by_the_brands_it_lists(file: Path) -> None:
+    """A file that says only ``mif1`` may be HEIC or AVIF."""
     content = encoded(photo(), "AVIF")
     assert b"avif" in content[16:40]
     file.write_bytes(content[:8] + b"mif1" + content[12:])
@@ -476,10 +430,9 @@ def test_a_container_is_told_by_the_brands_it_lists(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_without_the_extra_the_message_names_it(
+def test_without_the_extra_the_error_names_it_and_the_file_once(
     name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the file, once."""
     file.write_bytes(encoded(photo(), name))
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
@@ -489,20 +442,20 @@ def test_without_the_extra_the_message_names_it(
     assert str(e.value).count(str(file)) == 1
 
 
-def test_a_large_picture_needs_the_extra_too(
+def test_without_the_extra_a_large_picture_is_an_error_that_says_why(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says why: it is no format the server refuses."""
+    """The format itself is one that the server takes."""
     file.write_bytes(encoded(noise(2000, 2000), "PNG"))
     for module in ("PIL", "PIL.PngImagePlugin"):
         monkeypatch.setitem(sys.modules, module, None)
-    for look in (prepare_picture, needs_preparing):
+    for check in (prepare_picture, needs_preparing):
         with pytest.raises(ImageError, match=r"a PNG of more than 10 MiB.*\[images\]"):
-            look(file)
+            check(file)
 
 
-def resized(width: int, height: int) -> bytes:
-    """Return a PNG that says it has this size."""
+def png_of_size(width: int, height: int) -> bytes:
+    """Return a PNG whose head claims this size."""
     content = png()
     return content[:16] + struct.pack(">II", width, height) + content[24:]
 
@@ -515,16 +468,18 @@ def resized(width: int, height: int) -> bytes:
         (recorded_jpeg()[:-20], "the JPEG is cut off; copy it again"),
         (png()[:-20], "the PNG is cut off; copy it again"),
         (webp()[:-5], "the WEBP is cut off; copy it again"),
-        (resized(0, 5), "it has 0 x 5 pixels; export it again"),
-        (resized(60_000, 60_000), "60000 x 60000 pixels are too many; make it smaller"),
+        (png_of_size(0, 5), "it has 0 x 5 pixels; export it again"),
+        (
+            png_of_size(60_000, 60_000),
+            "60000 x 60000 pixels are too many; make it smaller",
+        ),
         (b"II*\0" + bytes(40), "the TIFF cannot be decoded .*; it may be cut off"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "the HEIC cannot be decoded"),
     ],
 )
-def test_what_cannot_be_sent_says_what_to_change(
+def test_unusable_file_is_an_error_that_says_what_to_change(
     content: bytes, reason: str, file: Path
 ) -> None:
-    """One error each, with the file's path."""
     file.write_bytes(content)
     with pytest.raises(ImageError, match=reason) as caught:
         prepare_picture(file)
@@ -532,16 +487,14 @@ def test_what_cannot_be_sent_says_what_to_change(
     assert caught.value.retry_safe
 
 
-def test_what_is_no_file_is_an_error(tmp_path: Path) -> None:
-    """A folder and a name that leads nowhere are not pictures."""
+def test_folder_or_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="this is not a file"):
         prepare_picture(tmp_path)
     with pytest.raises(ImageError, match="there is no such file"):
         prepare_picture(tmp_path / "gone.jpg")
 
 
-def test_a_file_that_would_fill_the_memory_is_not_read(file: Path) -> None:
-    """Half a gigabyte is no photo that was meant for this."""
+def test_file_above_512_mib_is_not_read(file: Path) -> None:
     with file.open("wb") as stream:
         stream.truncate(MOST_READ + 1)
     with pytest.raises(ImageError, match="too many to be made smaller here") as caught:
@@ -549,7 +502,9 @@ def test_a_file_that_would_fill_the_memory_is_not_read(file: Path) -> None:
     assert caught.value.limit == MOST_READ
 
 
-async def test_a_prepared_picture_is_compared_as_it_is_sent(tmp_path: Path) -> None:
+async def test_prepared_pictures_are_compared_by_the_bytes_that_are_sent(
+    tmp_path: Path,
+) -> None:
     """Two files that become the same picture are the same to the server."""
     content = encoded(photo(), "JPEG")
     files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
@@ -560,8 +515,8 @@ async def test_a_prepared_picture_is_compared_as_it_is_sent(tmp_path: Path) -> N
         await image_reader.inspect_other(other.image, image_reader.inspect(one.image))
 
 
-def test_many_threads_prepare_at_the_same_time(tmp_path: Path) -> None:
-    """Each gets what it would have got alone."""
+def test_threads_prepare_pictures_at_the_same_time(tmp_path: Path) -> None:
+    """Each picture comes out as it does alone."""
     files = [tmp_path / f"{number}" for number in range(24)]
     for number, each in enumerate(files):
         name = (*FOREIGN, *NAMES)[number % 8]

@@ -1,1 +1,1 @@
-"""Values and decisions: everything the client knows that needs no waiting."""
+"""Values and decisions of the client, without I/O: nothing here waits."""

@@ -1,17 +1,17 @@
 """
-What an answer that is no acceptance means: which error, and is it safe.
+Which error a response is, and whether the job was surely not created.
 
 Rules:
 
-1. The shape of the body decides before the status does. Seven shapes exist;
-   a proxy, a foreign gateway or an empty body is judged by status alone, and
-   what broke off by nothing: the words that decide may be missing.
+1. The envelope of the body decides before the status does. A proxy, a foreign
+   gateway or an empty body is judged by its status alone. A truncated answer is
+   not judged at all: the words that decide may be missing.
 2. *safe* is claimed only where the server's source shows that it answers so
    before it hands the job on (``ye4293/one-api``: ``middleware/auth.go``,
    ``middleware/distributor.go``, ``relay/controller/midjourney.go``).
-3. Whatever is left over on a submit is unknown, never assumed away.
-4. A key is refused in the API's own envelope only. A firewall or a proxy that
-   says 401 or 403 knows nothing of the key, and perhaps of no job.
+3. Every other answer to a submit leaves its outcome unknown.
+4. A key is refused in the API's own envelope only. The 401 or 403 of a firewall
+   or a proxy says nothing about the key, and perhaps nothing about the job.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ezlink_async import errors
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 
 NO_CHANNEL_WAIT = 10.0
-"""Seconds before a group without a free channel is worth asking again."""
+"""Seconds to wait when no channel is free for the account's group."""
 
-_NOT_YOU = 401
+_UNAUTHORIZED = 401
 _BLANKS = re.compile(r"\s+")
 
-# What the servers of this protocol say, in the words of their sources.
+# Texts of the server, from its source, in English.
 _ENGLISH = {
     "队列已满": "the queue is full",
     "人脸图片格式错误": "the source picture's format is wrong",
@@ -49,20 +49,19 @@ _ENGLISH = {
 
 
 def collapse_blanks(text: object) -> str:
-    """Return the server's words with blanks collapsed; they come doubled."""
+    """Return the server's text with single blanks; empty for any other value."""
     return _BLANKS.sub(" ", text).strip() if isinstance(text, str) else ""
 
 
 def with_translation(text: str) -> str:
-    """Return *text* with what it means behind it, where that is known."""
-    for words, meaning in _ENGLISH.items():
-        if words in text:
-            return f"{text} ({meaning})"
-    return text
+    """Return *text*, followed by its English where the text is a known one."""
+    meanings = (meaning for words, meaning in _ENGLISH.items() if words in text)
+    meaning = next(meanings, "")
+    return f"{text} ({meaning})" if meaning else text
 
 
 def parse_json(body: bytes) -> object:
-    """Read JSON from *body*, whatever its content type said; ``None`` if none."""
+    """Return the JSON of *body*, whatever its content type; ``None`` if none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -78,64 +77,57 @@ class _Rule:
 
 
 _UNKNOWN = _Rule(None, safe=False)
-_BROKEN = _Rule(None, safe=False, says="the answer broke off")
-_STRANGE = _Rule(
+_TRUNCATED = _Rule(None, safe=False, says="the answer broke off")
+_FOREIGN = _Rule(
     None,
     safe=False,
     says="not the API's own answer, but that of a proxy, a firewall or another "
     "server; check base_url",
 )
 _FAULT = _Rule(errors.ServerError)
-_AT_WORK = _Rule(errors.ServerError, safe=False)
+_MAY_RUN = _Rule(errors.ServerError, safe=False)
 _BUSY = _Rule(errors.BusyError, says="no room now")
-_NO = _Rule(errors.RejectedError)
+_REJECTED = _Rule(errors.RejectedError)
 _AUTH = _Rule(errors.AuthenticationError, says="the key is refused")
 _QUOTA = _Rule(errors.QuotaError)
+_KEY_USED_UP = _Rule(errors.QuotaError, says="the key's quota is used up")
+_TOO_POOR = _Rule(errors.QuotaError, says="the balance is below the price")
+_NO_CHANNEL = _Rule(
+    errors.ServerError,
+    says="no upstream is free for this account's group",
+    wait=NO_CHANNEL_WAIT,
+)
 _NOT_SERVED = _Rule(
     errors.EndpointNotSupportedError,
     says="this address does not serve the call; check base_url",
 )
 
-# Envelope A: {"error": {"message", "type": "api_error"}}, by status and text.
-_ENVELOPE_A = (
-    (401, "Token verification failed", _FAULT),
-    (
-        401,
-        "quota has been exhausted",
-        attrs.evolve(_QUOTA, says="the key's quota is used up"),
-    ),
+# Answers of the middleware, by status and text:
+# {"error": {"message": "... (request id: ...)", "type": "api_error"}}.
+_MIDDLEWARE = (
+    (401, "token verification failed", _FAULT),
+    (401, "quota has been exhausted", _KEY_USED_UP),
     (401, "", _AUTH),
     (403, "", _Rule(errors.PermissionDeniedError)),
-    (400, "", _NO),
+    (400, "", _REJECTED),
     (429, "", _BUSY),
     (500, "", _FAULT),
-    (
-        503,
-        "There are no channels available",
-        attrs.evolve(
-            _FAULT,
-            says="no upstream is free for this account's group",
-            wait=NO_CHANNEL_WAIT,
-        ),
-    ),
-    (503, "Database consistency has been violated", _FAULT),
+    (503, "there are no channels available", _NO_CHANNEL),
+    (503, "database consistency has been violated", _FAULT),
 )
 
-# Envelope B: {"code", "description", "type": "upstream_error"}.
-_ENVELOPE_B = (
+# Answers of the swap's handler, by code and text:
+# {"code": 4, "description": "...", "type": "upstream_error"}.
+_HANDLER = (
     (4, "insert_midjourney_task_failed", _UNKNOWN),
-    (4, "Insert midjourneyTask failed", _UNKNOWN),
-    (
-        4,
-        "User quota is not enough",
-        attrs.evolve(_QUOTA, says="the balance is below the price"),
-    ),
-    (4, "Failed to get user quota", _FAULT),
+    (4, "insert midjourneytask failed", _UNKNOWN),
+    (4, "user quota is not enough", _TOO_POOR),
+    (4, "failed to get user quota", _FAULT),
     (5, "empty_response_body", _FAULT),
     (5, "read_request_body_failed", _FAULT),
     (5, "marshal_request_body_failed", _FAULT),
     (5, "create_request_failed", _FAULT),
-    (5, "", _AT_WORK),
+    (5, "", _MAY_RUN),
     (9, "队列已满", _BUSY),
     (9, "queue", _BUSY),
     (23, "", _BUSY),
@@ -143,124 +135,127 @@ _ENVELOPE_B = (
 )
 
 _BY_STATUS = {
-    401: _STRANGE,
+    401: _FOREIGN,
     402: _QUOTA,
-    403: _STRANGE,
+    403: _FOREIGN,
     404: _NOT_SERVED,
-    407: _STRANGE,
+    407: _FOREIGN,
     408: _UNKNOWN,
-    413: attrs.evolve(_NO, says="the body is larger than a proxy allows"),
+    413: attrs.evolve(_REJECTED, says="the body is larger than a proxy allows"),
     429: _BUSY,
     501: _NOT_SERVED,
-    511: _STRANGE,
+    511: _FOREIGN,
 }
 
 
-def _envelope(body: object) -> tuple[str, int | None, str]:
-    """Tell the shape of *body*: its letter, its code, its words."""
+@attrs.frozen
+class _Envelope:
+    """What a body says: *rules* are those of its kind, ``None`` for a foreign one."""
+
+    rules: tuple[tuple[int, str, _Rule], ...] | None = None
+    code: int | None = None
+    text: str = ""
+
+
+def _envelope(response: HttpResponse) -> _Envelope:
+    body = parse_json(response.body)
     if not isinstance(body, Mapping):
-        return "G", None, ""
+        return _Envelope()
     error, code = body.get("error"), body.get("code")
     if isinstance(error, Mapping):
-        message = collapse_blanks(error.get("message"))
-        genuine = error.get("type") == "api_error" and "(request id: " in message
-        return ("A" if genuine else "G"), None, message
+        text = collapse_blanks(error.get("message"))
+        genuine = error.get("type") == "api_error" and "(request id: " in text
+        return _Envelope(_MIDDLEWARE if genuine else None, None, text)
     if isinstance(error, str):
-        return "C", None, collapse_blanks(error)
-    if type(code) is int and body.get("type") == "upstream_error":
-        return "B", code, collapse_blanks(body.get("description"))
+        return _Envelope(None, None, collapse_blanks(error))
+    code = code if type(code) is int else None
+    if code is not None and body.get("type") == "upstream_error":
+        return _Envelope(_HANDLER, code, collapse_blanks(body.get("description")))
     words = body.get("description") or body.get("message")
-    return "G", code if type(code) is int else None, collapse_blanks(words)
+    return _Envelope(None, code, collapse_blanks(words))
 
 
-def _by_status(status: int) -> _Rule:
+def _rule_for(response: HttpResponse, envelope: _Envelope) -> _Rule:
+    # The handler answers with 400, or 429 for code 30, whatever upstream said.
+    is_handler = envelope.rules is _HANDLER and response.status in {400, 429}
+    if is_handler or envelope.rules is _MIDDLEWARE:
+        number = envelope.code if is_handler else response.status
+        for wanted, words, rule in envelope.rules or ():
+            if number == wanted and words in envelope.text.lower():
+                return rule
+    if is_handler:
+        return _REJECTED
+    return _rule_by_status(response.status) if _is_whole(response) else _TRUNCATED
+
+
+def _rule_by_status(status: int) -> _Rule:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if 300 <= status < 400:  # noqa: PLR2004 - what 3xx means
-        return _NOT_SERVED
-    if 400 <= status < 500:  # noqa: PLR2004
-        return _NO
-    return _UNKNOWN
-
-
-def _judge(response: HttpResponse, letter: str, code: int | None, text: str) -> _Rule:
-    status = response.status
-    if letter == "A":
-        for wanted, words, verdict in _ENVELOPE_A:
-            if status == wanted and words in text:
-                return verdict
-    # The server answers with 400, or 429 for code 30, whatever upstream said.
-    if letter == "B" and status in {400, 429}:
-        for number, words, verdict in _ENVELOPE_B:
-            if code == number and words.lower() in text.lower():
-                return verdict
-        return _NO
-    return _by_status(status) if _is_whole(response) else _BROKEN
+    return {3: _NOT_SERVED, 4: _REJECTED}.get(status // 100, _UNKNOWN)
 
 
 def _is_whole(response: HttpResponse) -> bool:
-    # Some proxies end cleanly what broke off behind them.
-    torn = (
-        response.body.lstrip()[:1] in {b"{", b"["} and parse_json(response.body) is None
-    )
-    return response.whole and not torn
+    # Some proxies end an answer cleanly that broke off behind them.
+    is_json = response.body.lstrip()[:1] in {b"{", b"["}
+    return response.whole and not (is_json and parse_json(response.body) is None)
 
 
 def retry_after(response: HttpResponse) -> float | None:
     """
-    Return the seconds a proxy asks to wait; the API itself never says.
+    Return the seconds of ``Retry-After``; only proxies send it, never the API.
 
     A date is read against the answer's own ``Date``: clocks differ.
     """
     hint = response.headers.get("retry-after", "").strip()
     if hint.isascii() and hint.isdigit():
         return float(hint[:9])
-    until, now = _moment(hint), server_time(response)
+    until, now = _time(hint), server_time(response)
     return None if until is None or now is None else max(0.0, until - now)
 
 
 def server_time(response: HttpResponse) -> float | None:
     """Return the server's clock when it answered, in seconds since 1970."""
-    return _moment(response.headers.get("date", ""))
+    return _time(response.headers.get("date", ""))
 
 
-def _moment(date: str) -> float | None:
-    """Return a date of HTTP in seconds since 1970, if it can be read."""
+def _time(date: str) -> float | None:
+    """Return an HTTP date in seconds since 1970, ``None`` if it cannot be read."""
     try:
-        told = email.utils.parsedate_to_datetime(date)
-        # Without a zone it would be taken for this machine's.
-        return told.timestamp() if told.tzinfo else None
+        time = email.utils.parsedate_to_datetime(date)
+        # A time without a zone would be read as local time.
+        return time.timestamp() if time.tzinfo else None
     except (ValueError, TypeError, LookupError, OverflowError):
         return None  # the standard library's own parser raises all four
 
 
-def _sentence(response: HttpResponse, verdict: _Rule, text: str) -> str:
+def _sentence(response: HttpResponse, rule: _Rule, text: str) -> str:
     what = f"HTTP {response.status}"
-    if verdict in {_STRANGE, _NOT_SERVED}:
+    if rule in {_FOREIGN, _NOT_SERVED}:
         target = response.headers.get("location")
         what += f" from {response.url}" + (f", sent on to {target}" if target else "")
     words = with_translation(text) or "no words of the API in the answer"
-    return ": ".join(filter(None, (what, verdict.says, words)))
+    return ": ".join(filter(None, (what, rule.says, words)))
 
 
 def _error(
-    response: HttpResponse, verdict: _Rule, says: str, code: int | None, text: str
+    response: HttpResponse, rule: _Rule, envelope: _Envelope
 ) -> errors.EzlinkError:
-    if verdict == _STRANGE:
+    says = _sentence(response, rule, envelope.text)
+    if rule == _FOREIGN:
         return errors.ProtocolError(
             says,
             head=response.body,
             status=response.status,
             request_id=response.request_id,
         )
-    error = (verdict.error or errors.ServerError)(
+    error = (rule.error or errors.ServerError)(
         says,
         status=response.status,
-        code=code,
-        description=text,
+        code=envelope.code,
+        description=envelope.text,
         request_id=response.request_id,
     )
-    error.retry_after = retry_after(response) or verdict.wait
+    error.retry_after = retry_after(response) or rule.wait
     return error
 
 
@@ -269,32 +264,31 @@ def error_from(response: HttpResponse, *, submit: bool = False) -> errors.Ezlink
     Return the error that *response* means.
 
     With *submit*, ``retry_safe`` and ``maybe_charged`` say what became of the
-    job, and what cannot be told is a :exc:`SubmitUnknownError`.
+    job; an unknown outcome is a :exc:`SubmitUnknownError`.
     """
-    letter, code, text = _envelope(parse_json(response.body))
-    verdict = _judge(response, letter, code, text)
-    says = _sentence(response, verdict, text)
-    # An answer that overtook the body: the server never had a whole job.
-    if verdict.error is None and submit and not response.early:
+    envelope = _envelope(response)
+    rule = _rule_for(response, envelope)
+    error = _error(response, rule, envelope)
+    # An answer that came before the end of the body: the server had no whole job.
+    if rule.error is None and submit and not response.early:
         return errors.SubmitUnknownError(
-            f"{says}; the job may have been created and paid",
+            f"{error}; the job may have been created and paid",
             request_id=response.request_id,
         )
-    error = _error(response, verdict, says, code, text)
-    error.retry_safe = submit and (verdict.safe or response.early)
+    error.retry_safe = submit and (rule.safe or response.early)
     return error
 
 
 def is_insert_failure(response: HttpResponse) -> bool:
-    """Tell whether the job was accepted, and its row could not be written."""
-    letter, code, text = _envelope(parse_json(response.body))
-    return letter == "B" and _judge(response, letter, code, text) == _UNKNOWN
+    """Return whether the job was accepted, but the server lost its row."""
+    envelope = _envelope(response)
+    return envelope.rules is _HANDLER and _rule_for(response, envelope) == _UNKNOWN
 
 
 def is_retryable(request: HttpRequest, response: HttpResponse) -> bool:
-    """Tell whether *request*, which changes nothing, is worth sending again."""
-    if request.credential is Credential.ACCOUNT and response.status == _NOT_YOU:
-        return False  # in words of its own, which the door of the key does not use
+    """Return whether *request*, which changes nothing, is worth sending again."""
+    if request.credential is Credential.ACCOUNT and response.status == _UNAUTHORIZED:
+        return False  # the account's pages refuse a token in words of their own
     error = None if response.ok else error_from(response)
     again = (errors.BusyError, errors.ServerError, errors.ProtocolError)
     return isinstance(error, again)

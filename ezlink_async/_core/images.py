@@ -1,8 +1,8 @@
 """
-What makes a picture acceptable, and how long it is on the wire.
+Which pictures may be sent, and how long each is on the wire.
 
-Judges by content, never by a file's suffix. Opens no file itself: it is given
-bytes, or a stream somebody else opened.
+A picture is judged by its content, never by a file's suffix. No function here
+opens a file: the caller reads the bytes.
 """
 
 from __future__ import annotations
@@ -22,23 +22,18 @@ MAX_BYTES = 10 * 1024 * 1024
 """The most bytes of one picture; the public server's own default limit."""
 
 HEAD_BYTES = 32
-"""How much of a picture :func:`sniff` wants to see."""
+"""How many bytes of a picture :func:`sniff` needs."""
 
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-"""The media types that are sent and verified, with the suffix of a file."""
+"""The suffix of a file for each media type that can be sent and verified."""
 
-_FOREIGN = (
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypmsf1", "HEIC"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-)
+_FOREIGN = {
+    "GIF": re.compile(rb"GIF8"),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*"),
+    "HEIC": re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL),
+    "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
+}
 
 _DATA_URI = re.compile(
     r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?;base64,(?P<text>.*)",
@@ -47,7 +42,7 @@ _DATA_URI = re.compile(
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the media type that *head* begins, or ``None`` if it is no picture."""
+    """Return the media type of a picture by its first bytes, or ``None``."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -58,11 +53,8 @@ def sniff(head: bytes) -> str | None:
 
 
 def foreign_format(head: bytes) -> str | None:
-    """Name a picture format that is not sent or verified, such as GIF or HEIC."""
-    for offset, magic, name in _FOREIGN:
-        if head.startswith(magic, offset):
-            return name
-    return None
+    """Return the name of a format that cannot be sent, such as GIF or HEIC."""
+    return next((name for name, magic in _FOREIGN.items() if magic.match(head)), None)
 
 
 def check_acceptable(
@@ -71,8 +63,8 @@ def check_acceptable(
     """
     Return the media type of a picture that may be sent.
 
-    Raises :exc:`ImageError` when it is empty, larger than :data:`MAX_BYTES`
-    (decoded, as the server counts), or neither JPEG, PNG nor WebP.
+    :exc:`ImageError` when the picture is empty, larger than :data:`MAX_BYTES`
+    (before base64, as the server counts), or neither JPEG, PNG nor WebP.
     """
     if not length:
         raise ImageError("the picture is empty", path=path)
@@ -91,21 +83,14 @@ def check_acceptable(
     return media_type
 
 
-def _reject_address(text: str) -> None:
-    if text.lower().startswith(("http:", "https:")):
-        raise ImageError("this is an address; use `await client.fetch_image(url)`")
-    if text.lower().startswith("data:"):
-        raise ImageError("this is a data URI; use `Image.from_data_uri(uri)`")
-
-
 @attrs.frozen(repr=False)
 class Image:
     """
-    A picture to send: a file that is read when its turn comes, or bytes.
+    A picture to send: a file, or bytes.
 
     Make one with :meth:`from_path`, :meth:`from_bytes` or
-    :meth:`from_data_uri`. A file is looked at when it is used, so that a
-    folder of thousands stays on disk.
+    :meth:`from_data_uri`. A file is read when it is sent, so that a folder of
+    thousands stays on disk.
     """
 
     path: Path | None = None
@@ -113,9 +98,12 @@ class Image:
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Self:
-        """Name a file; a missing or unusable one is an error when it is used."""
-        if isinstance(path, str):
-            _reject_address(path)
+        """Name a file. A missing or unusable file is an error when it is sent."""
+        text = path.lower() if isinstance(path, str) else ""
+        if text.startswith(("http:", "https:")):
+            raise ImageError("this is an address; use `await client.fetch_image(url)`")
+        if text.startswith("data:"):
+            raise ImageError("this is a data URI; use `Image.from_data_uri(uri)`")
         try:
             return cls(path=Path(path))
         except TypeError:  # the entries of a folder that was given as bytes
@@ -123,13 +111,13 @@ class Image:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Take the bytes of a file; :exc:`ImageError` when they are no picture."""
+        """Take the bytes of a file; :exc:`ImageError` when they cannot be sent."""
         check_acceptable(content[:HEAD_BYTES], len(content))
         return cls(content=bytes(content))
 
     @classmethod
     def from_data_uri(cls, uri: str) -> Self:
-        """Decode ``data:...;base64,...``; its media type is not trusted."""
+        """Decode ``data:...;base64,...``; the media type it names is ignored."""
         match = _DATA_URI.fullmatch(uri.strip())
         if not match:
             raise ImageError("this is not a base64 data URI")
@@ -141,7 +129,7 @@ class Image:
 
     @classmethod
     def of(cls, picture: ImageLike) -> Image:
-        """Take a picture in any form the public functions accept."""
+        """Return a picture that was given in any form the public functions accept."""
         if isinstance(picture, Image):
             return picture
         if isinstance(picture, bytes | bytearray | memoryview):
@@ -159,15 +147,15 @@ class Image:
 
 
 ImageLike = str | os.PathLike[str] | bytes | Image
-"""What the public functions take as a picture."""
+"""The forms in which the public functions accept a picture."""
 
 
 @attrs.frozen
 class InspectedImage:
     """
-    A picture that was looked at: its type and length are known and hold.
+    A picture with its media type and its length in bytes.
 
-    Of a small file the bytes are *kept*, so that it is read only once.
+    The bytes of a small file are *kept*, so that it is read only once.
     """
 
     image: Image
@@ -177,18 +165,18 @@ class InspectedImage:
 
     @property
     def prefix(self) -> bytes:
-        """What stands before the base64 text in the data URI."""
+        """The data URI up to its base64 text."""
         return f"data:{self.media_type};base64,".encode()
 
     @property
     def text_length(self) -> int:
-        """How many characters its base64 text has."""
+        """The length of the base64 text."""
         return 4 * ((self.length + 2) // 3)
 
 
 @attrs.frozen(repr=False)
 class EncodedImage:
-    """A picture whose base64 text is kept, to be shared by a whole batch."""
+    """A picture with its base64 text, shared by the swaps of a batch."""
 
     prepared: InspectedImage
     text: bytes

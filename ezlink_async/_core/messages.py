@@ -1,7 +1,7 @@
 """
 One request and one response, as values.
 
-A request has a path but no address and no key; its body is a row of parts
+A request has a path but no address and no key. Its body is a sequence of parts
 whose length is known before a byte of a picture is read.
 """
 
@@ -15,18 +15,18 @@ import attrs
 from ezlink_async._core.images import EncodedImage, InspectedImage
 
 Part = bytes | InspectedImage | EncodedImage
-"""A piece of a body: bytes as they are, or "the base64 text of this picture"."""
+"""A part of a body: bytes as they are, or a picture, sent as its base64 text."""
 
 
 def part_length(part: Part) -> int:
-    """Return how many bytes *part* is on the wire."""
+    """Return how many bytes *part* has on the wire."""
     if isinstance(part, InspectedImage):
         return part.text_length
     return len(part if isinstance(part, bytes) else part.text)
 
 
 class Credential(enum.Enum):
-    """What a request is sent with: who may do this."""
+    """The secret that a request is sent with."""
 
     KEY = "key"
     ACCOUNT = "account"
@@ -36,12 +36,12 @@ class Credential(enum.Enum):
 @attrs.frozen
 class HttpRequest:
     """
-    What to send, without where.
+    A request without the server's address.
 
-    *repeatable* requests change nothing on the server and may be sent again
-    whatever became of them. The last part of the body is never empty: without
-    it the server has no whole body, so it is what makes a submit count. The
-    account's own *credential* opens the account's pages, and goes nowhere else.
+    A *repeatable* request changes nothing on the server and may be sent again
+    after any outcome. The last part of a body is never empty: a server without
+    it has no whole body and cannot act on a submit. The *credential*
+    ``ACCOUNT`` opens the account's pages, and is sent to no other path.
     """
 
     method: str
@@ -57,19 +57,19 @@ class HttpRequest:
 
     @property
     def content_length(self) -> int:
-        """The exact number of bytes of the body."""
+        """The number of bytes of the body."""
         return sum(map(part_length, self.body))
 
 
 @attrs.frozen
 class HttpResponse:
     """
-    What came back.
+    A response, as far as it arrived.
 
-    *early* means that the answer came before the body had left whole, so the
-    server cannot have acted on it. Of one that is not *whole* the rest was
-    lost on the way. *url* is where it came from; header names are in lower
-    case.
+    *early* means that the response came before the whole body was sent, so the
+    server cannot have acted on the request. If a response is not *whole*, its
+    rest was lost on the way. *url* is the address that answered, *sent_id* the
+    ``X-Request-ID`` of the request. Header names are in lower case.
     """
 
     status: int
@@ -82,10 +82,10 @@ class HttpResponse:
 
     @property
     def request_id(self) -> str | None:
-        """The id the server gave the request, else the one that was sent."""
+        """The id the server gave the request, else the one the client sent."""
         return self.headers.get("x-request-id") or self.sent_id
 
     @property
     def ok(self) -> bool:
-        """Whether the status is one of success."""
+        """Whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - what 2xx means

@@ -1,165 +1,46 @@
 """
 Settings, from arguments, the environment and a profile file, in that order.
 
-Nothing is read before somebody asks, and every bad value is named together
-with where it came from. The key appears in no repr and in no message.
+Each setting is one field of :class:`Settings` or of a policy: its name is that
+of the argument and of the profile's key, and ``EZLINK_`` with the name (of a
+policy also its table: ``EZLINK_POLL_FIRST``) that of the variable. Nothing is
+read at import. An error says where the bad value stands; the key and the
+account token appear in no repr and in no message.
 """
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import ipaddress
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn
 
-from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts, is_duration
+from ezlink_async._core.policies import (
+    PollPolicy,
+    RetryPolicy,
+    Timeouts,
+    check_boolean,
+    check_count,
+    check_seconds,
+)
 from ezlink_async.errors import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.ezlinkai.com"
 
-
-def number(value: object, where: str) -> float:
-    """Return a number, written as one or as text."""
-    try:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            return float(value)
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigurationError(f"{where} is a number, not {value!r:.40}")
-
-
-def boolean(value: object, where: str) -> bool:
-    """Return true or false; what may pay twice is not guessed from a word."""
-    words = {"true": True, "1": True, "false": False, "0": False}
-    word = str(value).lower()
-    if word not in words:
-        raise ConfigurationError(f"{where} is true or false, not {value!r}")
-    return words[word]
-
-
-def whole_number(value: object, where: str) -> int:
-    """Return a whole number, written as one or as text."""
-    found = number(value, where)
-    if not found.is_integer():
-        raise ConfigurationError(f"{where} is a whole number, not {value!r}")
-    return int(found)
-
-
-READERS: Mapping[object, Callable[[object, str], object]] = {
-    bool: boolean,
-    int: whole_number,
-    float: number,
-}
-"""How a field of a policy is read, by the type of its default."""
-
-
-def count(value: object, where: str) -> int:
-    """Return how many there may be: a whole number from 1."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is not int or value < 1:
-        raise ConfigurationError(f"{where} is a whole number from 1, not {value!r}")
-    return value
-
-
-def typed(value: object, kind: type, where: str) -> None:
-    """Refuse a value of another type; ``None`` is none."""
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(
-            f"{where} is a {kind.__name__}, not {type(value).__name__}"
-        )
-
-
-def text(value: object, where: str) -> str:
-    """Return text, empty for ``None``; it may be secret, so it is not shown."""
-    typed(value, str, where)
-    return str(value or "")
-
-
-def api_key(value: str, where: str) -> str:
-    """Return the key alone; no part of it is shown."""
-    key = value.strip()
-    if not key:
-        blank = f" ({where} is blank)" if value else ""
-        raise ConfigurationError(
-            f"there is no API key: set EZLINK_API_KEY or pass api_key={blank}"
-        )
-    return _secret(key, where, "key")
-
-
-def account_token(value: str, where: str) -> str | None:
-    """Return the account's token alone, ``None`` for none; no part is shown."""
-    return _secret(value.strip(), where, "token") or None
-
-
-def _secret(text: str, where: str, what: str) -> str:
-    if text.lower().startswith("bearer "):
-        raise ConfigurationError(f"{where} is the {what} alone, without 'Bearer'")
-    if not text.isascii() or not (text.isprintable() and " " not in text):
-        raise ConfigurationError(
-            f"{where} holds a blank or a character that no {what} has"
-        )
-    return text
-
-
-def is_loopback(host: str | None) -> bool:
-    """Return whether *host*, a name or an address, is this very machine."""
-    if host is None or host == "localhost" or host.endswith(".localhost"):
-        return host is not None
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def base_url(url: str, where: str, *, allow_insecure: bool) -> str:
-    """Return the address of a server that the key may be sent to."""
-    url = url or DEFAULT_BASE_URL
-    try:
-        parts = urlsplit(url.strip())
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{where} is scheme, host and perhaps a path: no user, password, "
-            "query or fragment"
-        )
-    if parts.scheme not in {"http", "https"} or not host or "\\" in url:
-        # What is no address may be the key; in one a password is before the @.
-        told = f", not {url!r}" if "://" in url and "@" not in url else ""
-        raise ConfigurationError(
-            f"{where} is an address such as {DEFAULT_BASE_URL}{told}"
-        )
-    if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
-        raise ConfigurationError(
-            f"{where} would send the key in clear to {url}: make it https, or "
-            "pass allow_insecure=True"
-        )
-    return url.strip().rstrip("/")
-
-
-def origin(url: str) -> str:
-    """Return scheme, host and port of a checked address."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
-
-
-DEFAULT_CONCURRENCY = 8
-
-DEFAULT_UPLOADS = 8
-
-_Policy = TypeVar("_Policy", bound=attrs.AttrsInstance)
+_Fields = TypeVar("_Fields", bound=attrs.AttrsInstance)
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of a client; ``None`` means not given."""
+    """The keyword arguments of a client, for type checkers; ``None`` is not given."""
 
     api_key: str | None
     base_url: str | None
@@ -175,13 +56,13 @@ class Options(TypedDict, total=False):
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """All a client needs to know, checked."""
+    """All a client needs to know, checked by :func:`resolve`."""
 
     api_key: str = attrs.field(repr=False)
-    base_url: str
+    base_url: str = DEFAULT_BASE_URL
     account_token: str | None = attrs.field(default=None, repr=False)
-    max_concurrency: int = DEFAULT_CONCURRENCY
-    max_uploads: int = DEFAULT_UPLOADS
+    max_concurrency: int = 8
+    max_uploads: int = 8
     slot_timeout: float | None = None
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     poll: PollPolicy = attrs.field(factory=PollPolicy)
@@ -189,13 +70,99 @@ class Settings:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port: whom the key belongs to."""
+        """Scheme, host and port: the key is sent to this origin only."""
         return origin(self.base_url)
 
     @property
     def on_loopback(self) -> bool:
-        """Whether the server is on this very machine."""
+        """Whether the server runs on this machine."""
         return is_loopback(urlsplit(self.base_url).hostname)
+
+
+attrs.resolve_types(Settings)
+
+
+class _Source(enum.Enum):
+    ARGUMENT = "argument"
+    ENVIRONMENT = "environment"
+    PROFILE = "profile"
+
+
+@attrs.frozen
+class _Found:
+    """A value that was set, the words for its place, and its source."""
+
+    value: object
+    where: str
+    source: _Source
+
+
+_NOT_SET = _Found("", "", _Source.ARGUMENT)
+
+
+def _text(found: _Found) -> str:
+    """Return text; another type is named and not shown, since it may be secret."""
+    if isinstance(found.value, str):
+        return found.value
+    raise _mistyped(found, str)
+
+
+def _mistyped(found: _Found, kind: type) -> ConfigurationError:
+    return ConfigurationError(
+        f"{found.where} is a {kind.__name__}, not {type(found.value).__name__}"
+    )
+
+
+def _number(found: _Found) -> object:
+    """Return the value; text of the environment or the profile as its number."""
+    if isinstance(found.value, str) and found.source is not _Source.ARGUMENT:
+        with contextlib.suppress(ValueError):
+            return float(found.value)
+    return found.value
+
+
+def _seconds(found: _Found) -> float:
+    return float(check_seconds(_number(found), found.where))
+
+
+def _count(found: _Found) -> int:
+    value = _number(found)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return check_count(value, found.where)
+
+
+def _boolean(found: _Found) -> bool:
+    # Only these words: a switch that may pay twice is not guessed.
+    words = {"true": True, "1": True, "false": False, "0": False}
+    value = words.get(str(found.value).lower(), found.value)
+    return check_boolean(value, found.where)
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+_converter.register_structure_hook(str, lambda found, _: _text(found))
+_converter.register_structure_hook(float, lambda found, _: _seconds(found))
+_converter.register_structure_hook(int, lambda found, _: _count(found))
+_converter.register_structure_hook(bool, lambda found, _: _boolean(found))
+
+
+def _register(kind: type[_Fields]) -> None:
+    """Read a policy from its table, or take the one given as an argument."""
+    read_table = make_dict_structure_fn(kind, _converter)
+
+    def structure(found: _Found, _: object) -> _Fields:
+        if isinstance(found.value, kind):
+            return found.value
+        if isinstance(found.value, dict):
+            return read_table(found.value, kind)
+        raise _mistyped(found, kind)
+
+    _converter.register_structure_hook(kind, structure)
+
+
+_register(RetryPolicy)
+_register(PollPolicy)
+_register(Timeouts)
 
 
 def profile_path(environ: Mapping[str, str]) -> Path:
@@ -224,9 +191,9 @@ def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
 @attrs.frozen
 class SettingsSources:
     """
-    Where a setting may stand: the environment, and below it the profile.
+    The environment and the profile; the environment is read first.
 
-    *path* is the profile's, for what is said of it; the usual one if not given.
+    Messages name the profile by *path*, by default :func:`profile_path`.
     """
 
     environ: Mapping[str, str]
@@ -235,164 +202,159 @@ class SettingsSources:
 
     @property
     def file(self) -> str:
-        """What the profile is called in a sentence."""
+        """The profile's name in a sentence."""
         return f"the profile {self.path or profile_path(self.environ)}"
 
-    def _find(
-        self, name: str, rows: Mapping[str, object], table: str = ""
-    ) -> tuple[object, str]:
-        where = f"EZLINK_{table}{name}".upper()
-        if found := self.environ.get(where):  # empty means not set
-            return found, where
-        return rows.get(name), f"{table.replace('_', '.')}{name} in {self.file}"
-
-    def find(self, name: str) -> tuple[object, str]:
-        """Return a setting, ``None`` if there is none, and where it stands."""
-        return self._find(name, self.profile)
-
     def text(self, name: str) -> str:
-        """Return a setting that is text, empty if there is none."""
-        return text(*self.find(name))
+        """Return a setting that is text, empty if it is not set."""
+        return _text(self.find(Settings).get(name, _NOT_SET))
 
-    def policy(self, table: str, kind: type[_Policy]) -> _Policy:
-        """Build a policy from ``EZLINK_<TABLE>_<FIELD>`` and the table's rows."""
-        rows = self.profile.get(table, {})
+    def policy(self, table: str, kind: type[_Fields]) -> _Fields:
+        """Return a policy from ``EZLINK_<TABLE>_<FIELD>`` and the profile's table."""
+        return _converter.structure(self._table(table, kind), kind)
+
+    def find(
+        self, kind: type[attrs.AttrsInstance], table: str = ""
+    ) -> dict[str, _Found]:
+        """Return which fields of *kind* are set; refuse keys that are none."""
+        rows = self.profile.get(table, {}) if table else self.profile
+        place = f"[{table}] in {self.file}" if table else self.file
         if not isinstance(rows, Mapping):
-            raise ConfigurationError(f"[{table}] in {self.file} is a table")
-        fields = attrs.fields(kind)
-        readers = {each.name: READERS[type(each.default)] for each in fields}
-        if unknown := set(rows) - set(readers):
-            raise ConfigurationError(
-                f"[{table}] in {self.file} has no setting {min(unknown)!r}"
-            )
-        chosen: dict[str, object] = {}
-        for name, read in readers.items():
-            found, where = self._find(name, rows, f"{table}_")
-            if found is None:
-                continue
-            chosen[name] = read(found, where)
-            try:
-                kind(**{name: chosen[name]})
-            except ConfigurationError as fault:
-                raise ConfigurationError(f"{where}: {fault}") from None
-        return kind(**chosen)
+            raise ConfigurationError(f"{place} is a table")
+        fields = attrs.fields_dict(kind)
+        if unknown := set(rows) - set(fields):
+            raise ConfigurationError(f"{place} has no setting {min(unknown)!r}")
+        found = {}
+        prefix = f"{table}." if table else ""
+        for name, field in fields.items():
+            variable = f"EZLINK_{prefix}{name}".replace(".", "_").upper()
+            if field.type is not None and attrs.has(field.type):
+                found[name] = self._table(name, field.type)
+            elif text := self.environ.get(variable):  # empty means not set
+                found[name] = _Found(text, variable, _Source.ENVIRONMENT)
+            elif name in rows:
+                where = f"{prefix}{name} in {self.file}"
+                found[name] = _Found(rows[name], where, _Source.PROFILE)
+        return found
+
+    def _table(self, name: str, kind: type[attrs.AttrsInstance]) -> _Found:
+        return _Found(self.find(kind, name), f"[{name}]", _Source.PROFILE)
 
 
 def profile_sources(environ: Mapping[str, str], path: Path | None) -> SettingsSources:
-    """Return both sources; a profile that was named, by *path* or not, is there."""
+    """Return both sources; a profile named by *path* or the environment must exist."""
     named = path is not None or bool(environ.get("EZLINK_CONFIG"))
     path = path or profile_path(environ)
     return SettingsSources(environ, read_profile(path, demanded=named), path)
 
 
-_TOP: Mapping[str, type] = {
-    "api_key": str,
-    "base_url": str,
-    "account_token": str,
-    "max_concurrency": object,
-    "max_uploads": object,
-    "slot_timeout": object,
-    "retry": RetryPolicy,
-    "poll": PollPolicy,
-    "timeouts": Timeouts,
-}
-
-
 def resolve(options: Options, sources: SettingsSources) -> Settings:
     """Return checked settings: argument before environment before profile."""
-    if unknown := set(sources.profile) - set(_TOP):
-        raise ConfigurationError(f"{sources.file} has no setting {min(unknown)!r}")
-    for name, kind in _TOP.items():
-        typed(options.get(name), kind, f"the argument {name}")
-    # The profile's address was written for its key, its account token for both.
-    near = _unless_given("api_key", options, sources)
-    base_url = _server(options, near)
-    own = _at_home(options, near, base_url)
-    return Settings(
-        api_key=api_key(*_word("api_key", options, sources)),
-        base_url=base_url,
-        account_token=account_token(*_word("account_token", options, own)),
-        max_concurrency=_count(
-            "max_concurrency", DEFAULT_CONCURRENCY, options, sources
-        ),
-        max_uploads=_count("max_uploads", DEFAULT_UPLOADS, options, sources),
-        slot_timeout=_slot_timeout(options, sources),
-        retry=options.get("retry") or sources.policy("retry", RetryPolicy),
-        poll=options.get("poll") or sources.policy("poll", PollPolicy),
-        timeouts=options.get("timeouts") or sources.policy("timeouts", Timeouts),
+    found = sources.find(Settings)
+    for name in attrs.fields_dict(Settings):
+        given = options.get(name)
+        if given is not None and given != "":  # an empty text is not given
+            found[name] = _Found(given, f"the argument {name}", _Source.ARGUMENT)
+    key = _api_key(found.get("api_key", _NOT_SET))
+    url, token = _server(found, sources, secure=not options.get("allow_insecure"))
+    settings = _converter.structure(found, Settings)
+    return attrs.evolve(settings, api_key=key, base_url=url, account_token=token)
+
+
+def _server(
+    found: Mapping[str, _Found], sources: SettingsSources, *, secure: bool
+) -> tuple[str, str | None]:
+    """Return the address the key may be sent to, and the token that goes there."""
+    from_profile = {n for n, each in found.items() if each.source is _Source.PROFILE}
+    own_key = "api_key" in from_profile
+    if not own_key:
+        # The profile's address was written for its key, its token for both.
+        found = {n: each for n, each in found.items() if n not in from_profile}
+    written = found.get("base_url", _NOT_SET)
+    url = _base_url(written, secure=secure)
+
+    def is_away() -> bool:
+        rows = attrs.evolve(sources, environ={}).find(Settings)
+        home = _base_url(rows.get("base_url", _NOT_SET), secure=secure)
+        return origin(url) != origin(home)
+
+    # An environment is easily made by somebody else, by a project's own file of
+    # variables for one; the profile's key must not go wherever that says.
+    own_machine = is_loopback(urlsplit(url).hostname)
+    by_environment = written.source is _Source.ENVIRONMENT and not own_machine
+    if own_key and by_environment and is_away():
+        raise ConfigurationError(
+            f"EZLINK_BASE_URL would have the key of {sources.file} sent to a server "
+            "that the profile does not name: set EZLINK_API_KEY too, write base_url "
+            "beside the key, or give the address as an argument"
+        )
+    token = found.get("account_token", _NOT_SET)
+    if token.source is _Source.PROFILE and is_away():
+        token = _NOT_SET
+    return url, _secret(token, "token") or None
+
+
+def _api_key(found: _Found) -> str:
+    """Return the key alone; no part of it is shown."""
+    if _text(found).strip():
+        return _secret(found, "key")
+    blank = f" ({found.where} is blank)" if found.value else ""
+    raise ConfigurationError(
+        f"there is no API key: set EZLINK_API_KEY or pass api_key={blank}"
     )
 
 
-def _server(options: Options, near: SettingsSources) -> str:
-    """Return the address, which must be one that the key may be sent to."""
-    insecure = options.get("allow_insecure", False)
-    url, where = _word("base_url", options, near)
-    url = base_url(url, where, allow_insecure=insecure)
-    if options.get("base_url") or not near.profile:
-        return url
-    # An environment is easily made by somebody else, by a project's own file of
-    # variables for one; the profile's key must not go wherever that says.
-    own = is_loopback(urlsplit(url).hostname)
-    if not own and origin(url) != _home(options, near):
+def _secret(found: _Found, what: str) -> str:
+    text = _text(found).strip()
+    if text.lower().startswith("bearer "):
+        raise ConfigurationError(f"{found.where} is the {what} alone, without 'Bearer'")
+    if not text.isascii() or not (text.isprintable() and " " not in text):
         raise ConfigurationError(
-            f"{where} would have the key of {near.file} sent to a server that the "
-            "profile does not name: set EZLINK_API_KEY too, write base_url beside "
-            "the key, or give the address as an argument"
+            f"{found.where} holds a blank or a character that no {what} has"
         )
-    return url
+    return text
 
 
-def _home(options: Options, near: SettingsSources) -> str:
-    """Return the origin that the profile was written for."""
-    written = _word("base_url", Options(), attrs.evolve(near, environ={}))
-    insecure = options.get("allow_insecure", False)
-    return origin(base_url(*written, allow_insecure=insecure))
+def _base_url(found: _Found, *, secure: bool) -> str:
+    """Return the address of a server that the key may be sent to."""
+    url, where = _text(found) or DEFAULT_BASE_URL, found.where
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{where} is scheme, host and perhaps a path: no user, password, "
+            "query or fragment"
+        )
+    if parts.scheme not in {"http", "https"} or not host or "\\" in url:
+        # A text without :// may be the key, and before an @ stands a password.
+        shown = f", not {url!r}" if "://" in url and "@" not in url else ""
+        raise ConfigurationError(
+            f"{where} is an address such as {DEFAULT_BASE_URL}{shown}"
+        )
+    if parts.scheme == "http" and not is_loopback(host) and secure:
+        raise ConfigurationError(
+            f"{where} would send the key in clear to {url}: make it https, or "
+            "pass allow_insecure=True"
+        )
+    return url.strip().rstrip("/")
 
 
-def _at_home(options: Options, near: SettingsSources, base_url: str) -> SettingsSources:
-    """Leave the profile's token out when it was not written for this server."""
-    token = near.profile.get("account_token")
-    if token is None or origin(base_url) == _home(options, near):
-        return near
-    return attrs.evolve(near, profile={})
+def is_loopback(host: str | None) -> bool:
+    """Return whether *host*, a name or an address, is this machine."""
+    host = host or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
-def _unless_given(
-    name: str, options: Options, sources: SettingsSources
-) -> SettingsSources:
-    """Leave the profile out when *name* comes from anywhere else."""
-    given = options.get(name) or sources.environ.get(f"EZLINK_{name}".upper())
-    return attrs.evolve(sources, profile={}) if given else sources
-
-
-def _word(name: str, options: Options, sources: SettingsSources) -> tuple[str, str]:
-    """Return a setting that is text, and where it stands; an empty one is none."""
-    given, where = options.get(name), f"the argument {name}"
-    if not given:
-        given, where = sources.find(name)
-    return text(given, where), where
-
-
-def _number(
-    name: str, options: Options, sources: SettingsSources
-) -> tuple[object, str]:
-    """Return a setting that is a number, as text outside, and where it stands."""
-    given, where = options.get(name), f"the argument {name}"
-    if given is not None:
-        return given, where
-    found, where = sources.find(name)
-    return (None if found is None else number(found, where)), where
-
-
-def _count(name: str, default: int, options: Options, sources: SettingsSources) -> int:
-    found, where = _number(name, options, sources)
-    return default if found is None else count(found, where)
-
-
-def _slot_timeout(options: Options, sources: SettingsSources) -> float | None:
-    bound, where = _number("slot_timeout", options, sources)
-    if bound is None:
-        return None
-    if isinstance(bound, int | float) and is_duration(bound):
-        return bound
-    raise ConfigurationError(f"{where} is a number of seconds above 0, not {bound!r}")
+def origin(url: str) -> str:
+    """Return scheme, host and port of a checked address."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"

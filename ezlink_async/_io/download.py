@@ -127,13 +127,17 @@ class _RetrySchedule:
         if not failed.offline:
             self._strikes = 0
             wait = next(self._waits, None)
-            return None if wait is None else max(wait, self._policy.heed(failed.hint))
+            return (
+                None
+                if wait is None
+                else max(wait, self._policy.capped_hint(failed.hint))
+            )
         now = asyncio.get_running_loop().time()
         if not self._strikes:
             self._since = now
         self._strikes += 1
         over = now - self._since >= self._policy.timeout
-        return None if over else self._policy.pause(self._strikes)
+        return None if over else self._policy.busy_pause(self._strikes)
 
 
 class Downloader:

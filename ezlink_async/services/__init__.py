@@ -1,5 +1,5 @@
 """
-The API, family by family: its wire, and its class for users.
+The API, one module a family: its wire, and its class for users.
 
 Names load on first use.
 """
@@ -16,17 +16,11 @@ __all__ = [
     "Charge",
 ]
 
-_HOMES = {
-    "Account": "account",
-    "AccountBalance": "account",
-    "Charge": "account",
-}
-
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    found: object = getattr(import_module(f"{__name__}.account"), name)
     globals()[name] = found
     return found
 

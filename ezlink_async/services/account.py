@@ -1,11 +1,11 @@
 """
-The account's own pages: what it has, what it was charged, what tasks it has.
+The account's own pages: what it has, what it was charged, which tasks it has.
 
-Opened by the account's access token, which the dashboard makes. Source:
+The account's access token opens them; the dashboard makes it. Source:
 ``ye4293/one-api`` (``controller/user.go`` GetSelf, ``controller/log.go``,
 ``controller/midjourney.go`` GetUserMidjourney, ``middleware/auth.go``). Faults
 come as 200 with ``"success": false``. The page of the account holds the token
-in clear: nothing of it is kept in an error.
+in clear, so no error keeps any of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ezlink_async._core.error_mapping import (
     server_time,
 )
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async._core.records import identifier, read_record
+from ezlink_async._core.records import identifier, read_record, utc_time
 from ezlink_async.errors import (
     ApiError,
     AuthenticationError,
@@ -33,21 +33,21 @@ from ezlink_async.errors import (
 from ezlink_async.models import TaskRecord
 
 PAGE = 100
-"""How many tasks are asked for at once."""
+"""How many tasks one page has."""
 
 PAGES = 100
 """The most pages that are read."""
-_UNITS = 500_000
+
+_UNITS_PER_DOLLAR = 500_000
 _MOST = 2**63  # the server counts in int64
-_NOT_AUTHORIZED = "Not authorized"
 
 
 @attrs.frozen(kw_only=True)
 class AccountBalance:
     """
-    What an account has; *units* and *used* are units, 500,000 to the US dollar.
+    What an account has left and has *used*, in units: 500,000 to the US dollar.
 
-    *requests* counts all that was ever charged.
+    *requests* counts all that were ever charged.
     """
 
     units: int
@@ -58,7 +58,7 @@ class AccountBalance:
     @property
     def dollars(self) -> float:
         """What is left, in US dollars."""
-        return self.units / _UNITS
+        return self.units / _UNITS_PER_DOLLAR
 
 
 @attrs.frozen(kw_only=True)
@@ -73,26 +73,30 @@ class Charge:
 
 @attrs.frozen(kw_only=True)
 class TaskPage:
-    """Some of the account's tasks, newest first, and what the answer says of all."""
+    """
+    One page of the account's tasks, newest first.
+
+    *rows* counts the page with its unreadable rows, *total* all pages. *time*
+    is the server's clock, in seconds since 1970.
+    """
 
     records: tuple[TaskRecord, ...]
     rows: int
     total: int
     time: float | None
-    """The server's clock, in seconds since 1970."""
 
     def is_last(self, page: int) -> bool:
-        """Tell whether nothing comes after this *page*, counted from 1."""
+        """Return whether no page follows this one, number *page* from 1."""
         return (page - 1) * PAGE + self.rows >= self.total
 
 
 def self_request() -> HttpRequest:
-    """Ask for the account; its answer holds the token in clear."""
+    """Ask for the account; the answer holds the token in clear."""
     return _request("/api/user/self")
 
 
 def tasks_request(page: int) -> HttpRequest:
-    """Ask for a *page* of tasks, counted from 1; without a page there are none."""
+    """Ask for a *page* of tasks, from 1; without a page the server lists none."""
     return _request("/api/mj/self", page=str(page), pagesize=str(PAGE))
 
 
@@ -107,31 +111,32 @@ def _request(path: str, **query: str) -> HttpRequest:
 
 
 def read_balance(response: HttpResponse) -> AccountBalance:
-    """Read the account, or raise what the answer means."""
+    """Read the account, or raise the error that the answer means."""
     data = _data(response)
-    units, used = _whole(data.get("quota")), _whole(data.get("used_quota"))
+    units, used = _integer(data.get("quota")), _integer(data.get("used_quota"))
     if units is None or used is None:
         raise _unreadable(response, "the page of the account has no balance")
-    requests, group = (
-        _whole(data.get("request_count")) or 0,
-        collapse_blanks(data.get("group")),
+    return AccountBalance(
+        units=units,
+        used=used,
+        requests=_integer(data.get("request_count")) or 0,
+        group=collapse_blanks(data.get("group")),
     )
-    return AccountBalance(units=units, used=used, requests=requests, group=group)
 
 
 def read_tasks(response: HttpResponse) -> TaskPage:
     """
-    Read a page of tasks; a row that has no id is out of reach, and left out.
+    Read a page of tasks, without the rows that have no id.
 
-    One that cannot be read makes the page unreadable: it may be the one.
+    A row with an id that cannot be read makes the whole page unreadable: it
+    may be the task that is looked for.
     """
     data = _data(response)
-    rows, total = _rows(response, data), _whole(data.get("total"))
+    rows, total = _rows(response, data), _integer(data.get("total"))
     if total is None:
         raise _unreadable(response, "the list of tasks does not say how many there are")
-    records = [_record(row) for row in rows]
     return TaskPage(
-        records=tuple(record for record in records if record is not None),
+        records=tuple(_record(row) for row in rows if identifier(row.get("mj_id"))),
         rows=len(rows),
         total=total,
         time=server_time(response),
@@ -142,46 +147,43 @@ def read_charge(response: HttpResponse, request_id: str) -> Charge | None:
     """
     Read what was charged under *request_id*, ``None`` for nothing.
 
-    A server that shows other entries too does not know the question.
+    A server that answers with other entries too does not know the filter.
     """
     rows = _rows(response, _data(response))
     if any(row.get("x_request_id") != request_id for row in rows):
         raise _unreadable(response, "the log cannot be asked for one request")
-    charges = [row for row in rows if _whole(row.get("quota"))]
+    charges = [row for row in rows if _integer(row.get("quota"))]
     if not charges:
         return None
-    made = _whole(charges[0].get("created_at"))
     return Charge(
         request_id=request_id,
-        units=sum(_whole(row.get("quota")) or 0 for row in charges),
+        units=sum(_integer(row.get("quota")) or 0 for row in charges),
         model=collapse_blanks(charges[0].get("model_name")),
-        time=dt.datetime.fromtimestamp(made, dt.UTC) if made else None,
+        time=utc_time(_integer(charges[0].get("created_at")) or 0),
     )
 
 
-def _record(row: Mapping[str, object]) -> TaskRecord | None:
-    task_id = identifier(row.get("mj_id"))
-    if not task_id:
-        return None
+def _record(row: Mapping[str, object]) -> TaskRecord:
     status, image = row.get("status"), row.get("image_url")
     return read_record(
         {
             **row,
-            "id": task_id,
+            "id": row.get("mj_id"),
             "status": status if isinstance(status, str) else "",
-            # The page shows an address for every task, with a picture or without.
+            # The page has an address for every task, with a picture or without.
             "imageUrl": image if status == "SUCCESS" else None,
             "failReason": row.get("fail_reason"),
             "submitTime": row.get("submit_time"),
             "startTime": row.get("start_time"),
             "finishTime": row.get("finish_time"),
-            # JSON inside of strings.
-            "buttons": parse_json(str(row.get("buttons")).encode(errors="replace")),
-            "properties": parse_json(
-                str(row.get("properties")).encode(errors="replace")
-            ),
+            "buttons": _nested_json(row.get("buttons")),
+            "properties": _nested_json(row.get("properties")),
         }
     )
+
+
+def _nested_json(text: object) -> object:
+    return parse_json(str(text).encode(errors="replace"))
 
 
 def _data(response: HttpResponse) -> Mapping[str, object]:
@@ -199,12 +201,11 @@ def _data(response: HttpResponse) -> Mapping[str, object]:
 
 
 def _refused(response: HttpResponse, words: str) -> ApiError:
-    kind: type[ApiError] = ServerError
-    says = f"the account's page cannot be shown: {words}"
-    if _NOT_AUTHORIZED in words:
-        kind, says = AuthenticationError, f"the account token is refused: {words}"
+    unauthorized = "Not authorized" in words
+    kind = AuthenticationError if unauthorized else ServerError
+    says = "token is refused" if unauthorized else "page cannot be read"
     return kind(
-        says,
+        f"the account {says}: {words}",
         status=response.status,
         description=words,
         request_id=response.request_id,
@@ -212,7 +213,7 @@ def _refused(response: HttpResponse, words: str) -> ApiError:
 
 
 def _unreadable(response: HttpResponse, says: str) -> ProtocolError:
-    # Without its first bytes: they may be the account's, token and all.
+    # Without its first bytes: the page of the account shows the token.
     return ProtocolError(
         f"{says}; check base_url",
         status=response.status,
@@ -229,7 +230,7 @@ def _rows(
     return rows
 
 
-def _whole(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     return value if type(value) is int and abs(value) < _MOST else None
 
 
@@ -237,9 +238,9 @@ class Account:
     """
     The account behind the key; get it as ``client.account``.
 
-    Every call needs the account's access token, which the dashboard makes:
-    ``EZLINK_ACCOUNT_TOKEN`` or ``account_token=``. Without it they raise
-    :exc:`ConfigurationError`, with one that is refused
+    Every method needs the account's access token, which the dashboard makes:
+    ``EZLINK_ACCOUNT_TOKEN`` or ``account_token=``. Without a token a method
+    raises :exc:`ConfigurationError`, with a refused one
     :exc:`AuthenticationError`.
     """
 
@@ -247,31 +248,31 @@ class Account:
         self._send = send
 
     async def balance(self) -> AccountBalance:
-        """Ask what the account has and has used."""
+        """Return what the account has left and has used."""
         return read_balance(await self._send(self_request()))
 
     async def charged(self, request_id: str) -> Charge | None:
         """
-        Ask what the request with this ``X-Request-ID`` cost.
+        Return what the request with this ``X-Request-ID`` cost.
 
-        ``None`` says that the log has nothing under it: nothing was charged,
-        or the operator has the log off, or the entry is a few seconds late.
+        ``None`` if the log has no entry for it: nothing was charged, or the
+        operator has switched the log off, or the entry is a few seconds late.
         A job that was accepted with code 22 is not charged.
         """
         return read_charge(await self._send(log_request(request_id)), request_id)
 
     async def find(self, *, state: str) -> tuple[TaskRecord, ...]:
         """
-        Find the tasks that carry *state*, newest first, among the latest 10,000.
+        Return the tasks with this *state*, newest first, of the latest 10,000.
 
         A task shows its state only after the server's next refresh, some ten
-        seconds after it was made. Take one up with ``client.task(id)``.
+        seconds after it was made. Resume one with ``client.task(id)``.
         """
         found: dict[str, TaskRecord] = {}
         for number in range(1, PAGES + 1):
             page = read_tasks(await self._send(tasks_request(number)))
             for record in page.records:
-                if record.state == state:  # again, when one made meanwhile moved it
+                if record.state == state:  # twice, if a newer task moved it down
                     found.setdefault(record.task_id, record)
             if page.is_last(number) or not page.rows:
                 break

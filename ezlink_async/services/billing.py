@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import sys
 from collections.abc import Mapping
 
 import attrs
 
 from ezlink_async._core.error_mapping import error_from, parse_json
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.records import utc_time
 from ezlink_async.errors import ProtocolError
 
 _UNLIMITED = 100_000_000
 _CENTS = 100
-_UNITS_A_CENT = 5_000
+_UNITS_PER_CENT = 5_000
 
 
 @attrs.frozen(kw_only=True)
 class KeyBalance:
     """
-    What the pages say of a key; US dollars.
+    What the pages say about a key; US dollars.
 
-    *limit* is ``None`` for a key without one. Depending on an operator's
-    switch it is what the key may spend in all, or what the account has left;
-    one look cannot tell which. *expires* is ``None`` for a key that lasts.
+    *limit* is ``None`` for a key without one. Depending on a switch of the
+    operator it is what the key may spend in all, or what the account has left;
+    the pages do not say which. *expires* is ``None`` for a key that does not.
     """
 
     limit: float | None
@@ -48,35 +50,27 @@ def subscription_request() -> HttpRequest:
 
 
 def usage_request() -> HttpRequest:
-    """Ask for what was spent."""
+    """Ask what the key has spent."""
     return HttpRequest("GET", "/v1/dashboard/billing/usage", repeatable=True)
 
 
 def read_balance(subscription: HttpResponse, usage: HttpResponse) -> KeyBalance:
-    """Read both pages, or raise what one of them means."""
+    """Read both pages, or raise the error that one of them means."""
     limit = _number(subscription, "hard_limit_usd")
-    until = _number(subscription, "access_until")
     return KeyBalance(
         limit=limit if limit < _UNLIMITED else None,
         used=_number(usage, "total_usage") / _CENTS,
-        expires=_moment(until) if until > 0 else None,
+        expires=utc_time(_number(subscription, "access_until")),
     )
 
 
 def read_units(usage: HttpResponse) -> int:
     """
-    Read what was spent, in whole units: 500,000 to the US dollar.
+    Read what the key has spent, in whole units: 500,000 to the US dollar.
 
-    Exact: the page's cents are units divided, with the noise of doing so.
+    The result is exact: the page divides units into cents, with a rounding error.
     """
-    return round(_number(usage, "total_usage") * _UNITS_A_CENT)
-
-
-def _moment(seconds: float) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (OverflowError, ValueError, OSError):
-        return None  # an expiry beyond the calendar is none
+    return round(_number(usage, "total_usage") * _UNITS_PER_CENT)
 
 
 def _number(page: HttpResponse, name: str) -> float:
@@ -84,22 +78,13 @@ def _number(page: HttpResponse, name: str) -> float:
         raise error_from(page)
     body = parse_json(page.body)
     found = body.get(name) if isinstance(body, Mapping) else None
-    number = _finite(found)
-    if number is None:
-        raise ProtocolError(
-            f"the balance page has no number {name!r}: {page.body[:60]!r}",
-            head=page.body,
-            status=page.status,
-            request_id=page.request_id,
-        )
-    return number
-
-
-def _finite(found: object) -> float | None:
     if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    try:
-        number = float(found)
-    except OverflowError:  # JSON knows no largest integer
-        return None
-    return number if math.isfinite(number) else None
+        found = math.nan
+    if abs(found) <= sys.float_info.max:  # JSON may say NaN, and any integer
+        return float(found)
+    raise ProtocolError(
+        f"the balance page has no number {name!r}: {page.body[:60]!r}",
+        head=page.body,
+        status=page.status,
+        request_id=page.request_id,
+    )

@@ -1,11 +1,14 @@
-"""Metadata: all of it goes, and no pixel with it."""
+"""
+Pictures taken apart: complete or cut off, their size, and without metadata.
+
+Numbers such as E40 are this project's own list of edge cases.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import mmap
 import struct
-import zlib
 
 import pytest
 from hypothesis import given
@@ -34,25 +37,24 @@ from tests.support.photographs import (
 from tests.support.pictures import (
     PICTURES,
     WHOLE,
+    chunk,
     png,
     progressive,
-    recorded_jpeg,
+    segment,
     webp,
 )
 from tests.support.samples import samples
 
 
 @WHOLE
-def test_a_whole_picture_is_called_whole(media_type: str, content: bytes) -> None:
-    """Each real picture passes, whatever traps are in it."""
+def test_complete_picture_is_verified(media_type: str, content: bytes) -> None:
     assert containers.verify_complete(content) == media_type
 
 
 @WHOLE
-def test_e40_a_cut_picture_is_never_called_whole(
+def test_e40_picture_cut_off_anywhere_is_an_error(
     media_type: str, content: bytes
 ) -> None:
-    """Cut anywhere before its end, a picture is an error: never a result."""
     del media_type
     for length in range(len(content)):
         with pytest.raises(ImageError):
@@ -61,7 +63,7 @@ def test_e40_a_cut_picture_is_never_called_whole(
 
 @given(st.sampled_from(sorted(PICTURES)), st.binary(max_size=50))
 def test_bytes_behind_the_end_are_allowed(name: str, tail: bytes) -> None:
-    """Phones append data to a picture; it stays whole."""
+    """Phones append data to a picture."""
     media_type, content = PICTURES[name]
     assert containers.verify_complete(content + tail) == media_type
 
@@ -70,8 +72,7 @@ def test_bytes_behind_the_end_are_allowed(name: str, tail: bytes) -> None:
     st.sampled_from([b"", b"\xff\xd8\xff", png()[:8], b"RIFF", webp()[:12], b"GIF8"]),
     st.binary(max_size=100),
 )
-def test_any_bytes_are_judged(head: bytes, tail: bytes) -> None:
-    """Arbitrary bytes are a picture, not verifiable, or an ImageError."""
+def test_any_bytes_are_verified_or_an_image_error(head: bytes, tail: bytes) -> None:
     try:
         assert containers.verify_complete(head + tail) in {*images.SUFFIXES, None}
     except ImageError as error:
@@ -80,8 +81,9 @@ def test_any_bytes_are_judged(head: bytes, tail: bytes) -> None:
 
 
 @given(st.sampled_from(sorted(PICTURES)), st.data())
-def test_damage_is_judged_too(name: str, data: st.DataObject) -> None:
-    """One wrong byte anywhere ends in a verdict, not in another exception."""
+def test_damaged_picture_raises_nothing_but_an_image_error(
+    name: str, data: st.DataObject
+) -> None:
     content = bytearray(PICTURES[name][1])
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
@@ -90,8 +92,8 @@ def test_damage_is_judged_too(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("content", [content for _, content in FOREIGN])
-def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
-    """Neither whole nor cut off: the caller keeps it under another name."""
+def test_format_that_cannot_be_verified_is_none(content: bytes) -> None:
+    """The caller keeps such a result under another name."""
     assert containers.verify_complete(content) is None
 
 
@@ -108,14 +110,14 @@ def test_a_format_that_cannot_be_verified_is_kept_apart(content: bytes) -> None:
         b"RIFF\x04\0\0\0WEBP",
     ],
 )
-def test_an_end_without_a_picture_is_not_whole(content: bytes) -> None:
-    """An end marker before any scan, and a container of nothing, prove nothing."""
+def test_end_marker_before_any_scan_proves_nothing(content: bytes) -> None:
+    """The same holds for a WebP without content."""
     with pytest.raises(ImageError, match="is cut off"):
         containers.verify_complete(content)
 
 
-def test_an_end_marker_inside_a_table_is_no_end() -> None:
-    """A picture that is cut in a table which holds these two bytes is cut off."""
+def test_end_marker_inside_a_table_is_not_the_end() -> None:
+    """A picture cut off behind these two bytes of a table is cut off."""
     content = progressive()
     for end in range(len(content) - 1, 2, -1):
         if content[:end].endswith(b"\xff\xd9"):
@@ -123,38 +125,27 @@ def test_an_end_marker_inside_a_table_is_no_end() -> None:
                 containers.verify_complete(content[:end])
 
 
-@pytest.mark.parametrize("filling", [b"\xff\x00", b"\x00", b"\xff\xd0", b"\xff"])
-def test_a_long_picture_is_walked_in_pieces(filling: bytes) -> None:
-    """Wherever its end is, and whatever comes before and behind it."""
-    head = recorded_jpeg()[: recorded_jpeg().index(b"\xff\xda") + 2] + b"\0\2"
-    scan = filling * (2 * 1024 * 1024 // len(filling))
-    assert containers.verify_complete(head + scan + b"\xff\xd9") == "image/jpeg"
-    assert (
-        containers.verify_complete(head + scan + b"\xff\xd9 and a phone's own")
-        == "image/jpeg"
-    )
-    with pytest.raises(ImageError, match="is cut off"):
-        containers.verify_complete(head + scan)
-
-
 SCAN = b"\xff\xd8\xff\xda\x00\x02"
 
 MANY = containers.MOST_PARTS + 1
 
+PIECE = 256 * 1024
+
 
 @pytest.mark.parametrize("shift", range(-4, 5))
-@pytest.mark.parametrize("filling", [b"\x01", b"\xff\x00", b"\xff"])
-def test_an_end_is_found_wherever_it_lies(filling: bytes, shift: int) -> None:
-    """Large pictures are searched in pieces; an end across two of them counts."""
-    length = 2 * containers._PIECE + shift
+@pytest.mark.parametrize("filling", [b"\x01", b"\xff\x00", b"\xff\xd0", b"\xff"])
+def test_end_is_found_at_any_offset_of_a_long_scan(filling: bytes, shift: int) -> None:
+    """A long scan is searched in pieces, and the end may lie across two of them."""
+    length = 2 * PIECE + shift
     body = (filling * length)[:length].removesuffix(b"\xff")
-    assert containers.verify_complete(SCAN + body + b"\xff\xd9") == "image/jpeg"
+    for tail in (b"", b" and bytes of a phone"):
+        whole = SCAN + body + b"\xff\xd9" + tail
+        assert containers.verify_complete(whole) == "image/jpeg"
     with pytest.raises(ImageError, match="cut off"):
         containers.verify_complete(SCAN + body + b"\xff")
 
 
-def test_fill_bytes_may_be_many() -> None:
-    """Any number of them may stand before a marker, and none makes a picture."""
+def test_any_number_of_fill_bytes_may_stand_before_a_marker() -> None:
     fill = b"\xff" * (10 * images.MAX_BYTES)
     assert (
         containers.verify_complete(SCAN[:2] + fill + SCAN[2:] + b"\xff\xd9")
@@ -173,28 +164,26 @@ def test_fill_bytes_may_be_many() -> None:
     ],
     ids=["segments", "scans", "chunks"],
 )
-def test_a_picture_of_nothing_but_parts_is_none(content: bytes) -> None:
-    """What is made to be looked at for ever is refused after a while."""
+def test_picture_of_too_many_parts_is_refused(content: bytes) -> None:
+    """A file made to keep the reader busy is given up after a while."""
     with pytest.raises(ImageError, match="cut off"):
         containers.verify_complete(content)
 
 
-def test_a_cut_picture_is_named_by_its_format() -> None:
-    """The sentence says what was cut off."""
+def test_error_names_the_format_that_is_cut_off() -> None:
     with pytest.raises(ImageError, match="the WEBP is cut off"):
         containers.verify_complete(webp()[:-1])
 
 
-def test_a_mapped_file_is_judged_alike() -> None:
-    """A picture that is not read into memory gets the same verdict."""
+def test_mapped_file_is_verified_like_bytes() -> None:
     for media_type, content in PICTURES.values():
         with mmap.mmap(-1, len(content)) as mapped:
             mapped.write(content)
             assert containers.verify_complete(mapped) == media_type
 
 
-def test_e41_the_content_type_is_not_asked() -> None:
-    """A picture sent as a stream of octets is a picture."""
+def test_e41_content_type_is_ignored() -> None:
+    """A picture sent as ``application/octet-stream`` is a picture."""
     response = samples()["image-octet"].response
     assert response.headers["content-type"] == "application/octet-stream"
     assert containers.verify_complete(response.body) == "image/jpeg"
@@ -203,17 +192,6 @@ def test_e41_the_content_type_is_not_asked() -> None:
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 XMP = b"<x:xmpmeta>SECRET</x:xmpmeta>"
-
-
-def segment(marker: int, content: bytes) -> bytes:
-    """Return a segment of a JPEG."""
-    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    """Return a chunk of a PNG."""
-    check = zlib.crc32(name + content)
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -226,7 +204,7 @@ def riff(*chunks: tuple[bytes, bytes]) -> bytes:
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
-def telling(name: str, orientation: int = 1) -> bytes:
+def with_metadata(name: str, orientation: int = 1) -> bytes:
     """Return a picture with everything a camera can write into its format."""
     options: dict[str, object] = {"exif": exif(orientation), "icc_profile": PROFILE}
     if name == "PNG":
@@ -242,9 +220,11 @@ def telling(name: str, orientation: int = 1) -> bytes:
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
-def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None:
-    """Position, serial number and notes are gone, and nothing that shows is."""
-    content = telling(name, orientation)
+def test_strip_metadata_keeps_pixels_colours_and_orientation(
+    name: str, orientation: int
+) -> None:
+    """Position, serial number and notes are gone."""
+    content = with_metadata(name, orientation)
     assert sum(secret in content for secret in SECRETS) >= 3
     stripped = containers.strip_metadata(content)
     assert not [secret for secret in SECRETS if secret in stripped]
@@ -258,19 +238,18 @@ def test_metadata_goes_and_no_pixel_changes(name: str, orientation: int) -> None
     assert containers.verify_complete(stripped) == containers.verify_complete(content)
 
 
-@pytest.mark.parametrize(
-    "content", [recorded_jpeg(), png(), webp()], ids=["jpeg", "png", "webp"]
-)
-def test_a_picture_stays_valid(content: bytes) -> None:
-    """Small pictures of other makers are whole afterwards, and not longer."""
+@WHOLE
+def test_strip_metadata_keeps_pictures_of_other_makers_valid(
+    media_type: str, content: bytes
+) -> None:
     stripped = containers.strip_metadata(content)
-    assert containers.verify_complete(stripped)
+    assert containers.verify_complete(stripped) == media_type
     assert len(stripped) <= len(content)
-    assert pixels(stripped) == pixels(content)
+    if content != progressive():  # no decoder reads that one
+        assert pixels(stripped) == pixels(content)
 
 
-def test_thumbnails_notes_and_films_leave_a_jpeg() -> None:
-    """Nothing is left of the places where phones put second pictures."""
+def test_strip_metadata_removes_second_pictures_and_notes_of_a_jpeg() -> None:
     content = encoded(photo(), "JPEG")
     thumbnail = encoded(photo(8, 8), "JPEG", comment=b"SECRET")
     jfif = b"JFIF\0\x01\x02\0\0\1\0\1" + b"\1\1" + b"SEC"
@@ -284,18 +263,18 @@ def test_thumbnails_notes_and_films_leave_a_jpeg() -> None:
         + segment(0xFE, b"SECRET")
     )
     film = thumbnail + b"MotionPhoto_Data SECRET"
-    told = content[:2] + more[:-1] + more[-1:] + content[20:] + film
-    stripped = containers.strip_metadata(told)
+    full = content[:2] + more + content[20:] + film
+    stripped = containers.strip_metadata(full)
     assert stripped == content[:2] + segment(0xE0, jfif[:12] + b"\0\0") + content[20:]
     assert pixels(stripped) == pixels(content)
 
 
-def test_what_stands_between_two_scans_leaves_too() -> None:
-    """A comment in the middle of a progressive JPEG is found; tables stay."""
+def test_strip_metadata_removes_a_comment_between_two_scans() -> None:
+    """The tables between the scans stay."""
     content = encoded(noise(64, 64), "JPEG", progressive=True)
     second = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
-    told = content[:second] + segment(0xFE, b"SECRET") + content[second:]
-    assert containers.strip_metadata(told) == content
+    longer = content[:second] + segment(0xFE, b"SECRET") + content[second:]
+    assert containers.strip_metadata(longer) == content
     traps = containers.strip_metadata(progressive())
     assert traps.count(b"\xff\xda") == 2
     assert b"again" in traps
@@ -304,17 +283,17 @@ def test_what_stands_between_two_scans_leaves_too() -> None:
     assert containers.verify_complete(traps) == "image/jpeg"
 
 
-def test_the_colours_of_cmyk_stay() -> None:
-    """The segment that says what the numbers mean is kept, without its tail."""
+def test_strip_metadata_keeps_the_segment_that_defines_cmyk() -> None:
+    """Its tail is removed."""
     content = encoded(photo().convert("CMYK"), "JPEG")
     short = segment(0xEE, b"Adobe\0d\0\0\0\0\0")
     assert short in content
-    told = content.replace(short, segment(0xEE, b"Adobe\0d\0\0\0\0\0SECRET"))
-    assert containers.strip_metadata(told) == content
+    longer = content.replace(short, segment(0xEE, b"Adobe\0d\0\0\0\0\0SECRET"))
+    assert containers.strip_metadata(longer) == content
 
 
-def test_only_the_first_exif_of_a_jpeg_turns_it() -> None:
-    """So does a decoder: a second Exif does not turn the picture again."""
+def test_first_exif_of_a_jpeg_decides_its_orientation() -> None:
+    """Decoders ignore a second Exif too."""
     content = encoded(photo(), "JPEG")
     both = segment(0xE1, exif(6)) + segment(0xE1, exif(3))
     stripped = containers.strip_metadata(content[:2] + both + content[2:])
@@ -322,20 +301,18 @@ def test_only_the_first_exif_of_a_jpeg_turns_it() -> None:
     assert stripped.count(b"Exif") == 1
 
 
-def test_what_shows_a_png_stays() -> None:
-    """Palette, transparency and every frame of an animation are needed."""
+def test_strip_metadata_keeps_palette_transparency_and_frames_of_a_png() -> None:
     palette = encoded(photo().quantize(8), "PNG", transparency=1)
     assert containers.strip_metadata(palette) == palette
     frames = [noise(16, 16), photo(16, 16)]
     moving = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
     assert containers.strip_metadata(moving) == moving
     end = chunk(b"IEND", b"")
-    told = moving.removesuffix(end) + chunk(b"caBX", b"SECRET") + end + b"SECRET"
-    assert containers.strip_metadata(told) == moving
+    longer = moving.removesuffix(end) + chunk(b"caBX", b"SECRET") + end + b"SECRET"
+    assert containers.strip_metadata(longer) == moving
 
 
-def test_what_shows_a_webp_stays() -> None:
-    """So do transparency and frames; a simple file has no head to correct."""
+def test_strip_metadata_keeps_transparency_and_frames_of_a_webp() -> None:
     clear = photo().convert("RGBA")
     clear.putalpha(100)
     frames = {"save_all": True, "append_images": [noise(16, 16)]}
@@ -349,15 +326,15 @@ def test_what_shows_a_webp_stays() -> None:
         assert containers.strip_metadata(content + b"SECRET") == content
 
 
-def test_a_simple_webp_has_no_place_for_an_orientation() -> None:
-    """Decoders do not look for Exif in it either, so it goes."""
+def test_strip_metadata_drops_the_exif_of_a_simple_webp() -> None:
+    """Decoders ignore it there too."""
     content = webp()
-    told = riff((content[12:16], content[20:]), (b"EXIF", exif(6)))
-    assert containers.strip_metadata(told) == content
+    longer = riff((content[12:16], content[20:]), (b"EXIF", exif(6)))
+    assert containers.strip_metadata(longer) == content
 
 
-def test_an_odd_chunk_at_the_end_needs_no_padding() -> None:
-    """Some writers leave the last byte out: it is put there."""
+def test_missing_padding_of_the_last_webp_chunk_is_added() -> None:
+    """Some writers omit it."""
     head = riff((b"VP8L", b"\x2f" + bytes(6)))
     bare = head[:4] + struct.pack("<I", len(head) - 9) + head[8:-1]
     assert containers.strip_metadata(bare) == head
@@ -369,12 +346,11 @@ def test_an_odd_chunk_at_the_end_needs_no_padding() -> None:
         encoded(photo(8, 8), "JPEG", comment=b"note"),
         encoded(noise(8, 8), "JPEG", progressive=True),
         encoded(photo(8, 8), "PNG"),
-        telling("WEBP", 6),
+        with_metadata("WEBP", 6),
     ],
     ids=["jpeg", "progressive", "png", "webp"],
 )
-def test_a_picture_that_is_cut_off_is_an_error_everywhere(content: bytes) -> None:
-    """Wherever it ends, it is not taken for a whole one."""
+def test_strip_metadata_refuses_a_picture_cut_off_anywhere(content: bytes) -> None:
     for length in range(len(content) - 1):
         with pytest.raises(ImageError, match=r"cut off or broken|not a picture"):
             containers.strip_metadata(content[:length])
@@ -391,8 +367,7 @@ def test_a_picture_that_is_cut_off_is_an_error_everywhere(content: bytes) -> Non
     ],
     ids=["no-scan", "segments", "no-end", "chunks", "webp"],
 )
-def test_parts_without_end_are_an_error(content: bytes) -> None:
-    """A file made to keep the reader busy is left after as many parts."""
+def test_strip_metadata_refuses_too_many_parts(content: bytes) -> None:
     with pytest.raises(ImageError, match="cut off or broken"):
         containers.strip_metadata(content)
 
@@ -425,11 +400,13 @@ PIECES = st.sampled_from(
 
 
 @given(MAGIC, st.lists(PIECES | st.binary(max_size=12), max_size=8))
-def test_arbitrary_bytes_are_a_picture_or_an_error(
+def test_strip_metadata_keeps_arbitrary_bytes_verifiable_or_raises(
     magic: bytes, pieces: list[bytes]
 ) -> None:
-    """Whatever a file holds: what comes out is whole if the file was, or an error."""
+    """Stripping twice changes nothing more."""
     content = magic + b"".join(pieces)
+    with contextlib.suppress(ImageError):
+        assert min(containers.dimensions(content)) >= 0
     try:
         containers.verify_complete(content)
         stripped = containers.strip_metadata(content)
@@ -437,19 +414,6 @@ def test_arbitrary_bytes_are_a_picture_or_an_error(
         return
     assert containers.verify_complete(stripped) == containers.verify_complete(content)
     assert containers.strip_metadata(stripped) == stripped
-
-
-@given(MAGIC, st.lists(PIECES | st.binary(max_size=12), max_size=8))
-def test_dimensions_of_arbitrary_bytes_are_numbers_or_an_error(
-    magic: bytes, pieces: list[bytes]
-) -> None:
-    """A head that makes no sense raises nothing else."""
-    try:
-        width, height = containers.dimensions(magic + b"".join(pieces))
-    except ImageError:
-        return
-    assert width >= 0
-    assert height >= 0
 
 
 @pytest.mark.parametrize(
@@ -464,8 +428,7 @@ def test_dimensions_of_arbitrary_bytes_are_numbers_or_an_error(
     ],
     ids=["jpeg", "progressive", "png", "webp", "lossless", "extended"],
 )
-def test_dimensions_are_those_of_the_head(content: bytes) -> None:
-    """Every kind of head is read as a decoder reads it."""
+def test_dimensions_are_read_from_every_kind_of_head(content: bytes) -> None:
     assert containers.dimensions(content) == (300, 7)
 
 
@@ -477,8 +440,7 @@ def test_dimensions_are_those_of_the_head(content: bytes) -> None:
     ],
     ids=["jpeg", "png"],
 )
-def test_a_picture_without_a_head_is_broken(content: bytes) -> None:
-    """No size, no picture."""
+def test_picture_without_a_head_has_no_dimensions(content: bytes) -> None:
     with pytest.raises(ImageError, match="cut off or broken"):
         containers.dimensions(content)
 
@@ -510,21 +472,19 @@ def tiff(order: str, kind: int, value: int, *, tag: int = 274, start: int = 8) -
         (b"JJ" + tiff("<", 3, 6)[2:], 1),
     ],
 )
-def test_the_orientation_is_read_in_both_byte_orders(
+def test_orientation_is_read_in_both_byte_orders(
     content: bytes, orientation: int
 ) -> None:
-    """An Exif that is broken turns nothing."""
+    """An Exif that is broken has orientation 1."""
     assert containers.orientation(content) == orientation
 
 
 @given(st.sampled_from([b"II", b"MM", b""]), st.binary(max_size=60))
-def test_any_exif_has_an_orientation(order: bytes, content: bytes) -> None:
-    """It raises nothing and gives nothing a decoder does not know."""
+def test_any_exif_has_a_known_orientation(order: bytes, content: bytes) -> None:
     assert containers.orientation(order + content) in STORED
 
 
-def test_another_format_is_refused() -> None:
-    """Nothing is promised about a format that is not taken apart."""
-    for take in (containers.strip_metadata, containers.dimensions):
+def test_other_formats_are_refused() -> None:
+    for call in (containers.strip_metadata, containers.dimensions):
         with pytest.raises(ImageError, match="give a JPEG, PNG or WebP"):
-            take(encoded(Pillow.new("L", (1, 1)), "BMP"))
+            call(encoded(Pillow.new("L", (1, 1)), "BMP"))

@@ -1,5 +1,5 @@
 """
-What a refusal means, by its shape first and by its status second.
+Which error a response is: by its envelope first, by its status second.
 
 Numbers such as E17 are this project's own list of edge cases.
 """
@@ -42,45 +42,27 @@ def _submit(response: HttpResponse) -> errors.EzlinkError:
     return error_mapping.error_from(response, submit=True)
 
 
+MIDDLEWARE: dict[str, tuple[int, str, type[errors.ApiError]]] = {
+    "e1": (401, "Token not provided", errors.AuthenticationError),
+    "e2": (401, "The token has expired", errors.AuthenticationError),
+    "e3": (401, "Token verification failed", errors.ServerError),
+    "e4": (403, "User has been banned", errors.PermissionDeniedError),
+    "e6": (403, "Ordinary users do not support", errors.PermissionDeniedError),
+    "e7": (401, "The token quota has been exhausted", errors.QuotaError),
+    "e8": (400, "Model name is required", errors.RejectedError),
+    "user": (500, "no such table: users", errors.ServerError),
+    "e23": (503, "There are no channels available for model", errors.ServerError),
+    "database": (503, "Database consistency has been violated", errors.ServerError),
+    "busy": (429, "slow down", errors.BusyError),
+}
+
+
 @pytest.mark.parametrize(
-    ("status", "message", "kind"),
-    [
-        pytest.param(401, "Token not provided", errors.AuthenticationError, id="e1"),
-        pytest.param(401, "The token has expired", errors.AuthenticationError, id="e2"),
-        pytest.param(401, "Token verification failed", errors.ServerError, id="e3"),
-        pytest.param(
-            403, "User has been banned", errors.PermissionDeniedError, id="e4"
-        ),
-        pytest.param(
-            403,
-            "Ordinary users do not support designated channels",
-            errors.PermissionDeniedError,
-            id="e6",
-        ),
-        pytest.param(
-            401, "The token quota has been exhausted", errors.QuotaError, id="e7"
-        ),
-        pytest.param(400, "Model name is required", errors.RejectedError, id="e8"),
-        pytest.param(500, "no such table: users", errors.ServerError, id="user"),
-        pytest.param(
-            503,
-            "There are no channels available for model swap_face under Lv1",
-            errors.ServerError,
-            id="e23",
-        ),
-        pytest.param(
-            503,
-            "Database consistency has been violated",
-            errors.ServerError,
-            id="database",
-        ),
-        pytest.param(429, "slow down", errors.BusyError, id="busy"),
-    ],
+    ("status", "message", "kind"), MIDDLEWARE.values(), ids=MIDDLEWARE
 )
-def test_what_stands_in_front_refuses_before_anything_happens(
+def test_middleware_refuses_before_a_job_is_created(
     status: int, message: str, kind: type[errors.ApiError]
 ) -> None:
-    """Key, account and channel are judged first, so no job was created."""
     error = _submit(_gate(status, message + ID))
     assert type(error) is kind
     assert (error.retry_safe, error.maybe_charged) == (True, False)
@@ -89,54 +71,36 @@ def test_what_stands_in_front_refuses_before_anything_happens(
     assert message in error.description
 
 
+HANDLER: dict[str, tuple[int, str, type[errors.ApiError], bool]] = {
+    "e9": (4, "sour_base64_and_target_base64_is_required ", errors.RejectedError, True),
+    "e10": (4, "bind_request_body_failed ", errors.RejectedError, True),
+    "e11": (4, "User quota is not enough Error", errors.QuotaError, True),
+    "quota": (4, "Failed to get user quota Error", errors.ServerError, True),
+    "e16-9": (9, "提交失败，队列已满，请稍后重试 ", errors.BusyError, True),
+    "e16-english": (9, "Queue is FULL", errors.BusyError, True),
+    "e16-23": (23, "队列已满 1400", errors.BusyError, True),
+    "9-other": (9, "系统异常 ", errors.RejectedError, True),
+    "e18": (5, "do_request_failed ", errors.ServerError, False),
+    "e19": (5, "empty_response_body ", errors.ServerError, True),
+    "e20": (5, "unmarshal_response_body_failed ", errors.ServerError, False),
+    "read": (5, "read_request_body_failed ", errors.ServerError, True),
+    "marshal": (5, "marshal_request_body_failed", errors.ServerError, True),
+    "close": (5, "close_body_failed ", errors.ServerError, False),
+    "create": (5, "create_request_failed ", errors.ServerError, True),
+    "e21": (-1, " ", errors.RejectedError, True),
+    "e21-0": (0, " ", errors.RejectedError, True),
+    "e24": (4, "人脸图片格式错误 ", errors.RejectedError, True),
+    "banned": (24, "可能包含敏感词 ", errors.RejectedError, True),
+}
+
+
 @pytest.mark.parametrize(
-    ("code", "description", "kind", "safe"),
-    [
-        pytest.param(
-            4,
-            "sour_base64_and_target_base64_is_required ",
-            errors.RejectedError,
-            True,
-            id="e9",
-        ),
-        pytest.param(
-            4, "bind_request_body_failed ", errors.RejectedError, True, id="e10"
-        ),
-        pytest.param(
-            4, "User quota is not enough Error", errors.QuotaError, True, id="e11"
-        ),
-        pytest.param(
-            4, "Failed to get user quota Error", errors.ServerError, True, id="quota"
-        ),
-        pytest.param(
-            9, "提交失败，队列已满，请稍后重试 ", errors.BusyError, True, id="e16-9"
-        ),
-        pytest.param(9, "Queue is FULL", errors.BusyError, True, id="e16-english"),
-        pytest.param(23, "队列已满 1400", errors.BusyError, True, id="e16-23"),
-        pytest.param(9, "系统异常 ", errors.RejectedError, True, id="9-other"),
-        pytest.param(5, "do_request_failed ", errors.ServerError, False, id="e18"),
-        pytest.param(5, "empty_response_body ", errors.ServerError, True, id="e19"),
-        pytest.param(
-            5, "unmarshal_response_body_failed ", errors.ServerError, False, id="e20"
-        ),
-        pytest.param(5, "read_request_body_failed ", errors.ServerError, True, id="r"),
-        pytest.param(
-            5, "marshal_request_body_failed", errors.ServerError, True, id="m"
-        ),
-        pytest.param(5, "close_body_failed ", errors.ServerError, False, id="close"),
-        pytest.param(
-            5, "create_request_failed ", errors.ServerError, True, id="create"
-        ),
-        pytest.param(-1, " ", errors.RejectedError, True, id="e21"),
-        pytest.param(0, " ", errors.RejectedError, True, id="e21-0"),
-        pytest.param(4, "人脸图片格式错误 ", errors.RejectedError, True, id="e24"),
-        pytest.param(24, "可能包含敏感词 ", errors.RejectedError, True, id="banned"),
-    ],
+    ("code", "description", "kind", "safe"), HANDLER.values(), ids=HANDLER
 )
-def test_a_handler_says_no_by_code_and_words(
+def test_handler_is_read_by_code_and_words(
     code: int, description: str, kind: type[errors.ApiError], *, safe: bool
 ) -> None:
-    """The same status means many things; code and words tell which, and if safe."""
+    """The same status means many things."""
     error = _submit(_handler(code, description))
     assert type(error) is kind
     assert (error.retry_safe, error.maybe_charged) == (safe, False)
@@ -144,7 +108,7 @@ def test_a_handler_says_no_by_code_and_words(
     assert error.code == code
 
 
-def test_e17_a_saturated_server_is_busy() -> None:
+def test_e17_saturated_server_is_busy() -> None:
     """Code 30 under 429 asks for a pause and names none."""
     error = _submit(_handler(30, "x The current group load is saturated.", 429))
     assert isinstance(error, errors.BusyError)
@@ -156,8 +120,8 @@ def test_e17_a_saturated_server_is_busy() -> None:
     "description",
     ["insert_midjourney_task_failed ", " Insert midjourneyTask failed Error"],
 )
-def test_e22_a_lost_row_is_paid_and_unknown(description: str) -> None:
-    """The server took the money and lost the id: never safe, never silent."""
+def test_e22_lost_row_is_unknown_and_maybe_charged(description: str) -> None:
+    """The server took the money and lost the id."""
     for status in (400, 429):
         error = _submit(_handler(4, description, status))
         assert isinstance(error, errors.SubmitUnknownError)
@@ -180,10 +144,9 @@ def test_e22_a_lost_row_is_paid_and_unknown(description: str) -> None:
         pytest.param(499, b"", errors.RejectedError, id="499"),
     ],
 )
-def test_a_foreign_no_is_judged_by_status(
+def test_foreign_body_is_judged_by_status(
     status: int, body: bytes, kind: type[errors.ApiError]
 ) -> None:
-    """A page that is not the API's says no by its status, before the job exists."""
     error = _submit(_answer(status, body))
     assert type(error) is kind
     assert (error.retry_safe, error.maybe_charged) == (True, False)
@@ -200,8 +163,10 @@ STRANGE = [
 
 @pytest.mark.parametrize("body", STRANGE)
 @pytest.mark.parametrize("status", [401, 403, 407, 511])
-def test_a_key_is_refused_in_the_apis_own_words_only(status: int, body: object) -> None:
-    """A firewall or another server knows nothing of the key, nor of a job."""
+def test_foreign_401_or_403_says_nothing_about_the_key(
+    status: int, body: object
+) -> None:
+    """A firewall or another server knows neither the key nor the job."""
     response = _answer(status, body)
     assert isinstance(_submit(response), errors.SubmitUnknownError)
     asked = error_mapping.error_from(response)
@@ -215,12 +180,14 @@ def test_a_key_is_refused_in_the_apis_own_words_only(status: int, body: object) 
     assert (early.retry_safe, early.maybe_charged) == (True, False)
 
 
+PROXY = [408, 502, 503, 504, 520, 524, 599]
+
 LOST_ROW = b'{"code":4,"description":"insert_midjourney_task_failed "'
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Too lar", LOST_ROW])
 @pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 413, 429, 500])
-def test_what_broke_off_is_judged_by_nothing(status: int, body: bytes) -> None:
+def test_truncated_answer_to_a_submit_is_unknown(status: int, body: bytes) -> None:
     """The words that decide may be the ones that were lost."""
     error = _submit(attrs.evolve(_answer(status, body), whole=False))
     assert isinstance(error, errors.SubmitUnknownError)
@@ -230,15 +197,15 @@ def test_what_broke_off_is_judged_by_nothing(status: int, body: bytes) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 404])
 @pytest.mark.parametrize("body", [LOST_ROW, b'  {"error":{"message":"Tok', b'[{"id"'])
-def test_what_was_torn_behind_a_proxy_broke_off_too(status: int, body: bytes) -> None:
-    """A proxy may end a broken answer cleanly; then it is the JSON that ends early."""
+def test_json_that_ends_early_is_truncated(status: int, body: bytes) -> None:
+    """A proxy may end a truncated answer cleanly."""
     response = _answer(status, body)
     assert isinstance(_submit(response), errors.SubmitUnknownError)
     assert type(error_mapping.error_from(response)) is errors.ServerError
 
 
-def test_words_that_came_whole_count() -> None:
-    """When only what follows the envelope was lost, the answer is known."""
+def test_whole_envelope_counts_in_a_truncated_answer() -> None:
+    """Only bytes behind the envelope were lost, so the answer is known."""
     banned = _submit(attrs.evolve(_handler(24, "banned"), whole=False))
     assert type(banned) is errors.RejectedError
     refused = _submit(attrs.evolve(_gate(401, "Token not provided" + ID), whole=False))
@@ -246,28 +213,11 @@ def test_words_that_came_whole_count() -> None:
     assert refused.retry_safe
 
 
-@pytest.mark.parametrize("status", [408, 502, 503, 504, 520, 524, 599])
-def test_e47_a_page_of_a_proxy_leaves_a_submit_unknown(status: int) -> None:
-    """A proxy gave up on an answer; behind it the job may have been paid."""
-    error = _submit(_answer(status, b"<html>Bad gateway</html>"))
-    assert isinstance(error, errors.SubmitUnknownError)
-    assert (error.retry_safe, error.maybe_charged) == (False, True)
-
-
-def test_e45_an_empty_500_is_unknown_for_a_submit_only() -> None:
-    """A panic proves nothing about a job; for a question it is a fault."""
-    response = _answer(500, b"")
-    assert isinstance(_submit(response), errors.SubmitUnknownError)
-    asked = error_mapping.error_from(response)
+def test_e45_empty_500_to_a_fetch_is_a_server_error() -> None:
+    """For a submit the outcome is unknown."""
+    asked = error_mapping.error_from(_answer(500, b""))
     assert type(asked) is errors.ServerError
     assert (asked.retry_safe, asked.maybe_charged) == (False, False)
-
-
-def test_e43_an_unknown_path_under_v1_is_not_served() -> None:
-    """Its envelope looks like the API's, and the status decides all the same."""
-    error = _submit(_gate(404, "Invalid URL (GET /v1/nope)", "invalid_request_error"))
-    assert type(error) is errors.EndpointNotSupportedError
-    assert "check base_url" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -275,18 +225,22 @@ def test_e43_an_unknown_path_under_v1_is_not_served() -> None:
     [
         b"<html>404</html>",
         b"404 page not found",
-        b'{"timestamp":"2026","status":404,"error":"Not Found","path":"/mj/x"}',
+        {"timestamp": "2026", "status": 404, "error": "Not Found", "path": "/mj/x"},
+        pytest.param(
+            {"error": {"message": "Invalid URL", "type": "invalid_request_error"}},
+            id="e43",
+        ),
     ],
 )
-def test_e57_another_server_is_named_by_its_address(body: bytes) -> None:
-    """Any 404 on a submit says which address does not serve the call."""
+def test_e57_any_404_names_the_address_that_answered(body: object) -> None:
     error = _submit(_answer(404, body))
     assert type(error) is errors.EndpointNotSupportedError
     assert "https://here/mj/insight-face/swap" in str(error)
+    assert "check base_url" in str(error)
 
 
-def test_e44_a_redirect_says_where_to() -> None:
-    """A redirect is not followed; the message shows both addresses."""
+def test_e44_redirect_names_both_addresses() -> None:
+    """The client does not follow it."""
     error = _submit(_answer(307, b"", location="https://there/"))
     assert "from https://here/mj" in str(error)
     assert "sent on to https://there/" in str(error)
@@ -295,6 +249,8 @@ def test_e44_a_redirect_says_where_to() -> None:
 @pytest.mark.parametrize(
     "response",
     [
+        *(_answer(status, b"<html>Bad gateway</html>") for status in PROXY),
+        _answer(500, b""),
         _gate(503, "There are no channels available"),
         _gate(503, "There are no channels available" + ID, "api_panic"),
         _gate(503, "overloaded" + ID),
@@ -306,21 +262,24 @@ def test_e44_a_redirect_says_where_to() -> None:
         _answer(500, [{"code": 23, "type": "upstream_error"}]),
     ],
 )
-def test_a_look_alike_proves_no_refusal(response: HttpResponse) -> None:
-    """Another gateway's envelope, or ours under a wrong status, stays unknown."""
-    assert isinstance(_submit(response), errors.SubmitUnknownError)
+def test_e47_answer_of_a_proxy_or_a_look_alike_leaves_a_submit_unknown(
+    response: HttpResponse,
+) -> None:
+    """Behind it the job may have been created and paid."""
+    error = _submit(response)
+    assert isinstance(error, errors.SubmitUnknownError)
+    assert (error.retry_safe, error.maybe_charged) == (False, True)
 
 
-def test_e59_an_answer_that_overtook_the_body_is_safe() -> None:
-    """A 502 before the body had left whole means that no job was created."""
+def test_e59_answer_before_the_end_of_the_body_is_safe() -> None:
+    """The server had no whole job to create."""
     early = HttpResponse(502, {}, b"<html>", early=True)
     error = _submit(early)
     assert type(error) is errors.ServerError
     assert (error.retry_safe, error.maybe_charged) == (True, False)
 
 
-def test_e23_a_group_without_a_channel_waits_longer() -> None:
-    """Nobody asks again within ten seconds, unless told an even longer wait."""
+def test_e23_no_channel_waits_ten_seconds_or_as_long_as_asked() -> None:
     message = "There are no channels available for model swap_face" + ID
     now = error_mapping.error_from(_gate(503, message))
     assert isinstance(now, errors.ServerError)
@@ -348,57 +307,65 @@ def test_e23_a_group_without_a_channel_waits_longer() -> None:
         ("Mon, 23 Nov 2026 06:36:57 +99999999999999", None),
     ],
 )
-def test_a_wait_is_read_from_seconds_or_a_date(
+def test_retry_after_is_read_from_seconds_or_a_date(
     hint: str, seconds: float | None
 ) -> None:
-    """A date counts from the answer's own date; nonsense asks for nothing."""
+    """A date counts from the answer's own date; nonsense is ignored."""
     response = _answer(429, b"", retry_after=hint, date=DATE)
     assert error_mapping.retry_after(response) == seconds
 
 
-def test_a_wait_without_end_is_cut_to_nine_digits() -> None:
-    """A hint of a thousand digits is a number still."""
+def test_retry_after_is_cut_to_nine_digits() -> None:
     assert (
         error_mapping.retry_after(_answer(429, b"", retry_after="9" * 1000))
         == 999999999
     )
 
 
-@given(st.text(max_size=60), st.text(max_size=60) | st.just(DATE))
+PIECES = st.sampled_from([*DATE.split(), "+9", "-", ",", ":", "0", "99999999"])
+
+
+@given(
+    st.text(max_size=60) | st.lists(PIECES).map(" ".join),
+    st.text(max_size=60) | st.just(DATE),
+)
 def test_any_hint_is_a_wait_or_nothing(hint: str, date: str) -> None:
-    """Whatever a proxy writes there, the client goes on."""
+    """Dates that are nearly right raise nothing either."""
     wait = error_mapping.retry_after(_answer(429, b"", retry_after=hint, date=date))
     assert wait is None or wait >= 0
 
 
-@given(st.lists(st.sampled_from([*DATE.split(), "+9", "-", ",", ":", "0", "99999999"])))
-def test_any_heap_of_date_pieces_is_a_wait_or_nothing(pieces: list[str]) -> None:
-    """Dates that are nearly right do not break the reading either."""
-    wait = error_mapping.retry_after(
-        _answer(429, b"", retry_after=" ".join(pieces), date=DATE)
-    )
-    assert wait is None or wait >= 0
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        (_handler(4, "a  b "), "HTTP 400: a b"),
+        (_answer(500, b""), "HTTP 500: no words of the API in the answer"),
+        (
+            _answer(413, b""),
+            "HTTP 413: the body is larger than a proxy allows: no words",
+        ),
+    ],
+)
+def test_message_names_status_meaning_and_words(
+    response: HttpResponse, text: str
+) -> None:
+    assert str(error_mapping.error_from(response)).startswith(text)
 
 
-def test_e48_the_servers_words_are_tidied() -> None:
-    """Removed host names leave doubled blanks; the words are shown without them."""
-    assert (
-        error_mapping.collapse_blanks("cannot read  from \n x ") == "cannot read from x"
-    )
-    error = _submit(_handler(4, "a  b "))
-    assert str(error) == "HTTP 400: a b"
+def test_e48_blanks_of_the_server_are_collapsed() -> None:
+    """The server removes host names and leaves the blanks around them."""
+    words = error_mapping.collapse_blanks("cannot read  from \n x ")
+    assert words == "cannot read from x"
 
 
 @pytest.mark.parametrize("value", [None, 7, ["x"], {"a": 1}, True])
-def test_what_is_no_text_says_nothing(value: object) -> None:
-    """A description of another type is not shown as if somebody had said it."""
+def test_description_that_is_no_text_is_empty(value: object) -> None:
     assert error_mapping.collapse_blanks(value) == ""
 
 
-def test_chinese_words_are_explained() -> None:
-    """The server's words stay, with their meaning behind them."""
-    told = error_mapping.with_translation("人脸图片和目标图片不能相同")
-    assert told == "人脸图片和目标图片不能相同 (source and target are the same picture)"
+def test_chinese_text_is_followed_by_its_english() -> None:
+    text = error_mapping.with_translation("人脸图片和目标图片不能相同")
+    assert text == "人脸图片和目标图片不能相同 (source and target are the same picture)"
     assert error_mapping.with_translation("busy") == "busy"
 
 
@@ -411,38 +378,23 @@ def test_chinese_words_are_explained() -> None:
         pytest.param(410, "gone", errors.RejectedError, id="e39-410"),
     ],
 )
-def test_a_picture_that_does_not_come_says_why(
+def test_error_of_an_image_request_keeps_status_and_words(
     status: int, words: str, kind: type[errors.ApiError]
 ) -> None:
-    """The status decides, and the words of the far side are kept."""
     error = error_mapping.error_from(_answer(status, {"error": words}))
     assert type(error) is kind
     assert isinstance(error, errors.ApiError)
     assert (error.status, error.description) == (status, words)
 
 
-def test_e47_a_body_a_proxy_refuses_is_called_too_large() -> None:
-    """The page of a proxy says nothing useful; the sentence does."""
-    says = str(_submit(_answer(413, b"<html>")))
-    assert "the body is larger than a proxy allows" in says
-
-
-def test_an_answer_without_words_says_so() -> None:
-    """The message is a sentence even when the body is empty."""
-    says = str(error_mapping.error_from(_answer(500, b"")))
-    assert says == "HTTP 500: no words of the API in the answer"
-
-
 @pytest.mark.parametrize("key", ["description", "message"])
-def test_foreign_json_may_say_something(key: str) -> None:
-    """Words and code of another envelope are kept, though they decide nothing."""
+def test_words_and_code_of_a_foreign_envelope_are_kept(key: str) -> None:
     error = error_mapping.error_from(_answer(400, {"code": 7, key: "no"}))
     assert isinstance(error, errors.ApiError)
     assert (error.code, error.description) == (7, "no")
 
 
-def test_the_request_is_named() -> None:
-    """Every refusal carries the id under which the server's log has it."""
+def test_error_carries_the_request_id() -> None:
     response = _answer(400, b"", x_request_id="r-1")
     assert error_mapping.error_from(response).request_id == "r-1"
     lost = _submit(_answer(502, b"", x_request_id="r-2"))
@@ -450,6 +402,5 @@ def test_the_request_is_named() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000, b"9" * 5000])
-def test_what_is_no_json_is_nothing(body: bytes) -> None:
-    """Bytes nobody can read, and depth without end, are no value."""
+def test_bytes_that_are_no_json_are_none(body: bytes) -> None:
     assert error_mapping.parse_json(body) is None

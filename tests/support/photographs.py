@@ -1,4 +1,4 @@
-"""Photos drawn for a test, with everything a camera writes beside the pixels."""
+"""Photos drawn for a test, with all metadata that a camera writes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["ImageCms", "ImageOps", "Pillow", "PngImagePlugin", "features"]
 
 RED, GREEN, BLUE, GREY = (220, 20, 30), (20, 190, 40), (30, 40, 210), (120, 120, 120)
 CORNERS: Final = (RED, GREEN, BLUE, GREY)
-"""Left and right above, left and right below."""
+"""Left and right at the top, left and right at the bottom."""
 
 LATITUDE = 123_456_789
-"""A number of the position, so that its bytes can be searched for."""
+"""A number of the GPS position; tests search for its bytes."""
 
 SECRETS = (
     b"SECRET",
@@ -28,10 +28,9 @@ SECRETS = (
     LATITUDE.to_bytes(4, "big"),
     LATITUDE.to_bytes(4, "little"),
 )
-"""What must not be in a picture whose metadata was removed."""
+"""Bytes that a picture without metadata must not contain."""
 
-# What a camera does to a picture that lies: the orientation it writes, and how
-# the pixels lie in the file.
+# The orientation that a camera writes, and how it turns the pixels in the file.
 STORED = {
     1: None,
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -52,20 +51,20 @@ def photo(width: int = 96, height: int = 64) -> Pillow.Image:
 
 
 def noise(width: int, height: int) -> Pillow.Image:
-    """Draw what no encoder can make small; the same every time."""
+    """Draw pixels that no encoder can make small; the same every time."""
     content = random.Random(0).randbytes(3 * width * height)  # noqa: S311 - no secret
     return Pillow.frombytes("RGB", (width, height), content)
 
 
 def lying(orientation: int, picture: Pillow.Image | None = None) -> Pillow.Image:
-    """Return a picture as a camera held that way stores it."""
+    """Return a picture as a camera that was held that way stores it."""
     picture = picture or photo()
     step = STORED[orientation]
     return picture if step is None else picture.transpose(step)
 
 
 def exif(orientation: int = 1) -> bytes:
-    """Return what a telling camera writes: position, serial number and notes."""
+    """Return an Exif with position, serial number and maker notes."""
     telling = Pillow.Exif()
     if orientation != 1:
         telling[ExifTags.Base.Orientation] = orientation
@@ -93,12 +92,12 @@ def encoded(picture: Pillow.Image, name: str, **options: object) -> bytes:
 
 
 def decoded(content: bytes) -> Pillow.Image:
-    """Open bytes, whatever they are."""
+    """Open the bytes of a picture of any format."""
     return Pillow.open(io.BytesIO(content))
 
 
 def pixels(content: bytes) -> tuple[str, tuple[int, int], bytes]:
-    """Return what a decoder makes of a picture, for comparing exactly."""
+    """Return mode, size and pixels of a picture, to compare exactly."""
     picture = decoded(content)
     return picture.mode, picture.size, picture.tobytes()
 
@@ -125,7 +124,7 @@ def near(
     wanted: tuple[tuple[int, ...], ...] = CORNERS,
     most: int = 12,
 ) -> bool:
-    """Tell whether colours are the wanted ones, but for what coding costs."""
+    """Return whether colours are the wanted ones, within the loss of coding."""
     pairs = zip(found, wanted, strict=True)
     return all(
         abs(a - b) <= most

@@ -1,4 +1,4 @@
-"""Small pictures: whole ones of each format, and bytes that only look like one."""
+"""Small pictures: complete ones of each format, and bytes that only look like one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ from ezlink_async._core.images import Image, InspectedImage
 from tests.support.samples import samples
 
 
+def segment(marker: int, content: bytes) -> bytes:
+    """Return a segment of a JPEG."""
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    check = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + check
+
+
 def recorded_jpeg() -> bytes:
     """Return a baseline JPEG of 8 by 8 pixels, as a server sent it."""
     return samples()["image-ok"].response.body
@@ -20,15 +31,11 @@ def recorded_jpeg() -> bytes:
 
 def progressive() -> bytes:
     """
-    Return a JPEG with every trap in it.
+    Return a progressive JPEG with everything that misleads a simple reader.
 
     A thumbnail with an end marker of its own, fill bytes, a stuffed FF, a
     restart marker, tables between two scans, and bytes FF in a table.
     """
-
-    def segment(marker: int, content: bytes) -> bytes:
-        return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
-
     thumbnail = b"\xff\xd8" + segment(0xDA, b"\0") + b"small" + b"\xff\xd9"
     return b"".join(
         (
@@ -46,13 +53,6 @@ def progressive() -> bytes:
 
 def png() -> bytes:
     """Return a PNG of one grey pixel."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(name + content)
-        return (
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
-        )
-
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
@@ -80,18 +80,18 @@ MIB = 1024 * 1024
 
 
 def jpeg(length: int) -> bytes:
-    """Return a whole JPEG of *length* bytes, none of its blocks like another."""
+    """Return a complete JPEG of *length* bytes, none of its blocks like another."""
     stuffing = b"".join(b"%08x" % number for number in range(length // 8 + 1))
     return JPEG[:-9] + stuffing[: length - len(JPEG) + 7] + JPEG[-2:]
 
 
 def prepared(content: bytes) -> InspectedImage:
-    """Return bytes as a picture that was looked at."""
+    """Return bytes as an inspected picture."""
     return InspectedImage(Image(content=content), "image/jpeg", len(content))
 
 
 def prepared_file(path: Path, content: bytes) -> InspectedImage:
-    """Write *content* and return it as a picture that was looked at."""
+    """Write *content* and return it as an inspected picture."""
     path.write_bytes(content)
     return InspectedImage(Image.from_path(path), "image/jpeg", len(content))
 

@@ -9,7 +9,7 @@ from ezlink_async._core.messages import HttpRequest
 
 
 def render(request: HttpRequest) -> bytes:
-    """Encode the parts as the sender must: bytes as they are, pictures as text."""
+    """Encode the body as it is sent: bytes as they are, pictures as base64 text."""
     body = b""
     for part in request.body:
         if isinstance(part, InspectedImage):

@@ -16,7 +16,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 @attrs.frozen
 class Sample:
-    """One recorded exchange, as far as the client sees it."""
+    """One recorded request and response, as far as the client sees them."""
 
     name: str
     method: str

@@ -135,14 +135,14 @@ class Gate:
         """
         now = asyncio.get_running_loop().time()
         if admission.age != self._age:  # already counted, but for the hint
-            self._opens_at = max(self._opens_at, now + self._policy.heed(hint))
+            self._opens_at = max(self._opens_at, now + self._policy.capped_hint(hint))
             return
         if self.is_open:
             self._closed_since = now
         self._age += 1
         self._closures += 1
         self._changed_at = now
-        self._opens_at = now + self._policy.pause(self._closures, hint)
+        self._opens_at = now + self._policy.busy_pause(self._closures, hint)
         if full:
             self.limit = max(1, self.running)
             self._filled_by_us = self.running > 0
