@@ -616,8 +616,8 @@ async def test_a_save_cancelled_at_any_turn_keeps_all_or_nothing(
 FULL = """
 import asyncio, resource, signal, sys
 from ezlink_async import errors
-from ezlink_async._io.download import Downloads
-from ezlink_async.places import Address
+from ezlink_async._io.download import Downloader
+from ezlink_async._io.addresses import ResultAddress
 from tests.support.transports import transport
 from pathlib import Path
 
@@ -627,8 +627,8 @@ async def main():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         try:
-            place = [Address(url + "/7")]
-            await Downloads(here).save(place, "7", Path(path), fit_suffix=False)
+            place = [ResultAddress(url + "/7")]
+            await Downloader(here).save(place, "7", Path(path), fit_suffix=False)
         except errors.DownloadError as error:
             print(error.task_id, error)
 

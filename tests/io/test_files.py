@@ -118,7 +118,7 @@ def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> Non
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from ezlink_async._io.files import PartFile
+from ezlink_async._io.files import AtomicFile
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -127,7 +127,7 @@ path = Path(sys.argv[1])
 faults = []
 for length in (4000, 300_000, 1_200_000):
     try:
-        with PartFile(path) as part:
+        with AtomicFile(path) as part:
             part.write([bytes(length)])
             part.commit(path)
     except OSError as fault:
