@@ -131,7 +131,7 @@ class Session:
         self.closed = True
         intakes = tuple(self.intakes)
         try:
-            await self.submitter.close(self.background.spared)
+            await self.submitter.close(self.background.exempt)
             for number, handle in enumerate(self.poller.pending(), 1):
                 if not number % _AT_ONCE:
                     await asyncio.sleep(0)  # a hundred thousand would take long

@@ -293,13 +293,13 @@ class SwapPipeline:
 
     def _interrupt(self) -> None:
         """Do not wait for a target that may never come, and is not wanted."""
-        if self._taking is not None and self._taking not in self._background.spared:
+        if self._taking is not None and self._taking not in self._background.exempt:
             self._taking.cancel()
 
     def _drop(self) -> list[asyncio.Task[None]]:
         """Give up what was not read, and return what is to be seen off."""
         left = list(self._running.values())
-        if self._taking is not None and self._taking not in self._background.spared:
+        if self._taking is not None and self._taking not in self._background.exempt:
             left.append(self._taking)
         for taken in self._running:
             taken.left = taken.handle is None
@@ -312,7 +312,7 @@ class SwapPipeline:
 
     async def _see_off(self, left: list[asyncio.Task[None]]) -> None:
         # What will not end was named in the log, and need not be waited for again.
-        self._background.spared |= await cancel_and_wait(left)
+        self._background.exempt |= await cancel_and_wait(left)
 
     def _ending(self) -> BaseException:
         """Return how the iteration ends."""

@@ -54,7 +54,7 @@ class BackgroundTasks:
         self._patience = tuple(patience)
         self._over = False
         self.closed = False
-        self.spared: set[asyncio.Task[object]] = set()
+        self.exempt: set[asyncio.Task[object]] = set()
         """Its own tasks that are neither cancelled nor waited for."""
 
     def start(self, work: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
@@ -95,16 +95,16 @@ class BackgroundTasks:
         this = asyncio.current_task()
         if this is None or this not in self._tasks:
             return False
-        self.spared.add(this)
+        self.exempt.add(this)
         return True
 
     async def close(self) -> None:
         """Cancel everything and wait until it has ended, or will not."""
         self.closed = True
         self.exempt_current()
-        while left := self._tasks - self.spared:
-            self.spared |= await cancel_and_wait(left, self._patience)
-            self._tasks -= left - self.spared
+        while left := self._tasks - self.exempt:
+            self.exempt |= await cancel_and_wait(left, self._patience)
+            self._tasks -= left - self.exempt
         self._over = True
 
 
@@ -159,7 +159,7 @@ class Semaphore:
         self.taken -= 1
         self._grant()
 
-    def turn(self) -> Slot:
+    def slot(self) -> Slot:
         """Return what holds a slot from entering it, until it is left or over."""
         return Slot(self)
 
@@ -194,9 +194,9 @@ class Slot:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.over()
+        self.release()
 
-    def over(self) -> None:
+    def release(self) -> None:
         """Give it back; the second time does nothing."""
         if not self._over:
             self._over = True

@@ -164,7 +164,7 @@ class Downloader:
     async def is_there(self, place: ResultAddress) -> bool:
         """Try once whether there is a whole picture."""
         try:
-            async with self._turns.turn():
+            async with self._turns.slot():
                 return await self._try(place, MemorySink()) is not None
         except (_Failed, EzlinkError):
             return False
@@ -206,7 +206,7 @@ class Downloader:
         while True:
             place = next(order)
             try:
-                async with self._turns.turn():
+                async with self._turns.slot():
                     return await self._try(place, sink)
             except _Failed as failed:
                 gone += failed.status in _GONE

@@ -109,7 +109,7 @@ class Transport:
     ) -> HttpResponse:
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
         bound = GraceTimeout()
-        upload.when_complete(lambda: bound.set(loop.time() + timeouts.submit))
+        upload.on_complete(lambda: bound.set(loop.time() + timeouts.submit))
         async with bound, await self._ask(request, request_id, upload) as answer:
             # What came before the whole body had left is no answer to it,
             # and after it the last part may not leave.

@@ -163,7 +163,7 @@ class Upload(aiohttp.payload.Payload):
         """Call *call* when all but the last part is on its way."""
         self._sent.append(call)
 
-    def when_complete(self, call: Callable[[], object]) -> None:
+    def on_complete(self, call: Callable[[], object]) -> None:
         """Call *call* when the last part is on its way."""
         self._finished.append(call)
 

@@ -248,10 +248,10 @@ class Submitter:
         error: EzlinkError | None = None
         while True:
             async with (
-                self._uploads.turn() as turn,
+                self._uploads.slot() as slot,
                 self._gate.passage(start, partial(self._too_late, error)) as passage,
             ):
-                ticket.uploaded = turn.over
+                ticket.uploaded = slot.release
                 outcome = await self._attempt(ticket, job, request, passage)
             if isinstance(outcome, Accepted):
                 return outcome

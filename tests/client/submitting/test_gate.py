@@ -188,10 +188,10 @@ async def test_while_others_get_in_nobody_gives_up() -> None:
 async def test_a_turn_is_given_back_once() -> None:
     """However often it is over, one slot comes back, at the latest at the end."""
     slots = Semaphore(2)
-    async with slots.turn() as turn:
+    async with slots.slot() as slot:
         await slots.acquire()
-        turn.over()
-        turn.over()
+        slot.release()
+        slot.release()
         assert slots.taken == 1
     assert slots.taken == 1
 
@@ -469,8 +469,8 @@ class Swaps:
         slots, uploads = Semaphore(self.wanted), Semaphore(8)
 
         async def job() -> None:
-            async with slots.turn():
-                async with uploads.turn():
+            async with slots.slot():
+                async with uploads.slot():
                     task = await self._submit()
                 self.most = max(self.most, slots.taken)
                 self.in_progress.append(self.gate.running)
