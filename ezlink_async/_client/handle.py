@@ -21,7 +21,7 @@ from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
-from ezlink_async._io.files import check_path
+from ezlink_async._io.files import SavedFile, check_path
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -284,13 +284,13 @@ class TaskHandle:
         that name, what :meth:`result` raises, or :exc:`DownloadError`; a format
         that cannot be verified is then kept as ``NAME.unverified``.
         """
-        return await self._save(Path(path), fit_suffix=False)
+        return (await self._save(Path(path), fit_suffix=False)).path
 
-    async def save_fitting(self, path: Path) -> Path:
-        """Save it at *path* with the suffix of what really came appended."""
+    async def save_fitting(self, path: Path) -> SavedFile:
+        """Save it at *path*, with the suffix of the format that came appended."""
         return await self._save(path, fit_suffix=True)
 
-    async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
+    async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
         check_path(path)
         record = await self._finished()
         return await self._home.background.run(

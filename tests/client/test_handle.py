@@ -341,8 +341,8 @@ async def test_read_and_save_bring_the_result(tmp_path: Path) -> None:
         path = await handle.save(str(tmp_path / "new" / "folder" / "team.png"))
         assert path == tmp_path / "new" / "folder" / "team.png"
         assert path.read_bytes() == await handle.read() == JPEG
-        fitting = await handle._save(tmp_path / "team", fit_suffix=True)
-        assert fitting == tmp_path / "team.jpg"
+        fitting = await handle.save_fitting(tmp_path / "team")
+        assert fitting.path == tmp_path / "team.jpg"
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])

@@ -177,7 +177,9 @@ async def test_the_suffix_stays_or_fits(tmp_path: Path) -> None:
     """``save`` leaves the suffix as given; the command line has it fit."""
     async with paid(target=png()) as (handle, _):
         assert await handle.save(tmp_path / "a.jpg") == tmp_path / "a.jpg"
-        assert await handle.save_fitting(tmp_path / "b.c") == tmp_path / "b.c.png"
+        assert (
+            await handle.save_fitting(tmp_path / "b.c")
+        ).path == tmp_path / "b.c.png"
         assert _files(tmp_path) == ["a.jpg", "b.c.png"]
 
 
@@ -446,8 +448,8 @@ async def test_whatever_is_wrong_elsewhere_the_api_is_asked(
     short = Timeouts(connect=0.2, fetch=0.2, image=0.2)
     home = hangs_up_after(answer(200, PICTURE))
     async with downloads(home, ELSEWHERE[name], timeouts=short) as (here, places, _):
-        path = await here.save(places, "7", tmp_path / "a.jpg", fit_suffix=False)
-        assert path.read_bytes() == PICTURE
+        saved = await here.save(places, "7", tmp_path / "a.jpg", fit_suffix=False)
+        assert saved.path.read_bytes() == PICTURE
         assert _files(tmp_path) == ["a.jpg"]
         assert await here.read(places) == PICTURE
 

@@ -210,7 +210,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.pool = Counted()
-        self.landing = GroupCommitter(self.pool, company=0.0)
+        self.landing = GroupCommitter(self.pool, delay=0.0)
         self._go_on = threading.Event()
         self.pool.submit(self._go_on.wait, 20)
         self.pool.visits = 0
