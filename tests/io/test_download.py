@@ -33,16 +33,16 @@ from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.pictures import GIF, jpeg, png
 from tests.support.raw_servers import (
-    Line,
-    Talk,
+    Connection,
+    Handler,
     answer,
-    hangs_up_after,
+    closes_after,
     keeps_open,
     stranger_tls,
 )
 from tests.support.raw_servers import serving as raw_server
 from tests.support.scripted_transport import Held, ScriptedTransport, offline
-from tests.support.transports import SHORT, RecordedSleep, tells_secrets, transport
+from tests.support.transports import SHORT, RecordedSleep, secrets_in, transport
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
 RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=20)
@@ -316,7 +316,7 @@ async def test_fetch_image_has_a_limit() -> None:
 async def test_fetch_image_follows_no_redirect_to_a_private_host() -> None:
     """Each redirect is checked like the address itself."""
     away = answer(302, b"", Location="http://10.0.0.1/secret.jpg")
-    async with raw_server(hangs_up_after(away)) as server, strict(server.url) as ez:
+    async with raw_server(closes_after(away)) as server, strict(server.url) as ez:
         with pytest.raises(errors.DownloadError, match="public internet"):
             await ez.fetch_image(f"{server.url}/a.jpg")
 
@@ -324,7 +324,7 @@ async def test_fetch_image_follows_no_redirect_to_a_private_host() -> None:
 async def test_fetch_image_says_at_once_what_is_no_picture() -> None:
     """A page is refused the first time: trying again would not mend it."""
     async with (
-        raw_server(hangs_up_after(answer(200, b"<html>"))) as server,
+        raw_server(closes_after(answer(200, b"<html>"))) as server,
         strict(server.url) as ez,
     ):
         with pytest.raises(errors.DownloadError, match="no picture"):
@@ -374,8 +374,8 @@ PICTURE = jpeg(300_000)
 
 @asynccontextmanager
 async def downloads(
-    home: Talk,
-    elsewhere: Talk | None = None,
+    home: Handler,
+    elsewhere: Handler | None = None,
     *,
     tls: bool = False,
     timeouts: Timeouts = SHORT,
@@ -394,40 +394,40 @@ async def downloads(
         yield Downloader(there, sleep), places, sleep
 
 
-async def _hang_up(line: Line) -> None:
-    await line.head()
-    line.hang_up()
+async def _hang_up(conn: Connection) -> None:
+    await conn.read_head()
+    conn.close()
 
 
-async def _babble(line: Line) -> None:
-    await line.head()
-    line.say(b"this is not HTTP\r\n\r\n")
+async def _babble(conn: Connection) -> None:
+    await conn.read_head()
+    conn.send(b"this is not HTTP\r\n\r\n")
 
 
-async def _silence(line: Line) -> None:
-    await line.until_gone()
+async def _silence(conn: Connection) -> None:
+    await conn.read_until_closed()
 
 
-async def _stop_in_the_middle(line: Line) -> None:
-    await line.head()
-    line.say(answer(200, PICTURE)[:200_000])
-    await line.until_gone()
+async def _stop_in_the_middle(conn: Connection) -> None:
+    await conn.read_head()
+    conn.send(answer(200, PICTURE)[:200_000])
+    await conn.read_until_closed()
 
 
-def _moved(target: str) -> Talk:
+def _moved(target: str) -> Handler:
     return keeps_open(answer(302, b"", Location=target))
 
 
-ELSEWHERE: dict[str, Talk] = {
-    "401": hangs_up_after(answer(401, b"no")),
-    "404": hangs_up_after(answer(404, b"no")),
-    "451": hangs_up_after(answer(451, b"no")),
-    "503": hangs_up_after(answer(503, b"no")),
-    "a page": hangs_up_after(answer(200, b"<html>")),
-    "nothing": hangs_up_after(answer(200, b"")),
-    "truncated": hangs_up_after(answer(200, PICTURE[:-2])),
-    "cut off": hangs_up_after(answer(200, PICTURE)[:-100]),
-    "not gzip": hangs_up_after(answer(200, b"x" * 99, Content_Encoding="gzip")),
+ELSEWHERE: dict[str, Handler] = {
+    "401": closes_after(answer(401, b"no")),
+    "404": closes_after(answer(404, b"no")),
+    "451": closes_after(answer(451, b"no")),
+    "503": closes_after(answer(503, b"no")),
+    "a page": closes_after(answer(200, b"<html>")),
+    "nothing": closes_after(answer(200, b"")),
+    "truncated": closes_after(answer(200, PICTURE[:-2])),
+    "cut off": closes_after(answer(200, PICTURE)[:-100]),
+    "not gzip": closes_after(answer(200, b"x" * 99, Content_Encoding="gzip")),
     "hang up": _hang_up,
     "babble": _babble,
     "silence": _silence,
@@ -446,7 +446,7 @@ async def test_whatever_is_wrong_elsewhere_the_api_is_asked(
 ) -> None:
     """The address in the record is tried once; then the API, without a wait."""
     short = Timeouts(connect=0.2, fetch=0.2, image=0.2)
-    home = hangs_up_after(answer(200, PICTURE))
+    home = closes_after(answer(200, PICTURE))
     async with downloads(home, ELSEWHERE[name], timeouts=short) as (here, places, _):
         saved = await here.save(places, "7", tmp_path / "a.jpg", fit_suffix=False)
         assert saved.path.read_bytes() == PICTURE
@@ -464,23 +464,21 @@ async def test_a_certificate_elsewhere_does_not_lose_the_picture() -> None:
 
 async def test_what_lies_elsewhere_is_taken_from_there() -> None:
     """A good address in the record is used, with its redirects."""
-    nowhere = hangs_up_after(answer(500, b""))
-    there = hangs_up_after(
-        answer(301, b"", Location="../8?a=%2F"), answer(200, PICTURE)
-    )
+    nowhere = closes_after(answer(500, b""))
+    there = closes_after(answer(301, b"", Location="../8?a=%2F"), answer(200, PICTURE))
     async with downloads(nowhere, there) as (here, places, _):
         assert await here.read(places) == PICTURE
 
 
 async def test_a_link_that_is_gone_is_gone_even_if_its_words_are_lost() -> None:
     """The status counts when the body of a refusal breaks off."""
-    cut = hangs_up_after(answer(404, b"x" * 100)[:-100])
+    cut = closes_after(answer(404, b"x" * 100)[:-100])
     async with downloads(cut) as (here, places, sleep):
         with pytest.raises(errors.DownloadError) as caught:
             await here.read(places, "7")
         assert (caught.value.status, caught.value.task_id) == (404, "7")
         assert not sleep.waits
-        assert not tells_secrets(caught.value)
+        assert not secrets_in(caught.value)
 
 
 async def test_an_untrusted_api_does_not_become_trusted_by_waiting() -> None:
@@ -495,7 +493,7 @@ async def test_an_untrusted_api_does_not_become_trusted_by_waiting() -> None:
 
 async def test_one_look_tells_whether_there_is_a_picture() -> None:
     """Looking once never raises, whatever is there, and repeats nothing."""
-    looks = hangs_up_after(answer(200, PICTURE), answer(200, b""), answer(500, b""))
+    looks = closes_after(answer(200, PICTURE), answer(200, b""), answer(500, b""))
     async with downloads(looks) as (here, places, sleep):
         home = places[-1]
         assert await here.is_there(home)
@@ -539,12 +537,12 @@ async def test_no_key_goes_anywhere() -> None:
     """Neither the API nor another server is shown the key for a picture."""
     seen: list[dict[str, str]] = []
 
-    async def talk(line: Line) -> None:
-        while await line.request():
-            seen.append(line.headers)
-            line.say(answer(500, b""))
+    async def handler(conn: Connection) -> None:
+        while await conn.read_request():
+            seen.append(conn.headers)
+            conn.send(answer(500, b""))
 
-    async with downloads(talk) as (here, places, _):
+    async with downloads(handler) as (here, places, _):
         with pytest.raises(errors.DownloadError):
             await here.read(places)
     assert len(seen) == 4
@@ -604,7 +602,7 @@ async def test_a_save_cancelled_at_any_turn_keeps_all_or_nothing(
     """Whenever it is cancelled, the old file or the whole new one is there."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
-    home = hangs_up_after(answer(200, jpeg(1_500_000)))
+    home = closes_after(answer(200, jpeg(1_500_000)))
     async with downloads(home) as (here, places, _):
         save = asyncio.create_task(here.save(places[1:], "7", path, fit_suffix=False))
         for _ in range(turns):

@@ -12,17 +12,7 @@ import pytest
 from ezlink_async._io.addresses import AddressRefusedError
 from ezlink_async._io.pools import ConnectionPools, _public_socket, proxy_for
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from tests.support.transports import settings, tells_secrets
-
-_NO_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the proxies of this machine out of the environment."""
-    for name in _NO_PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+from tests.support.transports import secrets_in, settings
 
 
 @pytest.mark.parametrize(
@@ -150,7 +140,7 @@ def test_a_proxy_without_an_address_is_said_so(
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(ConfigurationError, match="set HTTPS_PROXY") as caught:
         proxy_for("https://api.example.com")
-    assert not tells_secrets(caught.value)
+    assert not secrets_in(caught.value)
     assert "hunter2" not in str(caught.value)
 
 

@@ -27,11 +27,11 @@ from ezlink_async.errors import (
 )
 from tests.support.pictures import JPEG, MIB, jpeg, prepared
 from tests.support.raw_servers import (
-    Line,
-    Talk,
+    Connection,
+    Handler,
     answer,
+    closes_after,
     free_port,
-    hangs_up_after,
     keeps_open,
     server_tls,
     serving,
@@ -44,9 +44,9 @@ from tests.support.transports import (
     LIST,
     PASSWORD,
     RecordedSleep,
+    secrets_in,
     submit_of,
     submits,
-    tells_secrets,
     transport,
 )
 
@@ -56,19 +56,11 @@ BUSY = answer(429, b'{"code":30,"type":"upstream_error"}', Retry_After="7")
 IMPATIENT = Timeouts(connect=0.3, upload=0.3, submit=0.3, fetch=0.3, image=0.3)
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the proxies of this machine out of the environment."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
 async def fault_of(here: Transport, request: HttpRequest = FETCH) -> TransportError:
     """Send, and return the error it must end with."""
     with pytest.raises(TransportError) as caught:
         await here.send(request)
-    assert not tells_secrets(caught.value)
+    assert not secrets_in(caught.value)
     return caught.value
 
 
@@ -85,14 +77,14 @@ async def test_an_answer_that_came_while_nothing_ran_is_read(split: int) -> None
     head, end, body = OK.partition(b"\r\n\r\n")
     first, rest = (head + end + body[:3], body[3:]) if split else (b"", OK)
 
-    async def stopped(line: Line) -> None:
-        await line.request()
-        line.say(first)
+    async def stopped(conn: Connection) -> None:
+        await conn.read_request()
+        conn.send(first)
         for _ in range(20):
             await asyncio.sleep(0)
-        line.say(rest)
+        conn.send(rest)
         stand_still(2 * IMPATIENT.submit)
-        await line.until_gone()
+        await conn.read_until_closed()
 
     async with serving(stopped) as server, submits(server.url, IMPATIENT) as here:
         assert (await here.submit(SUBMIT)).body == body
@@ -108,7 +100,7 @@ async def test_each_request_carries_its_own_id_and_the_key() -> None:
             response = await here.send(FETCH)
         async with transport(server.url) as here:
             await here.send(LIST)
-        one, two = (line.headers for line in server.requests)
+        one, two = (conn.headers for conn in server.requests)
         assert one["authorization"] == f"Bearer {KEY}"
         assert one["x-request-id"] == response.request_id
         assert "content-type" not in one
@@ -123,7 +115,7 @@ async def test_an_open_request_carries_no_key() -> None:
     request = HttpRequest(
         "GET", "/mj/image/7", credential=Credential.NONE, repeatable=True
     )
-    async with serving(hangs_up_after(OK)) as server, transport(server.url) as here:
+    async with serving(closes_after(OK)) as server, transport(server.url) as here:
         await here.send(request)
         assert "authorization" not in server.requests[0].headers
         assert here.answered
@@ -133,7 +125,7 @@ async def test_an_open_request_carries_no_key() -> None:
 async def test_the_path_is_sent_as_it_is() -> None:
     """What was quoted for the path is not quoted anew."""
     request = HttpRequest("GET", "/mj/task/a%2Fb%20%C3%A9/fetch")
-    async with serving(hangs_up_after(OK)) as server, transport(server.url) as here:
+    async with serving(closes_after(OK)) as server, transport(server.url) as here:
         await here.send(request)
         assert server.requests[0].path == "/mj/task/a%2Fb%20%C3%A9/fetch"
 
@@ -151,8 +143,8 @@ async def test_it_is_known_whether_the_key_ever_worked(
     status: int, body: bytes, *, worked: bool
 ) -> None:
     """Only an answer from behind the check of the key says that it is good."""
-    talk = hangs_up_after(answer(status, body))
-    async with serving(talk) as server, transport(server.url) as here:
+    handler = closes_after(answer(status, body))
+    async with serving(handler) as server, transport(server.url) as here:
         seen = [here.answered]
         response = await here.send(FETCH)
         assert (response.status, response.body) == (status, body)
@@ -175,7 +167,7 @@ async def test_nobody_there() -> None:
         assert f"localhost:{port}" in str(caught.value)
         assert not here.complete
         assert not here.transport.answered
-        assert not tells_secrets(caught.value)
+        assert not secrets_in(caught.value)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".invalid", "a..b"])
@@ -185,7 +177,7 @@ async def test_no_such_host(host: str) -> None:
         with pytest.raises(TransportError) as caught:
             await here.submit(SUBMIT)
         assert (caught.value.stage, caught.value.retry_safe) == ("connect", True)
-        assert not tells_secrets(caught.value)
+        assert not secrets_in(caught.value)
 
 
 async def test_an_untrusted_certificate() -> None:
@@ -201,10 +193,10 @@ async def test_an_untrusted_certificate() -> None:
         assert not server.requests
 
 
-async def _garbles(line: Line) -> None:
-    await line.reader.read(10)
-    line.say(b"HTTP/1.1 400 this is not TLS\r\n\r\n")
-    await line.until_gone()
+async def _garbles(conn: Connection) -> None:
+    await conn.reader.read(10)
+    conn.send(b"HTTP/1.1 400 this is not TLS\r\n\r\n")
+    await conn.read_until_closed()
 
 
 async def test_https_to_a_plain_port() -> None:
@@ -221,8 +213,8 @@ async def test_https_to_a_plain_port() -> None:
 async def test_https_to_a_port_that_says_nothing() -> None:
     """A handshake nobody answers ends with the time for connecting."""
 
-    async def silent(line: Line) -> None:
-        await line.until_gone()
+    async def silent(conn: Connection) -> None:
+        await conn.read_until_closed()
 
     async with serving(silent) as server:
         url = server.url.replace("http:", "https:")
@@ -242,40 +234,40 @@ async def test_http_to_a_tls_port() -> None:
             await here.submit(SUBMIT)
 
 
-async def _eof(line: Line) -> None:
-    await line.request()
-    line.hang_up()
+async def _eof(conn: Connection) -> None:
+    await conn.read_request()
+    conn.close()
 
 
-async def _reset(line: Line) -> None:
-    await line.request()
-    line.reset()
+async def _reset(conn: Connection) -> None:
+    await conn.read_request()
+    conn.reset()
 
 
-async def _silence(line: Line) -> None:
-    await line.request()
-    await line.until_gone()
+async def _silence(conn: Connection) -> None:
+    await conn.read_request()
+    await conn.read_until_closed()
 
 
-async def _garbage(line: Line) -> None:
-    await line.request()
-    line.say(b"SSH-2.0-OpenSSH_9.6\r\n" + KEY.encode() + b"\r\n")
-    await line.until_gone()
+async def _garbage(conn: Connection) -> None:
+    await conn.read_request()
+    conn.send(b"SSH-2.0-OpenSSH_9.6\r\n" + KEY.encode() + b"\r\n")
+    await conn.read_until_closed()
 
 
-async def _half_a_head(line: Line) -> None:
-    await line.request()
-    line.say(b"HTTP/1.1 200 OK\r\nContent-")
-    line.hang_up()
+async def _half_a_head(conn: Connection) -> None:
+    await conn.read_request()
+    conn.send(b"HTTP/1.1 200 OK\r\nContent-")
+    conn.close()
 
 
-@pytest.mark.parametrize("talk", [_eof, _reset, _silence, _garbage, _half_a_head])
-async def test_no_answer(talk: Talk) -> None:
+@pytest.mark.parametrize("handler", [_eof, _reset, _silence, _garbage, _half_a_head])
+async def test_no_answer(handler: Handler) -> None:
     """A status request without an answer is an error that names the stage."""
-    async with serving(talk) as server, transport(server.url, IMPATIENT) as here:
+    async with serving(handler) as server, transport(server.url, IMPATIENT) as here:
         for request in (FETCH, LIST):
             error = await fault_of(here, request)
-            assert error.stage == ("silence" if talk is _silence else "answer")
+            assert error.stage == ("silence" if handler is _silence else "answer")
             assert not error.retry_safe
             assert not error.maybe_charged
             assert error.request_id
@@ -284,13 +276,13 @@ async def test_no_answer(talk: Talk) -> None:
 async def test_a_status_request_may_be_silent_as_long_as_its_own_bound() -> None:
     """The longest silence of a download does not bound a status request."""
 
-    async def slow(line: Line) -> None:
-        await line.request()
+    async def slow(conn: Connection) -> None:
+        await conn.read_request()
         loop = asyncio.get_running_loop()
         pause = loop.create_future()
         loop.call_later(0.2, pause.set_result, None)
         await pause
-        line.say(OK)
+        conn.send(OK)
 
     timeouts = Timeouts(image=0.05, fetch=5)
     async with serving(slow) as server, transport(server.url, timeouts) as here:
@@ -303,40 +295,42 @@ async def test_a_status_request_may_be_silent_as_long_as_its_own_bound() -> None
 WHOLE = b'{"code":1,"description":"ok","result":"1733213213123456"}'
 
 
-async def _cut(line: Line) -> None:
-    await line.request()
-    line.say(answer(200, WHOLE + b" " * 50)[:-50])
-    line.hang_up()
+async def _cut(conn: Connection) -> None:
+    await conn.read_request()
+    conn.send(answer(200, WHOLE + b" " * 50)[:-50])
+    conn.close()
 
 
-async def _cut_and_reset(line: Line) -> None:
-    await line.request()
-    line.say(answer(200, WHOLE + b" " * 50)[:-50])
-    await line.writer.drain()
-    line.writer.get_extra_info("socket").shutdown(1)
-    await line.until_gone()
+async def _cut_and_reset(conn: Connection) -> None:
+    await conn.read_request()
+    conn.send(answer(200, WHOLE + b" " * 50)[:-50])
+    await conn.writer.drain()
+    conn.writer.get_extra_info("socket").shutdown(1)
+    await conn.read_until_closed()
 
 
-async def _cut_chunks(line: Line) -> None:
-    await line.request()
-    line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    line.say(b"%x\r\n%s\r\n" % (len(WHOLE), WHOLE))
-    line.hang_up()
+async def _cut_chunks(conn: Connection) -> None:
+    await conn.read_request()
+    conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    conn.send(b"%x\r\n%s\r\n" % (len(WHOLE), WHOLE))
+    conn.close()
 
 
-async def _cut_and_silent(line: Line) -> None:
-    await line.request()
-    line.say(answer(200, WHOLE + b" " * 50)[:-50])
-    await line.until_gone()
+async def _cut_and_silent(conn: Connection) -> None:
+    await conn.read_request()
+    conn.send(answer(200, WHOLE + b" " * 50)[:-50])
+    await conn.read_until_closed()
 
 
 CUT = [_cut, _cut_and_reset, _cut_chunks, _cut_and_silent]
 
 
-@pytest.mark.parametrize("talk", CUT)
-async def test_the_answer_to_a_submit_is_kept_as_far_as_it_came(talk: Talk) -> None:
+@pytest.mark.parametrize("handler", CUT)
+async def test_the_answer_to_a_submit_is_kept_as_far_as_it_came(
+    handler: Handler,
+) -> None:
     """An id that came before an answer broke off or stood still is not lost."""
-    async with serving(talk) as server, submits(server.url, IMPATIENT) as here:
+    async with serving(handler) as server, submits(server.url, IMPATIENT) as here:
         response = await here.submit(SUBMIT)
         assert response.status == 200
         assert json.loads(response.body)["result"] == "1733213213123456"
@@ -344,22 +338,22 @@ async def test_the_answer_to_a_submit_is_kept_as_far_as_it_came(talk: Talk) -> N
         assert not response.whole
 
 
-@pytest.mark.parametrize("talk", CUT)
-async def test_half_an_answer_to_a_status_request_is_none(talk: Talk) -> None:
+@pytest.mark.parametrize("handler", CUT)
+async def test_half_an_answer_to_a_status_request_is_none(handler: Handler) -> None:
     """A status request whose answer broke off is a fault, so it is repeated."""
-    async with serving(talk) as server, transport(server.url, IMPATIENT) as here:
+    async with serving(handler) as server, transport(server.url, IMPATIENT) as here:
         assert (await fault_of(here)).stage in {"answer", "silence"}
 
 
 async def test_half_a_refusal_is_no_answer() -> None:
     """The lost words may say that the key is good: a question is asked again."""
 
-    async def talk(line: Line) -> None:
-        await line.request()
-        line.say(answer(401, b'{"error":' + b" " * 50)[:-50])
-        line.hang_up()
+    async def handler(conn: Connection) -> None:
+        await conn.read_request()
+        conn.send(answer(401, b'{"error":' + b" " * 50)[:-50])
+        conn.close()
 
-    async with serving(talk) as server, submits(server.url) as here:
+    async with serving(handler) as server, submits(server.url) as here:
         assert (await fault_of(here.transport)).stage == "answer"
         assert not here.transport.key_worked
         response = await here.submit(SUBMIT)
@@ -370,9 +364,9 @@ async def test_half_a_refusal_is_no_answer() -> None:
 async def test_a_key_that_is_echoed_gets_no_further() -> None:
     """A page that shows what it was sent does not put the key into an error."""
 
-    async def echoes(line: Line) -> None:
-        while await line.request():
-            line.reply(401, str(line.headers).encode())
+    async def echoes(conn: Connection) -> None:
+        while await conn.read_request():
+            conn.send(answer(401, str(conn.headers).encode()))
 
     async with serving(echoes) as server, transport(server.url) as here:
         body = (await here.send(FETCH)).body
@@ -386,16 +380,16 @@ async def test_a_key_that_is_echoed_gets_no_further() -> None:
 
 async def test_a_compressed_answer_is_read() -> None:
     """An answer that a proxy compressed is decoded."""
-    talk = hangs_up_after(answer(200, gzip.compress(WHOLE), Content_Encoding="gzip"))
-    async with serving(talk) as server, submits(server.url) as here:
+    handler = closes_after(answer(200, gzip.compress(WHOLE), Content_Encoding="gzip"))
+    async with serving(handler) as server, submits(server.url) as here:
         response = await here.submit(SUBMIT)
         assert (response.body, response.whole) == (WHOLE, True)
 
 
 async def test_an_answer_that_cannot_be_decompressed_loses_nothing_else() -> None:
     """An answer with broken compression has a status, and no body."""
-    talk = hangs_up_after(answer(200, b"not gzip at all", Content_Encoding="gzip"))
-    async with serving(talk) as server, submits(server.url) as here:
+    handler = closes_after(answer(200, b"not gzip at all", Content_Encoding="gzip"))
+    async with serving(handler) as server, submits(server.url) as here:
         response = await here.submit(SUBMIT)
         assert (response.status, response.body) == (200, b"")
         with pytest.raises(TransportError):
@@ -405,12 +399,12 @@ async def test_an_answer_that_cannot_be_decompressed_loses_nothing_else() -> Non
 async def test_an_endless_answer_is_bounded() -> None:
     """No more than 16 MiB of an answer are read."""
 
-    async def endless(line: Line) -> None:
-        await line.request()
-        line.say(b"HTTP/1.1 200 OK\r\n\r\n")
-        while not line.writer.is_closing():
-            line.say(b"x" * MIB)
-            await line.writer.drain()
+    async def endless(conn: Connection) -> None:
+        await conn.read_request()
+        conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not conn.writer.is_closing():
+            conn.send(b"x" * MIB)
+            await conn.writer.drain()
 
     async with serving(endless) as server, transport(server.url) as here:
         response = await here.send(FETCH)
@@ -434,13 +428,13 @@ async def test_a_redirect_is_an_answer() -> None:
 async def test_a_post_is_never_sent_twice() -> None:
     """On a connection that is closed under it a submit is lost, not repeated."""
 
-    async def talk(line: Line) -> None:
-        await line.request()
-        line.say(OK)
-        if await line.request():
-            line.hang_up()
+    async def handler(conn: Connection) -> None:
+        await conn.read_request()
+        conn.send(OK)
+        if await conn.read_request():
+            conn.close()
 
-    async with serving(talk) as server, submits(server.url) as here:
+    async with serving(handler) as server, submits(server.url) as here:
         assert (await here.submit(SUBMIT)).status == 200
         with pytest.raises(TransportError) as caught:
             await here.submit(SUBMIT)
@@ -452,9 +446,11 @@ async def test_a_submit_goes_out_on_a_fresh_connection_only() -> None:
     """A connection that was idle for two seconds is not used for a submit."""
     async with serving(keeps_open(OK)) as server, submits(server.url) as here:
         await here.submit(SUBMIT)
-        await server.lines[0].gone.wait()  # the client closes it, not the server
+        await server.connections[
+            0
+        ].closed.wait()  # the client closes it, not the server
         await here.submit(SUBMIT)
-        assert len(server.lines) == 2
+        assert len(server.connections) == 2
 
 
 async def test_submits_and_looks_do_not_share_connections() -> None:
@@ -463,7 +459,7 @@ async def test_submits_and_looks_do_not_share_connections() -> None:
         await here.submit(SUBMIT)
         await here.transport.send(FETCH)
         await here.transport.send(FETCH)
-        assert len(server.lines) == 2
+        assert len(server.connections) == 2
 
 
 QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=5)
@@ -471,12 +467,12 @@ QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=5)
 
 @asynccontextmanager
 async def repeating(
-    talk: Talk,
-) -> AsyncIterator[tuple[Transport, RecordedSleep, list[Line]]]:
+    handler: Handler,
+) -> AsyncIterator[tuple[Transport, RecordedSleep, list[Connection]]]:
     """Give a transport that repeats, its sleep, and its server's requests."""
     sleep = RecordedSleep()
     async with (
-        serving(talk) as server,
+        serving(handler) as server,
         transport(server.url, IMPATIENT, retry=QUICK, sleep=sleep) as here,
     ):
         yield here, sleep, server.requests
@@ -484,8 +480,8 @@ async def repeating(
 
 async def test_faults_are_repeated_until_an_answer_comes() -> None:
     """Lost answers and server faults are asked for again, by POST too."""
-    talk = hangs_up_after(b"", answer(500, b"oops"), OK)
-    async with repeating(talk) as (here, sleep, requests):
+    handler = closes_after(b"", answer(500, b"oops"), OK)
+    async with repeating(handler) as (here, sleep, requests):
         assert (await here.send_with_retries(LIST)).status == 200
         assert len(requests) == 3
         assert len(sleep.waits) == 2
@@ -493,10 +489,10 @@ async def test_faults_are_repeated_until_an_answer_comes() -> None:
 
 async def test_repeating_ends_with_what_came_last() -> None:
     """After the last attempt the last answer, or the last fault, is what counts."""
-    async with repeating(hangs_up_after(answer(503, b"x"))) as (here, sleep, _):
+    async with repeating(closes_after(answer(503, b"x"))) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 503
         assert len(sleep.waits) == 2
-    async with repeating(hangs_up_after(b"")) as (here, sleep, _):
+    async with repeating(closes_after(b"")) as (here, sleep, _):
         with pytest.raises(TransportError):
             await here.send_with_retries(FETCH)
         assert len(sleep.waits) == 2
@@ -505,22 +501,22 @@ async def test_repeating_ends_with_what_came_last() -> None:
 async def test_a_hint_is_honoured_within_reason() -> None:
     """A server's hint makes the wait longer, but not longer than all may take."""
     week = BUSY.replace(b"Retry-After: 7", b"Retry-After: 604800")
-    async with repeating(hangs_up_after(BUSY, week, OK)) as (here, sleep, _):
+    async with repeating(closes_after(BUSY, week, OK)) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 200
         assert sleep.waits == [5, 5]  # the policy's timeout
 
 
 async def test_a_strange_page_is_asked_again() -> None:
     """A firewall that says 403 once is not what a look ends with."""
-    talk = hangs_up_after(answer(403, b"<html>Just a moment..."), OK)
-    async with repeating(talk) as (here, sleep, _):
+    handler = closes_after(answer(403, b"<html>Just a moment..."), OK)
+    async with repeating(handler) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 200
         assert len(sleep.waits) == 1
 
 
 async def test_a_refusal_is_not_repeated() -> None:
     """What the server refused is refused again: once is enough."""
-    async with repeating(hangs_up_after(answer(400, b"{}"))) as (here, sleep, _):
+    async with repeating(closes_after(answer(400, b"{}"))) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 400
         assert not sleep.waits
 
@@ -539,7 +535,7 @@ async def test_a_certificate_does_not_become_good_by_waiting() -> None:
 
 async def test_a_submit_cannot_be_repeated_here() -> None:
     """What is not marked repeatable is refused before it is sent."""
-    async with repeating(hangs_up_after(OK)) as (here, _, requests):
+    async with repeating(closes_after(OK)) as (here, _, requests):
         with pytest.raises(ValueError, match="not repeatable"):
             await here.send_with_retries(SUBMIT)
         assert requests == []
@@ -604,12 +600,12 @@ async def test_closing_under_a_request_ends_it() -> None:
     """A request whose connections are closed ends with an error, it does not hang."""
     there = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        await line.request()
+    async def handler(conn: Connection) -> None:
+        await conn.read_request()
         there.set()
-        await line.until_gone()
+        await conn.read_until_closed()
 
-    async with serving(talk) as server, submits(server.url) as here:
+    async with serving(handler) as server, submits(server.url) as here:
         task = asyncio.create_task(here.submit(SUBMIT))
         await there.wait()
         await here.transport.close()
@@ -646,7 +642,7 @@ async def test_an_entry_in_netrc_does_not_replace_the_key(
     ):
         await here.submit(SUBMIT)
         await here.transport.send(FETCH)
-        sent = [line.headers["authorization"] for line in server.requests]
+        sent = [conn.headers["authorization"] for conn in server.requests]
         assert sent == [f"Bearer {KEY}"] * 2
 
 
@@ -662,7 +658,7 @@ async def test_what_aiohttp_refuses_of_a_session_is_an_error_of_ours(
         with pytest.raises(TransportError) as caught:
             await here.submit(SUBMIT)
         assert caught.value.retry_safe
-        assert not tells_secrets(caught.value)
+        assert not secrets_in(caught.value)
         await fault_of(here.transport)
 
 
@@ -673,7 +669,7 @@ async def test_a_proxy_is_used_as_the_environment_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A request for a foreign host goes to the proxy, which is told the address."""
-    async with serving(hangs_up_after(OK)) as proxy:
+    async with serving(closes_after(OK)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         async with submits("http://api.example.com") as here:
             assert (await here.submit(SUBMIT)).status == 200
@@ -684,7 +680,7 @@ async def test_a_proxy_that_refuses_was_never_sent_a_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The status of a proxy is not the API's, and its password is not told."""
-    async with serving(hangs_up_after(answer(407, b"no"))) as proxy:
+    async with serving(closes_after(answer(407, b"no"))) as proxy:
         login = f"http://user:{PASSWORD}@localhost:{proxy.port}"
         monkeypatch.setenv("HTTPS_PROXY", login)
         async with transport("https://api.example.com", IMPATIENT) as here:
@@ -694,16 +690,16 @@ async def test_a_proxy_that_refuses_was_never_sent_a_job(
             with pytest.raises(TransportError) as caught:
                 await here.submit(SUBMIT, "1", lambda _: None)
             assert caught.value.retry_safe
-            assert not tells_secrets(caught.value)
+            assert not secrets_in(caught.value)
         assert proxy.requests[0].start.startswith("CONNECT api.example.com:443")
 
 
-@pytest.mark.parametrize("talk", [_silence, _eof, _reset])
+@pytest.mark.parametrize("handler", [_silence, _eof, _reset])
 async def test_a_proxy_that_fails_was_never_sent_a_job(
-    monkeypatch: pytest.MonkeyPatch, talk: Talk
+    monkeypatch: pytest.MonkeyPatch, handler: Handler
 ) -> None:
     """A proxy that dies or says nothing has not passed anything on."""
-    async with serving(talk) as proxy:
+    async with serving(handler) as proxy:
         login = f"http://user:{PASSWORD}@localhost:{proxy.port}"
         monkeypatch.setenv("HTTPS_PROXY", login)
         async with transport("https://api.example.com", IMPATIENT) as here:
@@ -711,15 +707,15 @@ async def test_a_proxy_that_fails_was_never_sent_a_job(
                 await here.submit(SUBMIT, "1", lambda _: None)
             assert caught.value.retry_safe
             assert not caught.value.maybe_charged
-            assert not tells_secrets(caught.value)
+            assert not secrets_in(caught.value)
 
 
-async def _connect(line: Line) -> None:
+async def _connect(conn: Connection) -> None:
     """Be a CONNECT proxy that leads wherever it is asked to one server."""
-    await line.head()
-    target = line.server.url  # set by the test to the port behind it
+    await conn.read_head()
+    target = conn.server.url  # set by the test to the port behind it
     reader, writer = await asyncio.open_connection("localhost", int(target))
-    line.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    conn.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
     async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while block := await source.read(65536):
@@ -727,7 +723,7 @@ async def _connect(line: Line) -> None:
             await sink.drain()
         sink.close()
 
-    await asyncio.gather(pipe(line.reader, writer), pipe(reader, line.writer))
+    await asyncio.gather(pipe(conn.reader, writer), pipe(reader, conn.writer))
 
 
 SCRIPT = """
@@ -768,7 +764,7 @@ async def test_certificates_named_by_the_environment_are_trusted(
     tmp_path: Path,
 ) -> None:
     """SSL_CERT_FILE is honoured, and no warning is given in development mode."""
-    async with serving(hangs_up_after(OK), tls=server_tls()) as server:
+    async with serving(closes_after(OK), tls=server_tls()) as server:
         told = await _run_script(server.url, tmp_path)
     assert told == '200 {"code":1,"result":"7"}'
 
@@ -776,7 +772,7 @@ async def test_certificates_named_by_the_environment_are_trusted(
 async def test_a_submit_goes_through_a_tunnel(tmp_path: Path) -> None:
     """Over CONNECT the body arrives whole and the proxy sees none of it."""
     async with (
-        serving(hangs_up_after(OK), tls=server_tls()) as server,
+        serving(closes_after(OK), tls=server_tls()) as server,
         serving(_connect) as proxy,
     ):
         address = proxy.url

@@ -13,7 +13,7 @@ from ezlink_async._io import transport_errors
 from ezlink_async._io.upload import Upload, UploadAbortedError, UploadStalledError
 from ezlink_async.errors import ConfigurationError, ImageError, TransportError
 from tests.support.pictures import prepared
-from tests.support.transports import KEY, PASSWORD, submit_of, tells_secrets
+from tests.support.transports import KEY, PASSWORD, secrets_in, submit_of
 
 URL = "https://api.example.com/mj/insight-face/swap"
 KEYED = ConnectionKey(
@@ -82,7 +82,7 @@ def test_what_was_never_sent_is_safe(
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, True, False)
     assert says in str(error)
     assert error.request_id == "1"
-    assert not tells_secrets(error)
+    assert not secrets_in(error)
     fetched = transport_errors.translate_fetch_error(fault, URL, "1")
     assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.retry_safe) == (stage, False)
@@ -121,11 +121,11 @@ def test_what_is_lost_after_the_body_may_be_paid(
     )
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe, error.maybe_charged) == (stage, False, True)
-    assert not tells_secrets(error)
+    assert not secrets_in(error)
     fetched = transport_errors.translate_fetch_error(fault, URL, "1")
     assert isinstance(fetched, TransportError)
     assert (fetched.stage, fetched.maybe_charged) == (stage, False)
-    assert not tells_secrets(fetched)
+    assert not secrets_in(fetched)
 
 
 @pytest.mark.parametrize(("fault", "stage"), LOST)
@@ -137,7 +137,7 @@ def test_what_is_lost_before_the_last_part_is_safe(
     assert isinstance(error, TransportError)
     assert (error.stage, error.retry_safe) == ("upload", True), stage
     assert not error.maybe_charged
-    assert not tells_secrets(error)
+    assert not secrets_in(error)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_our_own_reason_is_told(own: Exception) -> None:
         wrapped, URL, "1", upload(fault=own)
     )
     assert str(own) in str(error)
-    assert not tells_secrets(error)
+    assert not secrets_in(error)
 
 
 def test_a_picture_that_changed_is_its_own_error() -> None:

@@ -24,10 +24,10 @@ from ezlink_async.errors import ImageError, TransportError
 from tests.support.pictures import JPEG, MIB, jpeg, prepared, prepared_file
 from tests.support.raw_servers import (
     SMALL,
-    Line,
-    Talk,
+    Connection,
+    Handler,
     answer,
-    hangs_up_after,
+    closes_after,
     keeps_open,
     server_tls,
     serving,
@@ -35,8 +35,8 @@ from tests.support.raw_servers import (
 from tests.support.transports import Submits, submit_of, submits
 
 
-async def _listen(line: Line) -> None:
-    await line.until_gone()
+async def _listen(conn: Connection) -> None:
+    await conn.read_until_closed()
 
 
 async def test_an_open_connection_is_open_and_nothing_is_on_its_way() -> None:
@@ -105,12 +105,12 @@ async def test_every_kind_of_part_arrives_byte_for_byte(tmp_path: Path) -> None:
     request = HttpRequest(
         "POST", "/", (b'{"a":"', file, b'","b":"', encoded, b'","c":"', _tiny(), b'"}')
     )
-    async with serving(hangs_up_after(OK)) as server, submits(server.url) as here:
+    async with serving(closes_after(OK)) as server, submits(server.url) as here:
         await here.submit(request)
-        (line,) = server.requests
-        assert "transfer-encoding" not in line.headers
-        assert line.length == len(line.body) == request.content_length
-        sent = json.loads(line.body)
+        (conn,) = server.requests
+        assert "transfer-encoding" not in conn.headers
+        assert conn.length == len(conn.body) == request.content_length
+        sent = json.loads(conn.body)
         assert [base64.b64decode(sent[name]) for name in "abc"] == [
             jpeg(700_001),
             jpeg(300_000),
@@ -162,8 +162,8 @@ async def test_the_body_is_never_whole_in_memory(tmp_path: Path) -> None:
     """A file of 9 MiB leaves in blocks of up to 256 KiB, a few at a time."""
     request = submit_of(prepared_file(tmp_path / "a.jpg", LARGE))
 
-    async def silent(line: Line) -> None:
-        await line.until_gone()
+    async def silent(conn: Connection) -> None:
+        await conn.read_until_closed()
 
     async with serving(silent) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
@@ -223,8 +223,8 @@ class TimedOutWriter(CountingWriter):
 async def _written_to(kind: type[CountingWriter]) -> Upload:
     """Write a small body with a writer of a kind; it must fail."""
 
-    async def silent(line: Line) -> None:
-        await line.until_gone()
+    async def silent(conn: Connection) -> None:
+        await conn.read_until_closed()
 
     upload = Upload(submit_of(_tiny()), stall=5)
     async with serving(silent) as server:
@@ -273,20 +273,20 @@ async def test_a_file_that_changes_leaves_no_job(
     path = tmp_path / "a.jpg"
     first, second = prepared(LARGE), prepared_file(path, LARGE)
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(1 * MIB)
             change(path)
-            await line.until_gone()
+            await conn.read_until_closed()
 
     tls_context = server_tls() if tls else None
-    async with serving(talk, tls=tls_context) as server, submits(server.url) as here:
+    async with serving(handler, tls=tls_context) as server, submits(server.url) as here:
         with pytest.raises(ImageError) as caught:
             await here.submit(submit_of(first, b'","b":"', second))
         assert caught.value.path == path
         assert caught.value.retry_safe
         assert not here.complete
-        await server.lines[0].gone.wait()
+        await server.connections[0].closed.wait()
         assert server.requests[0].received < server.requests[0].length
 
 
@@ -294,12 +294,12 @@ async def test_a_disk_that_gives_nothing_ends_the_upload() -> None:
     """A read that never comes back counts as standing still, and is safe."""
     release = threading.Event()
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.until_gone()
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_until_closed()
 
     async with (
-        serving(talk) as server,
+        serving(handler) as server,
         submits(server.url, Timeouts(upload=0.2)) as here,
     ):
         for _ in range(8):
@@ -314,34 +314,34 @@ async def test_a_disk_that_gives_nothing_ends_the_upload() -> None:
 # Who breaks off
 
 
-async def _reset(line: Line) -> None:
-    await line.take(3 * MIB)
-    line.reset()
+async def _reset(conn: Connection) -> None:
+    await conn.read_body(3 * MIB)
+    conn.reset()
 
 
-async def _close(line: Line) -> None:
-    await line.take(3 * MIB)
-    line.hang_up()
+async def _close(conn: Connection) -> None:
+    await conn.read_body(3 * MIB)
+    conn.close()
 
 
-async def _garbage(line: Line) -> None:
-    await line.take(3 * MIB)
-    line.say(b"220 smtp.example.com ready\r\n")
-    await line.until_gone()
+async def _garbage(conn: Connection) -> None:
+    await conn.read_body(3 * MIB)
+    conn.send(b"220 smtp.example.com ready\r\n")
+    await conn.read_until_closed()
 
 
-def _then(end: Callable[[Line], Awaitable[None]]) -> Talk:
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await end(line)
+def _then(end: Callable[[Connection], Awaitable[None]]) -> Handler:
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await end(conn)
 
-    return talk
+    return handler
 
 
 @pytest.mark.parametrize("end", [_reset, _close, _garbage])
 @BOTH
 async def test_a_break_in_mid_body_proves_that_there_is_no_job(
-    end: Callable[[Line], Awaitable[None]], *, tls: bool
+    end: Callable[[Connection], Awaitable[None]], *, tls: bool
 ) -> None:
     """A connection lost in mid-body is not complete, and safe to repeat."""
     context = server_tls() if tls else None
@@ -367,45 +367,45 @@ async def test_even_a_body_of_two_megabytes_is_known_to_be_cut_off(
     """The kernel's buffers do not make a body count that was cut off."""
     request = submit_of(prepared(jpeg(int(1.5 * MIB))))
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(int(line.length * kept))
-            line.reset()
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(int(conn.length * kept))
+            conn.reset()
 
     context = server_tls() if tls else None
     async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
+        serving(handler, tls=context, buffer=SMALL) as server,
         submits(server.url) as here,
     ):
         assert (await fails(here, request)).retry_safe
         assert not here.complete
 
 
-async def _eof(line: Line) -> None:
-    await line.take()
-    line.hang_up()
+async def _eof(conn: Connection) -> None:
+    await conn.read_body()
+    conn.close()
 
 
-async def _late_reset(line: Line) -> None:
-    await line.take()
-    line.reset()
+async def _late_reset(conn: Connection) -> None:
+    await conn.read_body()
+    conn.reset()
 
 
-async def _silence(line: Line) -> None:
-    await line.take()
-    await line.until_gone()
+async def _silence(conn: Connection) -> None:
+    await conn.read_body()
+    await conn.read_until_closed()
 
 
-async def _late_garbage(line: Line) -> None:
-    await line.take()
-    line.say(b"\x00\x01 nothing that is HTTP\r\n\r\n")
-    await line.until_gone()
+async def _late_garbage(conn: Connection) -> None:
+    await conn.read_body()
+    conn.send(b"\x00\x01 nothing that is HTTP\r\n\r\n")
+    await conn.read_until_closed()
 
 
 @pytest.mark.parametrize("end", [_eof, _late_reset, _silence, _late_garbage])
 @BOTH
 async def test_a_break_after_the_last_byte_proves_nothing(
-    end: Callable[[Line], Awaitable[None]], *, tls: bool
+    end: Callable[[Connection], Awaitable[None]], *, tls: bool
 ) -> None:
     """Once the body has left whole, a lost answer may be a paid job."""
     context = server_tls() if tls else None
@@ -427,14 +427,14 @@ async def test_a_server_that_stops_reading_does_not_hang_the_upload(
 ) -> None:
     """When no byte moves for the longest time allowed, the upload ends, safely."""
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(1 * MIB)
             await asyncio.Event().wait()
 
     context = server_tls() if tls else None
     async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
+        serving(handler, tls=context, buffer=SMALL) as server,
         submits(server.url, Timeouts(upload=0.2)) as here,
     ):
         error = await fails(here, large())
@@ -447,21 +447,21 @@ async def test_a_slow_reader_is_waited_for() -> None:
     """An upload whose bytes move is no stalled one, however long it takes."""
     steps = 0
 
-    async def talk(line: Line) -> None:
+    async def handler(conn: Connection) -> None:
         nonlocal steps
         loop = asyncio.get_running_loop()
-        await line.head()
-        while not line.whole:
-            await line.take(64 * 1024, keep=False)
+        await conn.read_head()
+        while not conn.whole:
+            await conn.read_body(64 * 1024, keep=False)
             pause = loop.create_future()
             loop.call_later(0.02, pause.set_result, None)
             await pause
             steps += 1
-        line.say(OK)
+        conn.send(OK)
 
     request = submit_of(prepared(jpeg(3 * MIB)))
     async with (
-        serving(talk, buffer=SMALL) as server,
+        serving(handler, buffer=SMALL) as server,
         submits(server.url, Timeouts(upload=0.25)) as here,
     ):
         assert (await here.submit(request)).status == 200
@@ -476,21 +476,21 @@ async def test_a_cancelled_submit_leaves_no_whole_body(*, tls: bool) -> None:
     """Cancelling in mid-upload drops the connection; the server has no job."""
     halfway = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(2 * MIB)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(2 * MIB)
             halfway.set()
-            await line.until_gone()
+            await conn.read_until_closed()
 
     context = server_tls() if tls else None
-    async with serving(talk, tls=context) as server, submits(server.url) as here:
+    async with serving(handler, tls=context) as server, submits(server.url) as here:
         task = asyncio.create_task(here.submit(large()))
         await halfway.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not here.complete
-        await server.lines[0].gone.wait()
+        await server.connections[0].closed.wait()
         assert not server.requests[0].whole
 
 
@@ -501,16 +501,16 @@ async def test_cancelling_drops_the_connection_of_a_server_that_reads_nothing(
     """Nothing is flushed to a server that stands still: the connection is dropped."""
     stuck, go_on = asyncio.Event(), asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(1 * MIB)
             stuck.set()
             await go_on.wait()
-            await line.until_gone()
+            await conn.read_until_closed()
 
     context = server_tls() if tls else None
     async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
+        serving(handler, tls=context, buffer=SMALL) as server,
         submits(server.url) as here,
     ):
         task = asyncio.create_task(here.submit(large()))
@@ -519,7 +519,7 @@ async def test_cancelling_drops_the_connection_of_a_server_that_reads_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
         go_on.set()
-        await server.lines[0].gone.wait()
+        await server.connections[0].closed.wait()
         assert server.requests[0].received < 4 * MIB
 
 
@@ -529,13 +529,13 @@ async def test_after_abort_the_last_part_never_leaves(turns: int, *, tls: bool) 
     """Called off at any turn of the loop, a body is whole only if it says so."""
     request = submit_of(prepared(jpeg(400_000)))
 
-    async def talk(line: Line) -> None:
-        if await line.head() and await line.take():
-            line.say(OK)
-        await line.until_gone()
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head() and await conn.read_body():
+            conn.send(OK)
+        await conn.read_until_closed()
 
     context = server_tls() if tls else None
-    async with serving(talk, tls=context) as server, submits(server.url) as here:
+    async with serving(handler, tls=context) as server, submits(server.url) as here:
         task = asyncio.create_task(here.submit(request))
         while here.upload is None or not server.requests:
             await asyncio.sleep(0)
@@ -548,7 +548,7 @@ async def test_after_abort_the_last_part_never_leaves(turns: int, *, tls: bool) 
         with pytest.raises(TransportError) as caught:
             await task
         assert caught.value.retry_safe
-        await server.lines[0].gone.wait()
+        await server.connections[0].closed.wait()
         assert not server.requests[0].whole
 
 
@@ -557,10 +557,10 @@ async def test_abort_before_the_connection_stops_the_upload() -> None:
     upload = Upload(large(), stall=1)
     upload.abort()
 
-    async def talk(line: Line) -> None:
-        await line.until_gone()
+    async def handler(conn: Connection) -> None:
+        await conn.read_until_closed()
 
-    async with serving(talk) as server:
+    async with serving(handler) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         writer = CountingWriter(stream.transport)
         with pytest.raises(Exception, match="called off"):
@@ -574,13 +574,13 @@ async def test_abort_after_the_last_byte_changes_nothing() -> None:
     """A body that has left is not called off: its answer is read."""
     answered = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        await line.request()
+    async def handler(conn: Connection) -> None:
+        await conn.read_request()
         await answered.wait()
-        line.say(OK)
-        await line.until_gone()
+        conn.send(OK)
+        await conn.read_until_closed()
 
-    async with serving(talk) as server, submits(server.url) as here:
+    async with serving(handler) as server, submits(server.url) as here:
         task = asyncio.create_task(here.submit(submit_of(_tiny())))
         while here.upload is None or not here.complete:
             await asyncio.sleep(0)
@@ -595,26 +595,26 @@ async def test_abort_after_the_last_byte_changes_nothing() -> None:
 REFUSED = b'{"error":{"message":"no (request id: 1)","type":"api_error"}}'
 
 
-async def _early_and_close(line: Line) -> None:
-    line.reply(401, REFUSED, Connection="close")
-    line.hang_up()
+async def _early_and_close(conn: Connection) -> None:
+    conn.send(answer(401, REFUSED, Connection="close"))
+    conn.close()
 
 
-async def _early_and_drain(line: Line) -> None:
-    line.reply(413, REFUSED)
-    await line.until_gone()
+async def _early_and_drain(conn: Connection) -> None:
+    conn.send(answer(413, REFUSED))
+    await conn.read_until_closed()
 
 
-async def _early_and_stay(line: Line) -> None:
-    line.reply(401, REFUSED)
+async def _early_and_stay(conn: Connection) -> None:
+    conn.send(answer(401, REFUSED))
     await asyncio.Event().wait()
 
 
-async def _early_in_two(line: Line) -> None:
+async def _early_in_two(conn: Connection) -> None:
     whole = answer(401, REFUSED)
-    line.say(whole[:-10])
-    await line.take(2 * MIB)
-    line.say(whole[-10:])
+    conn.send(whole[:-10])
+    await conn.read_body(2 * MIB)
+    conn.send(whole[-10:])
     await asyncio.Event().wait()
 
 
@@ -623,18 +623,18 @@ async def _early_in_two(line: Line) -> None:
 )
 @BOTH
 async def test_an_early_answer_is_read_and_the_body_stays_unwhole(
-    end: Callable[[Line], Awaitable[None]], *, tls: bool
+    end: Callable[[Connection], Awaitable[None]], *, tls: bool
 ) -> None:
     """An answer that overtakes the body is returned, and marked as early."""
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
-            await end(line)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(1 * MIB)
+            await end(conn)
 
     context = server_tls() if tls else None
     async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
+        serving(handler, tls=context, buffer=SMALL) as server,
         submits(server.url) as here,
     ):
         response = await here.submit(large())
@@ -649,35 +649,35 @@ async def test_an_early_answer_holds_the_last_part_back() -> None:
     """While an early answer is still coming the rest may leave, but not all."""
     most = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        await line.head()
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
         whole = answer(401, REFUSED)
-        line.say(whole[:-10])
-        await line.take(line.length - 2)
+        conn.send(whole[:-10])
+        await conn.read_body(conn.length - 2)
         most.set()
-        line.say(whole[-10:])
-        await line.until_gone()
+        conn.send(whole[-10:])
+        await conn.read_until_closed()
 
     request = submit_of(prepared(jpeg(2 * MIB)))
-    async with serving(talk) as server, submits(server.url) as here:
+    async with serving(handler) as server, submits(server.url) as here:
         response = await here.submit(request)
         assert most.is_set()
         assert response.early
         assert response.body == REFUSED
-        await server.lines[0].gone.wait()
+        await server.connections[0].closed.wait()
         assert server.requests[0].received == request.content_length - 2
 
 
 async def test_an_early_answer_that_never_ends_is_kept_as_far_as_it_came() -> None:
     """An early answer that stands still gives its status and what came of it."""
 
-    async def talk(line: Line) -> None:
-        await line.head()
-        line.say(answer(401, REFUSED)[:-10])
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        conn.send(answer(401, REFUSED)[:-10])
         await asyncio.Event().wait()
 
     async with (
-        serving(talk, buffer=SMALL) as server,
+        serving(handler, buffer=SMALL) as server,
         submits(server.url, Timeouts(upload=5, fetch=0.2)) as here,
     ):
         response = await here.submit(large())
@@ -688,44 +688,44 @@ async def test_an_early_answer_that_never_ends_is_kept_as_far_as_it_came() -> No
 async def test_the_last_part_waits_no_longer_than_any_other() -> None:
     """Held back by an answer that never comes whole, an upload ends too."""
 
-    async def talk(line: Line) -> None:
-        await line.head()
-        line.say(answer(401, REFUSED)[:-10])
-        await line.until_gone()
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        conn.send(answer(401, REFUSED)[:-10])
+        await conn.read_until_closed()
 
     async with (
-        serving(talk) as server,
+        serving(handler) as server,
         submits(server.url, Timeouts(upload=0.2, fetch=5)) as here,
     ):
         response = await here.submit(submit_of(prepared(jpeg(MIB))))
         assert (response.status, response.early) == (401, True)
-        await server.lines[0].gone.wait()
+        await server.connections[0].closed.wait()
         assert not server.requests[0].whole
 
 
 async def test_connections_are_not_reused_after_a_body_that_did_not_leave() -> None:
     """The next submit after an early answer has a connection of its own."""
 
-    async def talk(line: Line) -> None:
-        await line.head()
-        if len(line.server.lines) == 1:
-            line.reply(401, REFUSED)
-            await line.until_gone()
-        elif await line.take():
-            line.say(OK)
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        if len(conn.server.connections) == 1:
+            conn.send(answer(401, REFUSED))
+            await conn.read_until_closed()
+        elif await conn.read_body():
+            conn.send(OK)
 
     async with (
-        serving(talk, buffer=SMALL) as server,
+        serving(handler, buffer=SMALL) as server,
         submits(server.url) as here,
     ):
         assert (await here.submit(large())).early
         assert not (await here.submit(large())).early
-        assert len(server.lines) == 2
+        assert len(server.connections) == 2
 
 
 async def test_a_body_in_one_piece_is_complete_when_it_leaves() -> None:
     """A body of one part is sent whole, with its length."""
-    async with serving(hangs_up_after(OK)) as server, submits(server.url) as here:
+    async with serving(closes_after(OK)) as server, submits(server.url) as here:
         await here.submit(HttpRequest("POST", "/", (b"{}",)))
         assert bytes(server.requests[0].body) == b"{}"
         assert here.complete
@@ -739,7 +739,7 @@ async def test_an_encoded_source_is_shared_not_copied() -> None:
     async with serving(keeps_open(OK)) as server, submits(server.url) as here:
         await here.submit(request)
         await here.submit(request)
-        one, two = (bytes(line.body) for line in server.requests)
+        one, two = (bytes(conn.body) for conn in server.requests)
         assert one == two
 
 
@@ -756,7 +756,7 @@ async def test_a_caller_s_trace_sees_every_block() -> None:
     hooks.on_request_chunk_sent.append(note)
     request = submit_of(prepared(jpeg(500_000)))
     async with (
-        serving(hangs_up_after(OK)) as server,
+        serving(closes_after(OK)) as server,
         aiohttp.ClientSession(trace_configs=[hooks]) as session,
         submits(server.url, http=session) as here,
     ):
