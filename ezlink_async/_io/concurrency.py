@@ -97,11 +97,9 @@ class BackgroundTasks:
 
     def exempt_current(self) -> bool:
         """Exempt the calling task from :meth:`close`; false for a foreign task."""
-        this = asyncio.current_task()
-        if this is None or this not in self._tasks:
-            return False
-        self.exempt.add(this)
-        return True
+        own = self._tasks & {asyncio.current_task()}
+        self.exempt |= own
+        return bool(own)
 
     async def close(self) -> None:
         """Cancel all tasks, and wait until each has ended or was abandoned."""

@@ -79,6 +79,8 @@ class MemorySink:
 
 Sink = AtomicFile | MemorySink
 
+Addresses = list[ResultAddress]
+
 
 @attrs.define
 class _AttemptError(Exception):
@@ -127,9 +129,7 @@ class Downloader:
         self._slots = Semaphore(_DOWNLOADS_AT_ONCE)
         self._committer = GroupCommitter(transport.writers)
 
-    async def read(
-        self, addresses: list[ResultAddress], task_id: str | None = None
-    ) -> bytes:
+    async def read(self, addresses: Addresses, task_id: str | None = None) -> bytes:
         """Return a verified picture as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
         if await self._retrieve(addresses, task_id, sink) is None:
@@ -148,12 +148,7 @@ class Downloader:
             return False
 
     async def save(
-        self,
-        addresses: list[ResultAddress],
-        task_id: str,
-        path: Path,
-        *,
-        fit_suffix: bool,
+        self, addresses: Addresses, task_id: str, path: Path, *, fit_suffix: bool
     ) -> SavedFile:
         """
         Save a verified picture as *path*, complete or not at all.
@@ -182,7 +177,7 @@ class Downloader:
         return saved
 
     async def _retrieve(
-        self, addresses: list[ResultAddress], task_id: str | None, sink: Sink
+        self, addresses: Addresses, task_id: str | None, sink: Sink
     ) -> str | None:
         """Try until a picture is there; the second 403, 404 or 410 is final."""
         schedule = _RetrySchedule(self._transport.settings.retry)
@@ -208,11 +203,11 @@ class Downloader:
 
     async def _attempt(self, address: ResultAddress, sink: Sink) -> str | None:
         """Download once, and return the media type of the complete picture."""
-        silence = self._transport.settings.timeouts.image
+        longest = _MOST_SILENCES * self._transport.settings.timeouts.image
         await self._run(sink, 0, sink.restart)
         try:
             async with (
-                asyncio.timeout(silence * _MOST_SILENCES),
+                asyncio.timeout(longest),
                 await self._transport.stream(
                     address.url, strict=address.strict
                 ) as stream,
@@ -227,13 +222,13 @@ class Downloader:
         except TransportError as fault:
             raise self._transport_failure(fault, address) from None
         except TimeoutError:
-            says = f"not whole after {silence * _MOST_SILENCES:g} s"
-            raise _AttemptError(says) from None
+            raise _AttemptError(f"not whole after {longest:g} s") from None
         try:
             return await self._run(sink, 0, sink.verify)
         except ImageError as fault:
-            final = address.strict
-            raise _AttemptError(fault.reason, status=_OK, final=final) from None
+            raise _AttemptError(
+                fault.reason, status=_OK, final=address.strict
+            ) from None
 
     def _transport_failure(
         self, fault: TransportError, address: ResultAddress
@@ -270,7 +265,7 @@ async def _refusal(stream: DownloadStream) -> _AttemptError:
     except TransportError:
         body = None  # the status is enough
     reason = body.get("error") if isinstance(body, dict) else None
-    text = with_translation(collapse_blanks(reason)) if isinstance(reason, str) else ""
+    text = with_translation(collapse_blanks(reason))
     status = stream.status
     lasting = 400 <= status < 500  # noqa: PLR2004 - 4xx
     return _AttemptError(

@@ -101,14 +101,6 @@ class AtomicFile:
         self._stream = None
         return saved
 
-    def discard(self) -> None:
-        """Delete the part file; without effect after a commit."""
-        if self._stream is not None:
-            # On a full disk closing fails too; the unwritten bytes are not wanted.
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            self._part.unlink(missing_ok=True)
-
     def _opened(self) -> io.FileIO:
         """Return the part file, with all bytes that were kept in memory."""
         if self._stream is None:
@@ -148,7 +140,11 @@ class AtomicFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.discard()
+        if self._stream is not None:  # it was not committed
+            # On a full disk closing fails too; the unwritten bytes are not wanted.
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self._part.unlink(missing_ok=True)
 
 
 @attrs.frozen

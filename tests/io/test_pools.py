@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from ezlink_async._io.addresses import AddressRefusedError
-from ezlink_async._io.pools import ConnectionPools, _public_socket, proxy_for
+from ezlink_async._io.pools import ConnectionPools, proxy_for, public_socket
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from tests.support.transports import secrets_in, settings
 
@@ -44,7 +44,7 @@ async def test_no_spelling_leads_inside(host: str) -> None:
     await pools.open()
     for strict in (True, False):
         with pytest.raises(AddressRefusedError):
-            pools.way_to(f"http://{host}:80/x.png", strict=strict)
+            pools.route_to(f"http://{host}:80/x.png", strict=strict)
     await pools.close()
 
 
@@ -53,10 +53,10 @@ async def test_names_that_lead_inside_are_not_followed(host: str) -> None:
     """Whatever a public name resolves to, no private address is connected to."""
     pools = ConnectionPools(settings("https://api.example.com"), None)
     await pools.open()
-    way = pools.way_to("http://cdn.example.com", strict=True)
+    route = pools.route_to("http://cdn.example.com", strict=True)
     async with asyncio.timeout(20):
         with pytest.raises(aiohttp.ClientConnectorError, match="no public address"):
-            await way.session().get(f"http://{host}:80/")
+            await route.session().get(f"http://{host}:80/")
     await pools.close()
 
 
@@ -64,7 +64,7 @@ def test_a_public_address_is_connected_to() -> None:
     """What is looked at is the address itself, IPv4 or IPv6."""
     tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
     found: aiohttp.AddrInfoType = (socket.AF_INET, *tcp, ("8.8.8.8", 80))
-    with _public_socket(found) as made:
+    with public_socket(found) as made:
         assert made.family is socket.AF_INET
 
 
@@ -197,9 +197,9 @@ async def test_no_pool_has_a_limit() -> None:
     """Waiting for a free connection would look like a server out of reach."""
     pools = ConnectionPools(settings("http://localhost:1"), None)
     await pools.open()
-    public = pools.way_to("http://example.com", strict=True)
-    for way in (pools.submits, pools.fetches, public):
-        connector = way.session().connector
+    public = pools.route_to("http://example.com", strict=True)
+    for route in (pools.submits, pools.fetches, public):
+        connector = route.session().connector
         assert connector is not None
         assert connector.limit == 0
     await pools.close()
@@ -211,20 +211,20 @@ async def test_what_lies_elsewhere_must_be_public(
     """Only the API's own origin, and public hosts, may be downloaded from."""
     pools = ConnectionPools(settings("https://api.example.com"), None)
     await pools.open()
-    own = pools.way_to("https://api.example.com/mj/image/7", strict=True)
+    own = pools.route_to("https://api.example.com/mj/image/7", strict=True)
     assert own == pools.fetches
-    assert pools.way_to("HTTPS://API.example.com:443/7", strict=True) == own
+    assert pools.route_to("HTTPS://API.example.com:443/7", strict=True) == own
     for url in ("cdn.example.com", "api.example.com.evil.org", "api.example.com@a.org"):
-        assert pools.way_to(f"https://{url}/7", strict=True) != own
+        assert pools.route_to(f"https://{url}/7", strict=True) != own
     for url in ("http://10.0.0.1/", "http://localhost/", "ftp://a.example.com/", "x"):
         for strict in (True, False):
             with pytest.raises(AddressRefusedError):
-                pools.way_to(url, strict=strict)
+                pools.route_to(url, strict=strict)
     # A proxy resolves names itself, and is often a private host.
     monkeypatch.setenv("HTTPS_PROXY", "http://10.0.0.1:3128")
-    way = pools.way_to("https://cdn.example.com/7", strict=True)
-    assert way.proxy == "http://10.0.0.1:3128"
-    assert way.session() is own.session()
+    route = pools.route_to("https://cdn.example.com/7", strict=True)
+    assert route.proxy == "http://10.0.0.1:3128"
+    assert route.session() is own.session()
     await pools.close()
 
 
@@ -232,10 +232,10 @@ async def test_a_private_server_may_name_its_neighbours() -> None:
     """An API on a private network may send there, unless a caller asked."""
     pools = ConnectionPools(settings("http://localhost:1"), None)
     await pools.open()
-    pools.way_to("http://10.0.0.1/7", strict=False)
+    pools.route_to("http://10.0.0.1/7", strict=False)
     for url in ("file://localhost/etc/passwd", "http://"):
         with pytest.raises(AddressRefusedError):
-            pools.way_to(url, strict=False)
+            pools.route_to(url, strict=False)
     with pytest.raises(AddressRefusedError):
-        pools.way_to("http://10.0.0.1/7", strict=True)
+        pools.route_to("http://10.0.0.1/7", strict=True)
     await pools.close()

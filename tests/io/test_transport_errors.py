@@ -188,14 +188,14 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over(
 ) -> None:
     """However many requests meet it; another fault is none."""
     outage = transport_errors.OutageLog()
-    outage.over()
-    outage.note(TransportError("cut off", stage="answer"))
+    outage.answered()
+    outage.failed(TransportError("cut off", stage="answer"))
     assert caplog.messages == []
     for _ in range(3):
-        outage.note(TransportError("no connection to it", stage="connect"))
+        outage.failed(TransportError("no connection to it", stage="connect"))
     for _ in range(2):
-        outage.over()
+        outage.answered()
     assert caplog.messages == [
-        "no connection to it; everything waits until there is one again",
-        "there is a connection again",
+        "no connection to it; requests wait until the connection is back",
+        "the connection is back",
     ]
