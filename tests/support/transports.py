@@ -117,6 +117,14 @@ async def submits(
         yield Submits(here)
 
 
+class ServedSubmits(Submits):
+    """Submits to a server of their own."""
+
+    def __init__(self, transport: Transport, server: Server) -> None:
+        super().__init__(transport)
+        self.server = server
+
+
 @asynccontextmanager
 async def submitting_to(
     handler: Handler,
@@ -125,14 +133,14 @@ async def submitting_to(
     tls: bool = False,
     buffer: int | None = None,
     http: aiohttp.ClientSession | None = None,
-) -> AsyncIterator[tuple[Server, Submits]]:
+) -> AsyncIterator[ServedSubmits]:
     """Serve *handler*, and open a transport for submits to it."""
     context = server_tls() if tls else None
     async with (
         serving(handler, tls=context, buffer=buffer) as server,
         submits(server.url, timeouts, http) as here,
     ):
-        yield server, here
+        yield ServedSubmits(here.transport, server)
 
 
 @asynccontextmanager
