@@ -1,4 +1,4 @@
-"""One request, one answer, over real sockets."""
+"""One request and its answer, over real sockets."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from tests.support.raw_servers import (
     closes_after,
     free_port,
     keeps_open,
+    never_answers,
     server_tls,
     serving,
     stranger_tls,
@@ -44,6 +45,7 @@ from tests.support.transports import (
     LIST,
     PASSWORD,
     RecordedSleep,
+    Submits,
     secrets_in,
     submit_of,
     submits,
@@ -56,24 +58,26 @@ BUSY = answer(429, b'{"code":30,"type":"upstream_error"}', Retry_After="7")
 IMPATIENT = Timeouts(connect=0.3, upload=0.3, submit=0.3, fetch=0.3, image=0.3)
 
 
-async def fault_of(here: Transport, request: HttpRequest = FETCH) -> TransportError:
-    """Send, and return the error it must end with."""
+async def error_of(here: Transport, request: HttpRequest = FETCH) -> TransportError:
+    """Send, and return the error that this must raise."""
     with pytest.raises(TransportError) as caught:
         await here.send(request)
     assert not secrets_in(caught.value)
     return caught.value
 
 
-def stand_still(seconds: float) -> None:
-    """Have the loop do nothing, as in a program that was stopped."""
+def block_loop(seconds: float) -> None:
+    """Block the loop, as a stopped program does."""
     over = time.monotonic() + seconds
     while time.monotonic() < over:
         pass
 
 
 @pytest.mark.parametrize("split", [0, 1])
-async def test_an_answer_that_came_while_nothing_ran_is_read(split: int) -> None:
-    """It holds the id of what was paid: being late to read it is no reason."""
+async def test_answer_that_arrived_while_the_loop_was_blocked_is_read(
+    split: int,
+) -> None:
+    """It may hold the id of a paid task, so a timeout must not drop it."""
     head, end, body = OK.partition(b"\r\n\r\n")
     first, rest = (head + end + body[:3], body[3:]) if split else (b"", OK)
 
@@ -83,18 +87,17 @@ async def test_an_answer_that_came_while_nothing_ran_is_read(split: int) -> None
         for _ in range(20):
             await asyncio.sleep(0)
         conn.send(rest)
-        stand_still(2 * IMPATIENT.submit)
+        block_loop(2 * IMPATIENT.submit)
         await conn.read_until_closed()
 
     async with serving(stopped) as server, submits(server.url, IMPATIENT) as here:
         assert (await here.submit(SUBMIT)).body == body
 
 
-# What is sent
+# Requests
 
 
-async def test_each_request_carries_its_own_id_and_the_key() -> None:
-    """The key goes into the header the server documents, with a new id each."""
+async def test_each_request_carries_the_key_and_an_id_of_its_own() -> None:
     async with serving(keeps_open(OK)) as server:
         async with transport(server.url) as here:
             response = await here.send(FETCH)
@@ -110,8 +113,7 @@ async def test_each_request_carries_its_own_id_and_the_key() -> None:
     assert new_request_id() != new_request_id()
 
 
-async def test_an_open_request_carries_no_key() -> None:
-    """A request that needs no key is sent without."""
+async def test_request_without_a_credential_carries_no_key() -> None:
     request = HttpRequest(
         "GET", "/mj/image/7", credential=Credential.NONE, repeatable=True
     )
@@ -122,8 +124,7 @@ async def test_an_open_request_carries_no_key() -> None:
         assert not here.key_worked
 
 
-async def test_the_path_is_sent_as_it_is() -> None:
-    """What was quoted for the path is not quoted anew."""
+async def test_quoted_path_is_not_quoted_again() -> None:
     request = HttpRequest("GET", "/mj/task/a%2Fb%20%C3%A9/fetch")
     async with serving(closes_after(OK)) as server, transport(server.url) as here:
         await here.send(request)
@@ -139,10 +140,9 @@ async def test_the_path_is_sent_as_it_is() -> None:
         (502, b"<html>", False),
     ],
 )
-async def test_it_is_known_whether_the_key_ever_worked(
+async def test_key_counts_as_working_after_an_answer_from_behind_its_check(
     status: int, body: bytes, *, worked: bool
 ) -> None:
-    """Only an answer from behind the check of the key says that it is good."""
     handler = closes_after(answer(status, body))
     async with serving(handler) as server, transport(server.url) as here:
         seen = [here.answered]
@@ -152,41 +152,34 @@ async def test_it_is_known_whether_the_key_ever_worked(
         assert here.key_worked == worked
 
 
-# What goes wrong
+# Failures
 
 
-async def test_nobody_there() -> None:
-    """A refused connection was never sent, and says where to."""
+async def test_refused_connection_is_safe_to_retry_and_names_the_address() -> None:
     port = free_port()
     async with submits(f"http://localhost:{port}") as here:
-        error = await fault_of(here.transport)
+        error = await error_of(here.transport)
         assert error.stage == "connect"
-        with pytest.raises(TransportError) as caught:
-            await here.submit(SUBMIT)
-        assert (caught.value.stage, caught.value.retry_safe) == ("connect", True)
-        assert f"localhost:{port}" in str(caught.value)
+        error = await here.error_of(SUBMIT)
+        assert (error.stage, error.retry_safe) == ("connect", True)
+        assert f"localhost:{port}" in str(error)
         assert not here.complete
         assert not here.transport.answered
-        assert not secrets_in(caught.value)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".invalid", "a..b"])
-async def test_no_such_host(host: str) -> None:
-    """A host that is not found, or cannot be spelled, was never sent to."""
+async def test_host_that_is_not_found_is_safe_to_retry(host: str) -> None:
     async with submits(f"https://{host}", IMPATIENT) as here:
-        with pytest.raises(TransportError) as caught:
-            await here.submit(SUBMIT)
-        assert (caught.value.stage, caught.value.retry_safe) == ("connect", True)
-        assert not secrets_in(caught.value)
+        error = await here.error_of(SUBMIT)
+        assert (error.stage, error.retry_safe) == ("connect", True)
 
 
-async def test_an_untrusted_certificate() -> None:
-    """A certificate nobody vouches for ends it before anything is sent."""
+async def test_untrusted_certificate_ends_a_request_before_anything_is_sent() -> None:
     async with (
         serving(keeps_open(OK), tls=stranger_tls()) as server,
         transport(server.url) as here,
     ):
-        error = await fault_of(here)
+        error = await error_of(here)
         assert error.stage == "tls"
         assert "certificate verify failed" in str(error)
         assert "SSL_CERT_FILE" in str(error)
@@ -199,33 +192,24 @@ async def _garbles(conn: Connection) -> None:
     await conn.read_until_closed()
 
 
-async def test_https_to_a_plain_port() -> None:
-    """A server without TLS is never sent anything over https."""
+async def test_https_to_a_port_without_tls_is_a_tls_error() -> None:
     async with (
         serving(_garbles) as server,
         submits(server.url.replace("http:", "https:")) as here,
     ):
-        with pytest.raises(TransportError) as caught:
-            await here.submit(SUBMIT)
-        assert (caught.value.stage, caught.value.retry_safe) == ("tls", True)
+        error = await here.error_of(SUBMIT)
+        assert (error.stage, error.retry_safe) == ("tls", True)
 
 
-async def test_https_to_a_port_that_says_nothing() -> None:
-    """A handshake nobody answers ends with the time for connecting."""
-
-    async def silent(conn: Connection) -> None:
-        await conn.read_until_closed()
-
-    async with serving(silent) as server:
+async def test_tls_handshake_without_an_answer_ends_with_the_connect_timeout() -> None:
+    async with serving(never_answers) as server:
         url = server.url.replace("http:", "https:")
         async with submits(url, IMPATIENT) as here:
-            with pytest.raises(TransportError) as caught:
-                await here.submit(SUBMIT)
-        assert (caught.value.stage, caught.value.retry_safe) == ("connect", True)
+            error = await here.error_of(SUBMIT)
+        assert (error.stage, error.retry_safe) == ("connect", True)
 
 
-async def test_http_to_a_tls_port() -> None:
-    """Speaking in clear to a TLS server is an error that says what to change."""
+async def test_http_to_a_tls_port_says_to_write_https() -> None:
     async with (
         serving(keeps_open(OK), tls=server_tls()) as server,
         submits(server.url.replace("https:", "http:")) as here,
@@ -262,20 +246,19 @@ async def _half_a_head(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("handler", [_eof, _reset, _silence, _garbage, _half_a_head])
-async def test_no_answer(handler: Handler) -> None:
-    """A status request without an answer is an error that names the stage."""
+async def test_status_request_without_an_answer_names_the_stage(
+    handler: Handler,
+) -> None:
     async with serving(handler) as server, transport(server.url, IMPATIENT) as here:
         for request in (FETCH, LIST):
-            error = await fault_of(here, request)
+            error = await error_of(here, request)
             assert error.stage == ("silence" if handler is _silence else "answer")
             assert not error.retry_safe
             assert not error.maybe_charged
             assert error.request_id
 
 
-async def test_a_status_request_may_be_silent_as_long_as_its_own_bound() -> None:
-    """The longest silence of a download does not bound a status request."""
-
+async def test_image_timeout_does_not_bound_a_status_request() -> None:
     async def slow(conn: Connection) -> None:
         await conn.read_request()
         loop = asyncio.get_running_loop()
@@ -289,7 +272,7 @@ async def test_a_status_request_may_be_silent_as_long_as_its_own_bound() -> None
         assert (await here.send(FETCH)).status == 200
 
 
-# Answers that are odd
+# Unusual answers
 
 
 WHOLE = b'{"code":1,"description":"ok","result":"1733213213123456"}'
@@ -326,10 +309,10 @@ CUT = [_cut, _cut_and_reset, _cut_chunks, _cut_and_silent]
 
 
 @pytest.mark.parametrize("handler", CUT)
-async def test_the_answer_to_a_submit_is_kept_as_far_as_it_came(
+async def test_answer_to_a_submit_is_returned_as_far_as_it_came(
     handler: Handler,
 ) -> None:
-    """An id that came before an answer broke off or stood still is not lost."""
+    """An id that arrived before the break is not lost."""
     async with serving(handler) as server, submits(server.url, IMPATIENT) as here:
         response = await here.submit(SUBMIT)
         assert response.status == 200
@@ -339,14 +322,15 @@ async def test_the_answer_to_a_submit_is_kept_as_far_as_it_came(
 
 
 @pytest.mark.parametrize("handler", CUT)
-async def test_half_an_answer_to_a_status_request_is_none(handler: Handler) -> None:
-    """A status request whose answer broke off is a fault, so it is repeated."""
+async def test_answer_to_a_status_request_that_breaks_off_is_an_error(
+    handler: Handler,
+) -> None:
     async with serving(handler) as server, transport(server.url, IMPATIENT) as here:
-        assert (await fault_of(here)).stage in {"answer", "silence"}
+        assert (await error_of(here)).stage in {"answer", "silence"}
 
 
-async def test_half_a_refusal_is_no_answer() -> None:
-    """The lost words may say that the key is good: a question is asked again."""
+async def test_refusal_that_breaks_off_does_not_condemn_the_key() -> None:
+    """The missing text may say that the key is good."""
 
     async def handler(conn: Connection) -> None:
         await conn.read_request()
@@ -354,16 +338,14 @@ async def test_half_a_refusal_is_no_answer() -> None:
         conn.close()
 
     async with serving(handler) as server, submits(server.url) as here:
-        assert (await fault_of(here.transport)).stage == "answer"
+        assert (await error_of(here.transport)).stage == "answer"
         assert not here.transport.key_worked
         response = await here.submit(SUBMIT)
         assert (response.status, response.body) == (401, b'{"error":')
         assert not response.whole
 
 
-async def test_a_key_that_is_echoed_gets_no_further() -> None:
-    """A page that shows what it was sent does not put the key into an error."""
-
+async def test_key_echoed_by_the_server_is_redacted() -> None:
     async def echoes(conn: Connection) -> None:
         while await conn.read_request():
             conn.send(answer(401, str(conn.headers).encode()))
@@ -378,16 +360,14 @@ async def test_a_key_that_is_echoed_gets_no_further() -> None:
         assert b"'host': 'localhost" in body
 
 
-async def test_a_compressed_answer_is_read() -> None:
-    """An answer that a proxy compressed is decoded."""
+async def test_compressed_answer_is_decompressed() -> None:
     handler = closes_after(answer(200, gzip.compress(WHOLE), Content_Encoding="gzip"))
     async with serving(handler) as server, submits(server.url) as here:
         response = await here.submit(SUBMIT)
         assert (response.body, response.whole) == (WHOLE, True)
 
 
-async def test_an_answer_that_cannot_be_decompressed_loses_nothing_else() -> None:
-    """An answer with broken compression has a status, and no body."""
+async def test_answer_with_broken_compression_has_its_status_and_no_body() -> None:
     handler = closes_after(answer(200, b"not gzip at all", Content_Encoding="gzip"))
     async with serving(handler) as server, submits(server.url) as here:
         response = await here.submit(SUBMIT)
@@ -396,9 +376,7 @@ async def test_an_answer_that_cannot_be_decompressed_loses_nothing_else() -> Non
             await here.transport.send(FETCH)
 
 
-async def test_an_endless_answer_is_bounded() -> None:
-    """No more than 16 MiB of an answer are read."""
-
+async def test_body_of_an_endless_answer_is_read_up_to_16_mib() -> None:
     async def endless(conn: Connection) -> None:
         await conn.read_request()
         conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -411,8 +389,8 @@ async def test_an_endless_answer_is_bounded() -> None:
         assert 16 * MIB <= len(response.body) < 17 * MIB
 
 
-async def test_a_redirect_is_an_answer() -> None:
-    """The key is not carried along a redirect: it is returned as it is."""
+async def test_redirect_of_the_api_is_returned_and_not_followed() -> None:
+    """The key must not go to the target of a redirect."""
     moved = answer(307, b"", Location="/elsewhere")
     async with serving(keeps_open(moved)) as server, submits(server.url) as here:
         response = await here.submit(SUBMIT)
@@ -422,12 +400,10 @@ async def test_a_redirect_is_an_answer() -> None:
         assert len(server.requests) == 2
 
 
-# How often it is sent
+# Connections and retries
 
 
-async def test_a_post_is_never_sent_twice() -> None:
-    """On a connection that is closed under it a submit is lost, not repeated."""
-
+async def test_submit_on_a_connection_that_is_closed_is_not_repeated() -> None:
     async def handler(conn: Connection) -> None:
         await conn.read_request()
         conn.send(OK)
@@ -436,14 +412,12 @@ async def test_a_post_is_never_sent_twice() -> None:
 
     async with serving(handler) as server, submits(server.url) as here:
         assert (await here.submit(SUBMIT)).status == 200
-        with pytest.raises(TransportError) as caught:
-            await here.submit(SUBMIT)
-        assert caught.value.maybe_charged
+        error = await here.error_of(SUBMIT)
+        assert error.maybe_charged
         assert len(server.requests) == 2
 
 
-async def test_a_submit_goes_out_on_a_fresh_connection_only() -> None:
-    """A connection that was idle for two seconds is not used for a submit."""
+async def test_connection_that_was_idle_for_two_seconds_takes_no_submit() -> None:
     async with serving(keeps_open(OK)) as server, submits(server.url) as here:
         await here.submit(SUBMIT)
         await server.connections[
@@ -453,8 +427,7 @@ async def test_a_submit_goes_out_on_a_fresh_connection_only() -> None:
         assert len(server.connections) == 2
 
 
-async def test_submits_and_looks_do_not_share_connections() -> None:
-    """Status requests keep their connection longer than submits may."""
+async def test_submits_and_status_requests_have_separate_connections() -> None:
     async with serving(keeps_open(OK)) as server, submits(server.url) as here:
         await here.submit(SUBMIT)
         await here.transport.send(FETCH)
@@ -466,10 +439,10 @@ QUICK = RetryPolicy(first=0.001, longest=0.002, attempts=3, timeout=5)
 
 
 @asynccontextmanager
-async def repeating(
+async def retrying(
     handler: Handler,
 ) -> AsyncIterator[tuple[Transport, RecordedSleep, list[Connection]]]:
-    """Give a transport that repeats, its sleep, and its server's requests."""
+    """Give a transport that retries, its sleep, and the requests of its server."""
     sleep = RecordedSleep()
     async with (
         serving(handler) as server,
@@ -478,51 +451,46 @@ async def repeating(
         yield here, sleep, server.requests
 
 
-async def test_faults_are_repeated_until_an_answer_comes() -> None:
-    """Lost answers and server faults are asked for again, by POST too."""
+async def test_lost_answers_and_server_errors_are_retried() -> None:
+    """A POST that only reads is retried, too."""
     handler = closes_after(b"", answer(500, b"oops"), OK)
-    async with repeating(handler) as (here, sleep, requests):
+    async with retrying(handler) as (here, sleep, requests):
         assert (await here.send_with_retries(LIST)).status == 200
         assert len(requests) == 3
         assert len(sleep.waits) == 2
 
 
-async def test_repeating_ends_with_what_came_last() -> None:
-    """After the last attempt the last answer, or the last fault, is what counts."""
-    async with repeating(closes_after(answer(503, b"x"))) as (here, sleep, _):
+async def test_last_attempt_decides_the_answer_or_the_error() -> None:
+    async with retrying(closes_after(answer(503, b"x"))) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 503
         assert len(sleep.waits) == 2
-    async with repeating(closes_after(b"")) as (here, sleep, _):
+    async with retrying(closes_after(b"")) as (here, sleep, _):
         with pytest.raises(TransportError):
             await here.send_with_retries(FETCH)
         assert len(sleep.waits) == 2
 
 
-async def test_a_hint_is_honoured_within_reason() -> None:
-    """A server's hint makes the wait longer, but not longer than all may take."""
+async def test_retry_after_is_honoured_up_to_the_retry_timeout() -> None:
     week = BUSY.replace(b"Retry-After: 7", b"Retry-After: 604800")
-    async with repeating(closes_after(BUSY, week, OK)) as (here, sleep, _):
+    async with retrying(closes_after(BUSY, week, OK)) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 200
         assert sleep.waits == [5, 5]  # the policy's timeout
 
 
-async def test_a_strange_page_is_asked_again() -> None:
-    """A firewall that says 403 once is not what a look ends with."""
+async def test_page_of_a_firewall_is_retried() -> None:
     handler = closes_after(answer(403, b"<html>Just a moment..."), OK)
-    async with repeating(handler) as (here, sleep, _):
+    async with retrying(handler) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 200
         assert len(sleep.waits) == 1
 
 
-async def test_a_refusal_is_not_repeated() -> None:
-    """What the server refused is refused again: once is enough."""
-    async with repeating(closes_after(answer(400, b"{}"))) as (here, sleep, _):
+async def test_refusal_is_not_retried() -> None:
+    async with retrying(closes_after(answer(400, b"{}"))) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 400
         assert not sleep.waits
 
 
-async def test_a_certificate_does_not_become_good_by_waiting() -> None:
-    """A TLS failure is raised at once."""
+async def test_tls_error_is_not_retried() -> None:
     sleep = RecordedSleep()
     async with (
         serving(keeps_open(OK), tls=stranger_tls()) as server,
@@ -533,15 +501,14 @@ async def test_a_certificate_does_not_become_good_by_waiting() -> None:
         assert not sleep.waits
 
 
-async def test_a_submit_cannot_be_repeated_here() -> None:
-    """What is not marked repeatable is refused before it is sent."""
-    async with repeating(closes_after(OK)) as (here, _, requests):
+async def test_submit_cannot_be_sent_with_retries() -> None:
+    async with retrying(closes_after(OK)) as (here, _, requests):
         with pytest.raises(ValueError, match="not repeatable"):
             await here.send_with_retries(SUBMIT)
         assert requests == []
 
 
-# A session of the caller's
+# Sessions of the caller
 
 
 async def _twice(
@@ -551,8 +518,8 @@ async def _twice(
     return await handler(request)
 
 
-async def test_a_caller_s_session_cannot_change_what_a_request_means() -> None:
-    """Its middlewares, timeouts and switches are undone for each request of ours."""
+async def test_settings_of_a_callers_session_do_not_change_a_request() -> None:
+    """Its middlewares, timeouts and switches are undone for each request."""
     zipped = answer(500, gzip.compress(b"oops"), Content_Encoding="gzip")
     async with (
         serving(keeps_open(zipped)) as server,
@@ -574,8 +541,8 @@ async def test_a_caller_s_session_cannot_change_what_a_request_means() -> None:
         assert not session.closed
 
 
-async def test_a_caller_s_session_that_was_closed_is_said_so() -> None:
-    """A session closed under the client is a clear error, and nothing was sent."""
+async def test_closed_session_of_the_caller_is_a_configuration_error() -> None:
+    """Nothing is sent."""
     async with serving(keeps_open(OK)) as server:
         session = aiohttp.ClientSession()
         async with submits(server.url, http=session) as here:
@@ -586,8 +553,7 @@ async def test_a_caller_s_session_that_was_closed_is_said_so() -> None:
         assert not server.requests
 
 
-async def test_after_close_nothing_is_sent() -> None:
-    """A closed transport says that the client is closed."""
+async def test_closed_transport_raises_client_closed_error() -> None:
     async with serving(keeps_open(OK)) as server:
         async with submits(server.url) as here:
             pass
@@ -596,8 +562,7 @@ async def test_after_close_nothing_is_sent() -> None:
                 await sending
 
 
-async def test_closing_under_a_request_ends_it() -> None:
-    """A request whose connections are closed ends with an error, it does not hang."""
+async def test_close_ends_a_request_in_progress_with_an_error() -> None:
     there = asyncio.Event()
 
     async def handler(conn: Connection) -> None:
@@ -614,8 +579,7 @@ async def test_closing_under_a_request_ends_it() -> None:
         assert caught.value.maybe_charged
 
 
-async def test_a_session_changed_under_the_client_is_said_so() -> None:
-    """What would have a submit wait for a server's leave is refused each time."""
+async def test_expect_header_added_to_the_session_later_is_refused() -> None:
     async with (
         serving(keeps_open(OK)) as server,
         aiohttp.ClientSession() as session,
@@ -628,10 +592,9 @@ async def test_a_session_changed_under_the_client_is_said_so() -> None:
         assert not server.requests
 
 
-async def test_an_entry_in_netrc_does_not_replace_the_key(
+async def test_netrc_entry_does_not_replace_the_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A session that reads ``.netrc`` sends our key, and no other name."""
     entries = tmp_path / "netrc"
     entries.write_text("machine localhost login me password mine\n")
     monkeypatch.setenv("NETRC", str(entries))
@@ -646,29 +609,25 @@ async def test_an_entry_in_netrc_does_not_replace_the_key(
         assert sent == [f"Bearer {KEY}"] * 2
 
 
-async def test_what_aiohttp_refuses_of_a_session_is_an_error_of_ours(
+async def test_proxy_address_that_aiohttp_refuses_is_a_transport_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A proxy without an address, in a session that reads the environment."""
     monkeypatch.setenv("HTTP_PROXY", f"http://user:{PASSWORD}@localhost:99999")
     async with (
         aiohttp.ClientSession(trust_env=True) as session,
         submits("http://api.example.com", http=session) as here,
     ):
-        with pytest.raises(TransportError) as caught:
-            await here.submit(SUBMIT)
-        assert caught.value.retry_safe
-        assert not secrets_in(caught.value)
-        await fault_of(here.transport)
+        error = await here.error_of(SUBMIT)
+        assert error.retry_safe
+        await error_of(here.transport)
 
 
 # Proxies
 
 
-async def test_a_proxy_is_used_as_the_environment_says(
+async def test_proxy_of_the_environment_gets_the_whole_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request for a foreign host goes to the proxy, which is told the address."""
     async with serving(closes_after(OK)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         async with submits("http://api.example.com") as here:
@@ -676,42 +635,36 @@ async def test_a_proxy_is_used_as_the_environment_says(
         assert proxy.requests[0].path.startswith("http://api.example.com/mj/")
 
 
-async def test_a_proxy_that_refuses_was_never_sent_a_job(
+async def test_refusal_by_the_proxy_is_safe_to_retry_and_hides_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The status of a proxy is not the API's, and its password is not told."""
     async with serving(closes_after(answer(407, b"no"))) as proxy:
         login = f"http://user:{PASSWORD}@localhost:{proxy.port}"
         monkeypatch.setenv("HTTPS_PROXY", login)
         async with transport("https://api.example.com", IMPATIENT) as here:
-            error = await fault_of(here)
+            error = await error_of(here)
             assert error.stage == "connect"
             assert "the proxy answered 407" in str(error)
-            with pytest.raises(TransportError) as caught:
-                await here.submit(SUBMIT, "1", lambda _: None)
-            assert caught.value.retry_safe
-            assert not secrets_in(caught.value)
+            error = await Submits(here).error_of(SUBMIT)
+            assert error.retry_safe
         assert proxy.requests[0].start.startswith("CONNECT api.example.com:443")
 
 
 @pytest.mark.parametrize("handler", [_silence, _eof, _reset])
-async def test_a_proxy_that_fails_was_never_sent_a_job(
+async def test_proxy_that_fails_is_safe_to_retry(
     monkeypatch: pytest.MonkeyPatch, handler: Handler
 ) -> None:
-    """A proxy that dies or says nothing has not passed anything on."""
     async with serving(handler) as proxy:
         login = f"http://user:{PASSWORD}@localhost:{proxy.port}"
         monkeypatch.setenv("HTTPS_PROXY", login)
         async with transport("https://api.example.com", IMPATIENT) as here:
-            with pytest.raises(TransportError) as caught:
-                await here.submit(SUBMIT, "1", lambda _: None)
-            assert caught.value.retry_safe
-            assert not caught.value.maybe_charged
-            assert not secrets_in(caught.value)
+            error = await Submits(here).error_of(SUBMIT)
+            assert error.retry_safe
+            assert not error.maybe_charged
 
 
-async def _connect(conn: Connection) -> None:
-    """Be a CONNECT proxy that leads wherever it is asked to one server."""
+async def tunnel(conn: Connection) -> None:
+    """Tunnel every CONNECT to the port that the test wrote into the server's url."""
     await conn.read_head()
     target = conn.server.url  # set by the test to the port behind it
     reader, writer = await asyncio.open_connection("localhost", int(target))
@@ -732,7 +685,7 @@ from tests.support.pictures import jpeg, prepared
 from tests.support.transports import submit_of, submits, transport
 
 async def main():
-    asyncio.get_running_loop().slow_callback_duration = 60  # no stopwatch here
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine may be slow
     async with transport(sys.argv[1]) as here:
         request = submit_of(prepared(jpeg(2_000_000)))
         answer = await here.submit(request, "1", lambda upload: None)
@@ -742,8 +695,8 @@ asyncio.run(main())
 """
 
 
-async def _run_script(url: str, folder: Path, **environ: str) -> str:
-    """Submit in a process of its own, where nothing may be written to stderr."""
+async def run_script(url: str, folder: Path, **environ: str) -> str:
+    """Submit in another process, which may write nothing to stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT, url),
         env={
@@ -760,36 +713,34 @@ async def _run_script(url: str, folder: Path, **environ: str) -> str:
     return out.decode().strip()
 
 
-async def test_certificates_named_by_the_environment_are_trusted(
+async def test_certificates_of_ssl_cert_file_are_trusted(
     tmp_path: Path,
 ) -> None:
-    """SSL_CERT_FILE is honoured, and no warning is given in development mode."""
     async with serving(closes_after(OK), tls=server_tls()) as server:
-        told = await _run_script(server.url, tmp_path)
-    assert told == '200 {"code":1,"result":"7"}'
+        printed = await run_script(server.url, tmp_path)
+    assert printed == '200 {"code":1,"result":"7"}'
 
 
-async def test_a_submit_goes_through_a_tunnel(tmp_path: Path) -> None:
-    """Over CONNECT the body arrives whole and the proxy sees none of it."""
+async def test_submit_passes_through_a_connect_tunnel(tmp_path: Path) -> None:
+    """The proxy sees none of the request."""
     async with (
         serving(closes_after(OK), tls=server_tls()) as server,
-        serving(_connect) as proxy,
+        serving(tunnel) as proxy,
     ):
         address = proxy.url
         proxy.url = str(server.port)
-        told = await _run_script(
+        printed = await run_script(
             "https://api.example.com",
             tmp_path,
             HTTPS_PROXY=address.replace("://", f"://user:{PASSWORD}@"),
         )
-        assert told == '200 {"code":1,"result":"7"}'
+        assert printed == '200 {"code":1,"result":"7"}'
         assert server.requests[0].whole
         assert "authorization" not in proxy.requests[0].headers
         assert "proxy-authorization" in proxy.requests[0].headers
 
 
-async def test_many_submits_at_once_leave_nothing_behind() -> None:
-    """Thirty submits at once all arrive whole, and no task is left."""
+async def test_thirty_submits_at_once_arrive_and_leave_no_task() -> None:
     before = asyncio.all_tasks()
     async with serving(keeps_open(OK)) as server, submits(server.url) as here:
         request = submit_of(prepared(jpeg(300_000)))

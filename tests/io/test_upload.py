@@ -32,7 +32,7 @@ from tests.support.raw_servers import (
     never_answers,
     serving,
 )
-from tests.support.transports import Submits, submit_of, submits, submitting_to
+from tests.support.transports import submit_of, submits, submitting_to
 
 
 async def test_idle_connection_is_open_and_has_nothing_unacknowledged() -> None:
@@ -78,13 +78,6 @@ BOTH = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def large() -> HttpRequest:
     """Return a submit of 12 MB."""
     return submit_of(prepared(LARGE))
-
-
-async def error_of(here: Submits, request: HttpRequest) -> TransportError:
-    """Submit, and return the error that this must raise."""
-    with pytest.raises(TransportError) as caught:
-        await here.submit(request)
-    return caught.value
 
 
 # What leaves
@@ -287,7 +280,7 @@ async def test_read_that_never_returns_counts_as_a_stall() -> None:
         for _ in range(8):
             here.transport.readers.submit(release.wait)
         try:
-            error = await error_of(here, large())
+            error = await here.error_of(large())
             assert (error.stage, error.retry_safe) == ("upload", True)
         finally:
             release.set()
@@ -326,7 +319,7 @@ async def test_connection_lost_in_mid_body_is_safe_to_retry(
     end: Callable[[Connection], Awaitable[None]], *, tls: bool
 ) -> None:
     async with submitting_to(_then(end), tls=tls, buffer=SMALL) as here:
-        error = await error_of(here, large())
+        error = await here.error_of(large())
         assert (error.stage, error.retry_safe, error.maybe_charged) == (
             "upload",
             True,
@@ -350,7 +343,7 @@ async def test_body_of_two_megabytes_that_is_cut_off_is_not_complete(
             conn.reset()
 
     async with submitting_to(handler, tls=tls, buffer=SMALL) as here:
-        assert (await error_of(here, request)).retry_safe
+        assert (await here.error_of(request)).retry_safe
         assert not here.complete
 
 
@@ -382,7 +375,7 @@ async def test_connection_lost_after_the_last_byte_may_be_charged(
 ) -> None:
     timeouts = Timeouts(connect=5, upload=5, submit=0.3)
     async with submitting_to(_then(end), timeouts, tls=tls) as here:
-        error = await error_of(here, large())
+        error = await here.error_of(large())
         assert (error.retry_safe, error.maybe_charged) == (False, True)
         assert error.stage == ("silence" if end is _silence else "answer")
         assert here.complete
@@ -401,7 +394,7 @@ async def test_server_that_stops_reading_is_a_stall_that_is_safe_to_retry(
     async with submitting_to(
         handler, Timeouts(upload=0.2), tls=tls, buffer=SMALL
     ) as here:
-        error = await error_of(here, large())
+        error = await here.error_of(large())
         assert (error.stage, error.retry_safe) == ("upload", True)
         assert "no byte of the body moved for 0.2 s" in str(error)
         assert not here.complete

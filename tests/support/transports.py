@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import pytest
 
 from ezlink_async._core.images import InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -15,6 +16,7 @@ from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
 from ezlink_async._io.transport import Transport
 from ezlink_async._io.upload import Upload
+from ezlink_async.errors import TransportError
 from tests.support.raw_servers import (
     Handler,
     Server,
@@ -84,6 +86,13 @@ class Submits:
             self.upload = upload
 
         return await self.transport.submit(request, "request-1", keep)
+
+    async def error_of(self, request: HttpRequest) -> TransportError:
+        """Make one attempt, which must fail, and return its error without secrets."""
+        with pytest.raises(TransportError) as caught:
+            await self.submit(request)
+        assert not secrets_in(caught.value)
+        return caught.value
 
 
 @asynccontextmanager
