@@ -34,6 +34,7 @@ from tests.support.raw_servers import (
     free_port,
     keeps_open,
     never_answers,
+    resets,
     server_tls,
     serving,
     stranger_tls,
@@ -218,41 +219,24 @@ async def test_http_to_a_tls_port_says_to_write_https() -> None:
             await here.submit(SUBMIT)
 
 
-async def _eof(conn: Connection) -> None:
-    await conn.read_request()
-    conn.close()
+SILENT = keeps_open(b"")
+NO_ANSWER = {
+    "end of file": closes_after(b""),
+    "reset": resets,
+    "silence": SILENT,
+    "not HTTP": keeps_open(b"SSH-2.0-OpenSSH_9.6\r\n" + KEY.encode() + b"\r\n"),
+    "half a head": closes_after(b"HTTP/1.1 200 OK\r\nContent-"),
+}
 
 
-async def _reset(conn: Connection) -> None:
-    await conn.read_request()
-    conn.reset()
-
-
-async def _silence(conn: Connection) -> None:
-    await conn.read_request()
-    await conn.read_until_closed()
-
-
-async def _garbage(conn: Connection) -> None:
-    await conn.read_request()
-    conn.send(b"SSH-2.0-OpenSSH_9.6\r\n" + KEY.encode() + b"\r\n")
-    await conn.read_until_closed()
-
-
-async def _half_a_head(conn: Connection) -> None:
-    await conn.read_request()
-    conn.send(b"HTTP/1.1 200 OK\r\nContent-")
-    conn.close()
-
-
-@pytest.mark.parametrize("handler", [_eof, _reset, _silence, _garbage, _half_a_head])
+@pytest.mark.parametrize("handler", NO_ANSWER.values(), ids=NO_ANSWER)
 async def test_status_request_without_an_answer_names_the_stage(
     handler: Handler,
 ) -> None:
     async with serving(handler) as server, transport(server.url, IMPATIENT) as here:
         for request in (FETCH, LIST):
             error = await error_of(here, request)
-            assert error.stage == ("silence" if handler is _silence else "answer")
+            assert error.stage == ("silence" if handler is SILENT else "answer")
             assert not error.retry_safe
             assert not error.maybe_charged
             assert error.request_id
@@ -278,37 +262,25 @@ async def test_image_timeout_does_not_bound_a_status_request() -> None:
 WHOLE = b'{"code":1,"description":"ok","result":"1733213213123456"}'
 
 
-async def _cut(conn: Connection) -> None:
+async def _half_closes(conn: Connection) -> None:
     await conn.read_request()
-    conn.send(answer(200, WHOLE + b" " * 50)[:-50])
-    conn.close()
-
-
-async def _cut_and_reset(conn: Connection) -> None:
-    await conn.read_request()
-    conn.send(answer(200, WHOLE + b" " * 50)[:-50])
+    conn.send(CUT)
     await conn.writer.drain()
     conn.writer.get_extra_info("socket").shutdown(1)
     await conn.read_until_closed()
 
 
-async def _cut_chunks(conn: Connection) -> None:
-    await conn.read_request()
-    conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    conn.send(b"%x\r\n%s\r\n" % (len(WHOLE), WHOLE))
-    conn.close()
+CUT = answer(200, WHOLE + b" " * 50)[:-50]
+CUT_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n"
+BREAKS_OFF = {
+    "end of file": closes_after(CUT),
+    "half closed": _half_closes,
+    "chunks": closes_after(CUT_CHUNKS % (len(WHOLE), WHOLE)),
+    "silence": keeps_open(CUT),
+}
 
 
-async def _cut_and_silent(conn: Connection) -> None:
-    await conn.read_request()
-    conn.send(answer(200, WHOLE + b" " * 50)[:-50])
-    await conn.read_until_closed()
-
-
-CUT = [_cut, _cut_and_reset, _cut_chunks, _cut_and_silent]
-
-
-@pytest.mark.parametrize("handler", CUT)
+@pytest.mark.parametrize("handler", BREAKS_OFF.values(), ids=BREAKS_OFF)
 async def test_answer_to_a_submit_is_returned_as_far_as_it_came(
     handler: Handler,
 ) -> None:
@@ -321,7 +293,7 @@ async def test_answer_to_a_submit_is_returned_as_far_as_it_came(
         assert not response.whole
 
 
-@pytest.mark.parametrize("handler", CUT)
+@pytest.mark.parametrize("handler", BREAKS_OFF.values(), ids=BREAKS_OFF)
 async def test_answer_to_a_status_request_that_breaks_off_is_an_error(
     handler: Handler,
 ) -> None:
@@ -331,12 +303,7 @@ async def test_answer_to_a_status_request_that_breaks_off_is_an_error(
 
 async def test_refusal_that_breaks_off_does_not_condemn_the_key() -> None:
     """The missing text may say that the key is good."""
-
-    async def handler(conn: Connection) -> None:
-        await conn.read_request()
-        conn.send(answer(401, b'{"error":' + b" " * 50)[:-50])
-        conn.close()
-
+    handler = closes_after(answer(401, b'{"error":' + b" " * 50)[:-50])
     async with serving(handler) as server, submits(server.url) as here:
         assert (await error_of(here.transport)).stage == "answer"
         assert not here.transport.key_worked
@@ -650,7 +617,7 @@ async def test_refusal_by_the_proxy_is_safe_to_retry_and_hides_its_password(
         assert proxy.requests[0].start.startswith("CONNECT api.example.com:443")
 
 
-@pytest.mark.parametrize("handler", [_silence, _eof, _reset])
+@pytest.mark.parametrize("handler", [SILENT, closes_after(b""), resets])
 async def test_proxy_that_fails_is_safe_to_retry(
     monkeypatch: pytest.MonkeyPatch, handler: Handler
 ) -> None:

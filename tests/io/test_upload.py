@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -30,6 +30,7 @@ from tests.support.raw_servers import (
     closes_after,
     keeps_open,
     never_answers,
+    resets,
     serving,
 )
 from tests.support.transports import submit_of, submits, submitting_to
@@ -305,7 +306,7 @@ async def _garbage(conn: Connection) -> None:
     await conn.read_until_closed()
 
 
-def _then(end: Callable[[Connection], Awaitable[None]]) -> Handler:
+def _then(end: Handler) -> Handler:
     async def handler(conn: Connection) -> None:
         if await conn.read_head():
             await end(conn)
@@ -316,7 +317,7 @@ def _then(end: Callable[[Connection], Awaitable[None]]) -> Handler:
 @pytest.mark.parametrize("end", [_reset, _close, _garbage])
 @BOTH
 async def test_connection_lost_in_mid_body_is_safe_to_retry(
-    end: Callable[[Connection], Awaitable[None]], *, tls: bool
+    end: Handler, *, tls: bool
 ) -> None:
     async with submitting_to(_then(end), tls=tls, buffer=SMALL) as here:
         error = await here.error_of(large())
@@ -347,37 +348,25 @@ async def test_body_of_two_megabytes_that_is_cut_off_is_not_complete(
         assert not here.complete
 
 
-async def _eof(conn: Connection) -> None:
-    await conn.read_body()
-    conn.close()
+SILENT = keeps_open(b"")
+NO_ANSWER = {
+    "end of file": closes_after(b""),
+    "reset": resets,
+    "silence": SILENT,
+    "not HTTP": keeps_open(b"\x00\x01 nothing that is HTTP\r\n\r\n"),
+}
 
 
-async def _late_reset(conn: Connection) -> None:
-    await conn.read_body()
-    conn.reset()
-
-
-async def _silence(conn: Connection) -> None:
-    await conn.read_body()
-    await conn.read_until_closed()
-
-
-async def _late_garbage(conn: Connection) -> None:
-    await conn.read_body()
-    conn.send(b"\x00\x01 nothing that is HTTP\r\n\r\n")
-    await conn.read_until_closed()
-
-
-@pytest.mark.parametrize("end", [_eof, _late_reset, _silence, _late_garbage])
+@pytest.mark.parametrize("handler", NO_ANSWER.values(), ids=NO_ANSWER)
 @BOTH
 async def test_connection_lost_after_the_last_byte_may_be_charged(
-    end: Callable[[Connection], Awaitable[None]], *, tls: bool
+    handler: Handler, *, tls: bool
 ) -> None:
     timeouts = Timeouts(connect=5, upload=5, submit=0.3)
-    async with submitting_to(_then(end), timeouts, tls=tls) as here:
+    async with submitting_to(handler, timeouts, tls=tls) as here:
         error = await here.error_of(large())
         assert (error.retry_safe, error.maybe_charged) == (False, True)
-        assert error.stage == ("silence" if end is _silence else "answer")
+        assert error.stage == ("silence" if handler is SILENT else "answer")
         assert here.complete
         assert here.server.requests[0].whole
 
@@ -568,7 +557,7 @@ async def _early_in_two(conn: Connection) -> None:
 )
 @BOTH
 async def test_answer_before_the_end_of_the_body_is_returned_as_early(
-    end: Callable[[Connection], Awaitable[None]], *, tls: bool
+    end: Handler, *, tls: bool
 ) -> None:
     """The body stays incomplete."""
 

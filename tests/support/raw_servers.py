@@ -184,6 +184,12 @@ async def never_answers(conn: Connection) -> None:
     await conn.read_until_closed()
 
 
+async def resets(conn: Connection) -> None:
+    """Read a request, and answer with a TCP reset."""
+    await conn.read_request()
+    conn.reset()
+
+
 @asynccontextmanager
 async def serving(
     handler: Handler, *, tls: ssl.SSLContext | None = None, buffer: int | None = None
