@@ -261,7 +261,7 @@ class Upload(aiohttp.payload.Payload):
 
     def _check(self) -> None:
         if self._aborted:
-            raise UploadAbortedError("the upload was called off")
+            raise UploadAbortedError("the upload was aborted")
 
 
 async def _wait_acknowledged(transport: asyncio.WriteTransport) -> None:

@@ -36,6 +36,7 @@ from tests.support.raw_servers import (
     closes_after,
     keeps_open,
     never_answers,
+    run_client,
     stranger_tls,
 )
 from tests.support.raw_servers import serving as raw_server
@@ -561,14 +562,9 @@ async def test_full_disk_keeps_the_old_file_and_is_a_download_error(
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
     async with raw_server(keeps_open(answer(200, jpeg(2_000_000)))) as server:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-X", "dev", "-W", "error", "-c", FULL),
-            *(server.url, str(path)),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await process.communicate()
-    assert printed.decode().startswith("7 ")
-    assert "cannot be written: File too large" in printed.decode()
+        printed, problems = await run_client(FULL, server.url, str(path))
+    assert not problems
+    assert printed.startswith("7 ")
+    assert "cannot be written: File too large" in printed
     assert path.read_bytes() == b"old"
     assert files(tmp_path) == ["a.jpg"]

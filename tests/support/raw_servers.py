@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -184,6 +186,17 @@ async def never_answers(conn: Connection) -> None:
     await conn.read_until_closed()
 
 
+def after_body(most: int, end: Handler) -> Handler:
+    """Read the head and up to *most* bytes of the body, and continue as *end*."""
+
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(most)
+            await end(conn)
+
+    return handler
+
+
 async def resets(conn: Connection) -> None:
     """Read a request, and answer with a TCP reset."""
     await conn.read_request()
@@ -211,6 +224,18 @@ async def serving(
     finally:
         running.close()
         await server.stop()
+
+
+async def run_client(program: str, *arguments: str, **environ: str) -> tuple[str, str]:
+    """Run *program* in development mode; return what it wrote to stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-X", "dev", "-W", "error", "-c", program, *arguments),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, problems = await process.communicate()
+    return printed.decode(), problems.decode()
 
 
 def free_port() -> int:
