@@ -21,7 +21,7 @@ from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
-from ezlink_async._io.files import check_path
+from ezlink_async._io.files import SavedFile, check_path
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -271,13 +271,13 @@ class TaskHandle:
         the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
-        return await self._save(Path(path), fit_suffix=False)
+        return (await self._save(Path(path), fit_suffix=False)).path
 
-    async def save_fitting(self, path: Path) -> Path:
+    async def save_fitting(self, path: Path) -> SavedFile:
         """Save the result at *path* with the suffix of its real format appended."""
         return await self._save(path, fit_suffix=True)
 
-    async def _save(self, path: Path, *, fit_suffix: bool) -> Path:
+    async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
         check_path(path)
         save, task_id = self._owner.downloads.save, self._task_id
         return await self._download(

@@ -143,7 +143,7 @@ class Session:
         self.closed = True
         pipelines = tuple(self.pipelines)
         try:
-            await self.submitter.close(self.background.spared)
+            await self.submitter.close(self.background.exempt)
             for number, handle in enumerate(self.poller.pending(), 1):
                 if not number % _HANDLES_A_TURN:
                     await asyncio.sleep(0)  # 100,000 in one turn block the loop

@@ -296,13 +296,13 @@ class SwapPipeline:
 
     def _interrupt(self) -> None:
         """Cancel the wait for a further target, which may never come."""
-        if self._taking is not None and self._taking not in self._background.spared:
+        if self._taking is not None and self._taking not in self._background.exempt:
             self._taking.cancel()
 
     def _drop(self) -> list[asyncio.Task[None]]:
         """Drop all unread swaps, and return the tasks to cancel."""
         left = list(self._running.values())
-        if self._taking is not None and self._taking not in self._background.spared:
+        if self._taking is not None and self._taking not in self._background.exempt:
             left.append(self._taking)
         for swap in self._running:
             swap.left = swap.handle is None
@@ -315,7 +315,7 @@ class SwapPipeline:
 
     async def _cancel(self, left: list[asyncio.Task[None]]) -> None:
         # Tasks that ignore their cancellation are in the log; closing skips them.
-        self._background.spared |= await cancel_and_wait(left)
+        self._background.exempt |= await cancel_and_wait(left)
 
     def _ending(self) -> BaseException:
         """Return the exception that ends the iteration."""

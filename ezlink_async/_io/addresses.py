@@ -1,8 +1,4 @@
-"""
-How connections are made: pools, proxies, and who may be talked to.
-
-No pool has a limit: waiting for a free connection would count as connecting.
-"""
+"""Addresses: which hosts may be asked, and where a result may be."""
 
 from __future__ import annotations
 
@@ -20,11 +16,9 @@ from ezlink_async.errors import ConfigurationError
 
 _PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")
 
-_USUAL_PORTS = {"http": 80, "https": 443}
-
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
 
-_ROUTED = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out
+_ALLOCATED = ipaddress.ip_network("2000::/3")  # the part of IPv6 that is in use
 
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 in its last 32 bits
 
@@ -33,30 +27,31 @@ def is_public(host: str | None) -> bool:
     """
     Return whether *host* may be a server of the internet, judged by its text.
 
-    Names are not resolved here; :func:`_public_socket` looks at what they are.
+    Names are not resolved here; the sockets of :mod:`~ezlink_async._io.pools`
+    check the address that a name resolves to.
     """
     name = (host or "").strip("[]").rstrip(".").lower()
-    if is_loopback(name) or "%" in name:  # a zone: of this machine's networks
+    if is_loopback(name) or "%" in name:  # a zone names a network of this machine
         return False
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
-        # What ends in a number is an address to the system's resolver,
-        # however odd: 127.1, 0177.0.0.1, 0x7f.1.
+        # The system's resolver takes every name that ends in a number for an
+        # address: 127.1, 0177.0.0.1, 0x7f.1.
         last = name.rpartition(".")[2]
-        odd = last.isdigit() or last.startswith("0x")
-        named = _NAME.fullmatch(name) is not None
-        return named and not odd and not name.endswith(_PRIVATE_NAMES)
+        numeric = last.isdigit() or last.startswith("0x")
+        valid = _NAME.fullmatch(name) is not None
+        return valid and not numeric and not name.endswith(_PRIVATE_NAMES)
     inner = _inner(address)
-    known = inner.version == 4 or inner in _ROUTED  # noqa: PLR2004 - IPv4
-    return known and inner.is_global and not inner.is_multicast
+    usable = inner.version == 4 or inner in _ALLOCATED  # noqa: PLR2004 - IPv4
+    return usable and inner.is_global and not inner.is_multicast
 
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _inner(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 one leads to, else *address*."""
+    """Return the IPv4 address that an IPv6 address embeds, else *address*."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _TRANSLATED:
@@ -66,9 +61,9 @@ def _inner(address: _Address) -> _Address:
 
 @functools.lru_cache(512)
 def parse_url(url: str) -> yarl.URL:
-    """Return *url* as it is asked for, or :exc:`AddressRefusedError`."""
+    """Return *url* as it is requested, or raise :exc:`AddressRefusedError`."""
     with contextlib.suppress(ValueError):
-        # Signed addresses break when they are quoted anew.
+        # Quoting a signed address anew would break its signature.
         address = yarl.URL(url, encoded=url.isascii())
         if address.raw_host and address.port is not None:
             return address
@@ -77,17 +72,17 @@ def parse_url(url: str) -> yarl.URL:
 
 def origin(url: str) -> tuple[str, str, int | None]:
     """
-    Return scheme, host and port; :exc:`AddressRefusedError` if it has none.
+    Return scheme, host and port; :exc:`AddressRefusedError` for no address.
 
-    They are those that are connected to: other readers of addresses see other
-    hosts in odd digits and slashes.
+    They are those that aiohttp connects to: other parsers read other hosts out of
+    odd digits and slashes.
     """
     address = parse_url(url)
     return address.scheme, (address.raw_host or "").lower(), address.port
 
 
 def resolve_redirect(url: str, target: str) -> str:
-    """Return where a redirect from *url* leads."""
+    """Return the address that a redirect from *url* to *target* leads to."""
     try:
         return urljoin(url, target)
     except ValueError:
@@ -95,7 +90,7 @@ def resolve_redirect(url: str, target: str) -> str:
 
 
 class AddressRefusedError(ConfigurationError):
-    """An address nothing is fetched from."""
+    """An address from which nothing is downloaded."""
 
 
 MAX_BYTES = 100 * 1024 * 1024
@@ -105,11 +100,11 @@ MAX_BYTES = 100 * 1024 * 1024
 @attrs.frozen
 class ResultAddress:
     """
-    Where a result may lie.
+    An address at which a result may be.
 
-    A *foreign* one is tried once. A *strict* one comes from a caller's own
-    input and may lead to the public internet only, or to the API. *limit* is
-    the most bytes that are taken.
+    A *foreign* one comes from a record, and is tried once. A *strict* one comes
+    from the caller, and may lead to the public internet or to the API only.
+    *limit* is the most bytes that are read.
     """
 
     url: str
@@ -122,21 +117,17 @@ def candidate_addresses(
     given: str | None, rebuilt: str, base_url: str
 ) -> list[ResultAddress]:
     """
-    Return where to look, in order: as given when it can be right, then rebuilt.
+    Return the addresses to try, in order: *given* if plausible, then *rebuilt*.
 
     The server builds ``imageUrl`` from a setting whose default is
-    ``http://localhost:3000``, so private hosts are not believed unless the
-    API is on such a host itself.
+    ``http://localhost:3000``, so a private host is plausible only if the API is
+    on a private host itself.
     """
-    home = ResultAddress(rebuilt)
-    if not given or given.split("?")[0] == rebuilt:
-        return [home]
-    try:
-        _, host, _ = origin(given)
-    except AddressRefusedError:
-        return [home]
-    _, known, _ = origin(base_url)
-    believed = host == known or not is_public(known)
-    if host and (believed or is_public(host)):
-        return [ResultAddress(given, foreign=True), home]
-    return [home]
+    own = ResultAddress(rebuilt)
+    if given and given.split("?")[0] != rebuilt:
+        with contextlib.suppress(AddressRefusedError):
+            _, host, _ = origin(given)
+            _, api_host, _ = origin(base_url)
+            if host == api_host or is_public(host) or not is_public(api_host):
+                return [ResultAddress(given, foreign=True), own]
+    return [own]

@@ -1,10 +1,10 @@
 """
-Who owns the asyncio tasks of a client, and how they end.
+Background tasks, a fair semaphore, and work in threads.
 
-Every task has a strong reference here until it is done. Closing cancels what
-is left and waits for it, so that nothing outlives the client. Some of them run
-what a user wrote: code that swallows a cancellation, or that closes the client
-it runs in, must not keep the client from closing.
+Each task of a client is referenced here until it is done. Closing the client
+cancels the tasks that are left and waits for them. Some of them run code of the
+user: a task that ignores its cancellation, or that closes the client it runs
+in, must not keep the client from closing.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _log = logging.getLogger("ezlink_async")
 _T = TypeVar("_T")
 
 PATIENCE = (0.25, 0.75, 2.0, 2.0)
-"""Seconds until what was cancelled is cancelled again, and then left."""
+"""Seconds to wait after each cancellation of a task; then the task is abandoned."""
 
 
 async def cancel_and_wait(
     tasks: Iterable[asyncio.Task[_T]], patience: Iterable[float] = PATIENCE
 ) -> set[asyncio.Task[_T]]:
     """
-    Cancel *tasks* and wait until they have ended; return those that would not.
+    Cancel *tasks* and wait for them. Return those that ignored every cancellation.
 
-    The task that calls this is not one of them.
+    The calling task is left out.
     """
     this = asyncio.current_task()
     left = {task for task in tasks if task is not this}
@@ -42,24 +42,29 @@ async def cancel_and_wait(
         if left:
             _, left = await asyncio.wait(left, timeout=seconds)
     for task in left:
-        _log.warning("this swallows being cancelled, and is left running: %r", task)
+        _log.warning("task ignored cancellation and was abandoned: %r", task)
     return left
 
 
 class BackgroundTasks:
-    """The tasks one client started, in one event loop."""
+    """The tasks that one client started, in one event loop."""
 
     def __init__(self, patience: Iterable[float] = PATIENCE) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
         self._patience = tuple(patience)
-        self._over = False
+        self._refuses = False
         self.closed = False
-        self.spared: set[asyncio.Task[object]] = set()
-        """Its own tasks that are neither cancelled nor waited for."""
+        self.exempt: set[asyncio.Task[object]] = set()
+        """Tasks of this client that closing neither cancels nor waits for."""
 
     def start(self, work: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
-        """Run *work* in a task of its own; :exc:`ClientClosedError` after close."""
-        if self._over:
+        """
+        Run *work* in a task of its own.
+
+        :exc:`ClientClosedError` after :meth:`close`. While it closes, new tasks
+        still start, and are cancelled with the others.
+        """
+        if self._refuses:
             work.close()
             raise ClientClosedError
         task = asyncio.get_running_loop().create_task(work)
@@ -68,8 +73,8 @@ class BackgroundTasks:
         return task
 
     def start_soon(self, work: Coroutine[object, object, object]) -> None:
-        """Run *work* with nobody waiting for it."""
-        self.start(work).add_done_callback(_report)
+        """Start *work* in the background. An exception is logged."""
+        self.start(work).add_done_callback(_log_exception)
 
     async def run(
         self,
@@ -77,55 +82,49 @@ class BackgroundTasks:
         closed: Callable[[], ClientClosedError] = ClientClosedError,
     ) -> _T:
         """
-        Run *work* for a caller; cancelling the caller cancels it.
+        Run *work* for the caller; cancelling the caller cancels *work*.
 
-        When the client closes meanwhile, the caller gets *closed*.
+        If the client closes meanwhile, the exception of *closed* is raised.
         """
-        before = _cancelling()
+        before = _cancellations()
         task = self.start(work)
         try:
             return await task
         except asyncio.CancelledError:
-            if self.closed and _cancelling() == before:
+            if self.closed and _cancellations() == before:
                 raise closed() from None
             raise
 
     def exempt_current(self) -> bool:
-        """Let the task that calls this end by itself, if it is one of ours."""
-        this = asyncio.current_task()
-        if this is None or this not in self._tasks:
-            return False
-        self.spared.add(this)
-        return True
+        """Exempt the calling task from :meth:`close`; false for a foreign task."""
+        own = self._tasks & {asyncio.current_task()}
+        self.exempt |= own
+        return bool(own)
 
     async def close(self) -> None:
-        """Cancel everything and wait until it has ended, or will not."""
+        """Cancel all tasks, and wait until each has ended or was abandoned."""
         self.closed = True
         self.exempt_current()
-        while left := self._tasks - self.spared:
-            self.spared |= await cancel_and_wait(left, self._patience)
-            self._tasks -= left - self.spared
-        self._over = True
+        while left := self._tasks - self.exempt:
+            self.exempt |= await cancel_and_wait(left, self._patience)
+            self._tasks -= left - self.exempt
+        self._refuses = True
 
 
-def _cancelling() -> int:
-    # Not just "is it zero": a caller may have swallowed a cancellation before.
+def _cancellations() -> int:
+    # Compared, not tested for zero: the caller may have swallowed one earlier.
     caller = asyncio.current_task()
     return caller.cancelling() if caller is not None else 0
 
 
-def _report(task: asyncio.Task[object]) -> None:
+def _log_exception(task: asyncio.Task[object]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         _log.error("this is a bug in ezlink_async", exc_info=error)
 
 
 class Semaphore:
-    """
-    A fair semaphore whose size may change while it is in use.
-
-    Who waits longest goes first. Cancelling a waiter loses no slot.
-    """
+    """A semaphore that hands out its slots in the order of the requests."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -133,20 +132,21 @@ class Semaphore:
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
 
     async def acquire(self, timeout: float | None = None) -> None:
-        """Take a slot, or raise :exc:`SlotTimeoutError` after *timeout*."""
+        """
+        Take a slot, or raise :exc:`SlotTimeoutError` after *timeout* seconds.
+
+        A cancelled wait takes no slot.
+        """
         if self.taken < self.limit and not self._queue:
             self.taken += 1
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        granted = asyncio.get_running_loop().create_future()
+        self._queue.append(granted)
         try:
-            if timeout is None:
-                await turn
-            else:
-                async with asyncio.timeout(timeout):
-                    await turn
+            async with asyncio.timeout(timeout):
+                await granted
         except BaseException as error:
-            self._give_up(turn)
+            self._withdraw(granted)
             if isinstance(error, TimeoutError):
                 raise SlotTimeoutError(
                     f"all {self.limit} slots were taken for {timeout:g} s; "
@@ -155,102 +155,103 @@ class Semaphore:
             raise
 
     def release(self) -> None:
-        """Give a slot back; the next waiter has it before this returns."""
+        """Return a slot; the next waiter owns it before this method returns."""
         self.taken -= 1
-        self._grant()
+        while self._queue and self.taken < self.limit:
+            granted = self._queue.popleft()
+            if not granted.done():  # a waiter that was cancelled has cancelled it
+                self.taken += 1
+                granted.set_result(None)
 
-    def turn(self) -> Slot:
-        """Return what holds a slot from entering it, until it is left or over."""
+    def slot(self) -> Slot:
+        """Return an async context manager that holds a slot."""
         return Slot(self)
 
-    def resize(self, limit: int) -> None:
-        """Change the size; slots above it are not taken away, only not renewed."""
-        self.limit = limit
-        self._grant()
-
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        if turn.done() and not turn.cancelled():
-            self.release()  # it was granted while its waiter was leaving
-        elif turn in self._queue:
-            self._queue.remove(turn)
-
-    def _grant(self) -> None:
-        while self._queue and self.taken < self.limit:
-            turn = self._queue.popleft()
-            if not turn.done():  # a waiter that is leaving has cancelled it
-                self.taken += 1
-                turn.set_result(None)
+    def _withdraw(self, granted: asyncio.Future[None]) -> None:
+        if granted.done() and not granted.cancelled():
+            self.release()  # the slot was granted while its waiter was cancelled
+        elif granted in self._queue:
+            self._queue.remove(granted)
 
 
 class Slot:
-    """A slot that may be given back before its holder is through."""
+    """A slot held by a ``with`` block, which may return it before its end."""
 
-    def __init__(self, slots: Semaphore) -> None:
-        self._slots = slots
-        self._over = False
+    def __init__(self, semaphore: Semaphore) -> None:
+        self._semaphore = semaphore
+        self._released = False
 
     async def __aenter__(self) -> Self:
-        await self._slots.acquire()
+        await self._semaphore.acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.over()
+        self.release()
 
-    def over(self) -> None:
-        """Give it back; the second time does nothing."""
-        if not self._over:
-            self._over = True
-            self._slots.release()
+    def release(self) -> None:
+        """Return the slot; a second call does nothing."""
+        if not self._released:
+            self._released = True
+            self._semaphore.release()
 
 
 INLINE_BYTES = 256 * 1024
-"""Up to here work is done on the loop: a thread hop would cost more."""
+"""Work on at most this many bytes runs on the loop: a thread would cost more."""
 
 
 async def run_in_thread_if_large(
     length: int, call: Callable[[], _T], pool: Executor | None = None
 ) -> _T:
-    """Run *call* here when *length* bytes are few, else in a thread of *pool*."""
+    """
+    Run *call* in a thread of *pool* if *length* exceeds 256 KiB, else on the loop.
+
+    If the caller is cancelled, the thread goes on and its result is dropped.
+    """
     if length <= INLINE_BYTES:
         return call()
     return await asyncio.get_running_loop().run_in_executor(pool, call)
 
 
 async def wait_until_done(work: asyncio.Future[_T]) -> None:
-    """Wait for *work*, however it ends; a cancellation leaves it alone."""
+    """Wait for *work*, however it ends; cancelling the wait leaves *work* alone."""
     # Not asyncio.wait(), which is made for many and costs three times as much.
     if work.done():
         return
-    over = asyncio.get_running_loop().create_future()
+    done = asyncio.get_running_loop().create_future()
 
-    def tell(_: object) -> None:
-        if not over.done():
-            over.set_result(None)
+    def wake(_: object) -> None:
+        if not done.done():
+            done.set_result(None)
 
-    work.add_done_callback(tell)
+    work.add_done_callback(wake)
     try:
-        await over
+        await done
     finally:
-        work.remove_done_callback(tell)
+        work.remove_done_callback(wake)
 
 
 async def run_in_thread(call: Callable[[], _T], pool: Executor | None = None) -> _T:
-    """Run *call* in a thread; a cancellation waits until it has ended."""
+    """
+    Run *call* in a thread of *pool*, or of the loop's default pool.
+
+    If the caller is cancelled, wait for the thread, then raise
+    :exc:`asyncio.CancelledError`: the file is still in use.
+    """
     work = asyncio.get_running_loop().run_in_executor(pool, call)
     return await wait_uninterrupted(work)
 
 
 async def wait_uninterrupted(work: asyncio.Future[_T]) -> _T:
-    """Wait for *work* in a thread; a cancellation waits until it has ended."""
-    left: asyncio.CancelledError | None = None
-    # However often it is asked to leave: a file is in use. Not shield(), which
-    # reports an error of the work when its caller has left, since Python 3.14.
+    """Return the result of *work*; a cancellation is raised after *work* has ended."""
+    cancelled: asyncio.CancelledError | None = None
+    # Repeated cancellations wait, too. Not shield(): since Python 3.14 it logs an
+    # exception of the work when its caller was cancelled.
     while not work.done():
         try:
             await wait_until_done(work)
-        except asyncio.CancelledError as asked:
-            left = left or asked
-    if left is None:
+        except asyncio.CancelledError as error:
+            cancelled = cancelled or error
+    if cancelled is None:
         return work.result()
-    work.exception()  # asyncio would report one that nobody has seen
-    raise left
+    work.exception()  # retrieve the exception, or asyncio logs that it never was
+    raise cancelled

@@ -1,7 +1,7 @@
 """
-Results on their way to the disk: whole under their names, or not there.
+Results on disk: under its final path a file is complete, or not there.
 
-What takes longer than a hop to a thread happens in one.
+Work that takes longer than a thread hop runs in a thread.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import io
 import mmap
 import os
 import secrets
 import sys
-from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Self
@@ -25,40 +25,46 @@ from ezlink_async._core.containers import verify_complete
 from ezlink_async._io.concurrency import INLINE_BYTES, run_in_thread, wait_uninterrupted
 from ezlink_async.errors import ConfigurationError, ImageError
 
-_ROUND = 16  # results that wait for each other's disk at most
-_COMPANY = 0.002  # seconds: those that end together do not arrive in one turn
+_GROUP = 16  # files that are committed together at most
+_GROUP_DELAY = 0.002  # seconds: results that end together arrive in several turns
 
-_VECTOR = 256  # blocks in one call; systems take 1024
+_VECTOR = 256  # blocks in one system call; systems take 1024
 
-_FLAGS = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+
+@attrs.frozen
+class SavedFile:
+    """A complete file at its final *path*; *digest* is the SHA-256 of its bytes."""
+
+    path: Path
+    digest: bytes
+    size: int
 
 
 class AtomicFile:
     """
-    A result on its way: beside its place, and not there before it is whole.
+    A file that appears under its final path in one step, complete.
 
-    A small one stays in memory until it is committed: one visit to the disk,
-    instead of four. What takes longer blocks; call it in a thread. After a
-    crash a hidden ``.ezlink-*.part`` may be left, never half a picture under
-    the final name.
+    Up to 256 KiB stay in memory until the commit, so that a small file costs one
+    thread hop instead of four. Anything that :meth:`is_quick` denies blocks and
+    belongs in a thread. A crash may leave a hidden ``.ezlink-*.part`` in the
+    folder, never part of a picture under the final path.
     """
 
     def __init__(self, path: Path) -> None:
-        self._folder = path.parent
         # Short, since `path` may already be as long as a name can be.
-        name = f".ezlink-{secrets.token_hex(8)}.part"
-        self._part = os.path.join(self._folder, name)  # noqa: PTH118 - cheaper
-        self._is_there = False
+        self._part = path.parent / f".ezlink-{secrets.token_hex(8)}.part"
         self._small = bytearray()
         self._stream: io.FileIO | None = None
+        self._digest = hashlib.sha256()
 
     def is_quick(self, length: int) -> bool:
-        """Whether writing *length* bytes more does not touch the disk."""
+        """Return whether *length* more bytes can be written without the disk."""
         return self._stream is None and len(self._small) + length <= INLINE_BYTES
 
     def restart(self) -> None:
-        """Forget what came so far."""
+        """Drop everything written so far."""
         self._small.clear()
+        self._digest = hashlib.sha256()
         if self._stream is not None:
             self._stream.seek(0)
             self._stream.truncate()
@@ -67,173 +73,155 @@ class AtomicFile:
         """Append *blocks*."""
         if self.is_quick(sum(map(len, blocks))):
             self._small += b"".join(blocks)
-            return
-        if self._stream is None:
-            self._stream = os.fdopen(self._create(), "w+b", buffering=0)
-            _write(self._stream.fileno(), [bytes(self._small)])
-            self._small.clear()
-        _write(self._stream.fileno(), blocks)
+        else:
+            self._append(self._opened(), blocks)
 
     def verify(self) -> str | None:
-        """Return the media type when it is whole; see :func:`whole.verify`."""
+        """Return the media type; see :func:`~.containers.verify_complete`."""
         if self._stream is None:
             return verify_complete(bytes(self._small))
         if not os.fstat(self._stream.fileno()).st_size:
-            raise ImageError("the answer is empty")  # nothing cannot be mapped
+            raise ImageError("the answer is empty")  # an empty file cannot be mapped
         with mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ) as picture:
             return verify_complete(picture)
 
-    def commit(self, path: Path) -> None:
-        """Put it in its place in one step, replacing what is there."""
-        self.settle(path)
+    def commit(self, path: Path) -> SavedFile:
+        """Replace *path* in one step, and have its name outlive a power cut."""
+        saved = self.replace(path)
         sync_folder(path.parent)
+        return saved
 
-    def settle(self, path: Path) -> None:
-        """Do so, but for :func:`sync_folder`: a power cut may forget the name."""
+    def replace(self, path: Path) -> SavedFile:
+        """Replace *path*; its name outlives a power cut after :func:`sync_folder`."""
+        stream = self._opened()
+        os.fsync(stream.fileno())
+        saved = SavedFile(path, self._digest.digest(), stream.tell())
+        stream.close()
+        self._part.replace(path)
+        self._stream = None
+        return saved
+
+    def _opened(self) -> io.FileIO:
+        """Return the part file, with all bytes that were kept in memory."""
         if self._stream is None:
-            self._write_small()
-        else:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-        os.replace(self._part, path)  # noqa: PTH105 - cheaper
-        self._is_there = False
+            self._stream = self._create()
+            self._append(self._stream, [bytes(self._small)])
+            self._small.clear()
+        return self._stream
 
-    def discard(self) -> None:
-        """Take it away; harmless after :meth:`commit`."""
-        if self._stream is not None:
-            # On a full disk closing fails too: what it still held is not wanted.
-            with contextlib.suppress(OSError):
-                self._stream.close()
-        if self._is_there:
-            Path(self._part).unlink(missing_ok=True)
-
-    def _create(self) -> int:
-        # Not tempfile: its files are for their owner alone, for good.
+    def _create(self) -> io.FileIO:
+        # Not tempfile: only the owner may read its files, even after a rename.
         try:
-            try:
-                descriptor = os.open(self._part, _FLAGS, 0o666)
-            except FileNotFoundError:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(self._part, _FLAGS, 0o666)
-        except ValueError as fault:  # a path no system takes
+            with contextlib.suppress(FileNotFoundError):
+                return io.FileIO(self._part, "x+")
+            self._part.parent.mkdir(parents=True, exist_ok=True)
+            return io.FileIO(self._part, "x+")
+        except ValueError as fault:  # a path that no system takes
             raise OSError(errno.EINVAL, str(fault)) from None
-        self._is_there = True
-        return descriptor
 
-    def _write_small(self) -> None:
-        descriptor = self._create()
-        try:
-            _write(descriptor, [bytes(self._small)])
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _append(self, stream: io.FileIO, blocks: list[bytes]) -> None:
+        """Write all of *blocks*, in as few system calls as possible."""
+        # Not by the stream: it makes more calls, and after each one it wants the
+        # interpreter's lock back, for which the event loop then has to wait.
+        for block in blocks:
+            self._digest.update(block)
+        left = [memoryview(block) for block in blocks]
+        while left:
+            if sys.platform == "win32":  # pragma: no cover - there is no writev()
+                count = os.write(stream.fileno(), left[0])
+            else:
+                count = os.writev(stream.fileno(), left[:_VECTOR])
+            while left and count >= len(left[0]):
+                count -= len(left.pop(0))
+            if count:
+                left[0] = left[0][count:]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.discard()
-
-
-def _write(descriptor: int, blocks: list[bytes]) -> None:
-    """Write all of *blocks*, in as few calls as the system lets us."""
-    # Not by a stream: its calls are more, and each wants the interpreter's lock
-    # back, which the event loop then has to wait for.
-    left = [memoryview(block) for block in blocks]
-    while left:
-        if sys.platform == "win32":  # pragma: no cover - it has no call for many
-            count = os.write(descriptor, left[0])
-        else:
-            count = os.writev(descriptor, left[:_VECTOR])
-        while left and count >= len(left[0]):
-            count -= len(left.pop(0))
-        if count:
-            left[0] = left[0][count:]
+        if self._stream is not None:  # it was not committed
+            # On a full disk closing fails too; the unwritten bytes are not wanted.
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self._part.unlink(missing_ok=True)
 
 
 @attrs.frozen
-class _Errand:
-    """One small result that is to be put in its place."""
+class _Commit:
+    """One small file that waits to be committed."""
 
     part: AtomicFile
     path: Path
-    done: asyncio.Future[None]
+    done: asyncio.Future[SavedFile]
 
 
 class GroupCommitter:
     """
-    Puts the results of one client in their places, in threads.
+    Commits the files of one client, in threads of *pool*.
 
-    Small ones that come for a folder within *company* seconds, or while others
-    are being put there, go together. Syncing the folder costs as much as syncing
-    a file, and once is enough for all of them.
+    Small files for the same folder are committed together when they arrive within
+    *delay* seconds of the first, or while others are being committed: syncing the
+    folder costs as much as syncing a file, and once is enough for all of them.
     """
 
-    def __init__(self, pool: Executor, company: float = _COMPANY) -> None:
+    def __init__(self, pool: Executor, delay: float = _GROUP_DELAY) -> None:
         self._pool = pool
-        self._company = company
-        self._waiting: dict[Path, list[_Errand]] = {}  # where some are
+        self._delay = delay
+        self._waiting: dict[Path, list[_Commit]] = {}  # by folder
 
-    async def commit(self, part: AtomicFile, path: Path) -> None:
-        """Put *part* in its place for good; a cancellation waits until it is."""
+    async def commit(self, part: AtomicFile, path: Path) -> SavedFile:
+        """Commit *part* as *path*; a cancellation is raised after the commit."""
         if not part.is_quick(0):
-            await run_in_thread(lambda: part.commit(path), self._pool)
-            return
+            return await run_in_thread(lambda: part.commit(path), self._pool)
         folder, loop = path.parent, asyncio.get_running_loop()
-        errand = _Errand(part, path, loop.create_future())
+        commit = _Commit(part, path, loop.create_future())
         if folder in self._waiting:
-            self._waiting[folder].append(errand)
+            self._waiting[folder].append(commit)
         else:
-            self._waiting[folder] = [errand]
-            loop.call_later(self._company, self._go_on, folder)
-        await wait_uninterrupted(errand.done)
+            self._waiting[folder] = [commit]
+            loop.call_later(self._delay, self._commit_next, folder)
+        return await wait_uninterrupted(commit.done)
 
-    def _go_on(self, folder: Path) -> None:
-        """Begin with what waits; when nothing does, the folder is at rest."""
+    def _commit_next(self, folder: Path) -> None:
+        """Start the next group of *folder*, or drop the folder if none waits."""
         waiting = self._waiting[folder]
         if not waiting:
             del self._waiting[folder]
             return
-        errands, self._waiting[folder] = waiting[:_ROUND], waiting[_ROUND:]
+        group, self._waiting[folder] = waiting[:_GROUP], waiting[_GROUP:]
+
+        def finish(results: list[SavedFile | Exception]) -> None:
+            for commit, result in zip(group, results, strict=True):
+                if isinstance(result, SavedFile):
+                    commit.done.set_result(result)
+                else:
+                    commit.done.set_exception(result)
+            self._commit_next(folder)
+
         loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self._pool, _put_all, folder, errands)
-        except RuntimeError as closed:
-            _tell(errands, [closed] * len(errands))
-            self._go_on(folder)
-            return
-
-        def over(work: asyncio.Future[list[Exception | None]]) -> None:
-            _tell(errands, work.result())
-            self._go_on(folder)
-
-        work.add_done_callback(over)
+            work = loop.run_in_executor(self._pool, _commit_group, folder, group)
+        except RuntimeError as fault:  # the pool was shut down
+            finish([fault] * len(group))
+        else:
+            work.add_done_callback(lambda work: finish(work.result()))
 
 
-def _put_all(folder: Path, errands: list[_Errand]) -> list[Exception | None]:
-    """Put all in their places, and return what went wrong with each."""
-    faults: list[Exception | None] = []
-    for errand in errands:
+def _commit_group(folder: Path, group: list[_Commit]) -> list[SavedFile | Exception]:
+    """Commit *group*, and return the outcome of each."""
+    results: list[SavedFile | Exception] = []
+    for commit in group:
         try:
-            errand.part.settle(errand.path)
-        except Exception as fault:  # noqa: BLE001 - whoever sent it is told
-            faults.append(fault)
-        else:
-            faults.append(None)
+            results.append(commit.part.replace(commit.path))
+        except Exception as fault:  # noqa: BLE001 - raised in the waiting caller
+            results.append(fault)
     sync_folder(folder)
-    return faults
-
-
-def _tell(errands: list[_Errand], faults: Iterable[Exception | None]) -> None:
-    for errand, fault in zip(errands, faults, strict=True):
-        if fault is None:
-            errand.done.set_result(None)
-        else:
-            errand.done.set_exception(fault)
+    return results
 
 
 def check_path(path: Path) -> None:
-    """Refuse what no system takes as a path: :exc:`ConfigurationError`."""
+    """Raise :exc:`ConfigurationError` for a path that no system takes."""
     try:
         if b"\0" not in os.fsencode(path):
             return
@@ -246,7 +234,7 @@ def check_path(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Have the names in *folder* outlive a power cut, as far as the system can."""
     # Not every system and file system lets a folder be synced, nor every folder
-    # be read; the picture is in its place by now, so that is no failure.
+    # be read; the file is complete by now, so that is no failure.
     if os.name == "nt":  # pragma: no cover - folders cannot be opened there
         return
     with contextlib.suppress(OSError):

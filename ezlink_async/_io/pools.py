@@ -1,5 +1,5 @@
 """
-How connections are made: pools, proxies, and who may be talked to.
+Connection pools, proxies, and the route of each request.
 
 No pool has a limit: waiting for a free connection would count as connecting.
 """
@@ -9,15 +9,13 @@ from __future__ import annotations
 import errno
 import socket
 import urllib.request
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import aiohttp
 import attrs
 
-from ezlink_async._core.policies import Timeouts
 from ezlink_async._core.settings import Settings, is_loopback
 from ezlink_async._io.addresses import (
-    _USUAL_PORTS,
     AddressRefusedError,
     is_public,
     origin,
@@ -30,69 +28,56 @@ SUBMIT_KEEPALIVE = 2.0
 
 _KEEPALIVE = 15.0
 
+_SCHEMES = ("http", "https")
 
-def _public_socket(found: aiohttp.AddrInfoType) -> socket.socket:
-    """Make a socket to a public address only: nothing can be smuggled in."""
-    family, kind, number, _, place = found
-    if not is_public(str(place[0])):
-        raise OSError(errno.EACCES, f"{place[0]} is no public address")
-    return socket.socket(family, kind, number)
+
+def public_socket(found: aiohttp.AddrInfoType) -> socket.socket:
+    """Create a socket for a public address only, whatever its name was."""
+    family, kind, protocol, _, address = found
+    if not is_public(str(address[0])):
+        raise OSError(errno.EACCES, f"{address[0]} is no public address")
+    return socket.socket(family, kind, protocol)
 
 
 def with_key(key: str) -> aiohttp.ClientMiddlewareType:
     """
-    Return what puts *key* into a request, whatever else is in its place.
+    Return a middleware that sends *key*, and replaces any other authorization.
 
-    As a plain header aiohttp refuses it beside an entry in ``.netrc``.
+    aiohttp refuses a plain header when a caller's session finds an entry for the
+    host in ``.netrc``.
     """
 
-    async def put(
+    async def add_key(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         request.headers["Authorization"] = f"Bearer {key}"
         return await handler(request)
 
-    return put
-
-
-def request_timeout(
-    timeouts: Timeouts, idle: float | None = None
-) -> aiohttp.ClientTimeout:
-    """Bound making a connection and, with *idle*, each silence of the answer."""
-    return aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_read=idle)
+    return add_key
 
 
 @attrs.frozen
 class Route:
-    """How a request gets where it is sent."""
+    """The session and the proxy that a request takes."""
 
     _session: aiohttp.ClientSession
     proxy: str | None = None
     given: bool = False
 
     def session(self) -> aiohttp.ClientSession:
-        """Return the session to ask, which must be open and as it should be."""
+        """Return the session, or raise if it was closed or made unusable."""
         if self.given:
             check_session(self._session)
         elif self._session.closed:
             raise ClientClosedError
         return self._session
 
-    def sign(
-        self, headers: dict[str, str], key: str
-    ) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-        """Put *key* into *headers*, or return what will, for a session given."""
-        if self.given:
-            return (with_key(key),)
-        headers["Authorization"] = f"Bearer {key}"
-        return ()
-
 
 class ConnectionPools:
     """
-    The connections of one client, by what they are for.
+    The connections of one client, by purpose.
 
-    A caller's session is used for the API, and left open.
+    A session of the caller serves the requests to the API, and is left open.
     """
 
     submits: Route
@@ -102,29 +87,28 @@ class ConnectionPools:
 
     def __init__(self, settings: Settings, given: aiohttp.ClientSession | None) -> None:
         self._base_url = settings.base_url
-        self._home = f"{settings.base_url}/"  # of no other host: it ends there
-        self._timeouts = settings.timeouts
+        self._prefix = f"{settings.base_url}/"  # the slash ends the host
         self._given = given
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        """Make the pools; nothing is connected yet."""
-        proxy = None
+        """Create the pools; nothing is connected yet."""
         parse_url(self._base_url)
+        proxy = None
         if self._given is None:
             proxy = proxy_for(self._base_url)
         else:
             check_session(self._given)
-        self._plain = await self._make(_KEEPALIVE)
-        self._public = await self._make(_KEEPALIVE, _public_socket)
+        self._plain = await self._create(_KEEPALIVE)
+        self._public = await self._create(_KEEPALIVE, public_socket)
         if self._given is None:
-            # A stale connection would make a submit unknown.
-            self.submits = Route(await self._make(SUBMIT_KEEPALIVE), proxy)
+            # A connection that the server has just closed makes a submit unknown.
+            self.submits = Route(await self._create(SUBMIT_KEEPALIVE), proxy)
             self.fetches = Route(self._plain, proxy)
         else:
             self.submits = self.fetches = Route(self._given, given=True)
 
-    async def _make(
+    async def _create(
         self, keepalive: float, socket_factory: aiohttp.SocketFactoryType | None = None
     ) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -132,38 +116,37 @@ class ConnectionPools:
         )
         session = aiohttp.ClientSession(
             connector=connector,
-            # The server sets none; a proxy's would only mix the requests up.
+            # The server sets no cookies; those of a proxy would link the requests.
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=request_timeout(self._timeouts),
         )
         return await self._stack.enter_async_context(session)
 
     async def close(self) -> None:
-        """Close what was made here; the second time does nothing."""
+        """Close the pools that were created here; a second call does nothing."""
         await self._stack.aclose()
 
-    def way_to(self, url: str, *, strict: bool) -> Route:
-        """Return the way to a download, or :exc:`AddressRefusedError`."""
-        if url.startswith(self._home) or origin(url) == origin(self._base_url):
+    def route_to(self, url: str, *, strict: bool) -> Route:
+        """Return the route of a download, or raise :exc:`AddressRefusedError`."""
+        if url.startswith(self._prefix) or origin(url) == origin(self._base_url):
             return self.fetches
         scheme, host, _ = origin(url)
-        _, home, _ = origin(self._base_url)
-        if scheme in _USUAL_PORTS and is_public(host):
+        _, api_host, _ = origin(self._base_url)
+        if scheme in _SCHEMES and is_public(host):
             proxy = proxy_for(url)
-            # A proxy resolves names by itself, and may itself be private.
+            # A proxy resolves names itself, and may be on a private host.
             return Route(self._plain if proxy else self._public, proxy)
-        if scheme in _USUAL_PORTS and host and not strict and not is_public(home):
+        if scheme in _SCHEMES and host and not strict and not is_public(api_host):
             return Route(self._plain, proxy_for(url))
         raise AddressRefusedError(
             f"{url} is no address of the public internet, and not the API's"
         )
 
 
-_NOT_THEIRS = ("Expect", "Content-Length", "Content-Encoding", "Transfer-Encoding")
+_OWN_HEADERS = ("Expect", "Content-Length", "Content-Encoding", "Transfer-Encoding")
 
 
 def check_session(session: aiohttp.ClientSession) -> None:
-    """Refuse a caller's session that would break every request."""
+    """Raise :exc:`ConfigurationError` for a session that would break each request."""
     if session.closed:
         raise ConfigurationError("the session given as http= is closed")
     if session.auth is not None:
@@ -171,7 +154,7 @@ def check_session(session: aiohttp.ClientSession) -> None:
             "the session given as http= has auth= of its own, which cannot go "
             "together with the API key: make one without"
         )
-    for name in _NOT_THEIRS:
+    for name in _OWN_HEADERS:
         if name in session.headers:
             raise ConfigurationError(
                 f"the session given as http= sends {name} with each request, which "
@@ -181,9 +164,10 @@ def check_session(session: aiohttp.ClientSession) -> None:
 
 def proxy_for(url: str) -> str | None:
     """
-    Return the proxy the environment names for *url*, honouring ``NO_PROXY``.
+    Return the proxy that the environment names for *url*, honouring ``NO_PROXY``.
 
-    Read once per client: aiohttp's own ``trust_env`` reads it for each request.
+    A client reads it once; aiohttp's own ``trust_env`` reads it for each request.
+    :exc:`ConfigurationError` for a proxy that cannot be used.
     """
     scheme, host, port = origin(url)
     if is_loopback(host):
@@ -194,13 +178,12 @@ def proxy_for(url: str) -> str | None:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    try:
+    kind = ""
+    with suppress(AddressRefusedError):
         kind = parse_url(proxy).scheme
-    except AddressRefusedError:
-        kind = ""
-    if kind in _USUAL_PORTS:
+    if kind in _SCHEMES:
         return proxy
-    # Of what is no address any part may be a password.
+    # Any part of an unreadable address may be a password.
     found = f"a {kind} proxy" if kind else "a proxy without an address"
     raise ConfigurationError(
         f"the environment names {found} for {scheme}://{host}, and only HTTP proxies "

@@ -1,11 +1,11 @@
-"""What comes back of a request, as far as it comes: small answers, and downloads."""
+"""Answers as far as they arrive: small bodies, downloads, and a timeout for them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 
 import aiohttp
 import attrs
@@ -18,14 +18,14 @@ from ezlink_async.errors import TransportError
 BLOCK = 256 * 1024
 """How many bytes are read at once."""
 
-_ANSWER_LIMIT = 16 * 1024 * 1024
-_GRACE = 0.1  # seconds: to read what has come while nothing ran
-_LONG_KEY = 16  # that of a toy server may be a word of its answers
+_BODY_LIMIT = 16 * 1024 * 1024
+_GRACE = 0.1  # seconds to read what arrived while the loop was blocked
+_LONG_KEY = 16  # characters; a shorter key may be a word of ordinary answers
 
 
 @attrs.frozen
 class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
-    """A download that has begun: its status, and its bytes as they come; leave it."""
+    """A started download: its status, and its bytes as they come. Leave it to close."""
 
     status: int
     url: str
@@ -33,17 +33,17 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
 
     @property
     def retry_after(self) -> float | None:
-        """The seconds to wait before another try, if the server says so."""
+        """The seconds to wait before another attempt, if the server says so."""
         names = "retry-after", "date"
-        told = {name: self._answer.headers.get(name, "") for name in names}
-        return retry_after(HttpResponse(self.status, told))
+        headers = {name: self._answer.headers.get(name, "") for name in names}
+        return retry_after(HttpResponse(self.status, headers))
 
     async def block(self) -> bytes:
-        """Return the next bytes, empty at the end."""
+        """Return the next bytes, or none at the end."""
         try:
             return await self._answer.content.readany()
         except transport_errors.FOREIGN as fault:
-            says = transport_errors.words(fault)
+            says = transport_errors.describe(fault)
         raise TransportError(f"the download from {self.url} broke off: {says}")
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,15 +53,20 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
 async def read_body(
     answer: aiohttp.ClientResponse, until: float | None = None
 ) -> tuple[bytes, Exception | None]:
-    """Read an answer; of one that breaks off, what came: it may tell enough."""
+    """
+    Return the body of *answer*, and the exception that ended it early, if any.
+
+    Reads up to 16 MiB, until *until* on the loop's clock. The bytes before a
+    break are returned: the id of a paid task may be among them.
+    """
     kept, content = bytearray(), answer.content
     try:
-        # Most have come whole with their head, and nothing is waited for.
+        # Most bodies have arrived with their head, and need no wait.
         async with asyncio.timeout_at(None if content.is_eof() else until):
-            while len(kept) < _ANSWER_LIMIT and (more := await content.read(BLOCK)):
+            while len(kept) < _BODY_LIMIT and (more := await content.read(BLOCK)):
                 kept += more
     except transport_errors.FOREIGN as fault:
-        # Time is up, but the rest may have come while nothing ran.
+        # Time is up, but the rest may have arrived while the loop was blocked.
         with contextlib.suppress(*transport_errors.FOREIGN):
             kept += content.read_nowait()
             return bytes(kept), None if content.at_eof() else fault
@@ -71,44 +76,42 @@ async def read_body(
 
 class GraceTimeout:
     """
-    Raises :exc:`TimeoutError` in ``async with``, a moment after its time.
+    A timeout that expires a moment after its deadline.
 
     A program that was stopped, or whose loop was blocked, finds an answer and
-    the end of its time at once, and a timeout would throw the answer away.
+    the end of its time at once; an exact timeout would drop that answer.
     """
 
     def __init__(self) -> None:
         self._bound = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
-        self.when: float | None = None
+        self.deadline: float | None = None
 
-    def set(self, when: float | None) -> None:
-        """Let time be up at *when*, on the loop's clock; ``None`` for never."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def reschedule(self, deadline: float | None) -> None:
+        """Set the *deadline* on the loop's clock; ``None`` for none."""
+        self._cancel_timer()
         self._bound.reschedule(None)
-        self.when, loop = when, asyncio.get_running_loop()
-        if when is not None:
-            self._timer = loop.call_at(when, self._up, loop)
+        self.deadline, loop = deadline, asyncio.get_running_loop()
+        if deadline is not None:
+            self._timer = loop.call_at(
+                deadline, lambda: self._bound.reschedule(loop.time() + _GRACE)
+            )
 
-    def _up(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._bound.reschedule(loop.time() + _GRACE)
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Raise :exc:`TimeoutError` in the block once time is up."""
+        try:
+            async with self._bound:
+                yield
+        finally:
+            self._cancel_timer()
 
-    async def __aenter__(self) -> None:
-        await self._bound.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await self._bound.__aexit__(kind, error, trace)
 
 
 def redact(secret: bytes, body: bytes) -> bytes:
-    """Return *body* with *secret* taken out, in case it was echoed."""
+    """Return *body* without *secret*, in case the server echoed it."""
     echo = secret if len(secret) >= _LONG_KEY else b"Bearer " + secret
     return body.replace(echo, b"[key]")

@@ -1,14 +1,14 @@
 """
-The body of one request, streamed, and the truth about how far it came.
+The streamed body of one request, and how much of it certainly did not arrive.
 
 Rules:
 
-1. The last part is held back until all before it has arrived, as far as the
-   system can tell. Without it the server has no whole body, and acts on
-   nothing: it is the point of no return.
-2. :attr:`Upload.complete` turns true right before that part goes out. So
-   false is certain, and true means "may have arrived".
-3. :meth:`Upload.abort` is obeyed at once: after it the last part cannot leave.
+1. The last part is withheld until all bytes before it have arrived, as far as
+   the system can tell. Without it the server has no complete body and acts on
+   nothing: sending it is the point of no return.
+2. :attr:`Upload.complete` turns true right before that part is sent. So false is
+   certain, and true means that the body may have arrived.
+3. :meth:`Upload.abort` takes effect at once: after it the last part cannot leave.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ import asyncio
 import contextlib
 import select
 import socket
-import struct
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from types import TracebackType
 
 import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
@@ -34,53 +32,53 @@ if sys.platform == "linux":  # pragma: no branch - the others have no such call
     import fcntl
     import termios
 
-# What may wait in the kernel: by default that is megabytes, and a body would
-# count as gone long before.
+# Bytes that may wait in the kernel. Its default is megabytes: a body would count
+# as sent long before it left.
 _UNSENT = 128 * 1024
 
-_ESTABLISHED = 1  # of the states of TCP, as Linux counts them
+_ESTABLISHED = 1  # a state of TCP in Linux, the first byte of struct tcp_info
 
-_ACKNOWLEDGED = 120  # where Linux keeps tcpi_bytes_acked in struct tcp_info
-
-_COUNTER = 8
+_ACKNOWLEDGED = slice(120, 128)  # tcpi_bytes_acked in struct tcp_info
 
 
 def limit_unsent(transport: asyncio.WriteTransport) -> None:
-    """Let the kernel take no more than it is about to send."""
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    with contextlib.suppress(AttributeError, TypeError, OSError):
-        transport.get_extra_info("socket").setsockopt(
-            socket.IPPROTO_TCP, option, _UNSENT
-        )
+    """Let the kernel accept no more bytes than it is about to send."""
+    with contextlib.suppress(AttributeError, OSError):
+        wire = transport.get_extra_info("socket")
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def has_unacknowledged(transport: asyncio.WriteTransport) -> bool:
-    """Tell whether something was not acknowledged yet, sent or not."""
-    if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
-        return False
-    if transport.is_closing():
-        return False
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        descriptor = transport.get_extra_info("socket").fileno()
-        return any(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+    """Return whether the kernel holds bytes, sent or not, that lack an ACK."""
+    # Elsewhere than on Linux no call tells.
+    if sys.platform == "linux" and not transport.is_closing():  # pragma: no branch
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            descriptor = transport.get_extra_info("socket").fileno()
+            return any(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
     return False
 
 
+def _tcp_info(transport: asyncio.WriteTransport) -> bytes:
+    """Return Linux's struct tcp_info as far as it is wanted; empty elsewhere."""
+    if sys.platform == "linux":  # pragma: no branch
+        with contextlib.suppress(AttributeError, OSError):
+            info: bytes = transport.get_extra_info("socket").getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.stop
+            )
+            return info
+    return b""
+
+
 def is_open(transport: asyncio.WriteTransport) -> bool:
-    """Tell whether both sides hold the connection, as far as is known here."""
+    """Return whether neither side has closed, as far as this side knows."""
     if transport.is_closing():
         return False
-    if sys.platform != "linux":  # pragma: no cover - elsewhere nothing tells
-        return True
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        wire = transport.get_extra_info("socket")
-        numbers = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _COUNTER)
-        return bool(numbers[0] == _ESTABLISHED)
-    return True
+    info = _tcp_info(transport)
+    return not info or info[0] == _ESTABLISHED
 
 
 def is_readable(transport: asyncio.WriteTransport | None) -> bool:
-    """Tell whether something came that asyncio has not read yet."""
+    """Return whether bytes have arrived that asyncio has not read yet."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         poll = select.poll()
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)  # type: ignore[union-attr]
@@ -88,36 +86,21 @@ def is_readable(transport: asyncio.WriteTransport | None) -> bool:
     return False
 
 
-def progress(
-    writer: AbstractStreamWriter, transport: asyncio.WriteTransport
-) -> tuple[int, int]:
-    """Return what changes with each byte that moves."""
-    taken = writer.output_size - transport.get_write_buffer_size()
-    # On a slow line a block is long under way, out of asyncio's sight.
-    acknowledged = 0
-    with contextlib.suppress(AttributeError, OSError, struct.error):
-        numbers = transport.get_extra_info("socket").getsockopt(
-            socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + _COUNTER
-        )
-        (acknowledged,) = struct.unpack_from("=Q", numbers, _ACKNOWLEDGED)
-    return taken, acknowledged
-
-
-_AHEAD = 64 * 1024  # what may wait in asyncio, beside the kernel's own share
+_AHEAD = 64 * 1024  # bytes that may wait in asyncio, besides those in the kernel
 
 _BLOCK = 256 * 1024
 
-_LITTLE = 128 * 1024  # up to here a copy costs less than a write of its own
+_SMALL_PART = 128 * 1024  # up to here joining costs less than a write of its own
 
-_FIRST_WAIT = 0.001  # for what has not arrived; each is a little longer
+_FIRST_WAIT = 0.001  # seconds between two questions whether all has arrived
 
-_SLOWER = 1.3
+_WAIT_GROWTH = 1.3
 
 _LONGEST_WAIT = 0.05
 
-_QUIET_TLS = 3  # looks that find nothing on its way, before that is believed
+_QUIET_TLS_CHECKS = 3  # in a row, until nothing unacknowledged is believed
 
-_LOOKS = 4  # at the progress of an upload in the longest time it may stall
+_STALL_CHECKS = 4  # within the longest time an upload may stall
 
 
 class UploadStalledError(Exception):
@@ -125,15 +108,15 @@ class UploadStalledError(Exception):
 
 
 class UploadAbortedError(Exception):
-    """The upload was called off before its last part."""
+    """The upload was aborted before its last part."""
 
 
 class Upload(aiohttp.payload.Payload):
     """
-    What one attempt sends; every attempt has a new one.
+    The body of one attempt; every attempt has a new one.
 
-    *stall* is the longest time in which no byte moves; *fault* keeps what
-    stopped it before the end.
+    *stall* is the longest time in seconds without a byte that moves; *fault* is
+    the exception that stopped the body before its end.
     """
 
     _autoclose = True  # nothing stays open between two attempts
@@ -149,50 +132,49 @@ class Upload(aiohttp.payload.Payload):
         self._size = request.content_length
         self._stall = stall
         self._pool = pool
-        self._held: list[bytes] = []  # parts that wait to leave in one write
-        self._length = 0  # of them
-        self._sent: list[Callable[[], object]] = []
-        self._finished: list[Callable[[], object]] = []
+        self._held: list[bytes] = []  # small parts that will leave in one write
+        self._flushed_calls: list[Callable[[], object]] = []
+        self._complete_calls: list[Callable[[], object]] = []
         self._transport: asyncio.WriteTransport | None = None
-        self._called_off = False
-        self._kept_back = False
+        self._aborted = False
+        self._withheld = False
         self.complete = False
         self.fault: BaseException | None = None
 
     def on_flushed(self, call: Callable[[], object]) -> None:
-        """Call *call* when all but the last part is on its way."""
-        self._sent.append(call)
+        """Call *call* once all but the last part has been sent."""
+        self._flushed_calls.append(call)
 
-    def when_complete(self, call: Callable[[], object]) -> None:
-        """Call *call* when the last part is on its way."""
-        self._finished.append(call)
+    def on_complete(self, call: Callable[[], object]) -> None:
+        """Call *call* right before the last part is sent."""
+        self._complete_calls.append(call)
 
     def abort(self) -> None:
-        """Drop the connection; without effect after the last part has left."""
+        """Drop the connection; without effect after the last part was sent."""
         if self.complete:
             return
-        self._called_off = True
+        self._aborted = True
         if self._transport is not None:
-            # Closing would flush what is buffered; nothing more may arrive.
-            # One that has just closed by itself has no loop any more.
+            # close() would flush the buffer, and nothing more may arrive. A
+            # transport that has just closed itself has lost its loop.
             with contextlib.suppress(AttributeError):
                 self._transport.abort()
 
     def withhold_end(self) -> None:
-        """Keep the last part back for good: there is an answer already."""
-        self._kept_back = True
+        """Never send the last part: an answer is there already."""
+        self._withheld = True
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
-        """Refuse: the body is never whole in memory."""
+        """Refuse: the body is never in memory as a whole."""
         raise TypeError("the body is streamed")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the body; called by aiohttp, in a task of its own."""
+        """Send the body; aiohttp calls this in a task of its own."""
         self._transport = writer.transport
         try:
-            await self._send(writer, self._transport)
+            await self._send_first(writer, self._transport)
             self.complete = True
-            for call in self._finished:
+            for call in self._complete_calls:
                 call()
             await writer.write(self._last)
         except BaseException as fault:
@@ -202,31 +184,38 @@ class Upload(aiohttp.payload.Payload):
         finally:
             self._transport = None
 
-    async def _send(
+    async def _send_first(
         self, writer: AbstractStreamWriter, transport: asyncio.WriteTransport | None
     ) -> None:
-        """Send all but the last part, and see it off."""
+        """Send all but the last part, and wait until it has arrived."""
         if transport is None:
             raise ConnectionResetError("the connection was lost")
         transport.set_write_buffer_limits(high=_AHEAD)
         limit_unsent(transport)
-        async with _StallTimeout(lambda: progress(writer, transport), self._stall):
+
+        def progress() -> tuple[int, bytes]:
+            # On a slow line a block stays in the kernel for long, out of asyncio's
+            # sight: there only the acknowledged bytes move.
+            sent = writer.output_size - transport.get_write_buffer_size()
+            return sent, _tcp_info(transport)[_ACKNOWLEDGED]
+
+        async with _stall_timeout(progress, self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
-            await self._release(writer)
+            await self._send_held(writer)
             if transport.get_write_buffer_size():
                 # Not 0: over TLS that would pause for good.
                 transport.set_write_buffer_limits(high=1)
                 await writer.drain()
                 transport.set_write_buffer_limits(high=_AHEAD)
-            for call in self._sent:
+            for call in self._flushed_calls:
                 call()
-            await _arrived(transport)
-            if self._kept_back:
-                await asyncio.Event().wait()  # aiohttp cancels it with the answer
+            await _wait_acknowledged(transport)
+            if self._withheld:
+                await asyncio.Event().wait()  # aiohttp cancels this with the answer
         self._check()
-        # A connection that was lost ends the wait of drain() like one that is well,
-        # and what was closed by the server will act on nothing any more.
+        # drain() returns alike when the connection is lost and when all is well, and
+        # a server that has closed will act on nothing any more.
         if not is_open(transport):
             raise ConnectionResetError("the server closed the connection")
 
@@ -236,99 +225,89 @@ class Upload(aiohttp.payload.Payload):
             try:
                 while pieces := await text.next():
                     pieces.reverse()
-                    while pieces:  # which keeps none that has left
-                        await self._put(writer, pieces.pop())
+                    while pieces:  # pop() frees each piece as soon as it was sent
+                        await self._send_piece(writer, pieces.pop())
             finally:
                 text.close()
             return
-        await self._put(writer, part if isinstance(part, bytes) else part.text)
+        await self._send_piece(writer, part if isinstance(part, bytes) else part.text)
 
-    async def _put(self, writer: AbstractStreamWriter, whole: bytes) -> None:
-        """Send *whole*, or hold it when it is little: more may go with it."""
-        if self._length + len(whole) > _LITTLE:
-            await self._release(writer)
-        if len(whole) <= _LITTLE:
-            self._held.append(whole)
-            self._length += len(whole)
+    async def _send_piece(self, writer: AbstractStreamWriter, piece: bytes) -> None:
+        """Send *piece*; a small one is held, since more may leave in its write."""
+        if sum(map(len, self._held)) + len(piece) > _SMALL_PART:
+            await self._send_held(writer)
+        if len(piece) <= _SMALL_PART:
+            self._held.append(piece)
         else:
-            await self._write(writer, whole)
+            await self._write(writer, piece)
 
-    async def _release(self, writer: AbstractStreamWriter) -> None:
-        """Send what was held."""
-        held, self._held, self._length = self._held, [], 0
+    async def _send_held(self, writer: AbstractStreamWriter) -> None:
+        held, self._held = self._held, []
         await self._write(writer, b"".join(held))
 
-    async def _write(self, writer: AbstractStreamWriter, whole: bytes) -> None:
-        view = memoryview(whole)
-        for start in range(0, len(whole), _BLOCK):
+    async def _write(self, writer: AbstractStreamWriter, piece: bytes) -> None:
+        view = memoryview(piece)
+        for start in range(0, len(piece), _BLOCK):
             self._check()
             await writer.write(view[start : start + _BLOCK])
             await writer.drain()
-            # Give the answer a chance: one that comes early (a refused key)
-            # is lost when the loop never turns, or when a write meets the
-            # reset behind it first. It is read in the second turn from here.
+            # Give an early answer (a refused key) its chance: it is lost when the
+            # loop never turns, or when a write meets the reset behind it first. It
+            # is read in the second turn from here.
             await asyncio.sleep(0)
             if is_readable(writer.transport):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
     def _check(self) -> None:
-        if self._called_off:
-            raise UploadAbortedError("the upload was called off")
+        if self._aborted:
+            raise UploadAbortedError("the upload was aborted")
 
 
-async def _arrived(transport: asyncio.WriteTransport) -> None:
+async def _wait_acknowledged(transport: asyncio.WriteTransport) -> None:
     """
-    Wait until the other side has acknowledged everything.
+    Wait until the other side has acknowledged every byte.
 
-    Nothing tells when that is, so it is looked at; over TLS several times, since
-    there is another buffer on the way, out of sight.
+    No event tells when that is, so the kernel is asked again and again. Over TLS it
+    must say so several times, since asyncio has one more buffer there, out of sight.
     """
     wait, quiet = _FIRST_WAIT, 0
-    enough = _QUIET_TLS if transport.get_extra_info("sslcontext") else 1
+    enough = _QUIET_TLS_CHECKS if transport.get_extra_info("sslcontext") else 1
     while quiet < enough:
         if has_unacknowledged(transport):
             quiet = 0
             await asyncio.sleep(wait)
-            wait = min(_SLOWER * wait, _LONGEST_WAIT)
+            wait = min(_WAIT_GROWTH * wait, _LONGEST_WAIT)
         else:
             quiet += 1
-            await asyncio.sleep(0)  # an answer that was read is heard of by now
+            await asyncio.sleep(0)  # lets an answer that was read be handled first
 
 
-class _StallTimeout:
-    """Raises :exc:`UploadStalledError` once *progress* stands for *stall* seconds."""
+@contextlib.asynccontextmanager
+async def _stall_timeout(
+    progress: Callable[[], object], stall: float
+) -> AsyncIterator[None]:
+    """Raise :exc:`UploadStalledError` after *stall* seconds without *progress*."""
+    loop, bound = asyncio.get_running_loop(), asyncio.timeout(None)
+    timer: asyncio.Handle
 
-    def __init__(self, progress: Callable[[], object], stall: float) -> None:
-        self._progress = progress
-        self._stall = stall
-        self._bound = asyncio.timeout(None)
-        self._loop = asyncio.get_running_loop()
-        self._known: object = None
-        self._still = 0
-
-    async def __aenter__(self) -> None:
-        await self._bound.__aenter__()
-        self._look()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        try:
-            await self._bound.__aexit__(kind, error, trace)
-        except TimeoutError:
-            says = f"no byte of the body moved for {self._stall:g} s"
-            raise UploadStalledError(says) from None
-
-    def _look(self) -> None:
-        now = self._progress()
-        self._still = self._still + 1 if now == self._known else 0
-        self._known = now
-        if self._still < _LOOKS:
-            self._timer = self._loop.call_later(self._stall / _LOOKS, self._look)
+    def check(before: object = None, same: int = 0) -> None:
+        nonlocal timer
+        now = progress()
+        same = same + 1 if now == before else 0
+        if same < _STALL_CHECKS:
+            timer = loop.call_later(stall / _STALL_CHECKS, check, now, same)
         else:
-            self._bound.reschedule(self._loop.time())
+            bound.reschedule(loop.time())
+
+    timer = loop.call_soon(check)
+    try:
+        async with bound:
+            yield
+    except TimeoutError:  # the kernel's own, ETIMEDOUT, is one, too
+        if not bound.expired():
+            raise
+        says = f"no byte of the body moved for {stall:g} s"
+        raise UploadStalledError(says) from None
+    finally:
+        timer.cancel()

@@ -263,15 +263,10 @@ class JobRunner:
 
     async def _bring_home(self, job: Job, handle: TaskHandle) -> Path:
         async with self._saves, self._kept(job, handle):
-            path = await handle.save_fitting(job.place)
-            try:
-                digest, size = await asyncio.to_thread(digest_of, path)
-            except OSError as fault:
-                says = f"{path} cannot be read again: {fault.strerror or fault}"
-                raise DownloadError(says, task_id=handle.task_id) from fault
-        output = Output(path.relative_to(job.folder), size, digest)
+            saved = await handle.save_fitting(job.place)
+        output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
         await self._desk.commits.do(lambda journal: journal.saved(job.entry.id, output))
-        return path
+        return saved.path
 
     @contextlib.asynccontextmanager
     async def _kept(self, job: Job, handle: TaskHandle) -> AsyncIterator[None]:

@@ -18,7 +18,6 @@ import attrs
 import pytest
 
 from ezlink_async import AsyncEzlink, RetryPolicy
-from ezlink_async._client.handle import TaskHandle
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
@@ -31,7 +30,6 @@ from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
-    DownloadError,
     JournalError,
 )
 from tests.support.batch_harness import POLL, TIMEOUTS, read, studio
@@ -798,30 +796,6 @@ async def test_a_bug_is_one_outcome(
             ended = await read(run)
         assert {each.error for each in ended.outcomes} == {"LookupError: no such thing"}
         assert "this is a bug" in caplog.text
-
-
-async def test_a_result_that_vanishes_at_once_is_brought_again(tmp_path: Path) -> None:
-    """It was saved, and cannot be hashed: it has its id, and is followed next time."""
-
-    class Vanishing:
-        task_id = "77"
-
-        async def save_fitting(self, place: Path) -> Path:
-            return place
-
-    async with (
-        studio(tmp_path) as here,
-        here.client() as ez,
-        here.run(ez, here.photos(1)) as run,
-    ):
-        while not run._work._running:
-            await asyncio.sleep(0)
-        (under_way,) = run._work._running.values()
-        vanishing = cast("TaskHandle", Vanishing())
-        with pytest.raises(DownloadError, match="cannot be read again") as caught:
-            await run._work._delivery._bring_home(under_way.job, vanishing)
-        assert caught.value.task_id == "77"
-        await read(run)
 
 
 async def test_the_end_is_told_to_everybody_and_counts_for_nothing() -> None:

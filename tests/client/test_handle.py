@@ -312,7 +312,7 @@ async def test_read_and_save_give_the_same_picture(tmp_path: Path) -> None:
         assert path == tmp_path / "new" / "folder" / "team.png"
         assert path.read_bytes() == await handle.read() == JPEG
         fitting = await handle.save_fitting(tmp_path / "team")
-        assert fitting == tmp_path / "team.jpg"
+        assert fitting.path == tmp_path / "team.jpg"
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])

@@ -1,4 +1,4 @@
-"""Pools, proxies, and who may be talked to."""
+"""Addresses: which hosts may be asked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from ezlink_async._io.addresses import AddressRefusedError, is_public
         "2002:808:808::1",
     ],
 )
-def test_hosts_of_the_internet_are_public(host: str) -> None:
-    """A name with a dot and an address that is routed may be talked to."""
+def test_dotted_names_and_routed_addresses_are_public(host: str) -> None:
     assert is_public(host)
 
 
@@ -77,13 +76,11 @@ def test_hosts_of_the_internet_are_public(host: str) -> None:
         "2606:4700::1111%25eth0",
     ],
 )
-def test_hosts_of_this_machine_and_its_network_are_not(host: str | None) -> None:
-    """Loopback, private and odd addresses are not public, however spelled."""
+def test_loopback_private_and_odd_hosts_are_not_public(host: str | None) -> None:
     assert not is_public(host)
 
 
-def test_an_origin_is_scheme_host_and_port() -> None:
-    """Two spellings of one server have one origin."""
+def test_origin_is_scheme_host_and_port() -> None:
     assert addresses.origin("https://API.example.com/a") == (
         "https",
         "api.example.com",
@@ -94,21 +91,18 @@ def test_an_origin_is_scheme_host_and_port() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a:port/", "http://a:99999/"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    """An address that cannot be read is refused like one that is not allowed."""
+def test_unreadable_address_is_refused(url: str) -> None:
     with pytest.raises(AddressRefusedError):
         addresses.origin(url)
 
 
-def test_a_redirect_to_nowhere_is_refused() -> None:
-    """A redirect's address is joined to where it came from, or refused."""
+def test_redirect_is_joined_to_its_origin_or_refused() -> None:
     assert addresses.resolve_redirect("http://a/b/c", "../d") == "http://a/d"
     with pytest.raises(AddressRefusedError):
         addresses.resolve_redirect("http://a/b", "http://[::1")
 
 
-def test_a_name_in_any_script_is_read_as_it_is_asked_for() -> None:
-    """A host has one spelling on the wire, and that one is judged."""
+def test_origin_has_the_ascii_spelling_of_an_international_name() -> None:
     url = "https://B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example/a"
     assert addresses.origin(url) == ("https", "xn--bcher-kva.example", 443)
     assert is_public("xn--bcher-kva.example")

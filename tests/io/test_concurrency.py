@@ -1,4 +1,4 @@
-"""Who owns the tasks of a client, and how they end."""
+"""Background tasks, the semaphore, and work in threads."""
 
 from __future__ import annotations
 
@@ -25,168 +25,132 @@ from ezlink_async._io.concurrency import (
 from ezlink_async.errors import ClientClosedError, SlotTimeoutError
 from tests.support.loop import turns
 
-# Slots
+# The semaphore
 
 
-async def test_no_more_slots_are_taken_than_there_are() -> None:
-    """The limit is reached and never passed, and everybody gets a turn."""
-    slots, inside, most, done = Semaphore(3), 0, 0, 0
+async def test_semaphore_reaches_its_limit_and_never_passes_it() -> None:
+    semaphore, inside, most, done = Semaphore(3), 0, 0, 0
 
     async def work() -> None:
         nonlocal inside, most, done
-        await slots.acquire()
-        inside += 1
-        most = max(most, inside)
-        await turns(2)
-        inside -= 1
-        done += 1
-        slots.release()
+        async with semaphore.slot():
+            inside += 1
+            most = max(most, inside)
+            await turns(2)
+            inside -= 1
+            done += 1
 
     await asyncio.gather(*(work() for _ in range(20)))
-    assert (most, done, slots.taken) == (3, 20, 0)
+    assert (most, done, semaphore.taken) == (3, 20, 0)
 
 
-async def test_who_waits_longest_goes_first() -> None:
-    """Slots are given in the order in which they were asked for."""
-    slots, order = Semaphore(1), list[int]()
-    await slots.acquire()
+async def test_slots_are_granted_in_the_order_of_the_requests() -> None:
+    semaphore, order = Semaphore(1), list[int]()
+    await semaphore.acquire()
 
     async def work(number: int) -> None:
-        await slots.acquire()
-        order.append(number)
-        slots.release()
+        async with semaphore.slot():
+            order.append(number)
 
     tasks = [asyncio.create_task(work(number)) for number in range(5)]
     await turns()
-    slots.release()
+    semaphore.release()
     latecomer = asyncio.create_task(work(99))
     await asyncio.gather(*tasks, latecomer)
     assert order == [0, 1, 2, 3, 4, 99]
 
 
-async def test_a_cancelled_waiter_loses_no_slot() -> None:
-    """A waiter that leaves while the slot is being given hands it on."""
-    slots = Semaphore(1)
-    await slots.acquire()
-    first = asyncio.create_task(slots.acquire())
-    second = asyncio.create_task(slots.acquire())
+@pytest.mark.parametrize("cancelled_first", [False, True])
+async def test_slot_released_while_its_waiter_is_cancelled_goes_to_the_next(
+    *, cancelled_first: bool
+) -> None:
+    """The first waiter has not run again when both calls have been made."""
+    semaphore = Semaphore(1)
+    await semaphore.acquire()
+    first = asyncio.create_task(semaphore.acquire())
+    second = asyncio.create_task(semaphore.acquire())
     await turns()
-    slots.release()  # first has it now, but has not run yet
-    first.cancel()
+    if cancelled_first:
+        first.cancel()
+        semaphore.release()
+    else:
+        semaphore.release()
+        first.cancel()
     await second
     assert first.cancelled()
-    assert slots.taken == 1
+    assert semaphore.taken == 1
 
 
-async def test_a_release_right_after_a_cancellation_finds_the_next_waiter() -> None:
-    """A slot given back while a waiter is leaving goes to the one behind it."""
-    slots = Semaphore(1)
-    await slots.acquire()
-    first = asyncio.create_task(slots.acquire())
-    second = asyncio.create_task(slots.acquire())
-    await turns()
-    first.cancel()  # has not run yet either
-    slots.release()
-    await second
-    assert slots.taken == 1
-
-
-async def test_the_wait_for_a_slot_can_be_bounded() -> None:
-    """After its timeout a waiter gets SlotTimeoutError, and nothing was sent."""
-    slots = Semaphore(1)
-    await slots.acquire(0.01)
+async def test_waiter_gets_slot_timeout_error_after_its_timeout() -> None:
+    semaphore = Semaphore(1)
+    await semaphore.acquire(0.01)
     with pytest.raises(SlotTimeoutError, match="all 1 slots") as caught:
-        await slots.acquire(0.01)
+        await semaphore.acquire(0.01)
     assert caught.value.retry_safe
-    slots.release()
-    await slots.acquire(0.01)
-
-
-async def test_more_slots_are_given_at_once_and_fewer_are_not_renewed() -> None:
-    """A raised limit wakes waiters; a lowered one waits for slots to come back."""
-    slots = Semaphore(1)
-    await slots.acquire()
-    waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]
-    await turns()
-    slots.resize(3)
-    await turns()
-    assert (slots.taken, sum(task.done() for task in waiting)) == (3, 2)
-    slots.resize(1)
-    slots.release()
-    slots.release()
-    await turns()
-    assert not waiting[2].done()
-    slots.release()
-    await waiting[2]
-    assert slots.taken == 1
+    semaphore.release()
+    await semaphore.acquire(0.01)
 
 
 class SlotGame:
-    """Two slots, and those who ask for them, leave, and give them back."""
+    """Two slots, and tasks that ask for them, are cancelled, or release them."""
 
     def __init__(self) -> None:
-        self.slots = Semaphore(2)
+        self.semaphore = Semaphore(2)
         self.tasks: list[asyncio.Task[None]] = []
 
-    def held(self) -> list[asyncio.Task[None]]:
-        """Return those who have a slot."""
+    def holders(self) -> list[asyncio.Task[None]]:
         return [task for task in self.tasks if task.done() and not task.cancelled()]
 
     async def ask(self) -> None:
-        """Ask for a slot."""
-        self.tasks.append(asyncio.create_task(self.slots.acquire()))
+        self.tasks.append(asyncio.create_task(self.semaphore.acquire()))
 
     async def cancel(self) -> None:
-        """Cancel somebody."""
         if self.tasks:
             self.tasks[len(self.tasks) // 2].cancel()
 
     async def release(self) -> None:
-        """Give a slot back."""
-        if held := self.held():
-            self.tasks.remove(held[0])
-            self.slots.release()
+        if holders := self.holders():
+            self.tasks.remove(holders[0])
+            self.semaphore.release()
 
     async def turn(self) -> None:
-        """Let the loop turn."""
         await asyncio.sleep(0)
 
-    async def over(self) -> None:
-        """Cancel who waits, and see that both slots are there."""
+    async def finish(self) -> None:
+        """Cancel the waiters, and take both slots."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        assert self.slots.taken == len(self.held())
-        for _ in self.held():
-            self.slots.release()
-        async with asyncio.timeout(5):
-            await self.slots.acquire()
-            await self.slots.acquire()
+        assert self.semaphore.taken == len(self.holders())
+        for _ in self.holders():
+            self.semaphore.release()
+        async with asyncio.timeout(300):
+            await self.semaphore.acquire()
+            await self.semaphore.acquire()
 
 
 @given(st.lists(st.sampled_from(["ask", "cancel", "release", "turn"]), max_size=60))
-def test_slots_survive_any_order_of_events(events: list[str]) -> None:
-    """However asking, leaving and giving back interleave, no slot is lost."""
-
+def test_no_order_of_events_loses_a_slot(events: list[str]) -> None:
     async def play() -> None:
         game = SlotGame()
         for event in events:
             await getattr(game, event)()
-            assert game.slots.taken <= 2
-        await game.over()
+            assert game.semaphore.taken <= 2
+        await game.finish()
 
     asyncio.run(play())
 
 
+# Background tasks
+
+
 async def forever() -> None:
-    """Wait until cancelled."""
     await asyncio.Event().wait()
 
 
-async def test_a_task_is_kept_until_it_is_done() -> None:
-    """A task nobody else holds is not collected under way, and not kept after."""
-    background, go_on = BackgroundTasks(), asyncio.Event()
-    ended = asyncio.Event()
+async def test_task_is_referenced_until_it_is_done() -> None:
+    """The garbage collector takes a task after its end, and not before."""
+    background, go_on, ended = BackgroundTasks(), asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
         await go_on.wait()
@@ -203,28 +167,26 @@ async def test_a_task_is_kept_until_it_is_done() -> None:
     assert task() is None
 
 
-async def test_closing_cancels_and_waits() -> None:
-    """After close nothing runs any more, whatever it had to tidy up."""
-    background, tidied = BackgroundTasks(), list[int]()
+async def test_close_cancels_tasks_and_waits_for_their_cleanup() -> None:
+    background, cleaned = BackgroundTasks(), list[int]()
 
     async def work(number: int) -> None:
         try:
             await forever()
         finally:
             await turns(number)
-            tidied.append(number)
+            cleaned.append(number)
 
     before = asyncio.all_tasks()
     for number in range(5):
         background.start_soon(work(number))
     await turns()
     await background.close()
-    assert sorted(tidied) == [0, 1, 2, 3, 4]
+    assert sorted(cleaned) == [0, 1, 2, 3, 4]
     assert asyncio.all_tasks() == before
 
 
-async def test_closing_ends_what_is_started_meanwhile() -> None:
-    """A task that another one starts while it is leaving ends too."""
+async def test_close_ends_tasks_that_are_started_meanwhile() -> None:
     background, ended = BackgroundTasks(), list[str]()
 
     async def late() -> None:
@@ -246,8 +208,7 @@ async def test_closing_ends_what_is_started_meanwhile() -> None:
     assert ended == ["late"]
 
 
-async def test_nothing_starts_in_a_closed_nursery() -> None:
-    """After close a task is refused, so that none outlives the client."""
+async def test_no_task_starts_after_close() -> None:
     background = BackgroundTasks()
     await background.close()
     before = asyncio.all_tasks()
@@ -258,16 +219,14 @@ async def test_nothing_starts_in_a_closed_nursery() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_closing_twice_is_harmless() -> None:
-    """Both of two closings return when all is over."""
+async def test_close_may_be_called_twice_at_once_and_again() -> None:
     background = BackgroundTasks()
     background.start_soon(forever())
     await asyncio.gather(background.close(), background.close())
     await background.close()
 
 
-async def test_one_of_its_own_tasks_may_close_it() -> None:
-    """Closing from inside ends the others and lets the closer finish."""
+async def test_task_that_closes_the_client_ends_after_the_others() -> None:
     background, ended = BackgroundTasks(), asyncio.Event()
 
     async def closer() -> None:
@@ -276,14 +235,13 @@ async def test_one_of_its_own_tasks_may_close_it() -> None:
 
     other = background.start(forever())
     task = background.start(closer())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(300):
         await task
     assert ended.is_set()
     assert other.cancelled()
 
 
-async def test_a_task_that_is_spared_ends_by_itself() -> None:
-    """Whoever closes the client from inside is neither cancelled nor waited for."""
+async def test_exempt_task_is_neither_cancelled_nor_waited_for() -> None:
     background, go_on = BackgroundTasks(), asyncio.Event()
 
     async def inside() -> str:
@@ -293,73 +251,70 @@ async def test_a_task_that_is_spared_ends_by_itself() -> None:
 
     task = background.start(inside())
     await turns()
-    assert not background.exempt_current()  # this is none of its own
+    assert not background.exempt_current()  # the test is a foreign task
     await background.close()
     assert not task.done()
     go_on.set()
     assert await task == "by itself"
 
 
-async def test_what_swallows_a_cancellation_is_cancelled_again() -> None:
-    """Code that takes a cancellation for a time-out keeps nobody from closing."""
-    background, swallowed = BackgroundTasks(patience=[0.01] * 4), list[int]()
+async def test_task_that_ignores_a_cancellation_is_cancelled_again() -> None:
+    background, ignored = BackgroundTasks(patience=[0.01] * 4), list[int]()
 
-    async def swallows(times: int) -> None:
-        while len(swallowed) < times:
+    async def ignores(times: int) -> None:
+        while len(ignored) < times:
             try:
                 await forever()
             except asyncio.CancelledError:
-                swallowed.append(times)
+                ignored.append(times)
         await forever()
 
-    task = background.start(swallows(2))
+    task = background.start(ignores(2))
     await turns()
     await background.close()
-    assert (swallowed, task.cancelled()) == ([2, 2], True)
+    assert (ignored, task.cancelled()) == ([2, 2], True)
 
 
-async def test_what_swallows_every_cancellation_is_left_and_logged(
+async def test_task_that_ignores_every_cancellation_is_abandoned_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In the end a close goes on without it, and the log says what it was."""
     background, stop = BackgroundTasks(patience=[0.001] * 3), asyncio.Event()
 
-    async def never_leaves() -> None:
+    async def never_ends() -> None:
         while not stop.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await stop.wait()
 
-    task = background.start(never_leaves())
+    task = background.start(never_ends())
     await turns()
     with caplog.at_level(logging.WARNING, "ezlink_async"):
         await background.close()
     assert not task.done()
     (entry,) = caplog.records
-    assert "never_leaves" in entry.message
+    assert "ignored cancellation and was abandoned" in entry.message
+    assert "never_ends" in entry.message
     stop.set()
     await task
 
 
-async def test_run_gives_the_result_and_the_error_as_they_are() -> None:
-    """What runs for a caller returns to it, whether it went well or not."""
+async def test_run_returns_the_result_and_raises_the_exception_of_its_work() -> None:
     background = BackgroundTasks()
 
-    async def well() -> int:
+    async def succeeds() -> int:
         await turns()
         return 7
 
-    async def badly() -> int:
+    async def fails() -> int:
         await turns()
         raise KeyError("x")
 
-    assert await background.run(well()) == 7
+    assert await background.run(succeeds()) == 7
     with pytest.raises(KeyError):
-        await background.run(badly())
+        await background.run(fails())
     await background.close()
 
 
-async def test_cancelling_the_caller_cancels_its_work() -> None:
-    """A caller that leaves takes its work along, and is cancelled itself."""
+async def test_cancelling_the_caller_of_run_cancels_its_work() -> None:
     background, stopped = BackgroundTasks(), asyncio.Event()
 
     async def work() -> None:
@@ -376,8 +331,7 @@ async def test_cancelling_the_caller_cancels_its_work() -> None:
     assert stopped.is_set()
 
 
-async def test_a_close_becomes_the_caller_s_error() -> None:
-    """Whoever waits when the client closes gets ClientClosedError, with its ids."""
+async def test_close_raises_client_closed_error_in_callers_of_run() -> None:
     background = BackgroundTasks()
 
     def closed() -> ClientClosedError:
@@ -394,8 +348,7 @@ async def test_a_close_becomes_the_caller_s_error() -> None:
         await plain
 
 
-async def test_a_caller_cancelled_while_the_client_closes_stays_cancelled() -> None:
-    """A close does not swallow the cancellation of a caller."""
+async def test_caller_cancelled_while_the_client_closes_stays_cancelled() -> None:
     background = BackgroundTasks()
     caller = asyncio.create_task(background.run(forever()))
     await turns()
@@ -406,8 +359,7 @@ async def test_a_caller_cancelled_while_the_client_closes_stays_cancelled() -> N
     await closing
 
 
-async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
-    """A caller that once swallowed a cancellation is told of a close all the same."""
+async def test_caller_that_swallowed_a_cancellation_gets_client_closed_error() -> None:
     background = BackgroundTasks()
 
     async def call() -> None:
@@ -425,8 +377,7 @@ async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
         await caller
 
 
-async def test_a_timeout_of_the_caller_stays_a_timeout() -> None:
-    """A caller's own time limit ends the work and is not called a close."""
+async def test_timeout_of_the_caller_stays_a_timeout() -> None:
     background = BackgroundTasks()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
@@ -434,22 +385,18 @@ async def test_a_timeout_of_the_caller_stays_a_timeout() -> None:
     await background.close()
 
 
-async def test_work_that_fails_unseen_is_logged(
+async def test_exception_in_a_background_task_is_logged_and_a_cancellation_is_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An error in work nobody waits for goes to the log, a cancellation does not."""
     background = BackgroundTasks()
 
     async def fails() -> None:
         await turns()
         raise KeyError("unseen")
 
-    async def well() -> None:
-        await turns()
-
     with caplog.at_level(logging.ERROR, "ezlink_async"):
         background.start_soon(fails())
-        background.start_soon(well())
+        background.start_soon(turns())
         background.start_soon(forever())
         await turns(10)
         await background.close()
@@ -458,17 +405,21 @@ async def test_work_that_fails_unseen_is_logged(
     assert entry.exc_info
 
 
-@pytest.mark.parametrize(("length", "here"), [(INLINE_BYTES, True), (1 << 20, False)])
-async def test_little_work_is_done_on_the_spot(length: int, *, here: bool) -> None:
-    """A thread hop is for what would keep the loop for a while."""
+# Threads
+
+
+@pytest.mark.parametrize(
+    ("length", "inline"), [(INLINE_BYTES, True), (INLINE_BYTES + 1, False)]
+)
+async def test_more_than_256_kib_are_worked_on_in_a_thread(
+    length: int, *, inline: bool
+) -> None:
     thread = await run_in_thread_if_large(length, threading.get_ident)
-    assert (thread == threading.get_ident()) is here
+    assert (thread == threading.get_ident()) is inline
 
 
 @pytest.mark.parametrize("length", [1, INLINE_BYTES + 1])
-async def test_an_error_comes_out_wherever_it_was_raised(length: int) -> None:
-    """In a thread or not, the caller gets what the call raised."""
-
+async def test_exception_reaches_the_caller_from_loop_and_thread(length: int) -> None:
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
@@ -476,8 +427,7 @@ async def test_an_error_comes_out_wherever_it_was_raised(length: int) -> None:
         await run_in_thread_if_large(length, fail)
 
 
-async def test_a_pool_of_ones_own_is_used() -> None:
-    """Both run in the pool that was given."""
+async def test_work_runs_in_the_pool_that_was_given() -> None:
     with ThreadPoolExecutor(1, thread_name_prefix="own") as pool:
         names = [
             await run_in_thread(lambda: threading.current_thread().name, pool),
@@ -488,27 +438,38 @@ async def test_a_pool_of_ones_own_is_used() -> None:
     assert names == ["own_0", "own_0"]
 
 
-async def test_what_must_be_seen_through_is() -> None:
-    """A cancellation, however often, waits for the thread; then it holds."""
-    begun, go_on = threading.Event(), threading.Event()
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelled_caller_waits_for_its_thread(*, fails: bool) -> None:
+    """Three cancellations wait, and asyncio logs no exception of the thread."""
+    begun, go_on, ended = threading.Event(), threading.Event(), list[bool]()
 
     def work() -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(300)
+        ended.append(True)
+        if fails:
+            raise OSError(28, "No space left on device")
 
+    logged: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: logged.append(context))
     task = asyncio.create_task(run_in_thread(work))
-    await asyncio.to_thread(begun.wait, 20)
+    await asyncio.to_thread(begun.wait, 300)
     for _ in range(3):
         task.cancel()
-        await asyncio.sleep(0)
+        await turns()
         assert not task.done()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert ended
+    del task
+    gc.collect()
+    await turns()
+    assert logged == []
 
 
-async def test_a_wait_that_is_cancelled_leaves_the_work_alone() -> None:
-    """Who leaves neither ends what was waited for nor is called when it ends."""
+async def test_cancelled_wait_leaves_its_work_and_other_waits_alone() -> None:
     work = asyncio.get_running_loop().create_future()
     waits = [asyncio.create_task(wait_until_done(work)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -516,14 +477,13 @@ async def test_a_wait_that_is_cancelled_leaves_the_work_alone() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waits[0]
     assert not work.done()
-    work.set_exception(OSError("seen by whoever asks"))
+    work.set_exception(OSError("retrieved below"))
     await waits[1]
     await wait_until_done(work)
     assert isinstance(work.exception(), OSError)
 
 
-async def test_a_wait_that_is_cancelled_when_it_is_over_is_cancelled() -> None:
-    """An end and a cancellation in one turn trouble nobody."""
+async def test_wait_cancelled_in_the_turn_its_work_ends_is_cancelled() -> None:
     work = asyncio.get_running_loop().create_future()
     wait = asyncio.create_task(wait_until_done(work))
     await asyncio.sleep(0)

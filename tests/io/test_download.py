@@ -1,14 +1,12 @@
-"""Bringing results home: from where, how often, and nothing wrong is kept, ever."""
+"""Downloads of results: from which address, how often, and complete or not at all."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,22 +25,23 @@ from ezlink_async import (
     errors,
 )
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
-from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.pictures import GIF, jpeg, png
 from tests.support.raw_servers import (
-    Line,
-    Talk,
+    Connection,
+    Handler,
     answer,
-    hangs_up_after,
+    closes_after,
     keeps_open,
+    never_answers,
+    run_client,
     stranger_tls,
 )
 from tests.support.raw_servers import serving as raw_server
 from tests.support.scripted_transport import Held, ScriptedTransport, offline
-from tests.support.transports import SHORT, RecordedSleep, tells_secrets, transport
+from tests.support.transports import SHORT, RecordedSleep, secrets_in, transport
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
 RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=20)
@@ -63,21 +62,20 @@ REBUILT = f"{API}/mj/image/7"
         ("https://cdn.example.com/7", API, ["https://cdn.example.com/7", REBUILT]),
     ],
 )
-def test_e32_where_a_result_may_lie(
+def test_e32_plausible_address_is_tried_before_the_rebuilt_one(
     given: str | None, base: str, urls: list[str]
 ) -> None:
-    """As given when the host can be right, once; then built from the base URL."""
     found = candidate_addresses(given, REBUILT, base)
-    assert [place.url for place in found] == urls
-    assert [place.foreign for place in found] == [True, False][-len(urls) :]
+    assert [address.url for address in found] == urls
+    assert [address.foreign for address in found] == [True, False][-len(urls) :]
 
 
 @asynccontextmanager
-async def paid(
+async def finished_swap(
     settings: EmulatorSettings | None = None, target: bytes | None = None
 ) -> AsyncIterator[tuple[TaskHandle, Emulator]]:
-    """Have one finished swap."""
-    async with asyncio.timeout(60), serving(settings) as server:
+    """Give the handle of one finished swap, and its server."""
+    async with asyncio.timeout(300), serving(settings) as server:
         client = AsyncEzlink(
             server.api_key, base_url=server.base_url, poll=POLL, retry=RETRY
         )
@@ -87,11 +85,11 @@ async def paid(
             yield handle, server
 
 
-def _files(folder: Path) -> list[str]:
+def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-PASSING: dict[str, faults.Fault] = {
+PASSING_FAILURES: dict[str, faults.Fault] = {
     "truncated with a clean end": faults.Picture(keep=300_000),
     "truncated within two KiB": faults.Picture(keep=1_000),
     "empty": faults.Picture(content=""),
@@ -109,17 +107,18 @@ PASSING: dict[str, faults.Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
-async def test_what_passes_is_tried_again(name: str, tmp_path: Path) -> None:
-    """E37, E38, E40: after a fault the whole picture comes, and only that is kept."""
-    async with paid() as (handle, server):
-        server.control.script("image", PASSING[name])
+@pytest.mark.parametrize("name", PASSING_FAILURES)
+async def test_e37_e38_e40_passing_failure_is_retried_until_the_picture_is_whole(
+    name: str, tmp_path: Path
+) -> None:
+    async with finished_swap() as (handle, server):
+        server.control.script("image", PASSING_FAILURES[name])
         path = await handle.save(tmp_path / "a.jpg")
         assert path.read_bytes() == await handle.read()
-        assert _files(tmp_path) == ["a.jpg"]
+        assert files(tmp_path) == ["a.jpg"]
 
 
-LASTING: dict[str, tuple[faults.Fault, int, int | None]] = {
+LASTING_FAILURES: dict[str, tuple[faults.Fault, int, int | None]] = {
     "gone: 403 twice": (faults.Picture(status=403, content="<Error>"), 2, 403),
     "gone: 404 twice": (faults.Picture(status=404, content="x"), 2, 404),
     "gone: 410 twice": (faults.Picture(status=410, content="x"), 2, 410),
@@ -130,13 +129,13 @@ LASTING: dict[str, tuple[faults.Fault, int, int | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", LASTING)
-async def test_what_lasts_is_an_error_that_keeps_the_id(
+@pytest.mark.parametrize("name", LASTING_FAILURES)
+async def test_e39_lasting_failure_is_a_download_error_with_the_task_id(
     name: str, tmp_path: Path
 ) -> None:
-    """E39: a link that is gone ends after the second try, others after a few."""
-    fault, tries, status = LASTING[name]
-    async with paid() as (handle, server):
+    """A result that is gone ends it after two attempts, other failures after a few."""
+    fault, tries, status = LASTING_FAILURES[name]
+    async with finished_swap() as (handle, server):
         server.control.standing("image", fault)
         before = len(server.control.requests)
         with pytest.raises(errors.DownloadError) as caught:
@@ -144,84 +143,83 @@ async def test_what_lasts_is_an_error_that_keeps_the_id(
         assert (caught.value.task_id, caught.value.status) == (handle.task_id, status)
         assert len(server.control.requests) - before <= tries
         assert len(server.control.requests) - before >= min(tries, 3)
-        assert _files(tmp_path) == []
+        assert files(tmp_path) == []
 
 
-async def test_e41_the_content_type_proves_nothing() -> None:
-    """A picture named a stream of octets is a picture."""
-    async with paid() as (handle, server):
+async def test_e41_picture_with_another_content_type_is_a_picture() -> None:
+    async with finished_swap() as (handle, server):
         octets = faults.Picture(content_type="application/octet-stream")
         server.control.script("image", octets)
         assert await handle.read()
 
 
-async def test_e32_an_address_on_localhost_is_rebuilt(tmp_path: Path) -> None:
+async def test_e32_address_on_localhost_is_rebuilt(tmp_path: Path) -> None:
     """The server's default ``http://localhost:3000`` leads nowhere; the API does."""
     settings = EmulatorSettings(server_address="http://localhost:3")
-    async with paid(settings) as (handle, _):
+    async with finished_swap(settings) as (handle, _):
         record = await handle
         assert record.image_url == f"http://localhost:3/mj/image/{handle.task_id}"
         assert (await handle.save(tmp_path / "a.jpg")).stat().st_size
 
 
-async def test_the_key_is_never_sent_with_a_download() -> None:
-    """The id alone opens a picture, so no key goes along."""
-    async with paid() as (handle, server):
+async def test_download_carries_no_key() -> None:
+    """The id alone opens a picture."""
+    async with finished_swap() as (handle, server):
         await handle.read()
         images = [s for s in server.control.requests if "/mj/image/" in s.path]
         assert images
         assert "authorization" not in str([s.headers for s in images]).lower()
 
 
-async def test_the_suffix_stays_or_fits(tmp_path: Path) -> None:
-    """``save`` leaves the suffix as given; the command line has it fit."""
-    async with paid(target=png()) as (handle, _):
+async def test_save_keeps_the_suffix_and_save_fitting_appends_one(
+    tmp_path: Path,
+) -> None:
+    async with finished_swap(target=png()) as (handle, _):
         assert await handle.save(tmp_path / "a.jpg") == tmp_path / "a.jpg"
-        assert await handle.save_fitting(tmp_path / "b.c") == tmp_path / "b.c.png"
-        assert _files(tmp_path) == ["a.jpg", "b.c.png"]
+        saved = await handle.save_fitting(tmp_path / "b.c")
+        assert saved.path == tmp_path / "b.c.png"
+        assert files(tmp_path) == ["a.jpg", "b.c.png"]
 
 
-class _Gif:
+class GifEngine:
     """An engine whose results cannot be verified."""
 
     name = "gif"
 
     def swap(self, source: bytes, target: bytes) -> bytes:
-        """Return a moving picture."""
+        """Return a GIF."""
         return GIF + source[:1] + target[:1]
 
 
-async def test_what_cannot_be_verified_is_kept_under_another_name(
+async def test_result_that_cannot_be_verified_is_saved_as_unverified(
     tmp_path: Path,
 ) -> None:
-    """A GIF goes to ``NAME.unverified`` with an error; ``read`` gives none."""
-    async with paid(EmulatorSettings(engine=_Gif())) as (handle, _):
+    """``save`` raises an error with its path; ``read`` returns no bytes."""
+    async with finished_swap(EmulatorSettings(engine=GifEngine())) as (handle, _):
         with pytest.raises(errors.DownloadError) as caught:
             await handle.save(tmp_path / "a.jpg")
         assert caught.value.path == tmp_path / "a.jpg.unverified"
-        assert _files(tmp_path) == ["a.jpg.unverified"]
+        assert files(tmp_path) == ["a.jpg.unverified"]
         with pytest.raises(errors.DownloadError, match="save it instead"):
             await handle.read()
 
 
-async def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    """A file where a folder is due, or a folder at the place: DownloadError."""
+async def test_path_that_cannot_be_written_is_a_download_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
-    async with paid() as (handle, _):
-        for place in ("file/a.jpg", "folder"):
+    async with finished_swap() as (handle, _):
+        for path in ("file/a.jpg", "folder"):
             with pytest.raises(errors.DownloadError, match="cannot be written"):
-                await handle.save(tmp_path / place)
-    assert _files(tmp_path) == ["file", "folder"]
+                await handle.save(tmp_path / path)
+    assert files(tmp_path) == ["file", "folder"]
 
 
-async def test_a_file_that_is_there_stays_until_a_whole_one_comes(
+async def test_failed_save_keeps_the_old_file_and_a_good_one_replaces_it(
     tmp_path: Path,
 ) -> None:
-    """A failed save changes nothing; a good one replaces in one step."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
-    async with paid() as (handle, server):
+    async with finished_swap() as (handle, server):
         server.control.standing("image", faults.Picture(keep=300_000))
         with pytest.raises(errors.DownloadError):
             await handle.save(path)
@@ -231,23 +229,23 @@ async def test_a_file_that_is_there_stays_until_a_whole_one_comes(
         assert path.read_bytes() == await handle.read()
 
 
-async def test_a_cancelled_save_leaves_nothing(tmp_path: Path) -> None:
-    """Neither a file nor a part of one is left by a cancellation."""
-    async with paid() as (handle, server):
+async def test_cancelled_save_leaves_no_file(tmp_path: Path) -> None:
+    async with finished_swap() as (handle, server):
         drip = faults.Picture(drip=0.001, block=5000)
         server.control.script("image", drip)
         save = asyncio.create_task(handle.save(tmp_path / "a.jpg"))
-        while not _files(tmp_path):
+        while not files(tmp_path):
             await asyncio.sleep(0)
         save.cancel()
         with pytest.raises(asyncio.CancelledError):
             await save
-        assert _files(tmp_path) == []
+        assert files(tmp_path) == []
 
 
-async def test_a_closed_client_ends_a_save_in_progress(tmp_path: Path) -> None:
-    """Closing while a download runs is ClientClosedError with the id."""
-    async with asyncio.timeout(60), serving() as server:
+async def test_close_ends_a_save_in_progress_with_client_closed_error(
+    tmp_path: Path,
+) -> None:
+    async with asyncio.timeout(300), serving() as server:
         ez = AsyncEzlink(server.api_key, base_url=server.base_url, poll=POLL)
         async with ez:
             handle = await ez.swap_face(jpeg(20_000), jpeg(1_500_000))
@@ -259,12 +257,12 @@ async def test_a_closed_client_ends_a_save_in_progress(tmp_path: Path) -> None:
         with pytest.raises(errors.ClientClosedError) as caught:
             await save
         assert caught.value.task_ids == (handle.task_id,)
-        assert _files(tmp_path) == []
+        assert files(tmp_path) == []
 
 
 SAVE = """
 import asyncio, sys
-from ezlink_async import AsyncEzlink, PollPolicy
+from ezlink_async import AsyncEzlink
 
 async def main():
     key, base_url, task_id, path = sys.argv[1:]
@@ -276,35 +274,35 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-async def test_a_process_killed_during_a_download(tmp_path: Path) -> None:
-    """Nothing stands under the final name, only a hidden part."""
-    async with paid() as (handle, server):
+async def test_process_killed_during_a_download_leaves_a_hidden_part_only(
+    tmp_path: Path,
+) -> None:
+    async with finished_swap() as (handle, server):
         server.control.script("image", faults.Picture(drip=0.001, block=5000))
         path = tmp_path / "a.jpg"
         command = [sys.executable, "-c", SAVE, server.api_key, server.base_url]
         command += [handle.task_id, str(path)]
         process = subprocess.Popen(command)  # noqa: ASYNC220 - it is killed at once
-        while not _files(tmp_path):
+        while not files(tmp_path):
             await asyncio.sleep(0)
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait)
         assert not path.exists()
-        assert all(name.startswith(".ezlink-") for name in _files(tmp_path))
+        assert all(name.startswith(".ezlink-") for name in files(tmp_path))
 
 
 @asynccontextmanager
-async def strict(base_url: str) -> AsyncIterator[AsyncEzlink]:
+async def client_of(base_url: str) -> AsyncIterator[AsyncEzlink]:
     """Open a client of a raw server."""
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(300),
         AsyncEzlink("sk-x", base_url=base_url, retry=RETRY) as ez,
     ):
         yield ez
 
 
-async def test_fetch_image_has_a_limit() -> None:
-    """More than a swap may have is refused while it comes, not after."""
-    async with paid() as (handle, server), strict(server.base_url) as ez:
+async def test_fetch_image_refuses_a_large_picture_while_it_comes() -> None:
+    async with finished_swap() as (handle, server), client_of(server.base_url) as ez:
         large = faults.Picture(content="x" * (10 * 1024 * 1024 + 1))
         server.control.script("image", large)
         with pytest.raises(errors.DownloadError, match="more than 10485760"):
@@ -312,59 +310,55 @@ async def test_fetch_image_has_a_limit() -> None:
 
 
 async def test_fetch_image_follows_no_redirect_to_a_private_host() -> None:
-    """Each redirect is checked like the address itself."""
     away = answer(302, b"", Location="http://10.0.0.1/secret.jpg")
-    async with raw_server(hangs_up_after(away)) as server, strict(server.url) as ez:
+    async with raw_server(closes_after(away)) as server, client_of(server.url) as ez:
         with pytest.raises(errors.DownloadError, match="public internet"):
             await ez.fetch_image(f"{server.url}/a.jpg")
 
 
-async def test_fetch_image_says_at_once_what_is_no_picture() -> None:
-    """A page is refused the first time: trying again would not mend it."""
+async def test_fetch_image_does_not_retry_a_page() -> None:
     async with (
-        raw_server(hangs_up_after(answer(200, b"<html>"))) as server,
-        strict(server.url) as ez,
+        raw_server(closes_after(answer(200, b"<html>"))) as server,
+        client_of(server.url) as ez,
     ):
         with pytest.raises(errors.DownloadError, match="no picture"):
             await ez.fetch_image(f"{server.url}/a.jpg")
         assert len(server.requests) == 1
 
 
-class Dripping(ScriptedTransport):
-    """Begins downloads that bring a byte at every turn of the loop and never end."""
+class DrippingTransport(ScriptedTransport):
+    """Starts downloads that bring a byte at every turn of the loop and never end."""
 
     async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the seam's signature
-        """Give such a stream."""
-        return cast("DownloadStream", _Drip(200, url, b""))
+        """Start such a download."""
+        return cast("DownloadStream", Drip(200, url, b""))
 
 
-class _Drip(Held):
+class Drip(Held):
     async def block(self) -> bytes:
         """Return the next byte, after a turn of the loop."""
         await asyncio.sleep(0)
         return b"x"
 
 
-async def test_a_download_that_drips_for_ever_ends() -> None:
-    """However small the silences, the whole is bounded."""
-    there = Dripping(offline)
+async def test_download_without_an_end_is_bounded_by_thirty_silences() -> None:
+    there = DrippingTransport(offline)
     there.settings = attrs.evolve(
         there.settings,
         retry=attrs.evolve(RETRY, attempts=1),
         timeouts=Timeouts(image=0.001),
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         with pytest.raises(errors.DownloadError, match=r"not whole after 0\.03 s"):
             await Downloader(there).read([ResultAddress(REBUILT)], "7")
 
 
-def test_an_address_knows_how_far_to_trust_itself() -> None:
-    """What a caller gave is strict only where the caller says so."""
+def test_result_address_is_not_strict_by_default() -> None:
     assert not ResultAddress("x").strict
     assert ResultAddress("x").limit == 100 * 1024 * 1024
 
 
-# On the wire
+# On raw servers
 
 
 PICTURE = jpeg(300_000)
@@ -372,153 +366,124 @@ PICTURE = jpeg(300_000)
 
 @asynccontextmanager
 async def downloads(
-    home: Talk,
-    elsewhere: Talk | None = None,
+    api: Handler,
+    foreign: Handler | None = None,
     *,
     tls: bool = False,
     timeouts: Timeouts = SHORT,
 ) -> AsyncIterator[tuple[Downloader, list[ResultAddress], RecordedSleep]]:
-    """Give downloads, and the addresses of a raw API and of another server."""
+    """Give a downloader, the addresses of a foreign host and an API, and the sleep."""
     sleep = RecordedSleep()
     async with (
-        raw_server(home) as api,
-        raw_server(elsewhere or home, tls=stranger_tls() if tls else None) as other,
-        transport(api.url, timeouts, sleep=sleep) as there,
+        raw_server(api) as own,
+        raw_server(foreign or api, tls=stranger_tls() if tls else None) as other,
+        transport(own.url, timeouts, sleep=sleep) as there,
     ):
-        places = [
+        addresses = [
             ResultAddress(f"{other.url}/7", foreign=True),
-            ResultAddress(f"{api.url}/7"),
+            ResultAddress(f"{own.url}/7"),
         ]
-        yield Downloader(there, sleep), places, sleep
+        yield Downloader(there, sleep), addresses, sleep
 
 
-async def _hang_up(line: Line) -> None:
-    await line.head()
-    line.hang_up()
-
-
-async def _babble(line: Line) -> None:
-    await line.head()
-    line.say(b"this is not HTTP\r\n\r\n")
-
-
-async def _silence(line: Line) -> None:
-    await line.until_gone()
-
-
-async def _stop_in_the_middle(line: Line) -> None:
-    await line.head()
-    line.say(answer(200, PICTURE)[:200_000])
-    await line.until_gone()
-
-
-def _moved(target: str) -> Talk:
+def redirects_to(target: str) -> Handler:
     return keeps_open(answer(302, b"", Location=target))
 
 
-ELSEWHERE: dict[str, Talk] = {
-    "401": hangs_up_after(answer(401, b"no")),
-    "404": hangs_up_after(answer(404, b"no")),
-    "451": hangs_up_after(answer(451, b"no")),
-    "503": hangs_up_after(answer(503, b"no")),
-    "a page": hangs_up_after(answer(200, b"<html>")),
-    "nothing": hangs_up_after(answer(200, b"")),
-    "truncated": hangs_up_after(answer(200, PICTURE[:-2])),
-    "cut off": hangs_up_after(answer(200, PICTURE)[:-100]),
-    "not gzip": hangs_up_after(answer(200, b"x" * 99, Content_Encoding="gzip")),
-    "hang up": _hang_up,
-    "babble": _babble,
-    "silence": _silence,
-    "stopped": _stop_in_the_middle,
-    "sent in circles": _moved("/7"),
-    "sent to no address": _moved("http://[broken"),
-    "sent to a file": _moved("file:///etc/passwd"),
-    "sent to an odd name": _moved("http://" + "a" * 70 + ".invalid/"),
-    "sent to an odd port": _moved("http://localhost:99999/"),
+FOREIGN_FAILURES: dict[str, Handler] = {
+    "401": closes_after(answer(401, b"no")),
+    "404": closes_after(answer(404, b"no")),
+    "451": closes_after(answer(451, b"no")),
+    "503": closes_after(answer(503, b"no")),
+    "a page": closes_after(answer(200, b"<html>")),
+    "nothing": closes_after(answer(200, b"")),
+    "truncated": closes_after(answer(200, PICTURE[:-2])),
+    "cut off": closes_after(answer(200, PICTURE)[:-100]),
+    "not gzip": closes_after(answer(200, b"x" * 99, Content_Encoding="gzip")),
+    "no answer": closes_after(b""),
+    "not HTTP": closes_after(b"this is not HTTP\r\n\r\n"),
+    "silence": never_answers,
+    "stopped in the middle": keeps_open(answer(200, PICTURE)[:200_000]),
+    "redirected in circles": redirects_to("/7"),
+    "redirected to no address": redirects_to("http://[broken"),
+    "redirected to a file": redirects_to("file:///etc/passwd"),
+    "redirected to an odd name": redirects_to("http://" + "a" * 70 + ".invalid/"),
+    "redirected to an odd port": redirects_to("http://localhost:99999/"),
 }
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-async def test_whatever_is_wrong_elsewhere_the_api_is_asked(
-    name: str, tmp_path: Path
+@pytest.mark.parametrize("foreign", FOREIGN_FAILURES.values(), ids=FOREIGN_FAILURES)
+async def test_failure_of_a_foreign_address_falls_back_to_the_api(
+    foreign: Handler, tmp_path: Path
 ) -> None:
-    """The address in the record is tried once; then the API, without a wait."""
+    """The foreign address is tried once, and the API without a wait."""
     short = Timeouts(connect=0.2, fetch=0.2, image=0.2)
-    home = hangs_up_after(answer(200, PICTURE))
-    async with downloads(home, ELSEWHERE[name], timeouts=short) as (here, places, _):
-        path = await here.save(places, "7", tmp_path / "a.jpg", fit_suffix=False)
-        assert path.read_bytes() == PICTURE
-        assert _files(tmp_path) == ["a.jpg"]
-        assert await here.read(places) == PICTURE
+    api = closes_after(answer(200, PICTURE))
+    async with downloads(api, foreign, timeouts=short) as (here, addresses, _):
+        saved = await here.save(addresses, "7", tmp_path / "a.jpg", fit_suffix=False)
+        assert saved.path.read_bytes() == PICTURE
+        assert files(tmp_path) == ["a.jpg"]
+        assert await here.read(addresses) == PICTURE
 
 
-async def test_a_certificate_elsewhere_does_not_lose_the_picture() -> None:
-    """A host that cannot be trusted is passed over, and nobody waits for it."""
-    home = keeps_open(answer(200, PICTURE))
-    async with downloads(home, tls=True) as (here, places, sleep):
-        assert await here.read(places) == PICTURE
+async def test_untrusted_foreign_address_falls_back_to_the_api() -> None:
+    api = keeps_open(answer(200, PICTURE))
+    async with downloads(api, tls=True) as (here, addresses, sleep):
+        assert await here.read(addresses) == PICTURE
         assert not sleep.waits
 
 
-async def test_what_lies_elsewhere_is_taken_from_there() -> None:
-    """A good address in the record is used, with its redirects."""
-    nowhere = hangs_up_after(answer(500, b""))
-    there = hangs_up_after(
-        answer(301, b"", Location="../8?a=%2F"), answer(200, PICTURE)
-    )
-    async with downloads(nowhere, there) as (here, places, _):
-        assert await here.read(places) == PICTURE
+async def test_foreign_address_is_used_with_its_redirects() -> None:
+    nowhere = closes_after(answer(500, b""))
+    there = closes_after(answer(301, b"", Location="../8?a=%2F"), answer(200, PICTURE))
+    async with downloads(nowhere, there) as (here, addresses, _):
+        assert await here.read(addresses) == PICTURE
 
 
-async def test_a_link_that_is_gone_is_gone_even_if_its_words_are_lost() -> None:
-    """The status counts when the body of a refusal breaks off."""
-    cut = hangs_up_after(answer(404, b"x" * 100)[:-100])
-    async with downloads(cut) as (here, places, sleep):
+async def test_status_counts_when_the_body_of_a_refusal_breaks_off() -> None:
+    cut = closes_after(answer(404, b"x" * 100)[:-100])
+    async with downloads(cut) as (here, addresses, sleep):
         with pytest.raises(errors.DownloadError) as caught:
-            await here.read(places, "7")
+            await here.read(addresses, "7")
         assert (caught.value.status, caught.value.task_id) == (404, "7")
         assert not sleep.waits
-        assert not tells_secrets(caught.value)
+        assert not secrets_in(caught.value)
 
 
-async def test_an_untrusted_api_does_not_become_trusted_by_waiting() -> None:
-    """A certificate nobody vouches for ends a download at once."""
-    home = keeps_open(answer(200, PICTURE))
-    async with downloads(home, tls=True) as (here, places, sleep):
-        (untrusted, _) = places
+async def test_tls_error_of_the_api_is_not_retried() -> None:
+    api = keeps_open(answer(200, PICTURE))
+    async with downloads(api, tls=True) as (here, addresses, sleep):
+        (untrusted, _) = addresses
         with pytest.raises(errors.DownloadError, match="SSL_CERT_FILE"):
             await here.read([attrs.evolve(untrusted, foreign=False)])
         assert not sleep.waits
 
 
-async def test_one_look_tells_whether_there_is_a_picture() -> None:
-    """Looking once never raises, whatever is there, and repeats nothing."""
-    looks = hangs_up_after(answer(200, PICTURE), answer(200, b""), answer(500, b""))
-    async with downloads(looks) as (here, places, sleep):
-        home = places[-1]
-        assert await here.is_there(home)
-        assert not await here.is_there(home)
-        assert not await here.is_there(home)
+async def test_is_there_makes_one_attempt_and_never_raises() -> None:
+    answers = closes_after(answer(200, PICTURE), answer(200, b""), answer(500, b""))
+    async with downloads(answers) as (here, addresses, sleep):
+        address = addresses[-1]
+        assert await here.is_there(address)
+        assert not await here.is_there(address)
+        assert not await here.is_there(address)
         assert not await here.is_there(ResultAddress("http://[broken"))
         assert not sleep.waits
-    assert not await here.is_there(home)  # closed
+    assert not await here.is_there(address)  # closed
 
 
 @pytest.mark.parametrize(("hint", "least"), [("7", 7.0), ("86400", 450.0)])
-async def test_a_server_that_asks_to_wait_is_waited_for(
+async def test_retry_after_is_honoured_up_to_fifteen_minutes(
     hint: str, least: float
 ) -> None:
-    """A paid picture is not given up for a server that is busy for a while."""
     refusal = answer(429, b"", Retry_After=hint)
     answers = keeps_open(*[refusal] * 2, answer(200, PICTURE))
-    async with downloads(answers) as (here, (_, home), sleep):
-        assert await here.read([home]) == PICTURE
+    async with downloads(answers) as (here, (_, address), sleep):
+        assert await here.read([address]) == PICTURE
         assert len(sleep.waits) == 2
         assert all(least <= wait < 900 for wait in sleep.waits)
 
 
-async def test_a_closed_session_is_no_missing_picture() -> None:
-    """A caller's session closed under a download is said so, at once."""
+async def test_closed_session_during_a_download_is_a_configuration_error() -> None:
     sleep = RecordedSleep()
     session = aiohttp.ClientSession()
     async with (
@@ -533,91 +498,45 @@ async def test_a_closed_session_is_no_missing_picture() -> None:
         assert not sleep.waits
 
 
-async def test_no_key_goes_anywhere() -> None:
-    """Neither the API nor another server is shown the key for a picture."""
+async def test_neither_the_api_nor_a_foreign_host_gets_the_key() -> None:
     seen: list[dict[str, str]] = []
 
-    async def talk(line: Line) -> None:
-        while await line.request():
-            seen.append(line.headers)
-            line.say(answer(500, b""))
+    async def handler(conn: Connection) -> None:
+        while await conn.read_request():
+            seen.append(conn.headers)
+            conn.send(answer(500, b""))
 
-    async with downloads(talk) as (here, places, _):
+    async with downloads(handler) as (here, addresses, _):
         with pytest.raises(errors.DownloadError):
-            await here.read(places)
+            await here.read(addresses)
     assert len(seen) == 4
     assert all("authorization" not in headers for headers in seen)
 
 
-async def test_a_thread_at_work_is_waited_for_however_often_one_leaves() -> None:
-    """A file in use is not pulled from under the thread that writes it."""
-    begun, go_on, through = threading.Event(), threading.Event(), list[bool]()
-
-    def work() -> None:
-        begun.set()
-        go_on.wait(20)
-        through.append(True)
-
-    task = asyncio.create_task(run_in_thread(work))
-    await asyncio.to_thread(begun.wait, 20)
-    for _ in range(3):
-        task.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not task.done()
-    go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert through
-
-
-async def test_a_thread_that_fails_while_one_leaves_is_silent() -> None:
-    """The error of abandoned work is not reported as never retrieved."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work() -> None:
-        begun.set()
-        go_on.wait(20)
-        raise OSError(28, "No space left on device")
-
-    told: list[object] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: told.append(context))
-    task = asyncio.create_task(run_in_thread(work))
-    await asyncio.to_thread(begun.wait, 20)
-    task.cancel()
-    go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    del task
-    gc.collect()
-    await asyncio.sleep(0)
-    assert told == []
-
-
 @pytest.mark.parametrize("turns", range(0, 40, 2))
-async def test_a_save_cancelled_at_any_turn_keeps_all_or_nothing(
+async def test_save_cancelled_at_any_turn_leaves_the_old_or_the_new_file(
     turns: int, tmp_path: Path
 ) -> None:
-    """Whenever it is cancelled, the old file or the whole new one is there."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
-    home = hangs_up_after(answer(200, jpeg(1_500_000)))
-    async with downloads(home) as (here, places, _):
-        save = asyncio.create_task(here.save(places[1:], "7", path, fit_suffix=False))
+    api = closes_after(answer(200, jpeg(1_500_000)))
+    async with downloads(api) as (here, addresses, _):
+        save = asyncio.create_task(
+            here.save(addresses[1:], "7", path, fit_suffix=False)
+        )
         for _ in range(turns):
             await asyncio.sleep(0)
         save.cancel()
         await asyncio.gather(save, return_exceptions=True)
-        assert _files(tmp_path) == ["a.jpg"]
+        assert files(tmp_path) == ["a.jpg"]
         assert path.read_bytes() in {b"old", jpeg(1_500_000)}
 
 
 FULL = """
 import asyncio, resource, signal, sys
 from ezlink_async import errors
-from ezlink_async._io.download import Downloads
-from ezlink_async.places import Address
+from ezlink_async._io.download import Downloader
+from ezlink_async._io.addresses import ResultAddress
 from tests.support.transports import transport
 from pathlib import Path
 
@@ -627,8 +546,8 @@ async def main():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         try:
-            place = [Address(url + "/7")]
-            await Downloads(here).save(place, "7", Path(path), fit_suffix=False)
+            address = [ResultAddress(url + "/7")]
+            await Downloader(here).save(address, "7", Path(path), fit_suffix=False)
         except errors.DownloadError as error:
             print(error.task_id, error)
 
@@ -637,19 +556,15 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no limit to set")
-async def test_a_full_disk_is_a_download_error(tmp_path: Path) -> None:
-    """A disk without room keeps what was there, and says so with the id."""
+async def test_full_disk_keeps_the_old_file_and_is_a_download_error(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
     async with raw_server(keeps_open(answer(200, jpeg(2_000_000)))) as server:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-X", "dev", "-W", "error", "-c", FULL),
-            *(server.url, str(path)),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        told, _ = await process.communicate()
-    assert told.decode().startswith("7 ")
-    assert "cannot be written: File too large" in told.decode()
+        printed, problems = await run_client(FULL, server.url, str(path))
+    assert not problems
+    assert printed.startswith("7 ")
+    assert "cannot be written: File too large" in printed
     assert path.read_bytes() == b"old"
-    assert _files(tmp_path) == ["a.jpg"]
+    assert files(tmp_path) == ["a.jpg"]

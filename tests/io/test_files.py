@@ -1,9 +1,10 @@
-"""Results on their way to the disk, alone and together."""
+"""Atomic files, committed alone and in groups."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import stat
 import subprocess
@@ -17,8 +18,14 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from ezlink_async._io.files import AtomicFile, GroupCommitter, sync_folder
+from ezlink_async._io.files import (
+    AtomicFile,
+    GroupCommitter,
+    SavedFile,
+    sync_folder,
+)
 from ezlink_async.errors import ImageError
+from tests.support.loop import turns
 from tests.support.pictures import GIF, JPEG, jpeg
 
 LARGE = jpeg(300_000)
@@ -27,13 +34,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def leftovers(folder: Path) -> list[str]:
-    """Return every name in *folder*."""
+def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    """Until it is committed a result is not under its name, then nothing else is."""
+def save(path: Path, *blocks: bytes) -> SavedFile:
+    """Write *blocks* and commit them as *path*."""
+    with AtomicFile(path) as part:
+        part.write(list(blocks))
+        return part.commit(path)
+
+
+def saved_file(path: Path, content: bytes) -> SavedFile:
+    return SavedFile(path, hashlib.sha256(content).digest(), len(content))
+
+
+def test_file_appears_at_its_commit_and_no_part_is_left(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "a.jpg"
     with AtomicFile(path) as part:
         part.write([JPEG[:10]])
@@ -44,50 +60,58 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
         assert not path.exists()
         part.commit(path)
     assert path.read_bytes() == JPEG
-    assert leftovers(path.parent) == ["a.jpg"]
+    assert names_in(path.parent) == ["a.jpg"]
 
 
-def test_a_file_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
-    """Without a commit what was there stays, and the part goes."""
+def test_file_without_a_commit_keeps_the_old_file_and_leaves_no_part(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"old")
-    with AtomicFile(path) as part:
-        part.write([JPEG])
-    assert path.read_bytes() == b"old"
-    assert leftovers(tmp_path) == ["a.jpg"]
-    with AtomicFile(path):
-        pass
-    assert leftovers(tmp_path) == ["a.jpg"]
+    for content in (b"", JPEG, LARGE):
+        with AtomicFile(path) as part:
+            part.write([content])
+        assert path.read_bytes() == b"old"
+        assert names_in(tmp_path) == ["a.jpg"]
 
 
-def test_a_committed_file_replaces_what_was_there(tmp_path: Path) -> None:
-    """An old file is replaced in one step; a link is replaced, not followed."""
+def test_commit_replaces_a_link_and_not_its_target(tmp_path: Path) -> None:
     path, other = tmp_path / "a.jpg", tmp_path / "other.jpg"
     other.write_bytes(b"other")
     path.symlink_to(other)
-    with AtomicFile(path) as part:
-        part.write([JPEG])
-        part.commit(path)
+    save(path, JPEG)
     assert path.read_bytes() == JPEG
     assert other.read_bytes() == b"other"
     assert not path.is_symlink()
 
 
-def test_a_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
-    """Results are not for their owner alone unless the user's mask says so."""
+def test_committed_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     mask = os.umask(0o022)
     try:
-        with AtomicFile(path) as part:
-            part.write([JPEG])
-            part.commit(path)
+        save(path, JPEG)
     finally:
         os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
-    """A part is a picture, one of another kind, or an ImageError."""
+@pytest.mark.parametrize("earlier", [b"", JPEG, LARGE])
+@pytest.mark.parametrize("content", [b"", JPEG, LARGE])
+def test_commit_returns_the_digest_and_the_size_of_the_last_attempt(
+    tmp_path: Path, earlier: bytes, content: bytes
+) -> None:
+    path = tmp_path / "a.jpg"
+    with AtomicFile(path) as part:
+        part.write([earlier])
+        part.restart()
+        part.write([content[:1000], content[1000:]])
+        assert part.commit(path) == saved_file(path, content)
+    assert path.read_bytes() == content
+
+
+def test_verify_tells_whole_pictures_from_parts_and_unknown_formats(
+    tmp_path: Path,
+) -> None:
     with AtomicFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
@@ -99,17 +123,13 @@ def test_only_whole_pictures_are_verified(tmp_path: Path) -> None:
             part.verify()
 
 
-def test_the_longest_name_has_a_part_too(tmp_path: Path) -> None:
-    """A name as long as a file system takes is no reason to fail."""
+def test_longest_file_name_can_be_saved(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 251 + ".jpg")
-    with AtomicFile(path) as part:
-        part.write([JPEG])
-        part.commit(path)
+    save(path, JPEG)
     assert path.read_bytes() == JPEG
 
 
-def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> None:
-    """A null byte in a path is an OSError like every other bad path."""
+def test_null_byte_in_a_path_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="null") as caught:
         AtomicFile(tmp_path / "a\0b" / "c").commit(tmp_path / "c")
     assert caught.value.errno == errno.EINVAL
@@ -118,7 +138,7 @@ def test_a_path_no_system_takes_is_an_error_of_the_system(tmp_path: Path) -> Non
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from ezlink_async._io.files import PartFile
+from ezlink_async._io.files import AtomicFile
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -127,7 +147,7 @@ path = Path(sys.argv[1])
 faults = []
 for length in (4000, 300_000, 1_200_000):
     try:
-        with PartFile(path) as part:
+        with AtomicFile(path) as part:
             part.write([bytes(length)])
             part.commit(path)
     except OSError as fault:
@@ -138,8 +158,7 @@ print(*faults)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a limit of POSIX systems")
-def test_a_full_disk_keeps_no_part(tmp_path: Path) -> None:
-    """Where closing fails like writing, the part goes, and the first error stays."""
+def test_full_disk_leaves_no_part_and_raises_its_first_error(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.jpg")],
         capture_output=True,
@@ -147,16 +166,15 @@ def test_a_full_disk_keeps_no_part(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stdout.split(), done.stderr) == ([str(errno.EFBIG)] * 3, "")
-    assert leftovers(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path) -> None:
-    """Once the picture is in its place nothing about its folder is an error."""
+def test_folder_that_cannot_be_synced_is_no_error(tmp_path: Path) -> None:
     sync_folder(tmp_path / "gone")
 
 
-def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
-    """After a long first try the file is there, and empty: that is told as such."""
+def test_restarted_large_file_without_bytes_is_an_empty_answer(tmp_path: Path) -> None:
+    """The file is on disk by then, and an empty file cannot be mapped."""
     with AtomicFile(tmp_path / "a.jpg") as part:
         part.write([jpeg(400_000)])
         part.restart()
@@ -166,10 +184,9 @@ def test_a_second_try_that_brings_nothing_is_no_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blocks", [1, 3, 600])
 @pytest.mark.parametrize("little", [False, True])
-def test_every_block_is_written_whole(
+def test_blocks_are_written_whole_if_the_system_takes_few_bytes_at_a_time(
     tmp_path: Path, blocks: int, monkeypatch: pytest.MonkeyPatch, *, little: bool
 ) -> None:
-    """However many blocks there are, and however little the system takes at a time."""
     path, content = tmp_path / "a.jpg", jpeg(600_000)
     size = len(content) // blocks
     pieces = [content[at : at + size] for at in range(0, len(content), size)]
@@ -183,175 +200,145 @@ def test_every_block_is_written_whole(
         part.write(pieces[:1])
         part.write(pieces[1:])
         assert part.verify() == "image/jpeg"
-        part.commit(path)
+        assert part.commit(path) == saved_file(path, content)
     assert path.read_bytes() == content
 
 
-# Many at once
+# Groups
 
 
-class Counted(ThreadPoolExecutor):
-    """Counts the visits to its one thread."""
+class CountingPool(ThreadPoolExecutor):
+    """Counts the calls in its one thread."""
 
     def __init__(self) -> None:
         super().__init__(1)
-        self.visits = 0
+        self.calls = 0
 
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """Count one more."""
-        self.visits += 1
+        self.calls += 1
         return super().submit(fn, *args, **kwargs)
 
 
-class Busy:
-    """Results that meet a thread which is busy until it is let go."""
+class BusyCommitter:
+    """A group committer whose thread is busy until it is freed."""
 
     def __init__(self) -> None:
-        self.pool = Counted()
-        self.landing = GroupCommitter(self.pool, company=0.0)
-        self._go_on = threading.Event()
-        self.pool.submit(self._go_on.wait, 20)
-        self.pool.visits = 0
+        self.pool = CountingPool()
+        self._committer = GroupCommitter(self.pool, delay=0.0)
+        self._free = threading.Event()
+        self.pool.submit(self._free.wait, 300)
+        self.pool.calls = 0
 
-    def let_go(self) -> None:
-        """Let the thread do its work."""
-        self._go_on.set()
+    def free(self) -> None:
+        self._free.set()
 
-    async def commit(self, path: Path, content: bytes = JPEG) -> None:
-        """Put a result in its place."""
+    async def _commit(self, path: Path) -> SavedFile:
         with AtomicFile(path) as part:
-            part.write([content])
-            await self.landing.commit(part, path)
+            part.write([JPEG])
+            return await self._committer.commit(part, path)
+
+    async def commits(self, *paths: Path) -> list[asyncio.Task[SavedFile]]:
+        """Start to commit a picture as each of *paths*, and let the loop turn."""
+        tasks = [asyncio.create_task(self._commit(path)) for path in paths]
+        await turns()
+        return tasks
 
 
 @asynccontextmanager
-async def busy() -> AsyncIterator[Busy]:
-    """Keep a pool busy, and shut it down."""
-    here = Busy()
+async def busy_committer() -> AsyncIterator[BusyCommitter]:
+    here = BusyCommitter()
     try:
         yield here
     finally:
-        here.let_go()
+        here.free()
         here.pool.shutdown()
 
 
-async def _under_way() -> None:
-    """Let everything that was started come to where it waits."""
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize(("count", "visits"), [(1, 1), (16, 1), (17, 2), (40, 3)])
-async def test_those_that_wait_for_a_folder_go_together(
-    tmp_path: Path, count: int, visits: int
+@pytest.mark.parametrize(("count", "calls"), [(1, 1), (16, 1), (17, 2), (40, 3)])
+async def test_files_for_one_folder_are_committed_in_groups_of_sixteen(
+    tmp_path: Path, count: int, calls: int
 ) -> None:
-    """Those that come at about the same time go together, 16 at most."""
-    async with busy() as here:
-        tasks = [
-            asyncio.create_task(here.commit(tmp_path / f"{number}.jpg"))
-            for number in range(count)
-        ]
-        await _under_way()
-        assert leftovers(tmp_path) == []
-        here.let_go()
+    paths = [tmp_path / f"{number}.jpg" for number in range(count)]
+    async with busy_committer() as here:
+        tasks = await here.commits(*paths)
+        assert names_in(tmp_path) == []
+        here.free()
+        saved = await asyncio.gather(*tasks)
+    assert here.pool.calls == calls
+    assert saved == [saved_file(path, JPEG) for path in paths]
+    assert {path.read_bytes() for path in paths} == {JPEG}
+    assert len(names_in(tmp_path)) == count
+
+
+async def test_files_that_arrive_during_a_commit_form_the_next_group(
+    tmp_path: Path,
+) -> None:
+    async with busy_committer() as here:
+        tasks = await here.commits(tmp_path / "first.jpg")
+        tasks += await here.commits(tmp_path / "a.jpg", tmp_path / "b.jpg")
+        assert here.pool.calls == 1
+        here.free()
         await asyncio.gather(*tasks)
-    assert here.pool.visits == visits
-    assert leftovers(tmp_path) == sorted(f"{number}.jpg" for number in range(count))
-    assert (tmp_path / f"{count - 1}.jpg").read_bytes() == JPEG
+    assert here.pool.calls == 1 + 1
+    assert names_in(tmp_path) == ["a.jpg", "b.jpg", "first.jpg"]
 
 
-async def test_who_comes_later_goes_with_the_next(tmp_path: Path) -> None:
-    """What comes while others are under way waits for them, and goes together."""
-    async with busy() as here:
-        tasks = [asyncio.create_task(here.commit(tmp_path / "first.jpg"))]
-        await _under_way()
-        tasks += [
-            asyncio.create_task(here.commit(tmp_path / name))
-            for name in ("a.jpg", "b.jpg")
-        ]
-        await _under_way()
-        assert here.pool.visits == 1
-        here.let_go()
+async def test_each_folder_has_groups_of_its_own(tmp_path: Path) -> None:
+    folders = ["one", "three", "two"]
+    async with busy_committer() as here:
+        tasks = await here.commits(*(tmp_path / name / "a.jpg" for name in folders))
+        assert here.pool.calls == len(folders)
+        here.free()
         await asyncio.gather(*tasks)
-    assert here.pool.visits == 1 + 1
-    assert leftovers(tmp_path) == ["a.jpg", "b.jpg", "first.jpg"]
+    assert names_in(tmp_path) == folders
 
 
-async def test_folders_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    """Each folder has a visit of its own."""
-    async with busy() as here:
-        tasks = [
-            asyncio.create_task(here.commit(tmp_path / name / "a.jpg"))
-            for name in ("one", "two", "three")
-        ]
-        await _under_way()
-        assert here.pool.visits == len(tasks)
-        here.let_go()
-        await asyncio.gather(*tasks)
-    assert leftovers(tmp_path) == ["one", "three", "two"]
-
-
-async def test_a_large_one_goes_by_itself(tmp_path: Path) -> None:
-    """What is on the disk already waits for nobody, and nobody for it."""
+async def test_large_file_is_committed_without_a_group(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with ThreadPoolExecutor(1) as pool, AtomicFile(path) as part:
         part.write([LARGE])
-        await GroupCommitter(pool).commit(part, path)
+        saved = await GroupCommitter(pool).commit(part, path)
+    assert saved == saved_file(path, LARGE)
     assert path.read_bytes() == LARGE
 
 
-async def test_what_fails_harms_no_other(tmp_path: Path) -> None:
-    """Of several that go together only the one that failed is told so."""
+async def test_error_of_one_file_is_raised_for_that_file_only(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").mkdir()
-    async with busy() as here:
-        tasks = [
-            asyncio.create_task(here.commit(tmp_path / name))
-            for name in ("first.jpg", "a.jpg", "b.jpg", "c.jpg")
-        ]
-        await _under_way()
-        here.let_go()
-        told = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in told] == [
-        type(None),
-        type(None),
-        IsADirectoryError,
-        type(None),
-    ]
-    assert leftovers(tmp_path) == ["a.jpg", "b.jpg", "c.jpg", "first.jpg"]
+    names = ["a.jpg", "b.jpg", "c.jpg", "first.jpg"]
+    async with busy_committer() as here:
+        tasks = await here.commits(*(tmp_path / name for name in names))
+        here.free()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    kinds = [SavedFile, IsADirectoryError, SavedFile, SavedFile]
+    assert [type(result) for result in results] == kinds
+    assert names_in(tmp_path) == names
 
 
-async def test_who_leaves_waits_until_the_disk_is_left_alone(tmp_path: Path) -> None:
-    """A cancelled save holds until its result is in its place."""
-    async with busy() as here:
-        tasks = [
-            asyncio.create_task(here.commit(tmp_path / name))
-            for name in ("a.jpg", "b.jpg")
-        ]
-        await _under_way()
+async def test_cancelled_commit_waits_until_its_file_is_saved(tmp_path: Path) -> None:
+    async with busy_committer() as here:
+        tasks = await here.commits(tmp_path / "a.jpg", tmp_path / "b.jpg")
         for task in tasks:
             task.cancel()
-        await _under_way()
+        await turns()
         assert not any(task.done() for task in tasks)
-        here.let_go()
-        told = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in told] == [asyncio.CancelledError] * 2
-    assert leftovers(tmp_path) == ["a.jpg", "b.jpg"]
+        here.free()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert names_in(tmp_path) == ["a.jpg", "b.jpg"]
 
 
-async def test_without_threads_everybody_is_told(tmp_path: Path) -> None:
-    """When the pool is shut down nobody waits for ever, and nothing is left."""
-    async with busy() as here:
-        first = asyncio.create_task(here.commit(tmp_path / "a.jpg"))
-        await _under_way()
-        second = asyncio.create_task(here.commit(tmp_path / "b.jpg"))
-        await _under_way()
+async def test_commits_after_the_shutdown_of_the_pool_raise(tmp_path: Path) -> None:
+    async with busy_committer() as here:
+        (first,) = await here.commits(tmp_path / "a.jpg")
+        (second,) = await here.commits(tmp_path / "b.jpg")
         here.pool.shutdown(wait=False)
-        here.let_go()
+        here.free()
         await first
-        with pytest.raises(RuntimeError, match="shutdown"):
-            await second
-        with pytest.raises(RuntimeError, match="shutdown"):
-            await here.commit(tmp_path / "c.jpg")
-    assert leftovers(tmp_path) == ["a.jpg"]
+        (third,) = await here.commits(tmp_path / "c.jpg")
+        for task in (second, third):
+            with pytest.raises(RuntimeError, match="shutdown"):
+                await task
+    assert names_in(tmp_path) == ["a.jpg"]

@@ -1,4 +1,4 @@
-"""Pictures from the disk, and their base64."""
+"""Images from disk, and their base64 text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import base64
 import io
 import os
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ezlink_async._core.images import Image, InspectedImage
-from ezlink_async._io import concurrency, image_reader
+from ezlink_async._io import image_reader
 from ezlink_async.errors import ImageError
 from tests.support.pictures import GIF, JPEG, MIB, PNG, jpeg, prepared, prepared_file
 
@@ -23,7 +22,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 async def text_of(picture: InspectedImage) -> bytes:
-    """Return all blocks of a picture's text."""
+    """Return the text of a picture, from all its blocks."""
     text, kept = image_reader.Base64Stream(picture), b""
     while pieces := await text.next():
         assert sum(map(len, pieces)) <= MIB
@@ -32,12 +31,10 @@ async def text_of(picture: InspectedImage) -> bytes:
     return kept
 
 
-# Reading
-
-
 @pytest.mark.parametrize("length", [60, 61, 62, 196_608, 196_609, 700_000])
-async def test_the_text_of_a_picture_is_its_base64(tmp_path: Path, length: int) -> None:
-    """Whatever its length, a picture's text is exactly what was promised."""
+async def test_text_of_a_picture_is_its_base64_of_the_promised_length(
+    tmp_path: Path, length: int
+) -> None:
     content = jpeg(length)
     for picture in (
         prepared(content),
@@ -50,15 +47,15 @@ async def test_the_text_of_a_picture_is_its_base64(tmp_path: Path, length: int) 
 
 
 @pytest.mark.parametrize("length", [0, 1, 196_608, 196_609, 700_000])
-def test_without_the_extra_the_text_is_the_same(length: int) -> None:
-    """The standard library is as good as ``pybase64``, only slower."""
+def test_standard_library_encodes_the_same_text(length: int) -> None:
     content = bytes(range(256)) * (length // 256 + 1)
     text = image_reader.slow_base64(content[:length])
     assert text == base64.b64encode(content[:length])
 
 
-async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
-    """Type and length are found without reading a file to its end."""
+async def test_inspect_finds_the_media_type_by_content_and_the_length(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "named.jpg"
     path.write_bytes(PNG)
     assert image_reader.inspect(Image.from_path(path)).media_type == "image/png"
@@ -66,45 +63,20 @@ async def test_a_picture_is_looked_at_by_content(tmp_path: Path) -> None:
     assert image_reader.inspect(Image.from_bytes(JPEG)).media_type == "image/jpeg"
 
 
-def _missing(path: Path) -> None:
-    pass
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _gif(path: Path) -> None:
-    path.write_bytes(GIF)
-
-
-def _loop(path: Path) -> None:
-    path.symlink_to(path)
-
-
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (_missing, "no such file"),
-        (_empty, "empty"),
-        (_folder, "not a file"),
-        (_pipe, "not a file"),
-        (_gif, "GIF"),
-        (_loop, "cannot be read"),
+        (Path.exists, "no such file"),
+        (Path.touch, "empty"),
+        (Path.mkdir, "not a file"),
+        (os.mkfifo, "not a file"),
+        (lambda path: path.write_bytes(GIF), "GIF"),
+        (lambda path: path.symlink_to(path), "cannot be read"),
     ],
 )
-async def test_what_is_no_usable_file_is_said_so(
-    tmp_path: Path, make: Callable[[Path], None], says: str
+async def test_unusable_file_is_an_image_error_with_its_path(
+    tmp_path: Path, make: Callable[[Path], object], says: str
 ) -> None:
-    """A file that is missing or cannot be sent is an ImageError naming it."""
     path = tmp_path / "a.jpg"
     make(path)
     with pytest.raises(ImageError, match=says) as caught:
@@ -113,15 +85,15 @@ async def test_what_is_no_usable_file_is_said_so(
     assert caught.value.retry_safe
 
 
-async def test_a_name_no_system_takes_is_an_image_error() -> None:
-    """A path with a null byte is an ImageError like any that cannot be read."""
+async def test_null_byte_in_a_path_is_an_image_error() -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         image_reader.inspect(Image.from_path("a\0b"))
 
 
 @pytest.mark.parametrize("by", [-1, 1, -500_000, 500_000])
-async def test_a_file_of_another_length_is_refused(tmp_path: Path, by: int) -> None:
-    """A file that grew or shrank since it was looked at gives no whole text."""
+async def test_file_that_changed_its_length_is_an_image_error(
+    tmp_path: Path, by: int
+) -> None:
     path = tmp_path / "a.jpg"
     picture = prepared_file(path, jpeg(700_000))
     path.write_bytes(jpeg(700_000 + by))
@@ -132,8 +104,7 @@ async def test_a_file_of_another_length_is_refused(tmp_path: Path, by: int) -> N
 
 
 @LINUX
-async def test_a_disk_that_fails_is_an_image_error() -> None:
-    """An error while a file is being read names the file."""
+async def test_read_error_is_an_image_error_with_the_path() -> None:
     picture = InspectedImage(Image.from_path("/proc/self/mem"), "image/jpeg", 100)
     with pytest.raises(ImageError, match="cannot be read"):
         await text_of(picture)
@@ -145,10 +116,9 @@ async def test_a_disk_that_fails_is_an_image_error() -> None:
 @pytest.mark.parametrize(
     ("length", "once"), [(64 * 1024, True), (64 * 1024 + 1, False)]
 )
-async def test_a_little_file_is_read_once(
+async def test_file_up_to_64_kib_is_read_once(
     tmp_path: Path, length: int, *, once: bool
 ) -> None:
-    """What was looked at whole is what is sent; nobody reads it again."""
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(length))
     picture = image_reader.inspect(Image.from_path(path))
@@ -162,10 +132,9 @@ async def test_a_little_file_is_read_once(
             await text_of(picture)
 
 
-async def test_a_file_that_goes_while_it_is_used_is_an_image_error(
+async def test_file_deleted_after_its_inspection_is_an_image_error(
     tmp_path: Path,
 ) -> None:
-    """A picture that was there when it was looked at may be gone when it is read."""
     picture = prepared_file(tmp_path / "a.jpg", jpeg(700_000))
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(ImageError, match="no such file"):
@@ -173,8 +142,8 @@ async def test_a_file_that_goes_while_it_is_used_is_an_image_error(
 
 
 @LINUX
-async def test_a_text_that_is_given_up_lets_go_of_its_file(tmp_path: Path) -> None:
-    """Closing in the middle closes the file, once its thread has let go of it."""
+async def test_closed_stream_closes_its_file(tmp_path: Path) -> None:
+    """The file is closed once its thread has left it."""
     path = tmp_path / "a.jpg"
     text = image_reader.Base64Stream(prepared_file(path, jpeg(MIB)))
     assert await text.next()
@@ -191,25 +160,7 @@ def _is_open(path: Path) -> bool:
     return path in [link.readlink() for link in links if link.is_symlink()]
 
 
-async def test_large_work_leaves_the_loop_alone() -> None:
-    """More than 256 KiB are worked on in a thread, less where the caller is."""
-    here = threading.get_ident()
-    assert (
-        await concurrency.run_in_thread_if_large(
-            concurrency.INLINE_BYTES, threading.get_ident
-        )
-        == here
-    )
-    assert (
-        await concurrency.run_in_thread_if_large(
-            concurrency.INLINE_BYTES + 1, threading.get_ident
-        )
-        != here
-    )
-
-
-async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
-    """Two pictures are the same when their bytes are, wherever they come from."""
+async def test_pictures_are_the_same_if_their_bytes_are(tmp_path: Path) -> None:
     content, other = jpeg(400_000), jpeg(399_999) + b"x"
     file = prepared_file(tmp_path / "a.jpg", content)
     encoded = await image_reader.encode(prepared(content))
@@ -221,8 +172,8 @@ async def test_the_same_picture_is_known_by_its_bytes(tmp_path: Path) -> None:
     )
 
 
-async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) -> None:
-    """The server refuses such a pair, so it is told before anything is sent."""
+async def test_target_that_is_the_source_is_an_image_error(tmp_path: Path) -> None:
+    """The server would refuse such a pair."""
     path = tmp_path / "a.jpg"
     source = prepared_file(path, JPEG)
     with pytest.raises(ImageError, match="the same picture") as caught:
@@ -232,8 +183,7 @@ async def test_a_target_that_is_the_source_is_refused_by_name(tmp_path: Path) ->
     assert (await image_reader.inspect_other(other, than=source)).image is other
 
 
-async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None:
-    """A cancelled encoding ends at once and leaves no file open for long."""
+async def test_cancelled_encoding_ends_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture = prepared_file(path, jpeg(2 * MIB))
     task = asyncio.create_task(image_reader.encode(picture))
@@ -244,15 +194,15 @@ async def test_encoding_gives_way_when_its_caller_leaves(tmp_path: Path) -> None
 
 
 class Drip(io.FileIO):
-    """A file of a system that gives little at a time."""
+    """A file of a system that returns few bytes at a time."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:  # type: ignore[override]
         """Read at most 1000 bytes."""
         return super().readinto(buffer[:1000])
 
 
-async def test_files_that_are_read_in_turn_do_not_mix(tmp_path: Path) -> None:
-    """One thread may read a block of this picture, then one of that."""
+async def test_streams_that_share_a_thread_do_not_mix(tmp_path: Path) -> None:
+    """The thread has one buffer, and reads a block of each file in turn."""
     contents = [os.urandom(2 * MIB + 7) for _ in range(3)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         texts = [
@@ -268,8 +218,9 @@ async def test_files_that_are_read_in_turn_do_not_mix(tmp_path: Path) -> None:
     assert came == [base64.b64encode(JPEG + content) for content in contents]
 
 
-async def test_two_files_that_differ_at_their_end_are_two(tmp_path: Path) -> None:
-    """Both are read, block by block, side by side."""
+async def test_files_that_differ_in_their_last_byte_are_not_the_same(
+    tmp_path: Path,
+) -> None:
     content = jpeg(2 * MIB)
     one = prepared_file(tmp_path / "a.jpg", content)
     same = prepared_file(tmp_path / "b.jpg", content)
@@ -279,17 +230,16 @@ async def test_two_files_that_differ_at_their_end_are_two(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("there", "whole"), [(5000, True), (4999, False)])
-def test_a_system_may_give_less_than_there_is(
+def test_block_is_read_to_its_end_if_the_system_returns_few_bytes(
     tmp_path: Path, there: int, *, whole: bool
 ) -> None:
-    """A block is read to its end, however little comes at a time."""
     path, content = tmp_path / "a.jpg", jpeg(5000)
     picture = prepared_file(path, content)
     os.truncate(path, there)
     with Drip(path) as stream:
         view = memoryview(bytearray(5001))
         if whole:
-            assert bytes(image_reader._read(picture, stream, 0, view)) == content
+            assert bytes(image_reader.read_block(picture, stream, 0, view)) == content
             return
         with pytest.raises(ImageError, match="changed its length"):
-            image_reader._read(picture, stream, 0, view)
+            image_reader.read_block(picture, stream, 0, view)

@@ -1,28 +1,31 @@
-"""Pools, proxies, and who may be talked to."""
+"""Connection pools, proxies, and the route of each request."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 
 from ezlink_async._io.addresses import AddressRefusedError
-from ezlink_async._io.pools import ConnectionPools, _public_socket, proxy_for
+from ezlink_async._io.pools import ConnectionPools, proxy_for, public_socket
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from tests.support.transports import settings, tells_secrets
-
-_NO_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+from tests.support.transports import secrets_in, settings
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the proxies of this machine out of the environment."""
-    for name in _NO_PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+@asynccontextmanager
+async def opened(
+    base_url: str, session: aiohttp.ClientSession | None = None
+) -> AsyncIterator[ConnectionPools]:
+    """Open the pools of a client, and close them."""
+    pools = ConnectionPools(settings(base_url), session)
+    await pools.open()
+    yield pools
+    await pools.close()
 
 
 @pytest.mark.parametrize(
@@ -48,41 +51,37 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         "127.0.0.%31",
     ],
 )
-async def test_no_spelling_leads_inside(host: str) -> None:
-    """What counts is the host that is connected to, not how it is written."""
-    pools = ConnectionPools(settings("https://api.example.com"), None)
-    await pools.open()
-    for strict in (True, False):
-        with pytest.raises(AddressRefusedError):
-            pools.way_to(f"http://{host}:80/x.png", strict=strict)
-    await pools.close()
+async def test_no_spelling_of_a_private_host_is_routed(host: str) -> None:
+    async with opened("https://api.example.com") as pools:
+        for strict in (True, False):
+            with pytest.raises(AddressRefusedError):
+                pools.route_to(f"http://{host}:80/x.png", strict=strict)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-async def test_names_that_lead_inside_are_not_followed(host: str) -> None:
-    """Whatever a public name resolves to, no private address is connected to."""
-    pools = ConnectionPools(settings("https://api.example.com"), None)
-    await pools.open()
-    way = pools.way_to("http://cdn.example.com", strict=True)
-    async with asyncio.timeout(20):
-        with pytest.raises(aiohttp.ClientConnectorError, match="no public address"):
-            await way.session().get(f"http://{host}:80/")
-    await pools.close()
+async def test_name_that_resolves_to_a_private_address_is_not_connected_to(
+    host: str,
+) -> None:
+    async with opened("https://api.example.com") as pools:
+        route = pools.route_to("http://cdn.example.com", strict=True)
+        async with asyncio.timeout(300):
+            with pytest.raises(aiohttp.ClientConnectorError, match="no public address"):
+                await route.session().get(f"http://{host}:80/")
 
 
-def test_a_public_address_is_connected_to() -> None:
-    """What is looked at is the address itself, IPv4 or IPv6."""
+def test_public_address_gets_a_socket() -> None:
     tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
     found: aiohttp.AddrInfoType = (socket.AF_INET, *tcp, ("8.8.8.8", 80))
-    with _public_socket(found) as made:
+    with public_socket(found) as made:
         assert made.family is socket.AF_INET
 
 
 @pytest.mark.parametrize(
     "url", ["https://a\\b", "https://loca\N{ZERO WIDTH SPACE}l.com"]
 )
-async def test_an_api_without_an_address_is_refused(url: str) -> None:
-    """What aiohttp cannot ask is said on entering."""
+async def test_unreadable_base_url_is_a_configuration_error_on_entering(
+    url: str,
+) -> None:
     with pytest.raises(ConfigurationError, match="is no address"):
         await ConnectionPools(settings(url), None).open()
 
@@ -90,13 +89,13 @@ async def test_an_api_without_an_address_is_refused(url: str) -> None:
 # Proxies
 
 
-def test_there_is_no_proxy_unless_one_is_named() -> None:
-    """Without a setting in the environment connections are direct."""
+def test_connections_are_direct_without_a_proxy_in_the_environment() -> None:
     assert proxy_for("https://api.example.com") is None
 
 
-def test_the_proxy_is_chosen_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each scheme has its proxy, and ALL_PROXY stands in for a missing one."""
+def test_proxy_is_chosen_by_scheme_with_all_proxy_as_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
     monkeypatch.setenv("ALL_PROXY", "two:2")
     assert proxy_for("https://api.example.com") == "http://one:1"
@@ -104,8 +103,9 @@ def test_the_proxy_is_chosen_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "https://127.0.0.1:1"])
-def test_loopback_needs_no_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """A server on this machine is reached directly whatever the environment says."""
+def test_loopback_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://one:1")
     monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
     assert proxy_for(url) is None
@@ -114,17 +114,17 @@ def test_loopback_needs_no_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> N
 @pytest.mark.parametrize(
     "without", ["api.example.com", ".example.com", "*", "api.example.com:443"]
 )
-def test_some_hosts_are_reached_without(
+def test_hosts_of_no_proxy_are_reached_directly(
     monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:
-    """What NO_PROXY names is reached directly."""
     monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
     monkeypatch.setenv("NO_PROXY", without)
     assert proxy_for("https://api.example.com/x") is None
 
 
-def test_a_proxy_of_another_kind_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A SOCKS proxy is a ConfigurationError that keeps its password."""
+def test_socks_proxy_is_a_configuration_error_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://user:hunter2@one:1")
     with pytest.raises(ConfigurationError, match="socks5") as caught:
         proxy_for("https://api.example.com")
@@ -143,30 +143,27 @@ def test_a_proxy_of_another_kind_is_said_so(monkeypatch: pytest.MonkeyPatch) -> 
         "socks5://user:hunter2@one",
     ],
 )
-def test_a_proxy_without_an_address_is_said_so(
+def test_unreadable_proxy_is_a_configuration_error_without_its_text(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """A mistyped proxy is a ConfigurationError, and shows no part of itself."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(ConfigurationError, match="set HTTPS_PROXY") as caught:
         proxy_for("https://api.example.com")
-    assert not tells_secrets(caught.value)
+    assert not secrets_in(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 # Pools
 
 
-async def test_a_closed_session_is_refused() -> None:
-    """A caller's session that is closed is a ConfigurationError on entering."""
+async def test_closed_session_is_refused_on_entering() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     with pytest.raises(ConfigurationError, match="is closed"):
         await ConnectionPools(settings("http://localhost:1"), session).open()
 
 
-async def test_a_session_with_auth_is_refused() -> None:
-    """A caller's session with credentials of its own is a ConfigurationError."""
+async def test_session_with_auth_is_refused() -> None:
     with warnings.catch_warnings():  # newer releases would have us not use it
         warnings.simplefilter("ignore", DeprecationWarning)
         auth = aiohttp.BasicAuth("user", "password")
@@ -179,25 +176,21 @@ async def test_a_session_with_auth_is_refused() -> None:
 @pytest.mark.parametrize(
     "name", ["expect", "Content-Length", "Content-Encoding", "Transfer-Encoding"]
 )
-async def test_a_session_that_says_how_bodies_come_is_refused(name: str) -> None:
-    """Its header would make a submit wait for ever, or break it."""
+async def test_session_with_headers_about_bodies_is_refused(name: str) -> None:
+    """They would make a submit wait for ever, or break it."""
     async with aiohttp.ClientSession(headers={name: "100-continue"}) as session:
         with pytest.raises(ConfigurationError, match=f"(?i){name}"):
             await ConnectionPools(settings("http://localhost:1"), session).open()
 
 
-async def test_closed_pools_say_whose_they_were() -> None:
-    """After close our own pools are a closed client, a caller's a wrong setting."""
-    pools = ConnectionPools(settings("http://localhost:1"), None)
-    await pools.open()
-    await pools.close()
-    await pools.close()
+async def test_closed_pools_raise_by_whose_session_it_was() -> None:
+    async with opened("http://localhost:1") as pools:
+        await pools.close()  # twice
     with pytest.raises(ClientClosedError):
         pools.submits.session()
     async with aiohttp.ClientSession() as session:
-        pools = ConnectionPools(settings("http://localhost:1"), session)
-        await pools.open()
-        await pools.close()
+        async with opened("http://localhost:1", session) as pools:
+            pass
         assert pools.fetches.session() is session
     with pytest.raises(ConfigurationError, match="http="):
         pools.fetches.session()
@@ -205,47 +198,43 @@ async def test_closed_pools_say_whose_they_were() -> None:
 
 async def test_no_pool_has_a_limit() -> None:
     """Waiting for a free connection would look like a server out of reach."""
-    pools = ConnectionPools(settings("http://localhost:1"), None)
-    await pools.open()
-    public = pools.way_to("http://example.com", strict=True)
-    for way in (pools.submits, pools.fetches, public):
-        connector = way.session().connector
-        assert connector is not None
-        assert connector.limit == 0
-    await pools.close()
+    async with opened("http://localhost:1") as pools:
+        public = pools.route_to("http://example.com", strict=True)
+        for route in (pools.submits, pools.fetches, public):
+            connector = route.session().connector
+            assert connector is not None
+            assert connector.limit == 0
 
 
-async def test_what_lies_elsewhere_must_be_public(
+FOREIGN_HOSTS = ("cdn.example.com", "api.example.com.evil.org", "api.example.com@a.org")
+REFUSED = ("http://10.0.0.1/", "http://localhost/", "ftp://a.example.com/", "x")
+
+
+async def test_download_comes_from_the_api_or_a_public_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the API's own origin, and public hosts, may be downloaded from."""
-    pools = ConnectionPools(settings("https://api.example.com"), None)
-    await pools.open()
-    own = pools.way_to("https://api.example.com/mj/image/7", strict=True)
-    assert own == pools.fetches
-    assert pools.way_to("HTTPS://API.example.com:443/7", strict=True) == own
-    for url in ("cdn.example.com", "api.example.com.evil.org", "api.example.com@a.org"):
-        assert pools.way_to(f"https://{url}/7", strict=True) != own
-    for url in ("http://10.0.0.1/", "http://localhost/", "ftp://a.example.com/", "x"):
-        for strict in (True, False):
+    async with opened("https://api.example.com") as pools:
+        own = pools.route_to("https://api.example.com/mj/image/7", strict=True)
+        assert own == pools.fetches
+        assert pools.route_to("HTTPS://API.example.com:443/7", strict=True) == own
+        for host in FOREIGN_HOSTS:
+            assert pools.route_to(f"https://{host}/7", strict=True) != own
+        for url in REFUSED:
+            for strict in (True, False):
+                with pytest.raises(AddressRefusedError):
+                    pools.route_to(url, strict=strict)
+        # A proxy resolves names itself, and is often a private host.
+        monkeypatch.setenv("HTTPS_PROXY", "http://10.0.0.1:3128")
+        route = pools.route_to("https://cdn.example.com/7", strict=True)
+        assert route.proxy == "http://10.0.0.1:3128"
+        assert route.session() is own.session()
+
+
+async def test_api_on_a_private_host_may_refer_to_another_unless_strict() -> None:
+    async with opened("http://localhost:1") as pools:
+        pools.route_to("http://10.0.0.1/7", strict=False)
+        for url in ("file://localhost/etc/passwd", "http://"):
             with pytest.raises(AddressRefusedError):
-                pools.way_to(url, strict=strict)
-    # A proxy resolves names itself, and is often a private host.
-    monkeypatch.setenv("HTTPS_PROXY", "http://10.0.0.1:3128")
-    way = pools.way_to("https://cdn.example.com/7", strict=True)
-    assert way.proxy == "http://10.0.0.1:3128"
-    assert way.session() is own.session()
-    await pools.close()
-
-
-async def test_a_private_server_may_name_its_neighbours() -> None:
-    """An API on a private network may send there, unless a caller asked."""
-    pools = ConnectionPools(settings("http://localhost:1"), None)
-    await pools.open()
-    pools.way_to("http://10.0.0.1/7", strict=False)
-    for url in ("file://localhost/etc/passwd", "http://"):
+                pools.route_to(url, strict=False)
         with pytest.raises(AddressRefusedError):
-            pools.way_to(url, strict=False)
-    with pytest.raises(AddressRefusedError):
-        pools.way_to("http://10.0.0.1/7", strict=True)
-    await pools.close()
+            pools.route_to("http://10.0.0.1/7", strict=True)

@@ -1,4 +1,4 @@
-"""How a body leaves, and what is known when it does not."""
+"""How a body is sent, and what is certain when it is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -24,24 +24,21 @@ from ezlink_async.errors import ImageError, TransportError
 from tests.support.pictures import JPEG, MIB, jpeg, prepared, prepared_file
 from tests.support.raw_servers import (
     SMALL,
-    Line,
-    Talk,
+    Connection,
+    Handler,
+    after_body,
     answer,
-    hangs_up_after,
+    closes_after,
     keeps_open,
-    server_tls,
+    never_answers,
+    resets,
     serving,
 )
-from tests.support.transports import Submits, submit_of, submits
+from tests.support.transports import submit_of, submits, submitting_to
 
 
-async def _listen(line: Line) -> None:
-    await line.until_gone()
-
-
-async def test_an_open_connection_is_open_and_nothing_is_on_its_way() -> None:
-    """Before anything was written everything has arrived."""
-    async with serving(_listen) as server:
+async def test_idle_connection_is_open_and_has_nothing_unacknowledged() -> None:
+    async with serving(never_answers) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         assert upload.is_open(stream.transport)
         assert not upload.has_unacknowledged(stream.transport)
@@ -49,9 +46,8 @@ async def test_an_open_connection_is_open_and_nothing_is_on_its_way() -> None:
         stream.close()
 
 
-async def test_of_a_closed_connection_nothing_is_expected() -> None:
-    """It is not open, and nothing is waited for."""
-    async with serving(_listen) as server:
+async def test_closed_connection_is_not_open_and_has_nothing_unacknowledged() -> None:
+    async with serving(never_answers) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         stream.close()
         assert not upload.is_open(stream.transport)
@@ -60,20 +56,18 @@ async def test_of_a_closed_connection_nothing_is_expected() -> None:
         assert not upload.is_readable(stream.transport)
 
 
-class _Odd(asyncio.WriteTransport):
-    """A connection that is no socket."""
+class NoSocket(asyncio.WriteTransport):
+    """A connection without a socket to ask."""
 
     def is_closing(self) -> bool:
-        """Stay open."""
         return False
 
 
-def test_where_nothing_is_told_nothing_is_changed() -> None:
-    """Without a socket to ask, it counts as open, empty, and without news."""
-    assert upload.is_open(_Odd())
-    assert not upload.has_unacknowledged(_Odd())
-    assert not upload.is_readable(_Odd())
-    upload.limit_unsent(_Odd())
+def test_connection_without_a_socket_counts_as_open_and_acknowledged() -> None:
+    assert upload.is_open(NoSocket())
+    assert not upload.has_unacknowledged(NoSocket())
+    assert not upload.is_readable(NoSocket())
+    upload.limit_unsent(NoSocket())
 
 
 LARGE = jpeg(9 * MIB)
@@ -88,29 +82,23 @@ def large() -> HttpRequest:
     return submit_of(prepared(LARGE))
 
 
-async def fails(here: Submits, request: HttpRequest) -> TransportError:
-    """Submit, and return the error it must end with."""
-    with pytest.raises(TransportError) as caught:
-        await here.submit(request)
-    return caught.value
+# Bodies
 
 
-# What leaves
-
-
-async def test_every_kind_of_part_arrives_byte_for_byte(tmp_path: Path) -> None:
-    """Files, bytes and encoded sources arrive as their base64, with exact length."""
+async def test_files_bytes_and_encoded_sources_arrive_as_base64_of_exact_length(
+    tmp_path: Path,
+) -> None:
     file = prepared_file(tmp_path / "a.jpg", jpeg(700_001))
     encoded = await image_reader.encode(prepared(jpeg(300_000)))
     request = HttpRequest(
-        "POST", "/", (b'{"a":"', file, b'","b":"', encoded, b'","c":"', _tiny(), b'"}')
+        "POST", "/", (b'{"a":"', file, b'","b":"', encoded, b'","c":"', small(), b'"}')
     )
-    async with serving(hangs_up_after(OK)) as server, submits(server.url) as here:
+    async with submitting_to(closes_after(OK)) as here:
         await here.submit(request)
-        (line,) = server.requests
-        assert "transfer-encoding" not in line.headers
-        assert line.length == len(line.body) == request.content_length
-        sent = json.loads(line.body)
+        (conn,) = here.server.requests
+        assert "transfer-encoding" not in conn.headers
+        assert conn.length == len(conn.body) == request.content_length
+        sent = json.loads(conn.body)
         assert [base64.b64decode(sent[name]) for name in "abc"] == [
             jpeg(700_001),
             jpeg(300_000),
@@ -119,12 +107,12 @@ async def test_every_kind_of_part_arrives_byte_for_byte(tmp_path: Path) -> None:
         assert here.complete
 
 
-def _tiny() -> InspectedImage:
+def small() -> InspectedImage:
     return prepared(JPEG)
 
 
 class CountingWriter(AbstractStreamWriter):
-    """Counts what is written onto a real connection, and keeps none of it."""
+    """Counts the bytes of each block written to a real connection, and drops them."""
 
     def __init__(self, transport: asyncio.WriteTransport | None) -> None:
         self._transport = transport
@@ -158,14 +146,12 @@ class CountingWriter(AbstractStreamWriter):
         """Do nothing."""
 
 
-async def test_the_body_is_never_whole_in_memory(tmp_path: Path) -> None:
-    """A file of 9 MiB leaves in blocks of up to 256 KiB, a few at a time."""
+async def test_file_is_sent_in_blocks_of_256_kib_within_6_mib_of_memory(
+    tmp_path: Path,
+) -> None:
     request = submit_of(prepared_file(tmp_path / "a.jpg", LARGE))
 
-    async def silent(line: Line) -> None:
-        await line.until_gone()
-
-    async with serving(silent) as server:
+    async with serving(never_answers) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         counting = CountingWriter(stream.transport)
         upload = Upload(request, stall=5)
@@ -181,21 +167,21 @@ async def test_the_body_is_never_whole_in_memory(tmp_path: Path) -> None:
     assert peak < 6 * MIB
 
 
-async def test_a_body_has_no_text_form() -> None:
-    """Asking for the body as text is refused, since it is never whole."""
+async def test_body_as_text_is_refused() -> None:
     with pytest.raises(TypeError):
         Upload(large(), stall=1).decode()
 
 
 @pytest.mark.parametrize("body", [(b"",), (b"x", prepared(JPEG))])
-async def test_the_last_part_is_bytes(body: tuple[bytes | InspectedImage, ...]) -> None:
-    """A body whose last part cannot be held back is refused before it starts."""
+async def test_body_without_bytes_at_its_end_is_refused(
+    body: tuple[bytes | InspectedImage, ...],
+) -> None:
+    """Such a last part could not be withheld."""
     with pytest.raises(TypeError):
         Upload(HttpRequest("POST", "/", body), stall=1)
 
 
-async def test_a_lost_connection_is_no_place_to_write() -> None:
-    """An upload onto a connection that is gone fails and is not complete."""
+async def test_upload_without_a_connection_fails_and_is_not_complete() -> None:
     upload = Upload(large(), stall=1)
     with pytest.raises(ConnectionResetError):
         await upload.write(CountingWriter(None))
@@ -204,7 +190,7 @@ async def test_a_lost_connection_is_no_place_to_write() -> None:
 
 
 class ClosingWriter(CountingWriter):
-    """Loses its connection while the last block is on its way."""
+    """Loses its connection while the last block is sent."""
 
     async def drain(self) -> None:
         """Return as aiohttp's does when the connection was closed meanwhile."""
@@ -213,21 +199,17 @@ class ClosingWriter(CountingWriter):
 
 
 class TimedOutWriter(CountingWriter):
-    """Fails as the kernel does when nobody acknowledges."""
+    """Fails as the kernel does when the other side acknowledges nothing."""
 
     async def drain(self) -> None:
         """Raise what a dead line becomes."""
         raise TimeoutError(110, "Connection timed out")
 
 
-async def _written_to(kind: type[CountingWriter]) -> Upload:
-    """Write a small body with a writer of a kind; it must fail."""
-
-    async def silent(line: Line) -> None:
-        await line.until_gone()
-
-    upload = Upload(submit_of(_tiny()), stall=5)
-    async with serving(silent) as server:
+async def failed_upload(kind: type[CountingWriter]) -> Upload:
+    """Write a small body with a writer of *kind*, which must fail."""
+    upload = Upload(submit_of(small()), stall=5)
+    async with serving(never_answers) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         with pytest.raises(OSError, match=r"closed|timed out"):
             await upload.write(kind(stream.transport))
@@ -236,308 +218,238 @@ async def _written_to(kind: type[CountingWriter]) -> Upload:
 
 
 @pytest.mark.parametrize("kind", [ClosingWriter, TimedOutWriter])
-async def test_the_last_part_needs_a_connection(kind: type[CountingWriter]) -> None:
-    """A connection lost right before the last part leaves the body unwhole."""
-    upload = await _written_to(kind)
+async def test_connection_lost_before_the_last_part_leaves_the_body_incomplete(
+    kind: type[CountingWriter],
+) -> None:
+    upload = await failed_upload(kind)
     assert not upload.complete
     assert isinstance(upload.fault, OSError)
 
 
-def test_no_connection_has_no_news() -> None:
-    """Where nothing can be asked of the socket, nothing has come."""
+def test_no_connection_is_not_readable() -> None:
     assert not is_readable(None)
 
 
-# What a file can do
+# Files that change or cannot be read
 
 
-def _cut(path: Path) -> None:
-    os.truncate(path, 5 * MIB)
-
-
-def _grow(path: Path) -> None:
-    with path.open("ab") as stream:
-        stream.write(b"more")
-
-
-def _vanish(path: Path) -> None:
-    path.unlink()
-
-
-@pytest.mark.parametrize("change", [_cut, _grow, _vanish])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: os.truncate(path, 5 * MIB),
+        lambda path: os.truncate(path, 10 * MIB),
+        Path.unlink,
+    ],
+    ids=["shorter", "longer", "deleted"],
+)
 @BOTH
-async def test_a_file_that_changes_leaves_no_job(
+async def test_file_that_changes_during_the_upload_is_an_image_error_without_a_job(
     tmp_path: Path, change: Callable[[Path], None], *, tls: bool
 ) -> None:
-    """A file that changes under way is an ImageError, and no whole body arrives."""
     path = tmp_path / "a.jpg"
     first, second = prepared(LARGE), prepared_file(path, LARGE)
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
-            change(path)
-            await line.until_gone()
+    async def change_file(conn: Connection) -> None:
+        change(path)
+        await conn.read_until_closed()
 
-    tls_context = server_tls() if tls else None
-    async with serving(talk, tls=tls_context) as server, submits(server.url) as here:
+    async with submitting_to(after_body(1 * MIB, change_file), tls=tls) as here:
         with pytest.raises(ImageError) as caught:
             await here.submit(submit_of(first, b'","b":"', second))
         assert caught.value.path == path
         assert caught.value.retry_safe
         assert not here.complete
-        await server.lines[0].gone.wait()
-        assert server.requests[0].received < server.requests[0].length
+        await here.server.connections[0].closed.wait()
+        assert here.server.requests[0].received < here.server.requests[0].length
 
 
-async def test_a_disk_that_gives_nothing_ends_the_upload() -> None:
-    """A read that never comes back counts as standing still, and is safe."""
+async def test_read_that_never_returns_counts_as_a_stall() -> None:
+    """The error is safe to retry."""
     release = threading.Event()
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.until_gone()
-
-    async with (
-        serving(talk) as server,
-        submits(server.url, Timeouts(upload=0.2)) as here,
-    ):
+    async with submitting_to(never_answers, Timeouts(upload=0.2)) as here:
         for _ in range(8):
             here.transport.readers.submit(release.wait)
         try:
-            error = await fails(here, large())
+            error = await here.error_of(large())
             assert (error.stage, error.retry_safe) == ("upload", True)
         finally:
             release.set()
 
 
-# Who breaks off
+# Servers that break off
 
 
-async def _reset(line: Line) -> None:
-    await line.take(3 * MIB)
-    line.reset()
+async def _reset(conn: Connection) -> None:
+    conn.reset()
 
 
-async def _close(line: Line) -> None:
-    await line.take(3 * MIB)
-    line.hang_up()
+async def _close(conn: Connection) -> None:
+    conn.close()
 
 
-async def _garbage(line: Line) -> None:
-    await line.take(3 * MIB)
-    line.say(b"220 smtp.example.com ready\r\n")
-    await line.until_gone()
+async def _garbage(conn: Connection) -> None:
+    conn.send(b"220 smtp.example.com ready\r\n")
+    await conn.read_until_closed()
 
 
-def _then(end: Callable[[Line], Awaitable[None]]) -> Talk:
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await end(line)
-
-    return talk
+async def _stop_reading(_: Connection) -> None:
+    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("end", [_reset, _close, _garbage])
 @BOTH
-async def test_a_break_in_mid_body_proves_that_there_is_no_job(
-    end: Callable[[Line], Awaitable[None]], *, tls: bool
+async def test_connection_lost_in_mid_body_is_safe_to_retry(
+    end: Handler, *, tls: bool
 ) -> None:
-    """A connection lost in mid-body is not complete, and safe to repeat."""
-    context = server_tls() if tls else None
-    async with (
-        serving(_then(end), tls=context, buffer=SMALL) as server,
-        submits(server.url) as here,
-    ):
-        error = await fails(here, large())
-        assert (error.stage, error.retry_safe, error.maybe_charged) == (
-            "upload",
-            True,
-            False,
-        )
+    async with submitting_to(after_body(3 * MIB, end), tls=tls, buffer=SMALL) as here:
+        error = await here.error_of(large())
+        assert (error.stage, error.retry_safe) == ("upload", True)
+        assert not error.maybe_charged
         assert not here.complete
         assert error.request_id == "request-1"
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.8])
 @BOTH
-async def test_even_a_body_of_two_megabytes_is_known_to_be_cut_off(
+async def test_body_of_two_megabytes_that_is_cut_off_is_not_complete(
     kept: float, *, tls: bool
 ) -> None:
-    """The kernel's buffers do not make a body count that was cut off."""
+    """The kernel's buffers do not make a body count that the server did not read."""
     request = submit_of(prepared(jpeg(int(1.5 * MIB))))
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(int(line.length * kept))
-            line.reset()
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(int(conn.length * kept))
+            conn.reset()
 
-    context = server_tls() if tls else None
-    async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
-        submits(server.url) as here,
-    ):
-        assert (await fails(here, request)).retry_safe
+    async with submitting_to(handler, tls=tls, buffer=SMALL) as here:
+        assert (await here.error_of(request)).retry_safe
         assert not here.complete
 
 
-async def _eof(line: Line) -> None:
-    await line.take()
-    line.hang_up()
+SILENT = keeps_open(b"")
+NO_ANSWER = {
+    "end of file": closes_after(b""),
+    "reset": resets,
+    "silence": SILENT,
+    "not HTTP": keeps_open(b"\x00\x01 nothing that is HTTP\r\n\r\n"),
+}
 
 
-async def _late_reset(line: Line) -> None:
-    await line.take()
-    line.reset()
-
-
-async def _silence(line: Line) -> None:
-    await line.take()
-    await line.until_gone()
-
-
-async def _late_garbage(line: Line) -> None:
-    await line.take()
-    line.say(b"\x00\x01 nothing that is HTTP\r\n\r\n")
-    await line.until_gone()
-
-
-@pytest.mark.parametrize("end", [_eof, _late_reset, _silence, _late_garbage])
+@pytest.mark.parametrize("handler", NO_ANSWER.values(), ids=NO_ANSWER)
 @BOTH
-async def test_a_break_after_the_last_byte_proves_nothing(
-    end: Callable[[Line], Awaitable[None]], *, tls: bool
+async def test_connection_lost_after_the_last_byte_may_be_charged(
+    handler: Handler, *, tls: bool
 ) -> None:
-    """Once the body has left whole, a lost answer may be a paid job."""
-    context = server_tls() if tls else None
     timeouts = Timeouts(connect=5, upload=5, submit=0.3)
-    async with (
-        serving(_then(end), tls=context) as server,
-        submits(server.url, timeouts) as here,
-    ):
-        error = await fails(here, large())
+    async with submitting_to(handler, timeouts, tls=tls) as here:
+        error = await here.error_of(large())
         assert (error.retry_safe, error.maybe_charged) == (False, True)
-        assert error.stage == ("silence" if end is _silence else "answer")
+        assert error.stage == ("silence" if handler is SILENT else "answer")
         assert here.complete
-        assert server.requests[0].whole
+        assert here.server.requests[0].whole
 
 
 @BOTH
-async def test_a_server_that_stops_reading_does_not_hang_the_upload(
+async def test_server_that_stops_reading_is_a_stall_that_is_safe_to_retry(
     *, tls: bool
 ) -> None:
-    """When no byte moves for the longest time allowed, the upload ends, safely."""
-
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
-            await asyncio.Event().wait()
-
-    context = server_tls() if tls else None
-    async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
-        submits(server.url, Timeouts(upload=0.2)) as here,
-    ):
-        error = await fails(here, large())
+    handler, short = after_body(1 * MIB, _stop_reading), Timeouts(upload=0.2)
+    async with submitting_to(handler, short, tls=tls, buffer=SMALL) as here:
+        error = await here.error_of(large())
         assert (error.stage, error.retry_safe) == ("upload", True)
         assert "no byte of the body moved for 0.2 s" in str(error)
         assert not here.complete
 
 
-async def test_a_slow_reader_is_waited_for() -> None:
-    """An upload whose bytes move is no stalled one, however long it takes."""
+async def test_upload_to_a_slow_reader_does_not_stall() -> None:
+    """Its bytes move, if slowly, for longer than the longest stall."""
     steps = 0
 
-    async def talk(line: Line) -> None:
+    async def handler(conn: Connection) -> None:
         nonlocal steps
         loop = asyncio.get_running_loop()
-        await line.head()
-        while not line.whole:
-            await line.take(64 * 1024, keep=False)
+        await conn.read_head()
+        while not conn.whole:
+            await conn.read_body(64 * 1024, keep=False)
             pause = loop.create_future()
             loop.call_later(0.02, pause.set_result, None)
             await pause
             steps += 1
-        line.say(OK)
+        conn.send(OK)
 
     request = submit_of(prepared(jpeg(3 * MIB)))
-    async with (
-        serving(talk, buffer=SMALL) as server,
-        submits(server.url, Timeouts(upload=0.25)) as here,
-    ):
+    async with submitting_to(handler, Timeouts(upload=0.25), buffer=SMALL) as here:
         assert (await here.submit(request)).status == 200
         assert steps > 30
 
 
-# Who calls it off
+# Cancelled uploads
 
 
 @BOTH
-async def test_a_cancelled_submit_leaves_no_whole_body(*, tls: bool) -> None:
-    """Cancelling in mid-upload drops the connection; the server has no job."""
+async def test_submit_cancelled_in_mid_upload_leaves_no_complete_body(
+    *, tls: bool
+) -> None:
     halfway = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(2 * MIB)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(2 * MIB)
             halfway.set()
-            await line.until_gone()
+            await conn.read_until_closed()
 
-    context = server_tls() if tls else None
-    async with serving(talk, tls=context) as server, submits(server.url) as here:
+    async with submitting_to(handler, tls=tls) as here:
         task = asyncio.create_task(here.submit(large()))
         await halfway.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not here.complete
-        await server.lines[0].gone.wait()
-        assert not server.requests[0].whole
+        await here.server.connections[0].closed.wait()
+        assert not here.server.requests[0].whole
 
 
 @BOTH
-async def test_cancelling_drops_the_connection_of_a_server_that_reads_nothing(
+async def test_cancelled_submit_flushes_nothing_to_a_server_that_stopped_reading(
     *, tls: bool
 ) -> None:
-    """Nothing is flushed to a server that stands still: the connection is dropped."""
     stuck, go_on = asyncio.Event(), asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head():
+            await conn.read_body(1 * MIB)
             stuck.set()
             await go_on.wait()
-            await line.until_gone()
+            await conn.read_until_closed()
 
-    context = server_tls() if tls else None
-    async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
-        submits(server.url) as here,
-    ):
+    async with submitting_to(handler, tls=tls, buffer=SMALL) as here:
         task = asyncio.create_task(here.submit(large()))
         await stuck.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         go_on.set()
-        await server.lines[0].gone.wait()
-        assert server.requests[0].received < 4 * MIB
+        await here.server.connections[0].closed.wait()
+        assert here.server.requests[0].received < 4 * MIB
 
 
 @pytest.mark.parametrize("turns", range(0, 60, 3))
 @BOTH
-async def test_after_abort_the_last_part_never_leaves(turns: int, *, tls: bool) -> None:
-    """Called off at any turn of the loop, a body is whole only if it says so."""
+async def test_upload_aborted_at_any_turn_is_whole_only_if_it_says_so(
+    turns: int, *, tls: bool
+) -> None:
     request = submit_of(prepared(jpeg(400_000)))
 
-    async def talk(line: Line) -> None:
-        if await line.head() and await line.take():
-            line.say(OK)
-        await line.until_gone()
+    async def handler(conn: Connection) -> None:
+        if await conn.read_head() and await conn.read_body():
+            conn.send(OK)
+        await conn.read_until_closed()
 
-    context = server_tls() if tls else None
-    async with serving(talk, tls=context) as server, submits(server.url) as here:
+    async with submitting_to(handler, tls=tls) as here:
         task = asyncio.create_task(here.submit(request))
-        while here.upload is None or not server.requests:
+        while here.upload is None or not here.server.requests:
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -548,40 +460,36 @@ async def test_after_abort_the_last_part_never_leaves(turns: int, *, tls: bool) 
         with pytest.raises(TransportError) as caught:
             await task
         assert caught.value.retry_safe
-        await server.lines[0].gone.wait()
-        assert not server.requests[0].whole
+        await here.server.connections[0].closed.wait()
+        assert not here.server.requests[0].whole
 
 
-async def test_abort_before_the_connection_stops_the_upload() -> None:
-    """Called off before its first byte, nothing of a body leaves."""
+async def test_upload_aborted_before_its_first_byte_sends_nothing() -> None:
     upload = Upload(large(), stall=1)
     upload.abort()
 
-    async def talk(line: Line) -> None:
-        await line.until_gone()
-
-    async with serving(talk) as server:
+    async with serving(never_answers) as server:
         _, stream = await asyncio.open_connection("localhost", server.port)
         writer = CountingWriter(stream.transport)
-        with pytest.raises(Exception, match="called off"):
+        with pytest.raises(Exception, match="aborted"):
             await upload.write(writer)
         assert not writer.blocks
         stream.close()
     assert not upload.complete
 
 
-async def test_abort_after_the_last_byte_changes_nothing() -> None:
-    """A body that has left is not called off: its answer is read."""
+async def test_abort_after_the_last_byte_has_no_effect() -> None:
+    """The answer is still read."""
     answered = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        await line.request()
+    async def handler(conn: Connection) -> None:
+        await conn.read_request()
         await answered.wait()
-        line.say(OK)
-        await line.until_gone()
+        conn.send(OK)
+        await conn.read_until_closed()
 
-    async with serving(talk) as server, submits(server.url) as here:
-        task = asyncio.create_task(here.submit(submit_of(_tiny())))
+    async with submitting_to(handler) as here:
+        task = asyncio.create_task(here.submit(submit_of(small())))
         while here.upload is None or not here.complete:
             await asyncio.sleep(0)
         here.upload.abort()
@@ -589,32 +497,32 @@ async def test_abort_after_the_last_byte_changes_nothing() -> None:
         assert (await task).status == 200
 
 
-# Answers that come early
+# Answers before the end of the body
 
 
 REFUSED = b'{"error":{"message":"no (request id: 1)","type":"api_error"}}'
 
 
-async def _early_and_close(line: Line) -> None:
-    line.reply(401, REFUSED, Connection="close")
-    line.hang_up()
+async def _early_and_close(conn: Connection) -> None:
+    conn.send(answer(401, REFUSED, Connection="close"))
+    conn.close()
 
 
-async def _early_and_drain(line: Line) -> None:
-    line.reply(413, REFUSED)
-    await line.until_gone()
+async def _early_and_drain(conn: Connection) -> None:
+    conn.send(answer(413, REFUSED))
+    await conn.read_until_closed()
 
 
-async def _early_and_stay(line: Line) -> None:
-    line.reply(401, REFUSED)
+async def _early_and_stay(conn: Connection) -> None:
+    conn.send(answer(401, REFUSED))
     await asyncio.Event().wait()
 
 
-async def _early_in_two(line: Line) -> None:
+async def _early_in_two(conn: Connection) -> None:
     whole = answer(401, REFUSED)
-    line.say(whole[:-10])
-    await line.take(2 * MIB)
-    line.say(whole[-10:])
+    conn.send(whole[:-10])
+    await conn.read_body(2 * MIB)
+    conn.send(whole[-10:])
     await asyncio.Event().wait()
 
 
@@ -622,129 +530,101 @@ async def _early_in_two(line: Line) -> None:
     "end", [_early_and_close, _early_and_drain, _early_and_stay, _early_in_two]
 )
 @BOTH
-async def test_an_early_answer_is_read_and_the_body_stays_unwhole(
-    end: Callable[[Line], Awaitable[None]], *, tls: bool
+async def test_answer_before_the_end_of_the_body_is_returned_as_early(
+    end: Handler, *, tls: bool
 ) -> None:
-    """An answer that overtakes the body is returned, and marked as early."""
-
-    async def talk(line: Line) -> None:
-        if await line.head():
-            await line.take(1 * MIB)
-            await end(line)
-
-    context = server_tls() if tls else None
-    async with (
-        serving(talk, tls=context, buffer=SMALL) as server,
-        submits(server.url) as here,
-    ):
+    """The body stays incomplete."""
+    async with submitting_to(after_body(1 * MIB, end), tls=tls, buffer=SMALL) as here:
         response = await here.submit(large())
         assert response.early
         assert response.status in {401, 413}
         assert response.body == REFUSED
         assert not here.complete
-        assert not server.requests[0].whole
+        assert not here.server.requests[0].whole
 
 
-async def test_an_early_answer_holds_the_last_part_back() -> None:
-    """While an early answer is still coming the rest may leave, but not all."""
+async def test_early_answer_in_progress_withholds_only_the_last_part() -> None:
     most = asyncio.Event()
 
-    async def talk(line: Line) -> None:
-        await line.head()
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
         whole = answer(401, REFUSED)
-        line.say(whole[:-10])
-        await line.take(line.length - 2)
+        conn.send(whole[:-10])
+        await conn.read_body(conn.length - 2)
         most.set()
-        line.say(whole[-10:])
-        await line.until_gone()
+        conn.send(whole[-10:])
+        await conn.read_until_closed()
 
     request = submit_of(prepared(jpeg(2 * MIB)))
-    async with serving(talk) as server, submits(server.url) as here:
+    async with submitting_to(handler) as here:
         response = await here.submit(request)
         assert most.is_set()
         assert response.early
         assert response.body == REFUSED
-        await server.lines[0].gone.wait()
-        assert server.requests[0].received == request.content_length - 2
+        await here.server.connections[0].closed.wait()
+        assert here.server.requests[0].received == request.content_length - 2
 
 
-async def test_an_early_answer_that_never_ends_is_kept_as_far_as_it_came() -> None:
-    """An early answer that stands still gives its status and what came of it."""
-
-    async def talk(line: Line) -> None:
-        await line.head()
-        line.say(answer(401, REFUSED)[:-10])
+async def test_early_answer_that_stands_still_is_returned_as_far_as_it_came() -> None:
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        conn.send(answer(401, REFUSED)[:-10])
         await asyncio.Event().wait()
 
-    async with (
-        serving(talk, buffer=SMALL) as server,
-        submits(server.url, Timeouts(upload=5, fetch=0.2)) as here,
-    ):
+    timeouts = Timeouts(upload=5, fetch=0.2)
+    async with submitting_to(handler, timeouts, buffer=SMALL) as here:
         response = await here.submit(large())
         assert (response.status, response.early) == (401, True)
         assert response.body == REFUSED[:-10]
 
 
-async def test_the_last_part_waits_no_longer_than_any_other() -> None:
-    """Held back by an answer that never comes whole, an upload ends too."""
+async def test_upload_withheld_by_an_answer_that_stands_still_ends() -> None:
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        conn.send(answer(401, REFUSED)[:-10])
+        await conn.read_until_closed()
 
-    async def talk(line: Line) -> None:
-        await line.head()
-        line.say(answer(401, REFUSED)[:-10])
-        await line.until_gone()
-
-    async with (
-        serving(talk) as server,
-        submits(server.url, Timeouts(upload=0.2, fetch=5)) as here,
-    ):
+    async with submitting_to(handler, Timeouts(upload=0.2, fetch=5)) as here:
         response = await here.submit(submit_of(prepared(jpeg(MIB))))
         assert (response.status, response.early) == (401, True)
-        await server.lines[0].gone.wait()
-        assert not server.requests[0].whole
+        await here.server.connections[0].closed.wait()
+        assert not here.server.requests[0].whole
 
 
-async def test_connections_are_not_reused_after_a_body_that_did_not_leave() -> None:
-    """The next submit after an early answer has a connection of its own."""
+async def test_connection_of_an_early_answer_is_not_reused() -> None:
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        if len(conn.server.connections) == 1:
+            conn.send(answer(401, REFUSED))
+            await conn.read_until_closed()
+        elif await conn.read_body():
+            conn.send(OK)
 
-    async def talk(line: Line) -> None:
-        await line.head()
-        if len(line.server.lines) == 1:
-            line.reply(401, REFUSED)
-            await line.until_gone()
-        elif await line.take():
-            line.say(OK)
-
-    async with (
-        serving(talk, buffer=SMALL) as server,
-        submits(server.url) as here,
-    ):
+    async with submitting_to(handler, buffer=SMALL) as here:
         assert (await here.submit(large())).early
         assert not (await here.submit(large())).early
-        assert len(server.lines) == 2
+        assert len(here.server.connections) == 2
 
 
-async def test_a_body_in_one_piece_is_complete_when_it_leaves() -> None:
-    """A body of one part is sent whole, with its length."""
-    async with serving(hangs_up_after(OK)) as server, submits(server.url) as here:
+async def test_body_of_one_part_is_sent_to_its_end() -> None:
+    async with submitting_to(closes_after(OK)) as here:
         await here.submit(HttpRequest("POST", "/", (b"{}",)))
-        assert bytes(server.requests[0].body) == b"{}"
+        assert bytes(here.server.requests[0].body) == b"{}"
         assert here.complete
 
 
-async def test_an_encoded_source_is_shared_not_copied() -> None:
-    """Many uploads of one source send the same text."""
+async def test_two_submits_of_one_encoded_source_send_the_same_text() -> None:
     encoded = await image_reader.encode(prepared(jpeg(100_000)))
     assert isinstance(encoded, EncodedImage)
     request = HttpRequest("POST", "/", (b'{"a":"', encoded, b'"}'))
-    async with serving(keeps_open(OK)) as server, submits(server.url) as here:
+    async with submitting_to(keeps_open(OK)) as here:
         await here.submit(request)
         await here.submit(request)
-        one, two = (bytes(line.body) for line in server.requests)
+        one, two = (bytes(conn.body) for conn in here.server.requests)
         assert one == two
 
 
-async def test_a_caller_s_trace_sees_every_block() -> None:
-    """Hooks of a caller's session are served while a body is under way."""
+async def test_trace_hooks_of_a_callers_session_see_every_block() -> None:
     seen: list[int] = []
     hooks = aiohttp.TraceConfig()
 
@@ -756,7 +636,7 @@ async def test_a_caller_s_trace_sees_every_block() -> None:
     hooks.on_request_chunk_sent.append(note)
     request = submit_of(prepared(jpeg(500_000)))
     async with (
-        serving(hangs_up_after(OK)) as server,
+        serving(closes_after(OK)) as server,
         aiohttp.ClientSession(trace_configs=[hooks]) as session,
         submits(server.url, http=session) as here,
     ):

@@ -133,9 +133,9 @@ class _Losses(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it, or show it."""
         says = record.getMessage()
-        if says.endswith("everything waits until there is one again"):
+        if says.endswith("requests wait until the connection is back"):
             self.told.append(says)
-        elif says != "there is a connection again":
+        elif says != "the connection is back":
             sys.stderr.write(f"{says}\n")
 
 

@@ -1,4 +1,4 @@
-"""Transports on a real socket: settings, a recorded sleep, and key hygiene."""
+"""Transports on real sockets, a recorded sleep, and a search for leaked secrets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import pytest
 
 from ezlink_async._core.images import InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -15,9 +16,16 @@ from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
 from ezlink_async._io.transport import Transport
 from ezlink_async._io.upload import Upload
-from tests.support.raw_servers import client_tls
+from ezlink_async.errors import TransportError
+from tests.support.raw_servers import (
+    Handler,
+    Server,
+    client_tls,
+    server_tls,
+    serving,
+)
 
-KEY = "sk-thekeythatnobodymaysee"
+KEY = "sk-thekeythatmustnotleak"
 
 PASSWORD = "hunter2hunter2"
 
@@ -47,7 +55,7 @@ def settings(
 
 
 class RecordedSleep:
-    """Sleeps no time and remembers how long it was asked to."""
+    """A sleep that takes no time and records the seconds it was asked for."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -65,18 +73,26 @@ class Submits:
         self.transport = transport
         self.upload: Upload | None = None
 
-    def _watch(self, upload: Upload) -> None:
-        self.upload = upload
-
     @property
     def complete(self) -> bool:
-        """Whether the latest body is said to have left whole."""
+        """Whether the latest body counts as sent to its end."""
         assert self.upload is not None
         return self.upload.complete
 
     async def submit(self, request: HttpRequest) -> HttpResponse:
         """Make one attempt."""
-        return await self.transport.submit(request, "request-1", self._watch)
+
+        def keep(upload: Upload) -> None:
+            self.upload = upload
+
+        return await self.transport.submit(request, "request-1", keep)
+
+    async def error_of(self, request: HttpRequest) -> TransportError:
+        """Make one attempt, which must fail, and return its error without secrets."""
+        with pytest.raises(TransportError) as caught:
+            await self.submit(request)
+        assert not secrets_in(caught.value)
+        return caught.value
 
 
 @asynccontextmanager
@@ -110,6 +126,32 @@ async def submits(
         yield Submits(here)
 
 
+class ServedSubmits(Submits):
+    """Submits to a server of their own."""
+
+    def __init__(self, transport: Transport, server: Server) -> None:
+        super().__init__(transport)
+        self.server = server
+
+
+@asynccontextmanager
+async def submitting_to(
+    handler: Handler,
+    timeouts: Timeouts = SHORT,
+    *,
+    tls: bool = False,
+    buffer: int | None = None,
+    http: aiohttp.ClientSession | None = None,
+) -> AsyncIterator[ServedSubmits]:
+    """Serve *handler*, and open a transport for submits to it."""
+    context = server_tls() if tls else None
+    async with (
+        serving(handler, tls=context, buffer=buffer) as server,
+        submits(server.url, timeouts, http) as here,
+    ):
+        yield ServedSubmits(here.transport, server)
+
+
 @asynccontextmanager
 async def _trusting(
     base_url: str, http: aiohttp.ClientSession | None
@@ -123,7 +165,7 @@ async def _trusting(
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and all that led to it."""
+    """Yield an error, its causes, its contexts, and the errors in their arguments."""
     seen: set[int] = set()
     left = [error]
     while left:
@@ -136,8 +178,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         left += [arg for arg in link.args if isinstance(arg, BaseException)]
 
 
-def tells_secrets(error: BaseException) -> list[str]:
-    """Return what in *error*, or behind it, holds the key or the password."""
+def secrets_in(error: BaseException) -> list[str]:
+    """Return the texts of *error* and its chain that hold the key or the password."""
     secret = re.compile(f"{KEY}|{KEY[3:]}|{PASSWORD}")
     texts = [
         text

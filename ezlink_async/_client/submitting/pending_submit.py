@@ -91,7 +91,7 @@ class PendingSubmit:
         """Follow the upload of the attempt that begins now."""
         self.upload = upload
         upload.on_flushed(self.uploaded)
-        upload.when_complete(self._note_sent)
+        upload.on_complete(self._note_sent)
 
     def _note_sent(self) -> None:
         self.sent = asyncio.get_running_loop().time()

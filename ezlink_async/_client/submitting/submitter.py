@@ -153,10 +153,10 @@ class Submitter:
         start, first_fault = loop.time(), 0.0  # time in a queue is no time of faults
         error: EzlinkError | None = None
         while True:
-            async with self._uploads.turn() as upload:
+            async with self._uploads.slot() as slot:
                 admission = await self._admit(start, error)
                 try:
-                    pending.uploaded = upload.over
+                    pending.uploaded = slot.release
                     outcome = await self._attempt(pending, admission)
                 finally:
                     self._gate.release(admission)

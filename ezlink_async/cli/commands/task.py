@@ -73,12 +73,12 @@ async def _bring_home(
             handle = ez.task(task_id)
             await handle
             async with room:
-                path = await handle.save_fitting(output / escape(task_id))
+                saved = await handle.save_fitting(output / escape(task_id))
         except EzlinkError as error:
             says = f"{shown(task_id)}: {type(error).__name__}: {shown(error)}"
             display.note(says, "red")
             return False
-        display.result(shown(path))
+        display.result(shown(saved.path))
         return True
 
     return all(await asyncio.gather(*map(bring, ids)))

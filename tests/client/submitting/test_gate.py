@@ -185,10 +185,10 @@ async def test_deadline_counts_from_when_the_gate_closed() -> None:
 async def test_upload_slot_comes_back_once() -> None:
     """It may be given back several times, and is at the latest at the end."""
     slots = Semaphore(2)
-    async with slots.turn() as turn:
+    async with slots.slot() as slot:
         await slots.acquire()
-        turn.over()
-        turn.over()
+        slot.release()
+        slot.release()
         assert slots.taken == 1
     assert slots.taken == 1
 
@@ -445,8 +445,8 @@ class Swaps:
         slots, uploads = Semaphore(self.wanted), Semaphore(8)
 
         async def job() -> None:
-            async with slots.turn():
-                async with uploads.turn():
+            async with slots.slot():
+                async with uploads.slot():
                     task = await self._submit()
                 self.most = max(self.most, slots.taken)
                 self.in_progress.append(self.gate.running)
