@@ -2,7 +2,7 @@
 An engine that swaps nothing, and proves which source met which target.
 
 Its result is the target with the SHA-256 of both pictures in a comment. No picture
-is decoded.
+is decoded. Short for a module: one engine, the default, which needs no extra package.
 """
 
 import hashlib

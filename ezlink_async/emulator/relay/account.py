@@ -40,7 +40,9 @@ async def show_log(state: RelayState, exchange: Exchange, owner: Account) -> Rep
         if charge.account == owner.number and since <= charge.seconds <= until
         if _is_logged(charge, state)
     ]
-    kept = _same(entries, exchange, "x_request_id", "type", "model_name", "token_name")
+    kept = _filtered(
+        entries, exchange, "x_request_id", "type", "model_name", "token_name"
+    )
     return _paged(kept[::-1], exchange, page=1, size=10)
 
 
@@ -60,7 +62,7 @@ async def show_tasks(state: RelayState, exchange: Exchange, owner: Account) -> R
         and since <= row.submit_time
         and row.finish_time <= until
     ]
-    kept = _same(rows, exchange, "mj_id", "status", "type")
+    kept = _filtered(rows, exchange, "mj_id", "status", "type")
     return _paged(kept[::-1], exchange, page=0, size=0)
 
 
@@ -112,12 +114,12 @@ def _between(exchange: Exchange) -> tuple[int, float]:
     return _number(query, "start_timestamp", 0), until or math.inf
 
 
-def _same(
+def _filtered(
     entries: list[dict[str, object]], exchange: Exchange, *names: str
 ) -> list[dict[str, object]]:
     for name in names:
         wanted = exchange.request.query.get(name, "")
-        if wanted not in {"", "0"}:  # type 0 is every type
+        if wanted not in {"", "0"}:  # type 0 means every type
             entries = [each for each in entries if str(each[name]) == wanted]
     return entries
 

@@ -64,7 +64,7 @@ async def fetch(state: RelayState, exchange: Exchange, key: Key) -> Reply:
     """Show the oldest row of the caller with this id."""
     state.refresh_if_live()
     row = state.store.row_for(key.account, exchange.task_id)
-    shown = [] if row is None else _shown(state, exchange, [row])
+    shown = [] if row is None else _shown_rows(state, exchange, [row])
     if not shown or "tasks_unreadable" in exchange.overrides.trouble:
         return upstream_error(4, "Get mj id failed", "Error")
     return as_json(shown[0])
@@ -81,7 +81,7 @@ async def list_by_condition(state: RelayState, exchange: Exchange, key: Key) -> 
     if "tasks_unreadable" in exchange.overrides.trouble:
         return Reply(200, b"[]", JSON)
     rows = state.store.rows_for(key.account, ids)
-    return as_json(_shown(state, exchange, rows))
+    return as_json(_shown_rows(state, exchange, rows))
 
 
 async def seed(state: RelayState, exchange: Exchange, key: Key) -> Reply:
@@ -97,7 +97,7 @@ async def seed(state: RelayState, exchange: Exchange, key: Key) -> Reply:
             reply = UpstreamReply(5, "empty_response_body", status=answer.status)
     except BrokenCallError as exc:
         return upstream_error(5, str(exc))
-    return sniffed_json(reply.status, _four_keys(reply))
+    return sniffed_json(reply.status, _shown_reply(reply))
 
 
 async def image(state: RelayState, exchange: Exchange) -> Reply:
@@ -209,8 +209,8 @@ def _charge_and_record(
     )
     state.store.add_row(row)
     if state.settings.plain_text:
-        return sniffed_json(reply.status, _four_keys(reply))
-    return as_json(_four_keys(reply), status=reply.status)
+        return sniffed_json(reply.status, _shown_reply(reply))
+    return as_json(_shown_reply(reply), status=reply.status)
 
 
 # Bodies as the relay reads them
@@ -373,7 +373,7 @@ def _typed(fields: dict[str, object], name: str) -> object:
 # Answers of the relay
 
 
-def _four_keys(reply: UpstreamReply) -> dict[str, object]:
+def _shown_reply(reply: UpstreamReply) -> dict[str, object]:
     return {
         "code": reply.code,
         "description": reply.description,
@@ -382,7 +382,7 @@ def _four_keys(reply: UpstreamReply) -> dict[str, object]:
     }
 
 
-def _shown(
+def _shown_rows(
     state: RelayState, exchange: Exchange, rows: list[Row]
 ) -> list[dict[str, object]]:
     now = state.settings.clock.nanoseconds()

@@ -3,7 +3,7 @@ Swap requests to the upstream, its checks of their pictures, and its replies.
 
 Pictures are data URIs or bare base64. Checks and texts after
 trueai-org/midjourney-proxy ``Controllers/InsightFaceController.cs`` and
-``Base/Dto/DataUrl.cs``.
+``Base/Dto/DataUrl.cs``. Short for a module: the relay and the service both import it.
 """
 
 import base64
