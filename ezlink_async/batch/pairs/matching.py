@@ -17,7 +17,7 @@ from typing import TypeGuard
 import attrs
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
-from ezlink_async.batch.pairs.output_paths import path_key, place_of
+from ezlink_async.batch.pairs.output_paths import output_path_for, path_key
 from ezlink_async.errors import ConfigurationError
 
 
@@ -32,7 +32,7 @@ class Pair:
 
     source: Path
     target: Path
-    wished: str
+    wanted_path: str
     problem: str | None = None
 
 
@@ -42,7 +42,7 @@ def one_to_many(
     """Put one face into many pictures."""
     search = search or Search(sources=[source])
     for target in search.targets(targets):
-        yield Pair(source, target.path, place_of(target.below))
+        yield Pair(source, target.path, output_path_for(target.below))
 
 
 def by_name(
@@ -56,10 +56,10 @@ def by_name(
     search = search or Search(sources=[source])
     faces: dict[str, Path | None] = {}
     for face in _faces(source, search):
-        name = path_key(place_of(face.below))
+        name = path_key(output_path_for(face.below))
         faces[name] = None if name in faces else face.path
     for target in search.targets(targets):
-        place = place_of(target.below)
+        place = output_path_for(target.below)
         found = faces.get(path_key(place))
         if found is not None:
             yield Pair(found, target.path, place)
@@ -77,7 +77,7 @@ def product(
     named = list(targets)
     for face in _faces(source, search):
         for target in search.targets(named):
-            place = f"{place_of(face.below)}/{place_of(target.below)}"
+            place = f"{output_path_for(face.below)}/{output_path_for(target.below)}"
             yield Pair(face.path, target.path, place)
         search = attrs.evolve(search, left_out=LeftOut())  # it was counted
 
@@ -129,9 +129,9 @@ def _pair(path: Path, number: int, row: object) -> Pair:
     found = path.parent / target
     if not output:
         inside = not Path(target).is_absolute() and ".." not in Path(target).parts
-        wished = place_of(Path(target) if inside else Path(found.name))
+        wished = output_path_for(Path(target) if inside else Path(found.name))
     elif _is_path(output) and _is_below(PurePosixPath(output)):
-        wished = place_of(Path(output))
+        wished = output_path_for(Path(output))
     else:
         raise _wrong(path, number, f"the output {output!r} is no path below the folder")
     return Pair(path.parent / source, found, wished)

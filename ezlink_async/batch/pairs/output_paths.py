@@ -70,7 +70,7 @@ def stem_of(path: Path) -> str:
     return path.name
 
 
-def place_of(below: Path) -> str:
+def output_path_for(below: Path) -> str:
     """Return the place for the result of a picture at *below*."""
     above = (escape(_short(part)) for part in below.parent.parts)
     return "/".join((*above, escape(_short(stem_of(below)))))

@@ -13,7 +13,7 @@ from typing import cast
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair, one_to_many
-from ezlink_async.batch.pairs.output_paths import place_of
+from ezlink_async.batch.pairs.output_paths import output_path_for
 from ezlink_async.errors import ConfigurationError
 
 _FIRST, _MOST = 4, 256
@@ -101,7 +101,7 @@ def _pair(given: object) -> Pair:
         except TypeError:
             pass
         else:
-            return Pair(source, target, place_of(Path(target.name)))
+            return Pair(source, target, output_path_for(Path(target.name)))
     raise ConfigurationError(f"a pair is (source, target), two paths, not {given!r}")
 
 

@@ -92,7 +92,7 @@ def test_a_folder_that_is_named_may_be_a_link(photos: Path, tmp_path: Path) -> N
     source = Path("photos", "me.jpg")
     search = Search(left_out=left_out, sources=[source])
     plan = PairList(one_to_many(source, named, search), left_out)
-    assert [pair.wished for pair in plan] == ["a", "b", "trip/a"]
+    assert [pair.wanted_path for pair in plan] == ["a", "b", "trip/a"]
     assert next(iter(plan)).target == tmp_path / "album" / "a.jpg"
     assert (plan.total, left_out["named twice"]) == (3, 4)
     plan.close()

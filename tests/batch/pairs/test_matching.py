@@ -80,7 +80,7 @@ def test_every_face_goes_into_every_picture(faces: Path, targets: Path) -> None:
     (targets / "notes.txt").write_text("no picture")
     search = _search(faces)
     pairs = list(product(faces, iter([targets]), search))
-    assert [pair.wished for pair in pairs] == [
+    assert [pair.wanted_path for pair in pairs] == [
         f"{face}/{target}"
         for face in ("ann", "trip/Bob", "zoe")
         for target in ("ann", "bob", "trip/bob")
@@ -166,7 +166,7 @@ def test_a_target_outside_has_no_folder_of_its_own(
 ) -> None:
     """It is taken from where it is, and its result does not leave the folder."""
     (pair,) = _manifest(tmp_path, "a.csv", f"source,target\n/me.jpg,{target}\n")
-    assert (pair.source, pair.wished) == (Path("/me.jpg"), wished)
+    assert (pair.source, pair.wanted_path) == (Path("/me.jpg"), wished)
     assert pair.target == tmp_path / target
 
 

@@ -22,8 +22,8 @@ from ezlink_async.batch.pairs.output_paths import (
     escape,
     is_intact,
     is_whole,
+    output_path_for,
     path_key,
-    place_of,
     stem_of,
     why_not_writable,
 )
@@ -85,31 +85,31 @@ def test_only_the_suffix_of_a_picture_is_one(name: str, stem: str) -> None:
 
 def test_a_place_keeps_the_folders() -> None:
     """Each part is escaped, however it is called."""
-    assert place_of(Path("a.jpg")) == "a"
-    assert place_of(Path("trip/day 1./a?.jpg")) == "trip/day 1_/a_"
+    assert output_path_for(Path("a.jpg")) == "a"
+    assert output_path_for(Path("trip/day 1./a?.jpg")) == "trip/day 1_/a_"
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\u65c5", "\U0001f60e", "\udcfc"])
 def test_long_names_are_cut_to_what_file_systems_take(letter: str) -> None:
     """Never to nothing, never within a letter, and folders too."""
-    place = place_of(Path(letter * 300, letter * 300 + ".jpg"))
+    place = output_path_for(Path(letter * 300, letter * 300 + ".jpg"))
     for part in place.split("/"):
         assert set(part) == {letter}
         assert 230 < len(part.encode("utf-8", "surrogatepass")) <= 240
-    assert place_of(Path("x" * 239 + ".y")) == "x" * 239 + "_"
+    assert output_path_for(Path("x" * 239 + ".y")) == "x" * 239 + "_"
 
 
 @given(st.lists(_NAMES, min_size=1, max_size=3))
 def test_any_path_has_a_place_that_every_system_takes(parts: list[str]) -> None:
     """It stays below the folder, and keeps its depth."""
-    place = place_of(Path(*parts))
+    place = output_path_for(Path(*parts))
     found = place.split("/")
     assert len(found) == len(parts)
     for part in found:
         assert part not in {"", ".", ".."}
         assert not re.search(r'[<>:"\\|?*\x00-\x1f]|[. ]$', part)
         assert len(part.encode()) <= 241
-    assert place_of(Path(*parts)) == place
+    assert output_path_for(Path(*parts)) == place
 
 
 @given(_NAMES)
@@ -212,8 +212,8 @@ def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "locked" / "in")
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.batch.pairs.output_paths import obstacle\n"
-        "for name in sys.argv[1:]: print(obstacle(Path(name)))"
+        "from ezlink_async.batch.pairs.output_paths import why_not_writable\n"
+        "for name in sys.argv[1:]: print(why_not_writable(Path(name)))"
     )
     said = subprocess.run(
         [

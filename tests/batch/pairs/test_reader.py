@@ -20,9 +20,9 @@ def _pair(name: str) -> Pair:
     return Pair(ME, Path(f"{name}.jpg"), name)
 
 
-async def _all(supply: PairReader) -> list[Pair]:
+async def _all(reader: PairReader) -> list[Pair]:
     found: list[Pair] = []
-    while few := await supply.next():
+    while few := await reader.next():
         found += few
     return found
 
@@ -44,18 +44,18 @@ async def test_pairs_are_paths_or_values() -> None:
     """In a plain or an async iterable; at the end there are none, again and again."""
     many: list[Pairs] = [list(GIVEN), iter(GIVEN), _async(*GIVEN)]  # type: ignore[list-item] # what programs give
     for pairs in many:
-        supply = PairReader(pairs)
-        assert await _all(supply) == MEANT
-        assert await supply.next() == []
-        assert supply.rest() == []
+        reader = PairReader(pairs)
+        assert await _all(reader) == MEANT
+        assert await reader.next() == []
+        assert reader.rest() == []
 
 
 async def test_an_async_iterable_is_read_one_at_a_time() -> None:
     """What it may wait for comes in its own time; the rest is not taken at once."""
-    supply = PairReader(_async(*GIVEN))  # type: ignore[arg-type] # what programs give
-    assert await supply.next() == MEANT[:1]
-    assert supply.rest() == []
-    assert await supply.next() == MEANT[1:2]
+    reader = PairReader(_async(*GIVEN))  # type: ignore[arg-type] # what programs give
+    assert await reader.next() == MEANT[:1]
+    assert reader.rest() == []
+    assert await reader.next() == MEANT[1:2]
 
 
 async def test_a_plain_iterable_is_read_in_a_thread() -> None:
@@ -72,21 +72,21 @@ async def test_a_plain_iterable_is_read_in_a_thread() -> None:
 
 async def test_so_many_are_read_that_a_step_takes_neither_long_nor_no_time() -> None:
     """Quick ones double it up to a limit, slow ones halve it down to one."""
-    supply = PairReader(iter([_pair(str(number)) for number in range(2000)]))
+    reader = PairReader(iter([_pair(str(number)) for number in range(2000)]))
     sizes: list[int] = []
     for seconds in (0.01,) * 8 + (0.05,) + (1.0,) * 10:
-        sizes.append(len(await supply.next()))
-        supply.took(seconds)
+        sizes.append(len(await reader.next()))
+        reader.took(seconds)
     up, down = [4, 8, 16, 32, 64, 128], [128, 64, 32, 16, 8, 4, 2, 1, 1]
     assert sizes == [*up, 256, 256, 256, 256, *down]
 
 
 def test_the_rest_is_read_in_one_go() -> None:
     """Or in as many as are asked for."""
-    supply = PairReader([_pair(name) for name in "abcde"])
-    assert len(supply.rest(2)) == 2
-    assert len(supply.rest()) == 3
-    assert supply.rest() == []
+    reader = PairReader([_pair(name) for name in "abcde"])
+    assert len(reader.rest(2)) == 2
+    assert len(reader.rest()) == 3
+    assert reader.rest() == []
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_the_rest_is_read_in_one_go() -> None:
 )
 async def test_what_is_no_pair_is_said_after_those_before_it(wrong: object) -> None:
     """None of them is lost, and nothing comes after it."""
-    supply = PairReader([_pair("a"), wrong, _pair("b")])  # type: ignore[list-item]
-    assert await supply.next() == [_pair("a")]
+    reader = PairReader([_pair("a"), wrong, _pair("b")])  # type: ignore[list-item]
+    assert await reader.next() == [_pair("a")]
     with pytest.raises(ConfigurationError, match="a pair is"):
-        await supply.next()
-    assert await supply.next() == []
-    assert supply.rest() == []
+        await reader.next()
+    assert await reader.next() == []
+    assert reader.rest() == []
     with pytest.raises(ConfigurationError, match="a pair is"):
         await PairReader(_async(wrong)).next()  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="a pair is"):
@@ -149,8 +149,8 @@ async def test_folders_of_an_async_iterable_are_read_in_a_thread(photos: Path) -
     """The loop is not held up by a slow disk."""
     for number in range(20):
         (photos / f"n{number}.jpg").write_bytes(jpeg(20_000))
-    supply = PairReader(pairs_of(photos / "me.jpg", _async(photos), photos / "out"))
-    assert len(await _all(supply)) == 22
+    reader = PairReader(pairs_of(photos / "me.jpg", _async(photos), photos / "out"))
+    assert len(await _all(reader)) == 22
 
 
 async def test_without_a_source_targets_are_pairs() -> None:
