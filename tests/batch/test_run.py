@@ -333,9 +333,8 @@ async def test_too_many_failures_stop_the_intake(batch: BatchHarness) -> None:
 
 @pytest.mark.parametrize("account", [False, True])
 async def test_lost_answers_are_unknown_or_found_with_an_account_token(
-    batch: BatchHarness, account: bool
+    batch: BatchHarness, *, account: bool
 ) -> None:
-    """Unknown and listed without an account token; found or repeated with it."""
     batch.account = account
     fine = faults.Delay(0)
     lost: list[faults.Fault] = [faults.Drop(job=True), fine, faults.Drop()]

@@ -133,7 +133,6 @@ async def test_reasons_of_version_1_are_made_from_its_sentences(
     assert {name: reason for name, reason in reasons.items() if reason} == {
         "gone": Reason.RESULT_GONE,
         "in_the_way": Reason.EXISTS,
-        "budget": Reason.BUDGET,
     }
     assert remarks == {"broken": Reason.UNUSABLE}
 

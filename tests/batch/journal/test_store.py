@@ -22,6 +22,7 @@ from ezlink_async.batch.journal.jobs import (
     Remark,
     Submit,
 )
+from ezlink_async.batch.journal.sqlite import open_database
 from ezlink_async.batch.journal.store import (
     SCHEMA,
     Claim,
@@ -417,6 +418,27 @@ def test_the_file_names_its_application_and_version(path: Path) -> None:
         sql.commit()
     with pytest.raises(ConfigurationError, match="newer version"):
         Journal.open(path)
+
+
+def test_the_errors_of_version_1_get_their_reasons(path: Path) -> None:
+    first = attrs.evolve(SCHEMA, migrations=SCHEMA.migrations[:1])
+    errors = {
+        "FileExistsError: a.jpg is there already": Reason.EXISTS,
+        "BudgetReached: the budget of this run is spent": Reason.BUDGET,
+        "TooManyFailures: the intake stopped after 3": Reason.FAILURES,
+        "Interrupted: nothing was sent": Reason.INTERRUPTED,
+        "ImageError: a.jpg: is empty": Reason.UNUSABLE,
+        "ConfigurationError: nothing can be saved": Reason.UNUSABLE,
+        "DownloadError: cut off": None,
+        "DownloadError: the server no longer has the result (404)": Reason.RESULT_GONE,
+    }
+    with contextlib.closing(open_database(path, first)) as sql:
+        sql.executemany(
+            "INSERT INTO remarks (run, source, target, error) VALUES (1, 's', 't', ?)",
+            [(error,) for error in errors],
+        )
+    with contextlib.closing(Journal.open(path)) as journal:
+        assert {each.error: each.reason for each in journal.remarks()} == errors
 
 
 # Output paths
