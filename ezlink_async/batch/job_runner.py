@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import itertools
 import logging
 import os
 import shutil
@@ -33,7 +32,7 @@ from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
-from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole
+from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
 from ezlink_async.batch.preflight import Job
 from ezlink_async.batch.recorder import (
     FAILED_TASK_ERRORS,
@@ -75,7 +74,8 @@ class ReplacedFileBackup:
         for suffix in SUFFIXES.values():
             path = self._output_path.parent / f"{self._output_path.name}{suffix}"
             if is_whole(path):
-                names = map(_numbered(path), itertools.count(1))
+                stems = numbered(f"{path.stem}-kept")
+                names = (path.with_stem(stem) for stem in stems)
                 self._backups[path] = next(
                     name for name in names if self._is_created(path, name)
                 )
@@ -100,14 +100,6 @@ class ReplacedFileBackup:
             with path.open("rb") as stream, name.open("xb") as copy:
                 shutil.copyfileobj(stream, copy)
         return True
-
-
-def _numbered(path: Path) -> Callable[[int], Path]:
-    def name(number: int) -> Path:
-        end = "" if number == 1 else f"-{number}"
-        return path.with_name(f"{path.stem}-kept{end}{path.suffix}")
-
-    return name
 
 
 _CONCURRENT_DOWNLOADS = 8

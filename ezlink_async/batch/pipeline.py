@@ -130,15 +130,14 @@ class Pipeline:
         self.outcomes = OutcomeQueue(self.limit)
         self._room = asyncio.Semaphore(self.limit)
         self._intake_lock = asyncio.Lock()  # pairs are taken in one after the other
-        self._running: dict[asyncio.Task[None], RunningJob] = {}
-        self._waiting: list[RunningJob] = []  # for room
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: list[RunningJob] = []  # begun, and not reported
         self._unchecked: list[list[Pair]] = []
         self._checked: collections.deque[CheckedPair] = collections.deque()
         self._page: set[int] = set()  # the jobs of the pairs checked last
         self._tried: set[int] = set()  # sent again only if the user asks for it
         self._timed_out: collections.deque[RunningJob] = collections.deque()
         self._is_last_round = False
-        self._left: collections.deque[RunningJob] = collections.deque()
         self._failures = 0
 
     async def run(self) -> None:
@@ -151,7 +150,7 @@ class Pipeline:
         await self._wait_for_running()
         self._is_last_round = True
         while self._timed_out:
-            await self._resume(self._timed_out[0])
+            await self._resume(self._timed_out.popleft())
         await self._wait_for_running()
         for outcome in self.unfinished.remaining():
             await self.outcomes.put(outcome)
@@ -174,14 +173,13 @@ class Pipeline:
 
     async def stop(self) -> None:
         """Cancel the running jobs, and wait until they have ended."""
-        await cancel_and_wait(list(self._running))
-        self._left += [*self._running.values(), *self._waiting, *self._timed_out]
+        await cancel_and_wait(list(self._tasks))
 
     def unread(self) -> Iterator[BatchOutcome]:
         """Yield the outcomes that were not read, each once, after :meth:`stop`."""
         yield from self.outcomes.unread()
-        while self._left:
-            yield self._left.popleft().left_over(self._why_left)
+        while self._open:
+            yield self._open.pop(0).left_over(self._why_left)
         while self._checked:
             yield self._checked.popleft().left_over(self._why_left)
         for pair in self._pairs_left():
@@ -291,8 +289,8 @@ class Pipeline:
     def _conflict(self, job: Job) -> BatchOutcome | None:
         """Return the outcome if another job is the same, or has its output path."""
         this, is_submit = job.record.id, job.step is Step.SUBMIT
-        running = (each.job.record.id for each in self._running.values())
-        if (is_submit and this in self._tried) or this in running:
+        is_open = any(each.job.record.id == this for each in self._open)
+        if is_open or (is_submit and this in self._tried):
             return job.outcome("skipped")  # the pair was given twice
         if self.unfinished.has_output_path(job.record.key.output_path):
             sentence = (
@@ -303,30 +301,27 @@ class Pipeline:
 
     async def _begin(self, job: Job) -> None:
         observer = JournalObserver(self.control, job.record.id, job.unclear)
-        await self._start(RunningJob(job, observer))
+        running = RunningJob(job, observer)
+        self._open.append(running)
+        await self._start(running)
 
     async def _resume(self, running: RunningJob) -> None:
         """Follow a timed-out task once more, unless the user is leaving."""
         if running.outcome is not None and self.control.leaving:
             await self._report(running.outcome)
-            self._timed_out.popleft()
+            self._open.remove(running)
         else:
             running.outcome = None
-            self._timed_out.popleft()
             await self._start(running)
 
     async def _start(self, running: RunningJob) -> None:
-        self._waiting.append(running)
         await self._room.acquire()
         task = self.background.start(self._run(running))
-        self._waiting.remove(running)
-        self._running[task] = running
+        self._tasks.add(task)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        running = self._running.pop(task)
-        if task.cancelled():
-            self._left.append(running)
+        self._tasks.discard(task)
         self._room.release()
 
     async def _run(self, running: RunningJob) -> None:
@@ -345,10 +340,11 @@ class Pipeline:
             self._timed_out.append(running)
             return
         await self._report(outcome)
+        self._open.remove(running)
 
     async def _wait_for_running(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _report(self, outcome: BatchOutcome) -> None:
         """Hand out *outcome*; stop the intake after too many failures of this run."""

@@ -7,6 +7,7 @@ in a worker thread, :meth:`Preflight.register` runs in the journal's thread.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,7 +136,7 @@ class Preflight:
         self._options = options
         self._server = server
         self._existing = Existing()
-        self._sources: dict[Path, bytes] = {}
+        self._source_hash = functools.lru_cache(_SOURCES)(_hash)
 
     def inspect(self, pairs: Sequence[Pair]) -> list[Inspection]:
         """Hash the pictures of each pair."""
@@ -175,13 +176,6 @@ class Preflight:
         except EzlinkError as fault:
             return Inspection(pair, fault=fault)
         return Inspection(pair, source, target)
-
-    def _source_hash(self, path: Path) -> bytes:
-        if path not in self._sources:
-            if len(self._sources) == _SOURCES:
-                del self._sources[next(iter(self._sources))]
-            self._sources[path] = _hash(path)
-        return self._sources[path]
 
     def _register(self, journal: Journal, inspection: Inspection) -> JobRecord:
         pair = inspection.pair

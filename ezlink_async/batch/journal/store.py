@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -28,7 +28,7 @@ from ezlink_async.batch.journal.jobs import (
     Submit,
 )
 from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
-from ezlink_async.batch.pairs.output_paths import Output, path_key
+from ezlink_async.batch.pairs.output_paths import Output, numbered, path_key
 
 # Columns of version 1: `place` is an output path, `wished` the wanted one, `same`
 # the key of an output path, and `mark` a state tag.
@@ -85,25 +85,25 @@ CREATE TABLE runs (
 );
 """
 
-# Version 1 had a sentence for each error, and no reason.
-_REASON_OF_ERROR = """
-reason = CASE
-    WHEN error GLOB 'DownloadError: the server no longer has the result*'
-        THEN 'result_gone'
-    WHEN error GLOB 'FileExistsError*' THEN 'exists'
-    WHEN error GLOB 'BudgetReached*' THEN 'budget'
-    WHEN error GLOB 'TooManyFailures*' THEN 'failures'
-    WHEN error GLOB 'Interrupted*' THEN 'interrupted'
-    WHEN error GLOB 'ImageError*' THEN 'unusable'
-    WHEN error GLOB 'ConfigurationError*' THEN 'unusable'
-END
-"""
-_SECOND = f"""
-ALTER TABLE jobs ADD COLUMN reason TEXT;
-ALTER TABLE remarks ADD COLUMN reason TEXT;
-UPDATE jobs SET {_REASON_OF_ERROR};
-UPDATE remarks SET {_REASON_OF_ERROR};
-"""  # noqa: S608 - our own words
+# Version 1 had the sentence of an error, and no reason.
+_SENTENCES = {
+    "DownloadError: the server no longer has the result": Reason.RESULT_GONE,
+    "FileExistsError": Reason.EXISTS,
+    "BudgetReached": Reason.BUDGET,
+    "TooManyFailures": Reason.FAILURES,
+    "Interrupted": Reason.INTERRUPTED,
+    "ImageError": Reason.UNUSABLE,
+    "ConfigurationError": Reason.UNUSABLE,
+}
+_CASES = "\n".join(
+    f"WHEN error GLOB '{start}*' THEN '{reason}'"
+    for start, reason in _SENTENCES.items()
+)
+_SECOND = "".join(
+    f"ALTER TABLE {table} ADD COLUMN reason TEXT; "  # noqa: S608 - our own words
+    f"UPDATE {table} SET reason = CASE {_CASES} END;"
+    for table in ("jobs", "remarks")
+)
 
 SCHEMA = Schema(
     application=0x455A4C4A,  # "EZLJ", which `file` can recognize
@@ -178,14 +178,6 @@ class Claim:
     target: Path
     wanted_path: str
     content: bytes
-
-
-def _numbered(wanted_path: str) -> Iterator[str]:
-    yield wanted_path
-    number = 2
-    while True:
-        yield f"{wanted_path}-{number}"
-        number += 1
 
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
@@ -285,22 +277,21 @@ class Journal:
         ones get ``-2``, ``-3``.
         """
         pair = encode_path(claim.source), encode_path(claim.target)
-        wanted = encode_path(claim.wanted_path)
+        wanted, now = encode_path(claim.wanted_path), (claim.content, run)
         found = self._sql.execute(
             "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
             "AND wished = ? RETURNING place",
-            (claim.content, run, *pair, wanted),
+            (*now, *pair, wanted),
         ).fetchall()
         if found:
             return os.fsdecode(found[0]["place"])
-        numbered = _numbered(claim.wanted_path)
-        path = next(path for path in numbered if self._is_free(path, claim, run))
+        names = numbered(claim.wanted_path)
+        path = next(name for name in names if self._is_free(name, claim, run))
         self._sql.execute(
             "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
             "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                encode_path(path_key(path)),
-                encode_path(path),
+                *map(encode_path, (path_key(path), path)),
                 wanted,
                 *pair,
                 claim.content,
@@ -420,13 +411,7 @@ class Journal:
         self._sql.execute(
             "INSERT INTO remarks (run, source, target, error, reason) "
             "VALUES (?, ?, ?, ?, ?)",
-            (
-                run,
-                encode_path(source),
-                encode_path(target),
-                problem.sentence,
-                problem.reason,
-            ),
+            (run, *map(encode_path, (source, target)), *attrs.astuple(problem)),
         )
 
     def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:
