@@ -35,19 +35,17 @@ SHORT_DEADLINE = attrs.evolve(POLL, deadline=0.2)
 IMPATIENT = RetryPolicy(first=0.01, longest=0.02, attempts=1, timeout=0.1)
 
 
-async def test_a_saved_result_is_skipped_by_its_hash(
-    batch: BatchHarness,
-) -> None:
+async def test_a_saved_result_is_skipped_by_its_hash(batch: BatchHarness) -> None:
     """The second run sends no request about tasks, and names the results."""
     first = await batch.done(batch.photos(3))
-    before = len(batch.server.control.requests)
+    before = len(batch.control.requests)
     again = await batch.done(batch.photos(3))
     assert first.counts == {"succeeded": 3}
     assert again.counts == {"skipped": 3}
     assert {each.output for each in again.outcomes} == {
         batch.output / f"{number}.jpg" for number in range(3)
     }
-    paths = [each.path for each in batch.server.control.requests[before:]]
+    paths = [each.path for each in batch.control.requests[before:]]
     assert not [path for path in paths if "/mj/" in path]
     assert batch.states() == {"saved": 3}
     assert batch.charges == 3
@@ -56,7 +54,7 @@ async def test_a_saved_result_is_skipped_by_its_hash(
 async def test_a_timed_out_task_is_followed_by_the_next_run(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(scripts.slow(600))
+    batch.control.script_tasks(scripts.slow(600))
     async with batch.client(poll=SHORT_DEADLINE) as ez:
         first = await batch.done(batch.photos(1), ez)
     assert first.only.status == "failed"
@@ -64,7 +62,7 @@ async def test_a_timed_out_task_is_followed_by_the_next_run(
     assert "the next run goes on with it" in str(first.only.error)
     assert "last status: IN_PROGRESS" in str(first.only.error)
     assert batch.states() == {"submitted": 1}
-    batch.server.control.advance(600)
+    batch.control.advance(600)
     again = await batch.done(batch.photos(1))
     assert again.only.status == "succeeded"
     assert again.only.task_id == first.only.task_id
@@ -74,11 +72,11 @@ async def test_a_timed_out_task_is_followed_by_the_next_run(
 async def test_a_timed_out_task_is_followed_once_more_at_the_end_of_the_run(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(scripts.slow(600))
+    batch.control.script_tasks(scripts.slow(600))
     client = batch.client(poll=SHORT_DEADLINE, concurrency=1)
     async with client as ez, batch.run(ez, batch.photos(2)) as run:
         first = await anext(run)
-        batch.server.control.advance(600)
+        batch.control.advance(600)
         second = await anext(run)
         assert [each async for each in run] == []
     assert [first.status, second.status] == ["succeeded", "succeeded"]
@@ -89,7 +87,7 @@ async def test_a_timed_out_task_is_followed_once_more_at_the_end_of_the_run(
 async def test_a_rejected_picture_is_sent_again_with_retry_failed_only(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script("submit", faults.banned_word())
+    batch.control.script("submit", faults.banned_word())
     first = await batch.done(batch.photos(1))
     again = await batch.done(batch.photos(1))
     assert [first.only.status, again.only.status] == ["failed", "failed"]
@@ -107,7 +105,7 @@ async def test_a_failed_task_is_sent_again_with_retry_failed_only(
     batch: BatchHarness, script: scripts.Script
 ) -> None:
     """The next attempt gets an id of its own."""
-    batch.server.control.script_tasks(script)
+    batch.control.script_tasks(script)
     first = await batch.done(batch.photos(1))
     again = await batch.done(batch.photos(1))
     assert batch.states() == {"failed": 1}
@@ -116,7 +114,7 @@ async def test_a_failed_task_is_sent_again_with_retry_failed_only(
     asked = await batch.done(batch.photos(1), retry_failed=True)
     assert asked.only.status == "succeeded"
     assert asked.only.task_id not in {None, first.only.task_id}
-    assert len(batch.server.control.tasks) == 2
+    assert len(batch.control.tasks) == 2
 
 
 @pytest.mark.parametrize("status", ["failed", "unknown"])
@@ -126,9 +124,9 @@ async def test_a_pair_given_twice_is_sent_again_once_in_a_run(
     """The second pair may come long after the first has ended."""
     for _ in range(3):
         if status == "failed":
-            batch.server.control.script("submit", faults.banned_word())
+            batch.control.script("submit", faults.banned_word())
         else:
-            batch.server.control.script("submit", faults.Drop(job=True))
+            batch.control.script("submit", faults.Drop(job=True))
     await batch.done(batch.photos(1))
     first_ended = asyncio.Event()
 
@@ -150,9 +148,9 @@ async def test_a_pair_given_twice_is_sent_again_once_in_a_run(
 async def test_an_unknown_second_attempt_does_not_have_the_old_id(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(scripts.fails())
+    batch.control.script_tasks(scripts.fails())
     await batch.done(batch.photos(1))
-    batch.server.control.script("submit", faults.Drop(job=True))
+    batch.control.script("submit", faults.Drop(job=True))
     asked = await batch.done(batch.photos(1), retry_failed=True)
     assert asked.only.status == "unknown"
     assert asked.only.task_id is None
@@ -162,11 +160,11 @@ async def test_an_unknown_second_attempt_does_not_have_the_old_id(
 async def test_an_unknown_job_is_reported_until_it_is_sent_again_on_request(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script("submit", faults.Drop(job=True))
+    batch.control.script("submit", faults.Drop(job=True))
     first = await batch.done(batch.photos(1))
     assert first.only.status == "unknown"
     assert first.only.maybe_charged
-    assert first.only.request_id in batch.server.control.attempts
+    assert first.only.request_id in batch.control.attempts
     again = await batch.done(batch.photos(1))
     other = await batch.done([batch.photo("other.jpg", 9_000)])
     assert again.only.status == other.of("0.jpg").status == "unknown"
@@ -190,9 +188,9 @@ async def test_an_unknown_job_that_is_refused_stays_unknown(
     batch: BatchHarness, fault: faults.Fault, error: str
 ) -> None:
     """A refusal of the second submit says nothing about the first."""
-    batch.server.control.script("submit", faults.Drop(job=True))
+    batch.control.script("submit", faults.Drop(job=True))
     first = await batch.done(batch.photos(1))
-    batch.server.control.script("submit", fault)
+    batch.control.script("submit", fault)
     asked = await batch.done(batch.photos(1), resubmit_unknown=True)
     assert asked.only.status == "unknown"
     assert "sent again" in str(asked.only.error)
@@ -207,7 +205,7 @@ async def test_an_unknown_job_that_is_refused_stays_unknown(
 async def test_an_unknown_job_beyond_the_budget_stays_unknown(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script("submit", *[faults.Drop(job=True)] * 2)
+    batch.control.script("submit", *[faults.Drop(job=True)] * 2)
     await batch.done(batch.photos(2))
     asked = await batch.done(batch.photos(2), resubmit_unknown=True, budget=0)
     assert asked.counts == {"unknown": 2}
@@ -227,7 +225,7 @@ async def test_an_unknown_job_beyond_the_budget_stays_unknown(
 async def test_a_fatal_error_is_raised_last_and_leaves_all_jobs_planned(
     batch: BatchHarness, trouble: str, error: type[Exception]
 ) -> None:
-    control = batch.server.control
+    control = batch.control
     if trouble == "key":
         control.set_key(batch.server.api_key, status="disabled")
     elif trouble == "ban":
@@ -247,17 +245,17 @@ async def test_a_fatal_error_is_raised_last_and_leaves_all_jobs_planned(
 async def test_a_key_refused_later_leaves_the_id_for_the_next_run(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(scripts.slow(600))
+    batch.control.script_tasks(scripts.slow(600))
     async with batch.client() as ez, batch.run(ez, batch.photos(1)) as run:
-        while not batch.server.control.tasks:
+        while not batch.control.tasks:
             await asyncio.sleep(0)
-        batch.server.control.set_key(batch.server.api_key, status="disabled")
+        batch.control.set_key(batch.server.api_key, status="disabled")
         first = await anext(run)
     assert first.status == "failed"
     assert first.task_id is not None
     assert batch.states() == {"submitted": 1}
-    batch.server.control.set_key(batch.server.api_key, status="enabled")
-    batch.server.control.advance(600)
+    batch.control.set_key(batch.server.api_key, status="enabled")
+    batch.control.advance(600)
     again = await batch.done(batch.photos(1))
     assert again.only.status == "succeeded"
     assert batch.charges == 1
@@ -267,7 +265,7 @@ async def test_a_result_that_is_gone_is_swapped_again_with_retry_failed_only(
     batch: BatchHarness,
 ) -> None:
     """A plain run tries the download again, and pays nothing."""
-    batch.server.control.standing("image", faults.Answer(404, "gone"))
+    batch.control.standing("image", faults.Answer(404, "gone"))
     first = await batch.done(batch.photos(1))
     again = await batch.done(batch.photos(1))
     for each in (first, again):
@@ -276,7 +274,7 @@ async def test_a_result_that_is_gone_is_swapped_again_with_retry_failed_only(
         assert str(each.only.error).startswith(says)
         assert not each.only.resumable
     assert batch.states() == {"succeeded": 1}
-    batch.server.control.standing("image", None)
+    batch.control.standing("image", None)
     asked = await batch.done(batch.photos(1), retry_failed=True)
     assert asked.only.status == "succeeded"
     assert asked.only.task_id != first.only.task_id
@@ -288,11 +286,11 @@ async def test_a_result_lost_here_and_at_the_server_has_failed(
 ) -> None:
     await batch.done(batch.photos(1))
     (batch.output / "0.jpg").unlink()
-    batch.server.control.standing("image", faults.Answer(410, "gone"))
+    batch.control.standing("image", faults.Answer(410, "gone"))
     ended = await batch.done(batch.photos(1))
     assert ended.only.status == "failed"
     assert batch.states() == {"succeeded": 1}
-    batch.server.control.standing("image", None)
+    batch.control.standing("image", None)
     again = await batch.done(batch.photos(1))  # it is there after all
     assert again.only.status == "succeeded"
     assert batch.charges == 1
@@ -357,14 +355,12 @@ async def test_nothing_is_sent_for_a_read_only_output_folder(
     assert batch.charges == 1
 
 
-async def test_a_disk_that_cannot_be_written_halts_the_run(
-    batch: BatchHarness,
-) -> None:
+async def test_a_disk_that_cannot_be_written_halts_the_run(batch: BatchHarness) -> None:
     """Results stay at the server, and no picture is replaced."""
     trip = batch.folder / "photos" / "trip"
     trip.mkdir()
     batch.photo("trip/0.jpg", 4_000)
-    batch.server.control.script("image", *[faults.Answer(404, "gone")] * 2)
+    batch.control.script("image", *[faults.Answer(404, "gone")] * 2)
     await batch.done(trip.parent)
     (batch.output / "trip").mkdir(exist_ok=True)
     mine = batch.output / "trip" / "0.jpg"
@@ -432,10 +428,8 @@ async def test_a_halted_run_does_not_wait_for_the_end_of_an_outage(
     assert set(batch.states()) == {"saved", "planned"}
 
 
-async def test_a_server_that_stays_busy_is_no_outage(
-    batch: BatchHarness,
-) -> None:
-    batch.server.control.standing("submit", faults.saturated())
+async def test_a_server_that_stays_busy_is_no_outage(batch: BatchHarness) -> None:
+    batch.control.standing("submit", faults.saturated())
     async with batch.client(retry=IMPATIENT, concurrency=1) as ez:
         ended = await batch.done(batch.photos(1), ez)
     assert str(ended.only.error).startswith("BusyError: ")

@@ -27,10 +27,7 @@ from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
-from ezlink_async.errors import (
-    ClientClosedError,
-    ConfigurationError,
-)
+from ezlink_async.errors import ClientClosedError, ConfigurationError
 from tests.support.batch_harness import POLL, TIMEOUTS, BatchHarness, read
 from tests.support.pictures import jpeg
 
@@ -155,7 +152,7 @@ async def test_cancelling_an_entering_run_leaves_the_folder_unlocked(
 ) -> None:
     async with batch.client() as ez:
         held = HeldRequest()
-        batch.server.control.standing("usage", held)
+        batch.control.standing("usage", held)
         entering = asyncio.create_task(batch.run(ez, batch.photos(1)).__aenter__())
         await held.arrived.wait()
         entering.cancel()
@@ -192,10 +189,10 @@ async def test_a_target_that_is_given_twice_is_paid_once(batch: BatchHarness) ->
 async def test_an_open_job_that_is_given_twice_has_two_outcomes(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(scripts.slow(600))
+    batch.control.script_tasks(scripts.slow(600))
     async with batch.client(poll=attrs.evolve(POLL, deadline=0.1)) as ez:
         await batch.done(batch.photos(1), ez)
-    batch.server.control.advance(600)
+    batch.control.advance(600)
     photos = batch.photos(1)
     ended = await batch.done([*photos, *photos])
     assert len(ended.outcomes) == 2
@@ -241,10 +238,10 @@ async def test_a_result_of_another_source_is_kept_or_replaced_as_asked(
 
 async def test_an_open_job_keeps_its_output_path(batch: BatchHarness) -> None:
     """Another job is skipped, even if it may replace pictures."""
-    batch.server.control.script_tasks(scripts.slow(600))
+    batch.control.script_tasks(scripts.slow(600))
     async with batch.client(poll=attrs.evolve(POLL, deadline=0.1)) as ez:
         await batch.done(batch.photos(1), ez)
-    batch.server.control.advance(600)
+    batch.control.advance(600)
     batch.face.write_bytes(jpeg(3_333))
     ended = await batch.done(batch.photos(1), existing="replace")
     assert ended.counts == {"succeeded": 1, "skipped": 1}
@@ -267,9 +264,7 @@ async def test_a_photo_that_cannot_be_used_is_a_failed_outcome(
 # --- budget and failures
 
 
-async def test_a_budget_is_kept_by_concurrent_submits(
-    batch: BatchHarness,
-) -> None:
+async def test_a_budget_is_kept_by_concurrent_submits(batch: BatchHarness) -> None:
     async with batch.client(concurrency=16) as ez:
         ended = await batch.done(batch.photos(40), ez, budget=7)
         assert ended.counts == {"succeeded": 7, "skipped": 33}
@@ -285,7 +280,7 @@ async def test_a_refused_submit_does_not_count_against_the_budget(
     batch: BatchHarness,
 ) -> None:
     async with batch.client() as ez:
-        batch.server.control.script(
+        batch.control.script(
             "submit",
             faults.queue_full(),
             faults.banned_word(),
@@ -293,18 +288,11 @@ async def test_a_refused_submit_does_not_count_against_the_budget(
             faults.saturated(),
         )
         ended = await batch.done(batch.photos(12), ez, budget=4)
-        assert ended.counts == {
-            "succeeded": 3,
-            "unknown": 1,
-            "failed": 1,
-            "skipped": 7,
-        }
+        assert ended.counts == {"succeeded": 3, "unknown": 1, "failed": 1, "skipped": 7}
         assert batch.charges == 4
 
 
-async def test_a_spent_budget_stops_no_download(
-    batch: BatchHarness,
-) -> None:
+async def test_a_spent_budget_stops_no_download(batch: BatchHarness) -> None:
     async with batch.client(concurrency=1) as ez:
         photos = batch.photos(30)
         await batch.done(photos[20:], ez)
@@ -319,7 +307,7 @@ async def test_a_spent_budget_stops_no_download(
 async def test_too_many_failures_stop_the_intake(batch: BatchHarness) -> None:
     """Unknown jobs count; jobs that have begun still end."""
     async with batch.client(concurrency=1) as ez:
-        batch.server.control.script(
+        batch.control.script(
             "submit", faults.banned_word(), faults.Drop(job=True), faults.banned_word()
         )
         ended = await batch.done(batch.photos(30), ez, max_failures=3)
@@ -338,7 +326,7 @@ async def test_lost_answers_are_unknown_or_found_with_an_account_token(
     batch.account = account
     fine = faults.Delay(0)
     lost: list[faults.Fault] = [faults.Drop(job=True), fine, faults.Drop()]
-    batch.server.control.script("submit", fine, *lost, fine, *lost)
+    batch.control.script("submit", fine, *lost, fine, *lost)
     async with batch.client() as ez:
         ended = await batch.done(batch.photos(12), ez)
     if account:
@@ -359,7 +347,7 @@ async def test_an_account_token_clears_up_the_unknown_jobs_of_earlier_runs(
 ) -> None:
     """Also those that no pair of the run asks for."""
     fine = faults.Delay(0)
-    batch.server.control.script(
+    batch.control.script(
         "submit", fine, faults.Drop(job=True), fine, faults.Drop(), faults.Drop()
     )
     await batch.done(batch.photos(5))
@@ -374,16 +362,14 @@ async def test_an_account_token_clears_up_the_unknown_jobs_of_earlier_runs(
     full = await batch.done(batch.photos(5))
     assert "unknown" not in full.counts
     assert batch.states() == {"saved": 5}
-    assert batch.charges == len(batch.server.control.tasks) == 5
+    assert batch.charges == len(batch.control.tasks) == 5
 
 
-async def test_a_failing_account_page_leaves_jobs_unknown(
-    batch: BatchHarness,
-) -> None:
-    batch.server.control.script("submit", *[faults.Drop(job=True)] * 2)
+async def test_a_failing_account_page_leaves_jobs_unknown(batch: BatchHarness) -> None:
+    batch.control.script("submit", *[faults.Drop(job=True)] * 2)
     await batch.done(batch.photos(2))
     batch.account = True
-    batch.server.control.standing("account", faults.Answer(503, "down"))
+    batch.control.standing("account", faults.Answer(503, "down"))
     listed = await batch.done([*batch.photos(2), batch.photos(2)[0]])
     assert listed.counts == {"unknown": 2, "skipped": 1}
     other = await batch.done([batch.photo("b.jpg", 9_000)])
@@ -397,12 +383,12 @@ async def test_an_id_of_the_journal_is_followed_though_the_server_denies_it(
     batch: BatchHarness,
 ) -> None:
     """The server's row may lag behind."""
-    batch.server.control.script_tasks(scripts.slow(600))
+    batch.control.script_tasks(scripts.slow(600))
     async with batch.client(poll=attrs.evolve(POLL, deadline=0.1)) as ez:
         await batch.done(batch.photos(1), ez)
     nobody = faults.Answer(200, '{"code":4,"description":"task_no_exist"}', JSON)
-    batch.server.control.script("fetch", *[nobody] * 8)
-    batch.server.control.advance(600)
+    batch.control.script("fetch", *[nobody] * 8)
+    batch.control.advance(600)
     ended = await batch.done(batch.photos(1))
     assert ended.only.status == "succeeded"
 
@@ -410,13 +396,11 @@ async def test_an_id_of_the_journal_is_followed_though_the_server_denies_it(
 # --- the clock
 
 
-async def test_a_clock_that_is_set_back_changes_nothing(
-    batch: BatchHarness,
-) -> None:
+async def test_a_clock_that_is_set_back_changes_nothing(batch: BatchHarness) -> None:
     batch.account = True
     times = iter(range(2_000_000_000, 0, -100_000))
     options = batch.options(clock=lambda: float(next(times)))
-    batch.server.control.script("submit", faults.Drop(job=True))
+    batch.control.script("submit", faults.Drop(job=True))
     async with batch.client() as ez:
         async with batch.run(ez, batch.photos(3), options) as run:
             first = await read(run)
@@ -434,7 +418,7 @@ async def test_a_run_that_was_left_is_resumed_without_a_second_payment(
     batch: BatchHarness,
 ) -> None:
     async with batch.client() as ez:
-        batch.server.control.script_tasks(*[scripts.slow(600)] * 3)
+        batch.control.script_tasks(*[scripts.slow(600)] * 3)
         async with batch.run(ez, batch.photos(40)) as run:
             async for outcome in run:
                 assert outcome.status == "succeeded"
@@ -442,22 +426,17 @@ async def test_a_run_that_was_left_is_resumed_without_a_second_payment(
         told = [outcome, *run.unread()]
         assert len(told) == 40
         sent = batch.sent
-        batch.server.control.advance(600)
+        batch.control.advance(600)
         ended = await batch.done(batch.photos(40), ez)
         assert not {"failed", "unknown"} & set(ended.counts)
         assert batch.charges == 40
         assert sent < 40
 
 
-async def test_halting_a_run_cancels_queued_submits(
-    batch: BatchHarness,
-) -> None:
-    batch.server.control.standing("submit", faults.queue_full())
+async def test_halting_a_run_cancels_queued_submits(batch: BatchHarness) -> None:
+    batch.control.standing("submit", faults.queue_full())
     patient = RetryPolicy(first=600, longest=600, timeout=86_400)
-    async with (
-        batch.client(retry=patient) as ez,
-        batch.run(ez, batch.photos(9)) as run,
-    ):
+    async with batch.client(retry=patient) as ez, batch.run(ez, batch.photos(9)) as run:
         while not batch.sent:
             await asyncio.sleep(0)
         run.halt("Interrupted: nothing was sent")
@@ -471,7 +450,7 @@ async def test_an_unanswered_submit_of_a_closed_client_is_unknown(
     batch: BatchHarness,
 ) -> None:
     held = HeldRequest(answers_first=True)
-    batch.server.control.script("submit", held)
+    batch.control.script("submit", held)
     timeouts = attrs.evolve(TIMEOUTS, close=0.05)
     client = batch.client(timeouts=timeouts)
     async with client as ez, batch.run(ez, batch.photos(1)) as run:
@@ -486,17 +465,17 @@ async def test_an_unanswered_submit_of_a_closed_client_is_unknown(
 async def test_closing_the_client_ends_the_run_with_an_error(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(*[scripts.slow(600)] * 99)
+    batch.control.script_tasks(*[scripts.slow(600)] * 99)
     async with batch.client() as ez, batch.run(ez, batch.photos(40)) as run:
         reading = asyncio.create_task(read(run))
-        while len(batch.server.control.tasks) < 4:
+        while len(batch.control.tasks) < 4:
             await asyncio.sleep(0)
         await ez.aclose()
         ended = await reading
         assert isinstance(ended.error, ClientClosedError)
     told = [*ended.outcomes, *run.unread()]
     assert len(told) == 40
-    batch.server.control.advance(600)
+    batch.control.advance(600)
     assert (await batch.done(batch.photos(4))).counts == {"succeeded": 4}
     assert batch.charges == 4
 
@@ -516,7 +495,7 @@ async def test_outcomes_can_be_read_after_the_client_was_closed(
 
 async def test_a_run_cancelled_twice_closes_its_journal(batch: BatchHarness) -> None:
     async with batch.client() as ez:
-        batch.server.control.script_tasks(*[scripts.slow(600)] * 9)
+        batch.control.script_tasks(*[scripts.slow(600)] * 9)
         entered = asyncio.Event()
 
         async def work() -> None:
@@ -526,14 +505,14 @@ async def test_a_run_cancelled_twice_closes_its_journal(batch: BatchHarness) -> 
 
         task = asyncio.create_task(work())
         await entered.wait()
-        while len(batch.server.control.tasks) < 4:
+        while len(batch.control.tasks) < 4:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        batch.server.control.advance(600)
+        batch.control.advance(600)
         assert (await batch.done(batch.photos(4), ez)).counts == {"succeeded": 4}
         assert batch.charges == 4
 
@@ -555,8 +534,8 @@ async def test_pairs_of_a_run_that_is_left_at_once_are_skipped(
 async def test_leaving_while_earlier_jobs_are_resumed_reports_each_pair_once(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(*[scripts.slow(600)] * 30)
-    batch.server.control.script("submit", *[faults.Drop(job=True)] * 2)
+    batch.control.script_tasks(*[scripts.slow(600)] * 30)
+    batch.control.script("submit", *[faults.Drop(job=True)] * 2)
     soon = attrs.evolve(POLL, deadline=0.05)
     async with batch.client(poll=soon, concurrency=32) as ez:
         await batch.done(batch.photos(30), ez)
@@ -572,11 +551,11 @@ async def test_leaving_while_earlier_jobs_are_resumed_reports_each_pair_once(
 
 
 async def test_a_halted_run_reports_earlier_jobs_once(batch: BatchHarness) -> None:
-    batch.server.control.script_tasks(*[scripts.slow(600)] * 3)
-    batch.server.control.script("submit", faults.Drop(job=True))
+    batch.control.script_tasks(*[scripts.slow(600)] * 3)
+    batch.control.script("submit", faults.Drop(job=True))
     async with batch.client(poll=attrs.evolve(POLL, deadline=0.05)) as ez:
         await batch.done(batch.photos(3), ez)
-    batch.server.control.advance(600)
+    batch.control.advance(600)
     async with batch.client() as ez, batch.run(ez, batch.photos(4)) as run:
         run.halt("Interrupted: by a test")
         ended = await read(run)
@@ -586,15 +565,15 @@ async def test_a_halted_run_reports_earlier_jobs_once(batch: BatchHarness) -> No
 
 
 async def test_a_halted_run_waits_for_no_second_deadline(batch: BatchHarness) -> None:
-    batch.server.control.script_tasks(scripts.stuck())
+    batch.control.script_tasks(scripts.stuck())
     soon = attrs.evolve(POLL, deadline=0.05)
     async with batch.client(poll=soon) as ez, batch.run(ez, batch.photos(1)) as run:
-        while not batch.server.control.tasks:
+        while not batch.control.tasks:
             await asyncio.sleep(0)
         run.halt("Interrupted: by a test")
         ended = await read(run)
     assert ended.only.status == "failed"
-    looks = [each for each in batch.server.control.requests if "fetch" in each.path]
+    looks = [each for each in batch.control.requests if "fetch" in each.path]
     assert looks
     assert batch.states() == {"submitted": 1}
 
@@ -602,12 +581,12 @@ async def test_a_halted_run_waits_for_no_second_deadline(batch: BatchHarness) ->
 async def test_a_timed_out_task_is_reported_with_its_id_when_the_run_is_left(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.script_tasks(scripts.stuck(), scripts.slow(600))
+    batch.control.script_tasks(scripts.stuck(), scripts.slow(600))
     soon = attrs.evolve(POLL, deadline=0.1)
     client = batch.client(poll=soon, concurrency=1)
     async with client as ez, batch.run(ez, batch.photos(2)) as run:
         # The second task is created when the first has given its slot back.
-        while len(batch.server.control.tasks) < 2:
+        while len(batch.control.tasks) < 2:
             await asyncio.sleep(0)
     told = {each.target.name: each for each in run.unread()}
     assert len(told) == 2
@@ -717,7 +696,7 @@ async def test_an_answer_after_leaving_is_written_and_holds_the_folder_until_the
     batch: BatchHarness,
 ) -> None:
     held = HeldRequest(answers_first=True)
-    batch.server.control.script("submit", held)
+    batch.control.script("submit", held)
     timeouts = attrs.evolve(TIMEOUTS, close=0.05)
     async with batch.client(timeouts=timeouts) as ez:
         async with batch.run(ez, batch.photos(1)) as run:
@@ -816,12 +795,12 @@ async def test_a_job_found_while_its_checked_pair_waits_is_swapped_once(
 ) -> None:
     """The pair is checked again when its turn comes."""
     photos = batch.photos(12)
-    batch.server.control.script("submit", faults.Drop(job=True))
+    batch.control.script("submit", faults.Drop(job=True))
     await batch.done(photos[11:])
     batch.account = True
     looking, sending = HeldRequest(), HeldRequest()
-    batch.server.control.standing("account", looking)
-    batch.server.control.standing("submit", sending)
+    batch.control.standing("account", looking)
+    batch.control.standing("submit", sending)
     async with batch.client(concurrency=1) as ez, batch.run(ez, photos) as run:
         await looking.arrived.wait()
         await sending.arrived.wait()

@@ -71,7 +71,7 @@ async def test_a_lost_payment_is_in_the_charges_of_the_summary(
     batch: BatchHarness,
 ) -> None:
     """The dollars include the unknown submit, the number accepted does not."""
-    batch.server.control.script("submit", faults.Delay(0), faults.Drop(job=True))
+    batch.control.script("submit", faults.Delay(0), faults.Drop(job=True))
     ended = await batch.done(batch.photos(5))
     assert ended.counts == {"succeeded": 4, "unknown": 1}
     assert ended.summary.charges == Charges(dollars=5 * 9_000 / 500_000, accepted=4)
@@ -80,16 +80,16 @@ async def test_a_lost_payment_is_in_the_charges_of_the_summary(
 async def test_with_an_account_or_a_failing_page_there_are_no_charges(
     batch: BatchHarness,
 ) -> None:
-    batch.server.control.standing("usage", faults.Answer(503, "down"))
+    batch.control.standing("usage", faults.Answer(503, "down"))
     ended = await batch.done(batch.photos(3))
     assert ended.counts == {"succeeded": 3}
     assert ended.summary.charges is None
-    batch.server.control.standing("usage", None)
+    batch.control.standing("usage", None)
     batch.account = True
-    seen = len(batch.server.control.requests)
+    seen = len(batch.control.requests)
     ended = await batch.done(batch.photos(4))
     assert ended.summary.charges is None
-    asked = [each.path for each in batch.server.control.requests[seen:]]
+    asked = [each.path for each in batch.control.requests[seen:]]
     assert not [path for path in asked if "usage" in path]
 
 

@@ -17,6 +17,7 @@ from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
 from ezlink_async.batch.pairs.reader import pairs_of
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.emulator import Emulator
+from ezlink_async.emulator.control import Control
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from tests.support.pictures import jpeg
 
@@ -68,6 +69,11 @@ class BatchHarness:
     def __attrs_post_init__(self) -> None:
         (self.folder / "photos").mkdir()
         self.face.write_bytes(jpeg(3_000))
+
+    @property
+    def control(self) -> Control:
+        """The server's control: faults, scripts, and counts."""
+        return self.server.control
 
     @property
     def face(self) -> Path:
@@ -150,12 +156,12 @@ class BatchHarness:
     @property
     def charges(self) -> int:
         """The number of swaps the server charged."""
-        return len(self.server.control.charges)
+        return len(self.control.charges)
 
     @property
     def sent(self) -> int:
         """The number of submits that arrived whole, refused ones included."""
-        return sum(self.server.control.uploads.values())
+        return sum(self.control.uploads.values())
 
     def names(self) -> list[str]:
         """Return the names in the output folder."""
