@@ -1,13 +1,13 @@
 """
-One job of a batch, from what is known of it to its result at home.
+Runs one job of a batch, from its next step to the saved result.
 
 Rules:
 
-1. A job in progress holds room, whether this client has submitted it or
-   follows it by an id of an earlier run. What is brought home holds another.
-2. The state in the journal follows the error: with an id it is followed by the
-   next run; what may be paid without one is unknown; what the server would not
-   do has failed; all else surely was not created.
+1. A job in progress holds a slot, whether this client has submitted it or follows
+   it by an id of an earlier run. Downloads have slots of their own.
+2. The error decides the state in the journal: a job with an id is followed by the
+   next run; one that may be paid without an id is unknown; one that the server
+   refused has failed; every other job was surely not created.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import functools
-import itertools
 import logging
 import os
 import shutil
@@ -31,14 +29,13 @@ from ezlink_async._client.session import Session, SharedSource
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._io.concurrency import run_in_thread
-from ezlink_async.batch.journal.jobs import GONE, Step
-from ezlink_async.batch.options import Manner
-from ezlink_async.batch.outcomes import BatchOutcome, describe_error
-from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole
+from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
+from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
+from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
 from ezlink_async.batch.preflight import Job
 from ezlink_async.batch.recorder import (
-    ENDED_BADLY,
-    Ended,
+    FAILED_TASK_ERRORS,
     HaltedError,
     JournalObserver,
     RunControl,
@@ -59,41 +56,42 @@ _log = logging.getLogger("ezlink_async")
 
 class ReplacedFileBackup:
     """
-    Second names of the whole pictures at *place*, while they may be replaced.
+    Backups of the whole pictures at *output_path*, which a result may replace.
 
-    *link* gives a file another name, where the file system can.
+    A backup is a second name for the file. *link* makes one, or raises
+    :exc:`OSError` where the file system cannot; then the file is copied.
     """
 
     def __init__(
-        self, place: Path, link: Callable[[Path, Path], None] = os.link
+        self, output_path: Path, link: Callable[[Path, Path], None] = os.link
     ) -> None:
-        self._place = place
+        self._output_path = output_path
         self._link = link
-        self._kept: dict[Path, Path] = {}
+        self._backups: dict[Path, Path] = {}
 
-    def take(self) -> None:
-        """Give each of them a second name; :exc:`OSError` when that cannot be."""
+    def create(self) -> None:
+        """Back up each picture; raises :exc:`OSError` if that fails."""
         for suffix in SUFFIXES.values():
-            path = self._place.parent / f"{self._place.name}{suffix}"
+            path = self._output_path.parent / f"{self._output_path.name}{suffix}"
             if is_whole(path):
-                self._kept[path] = self._second(path)
+                stems = numbered(f"{path.stem}-kept")
+                names = (path.with_stem(stem) for stem in stems)
+                self._backups[path] = next(
+                    name for name in names if self._is_created(path, name)
+                )
 
-    def let_go(self) -> None:
-        """Take the second name from what is still there, or was the result itself."""
-        for path, kept in self._kept.items():
-            with contextlib.suppress(OSError):  # then it keeps the name
-                if digest_of(path) == digest_of(kept):
-                    kept.unlink()
+    def release(self) -> None:
+        """Delete the backups of pictures that are still there, unchanged."""
+        for path, backup in self._backups.items():
+            with contextlib.suppress(OSError):  # the backup stays
+                if digest_of(path) == digest_of(backup):
+                    backup.unlink()
                     continue
-            _log.warning("%s was not the result; it is kept as %s", path, kept)
-        self._kept.clear()
+            _log.warning("%s was not the result; it is kept as %s", path, backup)
+        self._backups.clear()
 
-    def _second(self, path: Path) -> Path:
-        is_named = functools.partial(self._is_named, path)
-        return next(filter(is_named, map(_name_of(path), itertools.count(1))))
-
-    def _is_named(self, path: Path, name: Path) -> bool:
-        """Have *path* as *name*, too, and return whether that was free."""
+    def _is_created(self, path: Path, name: Path) -> bool:
+        """Back up *path* as *name*, and return whether that was free."""
         try:
             self._link(path, name)
         except FileExistsError:
@@ -104,22 +102,15 @@ class ReplacedFileBackup:
         return True
 
 
-def _name_of(path: Path) -> Callable[[int], Path]:
-    def name(number: int) -> Path:
-        more = "" if number == 1 else f"-{number}"
-        return path.with_name(f"{path.stem}-kept{more}{path.suffix}")
+_CONCURRENT_DOWNLOADS = 8
 
-    return name
+_CONCURRENT_PREPARATIONS = 2  # each needs a processor, and up to a GB of memory
 
-
-_SAVES_AT_ONCE = 8
-
-_PREPARED_AT_ONCE = 2  # each takes a processor, and up to a GB for the largest
-
-_GONE = frozenset({404, 410})
+_RESULT_GONE = "DownloadError: the server no longer has the result"
+_GONE_STATUSES = frozenset({404, 410})
 
 # The disk is full, or cannot be written any more: no other result could be saved.
-_NO_DISK = frozenset(
+_STORAGE_ERRORS = frozenset(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ENODEV", "ESTALE")
     if hasattr(errno, name)
@@ -129,59 +120,69 @@ Pictures = tuple[Image, Image]
 
 
 class JobRunner:
-    """Does the jobs of one run, each in a task of its caller's."""
+    """
+    Runs the jobs of one run; each caller is a task of its own.
+
+    *in_progress* is the number of jobs that the server has or is being sent.
+    """
 
     def __init__(
-        self, ez: AsyncEzlink, session: Session, desk: RunControl, manner: Manner
+        self,
+        ez: AsyncEzlink,
+        session: Session,
+        control: RunControl,
+        options: BatchOptions,
     ) -> None:
         self._ez = ez
         self._session = session
-        self._desk = desk
-        self._manner = manner
-        self._room = asyncio.Semaphore(session.submitter.slots.limit)
-        self._saves = asyncio.Semaphore(_SAVES_AT_ONCE)
+        self._control = control
+        self._options = options
+        self._slots = asyncio.Semaphore(session.submitter.slots.limit)
+        self._downloads = asyncio.Semaphore(_CONCURRENT_DOWNLOADS)
         self._shared = SharedSource(session.background, session.transport.readers)
-        self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
-        self._faces = asyncio.Lock()
-        self._face: tuple[Path, Image] | None = None
+        self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
+        self._source_lock = asyncio.Lock()
+        self._source: tuple[Path, Image] | None = None
         self.in_progress = 0
 
-    async def through(self, job: Job, book: JournalObserver) -> BatchOutcome:
-        """Do *job* to its end, and return how it ended."""
+    async def run(self, job: Job, observer: JournalObserver) -> BatchOutcome:
+        """Run *job* to its end, and return its outcome."""
         try:
-            handle = await self._ended(job, book)
-            output = await self._bring_home(job, handle)
+            handle = await self._finish(job, observer)
+            output = await self._download(job, handle)
         except EzlinkError as error:
-            return await self._failed(job, book, error)
-        good = attrs.evolve(job.outcome("succeeded"), task_id=handle.task_id)
-        return attrs.evolve(good, output=output, request_id=book.request_id)
+            return self._failed(job, observer, error)
+        return attrs.evolve(
+            job.outcome("succeeded"),
+            task_id=handle.task_id,
+            output=output,
+            request_id=observer.request_id,
+        )
 
-    async def _ended(self, job: Job, book: JournalObserver) -> TaskHandle:
-        """Return the handle of the task of *job*, once that has ended well."""
+    async def _finish(self, job: Job, observer: JournalObserver) -> TaskHandle:
+        """Return the handle of the job's task, once that has succeeded."""
+        record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
-            # From now on it is open, whether this run gets to its end or not.
-            self._desk.commits.note(lambda journal: journal.damaged(job.entry.id))
-            return self._finished(job)
-        async with contextlib.AsyncExitStack() as stack:
-            pictures = None
-            if job.step is Step.SUBMIT:
-                pictures = await stack.enter_async_context(self._pictures(job))
-            await stack.enter_async_context(self._in_progress())
+            # From now on the job is open, even if this run ends early.
+            writer.execute_soon(lambda journal: journal.damaged(record.id))
+            return self._session.finished(record.task_id or "", record.image_url)
+        async with self._prepared(job) as pictures, self._in_progress():
             if pictures is None:
-                handle = self._followed(job)
+                # The id was given to this account, so "no such task" is no end.
+                handle = self._session.accepted(record.task_id or "", lambda: None)
             else:
-                handle = await self._submitted(job, await pictures, book)
-            record = await handle
-        now = self._desk.clock.now()
-        self._desk.commits.note(
-            lambda journal: journal.succeeded(job.entry.id, record.image_url, now)
+                handle = await self._submit(job, await pictures, observer)
+            task = await handle
+        now = self._control.clock.now()
+        writer.execute_soon(
+            lambda journal: journal.succeeded(record.id, task.image_url, now)
         )
         return handle
 
     @contextlib.asynccontextmanager
     async def _in_progress(self) -> AsyncIterator[None]:
-        """Hold room; it is given in the order in which it was asked for."""
-        async with self._room:
+        """Hold a slot; waiters get theirs in the order in which they came."""
+        async with self._slots:
             self.in_progress += 1
             try:
                 yield
@@ -189,150 +190,158 @@ class JobRunner:
                 self.in_progress -= 1
 
     @contextlib.asynccontextmanager
-    async def _pictures(self, job: Job) -> AsyncIterator[Awaitable[Pictures]]:
-        """Have the pictures prepared while their job waits in line."""
-        preparing = self._session.background.start(self._prepared_pair(job))
-        preparing.add_done_callback(_seen)
+    async def _prepared(self, job: Job) -> AsyncIterator[Awaitable[Pictures] | None]:
+        """Prepare the pictures of a submit while its job waits for a slot."""
+        if job.step is not Step.SUBMIT:
+            yield None
+            return
+        preparing = self._session.background.start(self._prepare_pair(job))
+        preparing.add_done_callback(_retrieve_exception)
         try:
             yield preparing
         finally:
             preparing.cancel()
 
-    async def _prepared_pair(self, job: Job) -> Pictures:
+    async def _prepare_pair(self, job: Job) -> Pictures:
         """Return the source and the target as they are sent."""
-        self._desk.check()
-        source, target = job.pair.source, job.pair.target
-        async with self._faces:
-            # One object for one picture: it is encoded once.
-            if self._face is None or self._face[0] != source:
-                self._face = source, (await self._prepared(source)).image
-            face = self._face[1]
-        prepared = await self._prepared(target)
-        if prepared.changes:
-            self._desk.commits.note(
-                lambda journal: journal.prepared(job.entry.id, prepared.changes)
+        self._control.check()
+        source_path, target_path = job.pair.source, job.pair.target
+        async with self._source_lock:
+            # One object for one picture, so the picture is encoded once.
+            if self._source is None or self._source[0] != source_path:
+                self._source = source_path, (await self._prepare(source_path)).image
+            source = self._source[1]
+        target = await self._prepare(target_path)
+        if target.changes:
+            self._control.writer.execute_soon(
+                lambda journal: journal.prepared(job.record.id, target.changes)
             )
-        return face, prepared.image
+        return source, target.image
 
-    async def _prepared(self, path: Path) -> Prepared:
-        strip = self._manner.strip_metadata
+    async def _prepare(self, path: Path) -> Prepared:
+        strip = self._options.strip_metadata
         if not strip and not await asyncio.to_thread(needs_preparing, path):
             return Prepared(Image.from_path(path))
-        async with self._preparing:
+        async with self._preparations:
             return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
 
-    async def _submitted(
-        self, job: Job, pictures: Pictures, book: JournalObserver
+    async def _submit(
+        self, job: Job, pictures: Pictures, observer: JournalObserver
     ) -> TaskHandle:
-        """Return the handle of a new task, its id being on disk."""
-        # A state of its own: by it the task is found when the answer is lost.
-        known = job.entry.mark if job.unclear is not None else None
-        options = SwapOptions(state=known or new_state(), mode=self._manner.mode)
+        """Return the handle of a new task, once its id is on disk."""
+        # Each job has a state of its own: it finds the task of a lost answer.
+        known = job.record.state_tag if job.unclear is not None else None
+        options = SwapOptions(state=known or new_state(), mode=self._options.mode)
         while True:
             try:
-                with self._desk.in_line(book):
+                with self._control.queued(observer):
                     handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
                         *pictures,
                         options,
                         shared=self._shared,
-                        observer=book,
+                        observer=observer,
                     )
             except (TransportError, BusyError) as error:
-                if not self._waits_on(error):
+                if not self._is_outage(error):
                     raise
-                _log.warning("no way to the server: waiting for it (%s)", error)
+                _log.warning("no connection to the server: waiting for it (%s)", error)
                 await asyncio.sleep(self._session.transport.settings.retry.first)
             else:
-                await self._desk.commits.do(lambda _: None)
+                await self._control.writer.execute(lambda _: None)
                 return handle
 
-    def _waits_on(self, error: TransportError | BusyError) -> bool:
+    def _is_outage(self, error: TransportError | BusyError) -> bool:
         """Return whether *error* is an outage that a batch waits out."""
         if isinstance(error, BusyError):
-            return not error.status  # no answer: it stood behind others
-        gone = error.stage == "connect" and error.retry_safe
-        return gone and self._session.transport.answered
+            return not error.status  # no answer: it was queued behind others
+        no_connection = error.stage == "connect" and error.retry_safe
+        return no_connection and self._session.transport.answered
 
-    def _followed(self, job: Job) -> TaskHandle:
-        # It was given to a client of ours, so "unknown" does not end it.
-        return self._session.accepted(job.entry.task_id or "", lambda: None)
-
-    def _finished(self, job: Job) -> TaskHandle:
-        entry = job.entry
-        return self._session.finished(entry.task_id or "", entry.image_url)
-
-    async def _bring_home(self, job: Job, handle: TaskHandle) -> Path:
-        async with self._saves, self._kept(job, handle):
-            saved = await handle.save_fitting(job.place)
+    async def _download(self, job: Job, handle: TaskHandle) -> Path:
+        """Save the result, and return its path once the journal has it."""
+        async with self._downloads, self._backed_up(job, handle):
+            saved = await handle.save_fitting(job.output_path)
         output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
-        await self._desk.commits.do(lambda journal: journal.saved(job.entry.id, output))
+        await self._control.writer.execute(
+            lambda journal: journal.saved(job.record.id, output)
+        )
         return saved.path
 
     @contextlib.asynccontextmanager
-    async def _kept(self, job: Job, handle: TaskHandle) -> AsyncIterator[None]:
-        """Keep a picture that is there, unless it is the very result."""
-        if not self._manner.keeps:
+    async def _backed_up(self, job: Job, handle: TaskHandle) -> AsyncIterator[None]:
+        """Keep a picture that is at the output path, unless it is the result."""
+        if not self._options.keeps_existing:
             yield
             return
-        kept = ReplacedFileBackup(job.place)
+        backup = ReplacedFileBackup(job.output_path)
         try:
-            await asyncio.to_thread(kept.take)
+            await asyncio.to_thread(backup.create)
         except OSError as fault:
-            says = f"the picture at {job.place} cannot be kept: {fault.strerror}"
+            says = f"the picture at {job.output_path} cannot be kept: {fault.strerror}"
             raise DownloadError(says, task_id=handle.task_id) from fault
         try:
             yield
         finally:
-            await run_in_thread(kept.let_go)
+            await run_in_thread(backup.release)
 
-    async def _failed(
-        self, job: Job, book: JournalObserver, error: EzlinkError
+    def _failed(
+        self, job: Job, observer: JournalObserver, error: EzlinkError
     ) -> BatchOutcome:
-        """Have the state follow *error*, and return what to tell."""
-        if isinstance(error, HaltedError) and book.unclear == job.unclear:
-            return job.left_over(str(error))
-        task_id = error.task_id or book.task_id or job.task_id
-        says = self._sentence(error, task_id)
-        ended = book.weigh(error, task_id)
-        this, now = job.entry.id, self._desk.clock.now()
-        if ended is Ended.UNKNOWN:
-            if error.maybe_charged:
-                self._desk.commits.note(lambda journal: journal.unknown(this, says))
-            else:  # an earlier submit; the journal knows why
-                says = f"{book.unclear} (sent again: {error})"
-        elif ended is Ended.BADLY:
-            self._desk.commits.note(lambda journal: journal.failed(this, says, now))
-        elif not isinstance(error, JournalError):
-            self._desk.commits.note(lambda journal: journal.noted(this, says))
+        """Write the state that *error* leads to, and return the outcome."""
+        if isinstance(error, HaltedError) and observer.unclear == job.unclear:
+            return job.left_over(self._control.halted or INTERRUPTED)
+        task_id = error.task_id or observer.task_id or job.task_id
+        problem = _problem(error, task_id)
+        state = observer.state_after(error, task_id)
+        if state is JobState.UNKNOWN and not error.maybe_charged:
+            # An earlier submit is unknown, and the journal has its error.
+            problem = Problem(f"{observer.unclear} (sent again: {error})")
+        elif state is not None or not isinstance(error, JournalError):
+            self._write(job, state, problem)
         self._halt_on(error)
         return attrs.evolve(
-            job.outcome("unknown" if ended is Ended.UNKNOWN else "failed", says),
+            job.outcome("unknown" if state is JobState.UNKNOWN else "failed", problem),
             task_id=task_id,
-            request_id=error.request_id or book.request_id,
+            request_id=error.request_id or observer.request_id,
             fault=error,
-            resumable=ended is Ended.NOT and not says.startswith(GONE),
+            resumable=state is None and problem.reason is not Reason.RESULT_GONE,
         )
 
-    def _sentence(self, error: EzlinkError, task_id: str | None) -> str:
-        """Return what *error* says to somebody who has a journal."""
-        if isinstance(error, DownloadError) and error.status in _GONE:
-            return f"{GONE} ({error})"
-        if task_id is None or isinstance(error, ENDED_BADLY):
-            return describe_error(error)
-        says = str(error)
-        if isinstance(error, TaskTimeoutError):  # its own words are for programs
-            word = str(error.record.status) if error.record else ""
-            says = f"task {task_id} is not finished (last status: {word or 'none'})"
-        return describe_error(error, f"{says}; the next run goes on with it")
+    def _write(self, job: Job, state: JobState | None, problem: Problem) -> None:
+        this, sentence = job.record.id, problem.sentence
+        now, writer = self._control.clock.now(), self._control.writer
+        if state is JobState.UNKNOWN:
+            writer.execute_soon(lambda journal: journal.unknown(this, sentence))
+        elif state is JobState.FAILED:
+            writer.execute_soon(lambda journal: journal.failed(this, sentence, now))
+        else:
+            writer.execute_soon(lambda journal: journal.note_problem(this, problem))
 
     def _halt_on(self, error: EzlinkError) -> None:
+        """Halt the run if nothing can be written any more."""
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _NO_DISK:
-            self._desk.halt(describe_error(error, f"nothing more is sent: {error}"))
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+            sentence = describe_error(error, f"nothing more is sent: {error}")
         elif isinstance(error, JournalError):
-            self._desk.halt(describe_error(error))
+            sentence = describe_error(error)
+        else:
+            return
+        self._control.halt(Problem(sentence, Reason.STORAGE))
 
 
-def _seen(task: asyncio.Task[Pictures]) -> None:
+def _problem(error: EzlinkError, task_id: str | None) -> Problem:
+    """Return *error* with what the next run does about the job."""
+    if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
+        return Problem(f"{_RESULT_GONE} ({error})", Reason.RESULT_GONE)
+    if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
+        return Problem(describe_error(error))
+    says = str(error)
+    if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
+        status = str(error.record.status) if error.record else ""
+        says = f"task {task_id} is not finished (last status: {status or 'none'})"
+    return Problem(describe_error(error, f"{says}; the next run goes on with it"))
+
+
+def _retrieve_exception(task: asyncio.Task[Pictures]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        task.exception()  # asyncio would report one that nobody waited for
+        task.exception()  # or asyncio logs that it was never retrieved

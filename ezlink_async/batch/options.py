@@ -1,4 +1,4 @@
-"""What a batch is told: where the results go, and how it is done."""
+"""The options of a batch: the one value that every part of a run reads."""
 
 from __future__ import annotations
 
@@ -10,60 +10,22 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async.batch.journal.jobs import Wishes
 from ezlink_async.batch.pairs.folders import FileId
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.midjourney import Mode
 
-
-@attrs.frozen(kw_only=True)
-class Rules:
-    """
-    What a batch goes by.
-
-    *folder* is where the results go, *server* what the journal calls the
-    server; *is_given* tells files that are targets, which no result replaces.
-    """
-
-    folder: Path
-    server: str
-    existing: Literal["skip", "replace"] = "skip"
-    wishes: Wishes = attrs.field(factory=Wishes)
-    strip_metadata: bool = False
-    is_given: Callable[[FileId], bool] = lambda _: False
-
-    @property
-    def options(self) -> str:
-        """The options that change the result, as the journal has them."""
-        chosen = {"strip_metadata": True} if self.strip_metadata else {}
-        return json.dumps(chosen)
-
-
-@attrs.frozen(kw_only=True)
-class Manner:
-    """
-    How all jobs of a run are submitted.
-
-    With *keeps* a picture that is not the job's own is set aside where a result
-    comes home late, and not replaced.
-    """
-
-    mode: Mode | None = None
-    strip_metadata: bool = False
-    keeps: bool = True
-
-
 LOCAL = "local"
-"""What a journal calls the built-in server, whose tasks end with its process."""
+"""The journal's name for the built-in server, whose tasks end with its process."""
 
 
 @attrs.frozen(kw_only=True)
 class BatchOptions:
     """
-    How a batch is done; see :func:`batch.run_batch`.
+    The options of a batch; :func:`batch.run_batch` explains those it takes.
 
-    *local* says that the server ends with this process: what it has not
-    finished is done again. *is_given* tells files that are targets.
+    *local* says that the server ends with this process: jobs it has not finished
+    are sent again. *is_given* says whether a file is a source or a target, which
+    no result may replace. *command* is what to type to continue, for the report.
     """
 
     output: Path
@@ -78,7 +40,6 @@ class BatchOptions:
     local: bool = False
     is_given: Callable[[FileId], bool] = lambda _: False
     command: str | None = None
-    """What to type to go on, for the report."""
     clock: Callable[[], float] = time.time
 
     def __attrs_post_init__(self) -> None:
@@ -93,32 +54,24 @@ class BatchOptions:
 
     @property
     def journal_path(self) -> Path:
-        """Where the journal is."""
+        """The path of the journal."""
         return self.journal or journal_of(self.output)
 
     @property
-    def manner(self) -> Manner:
-        """How jobs are submitted."""
-        return Manner(
-            mode=self.mode,
-            strip_metadata=self.strip_metadata,
-            keeps=self.existing == "skip",
-        )
+    def keeps_existing(self) -> bool:
+        """Whether a picture that is not the job's own result stays."""
+        return self.existing == "skip"
 
-    def rules(self, origin: str) -> Rules:
-        """Return what pairs are screened by."""
-        return Rules(
-            folder=self.output,
-            server=LOCAL if self.local else origin,
-            existing=self.existing,
-            wishes=Wishes(
-                retry_failed=self.retry_failed, resubmit_unknown=self.resubmit_unknown
-            ),
-            strip_metadata=self.strip_metadata,
-            is_given=self.is_given,
-        )
+    @property
+    def job_options(self) -> str:
+        """The options that change a result, as the journal stores them."""
+        return json.dumps({"strip_metadata": True} if self.strip_metadata else {})
+
+    def server_name(self, origin: str) -> str:
+        """Return the journal's name for the server at *origin*."""
+        return LOCAL if self.local else origin
 
 
 def journal_of(folder: Path) -> Path:
-    """Return where the journal of the results in *folder* is."""
+    """Return the path of the journal of the results in *folder*."""
     return folder / ".ezlink" / "journal.sqlite3"

@@ -1,4 +1,4 @@
-"""What became of each pair of a batch, and of all of them: values."""
+"""How each pair of a batch ended, and the counts of all of them: values."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async.batch.journal.jobs import Problem, Reason
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.spending import Charges
 from ezlink_async.errors import EzlinkError
 
 NOTHING_SENT = "Interrupted: nothing was sent"
-"""The error of what is left over when a run is left."""
+"""The error of the pairs that are left when a run is left."""
+
+INTERRUPTED = Problem(NOTHING_SENT, Reason.INTERRUPTED)
 
 BatchStatus = Literal["succeeded", "failed", "unknown", "skipped"]
 
 
-def describe_error(error: EzlinkError, says: str | None = None) -> str:
+def describe_error(error: EzlinkError, sentence: str | None = None) -> str:
     """Return an error as ``ErrorName: sentence``."""
-    return f"{type(error).__name__}: {says or error}"
+    return f"{type(error).__name__}: {sentence or error}"
 
 
 @attrs.frozen(kw_only=True)
 class BatchOutcome:
     """
-    What became of one pair.
+    How one pair ended.
 
     ``skipped`` without an *error* was done in an earlier run. *error* is
-    ``"ErrorName: sentence"``; *fault* the exception behind it, when it was met
-    in this run. *resumable* says that the next run goes on with it by itself,
-    *common* that what stands in the way stands in that of others, too.
+    ``"ErrorName: sentence"``; *fault* the exception behind it, if it was raised
+    in this run; *reason* names the errors that decide what to do next.
+    *resumable* says that the next run continues it by itself, *common* that the
+    error is not this pair's own: it stops other pairs, too.
     """
 
     source: Path
@@ -45,15 +49,17 @@ class BatchOutcome:
     fault: EzlinkError | None = None
     resumable: bool = False
     common: bool = False
+    reason: Reason | None = None
 
 
-def skipped(pair: Pair, why: str) -> BatchOutcome:
-    """Return the outcome of a pair that was not taken in."""
+def skipped(pair: Pair, problem: Problem = INTERRUPTED) -> BatchOutcome:
+    """Return the outcome of a pair that the run did not begin."""
     return BatchOutcome(
         source=pair.source,
         target=pair.target,
         status="skipped",
-        error=why,
+        error=problem.sentence,
+        reason=problem.reason,
         resumable=True,
         common=True,
     )
@@ -62,10 +68,11 @@ def skipped(pair: Pair, why: str) -> BatchOutcome:
 @attrs.define
 class BatchSummary:
     """
-    How many ended how, so far.
+    How many pairs ended how, so far.
 
     *accepted* counts the swaps this run has submitted and been given ids for,
-    *resumable* what the next run goes on with by itself.
+    *resumable* the outcomes that the next run continues by itself. *charges* is
+    what the server charged, once the run has ended; ``None`` with an account token.
     """
 
     counts: collections.Counter[BatchStatus] = attrs.field(factory=collections.Counter)
@@ -73,14 +80,13 @@ class BatchSummary:
     resumable: int = 0
     seconds: float = 0.0
     charges: Charges | None = None
-    """What the server charged, once the run is over; not with an account token."""
 
     @property
     def total(self) -> int:
-        """How many have ended, however."""
+        """The number of outcomes."""
         return self.counts.total()
 
     def add(self, outcome: BatchOutcome) -> None:
-        """Count one."""
+        """Count *outcome*."""
         self.counts[outcome.status] += 1
         self.resumable += outcome.resumable

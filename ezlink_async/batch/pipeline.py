@@ -1,8 +1,8 @@
 """
-The work of one run: earlier jobs first, then pairs in, outcomes out.
+The work of one run: unfinished jobs first, then pairs in, outcomes out.
 
-A bounded number of jobs is under way; whoever reads the outcomes slowly stops
-the intake, never the saving.
+A bounded number of jobs is in progress. A slow reader of the outcomes stops the
+intake of pairs, but never the saving of results.
 """
 
 from __future__ import annotations
@@ -17,39 +17,41 @@ import attrs
 
 from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
 from ezlink_async.batch.job_runner import JobRunner
-from ezlink_async.batch.journal.jobs import Step
+from ezlink_async.batch.journal.jobs import Problem, Reason, Step
 from ezlink_async.batch.outcomes import (
-    NOTHING_SENT,
+    INTERRUPTED,
     BatchOutcome,
     describe_error,
     skipped,
 )
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import PairReader
-from ezlink_async.batch.preflight import Job, Preflight, Screened
+from ezlink_async.batch.preflight import CheckedPair, Job, Preflight
 from ezlink_async.batch.recorder import JournalObserver, RunControl
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
+_log = logging.getLogger("ezlink_async")
+
 
 class OutcomeQueue:
-    """A queue with room for so many outcomes; its end needs none."""
+    """A queue that holds at most *limit* outcomes; its end needs no room."""
 
-    def __init__(self, room: int) -> None:
-        self._room = asyncio.Semaphore(room)
+    def __init__(self, limit: int) -> None:
+        self._room = asyncio.Semaphore(limit)
         self._queue: asyncio.Queue[BatchOutcome | None] = asyncio.Queue()
 
     async def put(self, outcome: BatchOutcome) -> None:
-        """Have *outcome* read, as soon as there is room for it."""
+        """Add *outcome*, as soon as there is room for it."""
         await self._room.acquire()
         self._queue.put_nowait(outcome)
 
     def end(self) -> None:
-        """Say that there is nothing more."""
+        """Mark the end: there are no more outcomes."""
         self._queue.put_nowait(None)
 
     async def next(self) -> BatchOutcome | None:
-        """Return the next outcome, ``None`` after the last and ever after."""
+        """Return the next outcome, or ``None`` at the end, on each call."""
         outcome = await self._queue.get()
         if outcome is None:
             self.end()
@@ -57,318 +59,307 @@ class OutcomeQueue:
             self._room.release()
         return outcome
 
-    def rest(self) -> Iterator[BatchOutcome]:
-        """Yield what nobody has read."""
+    def unread(self) -> Iterator[BatchOutcome]:
+        """Yield the outcomes that were not read."""
         while not self._queue.empty():
             outcome = self._queue.get_nowait()
             if outcome is not None:
                 yield outcome
 
 
+_NOT_SAVED = Problem("Interrupted: not saved yet; the next run goes on with it")
 _NOT_ANSWERED = (
-    "the run was left while the server had the job but had not answered: it may "
-    "have been created and paid"
+    "SubmitUnknownError: the run was left while the server had the job but had not "
+    "answered: it may have been created and paid"
 )
 
 
 @attrs.define(eq=False)
 class RunningJob:
-    """A job, who keeps book of it, and how it ended, if it has."""
+    """A job, its observer, and its outcome if it has ended."""
 
     job: Job
-    book: JournalObserver
+    observer: JournalObserver
     outcome: BatchOutcome | None = None
 
     @property
-    def came_to_nothing(self) -> bool:
-        """Whether it was sent, and is sent again only where that is asked for."""
+    def needs_request(self) -> bool:
+        """Whether its submit failed, so that only the user has it sent again."""
         ended = self.outcome
         if ended is None or self.job.step is not Step.SUBMIT:
             return False
         return ended.status != "succeeded" and not ended.resumable
 
-    def left_behind(self, why: str) -> BatchOutcome:
-        """Return how it ended, or stands when the run is left."""
-        job, book = self.job, self.book
-        task_id = book.task_id or job.task_id
+    def left_over(self, problem: Problem) -> BatchOutcome:
+        """Return its outcome, or the one it has if the run ends now."""
+        job, observer = self.job, self.observer
+        task_id = observer.task_id or job.task_id
         if self.outcome is not None:
             return self.outcome
         if task_id is not None:
-            says = "Interrupted: not brought home yet; the next run takes it up"
-            outcome = attrs.evolve(job.outcome("failed", says), task_id=task_id)
-            return attrs.evolve(outcome, resumable=True)
-        if book.request_id is None or book.refusal is not None:
-            return job.left_over(why)
-        says = book.unclear or f"SubmitUnknownError: {_NOT_ANSWERED}"
-        return attrs.evolve(job.outcome("unknown", says), request_id=book.request_id)
+            outcome = job.outcome("failed", _NOT_SAVED)
+            return attrs.evolve(outcome, task_id=task_id, resumable=True)
+        if observer.request_id is None or observer.refusal is not None:
+            return job.left_over(problem)
+        outcome = job.outcome("unknown", Problem(observer.unclear or _NOT_ANSWERED))
+        return attrs.evolve(outcome, request_id=observer.request_id)
 
-
-_log = logging.getLogger("ezlink_async")
 
 _PAGE = 500
 
 
-@attrs.frozen(kw_only=True)
-class Limits:
-    """*window* jobs are under way at one time; *max_failures* end the intake."""
-
-    window: int
-    max_failures: int | None = None
-
-
+@attrs.define(eq=False, kw_only=True, slots=False)
 class Pipeline:
-    """The work of a run; *doom* is what stands in the way of every job, if any."""
+    """
+    The work of a run, with at most *limit* jobs begun and not ended.
 
-    def __init__(
-        self,
-        desk: RunControl,
-        delivery: JobRunner,
-        screening: Preflight,
-        earlier: UnfinishedJobs,
-        limits: Limits,
-    ) -> None:
-        self._desk = desk
-        self._delivery = delivery
-        self._screening = screening
-        self._earlier = earlier
-        self._turn = asyncio.Lock()  # pairs are taken in one after the other
-        self._limits = limits
-        self._room = asyncio.Semaphore(limits.window)
-        self.outbox = OutcomeQueue(limits.window)
-        self.doom: EzlinkError | None = None
-        self._running: dict[asyncio.Task[None], RunningJob] = {}
-        self._waiting: list[RunningJob] = []  # for room
-        self._coming: list[list[Pair]] = []  # to be looked at
-        self._screened: collections.deque[Screened] = collections.deque()
-        self._page: set[int] = set()  # the jobs of the pairs looked at last
-        self._tried: set[int] = set()  # the jobs that came to nothing in this run
-        self._late: collections.deque[RunningJob] = collections.deque()
-        self._late_turn = False
-        self._left: collections.deque[RunningJob] = collections.deque()
+    *outcomes* is where they are read, *doom* the error that stops every job.
+    """
+
+    control: RunControl
+    runner: JobRunner
+    preflight: Preflight
+    unfinished: UnfinishedJobs
+    reader: PairReader
+    background: BackgroundTasks
+    limit: int
+    max_failures: int | None = None
+    doom: EzlinkError | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.outcomes = OutcomeQueue(self.limit)
+        self._room = asyncio.Semaphore(self.limit)
+        self._intake_lock = asyncio.Lock()  # pairs are taken in one after the other
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: list[RunningJob] = []  # begun, and not reported
+        self._unchecked: list[list[Pair]] = []
+        self._checked: collections.deque[CheckedPair] = collections.deque()
+        self._page: set[int] = set()  # the jobs of the pairs checked last
+        self._tried: set[int] = set()  # sent again only if the user asks for it
+        self._timed_out: collections.deque[RunningJob] = collections.deque()
+        self._is_last_round = False
         self._failures = 0
 
-    @property
-    def in_progress(self) -> int:
-        """How many jobs the server has, or is being sent."""
-        return self._delivery.in_progress
-
-    async def through(self, supply: PairReader, background: BackgroundTasks) -> None:
-        """Do everything; what the pairs' iterator raises is raised after that."""
+    async def run(self) -> None:
+        """Do all the work; an error of the pairs' iterator is raised after that."""
         fault: Exception | None = None
         try:
-            await self._intake(supply, background)
+            await self._intake()
         except Exception as error:  # noqa: BLE001 - raised again below
             fault = error
-        await self._all_done()
-        self._late_turn = True
-        while self._late:
-            await self._again(self._late[0], background)
-        await self._all_done()
-        for outcome in self._earlier.left():
-            await self.outbox.put(outcome)
+        await self._wait_for_running()
+        self._is_last_round = True
+        while self._timed_out:
+            await self._resume(self._timed_out.popleft())
+        await self._wait_for_running()
+        for outcome in self.unfinished.remaining():
+            await self.outcomes.put(outcome)
         if fault is not None:
             raise fault
 
-    async def _intake(self, supply: PairReader, background: BackgroundTasks) -> None:
-        async for job in self._earlier.taken_up():
-            await self._begin(job, background)
-        looking = background.start(self._look_up(background))
+    async def _intake(self) -> None:
+        async for job in self.unfinished.resumable():
+            await self._begin(job)
+        looking_up = self.background.start(self._look_up())
         try:
-            while pairs := await supply.next():
+            while pairs := await self.reader.next():
                 began = time.monotonic()
-                await self._take_in(pairs, background)
-                supply.took(time.monotonic() - began)
-            await asyncio.wait([looking])
-            looking.result()
+                await self._take_in(pairs)
+                self.reader.took(time.monotonic() - began)
+            await asyncio.wait([looking_up])
+            looking_up.result()
         finally:
-            looking.cancel()
+            looking_up.cancel()
 
     async def stop(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
-        await cancel_and_wait(list(self._running))
-        self._left += [*self._running.values(), *self._waiting, *self._late]
+        """Cancel the running jobs, and wait until they have ended."""
+        await cancel_and_wait(list(self._tasks))
 
-    def unread(self, supply: PairReader) -> Iterator[BatchOutcome]:
-        """Yield the outcomes that nobody has read, each once, after :meth:`stop`."""
-        why = self._desk.halted or NOTHING_SENT
-        yield from self.outbox.rest()
-        while self._left:
-            yield self._left.popleft().left_behind(why)
-        while self._screened:
-            yield self._screened.popleft().left_over(why)
-        for pair in self._not_looked_at(supply):
-            if not self._earlier.tells_of_pair(pair):
-                yield skipped(pair, why)
-        yield from self._earlier.left()
+    def unread(self) -> Iterator[BatchOutcome]:
+        """Yield the outcomes that were not read, each once, after :meth:`stop`."""
+        yield from self.outcomes.unread()
+        while self._open:
+            yield self._open.pop(0).left_over(self._why_left)
+        while self._checked:
+            yield self._checked.popleft().left_over(self._why_left)
+        for pair in self._pairs_left():
+            if not self.unfinished.reports_pair(pair):
+                yield skipped(pair, self._why_left)
+        yield from self.unfinished.remaining()
 
-    def _not_looked_at(self, supply: PairReader) -> Iterator[Pair]:
-        while self._coming:
-            yield from self._coming.pop(0)
-        while pairs := supply.rest(_PAGE):
+    @property
+    def _why_left(self) -> Problem:
+        return self.control.halted or INTERRUPTED
+
+    def _pairs_left(self) -> Iterator[Pair]:
+        while self._unchecked:
+            yield from self._unchecked.pop(0)
+        while pairs := self.reader.rest(_PAGE):
             yield from pairs
 
-    async def _look_up(self, background: BackgroundTasks) -> None:
-        """Go on with what was lost, as soon as it is found out about."""
-        async for found in self._earlier.looked_up():
+    async def _look_up(self) -> None:
+        """Continue with each unknown job as soon as its fate is known."""
+        async for found in self.unfinished.look_up():
             if isinstance(found, Job):
-                await self._begin(found, background)
+                await self._begin(found)
             else:
-                await self._take_in([found], background)
+                await self._take_in([found])
 
-    async def _screen(self, pairs: list[Pair]) -> list[Screened]:
-        if self._desk.stopped:
-            return [Screened(pair) for pair in pairs]
-        screening = self._screening
-        looks = await asyncio.to_thread(screening.look, pairs)
+    async def _check(self, pairs: list[Pair]) -> list[CheckedPair]:
+        if self.control.stopped:
+            return [CheckedPair(pair) for pair in pairs]
+        preflight = self.preflight
+        inspections = await asyncio.to_thread(preflight.inspect, pairs)
         try:
-            entries = await self._desk.commits.do(
-                lambda journal: screening.enter(journal, looks)
+            records = await self.control.writer.execute(
+                lambda journal: preflight.register(journal, inspections)
             )
         except JournalError as error:
-            self._desk.halt(describe_error(error))
-            return [Screened(pair) for pair in pairs]
-        return await asyncio.to_thread(screening.decide, looks, entries)
+            self.control.halt(Problem(describe_error(error), Reason.STORAGE))
+            return [CheckedPair(pair) for pair in pairs]
+        return await asyncio.to_thread(preflight.plan, inspections, records)
 
-    async def _take_in(self, pairs: list[Pair], background: BackgroundTasks) -> None:
-        """Look at a few pairs, and do what is to be done about each."""
-        self._coming.append(pairs)
-        async with self._turn:
-            screened = await self._screen(pairs)
-            self._coming.remove(pairs)
-            self._screened.extend(screened)
+    async def _take_in(self, pairs: list[Pair]) -> None:
+        """Check a few pairs, and begin their jobs."""
+        self._unchecked.append(pairs)
+        async with self._intake_lock:
+            checked = await self._check(pairs)
+            self._unchecked.remove(pairs)
+            self._checked.extend(checked)
             self._page.clear()
-            while self._screened:
-                await self._take_one(self._screened[0], background)
+            while self._checked:
+                await self._take_one(self._checked[0])
 
-    async def _take_one(self, screened: Screened, background: BackgroundTasks) -> None:
-        """Begin what is to be done about a pair, or tell how it has ended."""
-        if screened.job is not None and self._earlier.knows_better(screened.job):
-            (screened,) = await self._screen([screened.pair])
-            self._screened[0] = screened
-        job, settled = screened.job, screened.settled
-        if job is not None and self._is_twice(job):
-            settled = job.outcome("skipped")
-        elif self._is_told_of(screened):
-            self._screened.popleft()
+    async def _take_one(self, checked: CheckedPair) -> None:
+        """Begin the job of a pair, or report how the pair has ended."""
+        if checked.job is not None and self.unfinished.is_outdated(checked.job):
+            (checked,) = await self._check([checked.pair])
+            self._checked[0] = checked
+        job, outcome = checked.job, checked.outcome
+        if job is not None and self._is_duplicate(job):
+            outcome = job.outcome("skipped")
+        elif self._is_reported_elsewhere(checked):
+            self._checked.popleft()
             return
         elif job is not None:
-            settled = settled or self._in_the_way(job)
-        if job is not None and settled is None and not self._is_too_late(job):
-            self._screened.popleft()
-            await self._begin(job, background)
+            outcome = outcome or self._conflict(job)
+        if job is not None and outcome is None and not self._is_too_late(job):
+            self._checked.popleft()
+            await self._begin(job)
             return
-        settled = settled or screened.left_over(self._desk.halted or NOTHING_SENT)
-        self._screened[0] = attrs.evolve(screened, settled=settled)
-        self._note(job, settled)
-        self._count(settled)
-        await self.outbox.put(settled)
-        self._screened.popleft()
+        outcome = outcome or checked.left_over(self._why_left)
+        self._checked[0] = attrs.evolve(checked, outcome=outcome)
+        self._write_why_not(job, outcome)
+        await self._report(outcome)
+        self._checked.popleft()
 
     def _is_too_late(self, job: Job) -> bool:
-        sends = job.step is Step.SUBMIT
-        return self._desk.stopped or (sends and self._desk.halted is not None)
+        is_submit = job.step is Step.SUBMIT
+        return self.control.stopped or (is_submit and self.control.halted is not None)
 
-    def _is_told_of(self, screened: Screened) -> bool:
-        """Return whether the outcome comes with those of earlier runs."""
-        if screened.job is not None:
-            return self._earlier.tells_of(screened.job)
-        seen = screened.settled is not None
-        return not seen and self._earlier.tells_of_pair(screened.pair)
+    def _is_reported_elsewhere(self, checked: CheckedPair) -> bool:
+        """Return whether the outcome is one of the unfinished jobs'."""
+        if checked.job is not None:
+            return self.unfinished.reports(checked.job)
+        return checked.outcome is None and self.unfinished.reports_pair(checked.pair)
 
-    def _is_twice(self, job: Job) -> bool:
-        """Return whether what the journal said of *job* is told of another pair."""
-        this = job.entry.id
-        if this in self._page or self._earlier.looks_for(job):
+    def _is_duplicate(self, job: Job) -> bool:
+        """Return whether another pair of the page, or a look-up, has this job."""
+        this = job.record.id
+        if this in self._page or self.unfinished.looks_up(job):
             return True
         self._page.add(this)
         return False
 
-    def _note(self, job: Job | None, settled: BatchOutcome) -> None:
-        """Have the journal know why nothing was done about a pair."""
-        error, run = settled.error, self._screening.run
-        if error is None:
+    def _write_why_not(self, job: Job | None, outcome: BatchOutcome) -> None:
+        """Write to the journal why nothing was done about a pair."""
+        if outcome.error is None:
             return
+        run, writer = self.preflight.run, self.control.writer
+        problem = Problem(outcome.error, outcome.reason)
         if job is None:
-            source, target = settled.source.absolute(), settled.target.absolute()
-            self._desk.commits.note(
-                lambda journal: journal.remark(run, source, target, error)
+            source, target = outcome.source.absolute(), outcome.target.absolute()
+            writer.execute_soon(
+                lambda journal: journal.add_remark(run, source, target, problem)
             )
         elif job.step is Step.SUBMIT:
-            self._desk.commits.note(lambda journal: journal.noted(job.entry.id, error))
+            this = job.record.id
+            writer.execute_soon(lambda journal: journal.note_problem(this, problem))
 
-    def _in_the_way(self, job: Job) -> BatchOutcome | None:
-        this, sends = job.entry.id, job.step is Step.SUBMIT
-        running = (each.job.entry.id for each in self._running.values())
-        if (sends and this in self._tried) or this in running:
-            return job.outcome("skipped")  # it was named twice
-        if self._earlier.comes_to(job.entry.key.place):
-            says = f"FileExistsError: the result of an earlier job comes to {job.place}"
-            return job.outcome("skipped", says)
+    def _conflict(self, job: Job) -> BatchOutcome | None:
+        """Return the outcome if another job is the same, or has its output path."""
+        this, is_submit = job.record.id, job.step is Step.SUBMIT
+        is_open = any(each.job.record.id == this for each in self._open)
+        if is_open or (is_submit and this in self._tried):
+            return job.outcome("skipped")  # the pair was given twice
+        if self.unfinished.has_output_path(job.record.key.output_path):
+            sentence = (
+                f"FileExistsError: an earlier job saves its result as {job.output_path}"
+            )
+            return job.outcome("skipped", Problem(sentence, Reason.EXISTS))
         return None
 
-    async def _begin(self, job: Job, background: BackgroundTasks) -> None:
-        book = JournalObserver(self._desk, job.entry.id, job.unclear)
-        await self._start(RunningJob(job, book), background)
+    async def _begin(self, job: Job) -> None:
+        observer = JournalObserver(self.control, job.record.id, job.unclear)
+        running = RunningJob(job, observer)
+        self._open.append(running)
+        await self._start(running)
 
-    async def _again(self, late: RunningJob, background: BackgroundTasks) -> None:
-        """Take a task up once more, unless the user wants to be gone."""
-        if late.outcome is not None and self._desk.leaving:
-            self._count(late.outcome)
-            await self.outbox.put(late.outcome)
-            self._late.popleft()
+    async def _resume(self, running: RunningJob) -> None:
+        """Follow a timed-out task once more, unless the user is leaving."""
+        if running.outcome is not None and self.control.leaving:
+            await self._report(running.outcome)
+            self._open.remove(running)
         else:
-            late.outcome = None
-            self._late.popleft()
-            await self._start(late, background)
+            running.outcome = None
+            await self._start(running)
 
-    async def _start(self, under_way: RunningJob, background: BackgroundTasks) -> None:
-        self._waiting.append(under_way)
+    async def _start(self, running: RunningJob) -> None:
         await self._room.acquire()
-        task = background.start(self._do(under_way))
-        self._waiting.remove(under_way)
-        self._running[task] = under_way
-        task.add_done_callback(self._over)
+        task = self.background.start(self._run(running))
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        under_way = self._running.pop(task)
-        if task.cancelled():
-            self._left.append(under_way)
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._room.release()
 
-    async def _do(self, under_way: RunningJob) -> None:
-        job = under_way.job
+    async def _run(self, running: RunningJob) -> None:
+        job = running.job
         try:
-            outcome = await self._delivery.through(job, under_way.book)
+            outcome = await self.runner.run(job, running.observer)
         except Exception as bug:  # noqa: BLE001 - each pair has its outcome
             _log.error("this is a bug in ezlink_async", exc_info=bug)
-            outcome = under_way.left_behind(f"{type(bug).__name__}: {bug}")
-        under_way.outcome = self._weighed(outcome)
-        if under_way.came_to_nothing:
-            self._tried.add(job.entry.id)  # once in a run, whatever was asked for
-        if isinstance(outcome.fault, TaskTimeoutError) and not self._late_turn:
-            entry = attrs.evolve(job.entry, task_id=outcome.task_id)
-            under_way.job = attrs.evolve(job, entry=entry, step=Step.FOLLOW)
-            self._late.append(under_way)
+            outcome = running.left_over(Problem(f"{type(bug).__name__}: {bug}"))
+        running.outcome = outcome = self._halt_if_fatal(outcome)
+        if running.needs_request:
+            self._tried.add(job.record.id)
+        if isinstance(outcome.fault, TaskTimeoutError) and not self._is_last_round:
+            record = attrs.evolve(job.record, task_id=outcome.task_id)
+            running.job = attrs.evolve(job, record=record, step=Step.FOLLOW)
+            self._timed_out.append(running)
             return
-        self._count(outcome)
-        await self.outbox.put(under_way.outcome)
+        await self._report(outcome)
+        self._open.remove(running)
 
-    async def _all_done(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
+    async def _wait_for_running(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def _count(self, outcome: BatchOutcome) -> None:
-        """Stop the intake after too many failures of this run."""
+    async def _report(self, outcome: BatchOutcome) -> None:
+        """Hand out *outcome*; stop the intake after too many failures of this run."""
         self._failures += outcome.fault is not None
-        limit = self._limits.max_failures
+        limit = self.max_failures
         if limit is not None and self._failures >= limit:
-            self._desk.halt(f"TooManyFailures: the intake stopped after {limit}")
+            sentence = f"TooManyFailures: the intake stopped after {limit}"
+            self.control.halt(Problem(sentence, Reason.FAILURES))
+        await self.outcomes.put(outcome)
 
-    def _weighed(self, outcome: BatchOutcome) -> BatchOutcome:
-        """Stop the intake when what was met stands in the way of every job."""
+    def _halt_if_fatal(self, outcome: BatchOutcome) -> BatchOutcome:
+        """Halt the run if the error of *outcome* stops every job."""
         fault = outcome.fault
-        if fault is None or not self._desk.dooms(fault, outcome.task_id):
+        if fault is None or not self.control.is_fatal(fault, outcome.task_id):
             return outcome
         self.doom = self.doom or fault
-        self._desk.halt(describe_error(fault))
-        return attrs.evolve(outcome, common=True)
+        self.control.halt(Problem(describe_error(fault), Reason.FATAL))
+        return attrs.evolve(outcome, common=True, reason=Reason.FATAL)

@@ -1,21 +1,31 @@
 """
-Looks at each pair before anything is sent: what is to be done, and what was.
+Checks each pair before anything is sent: its pictures, its job, its output path.
 
-Synchronous: files are read here, in a thread that is not the loop's, and the
-journal is asked in its own.
+Synchronous: :meth:`Preflight.inspect` and :meth:`Preflight.plan` read files and run
+in a worker thread, :meth:`Preflight.register` runs in the journal's thread.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
-from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Step, next_step
+from ezlink_async.batch.journal.jobs import (
+    JobKey,
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+    Step,
+    next_step,
+)
 from ezlink_async.batch.journal.store import Claim, Journal
-from ezlink_async.batch.options import Rules
+from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import (
+    INTERRUPTED,
     BatchOutcome,
     BatchStatus,
     describe_error,
@@ -33,203 +43,202 @@ from ezlink_async.batch.pairs.output_paths import (
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.prepare import needs_preparing
 
-_SOURCES = 64  # whose content is kept: few faces are asked for again and again
+_SOURCES = 64  # hashes kept: most batches have few sources
 
-_LOST = "SubmitUnknownError: nobody knows what became of its submit"
+_LOST = "SubmitUnknownError: the outcome of its submit is not known"
 
 
 @attrs.frozen
-class Look:
-    """A pair, and the content of its pictures; or its *problem*."""
+class Inspection:
+    """A pair and the hashes of its pictures, or the *fault* of one of them."""
 
     pair: Pair
     source_hash: bytes = b""
     target_hash: bytes = b""
-    problem: EzlinkError | None = None
+    fault: EzlinkError | None = None
 
 
 @attrs.frozen
 class Job:
-    """What is to be done about a pair, and what the journal knows of it."""
+    """The job of a pair: its record in the journal, and its next step."""
 
     pair: Pair
-    entry: Entry
+    record: JobRecord
     step: Step
     folder: Path
 
     @property
-    def place(self) -> Path:
-        """Where the result goes, without a suffix."""
-        return self.folder / self.entry.key.place
+    def output_path(self) -> Path:
+        """The path of the result, without a suffix."""
+        return self.folder / self.record.key.output_path
 
     @property
     def task_id(self) -> str | None:
-        """The id it is followed by; what is sent anew has none yet."""
-        return None if self.step is Step.SUBMIT else self.entry.task_id
+        """The id of its task; a job that is sent again has none yet."""
+        return None if self.step is Step.SUBMIT else self.record.task_id
 
-    def outcome(self, status: BatchStatus, error: str | None = None) -> BatchOutcome:
-        """Return how it ended, with what is known of it."""
-        entry = self.entry
-        home = entry.output and status == "skipped"
+    @property
+    def problem(self) -> Problem | None:
+        """The error in the journal."""
+        record = self.record
+        return None if record.error is None else Problem(record.error, record.reason)
+
+    @property
+    def unclear(self) -> str | None:
+        """Why it may be paid without a known id; ``None`` if it is not."""
+        is_unclear = self.record.state in {JobState.UNKNOWN, JobState.SUBMITTING}
+        return (self.record.error or _LOST) if is_unclear else None
+
+    def outcome(
+        self, status: BatchStatus, problem: Problem | None = None
+    ) -> BatchOutcome:
+        """Return an outcome with all that the journal has about the job."""
+        saved = self.record.output if status == "skipped" else None
         return BatchOutcome(
             source=self.pair.source,
             target=self.pair.target,
             status=status,
-            output=self.folder / entry.output.path if entry.output and home else None,
+            output=None if saved is None else self.folder / saved.path,
             task_id=self.task_id,
-            request_id=next(reversed(entry.request_ids), None),
-            error=error,
+            request_id=next(reversed(self.record.request_ids), None),
+            error=None if problem is None else problem.sentence,
+            reason=None if problem is None else problem.reason,
             maybe_charged=status == "unknown",
         )
 
-    @property
-    def unclear(self) -> str | None:
-        """Why it may be paid already, with no id known; ``None`` when it is not."""
-        entry = self.entry
-        maybe = entry.state in {JobState.UNKNOWN, JobState.SUBMITTING}
-        return (entry.error or _LOST) if maybe else None
-
-    def left_over(self, why: str) -> BatchOutcome:
-        """Return what to tell when nothing was done about it."""
+    def left_over(self, problem: Problem) -> BatchOutcome:
+        """Return the outcome if the run did not begin it because of *problem*."""
         if self.unclear is not None:
-            return self.outcome("unknown", self.unclear)
-        return skipped(self.pair, why)
+            return self.outcome("unknown", Problem(self.unclear))
+        return skipped(self.pair, problem)
 
 
 @attrs.frozen
-class Screened:
-    """A pair that was looked at: a *job*, unless it is *settled* already."""
+class CheckedPair:
+    """A pair after the preflight: its *job*, and its *outcome* if it has ended."""
 
     pair: Pair
     job: Job | None = None
-    settled: BatchOutcome | None = None
+    outcome: BatchOutcome | None = None
 
-    def left_over(self, why: str) -> BatchOutcome:
-        """Return what to tell when nothing more is done."""
-        if self.settled is not None or self.job is None:
-            return self.settled or skipped(self.pair, why)
-        return self.job.left_over(why)
+    def left_over(self, problem: Problem = INTERRUPTED) -> BatchOutcome:
+        """Return the outcome if nothing more is done because of *problem*."""
+        if self.outcome is not None or self.job is None:
+            return self.outcome or skipped(self.pair, problem)
+        return self.job.left_over(problem)
 
 
 class Preflight:
-    """The three steps of it, for a few pairs at a time."""
+    """The three steps of the preflight, for a few pairs at a time."""
 
-    def __init__(self, rules: Rules, run: int) -> None:
-        self.rules = rules
+    def __init__(self, options: BatchOptions, server: str, run: int) -> None:
         self.run = run
+        self._options = options
+        self._server = server
         self._existing = Existing()
-        self._sources: dict[Path, bytes] = {}
+        self._source_hash = functools.lru_cache(_SOURCES)(_hash)
 
-    def look(self, pairs: Sequence[Pair]) -> list[Look]:
-        """Read the pictures; in a thread for files."""
-        return [self._look(pair) for pair in pairs]
+    def inspect(self, pairs: Sequence[Pair]) -> list[Inspection]:
+        """Hash the pictures of each pair."""
+        return [self._inspect(pair) for pair in pairs]
 
-    def enter(self, journal: Journal, looks: Sequence[Look]) -> list[Entry | None]:
-        """Find each in the journal, or note it there; in the journal's thread."""
+    def register(
+        self, journal: Journal, inspections: Sequence[Inspection]
+    ) -> list[JobRecord | None]:
+        """Find or add the job of each pair; ``None`` for a pair with a fault."""
         return [
-            None if look.problem is not None else self._enter(journal, look)
-            for look in looks
+            self._register(journal, each) if each.fault is None else None
+            for each in inspections
         ]
 
-    def decide(
-        self, looks: Sequence[Look], entries: Sequence[Entry | None]
-    ) -> list[Screened]:
-        """Return what is to be done, or how it has ended; in a thread for files."""
+    def plan(
+        self, inspections: Sequence[Inspection], records: Sequence[JobRecord | None]
+    ) -> list[CheckedPair]:
+        """Return the job of each pair, or how it has ended."""
         return [
-            Screened(look.pair, settled=_refused(look.pair, look.problem))
-            if entry is None
-            else self._decide(look.pair, entry)
-            for look, entry in zip(looks, entries, strict=True)
+            _unusable(each.pair, each.fault)
+            if record is None
+            else self._plan(each.pair, record)
+            for each, record in zip(inspections, records, strict=True)
         ]
 
-    def _look(self, pair: Pair) -> Look:
+    def _inspect(self, pair: Pair) -> Inspection:
+        folder = (self._options.output / pair.wanted_path).parent
         try:
             if pair.problem is not None:
                 raise ImageError(pair.problem, path=pair.target)
-            self._check_place((self.rules.folder / pair.wished).parent)
-            source = self._source(pair.source)
-            target = _content(pair.target)
+            if blocked := why_not_writable(folder):
+                raise ConfigurationError(f"nothing can be saved: {blocked}")
+            source, target = self._source_hash(pair.source), _hash(pair.target)
             if source == target:
                 says = "source and target are the same picture"
                 raise ImageError(says, path=pair.target)
-        except EzlinkError as error:
-            return Look(pair, problem=error)
-        return Look(pair, source, target)
+        except EzlinkError as fault:
+            return Inspection(pair, fault=fault)
+        return Inspection(pair, source, target)
 
-    def _check_place(self, folder: Path) -> None:
-        if blocked := why_not_writable(folder):
-            raise ConfigurationError(f"nothing can be saved: {blocked}")
-
-    def _source(self, path: Path) -> bytes:
-        if path not in self._sources:
-            if len(self._sources) == _SOURCES:
-                del self._sources[next(iter(self._sources))]
-            self._sources[path] = _content(path)
-        return self._sources[path]
-
-    def _enter(self, journal: Journal, look: Look) -> Entry:
-        rules, pair = self.rules, look.pair
+    def _register(self, journal: Journal, inspection: Inspection) -> JobRecord:
+        pair = inspection.pair
         source, target = pair.source.absolute(), pair.target.absolute()
-        claim = Claim(source, target, pair.wished, look.target_hash)
-        place = journal.claim(claim, self.run)
+        claim = Claim(source, target, pair.wanted_path, inspection.target_hash)
         key = JobKey(
-            rules.server, look.source_hash, look.target_hash, rules.options, place
+            self._server,
+            inspection.source_hash,
+            inspection.target_hash,
+            self._options.job_options,
+            journal.assign_output_path(claim, self.run),
         )
-        return journal.job(key, source, target)
+        return journal.find_or_add_job(key, source, target)
 
-    def _decide(self, pair: Pair, entry: Entry) -> Screened:
-        rules = self.rules
-        saved = entry.output if entry.state is JobState.SAVED else None
-        intact = saved is not None and is_intact(rules.folder, saved)
-        step = next_step(entry, rules.wishes, intact=intact)
-        job = Job(pair, entry, step, rules.folder)
-        return Screened(pair, job, self._settled(job))
+    def _plan(self, pair: Pair, record: JobRecord) -> CheckedPair:
+        folder = self._options.output
+        saved = record.output if record.state is JobState.SAVED else None
+        intact = saved is not None and is_intact(folder, saved)
+        step = next_step(record, self._options, intact=intact)
+        job = Job(pair, record, step, folder)
+        return CheckedPair(pair, job, self._outcome(job))
 
-    def _settled(self, job: Job) -> BatchOutcome | None:
-        """Return how it has ended, if nothing is to be done."""
-        step, error = job.step, job.entry.error
-        if step is Step.DONE:
-            return job.outcome("skipped")
-        if step is Step.REPORT:
-            return job.outcome("unknown", error)
-        if step is Step.GIVE_UP:
-            return job.outcome("failed", error)
+    def _outcome(self, job: Job) -> BatchOutcome | None:
+        """Return how the job has ended, or ``None`` if there is something to do."""
+        match job.step:
+            case Step.DONE:
+                return job.outcome("skipped")
+            case Step.REPORT:
+                return job.outcome("unknown", job.problem)
+            case Step.GIVE_UP:
+                return job.outcome("failed", job.problem)
         try:
-            there = self._in_the_way(job)
-        except EzlinkError as error:
-            return attrs.evolve(
-                job.outcome("failed", describe_error(error)), fault=error
-            )
-        if step is Step.SUBMIT and there is not None and self._keeps:
-            says = f"FileExistsError: {there} is there already"
-            return attrs.evolve(job.outcome("skipped", says), output=there)
+            there = self._existing_picture(job)
+        except ConfigurationError as fault:
+            problem = Problem(describe_error(fault), Reason.UNUSABLE)
+            return attrs.evolve(job.outcome("failed", problem), fault=fault)
+        if job.step is Step.SUBMIT and there and self._options.keeps_existing:
+            sentence = f"FileExistsError: {there} is there already"
+            problem = Problem(sentence, Reason.EXISTS)
+            return attrs.evolve(job.outcome("skipped", problem), output=there)
         return None
 
-    @property
-    def _keeps(self) -> bool:
-        return self.rules.existing == "skip"
-
-    def _in_the_way(self, job: Job) -> Path | None:
-        """Return a whole picture where the result goes; refuse what must stay."""
-        there = self._existing.at(job.place)
+    def _existing_picture(self, job: Job) -> Path | None:
+        """Return a whole picture at the output path; refuse to replace an input."""
+        found = self._existing.at(job.output_path)
         own = file_ids([job.pair.source, job.pair.target])
-        for path in there:
+        for path in found:
             if path.is_dir():
                 raise ConfigurationError(f"the result would replace the folder {path}")
-            marks = file_ids([path])
-            if marks & own or any(map(self.rules.is_given, marks)):
+            ids = file_ids([path])
+            if ids & own or any(map(self._options.is_given, ids)):
                 raise ConfigurationError(
                     f"the result would replace {path}, a picture that was given: "
                     "choose another folder"
                 )
-        return next(filter(is_whole, there), None)
+        return next(filter(is_whole, found), None)
 
 
-def _content(path: Path) -> bytes:
-    """Return the SHA-256 of a picture that can be sent, or made so."""
-    made_anew = needs_preparing(path)
+def _hash(path: Path) -> bytes:
+    """Return the SHA-256 of a picture that can be sent, or prepared."""
+    needs_change = needs_preparing(path)
     try:
-        if not made_anew and not is_whole(path):
+        if not needs_change and not is_whole(path):
             raise ImageError("it is cut off, or broken: copy it again", path=path)
         return digest_of(path)[0]
     except OSError as fault:  # pragma: no cover - it could be read just now
@@ -237,12 +246,14 @@ def _content(path: Path) -> bytes:
         raise ImageError(says, path=path) from fault
 
 
-def _refused(pair: Pair, problem: EzlinkError | None) -> BatchOutcome:
-    error = problem or ImageError("cannot be used", path=pair.target)
-    return BatchOutcome(
+def _unusable(pair: Pair, fault: EzlinkError | None) -> CheckedPair:
+    error = fault or ImageError("cannot be used", path=pair.target)
+    outcome = BatchOutcome(
         source=pair.source,
         target=pair.target,
         status="failed",
         error=describe_error(error),
+        reason=Reason.UNUSABLE,
         fault=error,
     )
+    return CheckedPair(pair, outcome=outcome)

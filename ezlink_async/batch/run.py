@@ -3,10 +3,10 @@ Many swaps with a journal: nothing is paid twice, and nothing paid is lost.
 
 Rules:
 
-1. What earlier runs left open is taken up first, and once, whether it is asked
-   for or not.
-2. Each pair ends as exactly one outcome; what was not taken in is ``skipped``.
-3. Memory does not grow: a few pairs are looked at together, a bounded number is
+1. The jobs that earlier runs left unfinished are resumed first, and once, whether
+   this run asks for them or not.
+2. Each pair ends as exactly one outcome; a pair that was not begun is ``skipped``.
+3. Memory is bounded: a few pairs are checked together, a limited number of jobs is
    in progress, and a slow reader stops the intake.
 """
 
@@ -23,8 +23,9 @@ from ezlink_async._client.client import AsyncEzlink
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import cancel_and_wait
 from ezlink_async.batch.job_runner import JobRunner
+from ezlink_async.batch.journal.jobs import Problem, Reason
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.journal.writer import open_commits
+from ezlink_async.batch.journal.writer import open_writer
 from ezlink_async.batch.options import LOCAL, BatchOptions
 from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, BatchSummary
 from ezlink_async.batch.pairs.reader import (
@@ -34,7 +35,7 @@ from ezlink_async.batch.pairs.reader import (
     Targets,
     pairs_of,
 )
-from ezlink_async.batch.pipeline import Limits, Pipeline
+from ezlink_async.batch.pipeline import Pipeline
 from ezlink_async.batch.preflight import Preflight
 from ezlink_async.batch.recorder import Clock, RunControl
 from ezlink_async.batch.spending import Budget, UsageAudit
@@ -42,23 +43,23 @@ from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.services.midjourney import Mode
 
-_AHEAD = 8  # jobs beyond those in progress: read, prepared, or being saved
+_AHEAD = 8  # jobs beyond those in progress: being read, prepared, or saved
 
 
 class BatchRun(AsyncIterator[BatchOutcome]):
     """
-    One run: ``async with`` it, and iterate over its outcomes as they come.
+    One run: enter it with ``async with``, and iterate over its outcomes.
 
-    Leaving it sends nothing more, and waits ``timeouts.close`` seconds for
-    answers to what has left; whatever is open is taken up by the next run.
-    What dooms every job (a refused key, no quota, a wrong address) is raised
-    after the last outcome.
+    Leaving the block sends nothing more, and waits ``timeouts.close`` seconds for
+    the answers to submits; the next run resumes the open jobs. An error that
+    stops every job (a refused key, no quota, a wrong address) is raised after the
+    last outcome.
     """
 
     def __init__(self, ez: AsyncEzlink, pairs: Pairs, options: BatchOptions) -> None:
         self._ez = ez
         self._options = options
-        self._supply = PairReader(pairs)
+        self._reader = PairReader(pairs)
         self.summary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
@@ -68,61 +69,52 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         if self._entered:
             raise ConfigurationError("a run is entered once: make another one")
         session = self._session = self._ez._inside()  # noqa: SLF001 - one package
-        self._commits = await open_commits(self._options.journal_path)
+        self._writer = await open_writer(self._options.journal_path)
         self._entered = True
         try:
             await self._set_up(session)
-            self._task = session.background.start(self._through())
+            self._task = session.background.start(self._run())
         except BaseException:
-            await self._commits.close()
+            await self._writer.close()
             raise
         return self
 
     async def _set_up(self, session: Session) -> None:
-        options = self._options
-        rules = options.rules(session.origin)
-        self._run = await self._commits.do(self._begin)
+        options, writer = self._options, self._writer
+        server = options.server_name(session.origin)
+        self._run_id = await writer.execute(self._start_run)
         self._started = time.monotonic()
-        self._desk = RunControl(
-            self._commits,
-            Budget(options.budget),
-            await self._audit(),
-            await self._clock(),
+        self._audit = UsageAudit(session.usage)
+        if not options.local and not session.reconciler.can_search:
+            await self._audit.begin()
+        clock = await self._clock(session)
+        self._control = RunControl(writer, Budget(options.budget), clock)
+        self._unfinished = UnfinishedJobs(writer, session.reconciler, options, server)
+        self._pipeline = Pipeline(
+            control=self._control,
+            runner=JobRunner(self._ez, session, self._control, options),
+            preflight=Preflight(options, server, self._run_id),
+            unfinished=self._unfinished,
+            reader=self._reader,
+            background=session.background,
+            limit=session.submitter.slots.limit + _AHEAD,
+            max_failures=options.max_failures,
         )
-        self._earlier = UnfinishedJobs(self._commits, session.reconciler, rules)
-        self._work = Pipeline(
-            self._desk,
-            JobRunner(self._ez, session, self._desk, options.manner),
-            Preflight(rules, self._run),
-            self._earlier,
-            Limits(
-                window=session.submitter.slots.limit + _AHEAD,
-                max_failures=options.max_failures,
-            ),
-        )
 
-    async def _audit(self) -> UsageAudit:
-        """Return what reads what the key has spent, where nothing better does."""
-        audit = UsageAudit(self._session.usage)
-        if not self._options.local and not self._session.reconciler.can_search:
-            await audit.begin()
-        return audit
+    async def _clock(self, session: Session) -> Clock:
+        now, server_time = self._options.clock, await session.reconciler.server_time()
+        return Clock(now, None if server_time is None else server_time - now())
 
-    async def _clock(self) -> Clock:
-        now, server = self._options.clock, self._session.reconciler.server_time()
-        theirs = await server
-        return Clock(now, None if theirs is None else theirs - now())
-
-    def _begin(self, journal: Journal) -> int:
+    def _start_run(self, journal: Journal) -> int:
         if self._options.local:
             journal.forget_unfinished(LOCAL)
         return journal.start_run(self._options.clock())
 
-    async def _through(self) -> None:
+    async def _run(self) -> None:
         try:
-            await self._work.through(self._supply, self._session.background)
+            await self._pipeline.run()
         finally:
-            self._work.outbox.end()
+            self._pipeline.outcomes.end()
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -131,64 +123,64 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         return self
 
     async def __anext__(self) -> BatchOutcome:
-        """Return the next outcome; what dooms every job is raised after the last."""
+        """Return the next outcome; the error that stops every job comes last."""
         if self._task is None:
             raise ConfigurationError("the run is not entered: use `async with`")
-        outcome = None if self._closing else await self._work.outbox.next()
+        outcome = None if self._closing else await self._pipeline.outcomes.next()
         if outcome is not None:
             self._count(outcome)
             return outcome
         if self._closing is None:
             await self.aclose()
-            self._raise_what_ended_it(self._task)
+            self._raise_error(self._task)
         raise StopAsyncIteration
 
-    def _raise_what_ended_it(self, task: asyncio.Task[None]) -> None:
+    def _raise_error(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             raise ClientClosedError(
                 "the client was closed while a batch was at work; the next run goes "
                 "on with it"
             )
-        task.result()  # what the pairs' own iterator raised
+        task.result()  # or the error of the pairs' own iterator
         if self.doom is not None:
             raise self.doom.for_awaiter()
 
     @property
     def doom(self) -> EzlinkError | None:
-        """What stood in the way of every job."""
-        return self._work.doom
+        """The error that stops every job, if there is one."""
+        return self._pipeline.doom
 
     @property
     def accepted(self) -> int:
-        """How many swaps this run has submitted and been given ids for."""
-        return self._desk.accepted
+        """The number of swaps this run has submitted and been given ids for."""
+        return self._control.accepted
 
     @property
     def in_progress(self) -> int:
-        """How many jobs the server has, or is being sent."""
-        return self._work.in_progress
+        """The number of jobs that the server has, or is being sent."""
+        return self._pipeline.runner.in_progress
 
     @property
     def extra(self) -> int:
-        """How many outcomes there are beside those of the pairs."""
-        return self._earlier.extra
+        """The number of outcomes beside those of the pairs."""
+        return self._unfinished.extra
 
-    def halt(self, why: str) -> None:
+    def halt(self, why: str = NOTHING_SENT) -> None:
         """
-        Send nothing more; *why* is the error of what is left over.
+        Send nothing more; *why* is the error of the pairs that are left.
 
-        What the server has is waited for, but no task beyond its deadline.
+        Jobs the server has are waited for, but no task beyond its deadline.
         """
-        self._desk.leave(why)
+        self._control.leave(Problem(why, Reason.INTERRUPTED))
 
     def unread(self) -> Iterator[BatchOutcome]:
         """
         Yield the outcomes that were not read before the run was left.
 
-        Best after the client is closed: by then it is known what became of
-        submits that were under way.
+        Best after the client is closed: by then the outcome of submits that were
+        in progress is known.
         """
-        for outcome in self._work.unread(self._supply):
+        for outcome in self._pipeline.unread():
             self._count(outcome)
             yield outcome
 
@@ -196,7 +188,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         """
         Send nothing more and leave, as leaving ``async with`` does.
 
-        A cancellation waits: all of it is bounded, and the journal is closed.
+        A cancellation waits until the journal is closed, which takes a bounded time.
         """
         if self._task is None:
             return
@@ -210,44 +202,44 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._closing.result()
 
     async def _close(self, task: asyncio.Task[None]) -> None:
-        left = not task.done()
-        self._desk.leave(NOTHING_SENT)
+        left_early = not task.done()
         await cancel_and_wait([task])
-        await self._work.stop()
+        await self._pipeline.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._session.transport.settings.timeouts.close):
-                await self._desk.quiet()
+                await self._control.wait_for_answers()
         self.summary.seconds = time.monotonic() - self._started
         try:
-            if not left:
-                charges = await self._desk.audit.end(self._desk.accepted)
-                self.summary.charges = charges
+            if not left_early:
+                self.summary.charges = await self._audit.end(self._control.accepted)
         finally:
-            await self._end(resumable=left or self.summary.resumable > 0)
+            await self._end(resumable=left_early or self.summary.resumable > 0)
 
     async def _end(self, *, resumable: bool) -> None:
-        """Close the journal, as soon as all that was sent has been told of."""
+        """Close the journal, as soon as the outcome of every submit is known."""
         now, facts = self._options.clock(), {}
         if self._options.command is not None and resumable:
             facts["command"] = self._options.command
         if self.summary.charges is not None:
             facts["charged"] = str(self.summary.charges)
-        self._commits.note(lambda journal: journal.end_run(self._run, now, facts))
-        if self._desk.outstanding:
+        self._writer.execute_soon(
+            lambda journal: journal.end_run(self._run_id, now, facts)
+        )
+        if self._control.unanswered:
             with contextlib.suppress(ClientClosedError):
-                self._session.background.start_soon(self._close_late())
+                self._session.background.start_soon(self._close_later())
                 return
-        await self._commits.close()
+        await self._writer.close()
 
-    async def _close_late(self) -> None:
+    async def _close_later(self) -> None:
         try:
-            await self._desk.quiet()
+            await self._control.wait_for_answers()
         finally:
-            await self._commits.close()
+            await self._writer.close()
 
     def _count(self, outcome: BatchOutcome) -> None:
         self.summary.add(outcome)
-        self.summary.accepted = self._desk.accepted
+        self.summary.accepted = self._control.accepted
 
 
 def run_batch(
@@ -266,23 +258,23 @@ def run_batch(
     strip_metadata: bool = False,
 ) -> BatchRun:
     """
-    Swap many, with a journal, so that the same call goes on where one has ended.
+    Return a run that swaps many pictures, and resumes an earlier run of the same call.
 
     *targets* are pictures, and folders that are searched for them. Without a
-    *source* they are pairs: ``(source, target)`` or what :mod:`pairs` yields,
-    in a plain or an async iterable. The results go into the folder *output*,
-    in the shape of the folders they come from; the *journal* is in
-    ``.ezlink`` there unless it is named.
+    *source* they are pairs: ``(source, target)`` or the values of :mod:`pairs`,
+    in a plain or an async iterable. The results are saved in the folder *output*,
+    in subfolders like those of the targets; the *journal* is in ``.ezlink`` there
+    unless it is named.
 
-    Where a whole picture is there already that is not this job's, the target
+    Where a whole picture that is not this job's result exists already, the target
     is skipped, or with *existing* ``"replace"`` swapped and replaced. *budget*
     is the most swaps this run pays for, *max_failures* how many end it.
-    *retry_failed* submits again what the server called a failure before,
-    *resubmit_unknown* what may have been paid already. *strip_metadata* sends
-    no position, no names, no thumbnails along.
+    *retry_failed* submits again the jobs that the server failed at before,
+    *resubmit_unknown* those that may have been paid already. *strip_metadata*
+    sends pictures without position, names and thumbnails.
 
-    Raises :exc:`ConfigurationError` on entering when another run is at work in
-    the folder, or it cannot be used.
+    Entering it raises :exc:`ConfigurationError` if another run is at work in the
+    folder, or the folder cannot be used.
     """
     options = BatchOptions(
         output=Path(output),

@@ -71,11 +71,7 @@ class Tally:
         return ", ".join(words) or "nothing to do"
 
     def to_json(self, seconds: float, charges: Charges | None = None) -> str:
-        """
-        Return the last line that ``--json`` prints.
-
-        ``charged`` is a number of swaps, where their price is known.
-        """
+        """Return the last line that ``--json`` prints."""
         counts: dict[str, float] = {
             "total": self.total,
             "succeeded": self.counts["succeeded"],
@@ -86,8 +82,6 @@ class Tally:
         }
         if charges is not None:
             counts["charged_usd"] = charges.dollars
-            if charges.swaps is not None:
-                counts["charged"] = charges.swaps
             counts["accounted"] = charges.accepted
         return json.dumps({"summary": counts})
 

@@ -75,7 +75,7 @@ class PairList(Iterable[Pair]):
                 *names,
                 encode_path(pair.source),
                 encode_path(pair.target),
-                encode_path(pair.wished),
+                encode_path(pair.wanted_path),
                 pair.problem,
             ),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.spending import Charges
 from ezlink_async.cli.display import STYLES, Display, Status, Tally, shown, to_json
@@ -19,8 +20,8 @@ class Teller:
         self._started = time.monotonic()
         self._seconds: float | None = None
         self._unknown: list[BatchOutcome] = []
-        # By the name of what is in the way; its sentence may differ each time.
-        self._in_the_way: dict[str, list[str]] = {}
+        # By reason: the sentence may differ each time.
+        self._in_the_way: dict[Reason | None, list[str]] = {}
 
     def tell(self, outcome: BatchOutcome, status: Status | None = None) -> None:
         """Tell one outcome and count it, as *status* if that is another word."""
@@ -29,8 +30,7 @@ class Teller:
         if status == "unknown":
             self._unknown.append(outcome)
         elif outcome.error and (outcome.common or status == "skipped"):
-            name = outcome.error.partition(":")[0]
-            self._in_the_way.setdefault(name, []).append(outcome.error)
+            self._in_the_way.setdefault(outcome.reason, []).append(outcome.error)
         if self._as_json:
             self._display.result(to_json(outcome, status))
         else:
@@ -85,6 +85,6 @@ class Teller:
         else:
             self._display.note(f"{self._tally} in {seconds:.1f} s")
         if charges is not None:
-            self._display.note(str(charges), "yellow" if charges.unaccounted else "")
+            self._display.note(str(charges))
         if again is not None:
             self._display.note(f"go on with: {shown(again)}")

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ezlink_async.batch.journal.jobs import GONE, Entry, JobState, Remark, Run
+from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Remark, Run
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
@@ -31,8 +31,7 @@ _NEXT: dict[Status, str] = {
     "open": "The same command takes it up, without paying again.",
     "skipped": "The same command goes on with it.",
 }
-_IN_THE_WAY = "FileExistsError"
-_LEFT_OVER = (_IN_THE_WAY, "BudgetReached", "TooManyFailures", "Interrupted")
+_LEFT_OVER = {Reason.EXISTS, Reason.BUDGET, Reason.FAILURES, Reason.INTERRUPTED}
 _THERE = "--existing replace swaps it, and replaces what is there."
 _MEND = "Mend what the reason names; the same command goes on with it."
 
@@ -54,61 +53,59 @@ def report_on(
         raise ConfigurationError(f"there is no journal of a batch in {folder}")
     with (
         contextlib.closing(FolderLock(path.with_name("lock"))) as lock,
-        contextlib.closing(Journal.open(path, locking=lock.is_real)) as book,
+        contextlib.closing(Journal.open(path, locking=lock.is_real)) as opened,
     ):
-        facts = _facts(folder, book.last_run())
-        return write_report(folder, _photos(folder, book), facts, progress=progress)
+        facts = _facts(folder, opened.last_run())
+        return write_report(folder, _photos(folder, opened), facts, progress=progress)
 
 
-def _photos(folder: Path, book: Journal) -> Iterator[Photo]:
+def _photos(folder: Path, journal: Journal) -> Iterator[Photo]:
     after = 0
-    while entries := book.entries(after):
-        for entry in entries:
-            after = entry.id
-            yield _photo(folder, entry)
+    while records := journal.records(after):
+        for record in records:
+            after = record.id
+            yield _photo(folder, record)
     after = 0
-    while remarks := book.remarks(after):
+    while remarks := journal.remarks(after):
         for remark in remarks:
             after = remark.id
             yield _remarked(remark)
 
 
-def _photo(folder: Path, entry: Entry) -> Photo:
-    status, error = _STATUS[entry.state], entry.error or ""
-    left_over = not error or error.startswith(_LEFT_OVER)
-    if error.startswith(GONE) or (status == "skipped" and not left_over):
+def _photo(folder: Path, record: JobRecord) -> Photo:
+    status = _STATUS[record.state]
+    left_over = record.error is None or record.reason in _LEFT_OVER
+    is_gone = record.reason is Reason.RESULT_GONE
+    if is_gone or (status == "skipped" and not left_over):
         status = "failed"
     seconds = None
-    if entry.sent_at is not None and entry.ended_at is not None:
-        seconds = max(0.0, entry.ended_at - entry.sent_at)
+    if record.sent_at is not None and record.ended_at is not None:
+        seconds = max(0.0, record.ended_at - record.sent_at)
     return Photo(
-        source=entry.source,
-        target=entry.target,
+        source=record.source,
+        target=record.target,
         status=status,
-        output=folder / entry.output.path if entry.output else None,
-        error=entry.error,
-        next_step=_next_step(entry, status),
-        task_id=entry.task_id,
-        request_id=next(reversed(entry.request_ids), None),
+        output=folder / record.output.path if record.output else None,
+        error=record.error,
+        next_step=_next_step(record, status),
+        task_id=record.task_id,
+        request_id=next(reversed(record.request_ids), None),
         maybe_charged=status == "unknown",
         seconds=seconds,
-        changes=entry.changes,
+        changes=record.changes,
     )
 
 
-def _next_step(entry: Entry, status: Status) -> str | None:
-    error = entry.error or ""
-    if error.startswith(_IN_THE_WAY):
+def _next_step(record: JobRecord, status: Status) -> str | None:
+    if record.reason is Reason.EXISTS:
         return _THERE
-    if error.startswith(GONE):
-        return _NEXT["failed"]
-    if status == "failed" and entry.state is JobState.PLANNED:
+    if status == "failed" and record.state is JobState.PLANNED:
         return _MEND
     return _NEXT.get(status)
 
 
 def _remarked(remark: Remark) -> Photo:
-    failed = remark.error.startswith(("ImageError", "ConfigurationError"))
+    failed = remark.reason is Reason.UNUSABLE
     return Photo(
         source=remark.source,
         target=remark.target,

@@ -1,4 +1,4 @@
-"""Whatever the order of events and crashes, the next run knows what to do."""
+"""After any order of events and crashes the next run knows what to do."""
 
 from __future__ import annotations
 
@@ -21,50 +21,59 @@ from hypothesis.stateful import (
 )
 
 from ezlink_async.batch.journal.jobs import (
-    GONE,
-    Entry,
     JobKey,
+    JobRecord,
     JobState,
+    Problem,
+    Reason,
     Step,
     Submit,
-    Wishes,
     next_step,
 )
-from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.journal.sqlite import open_database
+from ezlink_async.batch.journal.store import SCHEMA, Claim, Journal
+from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.output_paths import Output
 
 _JOBS = 2
 _jobs = st.integers(0, _JOBS - 1)
-_wishes = st.builds(Wishes, retry_failed=st.booleans(), resubmit_unknown=st.booleans())
+_PLAIN = BatchOptions(output=Path())
+_options = st.builds(
+    BatchOptions,
+    output=st.just(Path()),
+    retry_failed=st.booleans(),
+    resubmit_unknown=st.booleans(),
+)
 _OUTPUT = Output(Path("a.jpg"), 1, b"o")
-_VERBS = ["noted", "succeeded", "saved", "damaged", "failed", "gone"]
+_EVENTS = ["late", "succeeded", "saved", "damaged", "failed", "gone"]
 
 
 @attrs.define(eq=False)
 class Attempt:
-    """One submit, as the imaginary server sees it, and as the client has noted it."""
+    """One submit, as the imaginary server has it, and as the client recorded it."""
 
     request_id: str
-    wished: bool
+    requested: bool
+    """The user asked for it by an option, so it may be a second payment."""
     task_id: str | None = None
-    """What the server has made of it, and charged."""
+    """The task that the server has created, and charged."""
     refused: bool = False
-    """It surely is not, and never will be."""
-    told: str | None = None
-    """The outcome that this client was told of."""
-    noted: str | None = None
+    """The server created no task, and never will."""
+    known: str | None = None
+    """The outcome that this client knows."""
+    recorded: str | None = None
     """The outcome that is on disk."""
     ended: bool = False
-    """The server would not do it: that is on disk."""
+    """Its failure is on disk."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be charged, with nobody knowing its id."""
-        return not self.refused and self.noted != "accepted"
+        """Whether it may be charged under an id that is not on disk."""
+        return not self.refused and self.recorded != "accepted"
 
-    def has_ended(self, verb: str) -> None:
-        """Note what is on disk about its task."""
-        self.ended = verb == "failed"
+    def record(self, event: str) -> None:
+        """Remember the last event of its task that is on disk."""
+        self.ended = event == "failed"
 
 
 def _one_of(jobs: list[int], nth: int) -> int:
@@ -73,10 +82,10 @@ def _one_of(jobs: list[int], nth: int) -> int:
 
 class Crashes(RuleBasedStateMachine):
     """
-    A client that notes what it does, and is cut off between any two moments.
+    A client that records what it does, and crashes between any two moments.
 
-    What is noted waits in a queue, as in :mod:`ezlink_async.batch.journal.writer`;
-    a crash loses what is in it, and what was changed since the last commit.
+    Changes wait in a queue, as in :mod:`ezlink_async.batch.journal.writer`; a crash
+    loses the queue, and the changes since the last commit.
     """
 
     def __init__(self) -> None:
@@ -84,7 +93,7 @@ class Crashes(RuleBasedStateMachine):
         self._folder = Path(tempfile.mkdtemp())
         self._numbers = itertools.count(1)
         self._attempts: list[list[Attempt]] = [[] for _ in range(_JOBS)]
-        self._alive: dict[int, Attempt] = {}  # those this client waits for
+        self._alive: dict[int, Attempt] = {}  # the submits this client waits for
         self._queue: list[tuple[Callable[[Journal], None], Callable[[], None]]] = []
 
     @initialize()
@@ -93,24 +102,27 @@ class Crashes(RuleBasedStateMachine):
         self._open(self._folder / "0")
 
     def _open(self, folder: Path) -> None:
-        self._place = folder
-        self._journal = Journal.open(folder / "journal")
-        # Processes die here, not machines: the disk need not be waited for.
-        self._journal._sql.execute("PRAGMA synchronous = OFF")
+        self._run_folder = folder
+        connection = open_database(folder / "journal", SCHEMA)
+        # Processes die here, not machines: no need to wait for the disk.
+        connection.execute("PRAGMA synchronous = OFF")
+        self._journal = Journal(connection)
         self._journal.begin()
         run = self._journal.start_run(1.0)
         self._ids = []
         for number in range(_JOBS):
             target = Path(f"{number}.jpg")
-            place = self._journal.claim(Claim(target, target, "a", b"%d" % number), run)
+            place = self._journal.assign_output_path(
+                Claim(target, target, "a", b"%d" % number), run
+            )
             key = JobKey("https://a.example", b"s", b"t", "{}", place)
-            self._ids.append(self._journal.job(key, target, target).id)
+            self._ids.append(self._journal.find_or_add_job(key, target, target).id)
         self._journal.commit()
 
-    def _entry(self, job: int) -> Entry:
-        return self._journal.entries(self._ids[job] - 1, 1)[0]
+    def _record(self, job: int) -> JobRecord:
+        return self._journal.records(self._ids[job] - 1, 1)[0]
 
-    def _note(
+    def _enqueue(
         self, work: Callable[[Journal], None], then: Callable[[], None] = lambda: None
     ) -> None:
         self._queue.append((work, then))
@@ -118,97 +130,105 @@ class Crashes(RuleBasedStateMachine):
     # What the client does
 
     @precondition(lambda self: len(self._alive) < _JOBS)
-    @rule(nth=_jobs, wishes=_wishes, intact=st.booleans(), arrives=st.booleans())
-    def send(self, nth: int, wishes: Wishes, *, intact: bool, arrives: bool) -> None:
-        """Send what may be sent: the intent is on disk before."""
+    @rule(nth=_jobs, options=_options, intact=st.booleans(), arrives=st.booleans())
+    def send(
+        self, nth: int, options: BatchOptions, *, intact: bool, arrives: bool
+    ) -> None:
+        """Send a job if that is its next step: the intent is on disk before."""
         self.write_all()
         job = _one_of([job for job in range(_JOBS) if job not in self._alive], nth)
-        step = next_step(self._entry(job), wishes, intact=intact)
+        step = next_step(self._record(job), options, intact=intact)
         if step is not Step.SUBMIT:
             return
         before = self._attempts[job]
-        plainly = next_step(self._entry(job), Wishes(), intact=intact) is Step.SUBMIT
-        if plainly and before:
+        is_plain = next_step(self._record(job), _PLAIN, intact=intact) is Step.SUBMIT
+        if is_plain and before:
             assert before[-1].refused
             assert not any(each.is_open for each in before)
-        # Who has wished it once is not asked again if it was refused then.
-        wished = not plainly or any(each.wished for each in before)
-        attempt = Attempt(f"r{next(self._numbers)}", wished)
-        submit = Submit(request_id=attempt.request_id, mark=None, when=2.0, since=2.0)
-        self._note(lambda journal: journal.submitting(self._ids[job], submit))
+        # A requested submit that was refused needs no second request.
+        requested = not is_plain or any(each.requested for each in before)
+        attempt = Attempt(f"r{next(self._numbers)}", requested)
+        submit = Submit(
+            request_id=attempt.request_id, state_tag=None, when=2.0, since=2.0
+        )
+        self._enqueue(lambda journal: journal.submitting(self._ids[job], submit))
         self.write_all()
         before.append(attempt)
         self._alive[job] = attempt
         if arrives:
             self.make(job)
-            self._hear(job, is_lost=False)
+            self._receive(job, is_lost=False)
 
-    @precondition(lambda self: self._told(None))
+    @precondition(lambda self: self._with_outcome(None))
     @rule(nth=_jobs, is_lost=st.booleans())
-    def hear(self, nth: int, *, is_lost: bool) -> None:
-        """Hear the outcome of a submit, and note it."""
-        self._hear(_one_of(self._told(None), nth), is_lost=is_lost)
+    def receive(self, nth: int, *, is_lost: bool) -> None:
+        """Receive the outcome of a submit, and record it."""
+        self._receive(_one_of(self._with_outcome(None), nth), is_lost=is_lost)
 
-    def _hear(self, job: int, *, is_lost: bool) -> None:
+    def _receive(self, job: int, *, is_lost: bool) -> None:
         attempt = self._alive[job]
         this = self._ids[job]
         made = attempt.task_id
 
-        def noted() -> None:
-            attempt.noted = outcome
+        def recorded() -> None:
+            attempt.recorded = outcome
 
         if is_lost:
             outcome = "unknown"
-            self._note(lambda journal: journal.unknown(this, "lost"), noted)
+            self._enqueue(lambda journal: journal.unknown(this, "lost"), recorded)
             del self._alive[job]
         elif made is not None:
             outcome = "accepted"
-            self._note(lambda journal: journal.accepted(this, made), noted)
+            self._enqueue(lambda journal: journal.accepted(this, made), recorded)
         else:
             outcome, attempt.refused = "refused", True
-            self._note(lambda journal: journal.planned(this, "BusyError: later"), noted)
+            self._enqueue(
+                lambda journal: journal.planned(this, "BusyError: later"), recorded
+            )
             del self._alive[job]
-        attempt.told = outcome
+        attempt.known = outcome
 
-    def _told(self, outcome: str | None) -> list[int]:
-        """Return the jobs under way of whose submit this is known."""
-        return [job for job, each in self._alive.items() if each.told == outcome]
+    def _with_outcome(self, outcome: str | None) -> list[int]:
+        """Return the running jobs of whose submit *outcome* is known."""
+        return [job for job, each in self._alive.items() if each.known == outcome]
 
     @rule(job=_jobs)
     def follow(self, job: int) -> None:
-        """Take up what has an id, as a later run does."""
+        """Resume a job that has an id, as a later run does."""
         self.write_all()
-        entry = self._entry(job)
-        if next_step(entry, Wishes(), intact=False) in {Step.FOLLOW, Step.DOWNLOAD}:
+        record = self._record(job)
+        if next_step(record, _PLAIN, intact=False) in {Step.FOLLOW, Step.DOWNLOAD}:
             attempt = self._attempts[job][-1]
-            assert entry.task_id == attempt.task_id
-            attempt.told = "accepted"
+            assert record.task_id == attempt.task_id
+            attempt.known = "accepted"
             self._alive[job] = attempt
 
-    @precondition(lambda self: self._told("accepted"))
-    @rule(nth=_jobs, verbs=st.lists(st.sampled_from(_VERBS), min_size=1, max_size=3))
-    def end(self, nth: int, verbs: list[str]) -> None:
-        """Note what became of a task whose id is known."""
-        job = _one_of(self._told("accepted"), nth)
+    @precondition(lambda self: self._with_outcome("accepted"))
+    @rule(nth=_jobs, events=st.lists(st.sampled_from(_EVENTS), min_size=1, max_size=3))
+    def end(self, nth: int, events: list[str]) -> None:
+        """Record what happens to a task whose id is known."""
+        job = _one_of(self._with_outcome("accepted"), nth)
         this, attempt = self._ids[job], self._alive[job]
-        works: dict[str, Callable[[Journal], None]] = {
-            "noted": lambda journal: journal.noted(this, "TaskTimeoutError: late"),
+        changes: dict[str, Callable[[Journal], None]] = {
+            "late": lambda journal: journal.note_problem(this, Problem("late")),
             "succeeded": lambda journal: journal.succeeded(this, None, 3.0),
             "saved": lambda journal: journal.saved(this, _OUTPUT),
             "damaged": lambda journal: journal.damaged(this),
             "failed": lambda journal: journal.failed(this, "TaskFailedError: no", 3.0),
-            "gone": lambda journal: journal.noted(this, f"{GONE} (404)"),
+            "gone": lambda journal: journal.note_problem(
+                this, Problem("gone", Reason.RESULT_GONE)
+            ),
         }
-        for verb in verbs:
-            self._note(works[verb], functools.partial(attempt.has_ended, verb))
-            if verb in {"failed", "gone"}:
+        for event in events:
+            self._enqueue(changes[event], functools.partial(attempt.record, event))
+            if event in {"failed", "gone"}:
                 del self._alive[job]
                 return
 
     @precondition(lambda self: self._queue)
     @rule(many=st.integers(1, 4))
     def write(self, many: int) -> None:
-        """Commit what came first."""
+        """Commit the first changes of the queue."""
         group, self._queue = self._queue[:many], self._queue[many:]
         self._journal.begin()
         for work, _ in group:
@@ -218,15 +238,15 @@ class Crashes(RuleBasedStateMachine):
             then()
 
     def write_all(self) -> None:
-        """Commit all that waits."""
+        """Commit the whole queue."""
         while self._queue:
             self.write(4)
 
-    # What happens to it
+    # What happens to the client
 
     @rule(job=_jobs)
     def make(self, job: int) -> None:
-        """Have the server make, and charge, what may still reach it."""
+        """Let the server create and charge a submit that may still arrive."""
         for attempt in self._attempts[job]:
             if attempt.task_id is None and not attempt.refused:
                 attempt.task_id = f"id{next(self._numbers)}"
@@ -234,60 +254,61 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(written=st.integers(0, 6), many=st.integers(0, 4))
     def crash(self, written: int, many: int) -> None:
-        """Lose the process in the middle of a group, and begin another run."""
+        """Crash in the middle of a group of changes, and begin another run."""
         self.write(written)
         if many:
             self._journal.begin()
             for work, _ in self._queue[:many]:
                 work(self._journal)
-        place = self._folder / str(next(self._numbers))
-        shutil.copytree(self._place, place)  # what the disk has at this moment
+        folder = self._folder / str(next(self._numbers))
+        shutil.copytree(self._run_folder, folder)  # the disk at this moment
         self._journal.close()
         self._queue.clear()
         self._alive.clear()
-        self._open(place)
+        self._open(folder)
         self.check_all()
 
     def check_all(self) -> None:
-        """Check what the new run would do with each job."""
-        listed = {entry.id for entry in self._journal.open_entries(None)}
+        """Check the next step of each job in the new run."""
+        listed = {record.id for record in self._journal.open_records(None)}
         for job, this in enumerate(self._ids):
-            entry = self._entry(job)
-            self._check(job, entry)
-            step = next_step(entry, Wishes(), intact=False)
-            taken_up = step in {Step.FOLLOW, Step.REPORT}
-            assert (this in listed) >= taken_up
+            record = self._record(job)
+            self._check(job, record)
+            step = next_step(record, _PLAIN, intact=False)
+            if step in {Step.FOLLOW, Step.REPORT}:
+                assert this in listed
 
-    def _check(self, job: int, entry: Entry) -> None:
+    def _check(self, job: int, record: JobRecord) -> None:
         attempts = self._attempts[job]
-        step = next_step(entry, Wishes(), intact=False)
+        step = next_step(record, _PLAIN, intact=False)
         if not attempts:
             assert step is Step.SUBMIT
             return
         last = attempts[-1]
-        # Nothing that may be charged is sent again unless that is wished.
+        # A submit that may be charged is sent again on request only.
         is_open = any(each.is_open for each in attempts)
         if not last.refused or is_open:
             assert step is not Step.SUBMIT
-        elif last.noted == "refused":
+        elif last.recorded == "refused":
             assert step is Step.SUBMIT
-        # An id that is known is never lost, nor taken for another one.
-        if last.noted == "accepted":
-            assert entry.task_id == last.task_id
+        # A known id is never lost, nor replaced by another one.
+        if last.recorded == "accepted":
+            assert record.task_id == last.task_id
             wanted = {Step.GIVE_UP} if last.ended else {Step.FOLLOW, Step.DOWNLOAD}
             assert step in wanted
-            assert next_step(entry, Wishes(resubmit_unknown=True), intact=False) is step
-        elif entry.task_id is not None:
-            assert entry.task_id == last.task_id
-        assert entry.request_ids == tuple(each.request_id for each in attempts)
-        assert entry.state is not JobState.SUBMITTING
+            resubmit = attrs.evolve(_PLAIN, resubmit_unknown=True)
+            assert next_step(record, resubmit, intact=False) is step
+        elif record.task_id is not None:
+            assert record.task_id == last.task_id
+        assert record.request_ids == tuple(each.request_id for each in attempts)
+        assert record.state is not JobState.SUBMITTING
 
     @invariant()
-    def nothing_is_paid_twice_unless_wished(self) -> None:
-        """Each job has at most one charge that nobody asked for in so many words."""
+    def no_job_is_paid_twice_unless_requested(self) -> None:
+        """Check that each job has at most one charge without a request."""
         for attempts in self._attempts:
             charged = [each for each in attempts if each.task_id is not None]
-            assert sum(not each.wished for each in charged) <= 1
+            assert sum(not each.requested for each in charged) <= 1
 
     def teardown(self) -> None:
         """Crash a last time, and clean up."""

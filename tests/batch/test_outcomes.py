@@ -1,4 +1,4 @@
-"""What became of each pair, and of all of them."""
+"""Outcomes of pairs, and the counts of all of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async.batch.journal.jobs import Problem, Reason
 from ezlink_async.batch.outcomes import (
     BatchOutcome,
     BatchSummary,
@@ -18,27 +19,25 @@ from ezlink_async.errors import ImageError, JournalError
 PAIR = Pair(Path("me.jpg"), Path("a.jpg"), "a")
 
 
-def test_an_error_is_named_with_its_sentence() -> None:
-    """Its own, or another one."""
+def test_an_error_is_described_by_its_name_and_a_sentence() -> None:
     error = ImageError("is empty", path=Path("a.jpg"))
     assert describe_error(error) == f"ImageError: {error}"
     assert describe_error(error, "nothing was sent") == "ImageError: nothing was sent"
 
 
-def test_what_was_not_taken_in_is_skipped() -> None:
-    """The next run goes on with it, and it is not the pair's own fault."""
-    assert skipped(PAIR, "Interrupted: nothing was sent") == BatchOutcome(
+def test_a_pair_that_was_not_begun_is_skipped_and_resumable() -> None:
+    assert skipped(PAIR) == BatchOutcome(
         source=PAIR.source,
         target=PAIR.target,
         status="skipped",
         error="Interrupted: nothing was sent",
+        reason=Reason.INTERRUPTED,
         resumable=True,
         common=True,
     )
 
 
-def test_outcomes_are_counted() -> None:
-    """By status, and by whether the next run goes on with them."""
+def test_a_summary_counts_outcomes_by_status_and_those_to_resume() -> None:
     summary = BatchSummary()
     assert (summary.total, summary.resumable, summary.accepted) == (0, 0, 0)
     good = BatchOutcome(source=PAIR.source, target=PAIR.target, status="succeeded")
@@ -49,7 +48,7 @@ def test_outcomes_are_counted() -> None:
         failed,
         attrs.evolve(failed, resumable=True),
         attrs.evolve(good, status="unknown", maybe_charged=True),
-        skipped(PAIR, "BudgetReached: spent"),
+        skipped(PAIR, Problem("BudgetReached: spent", Reason.BUDGET)),
     ):
         summary.add(outcome)
     assert summary.counts == {"succeeded": 2, "failed": 2, "unknown": 1, "skipped": 1}

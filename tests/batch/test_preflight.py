@@ -1,4 +1,4 @@
-"""What a look at the pictures tells before anything is sent."""
+"""What the preflight finds out about a pair before anything is sent."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.options import Rules
+from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.preflight import Preflight
 from tests.support.pictures import JPEG, jpeg
 
 
 @pytest.fixture
-def screening(tmp_path: Path) -> Preflight:
-    """Screen for a folder that does not exist yet."""
-    return Preflight(Rules(folder=tmp_path / "out", server="here"), 1)
+def preflight(tmp_path: Path) -> Preflight:
+    """Return the preflight for an output folder that does not exist yet."""
+    return Preflight(BatchOptions(output=tmp_path / "out"), "server", 1)
 
 
-def _pair(folder: Path, target: bytes, source: bytes = jpeg(2_000)) -> Pair:
-    (folder / "me.jpg").write_bytes(source)
+def _pair(folder: Path, target: bytes) -> Pair:
+    (folder / "me.jpg").write_bytes(jpeg(2_000))
     (folder / "a.jpg").write_bytes(target)
     return Pair(folder / "me.jpg", folder / "a.jpg", "a")
 
@@ -33,19 +33,29 @@ def _pair(folder: Path, target: bytes, source: bytes = jpeg(2_000)) -> Pair:
         (jpeg(2_000), "the same picture"),
     ],
 )
-def test_a_picture_that_cannot_be_used(
-    screening: Preflight, tmp_path: Path, target: bytes, says: str
+def test_a_picture_that_cannot_be_used_is_a_fault_with_its_name(
+    preflight: Preflight, tmp_path: Path, target: bytes, says: str
 ) -> None:
-    """It has a problem, which names the file, and no content."""
-    (look,) = screening.look([_pair(tmp_path, target)])
-    assert look.problem is not None
-    assert says in str(look.problem)
-    assert "a.jpg" in str(look.problem)
-    assert look.target_hash == b""
+    (found,) = preflight.inspect([_pair(tmp_path, target)])
+    assert says in str(found.fault)
+    assert "a.jpg" in str(found.fault)
+    assert found.target_hash == b""
 
 
-def test_many_sources_are_forgotten_again(screening: Preflight, tmp_path: Path) -> None:
-    """Pairs may have a source each; they are not all kept in mind."""
+def test_a_folder_in_place_of_a_picture_is_a_fault(
+    preflight: Preflight, tmp_path: Path
+) -> None:
+    pair = _pair(tmp_path, jpeg(3_000))
+    pair.target.unlink()
+    pair.target.mkdir()
+    (found,) = preflight.inspect([pair])
+    assert found.fault is not None
+
+
+def test_hashes_of_the_latest_sources_only_are_kept(
+    preflight: Preflight, tmp_path: Path
+) -> None:
+    """A source that was used 70 sources ago is read again, the last one is not."""
     target = tmp_path / "a.jpg"
     target.write_bytes(JPEG)
     pairs = []
@@ -53,18 +63,11 @@ def test_many_sources_are_forgotten_again(screening: Preflight, tmp_path: Path) 
         source = tmp_path / f"{number}.jpg"
         source.write_bytes(jpeg(1_000 + number))
         pairs.append(Pair(source, target, "a"))
-    looks = screening.look([*pairs, *pairs[:3]])
-    assert len({look.source_hash for look in looks}) == 70
-    assert looks[70].source_hash == looks[0].source_hash
-    assert len(screening._sources) <= 64
-
-
-def test_a_file_that_cannot_be_read_to_its_end(
-    screening: Preflight, tmp_path: Path
-) -> None:
-    """One outcome, which says what the disk said."""
-    pair = _pair(tmp_path, jpeg(3_000))
-    (tmp_path / "a.jpg").unlink()
-    (tmp_path / "a.jpg").mkdir()
-    (look,) = screening.look([pair])
-    assert look.problem is not None
+    found = preflight.inspect([*pairs, *pairs[:3]])
+    assert len({each.source_hash for each in found}) == 70
+    assert found[70].source_hash == found[0].source_hash
+    for pair in (pairs[-1], pairs[5]):
+        pair.source.unlink()
+    kept, forgotten = preflight.inspect([pairs[-1], pairs[5]])
+    assert kept.source_hash == found[69].source_hash
+    assert forgotten.fault is not None

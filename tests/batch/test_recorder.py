@@ -1,26 +1,24 @@
-"""Who keeps book of a submit: what is on disk when, and what may stop it."""
+"""The observer of a submit: what it writes when, and what may stop the submit."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey
+from ezlink_async.batch.journal.jobs import JobKey, JobRecord, JobState, Problem
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.journal.writer import JournalWriter, open_commits
+from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.batch.recorder import (
     Clock,
-    Ended,
     HaltedError,
     JournalObserver,
     RunControl,
 )
-from ezlink_async.batch.spending import Budget, UsageAudit
+from ezlink_async.batch.spending import Budget
 from ezlink_async.errors import (
     AuthenticationError,
     BusyError,
@@ -37,226 +35,191 @@ from ezlink_async.errors import (
     TransportError,
 )
 
-
-async def _no_usage() -> int:
-    raise TransportError("nobody asks")
+LONG_AGO = "SubmitUnknownError: long ago"
+BY_TEST = Problem("Interrupted: by a test")
 
 
 @attrs.frozen
-class Books:
-    """A journal with one job in it, and a desk."""
+class OneJob:
+    """A journal with one job in it, and the control of a run."""
 
-    path: Path
-    commits: JournalWriter
-    desk: RunControl
-    job: int
+    writer: JournalWriter
+    control: RunControl
+    id: int
 
-    async def state(self) -> str:
-        """Return the state of the job."""
-        entry = await self.commits.do(lambda journal: journal.entries()[0])
-        return str(entry.state)
+    def observer(self, unclear: str | None = None) -> JournalObserver:
+        """Return an observer of the job."""
+        return JournalObserver(self.control, self.id, unclear)
+
+    def limit(self, budget: int) -> None:
+        """Give the run a budget."""
+        self.control.budget = Budget(budget)
+
+    async def record(self) -> JobRecord:
+        """Return the job as it is in the journal."""
+        return await self.writer.execute(lambda journal: journal.records()[0])
 
 
-@asynccontextmanager
-async def books(tmp_path: Path, budget: int | None = None) -> AsyncIterator[Books]:
-    """Open a journal for a while."""
-    path = tmp_path / "out" / ".ezlink" / "journal.sqlite3"
-    commits = await open_commits(path)
-    desk = RunControl(
-        commits, Budget(budget), UsageAudit(_no_usage), Clock(lambda: 1_000_000.0)
-    )
+@pytest.fixture
+async def job(tmp_path: Path) -> AsyncIterator[OneJob]:
+    """Open a journal with one planned job."""
+    writer = await open_writer(tmp_path / "out" / ".ezlink" / "journal.sqlite3")
+    control = RunControl(writer, Budget(None), Clock(lambda: 1_000_000.0))
 
     def make(journal: Journal) -> int:
-        key = JobKey("here", b"a", b"b", "{}", "x")
-        return journal.job(key, Path("/me.jpg"), Path("/x.jpg")).id
+        key = JobKey("server", b"a", b"b", "{}", "x")
+        return journal.find_or_add_job(key, Path("/me.jpg"), Path("/x.jpg")).id
 
-    try:
-        yield Books(path, commits, desk, await commits.do(make))
-    finally:
-        await commits.close()
+    yield OneJob(writer, control, await writer.execute(make))
+    await writer.close()
 
 
-async def test_the_intent_is_on_disk_before_the_first_byte(tmp_path: Path) -> None:
-    """And the server's time from which on it may have been made."""
-    async with books(tmp_path) as here:
-        book = JournalObserver(here.desk, here.job)
-        await book.before_submit("req-1", "mark")
-        entry = await here.commits.do(lambda journal: journal.entries()[0])
-        assert (entry.state, entry.mark) == ("submitting", "mark")
-        assert entry.request_ids == ("req-1",)
-        assert entry.since == 1_000_000 - 86_400
-        assert here.desk.outstanding == {book}
-        book.accepted("77")
-        entry = await here.commits.do(lambda journal: journal.entries()[0])
-        assert (entry.state, entry.task_id) == ("submitted", "77")
-        assert here.desk.accepted == 1
-        await here.desk.quiet()
+async def test_the_intent_is_on_disk_before_the_first_byte(job: OneJob) -> None:
+    """So is the server's time from which on the task may exist."""
+    observer = job.observer()
+    await observer.before_submit("req-1", "tag")
+    record = await job.record()
+    assert (record.state, record.state_tag) == ("submitting", "tag")
+    assert record.request_ids == ("req-1",)
+    assert record.since == 1_000_000 - 86_400
+    assert job.control.unanswered == {observer}
+    observer.accepted("77")
+    record = await job.record()
+    assert (record.state, record.task_id) == ("submitted", "77")
+    assert job.control.accepted == 1
+    await job.control.wait_for_answers()
 
 
-def test_the_servers_clock_is_believed_before_ours() -> None:
-    """Where it is known by how much it is ahead."""
+def test_a_known_difference_to_the_servers_clock_is_used() -> None:
     assert Clock(lambda: 50.0, 7.5).since() == 57.5
 
 
-async def test_a_sure_refusal_takes_the_intent_back(tmp_path: Path) -> None:
-    """The job is planned again, with what stood in the way."""
-    async with books(tmp_path) as here:
-        book = JournalObserver(here.desk, here.job)
-        await book.before_submit("req-1", None)
-        book.refused(BusyError("full"))
-        entry = await here.commits.do(lambda journal: journal.entries()[0])
-        assert (entry.state, entry.error) == ("planned", "BusyError: full")
-        assert not here.desk.outstanding
+async def test_a_refused_job_is_planned_again_with_the_error(job: OneJob) -> None:
+    observer = job.observer()
+    await observer.before_submit("req-1", None)
+    observer.refused(BusyError("full"))
+    record = await job.record()
+    assert (record.state, record.error) == ("planned", "BusyError: full")
+    assert not job.control.unanswered
 
 
-async def test_what_was_unknown_before_stays_so_when_it_is_refused(
-    tmp_path: Path,
+async def test_a_refusal_does_not_clear_an_earlier_unknown_submit(job: OneJob) -> None:
+    observer = job.observer(LONG_AGO)
+    await observer.before_submit("req-2", None)
+    observer.refused(QuotaError("no money"))
+    record = await job.record()
+    assert (record.state, record.error) == ("unknown", LONG_AGO)
+
+
+@pytest.mark.parametrize("unclear", [None, LONG_AGO])
+async def test_a_submit_cancelled_before_its_intent_changes_nothing(
+    job: OneJob, unclear: str | None
 ) -> None:
-    """A refusal says nothing of an earlier submit."""
-    async with books(tmp_path) as here:
-        book = JournalObserver(here.desk, here.job, "SubmitUnknownError: long ago")
-        await book.before_submit("req-2", None)
-        book.refused(QuotaError("no money"))
-        entry = await here.commits.do(lambda journal: journal.entries()[0])
-        assert entry.state == "unknown"
-        assert entry.error == "SubmitUnknownError: long ago"
+    """A failed job that was to be sent again stays failed, and the budget is whole."""
+    job.limit(1)
+    await job.writer.execute(lambda j: j.failed(job.id, "RejectedError: no", 1.0))
+    assert await job.control.budget.reserve()
+    observer = job.observer(unclear)
+    waiting = asyncio.create_task(observer.before_submit("req-1", None))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    observer.refused(ClientClosedError("cut off"))
+    observer.unknown(SubmitUnknownError("cut off"))
+    assert (await job.record()).state == "failed"
+    job.control.budget.give_back()
+    other = job.observer()
+    await other.before_submit("req-2", None)
+    other.unknown(SubmitUnknownError("lost"))
+    assert not await job.control.budget.reserve()
 
 
-@pytest.mark.parametrize("unclear", [None, "SubmitUnknownError: long ago"])
-async def test_what_was_cut_off_before_its_intent_changes_nothing(
-    tmp_path: Path, unclear: str | None
+async def test_a_submit_cancelled_while_its_intent_is_written_is_planned_again(
+    job: OneJob,
 ) -> None:
-    """A failed job that was to be sent again has not become a planned one."""
-    async with books(tmp_path, budget=1) as here:
-        await here.commits.do(lambda j: j.failed(here.job, "RejectedError: no", 1.0))
-        first = JournalObserver(here.desk, here.job)
-        assert await here.desk.budget.take()
-        book = JournalObserver(here.desk, here.job, unclear)
-        waiting = asyncio.create_task(book.before_submit("req-1", None))
+    """The intent may be on disk already; the refusal counts once."""
+    job.limit(1)
+    observer = job.observer()
+    writing = asyncio.create_task(observer.before_submit("req-1", None))
+    while not job.control.unanswered:
         await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        book.refused(ClientClosedError("cut off"))
-        book.unknown(SubmitUnknownError("cut off"))
-        assert await here.state() == "failed"
-        here.desk.budget.give_back()
-        await first.before_submit("req-2", None)  # the room is as it was
-        first.unknown(SubmitUnknownError("lost"))
-        assert not await here.desk.budget.take()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    observer.refused(ClientClosedError("cut off"))
+    observer.refused(ClientClosedError("cut off"))
+    assert (await job.record()).state == "planned"
+    assert not job.control.unanswered
+    assert await job.control.budget.reserve()
+    job.control.budget.spend()
+    assert not await job.control.budget.reserve()
 
 
-async def test_what_was_cut_off_while_its_intent_was_written_is_taken_back(
-    tmp_path: Path,
-) -> None:
-    """It may be on disk already: what became of it is told, and noted, once."""
-    async with books(tmp_path, budget=1) as here:
-        book = JournalObserver(here.desk, here.job)
-        writing = asyncio.create_task(book.before_submit("req-1", None))
-        while not here.desk.outstanding:
-            await asyncio.sleep(0)
-        writing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await writing
-        book.refused(ClientClosedError("cut off"))
-        book.refused(ClientClosedError("cut off"))
-        assert await here.state() == "planned"
-        assert not here.desk.outstanding
-        assert await here.desk.budget.take()
-        assert here.desk.budget._taken == 1
+async def test_an_intent_that_cannot_be_written_stops_the_submit(job: OneJob) -> None:
+    job.limit(1)
+    job.writer.fault = JournalError("disk full")
+    with pytest.raises(JournalError):
+        await job.observer().before_submit("req-1", None)
+    assert not job.control.unanswered
+    assert await job.control.budget.reserve()
 
 
-async def test_a_journal_that_cannot_be_written_stops_the_submit(
-    tmp_path: Path,
-) -> None:
-    """Nothing goes out whose intent is not on disk, and nobody is waited for."""
-    async with books(tmp_path, budget=1) as here:
-        here.commits.fault = JournalError("disk full")
-        book = JournalObserver(here.desk, here.job)
-        with pytest.raises(JournalError):
-            await book.before_submit("req-1", None)
-        assert not here.desk.outstanding
-        assert await here.desk.budget.take()
+async def test_a_halt_stops_submits_that_wait_for_the_budget(job: OneJob) -> None:
+    job.limit(1)
+    assert await job.control.budget.reserve()
+    observers = [job.observer() for _ in range(3)]
+    waiting = [
+        asyncio.create_task(each.before_submit("req", None)) for each in observers
+    ]
+    await asyncio.sleep(0)
+    job.control.leave(BY_TEST)
+    job.control.halt(Problem("another reason"))
+    job.control.budget.give_back()
+    errors = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(error) for error in errors] == [BY_TEST.sentence] * 3
+    assert (await job.record()).state == "planned"
+    with pytest.raises(HaltedError):
+        await observers[0].before_submit("req", None)
 
 
-async def test_a_halt_is_heeded_to_the_last_moment(tmp_path: Path) -> None:
-    """Whoever waited for the budget, or for the first submit, is not sent either."""
-    async with books(tmp_path, budget=1) as here:
-        assert await here.desk.budget.take()
-        books_ = [JournalObserver(here.desk, here.job) for _ in range(3)]
-        waiting = [
-            asyncio.create_task(book.before_submit("req", None)) for book in books_
-        ]
-        await asyncio.sleep(0)
-        here.desk.leave("Interrupted: by a test")
-        here.desk.halt("another reason")
-        here.desk.budget.give_back()
-        told = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [str(error) for error in told] == ["Interrupted: by a test"] * 3
-        assert await here.state() == "planned"
-        with pytest.raises(HaltedError):
-            await books_[0].before_submit("req", None)
-
-
-async def test_a_halt_while_the_first_submit_is_out(tmp_path: Path) -> None:
-    """Those that waited for its price are not sent."""
-    async with books(tmp_path) as here:
-
-        async def usage() -> int:
-            return 5
-
-        here.desk.audit = UsageAudit(usage, alone=5)
-        await here.desk.audit.begin()
-        first, second = (JournalObserver(here.desk, here.job) for _ in range(2))
-        await first.before_submit("req-1", None)
-        waiting = asyncio.create_task(second.before_submit("req-2", None))
-        await asyncio.sleep(0)
-        here.desk.halt("Interrupted: by a test")
-        first.refused(BusyError("full"))
-        with pytest.raises(HaltedError):
-            await waiting
-
-
-async def test_a_spent_budget_stops_the_rest_and_only_them(tmp_path: Path) -> None:
-    """It is a mild halt: what costs nothing may go on, until there is another."""
-    async with books(tmp_path, budget=0) as here:
-        with pytest.raises(HaltedError, match="budget"):
-            await JournalObserver(here.desk, here.job).before_submit("req", None)
-        stopped = [here.desk.stopped]
-        here.desk.leave("Interrupted: by a test")
-        stopped.append(here.desk.stopped)
-        assert stopped == [False, True]
-        assert str(here.desk.halted).startswith("BudgetReached")
+async def test_a_spent_budget_stops_submits_and_nothing_else(job: OneJob) -> None:
+    job.limit(0)
+    with pytest.raises(HaltedError, match="budget"):
+        await job.observer().before_submit("req", None)
+    stopped = [job.control.stopped]
+    job.control.leave(BY_TEST)
+    stopped.append(job.control.stopped)
+    assert stopped == [False, True]
+    assert "BudgetReached" in str(job.control.halted)
 
 
 @pytest.mark.parametrize(
-    ("error", "task_id", "ended"),
+    ("error", "task_id", "state"),
     [
-        (TaskTimeoutError("slow"), "7", Ended.NOT),
-        (DownloadError("disk"), "7", Ended.NOT),
-        (AuthenticationError("key"), "7", Ended.NOT),
-        (RejectedError("odd"), "7", Ended.NOT),
-        (TaskFailedError("bad"), "7", Ended.BADLY),
-        (TaskCancelledError("no"), "7", Ended.BADLY),
-        (RejectedError("banned"), None, Ended.BADLY),
-        (SubmitUnknownError("lost"), None, Ended.UNKNOWN),
-        (BusyError("full"), None, Ended.NOT),
-        (AuthenticationError("key"), None, Ended.NOT),
-        (TransportError("gone"), None, Ended.NOT),
+        (TaskTimeoutError("slow"), "7", None),
+        (DownloadError("disk"), "7", None),
+        (AuthenticationError("key"), "7", None),
+        (RejectedError("odd"), "7", None),
+        (TaskFailedError("bad"), "7", JobState.FAILED),
+        (TaskCancelledError("no"), "7", JobState.FAILED),
+        (RejectedError("banned"), None, JobState.FAILED),
+        (SubmitUnknownError("lost"), None, JobState.UNKNOWN),
+        (BusyError("full"), None, None),
+        (AuthenticationError("key"), None, None),
+        (TransportError("gone"), None, None),
     ],
 )
-async def test_what_an_error_means_for_a_job(
-    tmp_path: Path, error: EzlinkError, task_id: str | None, ended: Ended
+async def test_an_error_leaves_a_job_failed_unknown_or_open(
+    job: OneJob, error: EzlinkError, task_id: str | None, state: JobState | None
 ) -> None:
-    """With an id it is followed; without one it is known, refused, or unknown."""
-    async with books(tmp_path) as here:
-        assert JournalObserver(here.desk, here.job).weigh(error, task_id) is ended
-        again = JournalObserver(here.desk, here.job, "SubmitUnknownError: long ago")
-        assert again.weigh(error, None) is Ended.UNKNOWN
+    """After an earlier unknown submit every error without an id leaves it unknown."""
+    assert job.observer().state_after(error, task_id) is state
+    assert job.observer(LONG_AGO).state_after(error, None) is JobState.UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("error", "accepted", "dooms"),
+    ("error", "accepted", "is_fatal"),
     [
         (TransportError("gone", stage="connect"), 0, True),
         (TransportError("gone", stage="connect"), 1, False),
@@ -266,29 +229,26 @@ async def test_what_an_error_means_for_a_job(
         (BusyError("full"), 0, False),
     ],
 )
-async def test_what_stands_in_the_way_of_every_job(
-    tmp_path: Path,
+async def test_errors_that_stop_every_job_are_fatal(
+    job: OneJob,
     error: EzlinkError,
     accepted: int,
-    dooms: bool,  # noqa: FBT001
+    is_fatal: bool,  # noqa: FBT001
 ) -> None:
-    """An address where nobody ever answered does, an outage does not."""
-    async with books(tmp_path) as here:
-        here.desk.accepted = accepted
-        assert here.desk.dooms(error, None) is dooms
-        assert not here.desk.dooms(QuotaError("no money"), "7")
+    """An address that never answered is fatal, an outage is not."""
+    job.control.accepted = accepted
+    assert job.control.is_fatal(error, None) is is_fatal
+    assert not job.control.is_fatal(QuotaError("no money"), "7")
 
 
-async def test_quiet_waits_for_all(tmp_path: Path) -> None:
-    """Each submit that is out is waited for."""
-    async with books(tmp_path) as here:
-        first, second = (JournalObserver(here.desk, here.job) for _ in range(2))
-        await first.before_submit("req-1", None)
-        await second.before_submit("req-2", None)
-        waiting = asyncio.create_task(here.desk.quiet())
-        first.accepted("1")
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        second.accepted("2")
-        await waiting
-        assert not here.desk.outstanding
+async def test_waiting_for_answers_waits_for_every_submit(job: OneJob) -> None:
+    first, second = job.observer(), job.observer()
+    await first.before_submit("req-1", None)
+    await second.before_submit("req-2", None)
+    waiting = asyncio.create_task(job.control.wait_for_answers())
+    first.accepted("1")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    second.accepted("2")
+    await waiting
+    assert not job.control.unanswered

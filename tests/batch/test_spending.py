@@ -1,166 +1,106 @@
-"""What the server charged: the price from the first submit, and what is missing."""
+"""What a run was charged, and how many swaps it may pay for."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.spending import Charges, UsageAudit
+from ezlink_async.batch.spending import Budget, Charges, UsageAudit
 from ezlink_async.emulator import faults
 from ezlink_async.errors import ServerError
-from tests.support.batch_harness import studio
-from tests.support.transports import RecordedSleep
+from tests.support.batch_harness import BatchHarness
 
 
-class Page:
-    """The key's usage, as the server tells it."""
+class UsagePage:
+    """The key's usage: *answers* one after the other, the last one again and again."""
 
-    def __init__(self, *told: int | Exception) -> None:
-        self.told = list(told)
-        self.asked = 0
+    def __init__(self, *answers: int | Exception) -> None:
+        self.answers = list(answers)
+        self.requests = 0
 
     async def __call__(self) -> int:
-        """Return the next, or the last again."""
-        self.asked += 1
-        found = self.told.pop(0) if len(self.told) > 1 else self.told[0]
+        """Return the next answer, or raise it."""
+        self.requests += 1
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(found, Exception):
             raise found
         return found
 
 
-async def test_the_price_is_learned_from_the_first_submit() -> None:
-    """Others wait until it is known; then they go out at once."""
-    page, sleep = Page(100, 100, 110, 140), RecordedSleep()
-    audit = UsageAudit(page, sleep)
-    await audit.begin()
-    await audit.wait("first")
-    others = [asyncio.create_task(audit.wait(name)) for name in "ab"]
-    await asyncio.sleep(0)
-    assert not any(task.done() for task in others)
-    audit.accepted("a stranger")
-    audit.accepted("first")
-    await asyncio.gather(*others)
-    assert sleep.waits == [0.0, 0.1]
-    charges = await audit.end(4)
-    assert charges == Charges(dollars=40 / 500_000, swaps=4, accepted=4)
-    assert str(charges) == (
-        "charged by the server: 4 swaps, 8e-05 USD; 4 jobs accounted for"
-    )
-
-
 @pytest.mark.parametrize(
-    ("told", "accepted", "swaps", "unaccounted"),
+    ("before", "after", "accepted", "sentence"),
     [
-        ((100, 110, 130), 2, 3, 1),  # one more was paid than is known of
-        ((100, 110, 135), 3, None, 0),  # somebody else bought something else
-        ((100, 100, 100, 100, 100), 2, 0, 0),  # nothing was charged
-        ((100, 100, 100, 100, 120), 2, None, 0),  # charged too late for a price
-        ((100, 110, 110), 2, 1, 0),  # the second was queued, which is free
-        ((100, 110, 90), 1, 0, 0),  # a refund
+        (100, 27_100, 3, "charged by the server: 0.054 USD; 3 jobs accepted"),
+        (0, 9_000, 1, "charged by the server: 0.018 USD; 1 job accepted"),
+        (100, 100, 2, "charged by the server: 0 USD; 2 jobs accepted"),
+        (100, 90, 1, "charged by the server: 0 USD; 1 job accepted"),  # a refund
     ],
 )
-async def test_what_was_charged_is_held_against_what_is_known(
-    told: tuple[int, ...], accepted: int, swaps: int | None, unaccounted: int
+async def test_charges_are_the_difference_of_two_readings(
+    before: int, after: int, accepted: int, sentence: str
 ) -> None:
-    """A count only where the price is known; a lost payment is one too many."""
-    audit = UsageAudit(Page(*told), RecordedSleep())
+    audit = UsageAudit(UsagePage(before, after))
     await audit.begin()
-    await audit.wait("first")
-    audit.accepted("first")
     charges = await audit.end(accepted)
-    assert charges is not None
-    assert (charges.swaps, charges.unaccounted) == (swaps, unaccounted)
-    assert ("more than jobs are known of" in str(charges)) is bool(unaccounted)
-
-
-async def test_another_is_the_first_when_the_first_is_refused() -> None:
-    """Busy servers refuse many: the first that is accepted tells the price."""
-    audit = UsageAudit(Page(0, 10, 30), RecordedSleep())
-    await audit.begin()
-    await audit.wait("first")
-    second = asyncio.create_task(audit.wait("second"))
-    await asyncio.sleep(0)
-    audit.refused("first")
-    await second
-    audit.accepted("second")
-    charges = await audit.end(3)
-    assert charges is not None
-    assert charges.swaps == 3
-
-
-@pytest.mark.parametrize("how", ["unknown", "never"])
-async def test_a_first_submit_that_nobody_knows_of_holds_nobody_up(how: str) -> None:
-    """Then no price is clean, and the amount is told alone."""
-    audit = UsageAudit(Page(0, 30), RecordedSleep(), alone=0.01)
-    await audit.begin()
-    await audit.wait("first")
-    if how == "unknown":
-        audit.unknown("first")
-    async with asyncio.timeout(5):
-        await audit.wait("second")
-        await audit.wait("third")
-    audit.accepted("first")
-    charges = await audit.end(3)
-    assert charges is not None
-    assert charges.swaps is None
-    assert str(charges).startswith("charged by the server: 6e-05 USD; 3 jobs")
+    assert charges == Charges(
+        dollars=max(0, after - before) / 500_000, accepted=accepted
+    )
+    assert str(charges) == sentence
 
 
 @pytest.mark.parametrize(
-    "told",
-    [
-        (ServerError("down"), 10),
-        (0, ServerError("down")),
-        (0, TimeoutError(), ServerError("down")),
-    ],
+    "answers",
+    [(ServerError("down"), 10), (0, ServerError("down")), (0, TimeoutError())],
 )
-async def test_a_page_that_cannot_be_read_tells_nothing(
-    told: tuple[int | Exception, ...],
+async def test_a_page_that_cannot_be_read_gives_no_charges(
+    answers: tuple[int | Exception, ...],
 ) -> None:
-    """No charges, no waiting."""
-    audit = UsageAudit(Page(*told), RecordedSleep())
+    audit = UsageAudit(UsagePage(*answers))
     await audit.begin()
-    for name in ("first", "second"):
-        await audit.wait(name)
-        audit.accepted(name)
     assert await audit.end(2) is None
 
 
-async def test_without_a_beginning_nothing_is_asked() -> None:
-    """With an account's token there is better evidence."""
-    page = Page(0)
-    audit = UsageAudit(page, RecordedSleep())
-    await audit.wait("first")
-    assert await audit.end(1) is None
-    assert page.asked == 0
+async def test_without_a_first_reading_the_page_is_not_asked() -> None:
+    page = UsagePage(0)
+    assert await UsageAudit(page).end(1) is None
+    assert page.requests == 0
 
 
-async def test_a_lost_payment_shows_in_the_summary(tmp_path: Path) -> None:
-    """Charged once more than jobs are known of: the unknown one was paid."""
-    async with studio(tmp_path) as here:
-        here.server.control.script("submit", faults.Delay(0), faults.Drop(job=True))
-        ended = await here.done(here.photos(5))
-        assert ended.counts == {"succeeded": 4, "unknown": 1}
-        charges = ended.summary.charges
-        assert charges is not None
-        assert (charges.swaps, charges.accepted, charges.unaccounted) == (5, 4, 1)
-
-
-async def test_with_an_account_or_a_page_that_fails_there_are_no_charges(
-    tmp_path: Path,
+async def test_a_lost_payment_is_in_the_charges_of_the_summary(
+    batch: BatchHarness,
 ) -> None:
-    """And the run does as well without."""
-    async with studio(tmp_path) as here:
-        here.server.control.standing("usage", faults.Answer(503, "down"))
-        ended = await here.done(here.photos(3))
-        assert ended.counts == {"succeeded": 3}
-        assert ended.summary.charges is None
-        here.server.control.standing("usage", None)
-        here.account = True
-        seen = len(here.server.control.requests)
-        ended = await here.done(here.photos(4))
-        assert ended.summary.charges is None
-        asked = [each.path for each in here.server.control.requests[seen:]]
-        assert not [path for path in asked if "usage" in path]
+    """The dollars include the unknown submit, the number accepted does not."""
+    batch.control.script("submit", faults.Delay(0), faults.Drop(job=True))
+    ended = await batch.done(batch.photos(5))
+    assert ended.counts == {"succeeded": 4, "unknown": 1}
+    assert ended.summary.charges == Charges(dollars=5 * 9_000 / 500_000, accepted=4)
+
+
+async def test_with_an_account_or_a_failing_page_there_are_no_charges(
+    batch: BatchHarness,
+) -> None:
+    batch.control.standing("usage", faults.Answer(503, "down"))
+    ended = await batch.done(batch.photos(3))
+    assert ended.counts == {"succeeded": 3}
+    assert ended.summary.charges is None
+    batch.control.standing("usage", None)
+    batch.account = True
+    seen = len(batch.control.requests)
+    ended = await batch.done(batch.photos(4))
+    assert ended.summary.charges is None
+    asked = [each.path for each in batch.control.requests[seen:]]
+    assert not [path for path in asked if "usage" in path]
+
+
+async def test_the_last_swap_of_a_budget_waits_until_it_is_paid_or_not() -> None:
+    budget = Budget(1)
+    assert await budget.reserve()
+    second = asyncio.create_task(budget.reserve())
+    await asyncio.sleep(0)
+    assert not second.done()
+    budget.give_back()
+    assert await second
+    third = asyncio.create_task(budget.reserve())
+    budget.spend()
+    assert not await third

@@ -1,4 +1,4 @@
-"""What earlier runs left open: taken up once, and told of once."""
+"""Jobs of earlier runs: each is resumed once, and reported once."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import pytest
 
 from ezlink_async._client.submitting.evidence import Fate, Finding
 from ezlink_async._client.submitting.reconciler import Reconciler
-from ezlink_async.batch.journal.jobs import JobKey, Step, Wishes
+from ezlink_async.batch.journal.jobs import JobKey, Step
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.journal.writer import JournalWriter, open_commits
-from ezlink_async.batch.options import Rules
+from ezlink_async.batch.journal.writer import JournalWriter, open_writer
+from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.preflight import Job
 from ezlink_async.batch.unfinished import UnfinishedJobs
 
 
 @attrs.frozen
-class Finds:
-    """A reconciler that has found *finding* about everything."""
+class ScriptedReconciler:
+    """A reconciler that comes to one *finding* about every submit."""
 
     finding: Finding
     can_search: bool = True
 
     async def resume(self, lost: list[object], **_: object) -> list[Finding]:
-        """Return it for each."""
+        """Return the finding for each."""
         return [self.finding for _ in lost]
 
 
-async def _lost(tmp_path: Path) -> tuple[JournalWriter, Job]:
-    """Have a journal with one job that is unknown, as a pair sees it."""
-    commits = await open_commits(tmp_path / "out" / ".ezlink" / "journal.sqlite3")
+async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, Job]:
+    """Open a journal with one unknown job; return the job as its pair has it."""
+    writer = await open_writer(tmp_path / "out" / ".ezlink" / "journal.sqlite3")
     source, target = tmp_path / "me.jpg", tmp_path / "a.jpg"
 
     def make(journal: Journal) -> Job:
-        entry = journal.job(JobKey("here", b"1", b"2", "{}", "a"), source, target)
-        journal.unknown(entry.id, "SubmitUnknownError: lost")
-        (entry,) = journal.entries()
-        return Job(Pair(source, target, "a"), entry, Step.REPORT, tmp_path / "out")
+        key = JobKey("server", b"1", b"2", "{}", "a")
+        journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
+        (record,) = journal.records()
+        return Job(Pair(source, target, "a"), record, Step.REPORT, tmp_path / "out")
 
-    return commits, await commits.do(make)
+    return writer, await writer.execute(make)
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -54,38 +54,42 @@ async def _lost(tmp_path: Path) -> tuple[JournalWriter, Job]:
         (Finding(fate=Fate.UNKNOWN, reason="who knows"), None, "unknown"),
     ],
 )
-async def test_what_was_lost_is_told_of_once(
+async def test_an_unknown_job_is_reported_once(
     tmp_path: Path,
     finding: Finding,
     yields: type | None,
     state: str,
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """By its pair, if that asks in time, or asks later; else beside the pairs."""
-    commits, job = await _lost(tmp_path)
-    rules = Rules(folder=tmp_path / "out", server="here", wishes=Wishes())
-    earlier = UnfinishedJobs(commits, cast("Reconciler", Finds(finding)), rules)
-    assert [each async for each in earlier.taken_up()] == []
-    assert earlier.extra == 1
+    """Its pair may ask before the look-up, after it, or not at all."""
+    writer, job = await _open_with_unknown_job(tmp_path)
+    unfinished = UnfinishedJobs(
+        writer,
+        cast("Reconciler", ScriptedReconciler(finding)),
+        BatchOptions(output=tmp_path / "out"),
+        "server",
+    )
+    assert [each async for each in unfinished.resumable()] == []
+    assert unfinished.extra == 1
     if asked:
-        assert earlier.tells_of(job)
-        assert earlier.looks_for(job)
-        assert earlier.extra == 0
-    found = [each async for each in earlier.looked_up()]
-    entries = await commits.do(lambda journal: journal.entries())
-    assert [str(entry.state) for entry in entries] == [state]
-    assert earlier.knows_better(job)
+        assert unfinished.reports(job)
+        assert unfinished.looks_up(job)
+        assert unfinished.extra == 0
+    found = [each async for each in unfinished.look_up()]
+    records = await writer.execute(lambda journal: journal.records())
+    assert [str(record.state) for record in records] == [state]
+    assert unfinished.is_outdated(job)
     if yields is Pair and not asked:
         assert found == []
-        assert earlier.extra == 0
+        assert unfinished.extra == 0
     else:
         assert [type(each) for each in found] == ([yields] if yields else [])
-    assert len(list(earlier.left())) == (yields is None)
-    assert list(earlier.left()) == []
+    assert len(list(unfinished.remaining())) == (yields is None)
+    assert list(unfinished.remaining()) == []
     if yields is Job and not asked:
-        now = attrs.evolve(job, step=Step.FOLLOW)
-        assert earlier.comes_to("A")
-        assert earlier.tells_of(now)
-        assert not earlier.tells_of(now)
-        assert earlier.extra == 0
-    await commits.close()
+        followed = attrs.evolve(job, step=Step.FOLLOW)
+        assert unfinished.has_output_path("A")
+        assert unfinished.reports(followed)
+        assert not unfinished.reports(followed)
+        assert unfinished.extra == 0
+    await writer.close()

@@ -281,30 +281,16 @@ def test_what_is_left_over_says_why(
 def test_what_was_charged_is_told_at_the_end(
     ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
 ) -> None:
-    """In words, in the report, and as numbers; a lost payment shows."""
+    """In words, in the report, and as numbers; the dollars include a lost payment."""
     user.control.script("submit", faults.Delay(0), faults.Drop(job=True))
     said = ezlink(*command)
-    sentence = (
-        "charged by the server: 3 swaps, 0.054 USD; 1 more than jobs are known of"
-    )
+    sentence = "charged by the server: 0.054 USD; 2 jobs accepted"
     assert sentence in said.err
     assert sentence in Path("out/report.html").read_text(encoding="utf-8")
     again = ezlink(*command, "--resubmit-unknown", "--json")
     last = again.rows[-1]["summary"]
     assert isinstance(last, dict)
-    assert (last["charged"], last["accounted"]) == (1, 1)
-    assert last["charged_usd"] == 0.018
-
-
-def test_where_no_price_is_known_the_amount_is_told(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
-) -> None:
-    """The first submit being unknown, no number of swaps is."""
-    user.control.script("submit", faults.Drop(job=True))
-    last = ezlink(*command, "--json").rows[-1]["summary"]
-    assert isinstance(last, dict)
-    assert "charged" not in last
-    assert (last["charged_usd"], last["accounted"]) == (0.054, 2)
+    assert (last["charged_usd"], last["accounted"]) == (0.018, 1)
 
 
 def test_where_the_key_tells_nothing_nothing_is_said(

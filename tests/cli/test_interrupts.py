@@ -198,7 +198,7 @@ def test_interrupted_twice_while_a_result_comes_home(
     result = json.loads(out.splitlines()[0])
     (task,) = user.control.tasks
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "not brought home yet; the next run takes it up" in result["error"]
+    assert "not saved yet; the next run goes on with it" in result["error"]
     assert list(Path("out").glob("[!.]*")) == []
 
 

@@ -1,4 +1,4 @@
-"""A folder of photos, a server that swaps them, and batches that are run there."""
+"""A folder of photos, a server that swaps them, and the batches run there."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 import collections
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 
 from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, Timeouts
+from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
-from ezlink_async.batch.pairs.reader import Pairs, pairs_of
+from ezlink_async.batch.pairs.reader import pairs_of
 from ezlink_async.batch.run import BatchRun
-from ezlink_async.emulator import Emulator, EmulatorSettings, serving
-from ezlink_async.errors import EzlinkError
+from ezlink_async.emulator import Emulator
+from ezlink_async.emulator.control import Control
+from ezlink_async.errors import ConfigurationError, EzlinkError
 from tests.support.pictures import jpeg
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
@@ -30,7 +30,7 @@ TIMEOUTS = Timeouts(submit=20, reconcile=0.5, close=0.2)
 
 @attrs.frozen
 class Ended:
-    """What a batch told, and what it raised at its end."""
+    """The outcomes of a batch, and the error it raised at its end."""
 
     outcomes: list[BatchOutcome]
     summary: BatchSummary
@@ -38,7 +38,7 @@ class Ended:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many ended how."""
+        """The number of outcomes by status."""
         return {str(name): many for name, many in self.summary.counts.items()}
 
     @property
@@ -54,11 +54,12 @@ class Ended:
 
 
 @attrs.define
-class Studio:
+class BatchHarness:
     """
-    The photos, the server, and what a run leaves behind.
+    The photos, the server, and the files a run leaves.
 
-    What was made and paid is read from the server, and never from the client.
+    Jobs and charges are counted at the server, never by the client. With *account*
+    the clients get an account token.
     """
 
     folder: Path
@@ -68,6 +69,11 @@ class Studio:
     def __attrs_post_init__(self) -> None:
         (self.folder / "photos").mkdir()
         self.face.write_bytes(jpeg(3_000))
+
+    @property
+    def control(self) -> Control:
+        """The server's control: faults, scripts, and counts."""
+        return self.server.control
 
     @property
     def face(self) -> Path:
@@ -81,15 +87,15 @@ class Studio:
 
     @property
     def journal(self) -> Path:
-        """What the runs know of each other."""
+        """The path of the journal."""
         return self.output / ".ezlink" / "journal.sqlite3"
 
     def photos(self, many: int) -> list[Path]:
-        """Have so many photos: ``0.jpg``, ``1.jpg`` ..."""
+        """Make photos and return them: ``0.jpg``, ``1.jpg`` ..."""
         return [self.photo(f"{number}.jpg", 4_000 + number) for number in range(many)]
 
     def photo(self, name: str, length: int) -> Path:
-        """Have one more."""
+        """Make one more photo."""
         path = self.folder / "photos" / name
         path.write_bytes(jpeg(length))
         return path
@@ -104,7 +110,7 @@ class Studio:
         timeouts: Timeouts = TIMEOUTS,
         base_url: str | None = None,
     ) -> AsyncEzlink:
-        """Return a client that knows no patience."""
+        """Return a client that polls and retries quickly."""
         return AsyncEzlink(
             key or self.server.api_key,
             base_url=base_url or self.server.base_url,
@@ -119,56 +125,50 @@ class Studio:
         self, ez: AsyncEzlink, targets: object, options: BatchOptions | None = None
     ) -> BatchRun:
         """Return a run that swaps the face into *targets*."""
-        chosen = options or self.options()
-        pairs: Pairs = pairs_of(self.face, targets, self.output)
-        return BatchRun(ez, pairs, chosen)
+        pairs = pairs_of(self.face, targets, self.output)
+        return BatchRun(ez, pairs, options or self.options())
 
-    def options(self) -> BatchOptions:
-        """Return plain options."""
-        return BatchOptions(output=self.output)
+    def options(self, **changes: object) -> BatchOptions:
+        """Return the default options with *changes*."""
+        plain = BatchOptions(output=self.output)
+        return attrs.evolve(plain, **changes)  # type: ignore[arg-type]
 
     async def done(
-        self,
-        targets: object,
-        ez: AsyncEzlink | None = None,
-        *,
-        retry_failed: bool = False,
-        resubmit_unknown: bool = False,
-        budget: int | None = None,
-        max_failures: int | None = None,
-        replace: bool = False,
+        self, targets: object, ez: AsyncEzlink | None = None, **options: object
     ) -> Ended:
         """Run a batch to its end, in a client of its own unless *ez* is given."""
-        options = attrs.evolve(
-            self.options(),
-            retry_failed=retry_failed,
-            resubmit_unknown=resubmit_unknown,
-            budget=budget,
-            max_failures=max_failures,
-            existing="replace" if replace else "skip",
-        )
         async with contextlib.AsyncExitStack() as stack:
             if ez is None:
                 ez = await stack.enter_async_context(self.client())
-            run = await stack.enter_async_context(self.run(ez, targets, options))
-            return await read(run)
+            run = self.run(ez, targets, self.options(**options))
+            return await read(await stack.enter_async_context(run))
+
+    async def journal_closed(self) -> None:
+        """Wait until no run holds the output folder."""
+        while True:
+            try:
+                FolderLock(self.journal.with_name("lock")).close()
+            except ConfigurationError:
+                await asyncio.sleep(0)
+            else:
+                return
 
     @property
     def charges(self) -> int:
-        """How many swaps were paid."""
-        return len(self.server.control.charges)
+        """The number of swaps the server charged."""
+        return len(self.control.charges)
 
     @property
     def sent(self) -> int:
-        """How many submits arrived whole, made or not."""
-        return sum(self.server.control.uploads.values())
+        """The number of submits that arrived whole, refused ones included."""
+        return sum(self.control.uploads.values())
 
     def names(self) -> list[str]:
-        """Return what is in the output folder."""
+        """Return the names in the output folder."""
         return sorted(path.name for path in self.output.iterdir())
 
     def states(self) -> dict[str, int]:
-        """How many jobs of the journal are in which state."""
+        """Return the number of jobs in the journal by state."""
         return dict(collections.Counter(str(row["state"]) for row in self.jobs()))
 
     def jobs(self) -> list[sqlite3.Row]:
@@ -184,15 +184,7 @@ async def read(run: BatchRun) -> Ended:
     error: Exception | None = None
     try:
         async for each in run:
-            outcomes.append(each)  # noqa: PERF401 - what came before an error counts
+            outcomes.append(each)  # noqa: PERF401 - those before an error count
     except (EzlinkError, LookupError) as raised:
         error = raised
     return Ended(outcomes, run.summary, error)
-
-
-@asynccontextmanager
-async def studio(folder: Path, *, account: bool = False) -> AsyncIterator[Studio]:
-    """Open one beside an emulator with room for all, for a bounded time."""
-    settings = EmulatorSettings(concurrency=64, queue=1000)
-    async with asyncio.timeout(15), serving(settings) as server:
-        yield Studio(folder, server, account)

@@ -1,4 +1,4 @@
-"""Folders on small disks, and folders nobody may write to."""
+"""Folders on small disks, and read-only folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Let nobody write there, root included."""
+    """Make *folder* read-only, for root too."""
     if os.geteuid():
         folder.chmod(0o500)
         yield

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Line:
-    """The network between a client and a server, which can be cut."""
+class Network:
+    """A proxy on a port of its own, whose connections can be cut."""
 
     def __init__(self, far: str) -> None:
         self._far = far.removeprefix("http://")
@@ -18,18 +18,18 @@ class Line:
 
     @property
     def url(self) -> str:
-        """The address at this end."""
+        """The address for the client."""
         return f"http://127.0.0.1:{self._port}"
 
-    async def join(self) -> None:
-        """Have it work, at the address it always had."""
+    async def open(self) -> None:
+        """Accept connections, each time at the same address."""
         self._server = await asyncio.start_server(
             self._talk, "127.0.0.1", self._port, reuse_address=True
         )
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Cut it, with all that goes over it."""
+        """Close the port and all connections."""
         assert self._server is not None
         self._server.close()
         for task in list(self._open):
@@ -63,11 +63,11 @@ async def _carry(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> Non
 
 
 @asynccontextmanager
-async def line(far: str) -> AsyncIterator[Line]:
-    """Lay one to the server at *far*."""
-    here = Line(far)
-    await here.join()
+async def network(server: str) -> AsyncIterator[Network]:
+    """Open a network to the server at the address *server*."""
+    opened = Network(server)
+    await opened.open()
     try:
-        yield here
+        yield opened
     finally:
-        await here.cut()
+        await opened.cut()

@@ -1,4 +1,4 @@
-"""Processes that hold something until they are let go, or killed."""
+"""Processes of another user, and processes that hold a resource until killed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from collections.abc import Iterator
 import pytest
 
 
-def as_nobody() -> list[str]:
-    """Return what to put before a command that somebody without rights is to run."""
+def without_rights() -> list[str]:
+    """Return the words before a command that run it as a user without rights."""
     setpriv = shutil.which("setpriv")
     if setpriv is None or os.geteuid() != 0:
-        pytest.skip("only root may become somebody else")
+        pytest.skip("only root may become another user")
     user = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     try_it = [*user, sys.executable, "-c", ""]
     if subprocess.run(try_it, capture_output=True, check=False).returncode:
-        pytest.skip("nobody else may run this interpreter")
+        pytest.skip("no other user may run this interpreter")
     return user
 
 
 @contextlib.contextmanager
 def holding(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Run *program*, which holds something as soon as it prints a line."""
+    """Run *program*, and yield when it holds its resource."""
     with subprocess.Popen(
         [
             *(sys.executable, "-c", f"{program}\nprint('held', flush=True)\ninput()"),

@@ -1,4 +1,4 @@
-"""The jobs and runs of a batch, as its journal knows them: values only."""
+"""The jobs and runs of a batch as its journal stores them, and a job's next step."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import attrs
 
+from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.output_paths import Output
 
 
 class JobState(enum.StrEnum):
-    """How far one job is."""
+    """How far a job is."""
 
     PLANNED = "planned"
     """Surely not created."""
@@ -20,30 +21,59 @@ class JobState(enum.StrEnum):
     SUBMITTED = "submitted"
     """Accepted: its id is known."""
     SUCCEEDED = "succeeded"
-    """Done at the server, and not at home."""
+    """Finished at the server, and not saved."""
     SAVED = "saved"
-    """At home."""
+    """Its result is in the output folder."""
     FAILED = "failed"
-    """The server would not do it, or could not."""
+    """The server refused it, or failed at it."""
     UNKNOWN = "unknown"
     """It may exist, and may be paid."""
+
+
+class Reason(enum.StrEnum):
+    """The errors that decide what to do next; every other error has no reason."""
+
+    BUDGET = "budget"
+    """The budget of the run is spent."""
+    FAILURES = "failures"
+    """The run had too many failures."""
+    INTERRUPTED = "interrupted"
+    """The user, or a program, stopped the run."""
+    EXISTS = "exists"
+    """A picture is where the result would be saved."""
+    UNUSABLE = "unusable"
+    """A picture, or the output folder, cannot be used."""
+    RESULT_GONE = "result_gone"
+    """The server no longer has the result."""
+    STORAGE = "storage"
+    """The disk or the journal cannot be written."""
+    FATAL = "fatal"
+    """The server, the key or the address stops every job."""
+
+
+@attrs.frozen
+class Problem:
+    """An error as ``ErrorName: sentence``, and the reason if it has one."""
+
+    sentence: str
+    reason: Reason | None = None
 
 
 @attrs.frozen
 class JobKey:
     """
-    What makes two jobs the same one.
+    The identity of a job: two jobs with equal keys are one.
 
-    The server (an id means nothing elsewhere), the content of both pictures
-    (SHA-256), the options that change the result, and the place of the output,
-    relative to the folder and without a suffix.
+    It is the server (an id means nothing elsewhere), the content of both pictures
+    (SHA-256), the options that change the result, and the output path, relative
+    to the output folder and without a suffix.
     """
 
     server: str
     source_hash: bytes
     target_hash: bytes
     options: str
-    place: str
+    output_path: str
 
 
 @attrs.frozen(kw_only=True)
@@ -51,34 +81,35 @@ class Submit:
     """
     A submit that begins: its ``X-Request-ID``, and the ``state`` it carries.
 
-    *when* is the time by this machine's clock, *since* the server's, or one
-    that is early enough whatever this machine's clock says.
+    *when* is the time by this machine's clock, *since* a time by the server's
+    clock that is surely before the submit.
     """
 
     request_id: str
-    mark: str | None
+    state_tag: str | None
     when: float
     since: float
 
 
 @attrs.frozen
 class Remark:
-    """Why a pair did not become a job, in the latest run."""
+    """Why a pair did not become a job in the latest run."""
 
     id: int
     source: Path
     target: Path
     error: str
+    reason: Reason | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class JobRecord:
     """
-    What the journal knows of one job.
+    One job as the journal stores it.
 
-    *mark* is the ``state`` its submits carry, *request_ids* are those of all
-    its submits. Times are seconds by this machine's clock, but for *since*: that
-    is the server's, or early enough, and before any submit that is unknown.
+    *state_tag* is the ``state`` of its submits, *request_ids* are those of all
+    its submits. Times are seconds by this machine's clock, except for *since*: a
+    time by the server's clock that is before every submit that is unknown.
     """
 
     id: int
@@ -87,9 +118,10 @@ class Entry:
     target: Path
     state: JobState
     task_id: str | None = None
-    mark: str | None = None
+    state_tag: str | None = None
     request_ids: tuple[str, ...] = ()
     error: str | None = None
+    reason: Reason | None = None
     image_url: str | None = None
     changes: tuple[str, ...] = ()
     output: Output | None = None
@@ -100,62 +132,49 @@ class Entry:
 
 @attrs.frozen
 class Run:
-    """When a run began and ended, and what is to be said of it."""
+    """When a run began and ended, and the facts the report shows about it."""
 
     started_at: float
     ended_at: float | None
     facts: dict[str, str]
 
 
-GONE = "DownloadError: the server no longer has the result"
-"""How the error of a job begins whose picture is nowhere any more."""
-
-
 class Step(enum.Enum):
     """The next step of a job."""
 
     SUBMIT = enum.auto()
-    """Send it: it surely is not there, or it was asked for in so many words."""
+    """Send it: it surely does not exist, or the user asked for it."""
     FOLLOW = enum.auto()
     """Wait for the end of its task, by id."""
     DOWNLOAD = enum.auto()
-    """Bring its result home."""
+    """Download its result."""
     DONE = enum.auto()
-    """Nothing: the result is at home."""
+    """Nothing: the result is saved."""
     REPORT = enum.auto()
-    """Say that it may be paid, and leave it alone."""
+    """Report that it may be paid, and do nothing."""
     GIVE_UP = enum.auto()
-    """Say why the server would not do it, and leave it alone."""
+    """Report why the server failed at it, and do nothing."""
 
 
-@attrs.frozen(kw_only=True)
-class Wishes:
-    """What was asked for about jobs of earlier runs."""
-
-    retry_failed: bool = False
-    resubmit_unknown: bool = False
-
-
-def next_step(entry: Entry, wishes: Wishes, *, intact: bool) -> Step:
+def next_step(record: JobRecord, options: BatchOptions, *, intact: bool) -> Step:
     """
-    Return what to do; *intact* says that the result is still what was saved.
+    Return the next step; *intact* says that the file is still what was saved.
 
-    A job with an id is never sent again, unless its result is gone from the
-    server too and *wishes* has failures tried again. One of a server that is
-    gone itself has none.
+    A job with an id is never sent again, unless the server has lost its result,
+    too, and *options* retry failures. Jobs of a server that has ended have no id.
     """
-    match entry.state:
+    match record.state:
         case JobState.PLANNED:
             return Step.SUBMIT
         case JobState.SAVED if intact:
             return Step.DONE
         case JobState.SAVED | JobState.SUCCEEDED:
-            gone = (entry.error or "").startswith(GONE)
-            again = entry.task_id is None or (gone and wishes.retry_failed)
+            gone = record.reason is Reason.RESULT_GONE
+            again = record.task_id is None or (gone and options.retry_failed)
             return Step.SUBMIT if again else Step.DOWNLOAD
         case JobState.FAILED:
-            return Step.SUBMIT if wishes.retry_failed else Step.GIVE_UP
-        case _ if entry.task_id is not None:
+            return Step.SUBMIT if options.retry_failed else Step.GIVE_UP
+        case _ if record.task_id is not None:
             return Step.FOLLOW
         case _:
-            return Step.SUBMIT if wishes.resubmit_unknown else Step.REPORT
+            return Step.SUBMIT if options.resubmit_unknown else Step.REPORT

@@ -1,4 +1,4 @@
-"""One run at a time in a folder: a lock that ends with its process."""
+"""A lock that allows one run at a time in a folder, and ends with its process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if sys.platform == "win32":  # pragma: no cover - not run there
     def _system_lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-    def _look_for(_: int) -> None:
-        """Take every process for alive: asking would send it a Ctrl-C."""
+    def _check_alive(_: int) -> None:
+        """Assume that every process is alive: asking would send it a Ctrl-C."""
 else:
     import fcntl
 
     def _system_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _look_for(process: int) -> None:
+    def _check_alive(process: int) -> None:
         os.kill(process, 0)
 
 
@@ -35,12 +35,12 @@ _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 class FolderLock:
     """
-    The lock at *path*, taken when this is made.
+    The lock at *path*, held from its creation until :meth:`close`.
 
     Where the file system knows no locks, the file itself is the lock, with the
-    name of the process in it: :attr:`is_real` is false then, and one whose
-    process has died on this machine counts for nothing. Raises
-    :exc:`ConfigurationError` when another run has it, or it cannot be made.
+    name of the process in it: :attr:`is_real` is false then, and a lock whose
+    process has ended on this machine is ignored. Raises
+    :exc:`ConfigurationError` if another run holds it, or it cannot be made.
     """
 
     def __init__(self, path: Path, lock: Callable[[int], None] = _system_lock) -> None:
@@ -69,7 +69,7 @@ class FolderLock:
             self._take_by_name()
 
     def _take_by_name(self) -> None:
-        """Leave our name where there are no locks."""
+        """Write the name of this process into the file."""
         holder = os.read(self._descriptor, 200).decode(errors="replace")
         if holder and not _is_over(holder):
             raise self._in_use(
@@ -86,7 +86,7 @@ class FolderLock:
         )
 
     def close(self) -> None:
-        """Let another run have it; twice is harmless."""
+        """Release the lock; twice is harmless."""
         if self._descriptor < 0:
             return
         if not self.is_real:
@@ -97,12 +97,12 @@ class FolderLock:
 
 
 def _is_over(holder: str) -> bool:
-    """Return whether a process of this machine, as named by it, has ended."""
+    """Return whether *holder* names a process of this machine that has ended."""
     number, _, host = holder.partition(" on ")
     if host != socket.gethostname() or not number.isdecimal():
         return False
     try:
-        _look_for(int(number))
+        _check_alive(int(number))
     except (OSError, OverflowError) as fault:
-        return not isinstance(fault, PermissionError)  # somebody else's
+        return not isinstance(fault, PermissionError)  # alive, of another user
     return False

@@ -1,7 +1,7 @@
 """
-An SQLite file that survives a power cut, and refuses what it cannot read.
+Opens an SQLite file that survives a power cut, or raises why it cannot be used.
 
-It is opened for one process alone: then the write-ahead log needs no shared
+One process has the file to itself: then the write-ahead log needs no shared
 memory, which network folders do not have.
 """
 
@@ -25,9 +25,9 @@ _NO_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 @attrs.frozen
 class Schema:
     """
-    What the file of an *application* holds: one script of SQL a version.
+    The tables of an *application*: one script of SQL for each version.
 
-    *patience* is how many seconds to wait while another program looks at it.
+    *patience* is how many seconds to wait while another program uses the file.
     """
 
     application: int
@@ -39,54 +39,54 @@ def open_database(
     path: Path, schema: Schema, *, locking: bool = True
 ) -> sqlite3.Connection:
     """
-    Open the file at *path*, made when it is missing, and lead it up to date.
+    Open the file at *path*, made if missing, and migrate it to the latest version.
 
     Without *locking* the file system is not asked for locks. Raises
-    :exc:`ConfigurationError` when the file is damaged, of a newer version, in
-    use, or of another application.
+    :exc:`ConfigurationError` if the file is damaged, of a newer version, in use,
+    or of another application.
     """
     way = "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
-    with _told(path):
+    with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(_address(path, way), schema.patience)
         with _closed_on_failure(connection):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            # Before anything is changed: it may be somebody else's.
+            # Before any change: the file may be another application's.
             _check_owner(connection, path, schema)
             connection.execute("PRAGMA journal_mode = WAL")
-            # Slower than the usual NORMAL, which may forget after a power cut;
-            # and macOS means less than others by "on the disk".
+            # Slower than NORMAL, which may lose commits after a power cut; and
+            # macOS needs more than a plain sync.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
             _check(connection)
-            _lead_up(connection, schema)
+            _migrate(connection, schema)
     return connection
 
 
 def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
-    """Open a copy of the file at *path*, empty if there is none; leaves no trace."""
+    """Open a copy in memory of the file at *path*, empty if there is none."""
     path = path or Path("journal")
-    with _told(path):
+    with _translated(path):
         connection = _connect("", schema.patience)
         with _closed_on_failure(connection):
             if path.exists():
                 _copy(path, connection, schema.patience)
             _check_owner(connection, path, schema)
             _check(connection)
-            _lead_up(connection, schema)
+            _migrate(connection, schema)
     return connection
 
 
 def _copy(path: Path, copy: sqlite3.Connection, patience: float) -> None:
-    """Fill *copy* with what is at *path*, and leave nothing beside that."""
+    """Copy the file at *path*, and leave no file beside it."""
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    # Without a log it was closed in good order, and nobody is at work on it.
+    # Without a log the file was closed properly, and no program uses it.
     way = "mode=ro" if log.exists() else "mode=ro&immutable=1"
     is_new = not index.exists()
     try:
         with contextlib.closing(_connect(_address(path, way), patience)) as real:
-            # `backup` itself would wait for a file in use without end.
+            # `backup` itself would wait endlessly for a file in use.
             real.execute("PRAGMA user_version").fetchone()
             real.backup(copy)
     finally:
@@ -95,7 +95,7 @@ def _copy(path: Path, copy: sqlite3.Connection, patience: float) -> None:
 
 
 def _address(path: Path, way: str) -> str:
-    # Any bytes may be in a name; and two slashes would begin a host.
+    # A name may have any bytes, and two slashes would begin a host.
     return f"file:{quote(os.fsencode(path.absolute()), safe='')}?{way}"
 
 
@@ -103,14 +103,14 @@ def _connect(address: str, patience: float) -> sqlite3.Connection:
     return sqlite3.connect(
         address,
         uri=bool(address),
-        isolation_level=None,  # transactions are ours to begin
-        check_same_thread=False,  # one at a time, but closed by another
+        isolation_level=None,  # the journal begins its transactions itself
+        check_same_thread=False,  # used by one thread at a time, but by several
         timeout=patience,
     )
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as fault:
@@ -121,7 +121,7 @@ def _told(path: Path) -> Iterator[None]:
         raise _unusable(path, fault) from None
     except sqlite3.DatabaseError as fault:
         raise ConfigurationError(
-            f"{path} is damaged ({fault}): what it knew of paid tasks may be read with "
+            f"{path} is damaged ({fault}): the ids of paid tasks may be read with "
             "`sqlite3 FILE .recover`; move it away to begin anew"
         ) from None
     except OSError as fault:
@@ -158,7 +158,7 @@ def _check_owner(connection: sqlite3.Connection, path: Path, schema: Schema) -> 
         )
 
 
-def _lead_up(connection: sqlite3.Connection, schema: Schema) -> None:
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
     for number in range(_version(connection), len(schema.migrations)):
         # One transaction, or a crash would leave half a version.
         connection.executescript(

@@ -1,8 +1,8 @@
 """
-The journal of a batch: what was sent for each photo, and what came of it.
+The journal of a batch: what was sent for each pair, and how it ended.
 
-Each change leads to a state from which a later run knows what to do, wherever
-the power fails. Synchronous, and for one thread at a time: that thread is in
+After each change a later run knows what to do, wherever the power fails. The
+journal is synchronous, and for one thread at a time: that thread is in
 :mod:`ezlink_async.batch.journal.writer`.
 """
 
@@ -11,16 +11,27 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
 import attrs
 
-from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Remark, Run, Submit
+from ezlink_async.batch.journal.jobs import (
+    JobKey,
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+    Remark,
+    Run,
+    Submit,
+)
 from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
-from ezlink_async.batch.pairs.output_paths import Output, path_key
+from ezlink_async.batch.pairs.output_paths import Output, numbered, path_key
 
+# Columns of version 1: `place` is an output path, `wished` the wanted one, `same`
+# the key of an output path, and `mark` a state tag.
 _FIRST = """
 CREATE TABLE places (
     same PRIMARY KEY NOT NULL,
@@ -74,14 +85,34 @@ CREATE TABLE runs (
 );
 """
 
+# Version 1 had the sentence of an error, and no reason.
+_SENTENCES = {
+    "DownloadError: the server no longer has the result": Reason.RESULT_GONE,
+    "FileExistsError": Reason.EXISTS,
+    "BudgetReached": Reason.BUDGET,
+    "TooManyFailures": Reason.FAILURES,
+    "Interrupted": Reason.INTERRUPTED,
+    "ImageError": Reason.UNUSABLE,
+    "ConfigurationError": Reason.UNUSABLE,
+}
+_CASES = "\n".join(
+    f"WHEN error GLOB '{start}*' THEN '{reason}'"
+    for start, reason in _SENTENCES.items()
+)
+_SECOND = "".join(
+    f"ALTER TABLE {table} ADD COLUMN reason TEXT; "  # noqa: S608 - our own words
+    f"UPDATE {table} SET reason = CASE {_CASES} END;"
+    for table in ("jobs", "remarks")
+)
+
 SCHEMA = Schema(
-    application=0x455A4C4A,  # "EZLJ": what `file` and we know it by
-    migrations=(_FIRST,),
+    application=0x455A4C4A,  # "EZLJ", which `file` can recognize
+    migrations=(_FIRST, _SECOND),
 )
 
 
 def encode_path(path: Path | str) -> str | bytes:
-    """Return what keeps any name: not every one is text."""
+    """Return a path as text, or as bytes where its name is no text."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -90,30 +121,30 @@ def encode_path(path: Path | str) -> str | bytes:
 
 
 def decode_path(name: str | bytes) -> Path:
-    """Return the path that :func:`kept` made this of."""
+    """Return the path that :func:`encode_path` made this of."""
     return Path(os.fsdecode(name))
 
 
-def key_values(key: JobKey) -> tuple[object, ...]:
-    """Return the columns of a key."""
-    hashes = key.source_hash, key.target_hash
-    return key.server, *hashes, key.options, encode_path(key.place)
-
-
-def remark_of(row: sqlite3.Row) -> Remark:
-    """Return what a row tells of a pair without a job."""
+def _remark(row: sqlite3.Row) -> Remark:
     return Remark(
-        row["id"], decode_path(row["source"]), decode_path(row["target"]), row["error"]
+        id=row["id"],
+        source=decode_path(row["source"]),
+        target=decode_path(row["target"]),
+        error=row["error"],
+        reason=_reason(row),
     )
 
 
-def entry_of(row: sqlite3.Row) -> Entry:
-    """Return the job that a row tells of."""
+def _reason(row: sqlite3.Row) -> Reason | None:
+    return None if row["reason"] is None else Reason(row["reason"])
+
+
+def _job_record(row: sqlite3.Row) -> JobRecord:
     output = None
     if row["output"] is not None:
         path = decode_path(row["output"])
         output = Output(path, row["output_size"], row["output_hash"])
-    return Entry(
+    return JobRecord(
         id=row["id"],
         key=JobKey(
             row["server"],
@@ -126,9 +157,10 @@ def entry_of(row: sqlite3.Row) -> Entry:
         target=decode_path(row["target"]),
         state=JobState(row["state"]),
         task_id=row["task_id"],
-        mark=row["mark"],
+        state_tag=row["mark"],
         request_ids=tuple(row["request_ids"].split()),
         error=row["error"],
+        reason=_reason(row),
         image_url=row["image_url"],
         changes=tuple(json.loads(row["changes"])),
         output=output,
@@ -140,69 +172,12 @@ def entry_of(row: sqlite3.Row) -> Entry:
 
 @attrs.frozen
 class Claim:
-    """A place that is *wished* for the result of a pair; *content* is the target's."""
+    """The output path that a pair wants; *content* is the hash of its target."""
 
     source: Path
     target: Path
-    wished: str
+    wanted_path: str
     content: bytes
-
-
-def assign_output_path(sql: sqlite3.Connection, claim: Claim, run: int) -> str:
-    """
-    Return the place for a result, relative to the folder, and note it.
-
-    A pair keeps the place it once had, and a picture that was moved takes
-    its place along. Where several would become one file in this *run*, the
-    later ones get ``-2``, ``-3``.
-    """
-    names, now = (
-        (encode_path(claim.source), encode_path(claim.target)),
-        (claim.content, run),
-    )
-    found = sql.execute(
-        "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
-        "AND wished = ? RETURNING place",
-        (*now, *names, encode_path(claim.wished)),
-    ).fetchall()
-    if found:
-        return os.fsdecode(found[0]["place"])
-    place = next(
-        place for place in _numbered(claim.wished) if _is_free(sql, place, claim, run)
-    )
-    sql.execute(
-        "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
-        "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (*map(encode_path, (path_key(place), place, claim.wished)), *names, *now),
-    )
-    return place
-
-
-def _is_free(sql: sqlite3.Connection, place: str, claim: Claim, run: int) -> bool:
-    """
-    Return whether *place* is nobody's in this *run*, and nobody else's before.
-
-    The same picture under another name was moved; the same name with
-    another source is what ``existing`` is about.
-    """
-    owner = sql.execute(
-        "SELECT content, target, wished, run FROM places WHERE same = ?",
-        (encode_path(path_key(place)),),
-    ).fetchone()
-    if owner is None:
-        return True
-    moved = owner["content"] == claim.content
-    ours = owner["target"] == encode_path(claim.target) and owner[
-        "wished"
-    ] == encode_path(claim.wished)
-    return bool((moved or ours) and owner["run"] != run)
-
-
-def _numbered(wished: str) -> Iterator[str]:
-    number, place = 1, wished
-    while True:
-        yield place
-        number, place = number + 1, f"{wished}-{number + 1}"
 
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
@@ -222,8 +197,8 @@ class Journal:
     """
     The open file.
 
-    What changes something is on disk when :meth:`commit` has returned, and
-    begins with :meth:`begin`.
+    A change is made between :meth:`begin` and :meth:`commit`, and is on disk when
+    :meth:`commit` has returned.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -232,16 +207,16 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, locking: bool = True) -> Self:
-        """Open it, made when it is missing: see :func:`database.open_database`."""
+        """Open the file at *path*, made if missing; see :func:`open_database`."""
         return cls(open_database(path, SCHEMA, locking=locking))
 
     @classmethod
     def rehearsal(cls, path: Path | None) -> Self:
-        """Open a copy that leaves no trace; of nothing without *path*."""
+        """Open a copy for a dry run, empty without *path*; it leaves no file."""
         return cls(open_copy(path, SCHEMA))
 
     def close(self) -> None:
-        """Close it; what was not committed is as if it never was."""
+        """Close the file; a change that was not committed is undone."""
         self._sql.close()
 
     def begin(self) -> None:
@@ -249,18 +224,19 @@ class Journal:
         self._sql.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Bring what was changed to the disk, and return when it is there."""
+        """Write the changes to the disk, and return when they are there."""
         self._sql.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Undo what was changed since :meth:`begin`."""
+        """Undo the changes since :meth:`begin`."""
         if self._sql.in_transaction:
             self._sql.execute("ROLLBACK")
 
     def start_run(self, when: float) -> int:
-        """Begin a run; what was left in mid-submit is unknown from now on."""
+        """Begin a run; a submit that was cut short is unknown from now on."""
         self._sql.execute(
-            "UPDATE jobs SET state = 'unknown', error = ? WHERE state = 'submitting'",
+            "UPDATE jobs SET state = 'unknown', error = ?, reason = NULL "
+            "WHERE state = 'submitting'",
             (_CUT_SHORT,),
         )
         self._sql.execute("DELETE FROM remarks")
@@ -268,7 +244,7 @@ class Journal:
         return cursor.lastrowid or 0
 
     def end_run(self, run: int, when: float, facts: dict[str, str]) -> None:
-        """Note that a run has ended."""
+        """Store the end of a run."""
         self._sql.execute(
             "UPDATE runs SET ended_at = ?, facts = ? WHERE id = ?",
             (when, json.dumps(facts), run),
@@ -282,22 +258,72 @@ class Journal:
         return Run(row["started_at"], row["ended_at"], json.loads(row["facts"]))
 
     def forget_unfinished(self, server: str) -> None:
-        """Take back what *server*, which is gone with its tasks, has not brought."""
-        # The ids go from all: nothing can be brought again, if it is damaged.
+        """Plan again the open jobs of *server*, which has ended with its tasks."""
+        # Saved jobs lose their ids, too: their results cannot be downloaded again.
         self._sql.execute(
             f"UPDATE jobs SET state = CASE WHEN {_OPEN} THEN 'planned' ELSE state END, "  # noqa: S608 - our own words
-            f"error = CASE WHEN {_OPEN} THEN NULL ELSE error END, task_id = NULL, "
+            f"error = CASE WHEN {_OPEN} THEN NULL ELSE error END, "
+            f"reason = CASE WHEN {_OPEN} THEN NULL ELSE reason END, task_id = NULL, "
             f"unclear = 0 WHERE server = ? AND ({_OPEN} OR task_id IS NOT NULL)",
             (server,),
         )
 
-    def claim(self, claim: Claim, run: int) -> str:
-        """Return the place for a result: see :func:`claims.place_for`."""
-        return assign_output_path(self._sql, claim, run)
+    def assign_output_path(self, claim: Claim, run: int) -> str:
+        """
+        Return the output path for a pair, relative to the output folder.
 
-    def job(self, key: JobKey, source: Path, target: Path) -> Entry:
-        """Return the job *key* means, noted as planned when it is new."""
-        values = key_values(key)
+        A pair keeps the path it once had, and a picture that was moved keeps its
+        path, too. Where several pairs of a *run* would share a file, the later
+        ones get ``-2``, ``-3``.
+        """
+        pair = encode_path(claim.source), encode_path(claim.target)
+        wanted, now = encode_path(claim.wanted_path), (claim.content, run)
+        found = self._sql.execute(
+            "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
+            "AND wished = ? RETURNING place",
+            (*now, *pair, wanted),
+        ).fetchall()
+        if found:
+            return os.fsdecode(found[0]["place"])
+        names = numbered(claim.wanted_path)
+        path = next(name for name in names if self._is_free(name, claim, run))
+        self._sql.execute(
+            "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
+            "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *map(encode_path, (path_key(path), path)),
+                wanted,
+                *pair,
+                claim.content,
+                run,
+            ),
+        )
+        return path
+
+    def _is_free(self, path: str, claim: Claim, run: int) -> bool:
+        """
+        Return whether no other pair has *path*, in this *run* or before.
+
+        The same picture under another name was moved; the same name with another
+        source is for the option ``existing`` to decide.
+        """
+        owner = self._sql.execute(
+            "SELECT content, target, wished, run FROM places WHERE same = ?",
+            (encode_path(path_key(path)),),
+        ).fetchone()
+        if owner is None:
+            return True
+        was_moved = owner["content"] == claim.content
+        names = encode_path(claim.target), encode_path(claim.wanted_path)
+        is_ours = (owner["target"], owner["wished"]) == names
+        return bool((was_moved or is_ours) and owner["run"] != run)
+
+    def find_or_add_job(self, key: JobKey, source: Path, target: Path) -> JobRecord:
+        """Return the job of *key*, stored as planned if it is new."""
+        values = (
+            *(key.server, key.source_hash, key.target_hash, key.options),
+            encode_path(key.output_path),
+        )
         self._sql.execute(
             "INSERT INTO jobs (server, source_hash, target_hash, options, place, "
             "source, target, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'planned') "
@@ -310,14 +336,15 @@ class Journal:
             "server = ? AND source_hash = ? AND target_hash = ? AND options = ? "
             "AND place = ?"
         )
-        return self._entries(where, values)[0]
+        return self._select(where, values)[0]
 
     def submitting(self, job: int, submit: Submit) -> None:
-        """Note that it is about to be sent, perhaps again."""
-        # What was sent before, and is unknown, began before this.
+        """Store that a job is about to be sent, perhaps again."""
+        # An earlier submit that is unknown began before this one.
         self._sql.execute(
             "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
-            "state = 'submitting', mark = :mark, task_id = NULL, error = NULL, "
+            "state = 'submitting', mark = :state_tag, task_id = NULL, error = NULL, "
+            "reason = NULL, "
             "request_ids = trim(request_ids || ' ' || :request_id), sent_at = :when, "
             "since = iif(state = 'unknown', min(ifnull(since, :since), :since), "
             ":since), image_url = NULL, ended_at = NULL WHERE id = :job",
@@ -325,41 +352,41 @@ class Journal:
         )
 
     def accepted(self, job: int, task_id: str) -> None:
-        """Note its id."""
+        """Store the id."""
         self._set(job, state=JobState.SUBMITTED, task_id=task_id, error=None)
 
     def planned(self, job: int, error: str | None) -> None:
         """
-        Note that it surely was not created, and what stood in the way.
+        Store that a submit surely created nothing, and the *error* that stopped it.
 
-        An earlier submit that may have been leaves it unknown.
+        The job stays unknown if an earlier submit is.
         """
         self._sql.execute(
             "UPDATE jobs SET state = CASE unclear WHEN 0 THEN 'planned' "
             "ELSE 'unknown' END, error = CASE unclear WHEN 0 THEN ? ELSE ? END, "
-            "task_id = NULL WHERE id = ?",
+            "reason = NULL, task_id = NULL WHERE id = ?",
             (error, f"{_EARLIER} ({error})", job),
         )
 
     def unknown(self, job: int, error: str) -> None:
-        """Note that it may exist, and may be paid."""
+        """Store that a job may exist, and may be paid."""
         self._set(job, state=JobState.UNKNOWN, error=error)
 
     def failed(self, job: int, error: str, when: float) -> None:
-        """Note that the server would not do it, or could not."""
+        """Store that the server refused a job, or failed at it."""
         self._set(job, state=JobState.FAILED, error=error, ended_at=when)
 
-    def noted(self, job: int, error: str) -> None:
-        """Note what stood in the way, which changes nothing else."""
-        self._set(job, error=error)
+    def note_problem(self, job: int, problem: Problem) -> None:
+        """Store an error that changes nothing else."""
+        self._set(job, error=problem.sentence, reason=problem.reason)
 
     def succeeded(self, job: int, image_url: str | None, when: float) -> None:
-        """Note that it is done at the server."""
+        """Store that a job has finished at the server."""
         done = JobState.SUCCEEDED
         self._set(job, state=done, image_url=image_url, ended_at=when, error=None)
 
     def saved(self, job: int, output: Output) -> None:
-        """Note that its result is at home."""
+        """Store that a result is in the output folder."""
         self._set(
             job,
             state=JobState.SAVED,
@@ -370,18 +397,21 @@ class Journal:
         )
 
     def damaged(self, job: int) -> None:
-        """Note that its result is not at home any more."""
+        """Store that a saved result is no longer in the output folder."""
         self._set(job, state=JobState.SUCCEEDED)
 
     def prepared(self, job: int, changes: Sequence[str]) -> None:
-        """Note what was changed about the picture that is sent."""
+        """Store what was changed about the picture that is sent."""
         self._set(job, changes=json.dumps(changes))
 
-    def remark(self, run: int, source: Path, target: Path, error: str) -> None:
-        """Note why a pair did not become a job."""
+    def add_remark(
+        self, run: int, source: Path, target: Path, problem: Problem
+    ) -> None:
+        """Store why a pair did not become a job."""
         self._sql.execute(
-            "INSERT INTO remarks (run, source, target, error) VALUES (?, ?, ?, ?)",
-            (run, encode_path(source), encode_path(target), error),
+            "INSERT INTO remarks (run, source, target, error, reason) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (run, *map(encode_path, (source, target)), *attrs.astuple(problem)),
         )
 
     def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:
@@ -389,22 +419,22 @@ class Journal:
         rows = self._sql.execute(
             "SELECT * FROM remarks WHERE id > ? ORDER BY id LIMIT ?", (after, most)
         )
-        return [remark_of(row) for row in rows]
+        return [_remark(row) for row in rows]
 
-    def entries(self, after: int = 0, most: int = 500) -> list[Entry]:
+    def records(self, after: int = 0, most: int = 500) -> list[JobRecord]:
         """Return the next *most* jobs whose number is above *after*."""
-        return self._entries("id > ? ORDER BY id LIMIT ?", (after, most))
+        return self._select("id > ? ORDER BY id LIMIT ?", (after, most))
 
-    def open_entries(
+    def open_records(
         self, server: str | None, after: int = 0, most: int = 500
-    ) -> list[Entry]:
+    ) -> list[JobRecord]:
         """
-        Return the next *most* that may be paid, and are not at home.
+        Return the next *most* jobs that may be paid and are not saved.
 
-        At *server*, or at any.
+        They are those of *server*, or with ``None`` of every server.
         """
         where = f"{_OPEN} AND server = ifnull(?, server) AND id > ? ORDER BY id LIMIT ?"
-        return self._entries(where, (server, after, most))
+        return self._select(where, (server, after, most))
 
     def witnesses(self, server: str, most: int = 20) -> list[str]:
         """Return request ids of submits that *server* has accepted, latest first."""
@@ -416,7 +446,7 @@ class Journal:
         return [str(row[0]).split()[-1] for row in rows]
 
     def task_ids(self, server: str) -> set[str]:
-        """Return the ids of all tasks of *server* that are known."""
+        """Return the ids of all known tasks of *server*."""
         rows = self._sql.execute(
             "SELECT task_id FROM jobs WHERE server = ? AND task_id IS NOT NULL",
             (server,),
@@ -424,18 +454,20 @@ class Journal:
         return {str(row[0]) for row in rows}
 
     def _set(self, job: int, **values: object) -> None:
+        if "error" in values:
+            values.setdefault("reason", None)  # the reason of an error it replaces
         columns = ", ".join(f"{name} = ?" for name in values)
         self._sql.execute(
             f"UPDATE jobs SET {columns} WHERE id = ?",  # noqa: S608 - our own names
             (*values.values(), job),
         )
 
-    def _entries(self, where: str, values: Iterable[object]) -> list[Entry]:
+    def _select(self, where: str, values: Iterable[object]) -> list[JobRecord]:
         rows = self._sql.execute(
             f"SELECT * FROM jobs WHERE {where}",  # noqa: S608 - our own words
             tuple(values),
         )
         try:
-            return [entry_of(row) for row in rows]
+            return [_job_record(row) for row in rows]
         except (TypeError, ValueError) as fault:
             raise sqlite3.DatabaseError(f"it is damaged: {fault}") from None

@@ -1,10 +1,10 @@
 """
-The thread of a journal, and commits that many wait for at once.
+The thread that writes a journal, and commits that many callers share.
 
-A commit takes as long as the disk needs to be sure, so whatever came while it
-was at work goes into the next one together. When the disk is full nothing new
-is taken on, but what was begun can still be noted: room for that is kept in a
-file of its own, and given up then.
+A commit takes as long as the disk needs, so the changes that arrive meanwhile go
+into the next commit together. When the disk is full, no new submit is allowed,
+but changes about submits that have begun are still written: a reserve file keeps
+room for them, and is deleted then.
 """
 
 from __future__ import annotations
@@ -31,31 +31,34 @@ from ezlink_async.errors import JournalError
 _log = logging.getLogger("ezlink_async")
 _T = TypeVar("_T")
 
-# SQLite's log grows to 4 MiB before it is taken in and begun anew: with room for
-# one, the end of whatever is in progress can be noted, however much it is.
-_ROOM = 5 * 1024 * 1024
-_GROUP = 256  # changes in one commit: more would keep the first ones waiting
+# SQLite's log grows to 4 MiB before it is merged and begun anew: with room for one
+# log, any number of running jobs can be noted as ended.
+_RESERVE_BYTES = 5 * 1024 * 1024
+_GROUP = 256  # changes in one commit: more would keep the first callers waiting
 
 
 @attrs.frozen(eq=False)
 class _Change:
-    """Something to do with the journal, and who is told when it is on disk."""
+    """
+    A change to the journal, and the callback for its result or its error.
+
+    A *patient* change is tried again with later ones, until the writer is closed.
+    """
 
     work: Callable[[Journal], object]
     done: Callable[[object, BaseException | None], None]
     patient: bool = False
-    """It is tried again with what comes later, until the end."""
 
 
-_Told = tuple[_Change, object, BaseException | None]
+_Result = tuple[_Change, object, BaseException | None]
 
 
 class JournalWriter:
     """
     The owner of *journal*, in a thread of its own.
 
-    :meth:`do` returns what a call gave once it is on disk, in the order of the
-    calls; :meth:`note` does not wait. Both may be called from the loop only.
+    Changes are made in the order of the calls. Call it from the event loop only.
+    *fault* says why no new submit is allowed: the disk is full, or worse.
     """
 
     def __init__(self, journal: Journal, lock: FolderLock, reserve: Path) -> None:
@@ -65,31 +68,30 @@ class JournalWriter:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._ended = asyncio.Event()
-        self._thread = threading.Thread(
-            target=self._work, name="ezlink-journal", daemon=True
-        )
         self._closing = False
         self._late: list[_Change] = []
         self.fault: JournalError | None = None
-        """Why nothing new may be taken on: the disk is full, or worse."""
+        self._thread = threading.Thread(
+            target=self._run, name="ezlink-journal", daemon=True
+        )
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
-    async def do(self, work: Callable[[Journal], _T], *, new: bool = False) -> _T:
+    async def execute(self, work: Callable[[Journal], _T], *, new: bool = False) -> _T:
         """
-        Return what *work* gives, as soon as what it changed is on disk.
+        Call *work*, and return its result once its changes are on disk.
 
-        :exc:`JournalError` when it cannot be brought there, and for anything
-        *new* after that has happened once. A cancellation does not undo it.
-        *work* may be called again, after all it changed was undone.
+        Raises :exc:`JournalError` if they cannot be written, and at once for a
+        *new* submit after that has happened. A cancellation does not undo the
+        changes. *work* may be called again after its changes were undone.
         """
         if new and self.fault is not None:
             raise self.fault.for_awaiter()
         waiter: asyncio.Future[_T] = self._loop.create_future()
 
-        def tell(result: object, fault: BaseException | None) -> None:
+        def done(result: object, fault: BaseException | None) -> None:
             if waiter.cancelled():
                 return
             if fault is not None:
@@ -97,24 +99,28 @@ class JournalWriter:
             else:
                 waiter.set_result(result)  # type: ignore[arg-type]  # what work gave
 
-        self._put(_Change(work, tell))
+        self._put(_Change(work, done))
         return await waiter
 
-    def note(self, work: Callable[[Journal], object]) -> None:
-        """Have *work* done with the next commit; a failure goes into the log."""
+    def execute_soon(self, work: Callable[[Journal], object]) -> None:
+        """Call *work* with the next commit; a failure is logged."""
 
-        def tell(_: object, fault: BaseException | None) -> None:
+        def done(_: object, fault: BaseException | None) -> None:
             if fault is not None:
-                _log.error("the journal lacks something: %s", fault)
+                _log.error("a change is missing from the journal: %s", fault)
 
-        self._put(_Change(work, tell, patient=True))
+        self._put(_Change(work, done, patient=True))
 
     async def close(self) -> None:
-        """Do what is left, and close the journal; twice is harmless."""
+        """Write the remaining changes, and close the journal; twice is harmless."""
+        self.stop()
+        await self._ended.wait()
+
+    def stop(self) -> None:
+        """Accept no more changes; the thread ends once the queue is empty."""
         if not self._closing:
             self._closing = True
             self._queue.put(None)
-        await self._ended.wait()
 
     def _put(self, change: _Change) -> None:
         if self._closing:
@@ -122,17 +128,21 @@ class JournalWriter:
         else:
             self._queue.put(change)
 
-    def _work(self) -> None:
-        """Do everything, in groups; in the thread."""
+    def _run(self) -> None:
+        """Make all changes in groups; the thread's main function."""
         with contextlib.suppress(OSError):
-            _fill(self._reserve)
-        over = False
-        while not over:
-            group, over = self._next_group()
-            told = self._through([*self._late, *group])
-            self._on_loop(functools.partial(_tell_all, told))
-        for change in self._late:
-            self._on_loop(functools.partial(change.done, None, self._fault()))
+            # Random bytes: a file of zeros may take no room on the disk.
+            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+        is_last = False
+        while not is_last:
+            group, is_last = self._next_group()
+            results = self._write([*self._late, *group])
+            self._on_loop(functools.partial(_report, results))
+        self._on_loop(
+            functools.partial(
+                _report, [(change, None, self._new_fault()) for change in self._late]
+            )
+        )
         with contextlib.suppress(sqlite3.Error):
             self._journal.close()
         with contextlib.suppress(OSError):
@@ -141,7 +151,7 @@ class JournalWriter:
         self._on_loop(self._ended.set)
 
     def _next_group(self) -> tuple[list[_Change], bool]:
-        """Wait for something to do; return all there is, and whether it is the end."""
+        """Wait for a change; return all there are, and whether they are the last."""
         group: list[_Change] = []
         try:
             change = self._queue.get()
@@ -154,27 +164,27 @@ class JournalWriter:
             return group, False
         return group, True
 
-    def _through(self, group: list[_Change]) -> list[_Told]:
-        """Do a group in one commit; where that fails, one by one."""
+    def _write(self, group: list[_Change]) -> list[_Result]:
+        """Write a group in one commit, or one by one if that fails."""
         self._late = []
         try:
             return [
                 (change, result, None)
                 for change, result in zip(group, self._commit(group), strict=True)
             ]
-        except Exception:  # noqa: BLE001 - each is told its own
-            return [told for change in group for told in self._alone(change)]
+        except Exception:  # noqa: BLE001 - each change gets its own error below
+            return [result for change in group for result in self._write_one(change)]
 
-    def _alone(self, change: _Change) -> Iterator[_Told]:
-        # Nothing overtakes what is late: a job's changes come in their order.
-        for room in (False, True) if not self._late else ():
-            if room and not self._give_up_reserve():
+    def _write_one(self, change: _Change) -> Iterator[_Result]:
+        # No change overtakes a late one: a job's changes keep their order.
+        for needs_room in (False, True) if not self._late else ():
+            if needs_room and not self._delete_reserve():
                 break
             try:
                 yield change, self._commit([change])[0], None
             except sqlite3.Error as fault:
                 self.fault = JournalError(f"the journal cannot be written: {fault}")
-            except Exception as fault:  # noqa: BLE001 - it is told
+            except Exception as fault:  # noqa: BLE001 - its caller gets it
                 yield change, None, fault
                 return
             else:
@@ -182,9 +192,9 @@ class JournalWriter:
         if change.patient:
             self._late.append(change)
         else:
-            yield change, None, self._fault()
+            yield change, None, self._new_fault()
 
-    def _fault(self) -> JournalError | None:
+    def _new_fault(self) -> JournalError | None:
         return self.fault and self.fault.for_awaiter()
 
     def _commit(self, group: list[_Change]) -> list[object]:
@@ -197,7 +207,7 @@ class JournalWriter:
             raise
         return results
 
-    def _give_up_reserve(self) -> bool:
+    def _delete_reserve(self) -> bool:
         try:
             self._reserve.unlink()
         except OSError:
@@ -205,31 +215,25 @@ class JournalWriter:
         return True
 
     def _on_loop(self, call: Callable[[], object]) -> None:
-        with contextlib.suppress(RuntimeError):  # nobody is there any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(call)
 
 
-def _tell_all(told: list[_Told]) -> None:
-    for change, result, fault in told:
+def _report(results: list[_Result]) -> None:
+    for change, result, fault in results:
         change.done(result, fault)
 
 
-def _fill(reserve: Path) -> None:
-    """Take *reserve* of the disk, really: a file of zeros may take none."""
-    with reserve.open("wb") as stream:
-        stream.write(os.urandom(_ROOM))
-
-
-async def open_commits(path: Path) -> JournalWriter:
+async def open_writer(path: Path) -> JournalWriter:
     """
-    Open the journal at *path* for one run, and begin to work.
+    Open the journal at *path* for one run, and start its writer.
 
-    Raises :exc:`ConfigurationError` when another run has it, or it cannot be
-    used. Where the file system knows no locks, a line in the log says so.
+    Raises :exc:`ConfigurationError` if another run has it, or the file cannot be
+    used. A warning is logged if the file system knows no locks.
     """
     opened: list[tuple[FolderLock, Journal]] = []
     try:
-        await run_in_thread(lambda: opened.append(_opened(path)))
+        await run_in_thread(lambda: opened.append(_open(path)))
     except asyncio.CancelledError:
         for lock, journal in opened:
             journal.close()
@@ -238,17 +242,17 @@ async def open_commits(path: Path) -> JournalWriter:
     lock, journal = opened[0]
     if not lock.is_real:
         _log.warning(
-            "%s lies on a file system without locks: make sure that nobody else "
-            "works in this folder",
+            "%s is on a file system without locks: make sure that no other run works "
+            "in this folder",
             path.parent.parent,
         )
-    # Called after the journal: it may lie among files of other people.
-    commits = JournalWriter(journal, lock, path.with_name(f"{path.name}-reserve"))
-    commits.start()
-    return commits
+    # Named after the journal, which may be in a folder with files of other programs.
+    writer = JournalWriter(journal, lock, path.with_name(f"{path.name}-reserve"))
+    writer.start()
+    return writer
 
 
-def _opened(path: Path) -> tuple[FolderLock, Journal]:
+def _open(path: Path) -> tuple[FolderLock, Journal]:
     lock = FolderLock(path.with_name("lock"))
     try:
         return lock, Journal.open(path, locking=lock.is_real)

@@ -1,8 +1,8 @@
 """
-Which pictures are meant: the files named, and those below the folders named.
+Finds targets: the files that are named, and the pictures below the named folders.
 
-Judges by content. What is left out is counted, so that nobody wonders. Lazy:
-one folder is listed at a time.
+A picture is recognized by its content, and files that are left out are counted.
+Lazy: one folder is listed at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PHOTOS = {"HEIC", "AVIF", "TIFF"}  # cameras make them; they are converted
 
 FileId = tuple[int, int]
 LeftOut = collections.Counter[str]
-"""How many files were left out, by reason."""
+"""The number of files that were left out, by reason."""
 
 
 @attrs.frozen
@@ -45,11 +45,11 @@ class Target:
 @attrs.frozen(kw_only=True)
 class Search:
     """
-    How folders are looked through.
+    A search for targets in folders.
 
-    In folders, what cannot be a target is left out and counted in *left_out*:
-    hidden files, the *output* folder, the *sources*, whatever is no picture,
-    and links to folders, which may lead in circles.
+    Files and folders that cannot be targets are left out, and counted in
+    *left_out*: hidden ones, the *output* folder, the *sources*, files that are no
+    pictures, and links to folders, which may lead in circles.
     """
 
     left_out: LeftOut = attrs.field(factory=LeftOut)
@@ -58,12 +58,11 @@ class Search:
 
     def targets(self, named: Iterable[Path]) -> Iterator[Target]:
         """
-        Yield the pictures that *named* means, folders in sorted order.
+        Yield the *named* files, and the pictures below *named* folders, sorted.
 
-        A file that is named is taken as it is: when it is no picture, that is
-        an error of its own later.
+        A named file is not checked here: if it is no picture, its swap fails.
         """
-        walk = _Walk(self, file_ids(self.sources))
+        sources = file_ids(self.sources)
         for path in named:
             # `Path.is_dir` raises where a name is too long or a folder is locked.
             if not os.path.isdir(path):  # noqa: PTH112
@@ -73,24 +72,72 @@ class Search:
                     f"{path} is a target and the output folder: choose another --output"
                 )
             else:
-                yield from walk.below(path, Path())
+                yield from self._below(path, Path(), sources)
 
     def is_output(self, folder: Path) -> bool:
-        """Return whether *folder* is where the results go, which may come late."""
+        """Return whether *folder* is the output folder, which may be made late."""
         return bool(self.output and file_ids([folder]) & file_ids([self.output]))
+
+    def _below(self, folder: Path, way: Path, sources: set[FileId]) -> Iterator[Target]:
+        """Yield the pictures below *folder*, which is at *way* below a named one."""
+        try:
+            names, folders = _listing(folder)
+        except OSError:
+            self.left_out[UNREADABLE] += 1
+            return
+        for name in names:
+            path = folder / name
+            if name in folders:
+                reason = self._why_not_entered(path, sources)
+            else:
+                reason = _why_no_target(path, sources)
+            if reason is not None:
+                self.left_out[reason] += 1
+            elif name in folders:
+                yield from self._below(path, way / name, sources)
+            else:
+                yield Target(path, way / name)
+
+    def _why_not_entered(self, folder: Path, sources: set[FileId]) -> str | None:
+        if folder.name.startswith("."):
+            return HIDDEN
+        if os.path.islink(folder):  # noqa: PTH114 - never raises
+            return FOLDER_LINK
+        if file_ids([folder]) & sources:
+            return SOURCE
+        return OUTPUT if self.is_output(folder) else None
+
+
+def _why_no_target(path: Path, sources: set[FileId]) -> str | None:
+    if path.name.startswith("."):
+        return HIDDEN
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            return NO_PICTURE  # a pipe would block, a device never end
+        if _file_id(about) in sources:
+            return SOURCE
+        with path.open("rb") as stream:
+            head = stream.read(images.HEAD_BYTES)
+    except OSError:
+        return UNREADABLE
+    name = images.foreign_format(head)
+    if images.sniff(head) is not None or name in _PHOTOS:
+        return None
+    return f"{name} (not taken)" if name else NO_PICTURE
 
 
 def file_ids(paths: Iterable[Path]) -> set[FileId]:
-    """Return what tells these files from all others, whatever they are called."""
-    marks: set[FileId] = set()
+    """Return the identities of files, which do not depend on their names."""
+    ids: set[FileId] = set()
     for path in paths:
-        with contextlib.suppress(OSError, ValueError):  # what cannot be is no file
-            marks.add(_mark(path.stat()))
-    return marks
+        with contextlib.suppress(OSError, ValueError):  # there is no such file
+            ids.add(_file_id(path.stat()))
+    return ids
 
 
-def _mark(found: os.stat_result) -> FileId:
-    return found.st_dev, found.st_ino
+def _file_id(about: os.stat_result) -> FileId:
+    return about.st_dev, about.st_ino
 
 
 def _listing(folder: Path) -> tuple[list[str], set[str]]:
@@ -108,57 +155,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     with contextlib.suppress(OSError):  # a link that leads in circles
         return entry.is_dir()
     return False
-
-
-@attrs.frozen
-class _Walk:
-    """One way of looking through folders."""
-
-    search: Search
-    sources: set[FileId]
-
-    def below(self, folder: Path, way: Path) -> Iterator[Target]:
-        """Yield the pictures below *folder* by path; *way* is what leads there."""
-        try:
-            names, folders = _listing(folder)
-        except OSError:
-            self.search.left_out[UNREADABLE] += 1
-            return
-        for name in names:
-            path, is_folder = folder / name, name in folders
-            reason = self._closed(path) if is_folder else self._reason(path)
-            if reason is not None:
-                self.search.left_out[reason] += 1
-            elif is_folder:
-                yield from self.below(path, way / name)
-            else:
-                yield Target(path, way / name)
-
-    def _closed(self, folder: Path) -> str | None:
-        """Return why *folder* is not entered."""
-        if folder.name.startswith("."):
-            return HIDDEN
-        if os.path.islink(folder):  # noqa: PTH114 - never raises
-            return FOLDER_LINK
-        if file_ids([folder]) & self.sources:
-            return SOURCE
-        return OUTPUT if self.search.is_output(folder) else None
-
-    def _reason(self, path: Path) -> str | None:
-        """Return why *path* is no target, ``None`` when it is one."""
-        if path.name.startswith("."):
-            return HIDDEN
-        try:
-            about = path.stat()
-            if not stat.S_ISREG(about.st_mode):
-                return NO_PICTURE  # a pipe would block, a device never end
-            if _mark(about) in self.sources:
-                return SOURCE
-            with path.open("rb") as stream:
-                head = stream.read(images.HEAD_BYTES)
-        except OSError:
-            return UNREADABLE
-        name = images.foreign_format(head)
-        if images.sniff(head) is not None or name in _PHOTOS:
-            return None
-        return f"{name} (not taken)" if name else NO_PICTURE

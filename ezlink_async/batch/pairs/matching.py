@@ -1,8 +1,8 @@
 """
-Which source goes with which target, and what the result is called.
+Pairs of a source and a target, and the path of each result.
 
-Lazy: each function yields :class:`Pair` values in a lasting order, so that a
-second run names the results alike.
+Lazy: each function yields :class:`Pair` values in an order that stays the same, so
+that a second run gives the results the same names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeGuard
 import attrs
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
-from ezlink_async.batch.pairs.output_paths import path_key, place_of
+from ezlink_async.batch.pairs.output_paths import output_path_for, path_key
 from ezlink_async.errors import ConfigurationError
 
 
@@ -26,64 +26,65 @@ class Pair:
     """
     One swap to make.
 
-    *wished* is the place of the result: relative to the folder of the results,
-    with ``/`` and without a suffix. A *problem* says why it cannot be made.
+    *wanted_path* is the path of the result: relative to the output folder, with
+    ``/`` and without a suffix. A *problem* says why the swap cannot be made.
     """
 
     source: Path
     target: Path
-    wished: str
+    wanted_path: str
     problem: str | None = None
 
 
 def one_to_many(
     source: Path, targets: Iterable[Path], search: Search | None = None
 ) -> Iterator[Pair]:
-    """Put one face into many pictures."""
+    """Pair one source with many targets."""
     search = search or Search(sources=[source])
     for target in search.targets(targets):
-        yield Pair(source, target.path, place_of(target.below))
+        yield Pair(source, target.path, output_path_for(target.below))
 
 
 def by_name(
     source: Path, targets: Iterable[Path], search: Search | None = None
 ) -> Iterator[Pair]:
     """
-    Put each face of a folder into the picture of the same name.
+    Pair each target with the source of the same name.
 
-    Names are compared with their folders and without their suffixes.
+    Names are compared with their folders and without their suffixes. A target
+    without a source, or with several, is a pair with a problem.
     """
     search = search or Search(sources=[source])
     faces: dict[str, Path | None] = {}
     for face in _faces(source, search):
-        name = path_key(place_of(face.below))
+        name = path_key(output_path_for(face.below))
         faces[name] = None if name in faces else face.path
     for target in search.targets(targets):
-        place = place_of(target.below)
-        found = faces.get(path_key(place))
+        path = output_path_for(target.below)
+        found = faces.get(path_key(path))
         if found is not None:
-            yield Pair(found, target.path, place)
+            yield Pair(found, target.path, path)
         else:
-            how_many = "more than one" if path_key(place) in faces else "no"
+            how_many = "more than one" if path_key(path) in faces else "no"
             problem = f"there is {how_many} source of that name in {source}"
-            yield Pair(source, target.path, place, problem)
+            yield Pair(source, target.path, path, problem)
 
 
 def product(
     source: Path, targets: Iterable[Path], search: Search | None = None
 ) -> Iterator[Pair]:
-    """Put every face into every picture; the results of each in a folder of its own."""
+    """Pair every source with every target; each source gets a folder of results."""
     search = search or Search(sources=[source])
     named = list(targets)
     for face in _faces(source, search):
         for target in search.targets(named):
-            place = f"{place_of(face.below)}/{place_of(target.below)}"
-            yield Pair(face.path, target.path, place)
-        search = attrs.evolve(search, left_out=LeftOut())  # it was counted
+            path = f"{output_path_for(face.below)}/{output_path_for(target.below)}"
+            yield Pair(face.path, target.path, path)
+        search = attrs.evolve(search, left_out=LeftOut())  # files are counted once
 
 
 def _faces(source: Path, search: Search) -> list[Target]:
-    # They are left out of the targets, not of the sources.
+    # Sources are left out of the targets only.
     faces = list(attrs.evolve(search, sources=()).targets([source]))
     if not faces:
         raise ConfigurationError(f"{source} holds no picture to take a face from")
@@ -94,8 +95,9 @@ def manifest(path: Path) -> Iterator[Pair]:
     """
     Read pairs out of a file: CSV with a heading, or JSON Lines.
 
-    Each row has ``source``, ``target`` and, if wished, ``output``, a path below
-    the folder of the results. Relative paths begin at the manifest's folder.
+    Each row has ``source``, ``target`` and optionally ``output``, a path below the
+    output folder. Relative paths begin at the manifest's folder. Raises
+    :exc:`ConfigurationError` with the line that is wrong.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -129,12 +131,12 @@ def _pair(path: Path, number: int, row: object) -> Pair:
     found = path.parent / target
     if not output:
         inside = not Path(target).is_absolute() and ".." not in Path(target).parts
-        wished = place_of(Path(target) if inside else Path(found.name))
+        wanted = output_path_for(Path(target) if inside else Path(found.name))
     elif _is_path(output) and _is_below(PurePosixPath(output)):
-        wished = place_of(Path(output))
+        wanted = output_path_for(Path(output))
     else:
         raise _wrong(path, number, f"the output {output!r} is no path below the folder")
-    return Pair(path.parent / source, found, wished)
+    return Pair(path.parent / source, found, wanted)
 
 
 def _is_path(value: object) -> TypeGuard[str]:

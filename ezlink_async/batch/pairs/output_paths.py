@@ -1,18 +1,19 @@
 """
-Where each result goes: names, and what is there already.
+The paths of results, and the files that are there already.
 
-The suffix is that of the picture that comes back, so it is not known before.
+Output paths have no suffix: it depends on the picture that the server returns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import mmap
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -21,14 +22,14 @@ from ezlink_async._core import containers
 from ezlink_async.errors import ImageError
 
 
-def path_key(place: str) -> str:
-    """Return what is equal for two places that would become one file."""
-    return unicodedata.normalize("NFC", place).casefold()
+def path_key(path: str) -> str:
+    """Return a key that is equal for two paths that may become one file."""
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 @attrs.frozen
 class Output:
-    """A result at home: its path relative to the folder, and what it must be."""
+    """A saved result: its path below the output folder, its size, its SHA-256."""
 
     path: Path
     size: int
@@ -36,11 +37,11 @@ class Output:
 
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
-"""What a picture that can be sent, or comes back, may end in."""
+"""The suffixes of pictures that can be sent, or are returned."""
 
 _FOREIGN = frozenset({".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 
-# What Windows forbids is escaped everywhere: results travel.
+# Results are copied between systems: what Windows forbids is escaped everywhere.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE)
@@ -50,7 +51,7 @@ _NAME_BYTES = 240
 
 
 def escape(name: str) -> str:
-    """Return *name* as every system allows it."""
+    """Return *name* without the characters that some system forbids."""
     name = _FORBIDDEN.sub("_", name)
     name = _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
     return name[:-1] + "_" if name.endswith((".", " ")) else name
@@ -64,36 +65,42 @@ def _short(stem: str) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name without the suffix of a picture; others are no suffix."""
+    """Return the name without its suffix, if that is the suffix of a picture."""
     if path.suffix.lower() in SUFFIXES | _FOREIGN:
         return path.stem
     return path.name
 
 
-def place_of(below: Path) -> str:
-    """Return the place for the result of a picture at *below*."""
+def output_path_for(below: Path) -> str:
+    """Return the output path for a target at *below*, the path in its folder."""
     above = (escape(_short(part)) for part in below.parent.parts)
     return "/".join((*above, escape(_short(stem_of(below)))))
 
 
+def numbered(name: str) -> Iterator[str]:
+    """Yield *name*, then *name* with ``-2``, ``-3`` and so on."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
 class Existing:
-    """What is there already; the folder that was looked at last is kept."""
+    """The pictures in output folders; the listing of the last folder is cached."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._files: dict[str, list[str]] = {}
 
-    def at(self, place: Path) -> Sequence[Path]:
-        """Return the files at *place*, under any suffix of a picture."""
-        if place.parent != self._folder:
-            self._folder, self._files = place.parent, _listing(place.parent)
-        names = self._files.get(path_key(place.name), ())
-        return [place.parent / name for name in names]
+    def at(self, path: Path) -> Sequence[Path]:
+        """Return the files at *path*, with any suffix of a picture."""
+        if path.parent != self._folder:
+            self._folder, self._files = path.parent, _listing(path.parent)
+        names = self._files.get(path_key(path.name), ())
+        return [path.parent / name for name in names]
 
 
 def _listing(folder: Path) -> dict[str, list[str]]:
     listing: dict[str, list[str]] = {}
-    with contextlib.suppress(OSError):  # not there yet, or it fails when it is used
+    with contextlib.suppress(OSError):  # it is not there yet, or saving will fail
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 - many may be there
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if suffix.lower() in SUFFIXES:
@@ -102,7 +109,7 @@ def _listing(folder: Path) -> dict[str, list[str]]:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether *path* is a picture that is there to its end."""
+    """Return whether *path* is a picture with its end."""
     try:
         with (
             path.open("rb") as stream,
@@ -121,7 +128,7 @@ def digest_of(path: Path) -> tuple[bytes, int]:
 
 
 def is_intact(folder: Path, output: Output) -> bool:
-    """Return whether a result is where it was put, and still the same."""
+    """Return whether a saved result is still there, and unchanged."""
     path = folder / output.path
     try:
         if path.stat().st_size != output.size:
@@ -147,5 +154,5 @@ def _is_there(path: Path) -> bool:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return False  # what is above it decides
+        return False  # the folder above decides
     return True

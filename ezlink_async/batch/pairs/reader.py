@@ -1,4 +1,4 @@
-"""Takes pairs from whatever was given, a few at a time, without blocking the loop."""
+"""Reads pairs from an iterable, a few at a time, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import cast
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair, one_to_many
-from ezlink_async.batch.pairs.output_paths import place_of
+from ezlink_async.batch.pairs.output_paths import output_path_for
 from ezlink_async.errors import ConfigurationError
 
 _FIRST, _MOST = 4, 256
@@ -29,10 +29,10 @@ Pairs = (
 
 class PairReader:
     """
-    The pairs of a batch.
+    Reads the pairs of a batch.
 
-    A plain iterable is read in a thread, since folders may lie on slow disks:
-    by so many at a time that a step takes neither long nor no time at all.
+    A plain iterable is read in a thread, since folders may be on slow disks. The
+    number of pairs a step adapts to the time that the steps take.
     """
 
     def __init__(self, pairs: Pairs) -> None:
@@ -42,41 +42,41 @@ class PairReader:
             )
         self._async = aiter(pairs) if isinstance(pairs, AsyncIterable) else None
         self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
-        self._many = _FIRST
-        self._late: Exception | None = None  # raised after what came before it
-        self._looking = threading.Lock()  # a thread may outlast who waited for it
+        self._count = _FIRST
+        self._late: Exception | None = None  # raised after the pairs before it
+        self._lock = threading.Lock()  # a thread may outlast its waiter
         self._found: list[Pair] = []
 
     async def next(self) -> list[Pair]:
-        """Return the next few; none at the end."""
+        """Return the next few pairs; none at the end."""
         if self._async is not None:
             try:
                 return [_pair(await anext(self._async))]
             except StopAsyncIteration:
                 return []
-        await asyncio.to_thread(self._look, self._many)
+        await asyncio.to_thread(self._read, self._count)
         found, self._found = self._found, []
         return found
 
-    def _look(self, most: int) -> None:
-        """Find some; they stay here if nobody waits for them any more."""
-        with self._looking:
-            self._found = self._some(most)
+    def _read(self, most: int) -> None:
+        """Read some pairs; :meth:`rest` has them if the waiter was cancelled."""
+        with self._lock:
+            self._found = self._take(most)
 
     def rest(self, most: int | None = None) -> list[Pair]:
-        """Return what a plain iterable still has, at most *most*; blocks."""
-        with self._looking:
+        """Return at most *most* of the pairs left in a plain iterable; blocks."""
+        with self._lock:
             found, self._found = self._found, []
-            return found or self._some(most)
+            return found or self._take(most)
 
-    def _some(self, most: int | None) -> list[Pair]:
+    def _take(self, most: int | None) -> list[Pair]:
         if self._late is not None:
             late, self._late = self._late, None
             raise late
         found: list[Pair] = []
         try:
             for each in itertools.islice(self._plain, most):
-                found.append(_pair(each))  # noqa: PERF401 - those before a fault
+                found.append(_pair(each))  # noqa: PERF401 - keeps those before a fault
         except Exception as fault:
             self._plain = iter(())
             if not found:
@@ -85,11 +85,11 @@ class PairReader:
         return found
 
     def took(self, seconds: float) -> None:
-        """Learn from how long the last few took in all."""
+        """Adapt the number of pairs to the *seconds* that the last step took."""
         if seconds < _QUICK:
-            self._many = min(2 * self._many, _MOST)
+            self._count = min(2 * self._count, _MOST)
         elif seconds > _SLOW:
-            self._many = max(self._many // 2, 1)
+            self._count = max(self._count // 2, 1)
 
 
 def _pair(given: object) -> Pair:
@@ -101,12 +101,12 @@ def _pair(given: object) -> Pair:
         except TypeError:
             pass
         else:
-            return Pair(source, target, place_of(Path(target.name)))
+            return Pair(source, target, output_path_for(Path(target.name)))
     raise ConfigurationError(f"a pair is (source, target), two paths, not {given!r}")
 
 
 def pairs_of(source: object, targets: object, output: Path) -> Pairs:
-    """Return the pairs that a caller means; see :func:`batch.run_batch`."""
+    """Return the pairs for the arguments of :func:`batch.run_batch`."""
     if source is None:
         return cast("Pairs", targets)
     face = _path(source)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.batch.journal.jobs import Entry, Step
+from ezlink_async.batch.journal.jobs import JobRecord, Step
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.options import LOCAL, BatchOptions, Rules
-from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, skipped
+from ezlink_async.batch.options import LOCAL, BatchOptions
+from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
@@ -47,7 +47,7 @@ def start_afresh(journal: Path) -> None:
 
 def check_fresh(journal: Journal) -> None:
     """Raise what is open in *journal*, if anything is."""
-    found = (entry for entry in _open(journal) if entry.key.server != LOCAL)
+    found = (record for record in _open(journal) if record.key.server != LOCAL)
     listed = "\n".join(map(_line, itertools.islice(found, _SHOWN)))
     if not listed:
         return
@@ -59,18 +59,18 @@ def check_fresh(journal: Journal) -> None:
     )
 
 
-def _open(journal: Journal) -> Iterator[Entry]:
+def _open(journal: Journal) -> Iterator[JobRecord]:
     after = 0
-    while entries := journal.open_entries(None, after):
-        after = entries[-1].id
-        yield from entries
+    while records := journal.open_records(None, after):
+        after = records[-1].id
+        yield from records
 
 
-def _line(entry: Entry) -> str:
-    if entry.task_id is not None:
-        return f"  {entry.target}: task {entry.task_id} is not brought home"
-    request = entry.request_ids[-1] if entry.request_ids else "none"
-    return f"  {entry.target}: may have been paid (request id: {request})"
+def _line(record: JobRecord) -> str:
+    if record.task_id is not None:
+        return f"  {record.target}: task {record.task_id} is not brought home"
+    request = record.request_ids[-1] if record.request_ids else "none"
+    return f"  {record.target}: may have been paid (request id: {request})"
 
 
 def _aside(journal: Path) -> Path:
@@ -84,26 +84,27 @@ def _aside(journal: Path) -> Path:
 _AT_ONCE = 64
 
 
-def rehearse(plan: PairList, journal: Path | None, rules: Rules, teller: Teller) -> int:
+def rehearse(
+    plan: PairList, journal: Journal, preflight: Preflight, teller: Teller
+) -> int:
     """Tell what would become of each pair, and return how many would be sent."""
     swaps = 0
-    with contextlib.closing(Journal.rehearsal(journal)) as copy:
-        screening = Preflight(rules, copy.start_run(0))
-        pairs = iter(plan)
-        while few := list(itertools.islice(pairs, _AT_ONCE)):
-            looks = screening.look(few)
-            for screened in screening.decide(looks, screening.enter(copy, looks)):
-                if screened.job is not None and screened.settled is None:
-                    swaps += screened.job.step is Step.SUBMIT
-                    _tell(screened.job, teller)
-                else:
-                    teller.tell(screened.left_over("nothing was sent"))
+    pairs = iter(plan)
+    while few := list(itertools.islice(pairs, _AT_ONCE)):
+        inspections = preflight.inspect(few)
+        records = preflight.register(journal, inspections)
+        for checked in preflight.plan(inspections, records):
+            if checked.job is not None and checked.outcome is None:
+                swaps += checked.job.step is Step.SUBMIT
+                _tell(checked.job, teller)
+            else:
+                teller.tell(checked.left_over())
     return swaps
 
 
 def _tell(job: Job, teller: Teller) -> None:
     outcome = job.outcome("skipped")
-    teller.tell(attrs.evolve(outcome, output=job.place), "planned")
+    teller.tell(attrs.evolve(outcome, output=job.output_path), "planned")
 
 
 @attrs.frozen(kw_only=True)
@@ -158,11 +159,14 @@ def swap(order: SwapOrder) -> int:
 def _rehearse(
     order: SwapOrder, plan: PairList, display: Display, teller: Teller
 ) -> int:
-    journal = None if order.fresh else order.options.journal_path
-    rules = order.options.rules(server_of(order.connection))
-    swaps = rehearse(plan, journal, rules, teller)
+    options = order.options
+    server = options.server_name(server_of(order.connection))
+    path = None if order.fresh else options.journal_path
+    with contextlib.closing(Journal.rehearsal(path)) as journal:
+        preflight = Preflight(options, server, journal.start_run(0))
+        swaps = rehearse(plan, journal, preflight, teller)
     teller.end()
-    budget = order.options.budget
+    budget = options.budget
     if budget is not None and budget < swaps:
         display.note(f"the budget leaves out {swaps - budget} of them")
         swaps = budget
@@ -234,7 +238,7 @@ class _Run:
         async with run:
             self.run = run
             if self.interrupted:
-                run.halt(NOTHING_SENT)
+                run.halt()
             async for outcome in run:
                 self.tally.total = self.plan.total + run.extra
                 self.tally.in_progress = run.in_progress
@@ -244,7 +248,7 @@ class _Run:
         self.interrupted = True
         many = 0
         if self.run is not None:
-            self.run.halt(NOTHING_SENT)
+            self.run.halt()
             many = self.run.in_progress
         self.display.note(
             f"nothing more is sent; waiting for {many} in progress "
@@ -270,4 +274,4 @@ class _Run:
         if self.run is not None:
             self.tally.total = self.plan.total + self.run.extra
             return self.run.unread()
-        return (skipped(pair, NOTHING_SENT) for pair in self.plan)
+        return map(skipped, self.plan)

@@ -1,4 +1,4 @@
-"""What is to be done about a job: the whole table."""
+"""The next step of a job: the whole table of states and options."""
 
 from __future__ import annotations
 
@@ -8,104 +8,99 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.batch.journal.jobs import (
-    GONE,
-    Entry,
     JobKey,
+    JobRecord,
     JobState,
+    Reason,
     Step,
-    Wishes,
     next_step,
 )
+from ezlink_async.batch.options import BatchOptions
 
-_KEY = JobKey("https://a.example", b"s", b"t", "{}", "a")
-
-_ALL_WISHES = [
-    Wishes(retry_failed=retry, resubmit_unknown=resubmit)
+_ALL_OPTIONS = [
+    BatchOptions(output=Path("out"), retry_failed=retry, resubmit_unknown=resubmit)
     for retry, resubmit in itertools.product((False, True), repeat=2)
 ]
+BOTH = pytest.mark.parametrize("intact", [True, False])
 
 
-def _entry(
-    state: JobState, task_id: str | None = None, error: str | None = None
-) -> Entry:
-    return Entry(
+def _record(
+    state: JobState, task_id: str | None = None, reason: Reason | None = None
+) -> JobRecord:
+    return JobRecord(
         id=1,
-        key=_KEY,
+        key=JobKey("https://a.example", b"s", b"t", "{}", "a"),
         source=Path("me.jpg"),
         target=Path("a.jpg"),
         state=state,
         task_id=task_id,
-        error=error,
+        error="SomeError: later",
+        reason=reason,
     )
 
 
-@pytest.mark.parametrize("intact", [True, False])
-@pytest.mark.parametrize("wishes", _ALL_WISHES, ids=str)
+@BOTH
 @pytest.mark.parametrize(
-    ("entry", "step"),
+    ("record", "step"),
     [
-        (_entry(JobState.PLANNED), Step.SUBMIT),
-        (_entry(JobState.PLANNED, error="BusyError: later"), Step.SUBMIT),
-        (_entry(JobState.SUBMITTED, "7"), Step.FOLLOW),
-        (_entry(JobState.SUBMITTED, "7", "TaskTimeoutError: late"), Step.FOLLOW),
-        (_entry(JobState.SUCCEEDED, "7"), Step.DOWNLOAD),
-        (_entry(JobState.SUCCEEDED, "7", "DownloadError: cut off"), Step.DOWNLOAD),
-        # What has an id is asked for, whatever else was noted.
-        (_entry(JobState.UNKNOWN, "7"), Step.FOLLOW),
-        (_entry(JobState.SUBMITTING, "7"), Step.FOLLOW),
+        (_record(JobState.PLANNED), Step.SUBMIT),
+        (_record(JobState.PLANNED, reason=Reason.BUDGET), Step.SUBMIT),
+        (_record(JobState.SUBMITTED, "7"), Step.FOLLOW),
+        (_record(JobState.SUCCEEDED, "7"), Step.DOWNLOAD),
+        # A job with an id is followed in every state.
+        (_record(JobState.UNKNOWN, "7"), Step.FOLLOW),
+        (_record(JobState.SUBMITTING, "7"), Step.FOLLOW),
     ],
     ids=str,
 )
-def test_what_no_wish_changes(
-    entry: Entry, step: Step, wishes: Wishes, *, intact: bool
+def test_options_do_not_change_the_step_of_a_planned_or_accepted_job(
+    record: JobRecord, step: Step, *, intact: bool
 ) -> None:
-    """A job surely not created is sent, one with an id is followed or brought."""
-    assert next_step(entry, wishes, intact=intact) is step
+    steps = {next_step(record, options, intact=intact) for options in _ALL_OPTIONS}
+    assert steps == {step}
 
 
-@pytest.mark.parametrize("wishes", _ALL_WISHES, ids=str)
-def test_what_is_at_home_rests(wishes: Wishes) -> None:
-    """And is brought again when it is not, whatever is wished."""
-    saved = _entry(JobState.SAVED, "7")
-    assert next_step(saved, wishes, intact=True) is Step.DONE
-    assert next_step(saved, wishes, intact=False) is Step.DOWNLOAD
-
-
-@pytest.mark.parametrize("state", [JobState.SAVED, JobState.SUCCEEDED])
-def test_what_is_gone_everywhere_is_sent_again_on_wish_only(state: JobState) -> None:
-    """It is a failure like others."""
-    gone = _entry(state, "7", f"{GONE} (the server said 404)")
-    for wishes in _ALL_WISHES:
-        step = Step.SUBMIT if wishes.retry_failed else Step.DOWNLOAD
-        assert next_step(gone, wishes, intact=False) is step
+def test_a_saved_job_is_done_and_a_damaged_one_is_downloaded_again() -> None:
+    saved = _record(JobState.SAVED, "7")
+    for options in _ALL_OPTIONS:
+        assert next_step(saved, options, intact=True) is Step.DONE
+        assert next_step(saved, options, intact=False) is Step.DOWNLOAD
 
 
 @pytest.mark.parametrize("state", [JobState.SAVED, JobState.SUCCEEDED])
-def test_what_cannot_be_brought_is_done_again(state: JobState) -> None:
-    """A built-in server is gone with its tasks, so their ids are forgotten."""
-    assert next_step(_entry(state), Wishes(), intact=False) is Step.SUBMIT
+def test_a_result_that_is_gone_is_sent_again_with_retry_failed_only(
+    state: JobState,
+) -> None:
+    gone = _record(state, "7", Reason.RESULT_GONE)
+    for options in _ALL_OPTIONS:
+        step = Step.SUBMIT if options.retry_failed else Step.DOWNLOAD
+        assert next_step(gone, options, intact=False) is step
 
 
-@pytest.mark.parametrize("intact", [True, False])
+@pytest.mark.parametrize("state", [JobState.SAVED, JobState.SUCCEEDED])
+def test_a_damaged_job_without_an_id_is_sent_again(state: JobState) -> None:
+    """The built-in server has ended with its tasks, so their ids are forgotten."""
+    assert next_step(_record(state), _ALL_OPTIONS[0], intact=False) is Step.SUBMIT
+
+
+@BOTH
 @pytest.mark.parametrize("task_id", [None, "7"])
-def test_what_has_failed_is_sent_again_on_wish_only(
+def test_a_failed_job_is_sent_again_with_retry_failed_only(
     task_id: str | None, *, intact: bool
 ) -> None:
-    """The wish for unknowns is not that wish."""
-    failed = _entry(JobState.FAILED, task_id, "TaskFailedError: no face")
-    for wishes in _ALL_WISHES:
-        step = Step.SUBMIT if wishes.retry_failed else Step.GIVE_UP
-        assert next_step(failed, wishes, intact=intact) is step
+    failed = _record(JobState.FAILED, task_id)
+    for options in _ALL_OPTIONS:
+        step = Step.SUBMIT if options.retry_failed else Step.GIVE_UP
+        assert next_step(failed, options, intact=intact) is step
 
 
+@BOTH
 @pytest.mark.parametrize(
     "state", [JobState.SUBMITTING, JobState.UNKNOWN, JobState.SUBMITTED]
 )
-@pytest.mark.parametrize("intact", [True, False])
-def test_what_may_be_paid_is_sent_again_on_wish_only(
+def test_a_job_that_may_be_paid_is_sent_again_with_resubmit_unknown_only(
     state: JobState, *, intact: bool
 ) -> None:
-    """The wish for failures is not that wish."""
-    for wishes in _ALL_WISHES:
-        step = Step.SUBMIT if wishes.resubmit_unknown else Step.REPORT
-        assert next_step(_entry(state), wishes, intact=intact) is step
+    for options in _ALL_OPTIONS:
+        step = Step.SUBMIT if options.resubmit_unknown else Step.REPORT
+        assert next_step(_record(state), options, intact=intact) is step

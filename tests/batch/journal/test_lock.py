@@ -1,4 +1,4 @@
-"""One run at a time in a folder, however the one before has ended."""
+"""One run at a time in a folder, however the last one has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.errors import ConfigurationError
-from tests.support.processes import as_nobody, holding
+from tests.support.processes import holding, without_rights
 
 _HOLD = """
 import sys
@@ -35,13 +35,13 @@ def _no_locks(_: int) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the lock of the folder ``out`` is; nothing is there yet."""
+    """Return the path of the lock of ``out``, which does not exist yet."""
     return tmp_path / "out" / ".ezlink" / "lock"
 
 
 @pytest.fixture
 def ended() -> int:
-    """Return the number of a process that has ended."""
+    """Return the id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     return process.pid
@@ -56,8 +56,8 @@ def _check_free(path: Path) -> None:
         assert lock.is_real
 
 
-def test_the_second_in_one_process_is_refused(path: Path) -> None:
-    """The sentence names the folder of the results; the first one stays."""
+def test_a_second_lock_in_one_process_is_refused(path: Path) -> None:
+    """The error names the output folder; the first lock stays."""
     with contextlib.closing(FolderLock(path)) as first:
         assert first.is_real
         for _ in range(2):
@@ -68,8 +68,7 @@ def test_the_second_in_one_process_is_refused(path: Path) -> None:
     _check_free(path)
 
 
-def test_closing_twice_is_harmless(path: Path) -> None:
-    """The second time it is somebody else's."""
+def test_closing_twice_does_not_release_the_next_lock(path: Path) -> None:
     first = FolderLock(path)
     first.close()
     with contextlib.closing(FolderLock(path)):
@@ -78,8 +77,7 @@ def test_closing_twice_is_harmless(path: Path) -> None:
             FolderLock(path)
 
 
-def test_it_ends_with_its_process(path: Path) -> None:
-    """A process that is killed holds nothing any more."""
+def test_a_lock_ends_with_its_process(path: Path) -> None:
     with holding(_HOLD, path) as other:
         with pytest.raises(ConfigurationError, match="another run"):
             FolderLock(path)
@@ -88,8 +86,8 @@ def test_it_ends_with_its_process(path: Path) -> None:
         _check_free(path)
 
 
-def test_without_locks_the_name_in_it_is_the_lock(path: Path) -> None:
-    """It says who has it, and what to do when that is not true."""
+def test_without_locks_the_name_in_the_file_is_the_lock(path: Path) -> None:
+    """The error names the holder, and the file to delete."""
     lock = FolderLock(path, _no_locks)
     assert not lock.is_real
     assert path.read_text() == f"{os.getpid()} on {_HERE}"
@@ -104,10 +102,8 @@ def test_without_locks_the_name_in_it_is_the_lock(path: Path) -> None:
     FolderLock(path, _no_locks).close()
 
 
-def test_without_locks_one_that_has_died_counts_for_nothing(
-    path: Path, ended: int
-) -> None:
-    """Nor does a number that no process has; ours takes the place of all of it."""
+def test_without_locks_an_ended_process_is_ignored(path: Path, ended: int) -> None:
+    """So is a number that no process can have."""
     path.parent.mkdir(parents=True)
     for number in (ended, 10**30):
         path.write_text(f"{number} on {_HERE}")
@@ -128,10 +124,8 @@ def test_without_locks_one_that_has_died_counts_for_nothing(
     ],
     ids=["alive", "elsewhere", "no-number", "no-host", "no-text"],
 )
-def test_without_locks_what_may_be_at_work_is_respected(
-    path: Path, holder: str
-) -> None:
-    """A living process, one of another machine, and what nobody can read."""
+def test_without_locks_an_unclear_holder_is_respected(path: Path, holder: str) -> None:
+    """It is alive, on another machine, or cannot be read."""
     path.parent.mkdir(parents=True)
     path.write_text(holder)
     with pytest.raises(ConfigurationError, match="another run is at work"):
@@ -140,13 +134,12 @@ def test_without_locks_what_may_be_at_work_is_respected(
 
 
 @posix
-def test_without_locks_a_process_of_somebody_else_is_respected(path: Path) -> None:
-    """That it may not be asked says that it lives."""
+def test_without_locks_a_process_of_another_user_is_respected(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(f"1 on {_HERE}")
     path.parent.chmod(0o777)
     path.chmod(0o666)
-    said = _as_nobody(
+    said = _run_without_rights(
         path,
         "import errno\n"
         "def none(_): raise OSError(errno.ENOLCK, 'none')\n"
@@ -156,8 +149,7 @@ def test_without_locks_a_process_of_somebody_else_is_respected(path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
-def test_what_is_refused_leaves_no_file_open(path: Path) -> None:
-    """Whatever the reason was."""
+def test_a_refused_lock_leaves_no_file_open(path: Path) -> None:
 
     def out_of_order(_: int) -> None:
         raise ValueError
@@ -173,8 +165,7 @@ def test_what_is_refused_leaves_no_file_open(path: Path) -> None:
         assert _open_files() == before
 
 
-def test_a_folder_that_cannot_be_is_one_sentence(path: Path) -> None:
-    """A file where the folder must be, a folder where the lock must be."""
+def test_a_file_in_place_of_the_folder_is_an_error(path: Path) -> None:
     path.parent.parent.mkdir()
     path.parent.write_text("in the way")
     with pytest.raises(ConfigurationError, match=r"no run can be kept in .*: File ex"):
@@ -185,12 +176,12 @@ def test_a_folder_that_cannot_be_is_one_sentence(path: Path) -> None:
         FolderLock(path)
 
 
-def _as_nobody(path: Path, program: str) -> str:
-    """Return what a process says that may do nothing here."""
-    nobody = as_nobody()
+def _run_without_rights(path: Path, program: str) -> str:
+    """Return the errors of *program*, run by a user without rights here."""
+    user = without_rights()
     top = Path(tempfile.gettempdir())
     for above in path.parents:
-        if top in above.parents:  # the folders of tests are closed for others
+        if top in above.parents:  # pytest's folders are closed to other users
             above.chmod(above.stat().st_mode | 0o055)
     head = (
         "import sys\nfrom pathlib import Path\n"
@@ -199,7 +190,7 @@ def _as_nobody(path: Path, program: str) -> str:
     )
     return subprocess.run(
         [
-            *nobody,
+            *user,
             *(sys.executable, "-c", head + program, str(path)),
         ],
         capture_output=True,
@@ -209,8 +200,7 @@ def _as_nobody(path: Path, program: str) -> str:
 
 
 @posix
-def test_a_read_only_folder_is_one_sentence(path: Path) -> None:
-    """A run that cannot note what it pays does not begin."""
+def test_a_read_only_folder_is_an_error(path: Path) -> None:
     path.parent.mkdir(parents=True)
-    said = _as_nobody(path, "FolderLock(path)")
+    said = _run_without_rights(path, "FolderLock(path)")
     assert f"no run can be kept in {path.parent}: Permission denied" in said

@@ -1,4 +1,4 @@
-"""The SQLite file: what a power cut leaves of it, and what it refuses."""
+"""The SQLite file: after a power cut, damaged, in use, of another version."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _pragma(sql: sqlite3.Connection, name: str) -> object:
 
 
 def _crashed(path: Path) -> Path:
-    """Return a copy of a file as a crash leaves it, with a log not yet taken in."""
+    """Return a copy of a file as a crash leaves it, with a log beside it."""
     with contextlib.closing(open_database(path, SCHEMA)) as sql:
         sql.execute("INSERT INTO things VALUES ('late')")
         shutil.copytree(path.parent, path.parent.with_name("crashed"))
@@ -54,10 +54,10 @@ def journal(tmp_path: Path) -> Path:
 
 
 @LOCKING
-def test_what_survives_a_power_cut_is_really_in_force(
+def test_the_settings_that_survive_a_power_cut_are_in_force(
     journal: Path, *, locking: bool
 ) -> None:
-    """Each commit waits for the disk, with locks and without, new file or old."""
+    """With locks and without, for a new file and an old one."""
     for path in (journal, journal.with_name("new")):
         with contextlib.closing(open_database(path, SCHEMA, locking=locking)) as sql:
             assert _pragma(sql, "journal_mode") == "wal"
@@ -66,22 +66,18 @@ def test_what_survives_a_power_cut_is_really_in_force(
             assert _pragma(sql, "checkpoint_fullfsync") == 1
             assert _pragma(sql, "locking_mode") == "exclusive"
             sql.execute("INSERT INTO things VALUES ('x')")
-            # The memory that several processes would share is not needed.
+            # Shared memory is not needed.
             assert not path.with_name(f"{path.name}-shm").exists()
 
 
 @LOCKING
-def test_what_was_committed_before_a_crash_is_there(
-    journal: Path, *, locking: bool
-) -> None:
-    """The next one to open it takes in the log that was left."""
+def test_commits_before_a_crash_are_there(journal: Path, *, locking: bool) -> None:
     path = _crashed(journal)
     with contextlib.closing(open_database(path, SCHEMA, locking=locking)) as sql:
         assert _names(sql) == ["one", "late"]
 
 
-def test_a_newer_version_leads_an_older_one_up(journal: Path) -> None:
-    """What was in it stays; leading it up again changes nothing."""
+def test_an_older_file_is_migrated_once(journal: Path) -> None:
     for _ in range(2):
         with contextlib.closing(open_database(journal, NEWER)) as sql:
             rows = sql.execute("SELECT name, size FROM things").fetchall()
@@ -89,8 +85,7 @@ def test_a_newer_version_leads_an_older_one_up(journal: Path) -> None:
             assert _pragma(sql, "user_version") == 2
 
 
-def test_a_migration_that_breaks_off_leaves_the_old_version(journal: Path) -> None:
-    """Half a version is none: the next try begins where the first one did."""
+def test_a_failed_migration_leaves_the_old_version(journal: Path) -> None:
     broken = Schema(0x7357, (FIRST, f"{SECOND} DROP TABLE nowhere;"))
     with pytest.raises(ConfigurationError, match="cannot be used: no such table"):
         open_database(journal, broken)
@@ -101,8 +96,7 @@ def test_a_migration_that_breaks_off_leaves_the_old_version(journal: Path) -> No
         assert _names(sql) == ["one"]
 
 
-def test_a_newer_file_is_refused(journal: Path) -> None:
-    """The sentence says what helps; nothing is changed."""
+def test_a_newer_file_is_refused_and_not_changed(journal: Path) -> None:
     open_database(journal, NEWER).close()
     before = journal.read_bytes()
     for way in (open_database, open_copy):
@@ -112,10 +106,10 @@ def test_a_newer_file_is_refused(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("application", [0, 99])
-def test_a_file_of_another_application_is_left_alone(
+def test_a_file_of_another_application_is_not_changed(
     tmp_path: Path, application: int
 ) -> None:
-    """Not a byte of it is changed, also when it says nothing of whose it is."""
+    """Also if it does not name its application."""
     path = tmp_path / "places.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as sql:
         sql.execute("CREATE TABLE moz_places (url)")
@@ -146,10 +140,10 @@ def _flipped(content: bytes) -> bytes:
     ],
     ids=["flipped", "page lost", "half a page", "no head", "text", "one line"],
 )
-def test_a_damaged_file_is_one_sentence(
+def test_a_damaged_file_is_a_configuration_error(
     journal: Path, damage: type[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody sees a traceback, and nothing is begun on what cannot be trusted."""
+    """It has one line and no traceback, and the file is not changed."""
     content = damage(journal.read_bytes())
     journal.write_bytes(content)
     for way in (open_database, open_copy):
@@ -161,8 +155,7 @@ def test_a_damaged_file_is_one_sentence(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_log_that_is_damaged_loses_the_end_only(journal: Path) -> None:
-    """What is in the file itself is there, and it opens."""
+def test_a_damaged_log_loses_the_last_commits_only(journal: Path) -> None:
     path = _crashed(journal)
     log = path.with_name(f"{path.name}-wal")
     log.write_bytes(log.read_bytes()[:-100])
@@ -179,8 +172,8 @@ sql.execute("INSERT INTO things VALUES ('theirs')")
 """
 
 
-def test_a_file_in_use_is_one_sentence(journal: Path) -> None:
-    """Also for a copy, which does not wait for ever; once it is free it opens."""
+def test_a_file_in_use_is_a_configuration_error(journal: Path) -> None:
+    """For a copy too, which does not wait endlessly."""
     with holding(_HOLD, journal):
         for way in (open_database, open_copy):
             with pytest.raises(ConfigurationError, match="another run or program is"):
@@ -204,8 +197,7 @@ def test_a_file_in_use_is_one_sentence(journal: Path) -> None:
     ],
 )
 @LOCKING
-def test_any_name_opens(tmp_path: Path, name: str, *, locking: bool) -> None:
-    """A path is a path, whatever an address would make of it."""
+def test_a_file_of_any_name_opens(tmp_path: Path, name: str, *, locking: bool) -> None:
     path = tmp_path / name / "journal"
     with contextlib.closing(open_database(path, SCHEMA, locking=locking)) as sql:
         sql.execute("INSERT INTO things VALUES ('here')")
@@ -215,14 +207,13 @@ def test_any_name_opens(tmp_path: Path, name: str, *, locking: bool) -> None:
 
 
 @posix
-def test_two_slashes_are_no_host(journal: Path) -> None:
-    """A path may begin with two."""
+def test_a_path_may_begin_with_two_slashes(journal: Path) -> None:
     with contextlib.closing(open_database(Path(f"/{journal}"), SCHEMA)) as sql:
         assert _names(sql) == ["one"]
 
 
-def test_a_place_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
-    """A file where a folder must be, a folder where the file must be."""
+def test_a_path_that_cannot_be_opened_is_a_configuration_error(tmp_path: Path) -> None:
+    """A file in place of a folder, a folder in place of the file, a name too long."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigurationError, match=r"cannot be used: (File|Not)"):
         open_database(tmp_path / "file" / "journal", SCHEMA)
@@ -238,8 +229,7 @@ def _folder(path: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in path.parent.iterdir()}
 
 
-def test_a_copy_leaves_no_trace(journal: Path) -> None:
-    """Neither of what is read nor of what is changed, closed well or crashed."""
+def test_a_copy_changes_no_file(journal: Path) -> None:
     for path in (_crashed(journal), journal):
         before = _folder(path)
         with contextlib.closing(open_copy(path, NEWER)) as sql:
@@ -249,8 +239,7 @@ def test_a_copy_leaves_no_trace(journal: Path) -> None:
         assert _folder(path) == before
 
 
-def test_the_memory_that_others_share_is_left_to_them(journal: Path) -> None:
-    """Somebody may be looking at the file with another program."""
+def test_a_copy_leaves_the_shared_memory_of_another_program(journal: Path) -> None:
     path = _crashed(journal)
     with contextlib.closing(sqlite3.connect(path)) as other:
         assert _names(other) == ["one", "late"]
@@ -259,8 +248,7 @@ def test_the_memory_that_others_share_is_left_to_them(journal: Path) -> None:
         assert path.with_name(f"{path.name}-shm").exists()
 
 
-def test_a_copy_of_nothing_is_empty(tmp_path: Path) -> None:
-    """No file is made for it, with a name or without."""
+def test_a_copy_of_no_file_is_empty(tmp_path: Path) -> None:
     for path in (None, tmp_path / "folder" / "journal"):
         with contextlib.closing(open_copy(path, SCHEMA)) as sql:
             assert _names(sql) == []

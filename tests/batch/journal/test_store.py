@@ -1,4 +1,4 @@
-"""What a journal keeps of a job, and where results go."""
+"""The jobs, runs and output paths in a journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ezlink_async.batch.journal.jobs import Entry, JobKey, JobState, Remark, Submit
+from ezlink_async.batch.journal.jobs import (
+    JobKey,
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+    Remark,
+    Submit,
+)
+from ezlink_async.batch.journal.sqlite import open_database
 from ezlink_async.batch.journal.store import (
     SCHEMA,
     Claim,
@@ -34,7 +43,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the journal is."""
+    """Return the path of the journal."""
     return tmp_path / "journal.sqlite3"
 
 
@@ -45,51 +54,53 @@ def journal(path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def _submit(request_id: str, mark: str | None = "m", when: float = 1.0) -> Submit:
-    return Submit(request_id=request_id, mark=mark, when=when, since=when)
+def _submit(request_id: str, state_tag: str | None = "m", when: float = 1.0) -> Submit:
+    return Submit(request_id=request_id, state_tag=state_tag, when=when, since=when)
 
 
-def _job(journal: Journal, place: str = "trip/a", server: str = SERVER) -> Entry:
-    key = attrs.evolve(KEY, place=place, server=server)
-    return journal.job(key, ME, A)
+def _job(journal: Journal, path: str = "trip/a", server: str = SERVER) -> JobRecord:
+    key = attrs.evolve(KEY, output_path=path, server=server)
+    return journal.find_or_add_job(key, ME, A)
 
 
-def _now(journal: Journal, job: Entry) -> Entry:
+def _now(journal: Journal, job: JobRecord) -> JobRecord:
     """Return the job as it is in the journal now."""
-    return journal.job(job.key, job.source, job.target)
+    return journal.find_or_add_job(job.key, job.source, job.target)
 
 
 # A job
 
 
-def test_a_job_is_noted_once(journal: Journal) -> None:
-    """The same key means the same job; each part of the key makes another."""
+def test_equal_keys_are_one_job(journal: Journal) -> None:
+    """Each part of the key makes another job."""
     job = _job(journal)
-    assert job == Entry(id=1, key=KEY, source=ME, target=A, state=JobState.PLANNED)
+    assert job == JobRecord(id=1, key=KEY, source=ME, target=A, state=JobState.PLANNED)
     assert _now(journal, job) == job
     others = [
         attrs.evolve(KEY, server="https://b.example"),
         attrs.evolve(KEY, source_hash=b"S" * 32),
         attrs.evolve(KEY, target_hash=b"T" * 32),
         attrs.evolve(KEY, options='{"strip_metadata": true}'),
-        attrs.evolve(KEY, place="trip/b"),
+        attrs.evolve(KEY, output_path="trip/b"),
     ]
-    ids = [journal.job(key, ME, A).id for key in others]
+    ids = [journal.find_or_add_job(key, ME, A).id for key in others]
     assert ids == [2, 3, 4, 5, 6]
 
 
-def test_a_picture_that_was_moved_is_known_by_its_new_path(journal: Journal) -> None:
-    """The job is the same, and so is all that is known of it."""
+def test_a_job_of_moved_pictures_keeps_its_state_and_gets_the_new_paths(
+    journal: Journal,
+) -> None:
     job = _job(journal)
     journal.submitting(job.id, _submit("r1", "m1", 1.0))
     for source, target in ((ME, B), (B, A)):
-        moved = journal.job(KEY, source, target)
+        moved = journal.find_or_add_job(KEY, source, target)
         assert (moved.id, moved.source, moved.target) == (job.id, source, target)
         assert moved.state is JobState.SUBMITTING
 
 
-def test_the_life_of_a_job(journal: Journal) -> None:
-    """Each step keeps what the ones before have noted, and ends their errors."""
+def test_each_change_keeps_the_earlier_ones_and_ends_their_errors(
+    journal: Journal,
+) -> None:
     job = _job(journal)
     journal.prepared(job.id, ["turned", "made smaller"])
     journal.submitting(job.id, _submit("r1", "m1", 1.0))
@@ -101,7 +112,7 @@ def test_the_life_of_a_job(journal: Journal) -> None:
     assert submitting == attrs.evolve(
         job,
         state=JobState.SUBMITTING,
-        mark="m1",
+        state_tag="m1",
         request_ids=("r1", "r2"),
         changes=("turned", "made smaller"),
         since=2.0,
@@ -110,8 +121,10 @@ def test_the_life_of_a_job(journal: Journal) -> None:
     journal.accepted(job.id, "7")
     submitted = attrs.evolve(submitting, state=JobState.SUBMITTED, task_id="7")
     assert _now(journal, job) == submitted
-    journal.noted(job.id, "TaskTimeoutError: late")
-    assert _now(journal, job) == attrs.evolve(submitted, error="TaskTimeoutError: late")
+    journal.note_problem(job.id, Problem("late", Reason.BUDGET))
+    assert _now(journal, job) == attrs.evolve(
+        submitted, error="late", reason=Reason.BUDGET
+    )
     journal.succeeded(job.id, "https://a.example/7", 3.0)
     succeeded = attrs.evolve(
         submitted,
@@ -120,7 +133,7 @@ def test_the_life_of_a_job(journal: Journal) -> None:
         ended_at=3.0,
     )
     assert _now(journal, job) == succeeded
-    journal.noted(job.id, "DownloadError: cut off")
+    journal.note_problem(job.id, Problem("gone", Reason.RESULT_GONE))
     journal.saved(job.id, OUTPUT)
     saved = attrs.evolve(succeeded, state=JobState.SAVED, output=OUTPUT)
     assert _now(journal, job) == saved
@@ -128,8 +141,7 @@ def test_the_life_of_a_job(journal: Journal) -> None:
     assert _now(journal, job) == attrs.evolve(saved, state=JobState.SUCCEEDED)
 
 
-def test_a_job_that_is_sent_again_begins_anew(journal: Journal) -> None:
-    """Of its last attempt only the request id stays, by which it can be found."""
+def test_a_job_that_is_sent_again_keeps_its_request_ids_only(journal: Journal) -> None:
     job = _job(journal)
     journal.submitting(job.id, _submit("r1", "m1", 1.0))
     journal.accepted(job.id, "7")
@@ -152,8 +164,8 @@ def test_a_job_that_is_sent_again_begins_anew(journal: Journal) -> None:
     assert unknown.error == "SubmitUnknownError: lost"
 
 
-def test_a_refusal_clears_no_earlier_submit(journal: Journal) -> None:
-    """What may be paid stays unknown until the server is gone with it."""
+def test_a_refused_job_stays_unknown_after_an_unknown_submit(journal: Journal) -> None:
+    """Only the end of its server makes it planned again."""
     job = _job(journal)
     for number, cut_off in enumerate((True, False)):
         journal.submitting(job.id, _submit(f"r{number}", "m", 1.0))
@@ -172,26 +184,29 @@ def test_a_refusal_clears_no_earlier_submit(journal: Journal) -> None:
 
 
 @posix
-def test_names_that_are_no_text_are_kept(path: Path) -> None:
-    """Every path and place comes back as it was, in another run too."""
+def test_names_that_are_no_text_come_back_in_the_next_run(path: Path) -> None:
     name = "m\udcfc"
-    key = attrs.evolve(KEY, place=name)
+    key = attrs.evolve(KEY, output_path=name)
     target = Path("/photos", f"{name}.jpg")
     output = attrs.evolve(OUTPUT, path=Path(f"{name}.jpg"))
     with contextlib.closing(Journal.open(path)) as journal:
         run = journal.start_run(1.0)
-        assert journal.claim(Claim(target, target, name, b"t"), run) == name
-        journal.saved(journal.job(key, target, target).id, output)
+        assert (
+            journal.assign_output_path(Claim(target, target, name, b"t"), run) == name
+        )
+        journal.saved(journal.find_or_add_job(key, target, target).id, output)
     with contextlib.closing(Journal.open(path)) as journal:
         run = journal.start_run(2.0)
-        assert journal.claim(Claim(target, target, name, b"t"), run) == name
-        (entry,) = journal.entries()
-    assert (entry.key, entry.source, entry.target) == (key, target, target)
-    assert entry.output == output
+        assert (
+            journal.assign_output_path(Claim(target, target, name, b"t"), run) == name
+        )
+        (record,) = journal.records()
+    assert (record.key, record.source, record.target) == (key, target, target)
+    assert record.output == output
 
 
-def test_what_keeps_a_name_is_text_wherever_it_can_be() -> None:
-    """So the file can be read with other programs."""
+def test_a_path_is_stored_as_text_if_it_is_text() -> None:
+    """Other programs can read the file then."""
     assert encode_path(Path("/photos/\u65c5.jpg")) == "/photos/\u65c5.jpg"
     assert encode_path("m\udcfc") == b"m\xfc"
     for name in (Path("/photos/\u65c5.jpg"), Path("m\udcfc")):
@@ -201,8 +216,7 @@ def test_what_keeps_a_name_is_text_wherever_it_can_be() -> None:
 # Transactions and runs
 
 
-def test_what_was_not_committed_never_was(path: Path) -> None:
-    """Undone, or cut off by a crash."""
+def test_changes_without_a_commit_are_undone(path: Path) -> None:
     journal = Journal.open(path)
     journal.begin()
     _job(journal, "kept")
@@ -215,24 +229,22 @@ def test_what_was_not_committed_never_was(path: Path) -> None:
     _job(journal, "cut off")
     journal.close()
     with contextlib.closing(Journal.open(path)) as again:
-        assert [entry.key.place for entry in again.entries()] == ["kept"]
+        assert [record.key.output_path for record in again.records()] == ["kept"]
 
 
-def test_a_rehearsal_changes_nothing(path: Path) -> None:
-    """It knows what the journal knows, or nothing without one."""
+def test_a_rehearsal_reads_the_journal_and_changes_nothing(path: Path) -> None:
     with contextlib.closing(Journal.open(path)) as journal:
         _job(journal)
     with contextlib.closing(Journal.rehearsal(path)) as copy:
-        assert [entry.id for entry in copy.entries()] == [1]
+        assert [record.id for record in copy.records()] == [1]
         _job(copy, "another")
     with contextlib.closing(Journal.rehearsal(path)) as copy:
-        assert len(copy.entries()) == 1
+        assert len(copy.records()) == 1
     with contextlib.closing(Journal.rehearsal(None)) as empty:
-        assert empty.entries() == []
+        assert empty.records() == []
 
 
-def test_runs_are_told_of(journal: Journal) -> None:
-    """The latest one, and whether it has ended."""
+def test_the_last_run_has_its_times_and_facts(journal: Journal) -> None:
     assert journal.last_run() is None
     first = journal.start_run(1.0)
     journal.end_run(first, 2.0, {"spent": "3 \u00a5"})
@@ -246,8 +258,8 @@ def test_runs_are_told_of(journal: Journal) -> None:
     assert (run.started_at, run.ended_at, run.facts) == (3.0, None, {})
 
 
-def test_what_was_cut_short_is_unknown_in_the_next_run(journal: Journal) -> None:
-    """It may be paid, at whatever server; all else stays as it was."""
+def test_a_submit_cut_short_is_unknown_in_the_next_run(journal: Journal) -> None:
+    """It may be paid, at whichever server; other jobs keep their state."""
     cut = [_job(journal, "a"), _job(journal, "b", "https://b.example")]
     for job in cut:
         journal.submitting(job.id, _submit("r", "m", 1.0))
@@ -263,32 +275,34 @@ def test_what_was_cut_short_is_unknown_in_the_next_run(journal: Journal) -> None
     assert _now(journal, followed).state is JobState.SUBMITTED
 
 
-def test_what_a_server_took_with_it_is_done_again(journal: Journal) -> None:
-    """What is at home stays, with an id that means nothing any more taken off."""
-    for place in ("sending", "sent", "lost", "done", "home", "bad"):
-        journal.submitting(_job(journal, place).id, _submit("r", "m", 1.0))
-    for place in ("sent", "done", "home", "bad"):
-        journal.accepted(_job(journal, place).id, place)
+def test_unfinished_jobs_of_an_ended_server_are_planned_again(journal: Journal) -> None:
+    """Saved jobs stay saved, and lose their ids."""
+    for path in ("sending", "sent", "lost", "done", "home", "bad"):
+        journal.submitting(_job(journal, path).id, _submit("r", "m", 1.0))
+    for path in ("sent", "done", "home", "bad"):
+        journal.accepted(_job(journal, path).id, path)
     journal.unknown(_job(journal, "lost").id, "SubmitUnknownError: lost")
-    for place in ("done", "home"):
-        journal.succeeded(_job(journal, place).id, None, 2.0)
+    for path in ("done", "home"):
+        journal.succeeded(_job(journal, path).id, None, 2.0)
     journal.saved(_job(journal, "home").id, OUTPUT)
     journal.failed(_job(journal, "bad").id, "TaskFailedError: no face", 2.0)
     other = _job(journal, "sent", "https://b.example")
     journal.accepted(other.id, "7")
     journal.forget_unfinished(SERVER)
-    after = {entry.key.place: entry for entry in journal.entries() if entry.id < 7}
-    assert {entry.task_id for entry in after.values()} == {None}
-    for place in ("sending", "sent", "lost", "done"):
-        assert (after[place].state, after[place].error) == (JobState.PLANNED, None)
+    after = {
+        record.key.output_path: record for record in journal.records() if record.id < 7
+    }
+    assert {record.task_id for record in after.values()} == {None}
+    for path in ("sending", "sent", "lost", "done"):
+        assert (after[path].state, after[path].error) == (JobState.PLANNED, None)
     assert (after["home"].state, after["home"].output) == (JobState.SAVED, OUTPUT)
     assert after["bad"].state is JobState.FAILED
     assert after["bad"].error == "TaskFailedError: no face"
     assert _now(journal, other).task_id == "7"
 
 
-def test_what_is_unknown_began_with_its_first_submit(journal: Journal) -> None:
-    """However often it was sent again; what was surely refused is not meant."""
+def test_since_is_the_time_of_the_first_unknown_submit(journal: Journal) -> None:
+    """A submit that was surely refused does not count."""
     job = _job(journal)
     journal.submitting(job.id, _submit("r1", when=1.0))
     journal.planned(job.id, "BusyError: later")
@@ -302,12 +316,11 @@ def test_what_is_unknown_began_with_its_first_submit(journal: Journal) -> None:
     assert _now(journal, job).sent_at == 4.0
 
 
-def test_remarks_are_of_the_latest_run(journal: Journal) -> None:
-    """They are read in pages, like jobs."""
+def test_remarks_of_earlier_runs_are_deleted(journal: Journal) -> None:
     run = journal.start_run(1.0)
     for error in ("one", "two", "three"):
-        journal.remark(run, ME, A, error)
-    assert journal.remarks()[0] == Remark(1, ME, A, "one")
+        journal.add_remark(run, ME, A, Problem(error, Reason.UNUSABLE))
+    assert journal.remarks()[0] == Remark(1, ME, A, "one", Reason.UNUSABLE)
     assert [remark.error for remark in journal.remarks(1, 1)] == ["two"]
     assert journal.remarks(3) == []
     journal.start_run(2.0)
@@ -318,21 +331,19 @@ def test_remarks_are_of_the_latest_run(journal: Journal) -> None:
 
 
 def test_jobs_are_read_in_pages(journal: Journal) -> None:
-    """None is left out, none comes twice."""
     for number in range(7):
         job = _job(journal, f"p{number}")
         if number % 2:
             journal.submitting(job.id, _submit("r", "m", 1.0))
-    assert [entry.id for entry in journal.entries()] == [1, 2, 3, 4, 5, 6, 7]
-    assert [entry.id for entry in journal.entries(2, 3)] == [3, 4, 5]
-    assert journal.entries(7) == []
-    assert [entry.id for entry in journal.open_entries(SERVER)] == [2, 4, 6]
-    assert [entry.id for entry in journal.open_entries(SERVER, 2, 1)] == [4]
-    assert journal.open_entries(SERVER, 6) == []
+    assert [record.id for record in journal.records()] == [1, 2, 3, 4, 5, 6, 7]
+    assert [record.id for record in journal.records(2, 3)] == [3, 4, 5]
+    assert journal.records(7) == []
+    assert [record.id for record in journal.open_records(SERVER)] == [2, 4, 6]
+    assert [record.id for record in journal.open_records(SERVER, 2, 1)] == [4]
+    assert journal.open_records(SERVER, 6) == []
 
 
-def test_what_is_open_is_what_may_be_paid_and_is_not_at_home(journal: Journal) -> None:
-    """At one server, or at any."""
+def test_open_jobs_may_be_paid_and_are_not_saved(journal: Journal) -> None:
     verbs: dict[JobState, Callable[[int], None]] = {
         JobState.PLANNED: lambda job: journal.planned(job, None),
         JobState.SUBMITTING: lambda _: None,
@@ -346,22 +357,23 @@ def test_what_is_open_is_what_may_be_paid_and_is_not_at_home(journal: Journal) -
         job = _job(journal, state)
         journal.submitting(job.id, _submit("r", "m", 1.0))
         verb(job.id)
-    assert {entry.state for entry in journal.entries()} == set(JobState)
-    listed = [entry.state.value for entry in journal.open_entries(SERVER)]
+    assert {record.state for record in journal.records()} == set(JobState)
+    listed = [record.state.value for record in journal.open_records(SERVER)]
     assert listed == ["submitting", "submitted", "succeeded", "unknown"]
-    assert journal.open_entries("https://b.example") == []
+    assert journal.open_records("https://b.example") == []
     there = _job(journal, "there", "https://b.example")
     journal.unknown(there.id, "lost")
-    assert len(journal.open_entries(None)) == 5
+    assert len(journal.open_records(None)) == 5
 
 
-def test_witnesses_are_submits_that_were_accepted(journal: Journal) -> None:
-    """By the request id that was, the latest first; ids are known by server."""
-    for number, place in enumerate("abc"):
-        job = _job(journal, place)
-        journal.submitting(job.id, _submit(f"lost-{place}", "m", 1.0))
-        journal.submitting(job.id, _submit(f"good-{place}", "m", 2.0 + number))
-        journal.accepted(job.id, f"id-{place}")
+def test_witnesses_are_the_latest_accepted_submits_of_a_server(
+    journal: Journal,
+) -> None:
+    for number, path in enumerate("abc"):
+        job = _job(journal, path)
+        journal.submitting(job.id, _submit(f"lost-{path}", "m", 1.0))
+        journal.submitting(job.id, _submit(f"good-{path}", "m", 2.0 + number))
+        journal.accepted(job.id, f"id-{path}")
     journal.submitting(_job(journal, "d").id, _submit("open", "m", 9.0))
     journal.accepted(_job(journal, "e").id, "without-a-request")
     other = _job(journal, "a", "https://b.example")
@@ -382,8 +394,8 @@ def test_witnesses_are_submits_that_were_accepted(journal: Journal) -> None:
         "state = CAST(x'ff' AS TEXT)",
     ],
 )
-def test_a_damaged_row_is_an_error_of_the_file(path: Path, damage: str) -> None:
-    """What a check of the pages cannot see shows when the job is read."""
+def test_a_damaged_row_is_a_database_error(path: Path, damage: str) -> None:
+    """A check of the pages does not see it."""
     with contextlib.closing(Journal.open(path)) as journal:
         _job(journal)
     with contextlib.closing(sqlite3.connect(path)) as sql:
@@ -393,11 +405,10 @@ def test_a_damaged_row_is_an_error_of_the_file(path: Path, damage: str) -> None:
         contextlib.closing(Journal.open(path)) as journal,
         pytest.raises(sqlite3.DatabaseError),
     ):
-        journal.entries()
+        journal.records()
 
 
-def test_the_file_says_whose_it_is(path: Path) -> None:
-    """It can be told from others, and a newer one is refused."""
+def test_the_file_names_its_application_and_version(path: Path) -> None:
     Journal.open(path).close()
     assert path.read_bytes()[68:72] == b"EZLJ"
     with contextlib.closing(sqlite3.connect(path)) as sql:
@@ -409,11 +420,32 @@ def test_the_file_says_whose_it_is(path: Path) -> None:
         Journal.open(path)
 
 
-# Places
+def test_the_errors_of_version_1_get_their_reasons(path: Path) -> None:
+    first = attrs.evolve(SCHEMA, migrations=SCHEMA.migrations[:1])
+    errors = {
+        "FileExistsError: a.jpg is there already": Reason.EXISTS,
+        "BudgetReached: the budget of this run is spent": Reason.BUDGET,
+        "TooManyFailures: the intake stopped after 3": Reason.FAILURES,
+        "Interrupted: nothing was sent": Reason.INTERRUPTED,
+        "ImageError: a.jpg: is empty": Reason.UNUSABLE,
+        "ConfigurationError: nothing can be saved": Reason.UNUSABLE,
+        "DownloadError: cut off": None,
+        "DownloadError: the server no longer has the result (404)": Reason.RESULT_GONE,
+    }
+    with contextlib.closing(open_database(path, first)) as sql:
+        sql.executemany(
+            "INSERT INTO remarks (run, source, target, error) VALUES (1, 's', 't', ?)",
+            [(error,) for error in errors],
+        )
+    with contextlib.closing(Journal.open(path)) as journal:
+        assert {each.error: each.reason for each in journal.remarks()} == errors
 
 
-class Places:
-    """Claims of several runs."""
+# Output paths
+
+
+class Claims:
+    """The claims of several runs."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -424,27 +456,27 @@ class Places:
         self._run = self._journal.start_run(1.0)
 
     def claim(
-        self, target: str, wished: str = "a", content: str = "", source: str = "me"
+        self, target: str, wanted: str = "a", content: str = "", source: str = "me"
     ) -> str:
-        """Return the place; by default each target is a picture of its own."""
+        """Return the output path; by default each target is a picture of its own."""
         content = content or target
-        claim = Claim(Path(source), Path(target), wished, content.encode())
-        return self._journal.claim(claim, self._run)
+        claim = Claim(Path(source), Path(target), wanted, content.encode())
+        return self._journal.assign_output_path(claim, self._run)
 
 
 @pytest.fixture
-def places(journal: Journal) -> Places:
+def claims(journal: Journal) -> Claims:
     """Make claims in a new journal."""
-    return Places(journal)
+    return Claims(journal)
 
 
-def test_a_pair_keeps_its_place(places: Places) -> None:
-    """In the same run, in the next, in another order, and when it was changed."""
-    assert [places.claim("x/a"), places.claim("y/a")] == ["a", "a-2"]
-    assert places.claim("x/a") == "a"
-    places.next_run()
-    assert places.claim("z/a") == "a-3"
-    assert [places.claim("y/a", content="new"), places.claim("x/a")] == ["a-2", "a"]
+def test_a_pair_keeps_its_output_path(claims: Claims) -> None:
+    """In later runs, in another order, and after the target has changed."""
+    assert [claims.claim("x/a"), claims.claim("y/a")] == ["a", "a-2"]
+    assert claims.claim("x/a") == "a"
+    claims.next_run()
+    assert claims.claim("z/a") == "a-3"
+    assert [claims.claim("y/a", content="new"), claims.claim("x/a")] == ["a-2", "a"]
 
 
 @pytest.mark.parametrize(
@@ -461,65 +493,62 @@ def test_a_pair_keeps_its_place(places: Places) -> None:
     ],
     ids=ascii,
 )
-def test_places_that_some_file_systems_take_for_one_are_numbered(
-    places: Places, alike: tuple[str, ...]
+def test_paths_that_some_file_systems_take_for_one_are_numbered(
+    claims: Claims, alike: tuple[str, ...]
 ) -> None:
     """The later ones get ``-2``, ``-3``, in their own spelling."""
-    found = [places.claim(str(number), name) for number, name in enumerate(alike)]
+    found = [claims.claim(str(number), name) for number, name in enumerate(alike)]
     numbers = ["", *(f"-{number}" for number in range(2, len(alike) + 1))]
     assert found == [name + number for name, number in zip(alike, numbers, strict=True)]
 
 
-def test_numbers_step_over_places_that_are_taken(places: Places) -> None:
-    """``a-2`` may be a wish of its own, before or after."""
-    assert places.claim("1", "a-2") == "a-2"
-    assert [places.claim(str(number)) for number in (2, 3, 4)] == ["a", "a-3", "a-4"]
-    assert places.claim("5", "a-3") == "a-3-2"
+def test_numbers_skip_paths_that_are_taken(claims: Claims) -> None:
+    assert claims.claim("1", "a-2") == "a-2"
+    assert [claims.claim(str(number)) for number in (2, 3, 4)] == ["a", "a-3", "a-4"]
+    assert claims.claim("5", "a-3") == "a-3-2"
 
 
-def test_a_picture_that_was_moved_takes_its_place_along(places: Places) -> None:
-    """In a later run; in the same run it is a copy, which gets its own."""
-    assert places.claim("old/a", content="picture") == "a"
-    assert places.claim("copy/a", content="picture") == "a-2"
-    places.next_run()
-    assert places.claim("new/a", content="picture") == "a"
-    assert places.claim("newer/a", content="picture") == "a-2"
-    places.next_run()
+def test_a_moved_picture_keeps_its_path_in_a_later_run(claims: Claims) -> None:
+    """In the same run it is a copy, which gets its own path."""
+    assert claims.claim("old/a", content="picture") == "a"
+    assert claims.claim("copy/a", content="picture") == "a-2"
+    claims.next_run()
+    assert claims.claim("new/a", content="picture") == "a"
+    assert claims.claim("newer/a", content="picture") == "a-2"
+    claims.next_run()
     # What stayed where it was is found by its path first.
-    assert places.claim("newer/a", content="picture") == "a-2"
-    assert places.claim("other/a", content="another") == "a-3"
+    assert claims.claim("newer/a", content="picture") == "a-2"
+    assert claims.claim("other/a", content="another") == "a-3"
 
 
-def test_another_source_shares_the_place_of_a_later_run_only(places: Places) -> None:
-    """Which of them is at home then is what ``existing`` decides."""
-    assert places.claim("x/a", source="me") == "a"
-    places.next_run()
-    assert places.claim("x/a", source="you") == "a"
-    assert places.claim("x/a", source="me") == "a-2"
-    places.next_run()
-    assert places.claim("x/a", source="me") == "a-2"
-    assert places.claim("x/a", source="them") == "a"
+def test_another_source_gets_the_same_path_in_a_later_run_only(claims: Claims) -> None:
+    """The option ``existing`` decides between the two results then."""
+    assert claims.claim("x/a", source="me") == "a"
+    claims.next_run()
+    assert claims.claim("x/a", source="you") == "a"
+    assert claims.claim("x/a", source="me") == "a-2"
+    claims.next_run()
+    assert claims.claim("x/a", source="me") == "a-2"
+    assert claims.claim("x/a", source="them") == "a"
 
 
-def test_another_wish_is_another_place(places: Places) -> None:
-    """The same pair may be wanted twice, in two places."""
-    assert places.claim("x/a", "a") == "a"
-    assert places.claim("x/a", "b") == "b"
-    assert [places.claim("x/a", "b"), places.claim("x/a", "a")] == ["b", "a"]
+def test_a_pair_with_two_wanted_paths_has_two_output_paths(claims: Claims) -> None:
+    assert claims.claim("x/a", "a") == "a"
+    assert claims.claim("x/a", "b") == "b"
+    assert [claims.claim("x/a", "b"), claims.claim("x/a", "a")] == ["b", "a"]
 
 
-def test_no_two_pairs_of_a_run_share_a_place(places: Places) -> None:
-    """However the runs before went."""
+def test_no_two_pairs_of_a_run_share_a_path(claims: Claims) -> None:
     pairs = list(itertools.product("xyz", ("me", "you"), ("a", "A", "a-2")))
     for pick in (pairs[:5], pairs[::2], pairs[::-1], pairs[3::3], pairs):
-        places.next_run()
+        claims.next_run()
         found = [
-            places.claim(target, wished, content=target, source=source)
-            for target, source, wished in pick
+            claims.claim(target, wanted, content=target, source=source)
+            for target, source, wanted in pick
         ]
-        assert len({place.casefold() for place in found}) == len(pick)
+        assert len({path.casefold() for path in found}) == len(pick)
         again = [
-            places.claim(target, wished, content=target, source=source)
-            for target, source, wished in pick
+            claims.claim(target, wanted, content=target, source=source)
+            for target, source, wanted in pick
         ]
         assert again == found

@@ -1,4 +1,4 @@
-"""Which pictures are meant: files named, folders walked, and what is left out."""
+"""Targets: named files, folders that are searched, and files left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system"
 
 @attrs.frozen
 class Found:
-    """What a search has found, and what it has left out."""
+    """The targets of a search, and the counts of files left out."""
 
     targets: list[Target]
     left_out: LeftOut
@@ -45,10 +45,9 @@ def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_folders_are_walked_in_order_and_what_is_left_out_is_counted(
+def test_folders_are_walked_in_order_and_files_left_out_counted(
     photos: Path,
 ) -> None:
-    """Hidden ones, links to folders, the source and no pictures are left out."""
     found = _found(photos)
     assert _below(found) == ["a.jpg", "b.jpeg", "trip/a.jpg"]
     assert found.left_out == {
@@ -60,8 +59,7 @@ def test_folders_are_walked_in_order_and_what_is_left_out_is_counted(
     }
 
 
-def test_what_is_named_is_taken_as_it_is(photos: Path) -> None:
-    """A hidden file, no picture, nothing at all: each is a target of its own."""
+def test_named_files_are_targets_even_if_no_pictures(photos: Path) -> None:
     named = (photos / ".thumb.jpg", photos / "notes.txt", photos / "nothing.jpg")
     found = _found(*named)
     assert [target.path for target in found.targets] == list(named)
@@ -69,8 +67,8 @@ def test_what_is_named_is_taken_as_it_is(photos: Path) -> None:
 
 
 @posix
-def test_a_link_to_a_picture_is_a_picture(photos: Path, tmp_path: Path) -> None:
-    """It is followed, under its own name; links to nowhere and in circles are not."""
+def test_a_link_to_a_picture_is_a_target(photos: Path, tmp_path: Path) -> None:
+    """Links to nowhere and in circles are not readable."""
     (tmp_path / "elsewhere.jpg").write_bytes(jpeg(20_030))
     (photos / "linked.jpg").symlink_to(tmp_path / "elsewhere.jpg")
     (photos / "nowhere.jpg").symlink_to("gone.jpg")
@@ -84,23 +82,22 @@ def test_a_link_to_a_picture_is_a_picture(photos: Path, tmp_path: Path) -> None:
 
 
 @posix
-def test_a_folder_that_is_named_may_be_a_link(photos: Path, tmp_path: Path) -> None:
-    """Whoever names it means it, but not twice under two names."""
+def test_a_named_folder_may_be_a_link(photos: Path, tmp_path: Path) -> None:
+    """A picture found under two names is taken once."""
     (tmp_path / "album").symlink_to(photos, target_is_directory=True)
     left_out = LeftOut()
     named = (tmp_path / "album", Path("photos"), photos / "trip" / "a.jpg")
     source = Path("photos", "me.jpg")
     search = Search(left_out=left_out, sources=[source])
     plan = PairList(one_to_many(source, named, search), left_out)
-    assert [pair.wished for pair in plan] == ["a", "b", "trip/a"]
+    assert [pair.wanted_path for pair in plan] == ["a", "b", "trip/a"]
     assert next(iter(plan)).target == tmp_path / "album" / "a.jpg"
     assert (plan.total, left_out["named twice"]) == (3, 4)
     plan.close()
 
 
 @posix
-def test_what_could_block_is_not_opened(photos: Path) -> None:
-    """A pipe in a folder is no picture, whatever it is called."""
+def test_a_pipe_is_not_opened(photos: Path) -> None:
     os.mkfifo(photos / "pipe.jpg")
     found = _found(photos)
     assert found.left_out["no JPEG, PNG or WebP"] == 2
@@ -122,7 +119,6 @@ def deep(photos: Path) -> Iterator[Path]:
 
 @posix
 def test_a_folder_that_cannot_be_listed_is_counted(deep: Path) -> None:
-    """The rest is found all the same."""
     found = _found(deep)
     assert _below(found) == ["a.jpg", "b.jpeg", "trip/a.jpg"]
     assert found.left_out["not readable"] == 1
@@ -130,14 +126,12 @@ def test_a_folder_that_cannot_be_listed_is_counted(deep: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has one")
 def test_a_file_that_cannot_be_read_is_counted(photos: Path) -> None:
-    """A file may be there, be a file, and still fail on reading."""
     (photos / "bad-sector.jpg").symlink_to("/proc/self/mem")
     assert _found(photos).left_out["not readable"] == 1
 
 
 @posix
 def test_a_locked_folder_is_counted(photos: Path) -> None:
-    """Neither its list nor what is below it stops the rest."""
     (photos / "trip").chmod(0o400)  # names can be read, files cannot
     (photos / "locked").mkdir(0o000)
     if os.access(photos / "locked", os.R_OK):
@@ -149,8 +143,7 @@ def test_a_locked_folder_is_counted(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["HEIC", "AVIF", "TIFF"])
-def test_what_cameras_make_is_a_target(photos: Path, name: str) -> None:
-    """It is converted later, or is an error of its own."""
+def test_formats_of_cameras_are_targets(photos: Path, name: str) -> None:
     heads = {
         "HEIC": b"\0\0\0\x18ftypheic",
         "AVIF": b"\0\0\0\x18ftypavif",
@@ -161,7 +154,7 @@ def test_what_cameras_make_is_a_target(photos: Path, name: str) -> None:
 
 
 def test_the_output_folder_is_no_target(photos: Path) -> None:
-    """Not when it is named, nor by another name, nor when it is made late."""
+    """Named, under another name, and if it is made during the search."""
     out = photos / "out"
     search = Search(left_out=LeftOut(), output=photos / "trip" / ".." / "out")
     targets = search.targets([photos / "trip", photos])
@@ -174,8 +167,7 @@ def test_the_output_folder_is_no_target(photos: Path) -> None:
         list(search.targets([out]))
 
 
-def test_a_folder_of_sources_is_no_target(photos: Path) -> None:
-    """It is left out where it is found, not where it is named."""
+def test_a_folder_of_sources_is_a_target_only_if_named(photos: Path) -> None:
     search = Search(left_out=LeftOut(), sources=[photos / "trip"])
     below = [target.below.as_posix() for target in search.targets([photos])]
     assert below == ["a.jpg", "b.jpeg", "me.jpg"]
@@ -183,8 +175,7 @@ def test_a_folder_of_sources_is_no_target(photos: Path) -> None:
     assert len(list(search.targets([photos / "trip"]))) == 1
 
 
-def test_what_cannot_be_has_no_mark(photos: Path) -> None:
-    """A mark is of the file, whatever it is called."""
+def test_file_ids_do_not_depend_on_names(photos: Path) -> None:
     other = photos / "trip" / ".." / "a.jpg"
     assert file_ids([photos / "a.jpg"]) == file_ids([other])
     assert file_ids([photos / "nothing", photos / "a\0b", Path("x" * 5000)]) == set()
@@ -209,8 +200,7 @@ def _grow(folder: Path, tree: Tree) -> None:
 
 
 @given(_TREES)
-def test_the_order_is_that_of_the_parts_of_the_paths(tree: Tree) -> None:
-    """Each file of a tree comes once, however the system lists them."""
+def test_targets_are_ordered_by_the_parts_of_their_paths(tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _grow(folder, tree)
@@ -223,7 +213,6 @@ def test_the_order_is_that_of_the_parts_of_the_paths(tree: Tree) -> None:
 
 
 def test_one_folder_is_listed_at_a_time(photos: Path) -> None:
-    """What comes later may change until its turn has come."""
     (photos / "zoo").mkdir()
     targets = Search(left_out=LeftOut()).targets([photos])
     assert next(targets).path == photos / "a.jpg"

@@ -1,4 +1,4 @@
-"""Which source goes with which target, and what the result is called."""
+"""Pairs of sources and targets, and the paths of their results."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _search(*sources: Path) -> Search:
     return Search(left_out=LeftOut(), sources=sources)
 
 
-def test_one_face_goes_into_many(targets: Path) -> None:
-    """The results keep the tree of the targets; a file that is named has none."""
+def test_one_source_is_paired_with_many_targets(targets: Path) -> None:
+    """Results keep the folders of the targets; a named file has none."""
     me, bob = Path("me.jpg"), targets / "bob.jpg"
     assert list(one_to_many(me, [targets, bob], _search())) == [
         Pair(me, targets / "ann.png", "ann"),
@@ -54,8 +54,8 @@ def test_one_face_goes_into_many(targets: Path) -> None:
     ]
 
 
-def test_faces_go_by_name(faces: Path, targets: Path) -> None:
-    """With their folders, in any spelling, under any suffix; or it is a problem."""
+def test_sources_and_targets_are_paired_by_name(faces: Path, targets: Path) -> None:
+    """With their folders, in any case and under any suffix."""
     assert list(by_name(faces, [targets], _search())) == [
         Pair(faces / "ann.jpg", targets / "ann.png", "ann"),
         Pair(
@@ -68,19 +68,18 @@ def test_faces_go_by_name(faces: Path, targets: Path) -> None:
     ]
 
 
-def test_two_faces_of_one_name_are_a_problem(faces: Path, targets: Path) -> None:
-    """Which of them is meant is nothing to guess and pay for."""
+def test_two_sources_of_one_name_are_a_problem(faces: Path, targets: Path) -> None:
     _fill(faces, "ANN.png")
     first, *_ = by_name(faces, [targets], _search())
     assert first.problem == f"there is more than one source of that name in {faces}"
 
 
-def test_every_face_goes_into_every_picture(faces: Path, targets: Path) -> None:
-    """The results of each face lie in a folder of its own."""
+def test_every_source_is_paired_with_every_target(faces: Path, targets: Path) -> None:
+    """The results of each source are in a folder of its own."""
     (targets / "notes.txt").write_text("no picture")
     search = _search(faces)
     pairs = list(product(faces, iter([targets]), search))
-    assert [pair.wished for pair in pairs] == [
+    assert [pair.wanted_path for pair in pairs] == [
         f"{face}/{target}"
         for face in ("ann", "trip/Bob", "zoe")
         for target in ("ann", "bob", "trip/bob")
@@ -91,8 +90,7 @@ def test_every_face_goes_into_every_picture(faces: Path, targets: Path) -> None:
     assert search.left_out == {"no JPEG, PNG or WebP": 1}
 
 
-def test_a_single_face_will_do(faces: Path, targets: Path) -> None:
-    """A source that is a file is a folder of one."""
+def test_a_single_file_is_a_folder_of_one_source(faces: Path, targets: Path) -> None:
     face = faces / "ann.jpg"
     assert len(list(product(face, [targets], _search()))) == 3
     found = [pair.problem for pair in by_name(face, [targets], _search())]
@@ -100,10 +98,9 @@ def test_a_single_face_will_do(faces: Path, targets: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [by_name, product])
-def test_without_any_face_there_is_nothing_to_do(
+def test_a_folder_without_sources_is_an_error(
     tmp_path: Path, targets: Path, mode: type[object]
 ) -> None:
-    """An empty folder of sources is a mistake."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigurationError, match="empty holds no picture"):
         list(mode(tmp_path / "empty", [targets], _search()))  # type: ignore[call-arg, call-overload]
@@ -143,16 +140,17 @@ _COLUMNS = (
     ],
     ids=["csv", "with a mark", "other columns", "lines", "lines with a mark"],
 )
-def test_a_manifest_says_what_goes_where(tmp_path: Path, name: str, text: str) -> None:
-    """Relative paths begin at its folder; what else is in it does not matter."""
+def test_a_manifest_lists_pairs_and_outputs(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    """Relative paths begin at its folder; other columns are ignored."""
     assert _manifest(tmp_path, name, text) == [
         Pair(tmp_path / "me.jpg", tmp_path / "trip" / "a.jpg", "trip/a"),
         Pair(tmp_path / "me.jpg", tmp_path / "trip" / "b.jpg", "best/b"),
     ]
 
 
-def test_rows_that_come_twice_are_given_twice(tmp_path: Path) -> None:
-    """It is the plan that does each once."""
+def test_repeated_rows_are_repeated_pairs(tmp_path: Path) -> None:
     first, second = _manifest(tmp_path, "a.csv", "source,target\na,b\na,b\n")
     assert first == second
 
@@ -161,12 +159,11 @@ def test_rows_that_come_twice_are_given_twice(tmp_path: Path) -> None:
     ("target", "wished"),
     [("/photos/trip/a.jpg", "a"), ("../trip/a.jpg", "a"), ("./trip/a.jpg", "trip/a")],
 )
-def test_a_target_outside_has_no_folder_of_its_own(
+def test_a_target_outside_the_folder_has_its_result_at_the_top(
     tmp_path: Path, target: str, wished: str
 ) -> None:
-    """It is taken from where it is, and its result does not leave the folder."""
     (pair,) = _manifest(tmp_path, "a.csv", f"source,target\n/me.jpg,{target}\n")
-    assert (pair.source, pair.wished) == (Path("/me.jpg"), wished)
+    assert (pair.source, pair.wanted_path) == (Path("/me.jpg"), wished)
     assert pair.target == tmp_path / target
 
 
@@ -186,10 +183,9 @@ def test_a_target_outside_has_no_folder_of_its_own(
         ("a.csv", "source,target\na," + "b" * 200_000, "cannot be read: field "),
     ],
 )
-def test_what_is_wrong_in_a_manifest_is_said_by_line(
+def test_errors_in_a_manifest_name_the_line(
     tmp_path: Path, name: str, text: str | bytes, says: str
 ) -> None:
-    """So it can be found among thousands."""
     with pytest.raises(ConfigurationError) as caught:
         _manifest(tmp_path, name, text)
     assert says in str(caught.value)
@@ -197,22 +193,21 @@ def test_what_is_wrong_in_a_manifest_is_said_by_line(
 
 
 @pytest.mark.parametrize("output", ["/etc/x", "../x", "a/../../x", ".", "\0", 3, ["x"]])
-def test_an_output_stays_below_the_folder(tmp_path: Path, output: object) -> None:
-    """Whatever else is written is refused."""
+def test_an_output_outside_the_folder_is_refused(
+    tmp_path: Path, output: object
+) -> None:
     row = {"source": "a", "target": "b", "output": output}
     with pytest.raises(ConfigurationError, match=r"line 1: the output .* is no path"):
         _manifest(tmp_path, "a.jsonl", json.dumps(row))
 
 
-def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
-    """Neither is a folder one."""
+def test_a_missing_manifest_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.csv", tmp_path):
         with pytest.raises(ConfigurationError, match=r"the manifest .* cannot be "):
             list(manifest(path))
 
 
-def test_a_manifest_is_read_as_it_is_used(tmp_path: Path) -> None:
-    """What is wrong at its end does not hold up what is right before."""
+def test_a_manifest_is_read_lazily(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"source": "a", "target": "b"}\nno\n')
     pairs = manifest(path)

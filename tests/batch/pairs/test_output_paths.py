@@ -1,4 +1,4 @@
-"""What results are called, and what is there already."""
+"""Output paths, and the files that are there already."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ezlink_async.batch.pairs.output_paths import (
     escape,
     is_intact,
     is_whole,
+    output_path_for,
     path_key,
-    place_of,
     stem_of,
     why_not_writable,
 )
 from tests.support.pictures import jpeg
-from tests.support.processes import as_nobody
+from tests.support.processes import without_rights
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -58,10 +58,9 @@ _NAMES = st.text(
     ],
     ids=ascii,
 )
-def test_what_some_system_forbids_is_escaped_everywhere(
+def test_characters_that_some_system_forbids_are_escaped(
     name: str, escaped: str
 ) -> None:
-    """Results travel; what every system allows stays as it is."""
     assert escape(name) == escaped
     assert escape(escaped) == escaped
 
@@ -78,48 +77,43 @@ def test_what_some_system_forbids_is_escaped_everywhere(
         ("a", "a"),
     ],
 )
-def test_only_the_suffix_of_a_picture_is_one(name: str, stem: str) -> None:
-    """A name may have dots of its own."""
+def test_only_suffixes_of_pictures_are_cut(name: str, stem: str) -> None:
     assert stem_of(Path("folder", name)) == stem
 
 
-def test_a_place_keeps_the_folders() -> None:
-    """Each part is escaped, however it is called."""
-    assert place_of(Path("a.jpg")) == "a"
-    assert place_of(Path("trip/day 1./a?.jpg")) == "trip/day 1_/a_"
+def test_an_output_path_keeps_the_folders() -> None:
+    assert output_path_for(Path("a.jpg")) == "a"
+    assert output_path_for(Path("trip/day 1./a?.jpg")) == "trip/day 1_/a_"
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\u65c5", "\U0001f60e", "\udcfc"])
-def test_long_names_are_cut_to_what_file_systems_take(letter: str) -> None:
-    """Never to nothing, never within a letter, and folders too."""
-    place = place_of(Path(letter * 300, letter * 300 + ".jpg"))
+def test_long_names_are_cut_between_letters(letter: str) -> None:
+    place = output_path_for(Path(letter * 300, letter * 300 + ".jpg"))
     for part in place.split("/"):
         assert set(part) == {letter}
         assert 230 < len(part.encode("utf-8", "surrogatepass")) <= 240
-    assert place_of(Path("x" * 239 + ".y")) == "x" * 239 + "_"
+    assert output_path_for(Path("x" * 239 + ".y")) == "x" * 239 + "_"
 
 
 @given(st.lists(_NAMES, min_size=1, max_size=3))
-def test_any_path_has_a_place_that_every_system_takes(parts: list[str]) -> None:
-    """It stays below the folder, and keeps its depth."""
-    place = place_of(Path(*parts))
+def test_the_output_path_of_any_target_is_allowed_everywhere(parts: list[str]) -> None:
+    place = output_path_for(Path(*parts))
     found = place.split("/")
     assert len(found) == len(parts)
     for part in found:
         assert part not in {"", ".", ".."}
         assert not re.search(r'[<>:"\\|?*\x00-\x1f]|[. ]$', part)
         assert len(part.encode()) <= 241
-    assert place_of(Path(*parts)) == place
+    assert output_path_for(Path(*parts)) == place
 
 
 @given(_NAMES)
-def test_however_a_letter_is_composed_the_place_is_the_same(name: str) -> None:
-    """File systems disagree about that."""
+def test_path_keys_do_not_depend_on_the_composition_of_letters(name: str) -> None:
     composed, apart = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
     assert path_key(name) == path_key(composed) == path_key(apart)
 
 
-def test_what_is_there_is_found_under_any_suffix(tmp_path: Path) -> None:
+def test_existing_pictures_are_found_under_any_suffix(tmp_path: Path) -> None:
     """And in any spelling that some file system takes for the same."""
     for name in ("a.jpg", "A.PNG", "a.txt", "a", "ab.jpg", "\u00c9.webp"):
         (tmp_path / name).write_bytes(b"x")
@@ -130,8 +124,7 @@ def test_what_is_there_is_found_under_any_suffix(tmp_path: Path) -> None:
     assert [path.name for path in existing.at(tmp_path / "e\u0301")] == ["\u00c9.webp"]
 
 
-def test_a_folder_is_listed_once_in_a_row(tmp_path: Path) -> None:
-    """Another one, or one that is not there, in between lets it be listed anew."""
+def test_the_listing_of_the_last_folder_is_cached(tmp_path: Path) -> None:
     existing = Existing()
     assert existing.at(tmp_path / "a") == []
     (tmp_path / "a.jpg").write_bytes(b"x")
@@ -144,10 +137,9 @@ def test_a_folder_is_listed_once_in_a_row(tmp_path: Path) -> None:
     ("content", "whole"),
     [(jpeg(5000), True), (jpeg(5000)[:-2], False), (b"", False), (b"text", False)],
 )
-def test_whole_is_what_is_there_to_its_end(
+def test_a_whole_picture_has_its_end(
     tmp_path: Path, content: bytes, *, whole: bool
 ) -> None:
-    """Whatever cannot be read is not."""
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     assert is_whole(path) is whole
@@ -155,8 +147,7 @@ def test_whole_is_what_is_there_to_its_end(
     assert not is_whole(tmp_path / "nothing.jpg")
 
 
-def test_intact_is_what_has_its_bytes(tmp_path: Path) -> None:
-    """Neither a file of that length nor a file of that name is enough."""
+def test_an_intact_result_has_its_size_and_digest(tmp_path: Path) -> None:
     path = tmp_path / "trip" / "a.jpg"
     path.parent.mkdir()
     content = jpeg(300_000)
@@ -176,10 +167,10 @@ def test_intact_is_what_has_its_bytes(tmp_path: Path) -> None:
 
 
 @posix
-def test_what_stands_in_the_way_of_writing(
+def test_the_reason_why_a_folder_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder need not be there yet; what is above it decides."""
+    """For a folder that does not exist yet the one above it decides."""
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("in the way")
     Path("circle").symlink_to("circle")
@@ -199,9 +190,8 @@ def test_what_stands_in_the_way_of_writing(
 
 
 @posix
-def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
-    """A folder for others, one that may not be entered, and a link into one."""
-    nobody = as_nobody()
+def test_a_folder_without_rights_is_reported(tmp_path: Path) -> None:
+    user = without_rights()
     for above in tmp_path.parents:
         if Path(tempfile.gettempdir()) in above.parents:
             above.chmod(0o755)
@@ -212,12 +202,12 @@ def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "locked" / "in")
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.batch.pairs.output_paths import obstacle\n"
-        "for name in sys.argv[1:]: print(obstacle(Path(name)))"
+        "from ezlink_async.batch.pairs.output_paths import why_not_writable\n"
+        "for name in sys.argv[1:]: print(why_not_writable(Path(name)))"
     )
     said = subprocess.run(
         [
-            *nobody,
+            *user,
             *(sys.executable, "-c", program, "ours/out", "locked/in", "half", "link"),
         ],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""Pairs from whatever was given, a few at a time."""
+"""Pairs from any iterable, a few at a time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _pair(name: str) -> Pair:
     return Pair(ME, Path(f"{name}.jpg"), name)
 
 
-async def _all(supply: PairReader) -> list[Pair]:
+async def _all(reader: PairReader) -> list[Pair]:
     found: list[Pair] = []
-    while few := await supply.next():
+    while few := await reader.next():
         found += few
     return found
 
@@ -40,26 +40,24 @@ GIVEN = (_pair("a"), ("me.jpg", "b.jpg"), (ME, Path("trip", "c.jpg")))
 MEANT = [_pair("a"), _pair("b"), Pair(ME, Path("trip", "c.jpg"), "c")]
 
 
-async def test_pairs_are_paths_or_values() -> None:
-    """In a plain or an async iterable; at the end there are none, again and again."""
+async def test_pairs_come_from_plain_and_async_iterables() -> None:
+    """At the end there are none, however often they are asked for."""
     many: list[Pairs] = [list(GIVEN), iter(GIVEN), _async(*GIVEN)]  # type: ignore[list-item] # what programs give
     for pairs in many:
-        supply = PairReader(pairs)
-        assert await _all(supply) == MEANT
-        assert await supply.next() == []
-        assert supply.rest() == []
+        reader = PairReader(pairs)
+        assert await _all(reader) == MEANT
+        assert await reader.next() == []
+        assert reader.rest() == []
 
 
 async def test_an_async_iterable_is_read_one_at_a_time() -> None:
-    """What it may wait for comes in its own time; the rest is not taken at once."""
-    supply = PairReader(_async(*GIVEN))  # type: ignore[arg-type] # what programs give
-    assert await supply.next() == MEANT[:1]
-    assert supply.rest() == []
-    assert await supply.next() == MEANT[1:2]
+    reader = PairReader(_async(*GIVEN))  # type: ignore[arg-type] # what programs give
+    assert await reader.next() == MEANT[:1]
+    assert reader.rest() == []
+    assert await reader.next() == MEANT[1:2]
 
 
 async def test_a_plain_iterable_is_read_in_a_thread() -> None:
-    """It may look into folders on slow disks."""
     threads: list[threading.Thread] = []
 
     def pairs() -> Iterator[Pair]:
@@ -70,23 +68,22 @@ async def test_a_plain_iterable_is_read_in_a_thread() -> None:
     assert threads != [threading.current_thread()]
 
 
-async def test_so_many_are_read_that_a_step_takes_neither_long_nor_no_time() -> None:
-    """Quick ones double it up to a limit, slow ones halve it down to one."""
-    supply = PairReader(iter([_pair(str(number)) for number in range(2000)]))
+async def test_a_step_adapts_its_size_to_its_time() -> None:
+    """Quick steps double it up to a limit, slow ones halve it down to one."""
+    reader = PairReader(iter([_pair(str(number)) for number in range(2000)]))
     sizes: list[int] = []
     for seconds in (0.01,) * 8 + (0.05,) + (1.0,) * 10:
-        sizes.append(len(await supply.next()))
-        supply.took(seconds)
+        sizes.append(len(await reader.next()))
+        reader.took(seconds)
     up, down = [4, 8, 16, 32, 64, 128], [128, 64, 32, 16, 8, 4, 2, 1, 1]
     assert sizes == [*up, 256, 256, 256, 256, *down]
 
 
-def test_the_rest_is_read_in_one_go() -> None:
-    """Or in as many as are asked for."""
-    supply = PairReader([_pair(name) for name in "abcde"])
-    assert len(supply.rest(2)) == 2
-    assert len(supply.rest()) == 3
-    assert supply.rest() == []
+def test_the_rest_is_read_at_once_or_in_pages() -> None:
+    reader = PairReader([_pair(name) for name in "abcde"])
+    assert len(reader.rest(2)) == 2
+    assert len(reader.rest()) == 3
+    assert reader.rest() == []
 
 
 @pytest.mark.parametrize(
@@ -94,14 +91,15 @@ def test_the_rest_is_read_in_one_go() -> None:
     [None, 3, "ab", ("a",), ("a", "b", "c"), ["a", "b"], (1, "b"), ("a", b"b")],
     ids=repr,
 )
-async def test_what_is_no_pair_is_said_after_those_before_it(wrong: object) -> None:
-    """None of them is lost, and nothing comes after it."""
-    supply = PairReader([_pair("a"), wrong, _pair("b")])  # type: ignore[list-item]
-    assert await supply.next() == [_pair("a")]
+async def test_a_wrong_value_is_an_error_after_the_pairs_before_it(
+    wrong: object,
+) -> None:
+    reader = PairReader([_pair("a"), wrong, _pair("b")])  # type: ignore[list-item]
+    assert await reader.next() == [_pair("a")]
     with pytest.raises(ConfigurationError, match="a pair is"):
-        await supply.next()
-    assert await supply.next() == []
-    assert supply.rest() == []
+        await reader.next()
+    assert await reader.next() == []
+    assert reader.rest() == []
     with pytest.raises(ConfigurationError, match="a pair is"):
         await PairReader(_async(wrong)).next()  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="a pair is"):
@@ -109,13 +107,12 @@ async def test_what_is_no_pair_is_said_after_those_before_it(wrong: object) -> N
 
 
 @pytest.mark.parametrize("wrong", [None, 3, Path("a.jpg")])
-def test_what_holds_no_pairs_is_refused(wrong: object) -> None:
-    """Before anything begins."""
+def test_a_value_that_is_no_iterable_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigurationError, match="pairs are an iterable"):
         PairReader(wrong)  # type: ignore[arg-type]
 
 
-# What a caller means
+# The arguments of run_batch
 
 
 @pytest.fixture
@@ -128,8 +125,8 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-async def test_targets_are_paths_in_whatever_they_come(photos: Path) -> None:
-    """One, many, or an async iterable; folders are searched, but for the output."""
+async def test_targets_are_one_path_or_many(photos: Path) -> None:
+    """Folders are searched, except for the output folder."""
     me, out = photos / "me.jpg", photos / "out"
     wanted = [str(photos / "a.jpg"), str(photos / "b.jpg")]
     for targets in (
@@ -145,21 +142,18 @@ async def test_targets_are_paths_in_whatever_they_come(photos: Path) -> None:
         assert {pair.source for pair in pairs} == {me}
 
 
-async def test_folders_of_an_async_iterable_are_read_in_a_thread(photos: Path) -> None:
-    """The loop is not held up by a slow disk."""
+async def test_folders_of_an_async_iterable_are_searched(photos: Path) -> None:
     for number in range(20):
         (photos / f"n{number}.jpg").write_bytes(jpeg(20_000))
-    supply = PairReader(pairs_of(photos / "me.jpg", _async(photos), photos / "out"))
-    assert len(await _all(supply)) == 22
+    reader = PairReader(pairs_of(photos / "me.jpg", _async(photos), photos / "out"))
+    assert len(await _all(reader)) == 22
 
 
 async def test_without_a_source_targets_are_pairs() -> None:
-    """They are taken as they are."""
     assert await _all(PairReader(pairs_of(None, list(GIVEN), OUT))) == MEANT
 
 
-async def test_what_is_no_path_is_refused() -> None:
-    """As the source, as targets, and as one of them."""
+async def test_values_that_are_no_paths_are_refused() -> None:
     for source in (3, b"me.jpg", ["me.jpg"]):
         with pytest.raises(ConfigurationError, match="named by a path, not"):
             pairs_of(source, ["a.jpg"], OUT)
