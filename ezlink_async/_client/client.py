@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._client.session import Session, SharedSource, fetch_many, fetch_one
-from ezlink_async._client.submitting.pending_submit import PendingSubmit, SubmitObserver
+from ezlink_async._client.session import Session, fetch_many, fetch_one
+from ezlink_async._client.submitting.pending_submit import SubmitObserver
 from ezlink_async._client.swap_stream import (
     SwapPipeline,
     SwapStream,
@@ -30,7 +30,7 @@ from ezlink_async._io.addresses import ResultAddress
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.account import Account
-from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.face_swap import SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class AsyncEzlink:
             account_filter=account_filter,
             mode=Mode.parse(mode),
         )
-        return await self._swap(source, target, options)
+        return await self._inside().swap(source, target, options)
 
     def swap_faces(
         self,
@@ -195,12 +195,12 @@ class AsyncEzlink:
             account_filter=account_filter,
             mode=Mode.parse(mode),
         )
-        shared = SharedSource(session.background, session.transport.readers)
+        shared = session.shared_source()
 
         async def swap(
             source: ImageLike, target: ImageLike, observer: SubmitObserver
         ) -> TaskHandle:
-            return await self._swap(
+            return await session.swap(
                 source, target, options, shared=shared, observer=observer
             )
 
@@ -212,7 +212,7 @@ class AsyncEzlink:
             TargetPairs(source, targets),
             swap,
             session.background,
-            session.submitter.slots.limit,
+            session.concurrency,
             ready,
         )
         session.pipelines.add(pipeline)
@@ -276,27 +276,6 @@ class AsyncEzlink:
         content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)
 
-    async def _swap(
-        self,
-        source: ImageLike,
-        target: ImageLike,
-        options: SwapOptions,
-        *,
-        shared: SharedSource | None = None,
-        observer: SubmitObserver | None = None,
-    ) -> TaskHandle:
-        """Submit one swap; *observer* is notified of each attempt."""
-        session = self._inside()
-        images = Image.of(source), Image.of(target)
-        marked = session.marked(options)
-
-        async def load() -> FaceSwapJob:
-            face = await shared.encoded(source) if shared is not None else None
-            return await session.job(*images, face, marked)
-
-        pending = PendingSubmit(load, target, observer)
-        return await session.submitter.submit(pending)
-
     def _inside(self) -> Session:
         if self._session is None:
             raise ConfigurationError(
@@ -313,3 +292,12 @@ class AsyncEzlink:
                 "the client was entered in another event loop: make one for each"
             )
         return self._session
+
+
+def session_of(client: AsyncEzlink) -> Session:
+    """
+    Return the session of an entered client; not for users.
+
+    Raises as every call of the client does when it is not entered or closed.
+    """
+    return client._inside()  # noqa: SLF001 - the rooms above come in by this door

@@ -13,6 +13,10 @@ import attrs
 
 from ezlink_async._client.handle import SavedHandle, TaskHandle
 from ezlink_async._client.polling.poller import Poller
+from ezlink_async._client.submitting.pending_submit import (
+    PendingSubmit,
+    SubmitObserver,
+)
 from ezlink_async._client.submitting.reconciler import (
     AnyReconciler,
     NoReconciler,
@@ -20,7 +24,12 @@ from ezlink_async._client.submitting.reconciler import (
 )
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._client.swap_stream import SwapPipeline
-from ezlink_async._core.images import EncodedImage, Image, ImageLike
+from ezlink_async._core.images import (
+    EncodedImage,
+    Image,
+    ImageLike,
+    InspectedImage,
+)
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
@@ -79,23 +88,61 @@ class Session:
     def _is_followed(self, task_id: str) -> bool:
         return self.poller.find(task_id) is not None
 
-    def marked(self, options: SwapOptions) -> SwapOptions:
-        """Give a job a state of its own, by which a lost one is found."""
-        if options.state is not None:
-            return options
-        return attrs.evolve(options, state=self.reconciler.new_state())
+    @property
+    def concurrency(self) -> int:
+        """How many jobs may be in progress at one time."""
+        return self.transport.settings.max_concurrency
 
-    async def job(
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that closing waits for the answers to submits."""
+        return self.transport.settings.timeouts.close
+
+    @property
+    def retry_pause(self) -> float:
+        """Seconds before a first retry."""
+        return self.transport.settings.retry.first
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the server has ever answered this client."""
+        return self.transport.answered
+
+    def shared_source(self) -> SharedSource:
+        """Return a place for a source that many swaps share."""
+        return SharedSource(self.background, self.transport.readers)
+
+    async def swap(
         self,
-        source: Image,
-        target: Image,
-        face: EncodedImage | None,
+        source: ImageLike,
+        target: ImageLike,
         options: SwapOptions,
-    ) -> FaceSwapJob:
-        """Inspect both pictures; *face* is the source if it is encoded already."""
-        known = image_reader.inspect(source) if face is None else face
-        photo = await image_reader.inspect_other(target, known, self.transport.readers)
-        return FaceSwapJob(source=known, target=photo, options=options)
+        *,
+        shared: SharedSource | None = None,
+        observer: SubmitObserver | None = None,
+    ) -> TaskHandle:
+        """
+        Submit one swap; *observer* is notified of each attempt.
+
+        The pictures are inspected once the job has a slot. A source that is
+        *shared* is encoded once for all its swaps.
+        """
+        if self.closed:
+            raise ClientClosedError
+        face, photo = Image.of(source), Image.of(target)
+        if options.state is None:
+            options = attrs.evolve(options, state=self.reconciler.new_state())
+
+        async def load() -> FaceSwapJob:
+            if shared is None:
+                known: InspectedImage | EncodedImage = image_reader.inspect(face)
+            else:
+                known = await shared.encoded(source)
+            readers = self.transport.readers
+            other = await image_reader.inspect_other(photo, known, readers)
+            return FaceSwapJob(source=known, target=other, options=options)
+
+        return await self.submitter.submit(PendingSubmit(load, target, observer))
 
     async def usage(self) -> int:
         """Fetch the amount the key has spent, in units: 500,000 to the dollar."""

@@ -23,9 +23,8 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async._client.client import AsyncEzlink
 from ezlink_async._client.handle import TaskHandle
-from ezlink_async._client.session import Session, SharedSource
+from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._io.concurrency import run_in_thread
@@ -128,18 +127,16 @@ class JobRunner:
 
     def __init__(
         self,
-        ez: AsyncEzlink,
         session: Session,
         control: RunControl,
         options: BatchOptions,
     ) -> None:
-        self._ez = ez
         self._session = session
         self._control = control
         self._options = options
-        self._slots = asyncio.Semaphore(session.submitter.slots.limit)
+        self._slots = asyncio.Semaphore(session.concurrency)
         self._downloads = asyncio.Semaphore(_CONCURRENT_DOWNLOADS)
-        self._shared = SharedSource(session.background, session.transport.readers)
+        self._shared = session.shared_source()
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
         self._source: tuple[Path, Image] | None = None
@@ -235,17 +232,14 @@ class JobRunner:
         while True:
             try:
                 with self._control.queued(observer):
-                    handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
-                        *pictures,
-                        options,
-                        shared=self._shared,
-                        observer=observer,
+                    handle = await self._session.swap(
+                        *pictures, options, shared=self._shared, observer=observer
                     )
             except (TransportError, BusyError) as error:
                 if not self._is_outage(error):
                     raise
                 _log.warning("no connection to the server: waiting for it (%s)", error)
-                await asyncio.sleep(self._session.transport.settings.retry.first)
+                await asyncio.sleep(self._session.retry_pause)
             else:
                 await self._control.writer.execute(lambda _: None)
                 return handle
@@ -255,7 +249,7 @@ class JobRunner:
         if isinstance(error, BusyError):
             return not error.status  # no answer: it was queued behind others
         no_connection = error.stage == "connect" and error.retry_safe
-        return no_connection and self._session.transport.answered
+        return no_connection and self._session.has_answered
 
     async def _download(self, job: Job, handle: TaskHandle) -> Path:
         """Save the result, and return its path once the journal has it."""

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from ezlink_async._client.client import AsyncEzlink
+from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import cancel_and_wait
 from ezlink_async.batch.job_runner import JobRunner
@@ -68,7 +68,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ConfigurationError("a run is entered once: make another one")
-        session = self._session = self._ez._inside()  # noqa: SLF001 - one package
+        session = self._session = session_of(self._ez)
         self._writer = await open_writer(self._options.journal_path)
         self._entered = True
         try:
@@ -92,12 +92,12 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._unfinished = UnfinishedJobs(writer, session.reconciler, options, server)
         self._pipeline = Pipeline(
             control=self._control,
-            runner=JobRunner(self._ez, session, self._control, options),
+            runner=JobRunner(session, self._control, options),
             preflight=Preflight(options, server, self._run_id),
             unfinished=self._unfinished,
             reader=self._reader,
             background=session.background,
-            limit=session.submitter.slots.limit + _AHEAD,
+            limit=session.concurrency + _AHEAD,
             max_failures=options.max_failures,
         )
 
@@ -206,7 +206,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         await cancel_and_wait([task])
         await self._pipeline.stop()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._session.transport.settings.timeouts.close):
+            async with asyncio.timeout(self._session.close_timeout):
                 await self._control.wait_for_answers()
         self.summary.seconds = time.monotonic() - self._started
         try:

@@ -15,9 +15,7 @@ from ezlink_async import PollPolicy, RetryPolicy, Timeouts, errors
 from ezlink_async._client.session import Session
 from ezlink_async._client.submitting import evidence
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
-from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import KnownSubmits
-from ezlink_async._core.images import Image
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async.emulator import (
@@ -33,7 +31,7 @@ from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.services import account
 from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.face_swap import SwapOptions
 from tests.support.account_pages import EPOCH, AccountPages
 from tests.support.emulated_client import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock
@@ -444,14 +442,10 @@ async def test_next_process_resolves_submits_that_a_crash_interrupted() -> None:
             entries = [JournalEntry(since) for _ in script]
             swaps = []
             for number, entry in enumerate(entries):
-
-                async def load(target: bytes = jpeg(10_000 + number)) -> FaceSwapJob:
-                    options = session.marked(SwapOptions())
-                    images = Image.of(SOURCE), Image.of(target)
-                    return await session.job(*images, None, options)
-
-                pending = PendingSubmit(load, SOURCE, entry)
-                swaps.append(asyncio.create_task(session.submitter.submit(pending)))
+                swap = session.swap(
+                    SOURCE, jpeg(10_000 + number), SwapOptions(), observer=entry
+                )
+                swaps.append(asyncio.create_task(swap))
                 while len(server.control.requests) <= number + 1:
                     await asyncio.sleep(0.01)
             await swaps[0]
