@@ -133,12 +133,12 @@ def test_environment_cannot_send_the_profiles_key_to_another_server(
 ) -> None:
     """A project's file of variables does not receive a person's own key."""
     profile = {"api_key": "k3", **own}
-    home = own.get("base_url", DEFAULT_BASE_URL)
+    server = own.get("base_url", DEFAULT_BASE_URL)
     away = {"EZLINK_BASE_URL": "https://away"}
     text = _refused("EZLINK_BASE_URL would have", away, profile, api_key=None)
     assert "k3" not in text
-    near = {"EZLINK_BASE_URL": home.replace("own/api", "own")}
-    assert _resolve(near, profile).api_key == "k3"
+    same = {"EZLINK_BASE_URL": server.replace("own/api", "own")}
+    assert _resolve(same, profile).api_key == "k3"
     loopback = {"EZLINK_BASE_URL": "http://127.0.0.1:8080"}  # stays on this machine
     assert _resolve(loopback, profile).api_key == "k3"
     # An address or a key given as an argument was chosen by the caller.
@@ -455,12 +455,13 @@ def test_error_names_the_default_profile_too() -> None:
 @pytest.mark.parametrize("name", ["retry", "poll", "timeouts"])
 def test_argument_that_is_not_a_policy_is_refused(name: str) -> None:
     _refused(f"argument {name} is a .*, not int", {}, {}, **{name: 5})
+    _refused(f"argument {name} is a .*, not dict", {}, {}, **{name: {}})
 
 
 def test_profile_is_the_named_file_or_the_users_own() -> None:
     """A profile in the current folder is never read."""
-    home = profile_path({})
-    assert home == Path.home() / ".config" / "ezlink" / "config.toml"
+    default = profile_path({})
+    assert default == Path.home() / ".config" / "ezlink" / "config.toml"
     named = profile_path({"EZLINK_CONFIG": "~/mine.toml"})
     assert named == Path.home() / "mine.toml"
 
