@@ -201,7 +201,7 @@ async def same_content(
     pool: Executor | None = None,
 ) -> bool:
     """Tell whether two pictures are the same bytes; the server refuses such."""
-    stamp = source.prepared if isinstance(source, EncodedImage) else source
+    stamp = source.inspected if isinstance(source, EncodedImage) else source
     if (stamp.length, stamp.media_type) != (target.length, target.media_type):
         return False
 

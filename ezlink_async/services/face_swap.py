@@ -79,7 +79,7 @@ def submit_request(job: FaceSwapJob) -> HttpRequest:
     head = json.dumps(job.options.fields())[:-1].encode()
     comma = b"," if job.options.fields() else b""
     source = job.source
-    stamp = source.prepared if isinstance(source, EncodedImage) else source
+    stamp = source.inspected if isinstance(source, EncodedImage) else source
     body: tuple[Part, ...] = (
         head + comma + b'"sourceBase64":"' + stamp.prefix,
         source,
