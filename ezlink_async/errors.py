@@ -37,10 +37,6 @@ class EzlinkError(Exception):
     """
 
     _never_sent: ClassVar[bool] = False
-    task_id: str | None
-    request_id: str | None
-    retry_safe: bool
-    maybe_charged: bool
 
     def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
         super().__init__(message)

@@ -76,8 +76,8 @@ def _name(error: errors.EzlinkError) -> str:
     return type(error).__name__
 
 
-def test_the_tree_is_the_one_written_down() -> None:
-    """Nobody's ``except`` loses its grip: names and parents stay as they are."""
+def test_names_and_parents_of_errors_are_the_documented_ones() -> None:
+    """Users catch them by these names."""
     found = {
         kind.__name__: " ".join(base.__name__ for base in kind.__bases__)
         for kind in KINDS
@@ -86,8 +86,8 @@ def test_the_tree_is_the_one_written_down() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_says_nothing_unless_told(kind: type[errors.EzlinkError]) -> None:
-    """The four words of every error are there, and empty by default."""
+def test_facts_of_an_error_are_empty_by_default(kind: type[errors.EzlinkError]) -> None:
+    """An error before anything was sent is safe to retry."""
     error = kind()
     assert (error.task_id, error.request_id) == (None, None)
     never_sent = "ConfigurationError ImageError JournalError SlotTimeoutError"
@@ -98,8 +98,9 @@ def test_an_error_says_nothing_unless_told(kind: type[errors.EzlinkError]) -> No
 
 
 @pytest.mark.parametrize("error", FULL, ids=_name)
-def test_each_awaiter_gets_an_error_of_its_own(error: errors.EzlinkError) -> None:
-    """A twin says all that the first one says, and has its own traceback."""
+def test_each_awaiter_gets_a_copy_with_its_own_traceback(
+    error: errors.EzlinkError,
+) -> None:
     error.__cause__ = OSError("below")
     twin = error.for_awaiter()
     assert type(twin) is type(error)
@@ -113,15 +114,13 @@ def test_each_awaiter_gets_an_error_of_its_own(error: errors.EzlinkError) -> Non
 
 
 @pytest.mark.parametrize("error", FULL, ids=_name)
-def test_an_error_travels_between_processes(error: errors.EzlinkError) -> None:
-    """Pickled and read back, an error still says everything."""
+def test_error_survives_pickling(error: errors.EzlinkError) -> None:
     there = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert type(there) is type(error)
     assert (str(there), vars(there)) == (str(error), vars(error))
 
 
-def test_an_image_error_begins_with_the_path() -> None:
-    """The sentence names the file first, and the reason stays apart."""
+def test_image_error_begins_with_the_path() -> None:
     error = errors.ImageError("the picture is empty", path="photos/a.jpg")
     assert str(error) == "photos/a.jpg: the picture is empty"
     assert error.reason == "the picture is empty"
@@ -130,16 +129,15 @@ def test_an_image_error_begins_with_the_path() -> None:
 @pytest.mark.parametrize(
     ("ids", "one"), [((), None), (("7",), "7"), (("7", "8"), None)]
 )
-def test_a_closed_client_names_what_still_runs(
+def test_client_closed_error_lists_the_running_tasks(
     ids: tuple[str, ...], one: str | None
 ) -> None:
-    """Every running task is listed, and a single one is *the* task too."""
+    """A single one is the ``task_id`` too."""
     error = errors.ClientClosedError(task_ids=iter(ids))
     assert error.task_ids == ids
     assert error.task_id == one
 
 
-def test_a_protocol_error_keeps_200_bytes() -> None:
-    """An unreadable answer is kept only as far as a log can bear it."""
+def test_protocol_error_keeps_200_bytes_of_the_answer() -> None:
     error = errors.ProtocolError("odd", head=b"x" * 1000)
     assert error.head == b"x" * 200

@@ -1,5 +1,5 @@
 """
-The values a user sees: open words, closed values.
+The values users see: open enums, frozen records.
 
 Numbers such as E54 are this project's own list of edge cases.
 """
@@ -20,13 +20,11 @@ RUNNING = TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS)
 
 
 @pytest.mark.parametrize("word", ["SUCCESS", "success", " Success\n"])
-def test_a_known_word_is_read_in_any_case(word: str) -> None:
-    """Blanks and case do not make a finished task unfinished."""
+def test_known_status_is_read_in_any_case(word: str) -> None:
     assert TaskStatus(word) is TaskStatus.SUCCESS
 
 
-def test_an_unknown_word_is_kept() -> None:
-    """A word of tomorrow is UNKNOWN, says itself, and ends nothing."""
+def test_unknown_status_equals_unknown_and_keeps_its_text() -> None:
     status = TaskStatus("Paused")
     assert status == TaskStatus.UNKNOWN
     assert hash(status) == hash(TaskStatus.UNKNOWN)
@@ -34,57 +32,50 @@ def test_an_unknown_word_is_kept() -> None:
     assert not status.is_terminal
 
 
-def test_an_unknown_word_survives_a_copy() -> None:
-    """The word goes along into another process."""
+def test_unknown_status_survives_copy_and_pickle() -> None:
     status = TaskStatus("PAUSED")
     there = pickle.loads(pickle.dumps(status))  # noqa: S301 - our own bytes
     assert [str(there), str(copy.deepcopy(status))] == ["PAUSED", "PAUSED"]
 
 
 @pytest.mark.parametrize("value", [None, 7, True, ["SUCCESS"]])
-def test_a_status_is_a_word(value: object) -> None:
-    """What is no string is no status."""
+def test_status_that_is_no_text_is_a_value_error(value: object) -> None:
     with pytest.raises(ValueError, match="is not a valid TaskStatus"):
         TaskStatus(value)
 
 
-def test_a_status_equals_statuses_only() -> None:
-    """A status is no string: comparing with one is false, not an accident."""
+def test_status_does_not_equal_its_text() -> None:
     plain: object = "SUCCESS"
     assert plain != TaskStatus.SUCCESS
     assert TaskStatus.SUCCESS != TaskStatus.FAILURE
 
 
 @pytest.mark.parametrize("status", list(TaskStatus))
-def test_three_words_end_a_task(status: TaskStatus) -> None:
-    """SUCCESS, FAILURE and CANCEL are the end; the empty first word is not."""
+def test_success_failure_and_cancel_end_a_task(status: TaskStatus) -> None:
     ends = {TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCEL}
     assert status.is_terminal is (status in ends)
     assert attrs.evolve(RUNNING, status=status).is_terminal is (status in ends)
 
 
 @pytest.mark.parametrize(
-    ("progress", "reason", "frozen", "ended"),
+    ("status", "progress", "reason", "frozen", "ended"),
     [
-        (99.0, "", False, False),
-        (99.0, "a warning", False, False),
-        (None, "a warning", False, False),
-        (100.0, "", True, False),
-        (100.0, "a warning", True, True),
+        ("IN_PROGRESS", 99.0, "", False, False),
+        ("IN_PROGRESS", 99.0, "a warning", False, False),
+        ("IN_PROGRESS", None, "a warning", False, False),
+        ("IN_PROGRESS", 100.0, "", True, False),
+        ("IN_PROGRESS", 100.0, "a warning", True, True),
+        pytest.param("FAILURE", 100.0, "", False, True, id="e28"),
     ],
 )
-def test_e54_a_full_task_that_never_ended_is_frozen(
-    progress: float | None, reason: str, *, frozen: bool, ended: bool
+def test_e54_running_task_at_100_per_cent_is_frozen(
+    status: str, progress: float | None, reason: str, *, frozen: bool, ended: bool
 ) -> None:
-    """Full under a running status is not looked at again; a reason ends it."""
-    record = attrs.evolve(RUNNING, progress=progress, fail_reason=reason)
+    """The server stops refreshing it; a reason ends it. A failure is at 100 too."""
+    record = TaskRecord(
+        task_id="7", status=TaskStatus(status), progress=progress, fail_reason=reason
+    )
     assert (record.is_frozen, record.is_terminal) == (frozen, ended)
-
-
-def test_e28_a_full_failure_is_ended_and_not_frozen() -> None:
-    """A failed task is full as well: the status decides."""
-    record = attrs.evolve(RUNNING, status=TaskStatus.FAILURE, progress=100.0)
-    assert (record.is_frozen, record.is_terminal) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -96,21 +87,20 @@ def test_e28_a_full_failure_is_ended_and_not_frozen() -> None:
         (Mode.TURBO, Mode.TURBO),
     ],
 )
-def test_a_mode_is_given_as_a_word_or_a_value(
+def test_mode_is_given_as_text_or_as_a_value(
     given: Mode | str | None, mode: Mode | None
 ) -> None:
-    """Both spellings name the same queue; none is fine too."""
     assert Mode.parse(given) is mode
 
 
 @pytest.mark.parametrize("given", ["ultra", "FAST", "", " fast"])
-def test_an_unknown_mode_is_refused_before_anything_is_sent(given: str) -> None:
-    """A fourth mode would be routed and fail later: it is an error at once."""
+def test_unknown_mode_is_refused(given: str) -> None:
+    """The server would route a fourth mode, and the job would fail later."""
     with pytest.raises(ConfigurationError, match="mode is one of 'fast', 'turbo'"):
         Mode.parse(given)
 
 
-def test_an_account_is_named_by_a_string() -> None:
+def test_instance_id_of_an_account_filter_is_a_string() -> None:
     """The server would refuse the whole body for a number."""
     assert AccountFilter(instance_id="i").instance_id == "i"
     assert AccountFilter().instance_id is None
@@ -121,7 +111,7 @@ def test_an_account_is_named_by_a_string() -> None:
 @pytest.mark.parametrize(
     ("value", "name"), [(RUNNING, "status"), (AccountFilter(), "instance_id")]
 )
-def test_a_value_cannot_be_changed(value: object, name: str) -> None:
-    """Records are shared between awaiters, so nobody may write to them."""
+def test_value_cannot_be_changed(value: object, name: str) -> None:
+    """Records are shared between awaiters."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(value, name, "x")

@@ -36,33 +36,29 @@ OPTIONAL += ["dask", "pytest"]
 
 
 def _run(code: str) -> str:
-    """Run *code* in a new interpreter, where nothing is imported yet."""
+    """Run *code* in a new interpreter that has imported nothing."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
 
 
-def test_the_public_names_are_the_ones_written_down() -> None:
-    """A name is added or removed on purpose, and here too."""
+def test_public_names_are_the_ones_listed_here() -> None:
     assert ezlink_async.__all__ == NAMES
     assert dir(ezlink_async) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_public_name_loads(name: str) -> None:
-    """Each name is there on first use, and the same object ever after."""
+def test_public_name_loads_once(name: str) -> None:
     assert getattr(ezlink_async, name) is getattr(ezlink_async, name)
 
 
-def test_another_name_is_an_attribute_error() -> None:
-    """A misspelt name says so like any module's."""
+def test_misspelt_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'AsyncEzLink'"):
         getattr(ezlink_async, "AsyncEzLink")  # noqa: B009 - mypy knows better
 
 
-def test_importing_the_package_starts_nothing() -> None:
-    """No module of ours beyond the package is loaded, and none of others."""
+def test_importing_the_package_loads_no_other_module() -> None:
     code = (
         "import sys; before = set(sys.modules); import ezlink_async; "
         "print(*sorted({name for name in set(sys.modules) - before "
@@ -75,8 +71,7 @@ def test_importing_the_package_starts_nothing() -> None:
     assert not loaded & {"aiohttp", "asyncio", "attrs", "attr", "cattrs", "backoff"}
 
 
-def test_the_client_needs_no_optional_package() -> None:
-    """All public names load where none of the extras is installed."""
+def test_public_names_load_without_any_extra() -> None:
     block = "".join(f"sys.modules[{name!r}] = None; " for name in OPTIONAL)
     code = (
         f"import sys; {block} import ezlink_async; "
@@ -85,8 +80,7 @@ def test_the_client_needs_no_optional_package() -> None:
     assert _run(code) == str(len(NAMES))
 
 
-def test_the_errors_need_no_network_code() -> None:
-    """Who only catches errors does not pay for aiohttp."""
+def test_importing_errors_loads_no_network_code() -> None:
     code = (
         "import sys; from ezlink_async.errors import BusyError; "
         "print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"

@@ -178,5 +178,5 @@ class InspectedImage:
 class EncodedImage:
     """A picture with its base64 text, shared by the swaps of a batch."""
 
-    prepared: InspectedImage
+    inspected: InspectedImage
     text: bytes

@@ -90,7 +90,7 @@ class _Source(enum.Enum):
 
 @attrs.frozen
 class _Found:
-    """A value that was set, the words for its place, and its source."""
+    """A value that was set; *where* says in a message where it stands."""
 
     value: object
     where: str
@@ -147,13 +147,13 @@ _converter.register_structure_hook(bool, lambda found, _: _boolean(found))
 
 
 def _register(kind: type[_Fields]) -> None:
-    """Read a policy from its table, or take the one given as an argument."""
+    """Structure a policy from its table, or take the one given as an argument."""
     read_table = make_dict_structure_fn(kind, _converter)
 
     def structure(found: _Found, _: object) -> _Fields:
         if isinstance(found.value, kind):
             return found.value
-        if isinstance(found.value, dict):
+        if isinstance(found.value, dict) and found.source is not _Source.ARGUMENT:
             return read_table(found.value, kind)
         raise _mistyped(found, kind)
 
@@ -216,14 +216,18 @@ class SettingsSources:
     def find(
         self, kind: type[attrs.AttrsInstance], table: str = ""
     ) -> dict[str, _Found]:
-        """Return which fields of *kind* are set; refuse keys that are none."""
+        """
+        Return the fields of *kind* that are set, those of a policy below its name.
+
+        :exc:`ConfigurationError` for a key of the profile that is no field.
+        """
         rows = self.profile.get(table, {}) if table else self.profile
-        place = f"[{table}] in {self.file}" if table else self.file
+        where = f"[{table}] in {self.file}" if table else self.file
         if not isinstance(rows, Mapping):
-            raise ConfigurationError(f"{place} is a table")
+            raise ConfigurationError(f"{where} is a table")
         fields = attrs.fields_dict(kind)
         if unknown := set(rows) - set(fields):
-            raise ConfigurationError(f"{place} has no setting {min(unknown)!r}")
+            raise ConfigurationError(f"{where} has no setting {min(unknown)!r}")
         found = {}
         prefix = f"{table}." if table else ""
         for name, field in fields.items():
@@ -264,32 +268,36 @@ def resolve(options: Options, sources: SettingsSources) -> Settings:
 def _server(
     found: Mapping[str, _Found], sources: SettingsSources, *, secure: bool
 ) -> tuple[str, str | None]:
-    """Return the address the key may be sent to, and the token that goes there."""
+    """
+    Return the address the key may be sent to, and the token for that address.
+
+    The profile's address was written for the profile's key, its account token
+    for both: each is left out where another key or another server is used.
+    """
     from_profile = {n for n, each in found.items() if each.source is _Source.PROFILE}
     own_key = "api_key" in from_profile
     if not own_key:
-        # The profile's address was written for its key, its token for both.
         found = {n: each for n, each in found.items() if n not in from_profile}
     written = found.get("base_url", _NOT_SET)
     url = _base_url(written, secure=secure)
 
-    def is_away() -> bool:
+    def is_foreign() -> bool:
         rows = attrs.evolve(sources, environ={}).find(Settings)
-        home = _base_url(rows.get("base_url", _NOT_SET), secure=secure)
-        return origin(url) != origin(home)
+        own = _base_url(rows.get("base_url", _NOT_SET), secure=secure)
+        return origin(url) != origin(own)
 
-    # An environment is easily made by somebody else, by a project's own file of
-    # variables for one; the profile's key must not go wherever that says.
-    own_machine = is_loopback(urlsplit(url).hostname)
-    by_environment = written.source is _Source.ENVIRONMENT and not own_machine
-    if own_key and by_environment and is_away():
+    # A project's file of variables can set the environment: that must not be
+    # enough to have the profile's key sent to any server it names.
+    is_loopback_url = is_loopback(urlsplit(url).hostname)
+    by_environment = written.source is _Source.ENVIRONMENT and not is_loopback_url
+    if own_key and by_environment and is_foreign():
         raise ConfigurationError(
             f"EZLINK_BASE_URL would have the key of {sources.file} sent to a server "
             "that the profile does not name: set EZLINK_API_KEY too, write base_url "
             "beside the key, or give the address as an argument"
         )
     token = found.get("account_token", _NOT_SET)
-    if token.source is _Source.PROFILE and is_away():
+    if token.source is _Source.PROFILE and is_foreign():
         token = _NOT_SET
     return url, _secret(token, "token") or None
 

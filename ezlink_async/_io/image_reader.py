@@ -206,7 +206,7 @@ async def same_content(
     pool: Executor | None = None,
 ) -> bool:
     """Return whether two images are the same bytes; the server refuses such a pair."""
-    inspected = source.prepared if isinstance(source, EncodedImage) else source
+    inspected = source.inspected if isinstance(source, EncodedImage) else source
     if (inspected.length, inspected.media_type) != (target.length, target.media_type):
         return False
 

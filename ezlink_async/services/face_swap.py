@@ -98,7 +98,7 @@ class FaceSwapJob:
         head = json.dumps(fields)[:-1].encode()
         comma = b"," if fields else b""
         source = self.source
-        inspected = source.prepared if isinstance(source, EncodedImage) else source
+        inspected = source.inspected if isinstance(source, EncodedImage) else source
         body: tuple[Part, ...] = (
             head + comma + b'"sourceBase64":"' + inspected.prefix,
             source,

@@ -448,8 +448,8 @@ def test_picture_without_a_head_has_no_dimensions(content: bytes) -> None:
 def tiff(order: str, kind: int, value: int, *, tag: int = 274, start: int = 8) -> bytes:
     """Return an Exif of two entries, the second one being the orientation."""
     mark = b"MM" if order == ">" else b"II"
-    place = "H" if kind == 3 else "I"
-    last = struct.pack(f"{order}HHI{place}", tag, kind, 1, value).ljust(12, b"\0")
+    size = "H" if kind == 3 else "I"
+    last = struct.pack(f"{order}HHI{size}", tag, kind, 1, value).ljust(12, b"\0")
     first = struct.pack(f"{order}HHII", 256, 4, 1, 7)
     head = mark + struct.pack(f"{order}HI", 42, start)
     return head + struct.pack(f"{order}H", 2) + first + last

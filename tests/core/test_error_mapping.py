@@ -27,8 +27,8 @@ def _answer(status: int, body: object, **headers: str) -> HttpResponse:
     return HttpResponse(status, named, plain, url="https://here/mj/insight-face/swap")
 
 
-def _gate(status: int, message: str, kind: str = "api_error") -> HttpResponse:
-    """Answer as everything in front of the handlers does."""
+def _middleware(status: int, message: str, kind: str = "api_error") -> HttpResponse:
+    """Answer as the middleware in front of the handlers does."""
     return _answer(status, {"error": {"message": message, "type": kind}})
 
 
@@ -63,7 +63,7 @@ MIDDLEWARE: dict[str, tuple[int, str, type[errors.ApiError]]] = {
 def test_middleware_refuses_before_a_job_is_created(
     status: int, message: str, kind: type[errors.ApiError]
 ) -> None:
-    error = _submit(_gate(status, message + ID))
+    error = _submit(_middleware(status, message + ID))
     assert type(error) is kind
     assert (error.retry_safe, error.maybe_charged) == (True, False)
     assert isinstance(error, errors.ApiError)
@@ -208,7 +208,9 @@ def test_whole_envelope_counts_in_a_truncated_answer() -> None:
     """Only bytes behind the envelope were lost, so the answer is known."""
     banned = _submit(attrs.evolve(_handler(24, "banned"), whole=False))
     assert type(banned) is errors.RejectedError
-    refused = _submit(attrs.evolve(_gate(401, "Token not provided" + ID), whole=False))
+    refused = _submit(
+        attrs.evolve(_middleware(401, "Token not provided" + ID), whole=False)
+    )
     assert type(refused) is errors.AuthenticationError
     assert refused.retry_safe
 
@@ -251,10 +253,10 @@ def test_e44_redirect_names_both_addresses() -> None:
     [
         *(_answer(status, b"<html>Bad gateway</html>") for status in PROXY),
         _answer(500, b""),
-        _gate(503, "There are no channels available"),
-        _gate(503, "There are no channels available" + ID, "api_panic"),
-        _gate(503, "overloaded" + ID),
-        _gate(500, "Panic detected, error: nil", "api_panic"),
+        _middleware(503, "There are no channels available"),
+        _middleware(503, "There are no channels available" + ID, "api_panic"),
+        _middleware(503, "overloaded" + ID),
+        _middleware(500, "Panic detected, error: nil", "api_panic"),
         _handler(23, "队列已满", status=502),
         _answer(503, {"error": "no channels"}),
         _answer(503, {"error": {"message": 7, "type": "api_error"}}),
@@ -281,7 +283,7 @@ def test_e59_answer_before_the_end_of_the_body_is_safe() -> None:
 
 def test_e23_no_channel_waits_ten_seconds_or_as_long_as_asked() -> None:
     message = "There are no channels available for model swap_face" + ID
-    now = error_mapping.error_from(_gate(503, message))
+    now = error_mapping.error_from(_middleware(503, message))
     assert isinstance(now, errors.ServerError)
     assert now.retry_after == error_mapping.NO_CHANNEL_WAIT == 10.0
     body = {"error": {"message": message, "type": "api_error"}}

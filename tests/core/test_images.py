@@ -1,5 +1,5 @@
 """
-Pictures: what may be sent, and what has come back whole.
+Pictures: which may be sent, and in which forms they are given.
 
 Numbers such as E40 are this project's own list of edge cases.
 """
@@ -34,8 +34,7 @@ FOREIGN = [
 
 
 @WHOLE
-def test_a_picture_is_known_by_its_content(media_type: str, content: bytes) -> None:
-    """Magic bytes tell the media type, and nothing is foreign about it."""
+def test_picture_is_known_by_its_content(media_type: str, content: bytes) -> None:
     assert images.sniff(content[: images.HEAD_BYTES]) == media_type
     assert images.foreign_format(content) is None
     assert media_type in images.SUFFIXES
@@ -49,15 +48,13 @@ def test_other_bytes_are_no_picture(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(("name", "content"), FOREIGN)
-def test_a_foreign_format_is_named(name: str, content: bytes) -> None:
-    """A phone's picture is refused by name, with what to give instead."""
+def test_foreign_format_is_refused_by_its_name(name: str, content: bytes) -> None:
     with pytest.raises(ImageError, match=f"{name} pictures are not taken; give a JPEG"):
         images.check_acceptable(content, len(content))
 
 
 @WHOLE
-def test_e24_the_limit_is_on_decoded_bytes(media_type: str, content: bytes) -> None:
-    """Ten MiB are taken and one byte more is not: nothing is sent to find out."""
+def test_e24_limit_is_ten_mib_before_base64(media_type: str, content: bytes) -> None:
     assert images.check_acceptable(content, images.MAX_BYTES) == media_type
     with pytest.raises(ImageError, match="make the picture smaller") as caught:
         images.check_acceptable(content, images.MAX_BYTES + 1, path="big.jpg")
@@ -66,31 +63,24 @@ def test_e24_the_limit_is_on_decoded_bytes(media_type: str, content: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "the picture is empty"), (b"text", "not a picture")]
-)
-def test_what_is_no_picture_is_refused(content: bytes, reason: str) -> None:
-    """Empty files and other files fail here, not at the server."""
-    with pytest.raises(ImageError, match=reason):
-        Image.from_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("text", "advice"),
+    ("value", "advice"),
     [
+        (b"", "the picture is empty"),
+        (b"text", "this is not a picture; give a JPEG, PNG or WebP"),
         ("https://host/a.jpg", "fetch_image"),
         ("HTTP://host/a.jpg", "fetch_image"),
         ("data:image/png;base64,AAAA", "from_data_uri"),
+        (7, "give a path, bytes or an Image, not int"),
     ],
 )
-def test_an_address_is_not_taken_for_a_path(text: str, advice: str) -> None:
-    """An address given as a path says which call to use."""
-    for take in (Image.from_path, Image.of):
-        with pytest.raises(ImageError, match=advice):
-            take(text)
+def test_unusable_value_is_an_image_error_with_advice(
+    value: object, advice: str
+) -> None:
+    with pytest.raises(ImageError, match=advice):
+        Image.of(value)  # type: ignore[arg-type]  # the mistake itself
 
 
-def test_a_picture_is_given_in_any_form() -> None:
-    """A path is kept as a path; every kind of bytes becomes the same picture."""
+def test_picture_is_given_as_path_or_as_any_kind_of_bytes() -> None:
     assert Image.of("a.jpg") == Image.of(Path("a.jpg")) == Image(path=Path("a.jpg"))
     kept = Image.of(png())
     assert kept.content == png()
@@ -99,18 +89,12 @@ def test_a_picture_is_given_in_any_form() -> None:
         assert Image.of(content) == kept  # type: ignore[arg-type]  # taken all the same
 
 
-def test_an_entry_of_a_folder_given_as_bytes_is_no_path(tmp_path: Path) -> None:
-    """``os.scandir(b"photos")`` gives paths that are bytes: an error names them."""
+def test_path_in_bytes_is_an_image_error(tmp_path: Path) -> None:
+    """``os.scandir(b"photos")`` gives such paths."""
     (tmp_path / "a.jpg").write_bytes(b"")
     (entry,) = os.scandir(os.fsencode(tmp_path))
     with pytest.raises(ImageError, match=r"a\.jpg.* is a path in bytes"):
         Image.of(entry)  # type: ignore[arg-type]  # the mistake itself
-
-
-def test_anything_else_is_no_picture() -> None:
-    """A number is refused by its type's name."""
-    with pytest.raises(ImageError, match="give a path, bytes or an Image, not int"):
-        Image.of(7)  # type: ignore[arg-type]  # the mistake itself
 
 
 @pytest.mark.parametrize(
@@ -121,8 +105,7 @@ def test_anything_else_is_no_picture() -> None:
         (Image(), "Image(<0 bytes>)"),
     ],
 )
-def test_a_repr_never_holds_the_picture(image: Image, text: str) -> None:
-    """A log line stays a line."""
+def test_repr_never_shows_the_picture(image: Image, text: str) -> None:
     assert repr(image) == text
     kept = EncodedImage(InspectedImage(image, "image/png", 4), b"QUJD")
     assert "QUJD" not in repr(kept)
@@ -139,8 +122,9 @@ def test_a_repr_never_holds_the_picture(image: Image, text: str) -> None:
         "  data:image/wrong;base64,\n{text}\n",
     ],
 )
-def test_a_data_uri_is_read_back(shape: str, media_type: str, content: bytes) -> None:
-    """Case, blanks and a wrong media type do not matter: the bytes do."""
+def test_data_uri_is_read_whatever_its_case_and_media_type(
+    shape: str, media_type: str, content: bytes
+) -> None:
     text = base64.b64encode(content).decode()
     uri = shape.format(type=media_type, text=text)
     assert Image.from_data_uri(uri).content == content
@@ -158,17 +142,15 @@ def test_a_data_uri_is_read_back(shape: str, media_type: str, content: bytes) ->
         ("data:image/png;base64,AAAA", "this is not a picture"),
     ],
 )
-def test_a_broken_data_uri_is_an_image_error(uri: str, reason: str) -> None:
-    """Whatever is wrong with it, the caller hears of it before it is sent."""
+def test_broken_data_uri_is_an_image_error(uri: str, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         Image.from_data_uri(uri)
 
 
 @given(st.binary(max_size=300))
-def test_the_text_form_reads_back_to_the_same_bytes(tail: bytes) -> None:
-    """Prefix and text make a data URI of exactly the length promised."""
+def test_prefix_and_text_make_a_data_uri_of_the_promised_length(tail: bytes) -> None:
     content = png() + tail
-    stamp = InspectedImage(Image.from_bytes(content), "image/png", len(content))
+    image = InspectedImage(Image.from_bytes(content), "image/png", len(content))
     text = base64.b64encode(content)
-    assert len(text) == stamp.text_length
-    assert Image.from_data_uri((stamp.prefix + text).decode()).content == content
+    assert len(text) == image.text_length
+    assert Image.from_data_uri((image.prefix + text).decode()).content == content

@@ -1,7 +1,7 @@
 """
-The table: what the client makes of every exchange recorded on the server.
+The value or the error that the client reads from each recorded exchange.
 
-Each outcome is written by hand beside the name of its sample. ``safe`` says
+Each outcome is written by hand beside the name of its sample. ``safe`` means
 that the job surely was not created, ``paid`` that it may have been paid for.
 """
 
@@ -22,10 +22,10 @@ GROUPS = ("auth", "swap", "fetch", "list", "image", "route")
 
 @attrs.frozen
 class Outcome:
-    """What came of an exchange: a value, or an error with its two flags."""
+    """A value, or an error with its code and its two flags."""
 
     what: object
-    says: object = ""
+    says: object = None
     safe: bool = False
     paid: bool = False
 
@@ -43,26 +43,15 @@ def _records(**rows: str) -> Outcome:
     return Outcome("records", {name[1:]: status for name, status in rows.items()})
 
 
-def _picture() -> Outcome:
-    return Outcome("picture", "image/jpeg")
-
-
 def _safe(kind: type[errors.EzlinkError], code: int | None = None) -> Outcome:
     return Outcome(kind, code, safe=True)
 
 
-def _plain(kind: type[errors.EzlinkError], code: int | None = None) -> Outcome:
-    return Outcome(kind, code)
-
-
-def _paid(kind: type[errors.EzlinkError]) -> Outcome:
-    return Outcome(kind, None, paid=True)
-
-
-_KEY = _plain(errors.AuthenticationError)
-_UNKNOWN_ID = _plain(errors.TaskNotFoundError)
-_NO_CALL = _plain(errors.EndpointNotSupportedError)
-_LOST = _plain(errors.ServerError, 5)
+_PICTURE = Outcome("picture", "image/jpeg")
+_KEY = Outcome(errors.AuthenticationError)
+_UNKNOWN_ID = Outcome(errors.TaskNotFoundError)
+_NO_CALL = Outcome(errors.EndpointNotSupportedError)
+_LOST = Outcome(errors.ServerError, 5)
 
 OUTCOMES = {
     # The key: judged before anything else, with the text of a missing one.
@@ -78,12 +67,12 @@ OUTCOMES = {
     "auth-raw-sk-key": _UNKNOWN_ID,
     "auth-secret-header": _UNKNOWN_ID,
     "auth-secret-with-marker": _UNKNOWN_ID,
-    "auth-dash": _plain(errors.PermissionDeniedError),
-    "auth-banned": _plain(errors.PermissionDeniedError),
-    "auth-exhausted": _plain(errors.QuotaError),
-    "auth-exhausted-marked": _plain(errors.QuotaError),
-    "auth-backend-down": _plain(errors.ServerError),
-    "auth-user-lookup-failed": _plain(errors.ServerError),
+    "auth-dash": Outcome(errors.PermissionDeniedError),
+    "auth-banned": Outcome(errors.PermissionDeniedError),
+    "auth-exhausted": Outcome(errors.QuotaError),
+    "auth-exhausted-marked": Outcome(errors.QuotaError),
+    "auth-backend-down": Outcome(errors.ServerError),
+    "auth-user-lookup-failed": Outcome(errors.ServerError),
     # Submits that were accepted, under whatever status.
     "swap-accepted": _accepted("1795415787550772"),
     "swap-queued": _accepted("1795415787551589", 22),
@@ -106,9 +95,9 @@ OUTCOMES = {
     "swap-mode-turbo-32": _accepted("1795415787570103"),
     "swap-mode-unknown": _accepted("1795415787571434"),
     # Paid, or perhaps, and out of reach.
-    "swap-result-null": _paid(errors.ProtocolError),
-    "swap-result-empty": _paid(errors.ProtocolError),
-    "swap-insert-failed": _paid(errors.SubmitUnknownError),
+    "swap-result-null": Outcome(errors.ProtocolError, paid=True),
+    "swap-result-empty": Outcome(errors.ProtocolError, paid=True),
+    "swap-insert-failed": Outcome(errors.SubmitUnknownError, paid=True),
     # Not paid, but perhaps at work behind the server.
     "swap-result-number": _LOST,
     "swap-upstream-text-401": _LOST,
@@ -177,8 +166,8 @@ OUTCOMES = {
     "fetch-channel-gone": _record("FAILURE", "ended"),
     "fetch-cancel": _record("CANCEL", "ended"),
     "fetch-cancel-with-reason": _record("CANCEL", "ended"),
-    "fetch-key-exhausted": _plain(errors.QuotaError),
-    "fetch-key-exhausted-again": _plain(errors.QuotaError),
+    "fetch-key-exhausted": Outcome(errors.QuotaError),
+    "fetch-key-exhausted-again": Outcome(errors.QuotaError),
     "fetch-database-down": _UNKNOWN_ID,
     "fetch-unknown": _UNKNOWN_ID,
     "fetch-foreign": _UNKNOWN_ID,
@@ -200,37 +189,37 @@ OUTCOMES = {
     "list-unknown": _records(),
     "list-foreign": _records(),
     "list-database-down": _records(),
-    "list-numbers": _plain(errors.RejectedError, 4),
-    "list-malformed": _plain(errors.RejectedError, 4),
-    "list-no-body": _plain(errors.RejectedError, 4),
+    "list-numbers": Outcome(errors.RejectedError, 4),
+    "list-malformed": Outcome(errors.RejectedError, 4),
+    "list-no-body": Outcome(errors.RejectedError, 4),
     # Pictures: the content decides, whatever its type is said to be.
-    "image-ok": _picture(),
-    "image-big": _picture(),
-    "image-notype": _picture(),
-    "image-octet": _picture(),
-    "image-etag": _picture(),
-    "image-redirect": _picture(),
-    "image-preview": _picture(),
-    "image-late": _picture(),
-    "image-rand": _picture(),
-    "image-range": _picture(),
-    "image-wrong-key": _picture(),
+    "image-ok": _PICTURE,
+    "image-big": _PICTURE,
+    "image-notype": _PICTURE,
+    "image-octet": _PICTURE,
+    "image-etag": _PICTURE,
+    "image-redirect": _PICTURE,
+    "image-preview": _PICTURE,
+    "image-late": _PICTURE,
+    "image-rand": _PICTURE,
+    "image-range": _PICTURE,
+    "image-wrong-key": _PICTURE,
     "image-cut": _safe(errors.ImageError),
     "image-cut-small": _safe(errors.ImageError),
     "image-empty": _safe(errors.ImageError),
-    "image-garbage": _plain(errors.ServerError),
-    "image-dead": _plain(errors.ServerError),
-    "image-not-ready": _plain(errors.ServerError),
-    "image-of-failure": _plain(errors.ServerError),
-    "image-503": _plain(errors.ServerError),
-    "image-gone": _plain(errors.ProtocolError),
+    "image-garbage": Outcome(errors.ServerError),
+    "image-dead": Outcome(errors.ServerError),
+    "image-not-ready": Outcome(errors.ServerError),
+    "image-of-failure": Outcome(errors.ServerError),
+    "image-503": Outcome(errors.ServerError),
+    "image-gone": Outcome(errors.ProtocolError),
     "image-missing": _NO_CALL,
-    "image-unknown": _plain(errors.RejectedError),
+    "image-unknown": Outcome(errors.RejectedError),
     "image-head": _NO_CALL,
     # Addresses that are not served.
     "route-trailing-slash-post": _safe(errors.EndpointNotSupportedError),
     "route-wrong-method": _safe(errors.EndpointNotSupportedError),
-    "route-preflight": _paid(errors.ProtocolError),
+    "route-preflight": Outcome(errors.ProtocolError, paid=True),
     "route-trailing-slash-get": _NO_CALL,
     "route-head": _NO_CALL,
     "route-unknown-mj": _NO_CALL,
@@ -262,12 +251,18 @@ def _ended(record: TaskRecord) -> str:
     return "frozen" if record.is_frozen else ""
 
 
-def _outcome(sample: Sample) -> Outcome:
+def _result(sample: Sample) -> object:
     try:
-        found = _read(sample)
+        return _read(sample)
     except errors.EzlinkError as error:
-        code = getattr(error, "code", None)
-        return Outcome(type(error), code, error.retry_safe, error.maybe_charged)
+        return error
+
+
+def _outcome(sample: Sample) -> Outcome:
+    found = _result(sample)
+    if isinstance(found, errors.EzlinkError):
+        code = getattr(found, "code", None)
+        return Outcome(type(found), code, found.retry_safe, found.maybe_charged)
     if isinstance(found, base.Accepted):
         return _accepted(found.task_id, found.code)
     if isinstance(found, TaskRecord):
@@ -279,42 +274,30 @@ def _outcome(sample: Sample) -> Outcome:
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
-def test_every_recorded_answer_means_what_the_table_says(name: str) -> None:
-    """Each recorded answer becomes the value or the error written beside it."""
+def test_recorded_answer_becomes_the_outcome_beside_its_name(name: str) -> None:
     assert _outcome(samples()[name]) == OUTCOMES[name]
 
 
-def test_no_recorded_answer_is_missing_in_the_table() -> None:
-    """A sample of the groups the client reads has an outcome written down."""
+def test_every_recorded_answer_has_an_outcome() -> None:
     names = {name for name in samples() if name.split("-")[0] in GROUPS}
     assert names == set(OUTCOMES)
 
 
 @pytest.mark.parametrize("name", [n for n in OUTCOMES if n.startswith("swap-")])
-def test_a_charge_is_never_called_safe_to_repeat(name: str) -> None:
-    """What the account was charged for is accepted, or said to be perhaps paid."""
+def test_charged_submit_is_never_safe_to_repeat(name: str) -> None:
+    """A submit that was charged is accepted, or an error that may be paid."""
     outcome = OUTCOMES[name]
     if samples()[name].charged:
         assert outcome.what == "accepted" or outcome.paid
         assert not outcome.safe
 
 
-_FETCHES = [name for name in OUTCOMES if name.startswith("fetch-")]
-
-
-@pytest.mark.parametrize("name", [n for n in _FETCHES if OUTCOMES[n].what == "record"])
-def test_a_record_carries_the_id_that_was_asked_for(name: str) -> None:
-    """A record names the task that was fetched."""
-    found = _read(samples()[name])
-    assert isinstance(found, TaskRecord)
-    assert found.task_id == samples()[name].path.split("/")[-2]
-
-
-@pytest.mark.parametrize("name", [n for n in _FETCHES if OUTCOMES[n].what != "record"])
-def test_an_error_about_a_task_names_it_and_the_request(name: str) -> None:
-    """What goes wrong with a task carries its id and the id of the request."""
+@pytest.mark.parametrize("name", [n for n in OUTCOMES if n.startswith("fetch-")])
+def test_record_or_error_of_a_fetch_carries_the_task_id(name: str) -> None:
+    """An error names the request too."""
     sample = samples()[name]
-    with pytest.raises(errors.EzlinkError) as caught:
-        _read(sample)
-    assert caught.value.task_id == sample.path.split("/")[-2]
-    assert caught.value.request_id == sample.response.headers["x-request-id"]
+    found = _result(sample)
+    assert isinstance(found, TaskRecord | errors.EzlinkError)
+    assert found.task_id == sample.path.split("/")[-2]
+    if isinstance(found, errors.EzlinkError):
+        assert found.request_id == sample.response.headers["x-request-id"]

@@ -33,8 +33,7 @@ def _data(data: object) -> HttpResponse:
     return _answer({"data": data, "message": "", "success": True})
 
 
-def test_each_question_is_asked_with_the_accounts_own_token() -> None:
-    """The paths are those of the recordings; each may be asked again."""
+def test_account_requests_carry_the_account_token_and_may_be_repeated() -> None:
     asked = [
         account.self_request(),
         account.tasks_request(1),
@@ -60,16 +59,15 @@ def test_each_question_is_asked_with_the_accounts_own_token() -> None:
         ("/v1/api/", Credential.ACCOUNT),
     ],
 )
-def test_no_request_can_mix_up_the_two_secrets(
+def test_account_token_and_key_cannot_be_mixed_up(
     path: str, credential: Credential
 ) -> None:
-    """The token opens the account's pages only, the key everything else."""
+    """The token opens the account's pages only, the key all others."""
     with pytest.raises(ValueError, match="is not asked with"):
         HttpRequest("GET", path, credential=credential)
 
 
-def test_the_recorded_account_is_read() -> None:
-    """Balance, use and count; nothing of it is shown but that."""
+def test_recorded_balance_is_read() -> None:
     found = account.read_balance(samples()["account-self"].response)
     assert found == account.AccountBalance(
         units=999_991_000, used=9_000, requests=1, group="Lv1"
@@ -77,8 +75,7 @@ def test_the_recorded_account_is_read() -> None:
     assert found.dollars == pytest.approx(1999.982)
 
 
-def test_the_recorded_log_is_read() -> None:
-    """A charge with its price and time, and none."""
+def test_recorded_charge_is_read() -> None:
     of = samples()
     charge = account.read_charge(of["account-log-charged"].response, "attempt-0042")
     assert charge == account.Charge(
@@ -91,8 +88,8 @@ def test_the_recorded_log_is_read() -> None:
     assert account.read_charge(nothing, "attempt-0043") is None
 
 
-def test_the_recorded_tasks_are_read() -> None:
-    """Before the first refresh without a state, after it with; no picture yet."""
+def test_recorded_tasks_are_read() -> None:
+    """The state is there only after the server's first refresh."""
     first = account.read_tasks(samples()["account-tasks-first"].response)
     (record,) = first.records
     assert (record.task_id, record.state) == ("1795415787617741", "")
@@ -110,8 +107,7 @@ def test_the_recorded_tasks_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["account-wrong-token", "account-no-token"])
-def test_a_token_that_is_refused_is_an_authentication_error(name: str) -> None:
-    """The server's words are kept."""
+def test_refused_token_is_an_authentication_error(name: str) -> None:
     for read in (account.read_balance, account.read_tasks):
         with pytest.raises(
             errors.AuthenticationError, match="Not authorized"
@@ -135,8 +131,8 @@ ODD_ROWS: dict[str, tuple[dict[str, object], Callable[[HttpResponse], object]]] 
 
 
 @pytest.mark.parametrize("name", ODD_ROWS)
-def test_a_page_that_cannot_be_read_is_a_protocol_error(name: str) -> None:
-    """Without an excerpt of it: it may be the page with the token."""
+def test_unreadable_page_is_a_protocol_error_without_an_excerpt(name: str) -> None:
+    """The page may be the one that shows the token."""
     data, read = ODD_ROWS[name]
     with pytest.raises(errors.ProtocolError) as caught:
         read(_data({**data, "access_token": "sesame"}))
@@ -157,10 +153,10 @@ def test_a_page_that_cannot_be_read_is_a_protocol_error(name: str) -> None:
         (HttpResponse(503, {}, b"<html>"), errors.ServerError, "503"),
     ],
 )
-def test_a_fault_is_an_error_whatever_its_status(
+def test_fault_is_an_error_whatever_its_status(
     response: HttpResponse, error: type[errors.EzlinkError], reason: str
 ) -> None:
-    """The account's pages answer faults with 200; proxies with their own."""
+    """The account's pages answer faults with 200."""
     with pytest.raises(error, match=reason):
         account.read_tasks(response)
 
@@ -176,15 +172,13 @@ def test_a_fault_is_an_error_whatever_its_status(
         ("", None),
     ],
 )
-def test_the_servers_clock_is_told_with_its_zone_or_not_at_all(
-    date: str, seconds: float | None
-) -> None:
+def test_server_time_without_a_zone_is_none(date: str, seconds: float | None) -> None:
     """A guess would be wrong by hours."""
     assert server_time(HttpResponse(200, {"date": date})) == seconds
 
 
-def test_odd_values_are_read_as_what_they_can_be() -> None:
-    """Nobody decides by them; a row without an id is out of reach."""
+def test_odd_values_of_a_page_are_no_errors() -> None:
+    """A row without an id is left out."""
     rows = [
         {"mj_id": "", "state": "x"},
         {"mj_id": 7, "status": None, "buttons": 3, "properties": "{"},
@@ -209,7 +203,7 @@ async def client_and_server(
 ) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
     """Open a client beside an emulator; an empty *token* means the right one."""
     settings = EmulatorSettings(queue=1000, concurrency=64)
-    async with asyncio.timeout(30), serving(settings) as server:
+    async with asyncio.timeout(300), serving(settings) as server:
         client = AsyncEzlink(
             server.api_key,
             base_url=server.base_url,
@@ -221,8 +215,7 @@ async def client_and_server(
             yield ez, server
 
 
-async def test_what_the_account_has_was_charged_and_made() -> None:
-    """Each of the three questions, through an open client."""
+async def test_client_returns_balance_charge_and_tasks_of_the_account() -> None:
     async with client_and_server() as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET, state="mine")
         found = await ez.account.balance()
@@ -238,8 +231,7 @@ async def test_what_the_account_has_was_charged_and_made() -> None:
         assert await ez.account.find(state="yours") == ()
 
 
-async def test_tasks_are_found_on_every_page() -> None:
-    """However far down they are, each once."""
+async def test_find_returns_tasks_of_every_page_once() -> None:
     async with client_and_server() as (ez, server):
         targets = [jpeg(1_000 + number) for number in range(120)]
         async for swap in ez.swap_faces(SOURCE, targets, state="mine"):
@@ -250,16 +242,15 @@ async def test_tasks_are_found_on_every_page() -> None:
         assert {record.task_id for record in found} == made
 
 
-async def test_a_list_that_never_ends_is_read_so_far() -> None:
-    """A server that promises more than it shows does not keep anybody waiting."""
+async def test_find_ends_at_an_empty_page() -> None:
+    """The server promises more tasks than it lists."""
     async with client_and_server() as (ez, server):
         promise = '{"data":{"list":[],"total":9},"message":"","success":true}'
         server.control.standing("account", faults.Answer(200, promise))
         assert await ez.account.find(state="mine") == ()
 
 
-async def test_without_a_token_they_say_what_to_set() -> None:
-    """Nothing is asked."""
+async def test_without_a_token_methods_say_what_to_set_and_send_nothing() -> None:
     async with client_and_server(None) as (ez, server):
         of = ez.account
         for call in (of.balance(), of.charged("r"), of.find(state="s")):
@@ -268,8 +259,7 @@ async def test_without_a_token_they_say_what_to_set() -> None:
         assert server.control.requests == []
 
 
-async def test_outside_of_the_client_they_say_so() -> None:
-    """The property is there; using it needs an entered client."""
+async def test_method_of_a_client_that_is_not_entered_is_an_error() -> None:
     ez = AsyncEzlink("sk-x", account_token="t")
     with pytest.raises(errors.ConfigurationError, match="not entered"):
         await ez.account.balance()
@@ -278,8 +268,8 @@ async def test_outside_of_the_client_they_say_so() -> None:
 WRONG = "theTokenOfAnotherAccount"
 
 
-async def test_a_refused_token_is_not_asked_with_again() -> None:
-    """One question, one refusal; the key has nothing to do with it."""
+async def test_refused_token_is_sent_once() -> None:
+    """The key still works."""
     async with client_and_server(WRONG) as (ez, server):
         with pytest.raises(errors.AuthenticationError, match="account token is refus"):
             await ez.account.balance()
@@ -287,8 +277,7 @@ async def test_a_refused_token_is_not_asked_with_again() -> None:
         await ez.swap_face(SOURCE, TARGET)
 
 
-async def test_a_fault_on_the_way_is_asked_again() -> None:
-    """Like every question that changes nothing."""
+async def test_fault_of_the_network_is_retried() -> None:
     async with client_and_server() as (ez, server):
         server.control.script("account", faults.proxy(503), faults.Drop())
         assert (await ez.account.balance()).used == 0
@@ -308,10 +297,9 @@ async def test_a_fault_on_the_way_is_asked_again() -> None:
         faults.Cut(keep=20),
     ],
 )
-async def test_the_token_is_nowhere_in_an_error_or_a_log(
+async def test_account_token_is_in_no_error_and_no_log(
     fault: faults.Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever a server makes of it: treated like the key."""
     caplog.set_level(logging.DEBUG)
     async with client_and_server(WRONG) as (ez, server):
         server.control.standing("account", fault)

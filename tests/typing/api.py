@@ -2,7 +2,7 @@
 """
 A typical user's program: read by type checkers, never run.
 
-What is assigned with its type here is a promise about the public signatures.
+Each annotated assignment here is a promise about the public signatures.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ version: str = __version__
 
 
 async def one_picture() -> Path:
-    """Swap one face and bring the result home."""
+    """Swap one face and save the result."""
     async with AsyncEzlink(api_key="sk-...", max_concurrency=8) as ez:
         handle: TaskHandle = await ez.swap_face(source="me.jpg", target="team.jpg")
         record: TaskRecord = await handle
@@ -58,7 +58,7 @@ async def one_picture() -> Path:
 
 
 async def the_account(ez: AsyncEzlink) -> list[TaskRecord]:
-    """Ask what the account was charged, and has."""
+    """Ask what the account has and what it was charged."""
     balance: AccountBalance = await ez.account.balance()
     charge: Charge | None = await ez.account.charged("a-request-id")
     print(balance.units, balance.dollars, charge.units if charge else 0)
@@ -67,7 +67,7 @@ async def the_account(ez: AsyncEzlink) -> list[TaskRecord]:
 
 
 async def orders() -> AsyncIterator[Pair | tuple[str, str]]:
-    """Yield pairs of one's own."""
+    """Yield pairs from a program's own source."""
     yield Pair(Path("me.jpg"), Path("team.jpg"), "album/cover")
     yield "me.jpg", "party.jpg"
 
@@ -115,7 +115,7 @@ async def every_option() -> TaskHandle:
 
 
 async def a_folder(targets: AsyncIterator[Path]) -> list[str]:
-    """Swap many, from a plain and from an asynchronous source of targets."""
+    """Swap many targets, from a plain and from an asynchronous iterable."""
     failed: list[str] = []
     async with AsyncEzlink() as ez:
         async with ez.swap_faces("me.jpg", Path("photos").rglob("*.jpg")) as outcomes:
@@ -129,7 +129,7 @@ async def a_folder(targets: AsyncIterator[Path]) -> list[str]:
 
 
 def describe(outcome: SwapOutcome) -> list[str]:
-    """Tell a success from a failure."""
+    """Describe an outcome that is an error."""
     error: EzlinkError | None = outcome.error
     record: TaskRecord | None = outcome.record
     handle: TaskHandle | None = outcome.handle
@@ -140,7 +140,7 @@ def describe(outcome: SwapOutcome) -> list[str]:
 
 
 async def later(saved: dict[str, object]) -> None:
-    """Take tasks up again, in another process."""
+    """Resume tasks in another process."""
     async with AsyncEzlink() as ez:
         handle: TaskHandle = ez.task("1733213213123456")
         again: TaskHandle = ez.restore(saved)
