@@ -25,7 +25,13 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from tests.support.scripted_transport import BASE, World, reply, row, world
+from tests.support.scripted_transport import (
+    BASE,
+    PollerHarness,
+    poller_harness,
+    reply,
+    row,
+)
 
 PLAIN: dict[str, object] = {
     "origin": "https://h:443",
@@ -156,7 +162,7 @@ def _quiet(_: HttpRequest) -> HttpResponse:
     return reply(row("7", "IN_PROGRESS"))
 
 
-def _loose(here: World) -> TaskHandle:
+def _loose(here: PollerHarness) -> TaskHandle:
     """Return a handle nobody polls."""
     return TaskHandle("7", MIDJOURNEY, here)
 
@@ -168,7 +174,7 @@ async def _turn() -> None:
 
 async def test_many_awaiters_one_cancelled() -> None:
     """Cancelling one waiter leaves the others waiting, and the task followed."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = here.follow("7")
         waiters = [asyncio.create_task(handle.result()) for _ in range(3)]
         await _turn()
@@ -183,7 +189,7 @@ async def test_many_awaiters_one_cancelled() -> None:
 
 async def test_each_awaiter_gets_an_exception_of_its_own() -> None:
     """Two awaiters of a failure never share one exception object."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
         first, second = await asyncio.gather(
@@ -220,7 +226,7 @@ async def test_e28_e53_the_status_decides(
     record: TaskRecord, error: type[errors.TaskError], words: str
 ) -> None:
     """A failure at 100%, with a picture even, is a failure; it carries the record."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         handle.receive(record)
         with pytest.raises(error, match=words) as caught:
@@ -230,7 +236,7 @@ async def test_e28_e53_the_status_decides(
 
 async def test_the_first_terminal_record_wins() -> None:
     """A late record changes nothing, pushed or polled."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         handle.receive(DONE)
         handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
@@ -240,7 +246,7 @@ async def test_the_first_terminal_record_wins() -> None:
 
 async def test_result_with_a_timeout_bounds_this_waiter_alone() -> None:
     """``result(timeout)`` gives up alone: the handle lives on and can be awaited."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = here.follow("7")
         with pytest.raises(errors.TaskTimeoutError, match="take it up again") as caught:
             await handle.result(timeout=0)
@@ -256,7 +262,7 @@ async def test_a_failure_nobody_awaits_is_silent() -> None:
     heard: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: heard.append(context))
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = here.follow("7")
         handle.receive(TaskRecord(task_id="7", status=TaskStatus.FAILURE))
         del handle
@@ -266,7 +272,7 @@ async def test_a_failure_nobody_awaits_is_silent() -> None:
 
 async def test_updates_begin_with_the_latest_and_end_with_the_last() -> None:
     """Only changes are yielded, a slow reader gets the newest, the last ends it."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         handle.receive(TaskRecord(task_id="7", status=TaskStatus.SUBMITTED))
         seen: list[str] = []
@@ -282,7 +288,7 @@ async def test_updates_begin_with_the_latest_and_end_with_the_last() -> None:
 
 async def test_updates_wait_for_what_comes() -> None:
     """A reader that is ahead waits; a failure is yielded, not raised."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         failed = TaskRecord(task_id="7", status=TaskStatus.FAILURE)
         here.loop.call_soon(handle.receive, failed)
@@ -291,7 +297,7 @@ async def test_updates_wait_for_what_comes() -> None:
 
 async def test_updates_raise_what_else_ends_the_handle() -> None:
     """An end that is no record is raised from the iteration."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         here.loop.call_soon(handle.end, errors.ClientClosedError(task_ids=["7"]))
         with pytest.raises(errors.ClientClosedError):
@@ -300,7 +306,7 @@ async def test_updates_raise_what_else_ends_the_handle() -> None:
 
 async def test_updates_raise_what_ends_a_success_without_a_picture() -> None:
     """It is not believed the first time, so it is no end: what comes then is."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         bare = TaskRecord(task_id="7", status=TaskStatus.SUCCESS)
         handle.receive(bare)
@@ -318,7 +324,7 @@ async def _read(handle: TaskHandle, seen: list[TaskRecord]) -> None:
 
 async def test_e33_e52_a_new_rand_or_clock_is_no_change() -> None:
     """A preview's new address and a corrected submit time wake nobody."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         one, two = (
             TaskRecord(
@@ -336,7 +342,9 @@ async def test_e33_e52_a_new_rand_or_clock_is_no_change() -> None:
 async def test_read_and_save_bring_the_result(tmp_path: Path) -> None:
     """``read`` and ``save`` wait for the record and give the same bytes."""
     pictures = {f"{BASE}/mj/image/7": JPEG}
-    async with world(lambda _: reply(row("7", "SUCCESS")), pictures=pictures) as here:
+    async with poller_harness(
+        lambda _: reply(row("7", "SUCCESS")), pictures=pictures
+    ) as here:
         handle = here.follow("7")
         path = await handle.save(str(tmp_path / "new" / "folder" / "team.png"))
         assert path == tmp_path / "new" / "folder" / "team.png"
@@ -350,7 +358,7 @@ async def test_a_name_nothing_can_have_is_refused_at_once(
     name: str, tmp_path: Path
 ) -> None:
     """Before the task has ended, and before any download."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         with pytest.raises(errors.ConfigurationError, match="nothing can be saved"):
             await handle.save(tmp_path / name)
@@ -360,7 +368,7 @@ async def test_a_name_nothing_can_have_is_refused_at_once(
 
 async def test_a_finished_handle_after_close(tmp_path: Path) -> None:
     """After close the record is still there; read and save say what is wrong."""
-    async with world(lambda _: reply(row("7", "SUCCESS"))) as here:
+    async with poller_harness(lambda _: reply(row("7", "SUCCESS"))) as here:
         handle = here.follow("7")
         await handle
     assert (await handle).status is TaskStatus.SUCCESS
@@ -373,7 +381,7 @@ async def test_a_finished_handle_after_close(tmp_path: Path) -> None:
 
 async def test_a_saved_handle_names_its_server_and_is_json() -> None:
     """``to_dict`` is JSON, and reads back to the same record."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         assert json.loads(json.dumps(handle.to_dict()))["record"] is None
         handle.receive(DONE)
@@ -383,7 +391,7 @@ async def test_a_saved_handle_names_its_server_and_is_json() -> None:
 
 async def test_a_handle_in_another_loop_says_so() -> None:
     """Awaiting a handle in a foreign event loop is a clear error, not a hang."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         caught: list[BaseException] = []
 
@@ -401,7 +409,7 @@ async def test_a_handle_in_another_loop_says_so() -> None:
 
 async def test_what_a_handle_looks_like() -> None:
     """Its repr names id and status; before the first look there is no record."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         assert repr(handle) == "<TaskHandle 7 accepted>"
         assert handle.record is None
@@ -413,7 +421,7 @@ async def test_what_a_handle_looks_like() -> None:
 
 async def test_an_end_at_the_last_moment_counts() -> None:
     """A record that comes together with the time-out is the result."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         waiting = asyncio.create_task(handle.result(timeout=0))
         await asyncio.sleep(0)
@@ -423,7 +431,7 @@ async def test_an_end_at_the_last_moment_counts() -> None:
 
 async def test_two_changes_at_once_wake_a_reader_once() -> None:
     """Changes that come in one turn of the loop are seen as the newest."""
-    async with world(_quiet) as here:
+    async with poller_harness(_quiet) as here:
         handle = _loose(here)
         running = TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS)
         here.loop.call_soon(handle.receive, running)

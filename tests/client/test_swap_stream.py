@@ -25,7 +25,13 @@ from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from tests.support.scripted_transport import BASE, World, reply, row, world
+from tests.support.scripted_transport import (
+    BASE,
+    PollerHarness,
+    poller_harness,
+    reply,
+    row,
+)
 
 WINDOW = 3
 _NONE = errors.EzlinkError("no error")
@@ -38,7 +44,7 @@ async def _ready() -> None:
 class Swaps:
     """Swaps that are accepted at once and done when the test says so."""
 
-    def __init__(self, here: World) -> None:
+    def __init__(self, here: PollerHarness) -> None:
         self.here = here
         self.handles: dict[ImageLike, TaskHandle] = {}
         self.errors: dict[ImageLike, errors.EzlinkError] = {}
@@ -77,7 +83,7 @@ async def _turns() -> None:
 
 
 def _intake(
-    here: World,
+    here: PollerHarness,
     swap: Swap,
     targets: object,
     source: ImageLike | None = "me",
@@ -88,7 +94,7 @@ def _intake(
 
 
 def _stream(
-    here: World,
+    here: PollerHarness,
     swap: Swap,
     targets: object,
     source: ImageLike | None = "me",
@@ -103,7 +109,7 @@ def _idle(_: HttpRequest) -> HttpResponse:
 
 async def test_outcomes_come_as_they_finish() -> None:
     """Completion order, with source, target, handle and record in each outcome."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a", "b"]) as stream:
             first = asyncio.create_task(anext(stream))
@@ -127,7 +133,7 @@ async def test_the_intake_is_lazy_and_bounded_by_the_window() -> None:
             taken.append(number)
             yield str(number)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, targets()) as stream:
             reader = asyncio.create_task(anext(stream))
@@ -144,7 +150,7 @@ async def test_the_intake_is_lazy_and_bounded_by_the_window() -> None:
 
 async def test_one_bad_photo_is_an_outcome_not_an_end() -> None:
     """An error of one target is its outcome; the others go on."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         bad = errors.ImageError("broken", path="b")
         swaps.errors["b"] = bad
@@ -161,7 +167,7 @@ async def test_one_bad_photo_is_an_outcome_not_an_end() -> None:
 
 async def test_what_dooms_the_rest_is_raised_after_the_last_outcome() -> None:
     """A refused key stops the intake; each target taken still has its outcome."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["b"] = errors.AuthenticationError("no key")
         stream = _stream(here, swaps, map(str, "abcdefgh"))
@@ -185,7 +191,7 @@ async def test_what_dooms_the_rest_does_not_wait_for_the_next_target() -> None:
         finally:
             left.set()
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["a"] = errors.AuthenticationError("no key")
         seen: list[SwapOutcome] = []
@@ -204,7 +210,7 @@ async def test_a_target_that_comes_after_the_doom_is_not_begun() -> None:
             await asyncio.Event().wait()
         yield "b"
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["a"] = errors.QuotaError("empty")
         stream = _stream(here, swaps, targets())
@@ -227,7 +233,7 @@ async def test_each_target_has_an_outcome_whatever_was_raised() -> None:
             raise asyncio.CancelledError
         raise KeyError(target)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         names = ["early", "sent", "paid", "left"]
         found = {o.target: o.error or _NONE async for o in _stream(here, swap, names)}
     assert list(found) == names
@@ -256,7 +262,7 @@ async def test_a_cancellation_of_the_iterable_s_own_comes_out(
         yield "a"
         raise own
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["a"] = errors.ImageError("broken")
         stream = _stream(here, swaps, targets())
@@ -273,7 +279,7 @@ async def test_a_source_that_cannot_be_used_ends_it_before_any_target() -> None:
     async def ready() -> None:
         raise errors.ImageError("no face", path="me")
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         with pytest.raises(errors.ImageError, match="no face"):
             await anext(_stream(here, swaps, ["a"], ready=ready))
@@ -287,7 +293,7 @@ async def test_an_error_of_the_iterable_comes_after_what_runs() -> None:
         yield "a"
         raise LookupError("my own fault")
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, targets())
         reader = asyncio.create_task(anext(stream))
@@ -302,7 +308,7 @@ async def test_an_error_of_the_iterable_comes_after_what_runs() -> None:
 
 async def test_leaving_early_stops_the_intake_and_keeps_what_was_accepted() -> None:
     """After ``async with`` nothing more is taken; accepted handles live on."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, map(str, range(99))) as stream:
             reader = asyncio.create_task(anext(stream))
@@ -331,7 +337,7 @@ async def test_what_was_dropped_is_told_as_it_stands() -> None:
                 await sent.wait()
             return await super().__call__(source, target, taken)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Slow(here)
         async with _stream(here, swaps, iter("abcd")) as stream:
             reader = asyncio.create_task(anext(stream))
@@ -370,7 +376,7 @@ async def test_leaving_does_not_wait_for_an_iterable_that_waits_for_it() -> None
         closed.append("by the targets")
         yield "b"
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, targets())
         assert [o async for o in stream] == []
@@ -390,7 +396,7 @@ async def test_a_stream_nobody_holds_takes_nothing_more(
             break
         return weakref.ref(intake)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         reader = asyncio.create_task(read_one())
         await _turns()
@@ -410,7 +416,7 @@ async def test_a_stream_nobody_holds_takes_nothing_more(
 
 async def test_a_stream_let_go_after_the_client_is_harmless() -> None:
     """Nothing is left to be stopped by then."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         intake = _intake(here, Swaps(here), ["a"])
     intake.let_go()
     with pytest.raises(StopAsyncIteration):
@@ -421,7 +427,7 @@ def test_a_stream_let_go_after_its_loop_is_harmless() -> None:
     """The last reference to a stream may go when no loop is left."""
 
     async def keep() -> SwapStream:
-        async with world(_idle) as here:
+        async with poller_harness(_idle) as here:
             return _stream(here, Swaps(here), ["a"])
 
     stream = asyncio.run(keep())
@@ -431,7 +437,7 @@ def test_a_stream_let_go_after_its_loop_is_harmless() -> None:
     assert dead() is None
 
 
-async def _three_accepted(here: World) -> tuple[Swaps, SwapPipeline]:
+async def _three_accepted(here: PollerHarness) -> tuple[Swaps, SwapPipeline]:
     """Return an intake whose three targets were accepted and read by nobody."""
     swaps = Swaps(here)
     intake = _intake(here, swaps, ["a", "b", "c"])
@@ -446,7 +452,7 @@ async def test_what_nobody_was_told_of_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line names every paid task that was not read, nor asked about."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps, intake = await _three_accepted(here)
         swaps.finish("a")
         await intake.close()
@@ -471,7 +477,7 @@ async def test_a_submit_that_may_be_paid_is_logged_with_its_request(
             raise errors.SubmitUnknownError("lost", request_id="request-1")
         raise errors.ImageError("broken")
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         intake = _intake(here, swap, ["b", "a", "c"])
         await intake.next()
         await _turns()
@@ -489,7 +495,7 @@ async def test_whoever_asks_what_was_dropped_needs_no_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The command line tells each target itself."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         _, intake = await _three_accepted(here)
         await intake.close()
         assert len(intake.dropped()) == 3
@@ -501,7 +507,7 @@ async def test_whoever_waits_for_outcomes_while_the_client_closes_needs_no_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A reader gets them; only what it leaves unread is logged in the end."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps, intake = await _three_accepted(here)
         reader = asyncio.create_task(intake.next())
         await _turns()
@@ -518,7 +524,7 @@ async def test_whoever_waits_for_outcomes_while_the_client_closes_needs_no_log(
 
 async def test_a_closing_client_does_not_wait_for_who_closes_it() -> None:
     """A swap that itself waits for the close has the outcome that is known by then."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         _, intake = await _three_accepted(here)
         await intake.wind_down()
         seen = [await intake.next() for _ in range(3)]
@@ -529,7 +535,7 @@ async def test_a_closing_client_does_not_wait_for_who_closes_it() -> None:
 
 async def test_a_stream_left_before_it_began_takes_nothing() -> None:
     """Opening and leaving a stream without reading it takes no target."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a"]):
             pass
@@ -538,7 +544,7 @@ async def test_a_stream_left_before_it_began_takes_nothing() -> None:
 
 async def test_a_closing_client_ends_the_stream_with_its_error() -> None:
     """Each target taken has its outcome; then ClientClosedError is raised."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, map(str, range(9)))
         reader = asyncio.create_task(anext(stream))
@@ -554,7 +560,7 @@ async def test_a_closing_client_ends_the_stream_with_its_error() -> None:
 
 async def test_a_stream_never_begun_ends_with_the_client() -> None:
     """A stream first read after close raises, and takes nothing."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         stream = _stream(here, Swaps(here), ["a"])
         await stream._intake.wind_down()
         with pytest.raises(errors.ClientClosedError):
@@ -568,7 +574,7 @@ async def test_targets_may_be_pairs_and_async() -> None:
         yield "me", "a"
         yield "you", "b"
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, pairs(), source=None)
         reader = asyncio.create_task(anext(stream))
@@ -585,7 +591,7 @@ async def test_targets_may_be_pairs_and_async() -> None:
 
 async def test_a_target_that_is_no_pair_says_so() -> None:
     """Without a source, a plain target is a clear error."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         with pytest.raises(errors.ConfigurationError, match="pairs"):
             await anext(_stream(here, Swaps(here), ["a"], source=None))
 

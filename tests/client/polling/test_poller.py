@@ -20,11 +20,11 @@ from tests.support.scripted_transport import (
     BASE,
     Answer,
     offline,
+    poller_harness,
     refused,
     reply,
     row,
     unknown_id,
-    world,
 )
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff\xda\x00\x04ab" + b"picture" + b"\xff\xd9"
@@ -59,7 +59,7 @@ def _after(looks: int, then: str = "SUCCESS") -> Answer:
 
 async def test_one_task_is_fetched_by_id_until_it_is_done() -> None:
     """A single task is asked for by its id, and its slot comes back at the end."""
-    async with world(_after(3)) as here:
+    async with poller_harness(_after(3)) as here:
         record = await here.follow("7")
         assert record.status is TaskStatus.SUCCESS
         assert here.transport.paths() == ["/mj/task/7/fetch"] * 3
@@ -69,7 +69,7 @@ async def test_one_task_is_fetched_by_id_until_it_is_done() -> None:
 
 async def test_a_handle_nobody_awaits_is_done_by_itself() -> None:
     """``done()`` turns without anybody waiting, and the slot comes back."""
-    async with world(_after(2)) as here:
+    async with poller_harness(_after(2)) as here:
         handle = here.follow("7")
         await here.some_released.wait()
         assert handle.done()
@@ -77,7 +77,7 @@ async def test_a_handle_nobody_awaits_is_done_by_itself() -> None:
 
 async def _asked_for_250() -> list[HttpRequest]:
     """Return what was asked of the server for 250 tasks that were taken up."""
-    async with world(_after(2), bound=None) as here:
+    async with poller_harness(_after(2), bound=None) as here:
         await asyncio.gather(*[here.follow(str(n), own=False) for n in range(250)])
         return here.transport.seen
 
@@ -104,7 +104,7 @@ async def test_a_server_without_the_list_is_asked_by_id(no_list: HttpResponse) -
     def answer(request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         return no_list if request.method == "POST" else by_id(request)
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         handles = [here.follow(str(n), own=False) for n in range(5)]
         await asyncio.gather(*handles)
         assert [r.method for r in here.transport.seen].count("POST") == 1
@@ -135,7 +135,7 @@ async def test_a_list_refused_in_passing_is_asked_for_again(
             return refusal
         return reply([row(task_id, "SUCCESS") for task_id in _ids(request)])
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         handles = [here.follow(str(n), own=False) for n in range(5)]
         await asyncio.gather(*handles)
         fetched = here.transport.paths()[1:6]
@@ -152,7 +152,7 @@ async def _lists_in(seconds: float) -> int:
         return reply(row(_id(request), "IN_PROGRESS"))
 
     policy = PollPolicy(first=1, shortest=1, longest=1, deadline=seconds)
-    async with world(answer, policy=policy, bound=None) as here:
+    async with poller_harness(answer, policy=policy, bound=None) as here:
         handles = [here.follow(str(n), own=False) for n in range(3)]
         await asyncio.gather(*handles, return_exceptions=True)
         return [request.method for request in here.transport.seen].count("POST")
@@ -170,7 +170,7 @@ async def _refused_at() -> list[float]:
         return HttpResponse(400, {}, b"", BASE)
 
     policy = PollPolicy(first=1, shortest=1, longest=1, deadline=60)
-    async with world(answer, policy=policy, bound=None) as here:
+    async with poller_harness(answer, policy=policy, bound=None) as here:
         handles = [here.follow(str(n), own=False) for n in range(250)]
         await asyncio.gather(*handles)
     return refused_at
@@ -207,7 +207,7 @@ async def test_whatever_a_look_raises_the_task_is_looked_at_again(
         raise ValueError("a bug")
 
     by_now = _after(1)
-    async with world(answer, pictures=pictures) as here:
+    async with poller_harness(answer, pictures=pictures) as here:
         handles = [here.follow(str(n), own=False) for n in range(count)]
         records = await asyncio.gather(*handles)
     assert [record.status for record in records] == [TaskStatus.SUCCESS] * count
@@ -227,7 +227,7 @@ class Pictures(dict[str, bytes]):
 async def test_an_id_no_path_can_hold_is_asked_for_until_the_deadline() -> None:
     """It is no bug, and no end of polling: nothing is sent, and the end has its id."""
     policy = PollPolicy(first=0.001, shortest=0.001, longest=0.01, deadline=0.05)
-    async with world(_after(1), policy=policy) as here:
+    async with poller_harness(_after(1), policy=policy) as here:
         with pytest.raises(errors.TaskTimeoutError) as caught:
             await here.follow("..")
         assert caught.value.task_id == ".."
@@ -236,7 +236,7 @@ async def test_an_id_no_path_can_hold_is_asked_for_until_the_deadline() -> None:
 
 async def test_the_end_of_one_handle_is_not_that_of_another_of_its_id() -> None:
     """A loose handle that ends leaves the followed one followed, with its slot."""
-    async with world(_after(3)) as here:
+    async with poller_harness(_after(3)) as here:
         followed = here.follow("7")
         loose = TaskHandle("7", MIDJOURNEY, here)
         loose.end(errors.ClientClosedError())
@@ -254,7 +254,7 @@ async def test_e35_ids_left_out_of_a_list_are_fetched_next() -> None:
             return reply([])
         return reply(row(_id(request), "SUCCESS"))
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         handles = [here.follow(str(n), own=False) for n in range(4)]
         records = await asyncio.gather(*handles)
         assert [record.task_id for record in records] == ["0", "1", "2", "3"]
@@ -279,7 +279,7 @@ async def test_e35_ids_left_out_of_a_list_are_fetched_next() -> None:
 async def test_a_failed_look_is_not_a_failed_task(fault: HttpResponse) -> None:
     """Whatever goes wrong with a look, the task is looked at again (E3, E25)."""
     answers = [fault, fault, fault, reply(row("7", "SUCCESS"))]
-    async with world(lambda _: answers.pop(0)) as here:
+    async with poller_harness(lambda _: answers.pop(0)) as here:
         assert (await here.follow("7")).status is TaskStatus.SUCCESS
 
 
@@ -291,14 +291,16 @@ async def test_a_dead_network_is_waited_out() -> None:
         calls.append(request)
         return offline(request) if len(calls) < 9 else reply(row("7", "SUCCESS"))
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         assert (await here.follow("7")).status is TaskStatus.SUCCESS
 
 
 async def test_e34_a_stuck_task_ends_at_its_deadline() -> None:
     """The deadline ends a task that never changes, with its id and last status."""
     policy = PollPolicy(first=0.001, shortest=0.001, longest=0.01, deadline=0.1)
-    async with world(lambda _: reply(row("7", "IN_PROGRESS")), policy=policy) as here:
+    async with poller_harness(
+        lambda _: reply(row("7", "IN_PROGRESS")), policy=policy
+    ) as here:
         handle = here.follow("7")
         with pytest.raises(errors.TaskTimeoutError, match="IN_PROGRESS") as caught:
             await handle
@@ -318,14 +320,14 @@ async def test_a_look_without_an_answer_does_not_outlive_the_deadline() -> None:
         await never.wait()
         raise AssertionError
 
-    async with world(lambda _: hang(), policy=policy) as here:
+    async with poller_harness(lambda _: hang(), policy=policy) as here:
         with pytest.raises(errors.TaskTimeoutError, match="not refreshed yet"):
             await here.follow("7")
 
 
 async def test_a_followed_id_that_stays_unknown_ends_after_five_looks() -> None:
     """An id that came from outside and is unknown five times ends the handle."""
-    async with world(lambda _: unknown_id()) as here:
+    async with poller_harness(lambda _: unknown_id()) as here:
         with pytest.raises(errors.TaskNotFoundError) as caught:
             await here.follow("7", own=False)
         assert caught.value.task_id == "7"
@@ -335,7 +337,7 @@ async def test_a_followed_id_that_stays_unknown_ends_after_five_looks() -> None:
 async def test_an_own_id_may_be_unknown_for_long() -> None:
     """An id this client was given is asked for until the deadline: rows lag."""
     answers = [unknown_id()] * 12 + [reply(row("7", "SUCCESS"))]
-    async with world(lambda _: answers.pop(0)) as here:
+    async with poller_harness(lambda _: answers.pop(0)) as here:
         assert (await here.follow("7")).task_id == "7"
 
 
@@ -348,7 +350,7 @@ async def test_being_left_out_of_a_list_is_not_being_unknown() -> None:
             return reply([row(i, "IN_PROGRESS") for i in _ids(request) if i != "0"])
         return by_id.pop(0) if _id(request) == "0" else reply(row(_id(request)))
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         lost, *_ = [here.follow(str(n), own=False) for n in range(4)]
         assert (await lost).task_id == "0"
 
@@ -365,7 +367,7 @@ async def test_a_key_refused_for_good_ends_the_handle(
     message: str, status: int, error: type[errors.ApiError]
 ) -> None:
     """E1, E2, E4: after one look at the picture, the handle ends with its id."""
-    async with world(lambda _: refused(message, status)) as here:
+    async with poller_harness(lambda _: refused(message, status)) as here:
         with pytest.raises(error) as caught:
             await here.follow("7")
         assert caught.value.task_id == "7"
@@ -375,7 +377,7 @@ async def test_a_key_refused_for_good_ends_the_handle(
 async def test_a_refused_key_does_not_lose_a_finished_picture() -> None:
     """The picture needs no key: when it is there, the task is a success."""
     pictures = {f"{BASE}/mj/image/7": JPEG}
-    async with world(lambda _: refused("expired"), pictures=pictures) as here:
+    async with poller_harness(lambda _: refused("expired"), pictures=pictures) as here:
         record = await here.follow("7")
         assert (record.status, record.progress) == (TaskStatus.SUCCESS, 100.0)
         assert record.image_url == f"{BASE}/mj/image/7"
@@ -390,7 +392,7 @@ async def test_e7_a_used_up_quota_waits_for_the_picture() -> None:
             pictures[f"{BASE}/mj/image/7"] = JPEG
         return refused("The token quota has been exhausted")
 
-    async with world(answer, pictures=pictures) as here:
+    async with poller_harness(answer, pictures=pictures) as here:
         here.transport._pictures = pictures
         assert (await here.follow("7")).status is TaskStatus.SUCCESS
         assert len(here.transport.seen) == 4
@@ -398,7 +400,7 @@ async def test_e7_a_used_up_quota_waits_for_the_picture() -> None:
 
 async def test_a_refused_list_is_judged_for_each_task() -> None:
     """A key that is refused on the list call ends every task it asked for."""
-    async with world(lambda _: refused("Token not provided")) as here:
+    async with poller_harness(lambda _: refused("Token not provided")) as here:
         handles = [here.follow(str(n), own=False) for n in range(3)]
         results = await asyncio.gather(*handles, return_exceptions=True)
         assert [type(r) for r in results] == [errors.AuthenticationError] * 3
@@ -409,18 +411,18 @@ async def test_e31_success_without_a_picture_is_asked_once_more() -> None:
     """SUCCESS with an empty address is believed the second time only."""
     bare = row("7", "SUCCESS", imageUrl="")
     answers = [reply(bare), reply(bare)]
-    async with world(lambda _: answers.pop(0)) as here:
+    async with poller_harness(lambda _: answers.pop(0)) as here:
         with pytest.raises(errors.TaskFailedError, match="without a picture"):
             await here.follow("7")
     answers = [reply(bare), reply(row("7", "SUCCESS"))]
-    async with world(lambda _: answers.pop(0)) as here:
+    async with poller_harness(lambda _: answers.pop(0)) as here:
         assert (await here.follow("7")).image_url
 
 
 async def test_e54_a_frozen_row_ends_after_a_few_looks() -> None:
     """100% without an end is given some looks, then up: it is never refreshed."""
     frozen = row("7", "IN_PROGRESS", progress="100%")
-    async with world(lambda _: reply(frozen)) as here:
+    async with poller_harness(lambda _: reply(frozen)) as here:
         with pytest.raises(errors.TaskFailedError, match="stopped looking"):
             await here.follow("7")
         assert len(here.transport.seen) == 5
@@ -429,7 +431,7 @@ async def test_e54_a_frozen_row_ends_after_a_few_looks() -> None:
 async def test_e54_a_frozen_row_with_a_reason_is_a_failure() -> None:
     """100% with a reason is a failure at once."""
     frozen = row("7", "IN_PROGRESS", progress="100%", failReason="broken")
-    async with world(lambda _: reply(frozen)) as here:
+    async with poller_harness(lambda _: reply(frozen)) as here:
         with pytest.raises(errors.TaskFailedError, match="broken"):
             await here.follow("7")
         assert len(here.transport.seen) == 1
@@ -442,14 +444,14 @@ async def test_looks_are_bounded_in_number_at_once() -> None:
     def answer(request: HttpRequest) -> HttpResponse:
         return gone if request.method == "POST" else reply(row(_id(request), "SUCCESS"))
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         await asyncio.gather(*[here.follow(str(n), own=False) for n in range(200)])
         assert here.transport.most_inside == 32
 
 
 async def test_what_has_ended_is_not_kept() -> None:
     """The poller lets go of a finished handle at once."""
-    async with world(_after(1)) as here:
+    async with poller_harness(_after(1)) as here:
         handle = here.follow("7")
         await handle
         assert here.poller.find("7") is None
@@ -465,7 +467,7 @@ async def test_a_followed_again_task_has_a_deadline_of_its_own() -> None:
     def answer(request: HttpRequest) -> HttpResponse:
         return answers.pop() if answers else reply(row(_id(request), "IN_PROGRESS"))
 
-    async with world(answer, policy=policy) as here:
+    async with poller_harness(answer, policy=policy) as here:
         await here.follow("7")
         other = here.follow("8")
         async for _ in other.updates():
@@ -485,7 +487,7 @@ async def test_a_task_that_ends_while_a_list_is_under_way() -> None:
             handle.end(errors.ClientClosedError())
         return reply([row("0", "SUCCESS")])
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         handles = [here.follow(str(n), own=False) for n in range(3)]
         found = await asyncio.gather(
             *(handle.result() for handle in handles), return_exceptions=True

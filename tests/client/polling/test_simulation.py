@@ -22,7 +22,13 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.errors import TaskTimeoutError
 from tests.support import virtual_clock
-from tests.support.scripted_transport import BASE, ScriptedTransport, World, reply, row
+from tests.support.scripted_transport import (
+    BASE,
+    PollerHarness,
+    ScriptedTransport,
+    reply,
+    row,
+)
 from tests.support.virtual_clock import dice
 
 POLICY = PollPolicy()
@@ -160,21 +166,21 @@ def simulate(
     delays, beliefs = list[float](), list[bool]()
 
     async def work() -> None:
-        world = World(ScriptedTransport(server.answer), policy)
-        world.background.start_soon(world.poller.run())
+        poller_harness = PollerHarness(ScriptedTransport(server.answer), policy)
+        poller_harness.background.start_soon(poller_harness.poller.run())
         slots = asyncio.Semaphore(in_flight)
-        beat = world.poller._agenda._beat
+        beat = poller_harness.poller._agenda._beat
 
         async def job(task_id: str) -> None:
             async with slots:
                 await asyncio.sleep(2 * TRAVEL)
-                server.accept(task_id, world.loop.time())
-                await world.follow(task_id)
-            delays.append(world.loop.time() - server.visible(task_id))
+                server.accept(task_id, poller_harness.loop.time())
+                await poller_harness.follow(task_id)
+            delays.append(poller_harness.loop.time() - server.visible(task_id))
             beliefs.append(beat.period is not None)
 
         await asyncio.gather(*(job(str(number)) for number in range(jobs)))
-        await world.background.close()
+        await poller_harness.background.close()
 
     virtual_clock.run(work())
     return Outcome(server.requests / jobs, delays, sum(beliefs))
@@ -300,13 +306,15 @@ def test_three_that_are_due_are_asked_for_together(due: int, lists: list[int]) -
     server = Server(slots=1000, mean=1e9)
 
     async def work() -> None:
-        world = World(ScriptedTransport(server.answer), POLICY)
+        poller_harness = PollerHarness(ScriptedTransport(server.answer), POLICY)
         for number in range(due):
             server.accept(str(number), 0.0)
-            world.follow(str(number), own=False)  # taken up: looked at right away
-        world.background.start_soon(world.poller.run())
+            poller_harness.follow(
+                str(number), own=False
+            )  # taken up: looked at right away
+        poller_harness.background.start_soon(poller_harness.poller.run())
         await asyncio.sleep(0.5)
-        await world.background.close()
+        await poller_harness.background.close()
 
     virtual_clock.run(work())
     assert (server.lists, server.fetches) == (lists, 0 if lists else due)
@@ -343,12 +351,12 @@ def test_alone_and_without_a_sign_the_steps_grow_to_the_longest() -> None:
     policy, server = PollPolicy(), Server(stuck=True)
 
     async def work() -> None:
-        world = World(ScriptedTransport(server.answer), policy)
-        world.background.start_soon(world.poller.run())
+        poller_harness = PollerHarness(ScriptedTransport(server.answer), policy)
+        poller_harness.background.start_soon(poller_harness.poller.run())
         server.accept("7", 0.0)
         with pytest.raises(TaskTimeoutError):
-            await world.follow("7")
-        await world.background.close()
+            await poller_harness.follow("7")
+        await poller_harness.background.close()
 
     random.seed(1)
     virtual_clock.run(work())
@@ -366,19 +374,19 @@ def test_a_server_that_is_stuck_is_not_flooded(in_flight: int) -> None:
     server, ends = Server(stuck=True), list[float]()
 
     async def work() -> None:
-        world = World(ScriptedTransport(server.answer), POLICY)
-        world.background.start_soon(world.poller.run())
+        poller_harness = PollerHarness(ScriptedTransport(server.answer), POLICY)
+        poller_harness.background.start_soon(poller_harness.poller.run())
 
         async def follow(number: int) -> None:
             await asyncio.sleep(number * 0.1)
-            server.accept(str(number), world.loop.time())
-            start = world.loop.time()
+            server.accept(str(number), poller_harness.loop.time())
+            start = poller_harness.loop.time()
             with pytest.raises(TaskTimeoutError):
-                await world.follow(str(number))
-            ends.append(world.loop.time() - start)
+                await poller_harness.follow(str(number))
+            ends.append(poller_harness.loop.time() - start)
 
         await asyncio.gather(*(follow(number) for number in range(in_flight)))
-        await world.background.close()
+        await poller_harness.background.close()
 
     random.seed(1)
     virtual_clock.run(work())
@@ -454,13 +462,13 @@ def test_looks_that_fail_are_no_storm(tasks: int, status: int, hint: str) -> Non
     seen: list[float] = []
 
     async def work() -> None:
-        world = World(_refusing(status, hint, seen), POLICY)
-        world.background.start_soon(world.poller.run())
-        handles = [world.follow(str(number)) for number in range(tasks)]
+        poller_harness = PollerHarness(_refusing(status, hint, seen), POLICY)
+        poller_harness.background.start_soon(poller_harness.poller.run())
+        handles = [poller_harness.follow(str(number)) for number in range(tasks)]
         for handle in handles:
             with pytest.raises(TaskTimeoutError):
                 await handle
-        await world.background.close()
+        await poller_harness.background.close()
 
     random.seed(1)
     virtual_clock.run(work())

@@ -37,8 +37,8 @@ from tests.support.pictures import jpeg
 from tests.support.raw_servers import server_tls
 from tests.support.scripted_transport import (
     BASE,
+    PollerHarness,
     ScriptedTransport,
-    World,
     refused,
     reply,
     row,
@@ -423,7 +423,7 @@ class SubmitterHarness:
     def __init__(
         self, transport: Attempts, observer: RecordingObserver, sleep: Sleep
     ) -> None:
-        self.owner = World(transport)
+        self.owner = PollerHarness(transport)
         self.transport = transport
         self.observer = observer
         self.submitter = Submitter(
