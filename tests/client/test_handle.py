@@ -26,7 +26,7 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from tests.support.scripted_transport import BASE, reply, row, world
+from tests.support.scripted_transport import BASE, poller_harness, reply, row
 
 PLAIN: dict[str, object] = {
     "origin": "https://h:443",
@@ -159,7 +159,7 @@ def _still_running(_: HttpRequest) -> HttpResponse:
 @asynccontextmanager
 async def _unfollowed() -> AsyncIterator[TaskHandle]:
     """Give a handle that no poller follows."""
-    async with world(_still_running) as here:
+    async with poller_harness(_still_running) as here:
         yield TaskHandle("7", MIDJOURNEY, here)
 
 
@@ -169,7 +169,7 @@ async def _turn() -> None:
 
 
 async def test_cancelled_waiter_leaves_the_others_waiting() -> None:
-    async with world(_still_running) as here:
+    async with poller_harness(_still_running) as here:
         handle = here.follow("7")
         waiters = [asyncio.create_task(handle.result()) for _ in range(3)]
         await _turn()
@@ -224,7 +224,7 @@ async def test_first_terminal_record_wins() -> None:
 
 
 async def test_result_timeout_bounds_this_waiter_alone() -> None:
-    async with world(_still_running) as here:
+    async with poller_harness(_still_running) as here:
         handle = here.follow("7")
         with pytest.raises(errors.TaskTimeoutError, match="resume it with") as caught:
             await handle.result(timeout=0)
@@ -247,7 +247,7 @@ async def test_failure_that_is_never_awaited_is_not_logged() -> None:
     logged: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: logged.append(context))
-    async with world(_still_running) as here:
+    async with poller_harness(_still_running) as here:
         handle = here.follow("7")
         handle.receive(FAILED)
         del handle
@@ -306,7 +306,9 @@ async def test_e33_e52_repetition_keeps_the_first_record() -> None:
 
 async def test_read_and_save_give_the_same_picture(tmp_path: Path) -> None:
     pictures = {f"{BASE}/mj/image/7": JPEG}
-    async with world(lambda _: reply(row("7", "SUCCESS")), pictures=pictures) as here:
+    async with poller_harness(
+        lambda _: reply(row("7", "SUCCESS")), pictures=pictures
+    ) as here:
         handle = here.follow("7")
         path = await handle.save(str(tmp_path / "new" / "folder" / "team.png"))
         assert path == tmp_path / "new" / "folder" / "team.png"
@@ -328,7 +330,7 @@ async def test_impossible_file_name_is_refused_before_the_task_ends(
 async def test_closed_client_leaves_the_record_but_downloads_nothing(
     tmp_path: Path,
 ) -> None:
-    async with world(lambda _: reply(row("7", "SUCCESS"))) as here:
+    async with poller_harness(lambda _: reply(row("7", "SUCCESS"))) as here:
         handle = here.follow("7")
         await handle
     assert (await handle).status is TaskStatus.SUCCESS

@@ -25,7 +25,13 @@ from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
-from tests.support.scripted_transport import BASE, World, reply, row, world
+from tests.support.scripted_transport import (
+    BASE,
+    PollerHarness,
+    poller_harness,
+    reply,
+    row,
+)
 
 WINDOW = 3
 _NONE = errors.EzlinkError("no error")
@@ -38,7 +44,7 @@ async def _ready() -> None:
 class Swaps:
     """Swaps that are accepted at once and end when the test calls ``finish``."""
 
-    def __init__(self, here: World) -> None:
+    def __init__(self, here: PollerHarness) -> None:
         self.here = here
         self.handles: dict[ImageLike, TaskHandle] = {}
         self.errors: dict[ImageLike, errors.EzlinkError] = {}
@@ -77,7 +83,7 @@ async def _turns() -> None:
 
 
 def _pipeline(
-    here: World,
+    here: PollerHarness,
     swap: Swap,
     targets: object,
     source: ImageLike | None = "me",
@@ -88,7 +94,7 @@ def _pipeline(
 
 
 def _stream(
-    here: World,
+    here: PollerHarness,
     swap: Swap,
     targets: object,
     source: ImageLike | None = "me",
@@ -103,7 +109,7 @@ def _idle(_: HttpRequest) -> HttpResponse:
 
 async def test_outcomes_come_in_completion_order() -> None:
     """Each outcome has its source, target, handle and record."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a", "b"]) as stream:
             first = asyncio.create_task(anext(stream))
@@ -127,7 +133,7 @@ async def test_targets_are_taken_only_while_the_window_has_room() -> None:
             taken.append(number)
             yield str(number)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, targets()) as stream:
             reader = asyncio.create_task(anext(stream))
@@ -143,7 +149,7 @@ async def test_targets_are_taken_only_while_the_window_has_room() -> None:
 
 
 async def test_error_of_one_target_does_not_stop_the_others() -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         bad = errors.ImageError("broken", path="b")
         swaps.errors["b"] = bad
@@ -160,7 +166,7 @@ async def test_error_of_one_target_does_not_stop_the_others() -> None:
 
 async def test_fatal_error_is_raised_after_the_last_outcome() -> None:
     """A refused key stops the intake; each target taken still has its outcome."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["b"] = errors.AuthenticationError("no key")
         stream = _stream(here, swaps, map(str, "abcdefgh"))
@@ -184,7 +190,7 @@ async def test_fatal_error_does_not_wait_for_the_next_target() -> None:
         finally:
             left.set()
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["a"] = errors.AuthenticationError("no key")
         seen: list[SwapOutcome] = []
@@ -203,7 +209,7 @@ async def test_target_after_a_fatal_error_is_not_submitted() -> None:
             await asyncio.Event().wait()
         yield "b"
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["a"] = errors.QuotaError("empty")
         stream = _stream(here, swaps, targets())
@@ -226,7 +232,7 @@ async def test_unexpected_exception_becomes_the_error_of_its_outcome() -> None:
             raise asyncio.CancelledError
         raise KeyError(target)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         names = ["early", "sent", "paid", "left"]
         found = {o.target: o.error or _NONE async for o in _stream(here, swap, names)}
     assert list(found) == names
@@ -255,7 +261,7 @@ async def test_base_exception_of_the_iterable_is_raised(
         yield "a"
         raise own
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         swaps.errors["a"] = errors.ImageError("broken")
         stream = _stream(here, swaps, targets())
@@ -271,7 +277,7 @@ async def test_unusable_source_is_raised_before_any_target_is_taken() -> None:
     async def ready() -> None:
         raise errors.ImageError("no face", path="me")
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         with pytest.raises(errors.ImageError, match="no face"):
             await anext(_stream(here, swaps, ["a"], ready=ready))
@@ -284,7 +290,7 @@ async def test_error_of_the_iterable_is_raised_after_running_swaps() -> None:
         yield "a"
         raise LookupError("my own fault")
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, targets())
         reader = asyncio.create_task(anext(stream))
@@ -298,7 +304,7 @@ async def test_error_of_the_iterable_is_raised_after_running_swaps() -> None:
 
 
 async def test_leaving_the_stream_stops_the_intake_and_keeps_accepted_tasks() -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, map(str, range(99))) as stream:
             reader = asyncio.create_task(anext(stream))
@@ -327,7 +333,7 @@ async def test_dropped_outcomes_are_given_as_they_stand() -> None:
                 await sent.wait()
             return await super().__call__(source, target, pending)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Slow(here)
         async with _stream(here, swaps, iter("abcd")) as stream:
             reader = asyncio.create_task(anext(stream))
@@ -366,7 +372,7 @@ async def test_iterable_may_close_the_stream_it_feeds() -> None:
         closed.append("by the targets")
         yield "b"
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, targets())
         assert [o async for o in stream] == []
@@ -386,7 +392,7 @@ async def test_collected_stream_stops_the_intake(
             break
         return weakref.ref(pipeline)
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         reader = asyncio.create_task(read_one())
         await _turns()
@@ -405,7 +411,7 @@ async def test_collected_stream_stops_the_intake(
 
 
 async def test_stream_may_be_abandoned_after_the_client_closed() -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         pipeline = _pipeline(here, Swaps(here), ["a"])
     pipeline.abandon()
     with pytest.raises(StopAsyncIteration):
@@ -415,7 +421,7 @@ async def test_stream_may_be_abandoned_after_the_client_closed() -> None:
 def test_stream_may_be_collected_after_its_loop_closed() -> None:
 
     async def keep() -> SwapStream:
-        async with world(_idle) as here:
+        async with poller_harness(_idle) as here:
             return _stream(here, Swaps(here), ["a"])
 
     stream = asyncio.run(keep())
@@ -425,7 +431,7 @@ def test_stream_may_be_collected_after_its_loop_closed() -> None:
     assert dead() is None
 
 
-async def _three_accepted(here: World) -> tuple[Swaps, SwapPipeline]:
+async def _three_accepted(here: PollerHarness) -> tuple[Swaps, SwapPipeline]:
     """Return a pipeline whose three targets were accepted and not read."""
     swaps = Swaps(here)
     pipeline = _pipeline(here, swaps, ["a", "b", "c"])
@@ -440,7 +446,7 @@ async def test_unread_paid_outcomes_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line names every paid task that was neither read nor awaited."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps, pipeline = await _three_accepted(here)
         swaps.finish("a")
         await pipeline.close()
@@ -465,7 +471,7 @@ async def test_unread_unknown_submit_is_logged_with_its_request_id(
             raise errors.SubmitUnknownError("lost", request_id="request-1")
         raise errors.ImageError("broken")
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         pipeline = _pipeline(here, swap, ["b", "a", "c"])
         await pipeline.next()
         await _turns()
@@ -482,7 +488,7 @@ async def test_unread_unknown_submit_is_logged_with_its_request_id(
 async def test_outcomes_given_by_dropped_are_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         _, pipeline = await _three_accepted(here)
         await pipeline.close()
         assert len(pipeline.dropped()) == 3
@@ -494,7 +500,7 @@ async def test_outcomes_read_while_the_client_closes_are_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Only those that the reader leaves unread are logged in the end."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps, pipeline = await _three_accepted(here)
         reader = asyncio.create_task(pipeline.next())
         await _turns()
@@ -511,7 +517,7 @@ async def test_outcomes_read_while_the_client_closes_are_not_logged(
 
 async def test_closing_client_does_not_wait_for_a_swap_that_closes_it() -> None:
     """That swap has the outcome that is known by then."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         _, pipeline = await _three_accepted(here)
         await pipeline.drain()
         seen = [await pipeline.next() for _ in range(3)]
@@ -521,7 +527,7 @@ async def test_closing_client_does_not_wait_for_a_swap_that_closes_it() -> None:
 
 
 async def test_stream_that_is_left_unread_takes_no_target() -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a"]):
             pass
@@ -530,7 +536,7 @@ async def test_stream_that_is_left_unread_takes_no_target() -> None:
 
 async def test_closing_client_ends_the_stream_with_client_closed_error() -> None:
     """Each target taken has its outcome before that."""
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         pipeline = _pipeline(here, swaps, map(str, range(9)))
         stream = SwapStream(pipeline)
@@ -546,7 +552,7 @@ async def test_closing_client_ends_the_stream_with_client_closed_error() -> None
 
 
 async def test_stream_first_read_after_the_close_raises_and_takes_nothing() -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         pipeline = _pipeline(here, Swaps(here), ["a"])
         stream = SwapStream(pipeline)
         await pipeline.drain()
@@ -560,7 +566,7 @@ async def test_pairs_may_come_from_an_async_iterable() -> None:
         yield "me", "a"
         yield "you", "b"
 
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         stream = _stream(here, swaps, pairs(), source=None)
         reader = asyncio.create_task(anext(stream))
@@ -576,7 +582,7 @@ async def test_pairs_may_come_from_an_async_iterable() -> None:
 
 
 async def test_target_that_is_no_pair_is_refused_with_the_reason() -> None:
-    async with world(_idle) as here:
+    async with poller_harness(_idle) as here:
         with pytest.raises(errors.ConfigurationError, match="pairs"):
             await anext(_stream(here, Swaps(here), ["a"], source=None))
 

@@ -127,7 +127,7 @@ class Held(AbstractAsyncContextManager["Held"]):
         return content
 
 
-class World:
+class PollerHarness:
     """A poller on a scripted transport, and the owner of its handles."""
 
     def __init__(
@@ -158,15 +158,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(
+async def poller_harness(
     answer: Answer,
     *,
     policy: PollPolicy = QUICK,
     pictures: dict[str, bytes] | None = None,
     bound: float | None = 300,
-) -> AsyncIterator[World]:
+) -> AsyncIterator[PollerHarness]:
     """Poll against a script until the block is left, within *bound* seconds."""
-    here = World(ScriptedTransport(answer, pictures), policy)
+    here = PollerHarness(ScriptedTransport(answer, pictures), policy)
     here.background.start_soon(here.poller.run())
     try:
         async with asyncio.timeout(bound):

@@ -49,16 +49,13 @@ class LostSubmit:
     """
     One submit in the search. Times are the loop's.
 
-    From *due* on a conclusion is allowed, from *settled* on the server has surely
-    finished its work, and until *deadline* a task without a state keeps the
-    question open. *begun* is ``None`` for a submit of an earlier process.
+    The whole body had left at *sent*. *begun* is ``None`` for a submit of an
+    earlier process.
     """
 
     lost: Lost
-    begun: float | None
-    due: float
-    settled: float
-    deadline: float
+    sent: float
+    begun: float | None = None
     failures: int = 0
     finding: asyncio.Future[Finding] = attrs.field(
         factory=lambda: asyncio.get_running_loop().create_future()
@@ -228,7 +225,7 @@ class Reconciler:
             with contextlib.suppress(EzlinkError):
                 charged = await self._shows_charge(lost.request_ids[-1:]) or None
             return evidence.unknown("its task is out of reach", charged=charged)
-        (finding,) = await self._search([self._submit(lost, sent, begun)])
+        (finding,) = await self._search([LostSubmit(lost=lost, sent=sent, begun=begun)])
         return finding
 
     async def resume(
@@ -247,11 +244,15 @@ class Reconciler:
         ``Timeouts.reconcile`` unless it finds all of them before.
         """
         now = _now()
+        submits = [
+            LostSubmit(lost=attrs.evolve(each, state=each.state or None), sent=now)
+            for each in lost
+        ]
         self._known.add_charged(witnesses)
         # While they are open, no known id may be dropped.
         with self._known.in_progress(None, now):
             self._known.learn(known, now)
-            return await self._search([self._submit(each, now) for each in lost])
+            return await self._search(submits)
 
     async def server_time(self) -> float | None:
         """Return the server's clock, in seconds since 1970; ``None`` if unknown."""
@@ -259,17 +260,6 @@ class Reconciler:
             with contextlib.suppress(EzlinkError):
                 await self._ask(account.tasks_request(1))
         return None if self._offset is None else _now() + self._offset
-
-    def _submit(
-        self, lost: Lost, sent: float, begun: float | None = None
-    ) -> LostSubmit:
-        return LostSubmit(
-            lost=attrs.evolve(lost, state=lost.state or None),
-            begun=begun,
-            due=max(_now(), sent + self._timeouts.reconcile),
-            settled=sent + self._work_seconds,
-            deadline=sent + self._poll.deadline,
-        )
 
     async def _search(self, submits: list[LostSubmit]) -> tuple[Finding, ...]:
         """Search for *submits* until each has a finding, at most until a bound."""
@@ -289,9 +279,9 @@ class Reconciler:
 
     def _longest_search(self, submits: list[LostSubmit]) -> float:
         """Return the seconds after which even the slowest polls have ended."""
-        end = max(max(each.due, each.deadline) for each in submits)
+        left = max(each.sent for each in submits) + self._poll.deadline - _now()
         slowest_poll = 3 * self._timeouts.fetch + self._poll.longest
-        return end - _now() + (_MAX_FAILURES + 1) * slowest_poll
+        return max(left, self._timeouts.reconcile) + (_MAX_FAILURES + 1) * slowest_poll
 
     def _add(self, submit: LostSubmit) -> None:
         """Start the search, or join it; submits with one state are all doubtful."""
@@ -324,12 +314,16 @@ class Reconciler:
         finally:
             self._running = False
 
+    def _due(self, submit: LostSubmit) -> float:
+        """Return when a conclusion about *submit* is allowed."""
+        return submit.sent + self._timeouts.reconcile
+
     async def _pause(self, begun: float) -> None:
         now = _now()
         step, self._polls = self._poll.jittered(self._polls), self._polls + 1
-        due = min((each.due for each in self._lost if each.due > now), default=math.inf)
+        dues = [time for time in map(self._due, self._lost) if time > now]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(min(now + step, due)):
+            async with asyncio.timeout_at(min([now + step, *dues])):
                 await self._news.wait()
         self._news.clear()
         # Submits are often lost many at a time, and one poll serves them all.
@@ -346,7 +340,7 @@ class Reconciler:
             finding = evidence.unknown(f"the account's side could not be asked: {why}")
             refused = isinstance(fault, AuthenticationError)
             for each in tuple(self._lost):
-                each.failures += refused or begun >= each.due
+                each.failures += refused or begun >= self._due(each)
                 if each.failures >= _MAX_FAILURES:
                     self._report(each, finding)
         else:
@@ -393,15 +387,17 @@ class Reconciler:
         for each in tuple(self._lost):
             lost = self._evidence(each)
             finding = evidence.find(lost, tasks)
-            waits = begun < each.deadline and evidence.is_open(lost, tasks)
+            late = begun >= each.sent + self._poll.deadline
             if finding is not None:
                 self._report(each, finding)
-            elif begun >= each.due and not waits:
+            elif begun >= self._due(each) and (
+                late or not evidence.is_open(lost, tasks)
+            ):
                 due.append(each)
         witnessed = bool(due) and await self._shows_charge(self._known.witnesses)
         charges = await self._charges(due)
         for each, charged in zip(due, charges, strict=True):
-            settled = begun >= each.settled
+            settled = begun >= each.sent + self._work_seconds
             log = evidence.ChargeLog(
                 charged=charged, witnessed=witnessed, settled=settled
             )

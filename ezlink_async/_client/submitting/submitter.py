@@ -23,12 +23,7 @@ from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import AnyReconciler
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
 from ezlink_async._core.messages import HttpResponse
-from ezlink_async._io.concurrency import (
-    BackgroundTasks,
-    Semaphore,
-    cancel_and_wait,
-    wait_until_done,
-)
+from ezlink_async._io.concurrency import BackgroundTasks, Semaphore, wait_until_done
 from ezlink_async._io.transport import Sleep, Transport, new_request_id
 from ezlink_async.errors import (
     ApiError,
@@ -114,7 +109,10 @@ class Submitter:
         if left:
             wait = self._settings.timeouts.close
             _, late = await asyncio.wait(left, timeout=wait)
-            await cancel_and_wait(late)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _run(self, pending: PendingSubmit) -> TaskHandle:
         try:

@@ -19,13 +19,13 @@ from tests.support import virtual_clock
 from tests.support.scripted_transport import (
     BASE,
     Answer,
-    World,
+    PollerHarness,
     offline,
+    poller_harness,
     refused,
     reply,
     row,
     unknown_id,
-    world,
 )
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff\xda\x00\x04ab" + b"picture" + b"\xff\xd9"
@@ -80,17 +80,17 @@ def _listed(
     return lambda request: (on_list if request.method == "POST" else by_id)(request)
 
 
-def _resume(here: World, count: int) -> list[TaskHandle]:
+def _resume(here: PollerHarness, count: int) -> list[TaskHandle]:
     """Follow *count* tasks of earlier clients: all are due at once."""
     return [here.follow(str(number), own=False) for number in range(count)]
 
 
-def _posts(here: World) -> int:
+def _posts(here: PollerHarness) -> int:
     return [request.method for request in here.transport.seen].count("POST")
 
 
 async def test_single_task_is_fetched_by_id_until_it_ends() -> None:
-    async with world(_after(3)) as here:
+    async with poller_harness(_after(3)) as here:
         record = await here.follow("7")
         assert record.status is TaskStatus.SUCCESS
         assert here.transport.paths() == ["/mj/task/7/fetch"] * 3
@@ -99,14 +99,14 @@ async def test_single_task_is_fetched_by_id_until_it_ends() -> None:
 
 
 async def test_handle_that_is_never_awaited_ends_and_releases_its_slot() -> None:
-    async with world(_after(2)) as here:
+    async with poller_harness(_after(2)) as here:
         handle = here.follow("7")
         await here.some_released.wait()
         assert handle.done()
 
 
 async def _requests_for_250_tasks() -> list[HttpRequest]:
-    async with world(_after(2), bound=None) as here:
+    async with poller_harness(_after(2), bound=None) as here:
         await asyncio.gather(*_resume(here, 250))
         return here.transport.seen
 
@@ -120,7 +120,7 @@ def test_many_due_tasks_share_list_requests_of_a_hundred() -> None:
 @pytest.mark.parametrize("status", [404, 405, 501])
 async def test_server_without_list_call_is_asked_for_a_list_once(status: int) -> None:
     no_list = HttpResponse(status, {}, b"<html>", BASE)
-    async with world(_listed(lambda _: no_list, _after(2))) as here:
+    async with poller_harness(_listed(lambda _: no_list, _after(2))) as here:
         await asyncio.gather(*_resume(here, 5))
         assert _posts(here) == 1
 
@@ -147,7 +147,7 @@ async def test_tasks_of_a_refused_list_are_fetched_and_later_listed_again(
         status = "IN_PROGRESS" if _posts(here) < 2 else "SUCCESS"
         return reply(row(_id(request), status))
 
-    async with world(_listed(on_list, by_id)) as here:
+    async with poller_harness(_listed(on_list, by_id)) as here:
         await asyncio.gather(*_resume(here, 5))
         fetched = here.transport.paths()[1:6]
         assert fetched == [f"/mj/task/{number}/fetch" for number in range(5)]
@@ -166,7 +166,9 @@ async def _refused_at(tasks: int, deadline: float) -> list[float]:
         return reply(row(_id(request), "IN_PROGRESS"))
 
     policy = PollPolicy(first=1, shortest=1, longest=1, deadline=deadline)
-    async with world(_listed(on_list, by_id), policy=policy, bound=None) as here:
+    async with poller_harness(
+        _listed(on_list, by_id), policy=policy, bound=None
+    ) as here:
         await asyncio.gather(*_resume(here, tasks), return_exceptions=True)
     return refused_at
 
@@ -203,7 +205,7 @@ async def test_unexpected_error_is_logged_once_and_the_task_polled_again(
             return refused("Token not provided")
         raise ValueError("a bug")
 
-    async with world(answer, pictures=BrokenPictures({"": b""})) as here:
+    async with poller_harness(answer, pictures=BrokenPictures({"": b""})) as here:
         handles = _resume(here, 1 if way == "by id" else 3)
         records = await asyncio.gather(*handles)
     assert {record.status for record in records} == {TaskStatus.SUCCESS}
@@ -213,7 +215,7 @@ async def test_unexpected_error_is_logged_once_and_the_task_polled_again(
 
 
 async def test_id_that_no_path_can_hold_sends_nothing_until_the_deadline() -> None:
-    async with world(_after(1), policy=SHORT_LIFE) as here:
+    async with poller_harness(_after(1), policy=SHORT_LIFE) as here:
         with pytest.raises(errors.TaskTimeoutError) as caught:
             await here.follow("..")
         assert caught.value.task_id == ".."
@@ -221,7 +223,7 @@ async def test_id_that_no_path_can_hold_sends_nothing_until_the_deadline() -> No
 
 
 async def test_end_of_an_unfollowed_handle_leaves_the_followed_one_of_its_id() -> None:
-    async with world(_after(3)) as here:
+    async with poller_harness(_after(3)) as here:
         followed = here.follow("7")
         unfollowed = TaskHandle("7", MIDJOURNEY, here)
         unfollowed.end(errors.ClientClosedError())
@@ -233,7 +235,7 @@ async def test_end_of_an_unfollowed_handle_leaves_the_followed_one_of_its_id() -
 
 async def test_e35_ids_that_a_list_leaves_out_are_fetched_next() -> None:
     """A database fault of the server looks like an empty list."""
-    async with world(_listed(lambda _: reply([]), _success)) as here:
+    async with poller_harness(_listed(lambda _: reply([]), _success)) as here:
         records = await asyncio.gather(*_resume(here, 4))
         assert [record.task_id for record in records] == ["0", "1", "2", "3"]
         assert len(here.transport.seen) == 5
@@ -255,7 +257,9 @@ async def test_e35_ids_that_a_list_leaves_out_are_fetched_next() -> None:
     ],
 )
 async def test_e3_e25_failed_poll_is_not_a_failed_task(fault: HttpResponse) -> None:
-    async with world(_in_turn(*[fault] * 3, reply(row("7", "SUCCESS")))) as here:
+    async with poller_harness(
+        _in_turn(*[fault] * 3, reply(row("7", "SUCCESS")))
+    ) as here:
         assert (await here.follow("7")).status is TaskStatus.SUCCESS
 
 
@@ -263,14 +267,16 @@ async def test_task_is_polled_until_the_network_is_back() -> None:
     def answer(request: HttpRequest) -> HttpResponse:
         return (offline if len(here.transport.seen) < 9 else _success)(request)
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         assert (await here.follow("7")).status is TaskStatus.SUCCESS
 
 
 def test_e34_stuck_task_ends_at_its_deadline_with_its_last_status() -> None:
     async def work() -> None:
         stuck = reply(row("7", "IN_PROGRESS"))
-        async with world(lambda _: stuck, policy=EVERY_SECOND, bound=None) as here:
+        async with poller_harness(
+            lambda _: stuck, policy=EVERY_SECOND, bound=None
+        ) as here:
             handle = here.follow("7")
             with pytest.raises(errors.TaskTimeoutError, match="IN_PROGRESS") as caught:
                 await handle
@@ -288,13 +294,13 @@ async def test_deadline_ends_a_task_whose_poll_gets_no_answer() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with world(lambda _: hang(), policy=SHORT_LIFE) as here:
+    async with poller_harness(lambda _: hang(), policy=SHORT_LIFE) as here:
         with pytest.raises(errors.TaskTimeoutError, match="not refreshed yet"):
             await here.follow("7")
 
 
 async def test_resumed_id_that_is_unknown_five_times_ends() -> None:
-    async with world(lambda _: unknown_id()) as here:
+    async with poller_harness(lambda _: unknown_id()) as here:
         with pytest.raises(errors.TaskNotFoundError) as caught:
             await here.follow("7", own=False)
         assert caught.value.task_id == "7"
@@ -304,7 +310,7 @@ async def test_resumed_id_that_is_unknown_five_times_ends() -> None:
 async def test_own_id_may_be_unknown_until_the_deadline() -> None:
     """The server's rows lag behind the ids it gives."""
     answers = [unknown_id()] * 12 + [reply(row("7", "SUCCESS"))]
-    async with world(_in_turn(*answers)) as here:
+    async with poller_harness(_in_turn(*answers)) as here:
         assert (await here.follow("7")).task_id == "7"
 
 
@@ -318,7 +324,7 @@ async def test_id_that_a_list_leaves_out_does_not_count_as_unknown() -> None:
         task_id = _id(request)
         return lost_polls.pop(0) if task_id == "0" else reply(row(task_id))
 
-    async with world(_listed(on_list, by_id)) as here:
+    async with poller_harness(_listed(on_list, by_id)) as here:
         lost, *_ = _resume(here, 4)
         assert (await lost).task_id == "0"
 
@@ -334,7 +340,7 @@ async def test_id_that_a_list_leaves_out_does_not_count_as_unknown() -> None:
 async def test_e1_e2_e4_key_refused_for_good_ends_the_task(
     message: str, status: int, error: type[errors.ApiError]
 ) -> None:
-    async with world(lambda _: refused(message, status)) as here:
+    async with poller_harness(lambda _: refused(message, status)) as here:
         with pytest.raises(error) as caught:
             await here.follow("7")
         assert caught.value.task_id == "7"
@@ -344,7 +350,7 @@ async def test_e1_e2_e4_key_refused_for_good_ends_the_task(
 async def test_refused_key_does_not_lose_a_finished_picture() -> None:
     """The picture needs no key: where it is there, the task is a success."""
     pictures = {f"{BASE}/mj/image/7": JPEG}
-    async with world(lambda _: refused("expired"), pictures=pictures) as here:
+    async with poller_harness(lambda _: refused("expired"), pictures=pictures) as here:
         record = await here.follow("7")
         assert (record.status, record.progress) == (TaskStatus.SUCCESS, 100.0)
         assert record.image_url == f"{BASE}/mj/image/7"
@@ -359,13 +365,13 @@ async def test_e7_task_of_a_used_up_key_waits_for_its_picture() -> None:
             pictures[url] = JPEG
         return refused("The token quota has been exhausted")
 
-    async with world(answer, pictures=pictures) as here:
+    async with poller_harness(answer, pictures=pictures) as here:
         assert (await here.follow("7")).status is TaskStatus.SUCCESS
         assert len(here.transport.seen) == 4
 
 
 async def test_key_refused_for_a_list_ends_each_of_its_tasks() -> None:
-    async with world(lambda _: refused("Token not provided")) as here:
+    async with poller_harness(lambda _: refused("Token not provided")) as here:
         results = await asyncio.gather(*_resume(here, 3), return_exceptions=True)
         ended = [r for r in results if isinstance(r, errors.AuthenticationError)]
         assert [error.task_id for error in ended] == ["0", "1", "2"]
@@ -373,10 +379,10 @@ async def test_key_refused_for_a_list_ends_each_of_its_tasks() -> None:
 
 async def test_e31_success_without_a_picture_is_believed_the_second_time() -> None:
     bare = reply(row("7", "SUCCESS", imageUrl=""))
-    async with world(_in_turn(bare, bare)) as here:
+    async with poller_harness(_in_turn(bare, bare)) as here:
         with pytest.raises(errors.TaskFailedError, match="without a picture"):
             await here.follow("7")
-    async with world(_in_turn(bare, reply(row("7", "SUCCESS")))) as here:
+    async with poller_harness(_in_turn(bare, reply(row("7", "SUCCESS")))) as here:
         assert (await here.follow("7")).image_url
 
 
@@ -388,7 +394,7 @@ async def test_e54_frozen_task_ends_after_five_polls_or_at_once_with_a_reason(
     reason: str, words: str, polls: int
 ) -> None:
     frozen = row("7", "IN_PROGRESS", progress="100%", failReason=reason)
-    async with world(lambda _: reply(frozen)) as here:
+    async with poller_harness(lambda _: reply(frozen)) as here:
         with pytest.raises(errors.TaskFailedError, match=words):
             await here.follow("7")
         assert len(here.transport.seen) == polls
@@ -396,13 +402,13 @@ async def test_e54_frozen_task_ends_after_five_polls_or_at_once_with_a_reason(
 
 async def test_at_most_32_polls_are_in_flight() -> None:
     gone = HttpResponse(404, {}, b"", BASE)
-    async with world(_listed(lambda _: gone, _success)) as here:
+    async with poller_harness(_listed(lambda _: gone, _success)) as here:
         await asyncio.gather(*_resume(here, 200))
         assert here.transport.most_inside == 32
 
 
 async def test_ended_task_is_forgotten() -> None:
-    async with world(_after(1)) as here:
+    async with poller_harness(_after(1)) as here:
         handle = here.follow("7")
         await handle
         assert here.poller.find("7") is None
@@ -417,7 +423,7 @@ async def _life_of_a_resumed_task() -> float:
     def answer(request: HttpRequest) -> HttpResponse:
         return first.pop() if first else reply(row(_id(request), "IN_PROGRESS"))
 
-    async with world(answer, policy=EVERY_SECOND, bound=None) as here:
+    async with poller_harness(answer, policy=EVERY_SECOND, bound=None) as here:
         await here.follow("7")
         here.follow("8")
         await asyncio.sleep(5)
@@ -438,7 +444,7 @@ async def test_list_answer_about_tasks_that_have_ended_meanwhile_is_ignored() ->
             handle.end(errors.ClientClosedError())
         return reply([row("0", "SUCCESS")])
 
-    async with world(answer) as here:
+    async with poller_harness(answer) as here:
         handles = _resume(here, 3)
         results = await asyncio.gather(*handles, return_exceptions=True)
         assert {type(each) for each in results} == {errors.ClientClosedError}

@@ -25,8 +25,8 @@ from tests.support import virtual_clock
 from tests.support.scripted_transport import (
     BASE,
     Answer,
+    PollerHarness,
     ScriptedTransport,
-    World,
     reply,
     row,
 )
@@ -143,15 +143,15 @@ class Server:
 
 
 def poll_with(
-    answer: Answer, work: Callable[[World], Coroutine[object, object, None]]
+    answer: Answer, work: Callable[[PollerHarness], Coroutine[object, object, None]]
 ) -> None:
     """Run *work* beside a poller whose requests get *answer*, on a virtual clock."""
 
     async def run() -> None:
-        world = World(ScriptedTransport(answer), POLICY)
-        world.background.start_soon(world.poller.run())
-        await work(world)
-        await world.background.close()
+        here = PollerHarness(ScriptedTransport(answer), POLICY)
+        here.background.start_soon(here.poller.run())
+        await work(here)
+        await here.background.close()
 
     virtual_clock.run(run())
 
@@ -179,16 +179,16 @@ def simulate(server: Server, jobs: int, in_flight: int) -> Simulation:
     random.seed(server.seed)
     delays, beliefs = list[float](), list[bool]()
 
-    async def work(world: World) -> None:
+    async def work(here: PollerHarness) -> None:
         slots = asyncio.Semaphore(in_flight)
 
         async def job(task_id: str) -> None:
             async with slots:
                 await asyncio.sleep(2 * TRAVEL)
-                server.accept(task_id, world.loop.time())
-                await world.follow(task_id)
-            delays.append(world.loop.time() - server.visible(task_id))
-            beliefs.append(world.poller.schedule.cycle.period is not None)
+                server.accept(task_id, here.loop.time())
+                await here.follow(task_id)
+            delays.append(here.loop.time() - server.visible(task_id))
+            beliefs.append(here.poller.schedule.cycle.period is not None)
 
         await asyncio.gather(*(job(str(number)) for number in range(jobs)))
 
@@ -325,10 +325,10 @@ def test_one_task_at_a_time_costs_few_requests() -> None:
 def test_three_due_tasks_or_more_are_polled_by_list(due: int, lists: list[int]) -> None:
     server = Server(slots=1000, mean=1e9)
 
-    async def work(world: World) -> None:
+    async def work(here: PollerHarness) -> None:
         for number in range(due):
             server.accept(str(number), 0.0)
-            world.follow(str(number), own=False)
+            here.follow(str(number), own=False)
         await asyncio.sleep(0.5)
 
     poll_with(server.answer, work)
@@ -348,18 +348,18 @@ def test_server_without_lists_is_polled_by_id() -> None:
     assert simulation.requests <= 6.0
 
 
-async def _time_out(world: World, task_id: str) -> None:
+async def _time_out(here: PollerHarness, task_id: str) -> None:
     with pytest.raises(TaskTimeoutError):
-        await world.follow(task_id)
+        await here.follow(task_id)
 
 
 def test_steps_of_a_single_task_grow_to_the_longest() -> None:
     """Without a change to learn from, at most half of each step is jitter."""
     server = Server(stuck=True)
 
-    async def work(world: World) -> None:
+    async def work(here: PollerHarness) -> None:
         server.accept("7", 0.0)
-        await _time_out(world, "7")
+        await _time_out(here, "7")
 
     random.seed(1)
     poll_with(server.answer, work)
@@ -376,13 +376,13 @@ def test_stuck_server_is_not_flooded(in_flight: int) -> None:
     """Every task ends at its deadline, after a last poll shortly before."""
     server, lives = Server(stuck=True), list[float]()
 
-    async def work(world: World) -> None:
+    async def work(here: PollerHarness) -> None:
         async def follow(number: int) -> None:
             await asyncio.sleep(number * 0.1)
-            start = world.loop.time()
+            start = here.loop.time()
             server.accept(str(number), start)
-            await _time_out(world, str(number))
-            lives.append(world.loop.time() - start)
+            await _time_out(here, str(number))
+            lives.append(here.loop.time() - start)
 
         await asyncio.gather(*(follow(number) for number in range(in_flight)))
 
@@ -453,8 +453,8 @@ def test_failing_polls_are_few_also_near_the_deadline(
         await asyncio.sleep(TRAVEL)
         return HttpResponse(status, {"retry-after": hint} if hint else {}, b"", BASE)
 
-    async def work(world: World) -> None:
-        await asyncio.gather(*(_time_out(world, str(one)) for one in range(tasks)))
+    async def work(here: PollerHarness) -> None:
+        await asyncio.gather(*(_time_out(here, str(one)) for one in range(tasks)))
 
     random.seed(1)
     poll_with(fail, work)

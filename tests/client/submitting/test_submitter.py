@@ -37,8 +37,8 @@ from tests.support.pictures import jpeg
 from tests.support.raw_servers import server_tls
 from tests.support.scripted_transport import (
     BASE,
+    PollerHarness,
     ScriptedTransport,
-    World,
     refused,
     reply,
     row,
@@ -423,12 +423,12 @@ class SubmitterHarness:
     def __init__(
         self, transport: Attempts, observer: RecordingObserver, sleep: Sleep
     ) -> None:
-        self.world = World(transport)
+        self.owner = PollerHarness(transport)
         self.transport = transport
         self.observer = observer
         self.submitter = Submitter(
             transport,
-            self.world.background,
+            self.owner.background,
             self._follow,
             NoReconciler(),
             sleep=sleep,
@@ -438,8 +438,8 @@ class SubmitterHarness:
     def _follow(
         self, task_id: str, release: Callable[[], None], family: TaskFamily
     ) -> TaskHandle:
-        handle = TaskHandle(task_id, family, self.world)
-        self.world.poller.follow(handle, own=True, release=release)
+        handle = TaskHandle(task_id, family, self.owner)
+        self.owner.poller.follow(handle, own=True, release=release)
         self.followed.append(handle)
         return handle
 
@@ -483,7 +483,7 @@ async def submitting(
         async with asyncio.timeout(BOUND):
             yield here
     finally:
-        await here.world.background.close()
+        await here.owner.background.close()
 
 
 async def cancel(task: asyncio.Task[TaskHandle]) -> None:
@@ -773,7 +773,7 @@ async def test_submit_cancelled_after_the_last_byte_is_followed(
         while not here.followed:
             await asyncio.sleep(0)
         await turns()
-        assert [h.task_id for h in here.world.poller.pending()] == ["7"]
+        assert [h.task_id for h in here.owner.poller.pending()] == ["7"]
         assert here.observer.lines == ["before s", "accepted 7"]
         assert "task 7" in caplog.text
         assert "target.jpg" in caplog.text
@@ -821,7 +821,7 @@ async def test_closing_cuts_off_uploads_and_waits_for_answers() -> None:
     answering, go_on = _hang(whole=True)
     async with submitting(uploading, answering) as here:
         tasks = [await here.start(1), await here.start(2)]
-        here.world.loop.call_soon(go_on.set)
+        here.owner.loop.call_soon(go_on.set)
         await here.submitter.close()
         cut, named = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(cut, errors.ClientClosedError)
@@ -947,7 +947,7 @@ async def test_observer_that_fails_to_record_an_id_does_not_lose_it(
     """The caller has the handle, the client follows it, and the log has the id."""
     async with submitting(ACCEPTED, observer=RecordingObserver(fails=True)) as here:
         handle = await here.submit()
-        assert (handle.task_id, here.world.poller.pending()) == ("7", (handle,))
+        assert (handle.task_id, here.owner.poller.pending()) == ("7", (handle,))
         assert "task 7" in caplog.text
         assert "cannot record accepted 7" in caplog.text
         handle.end(None)
