@@ -372,8 +372,8 @@ async def test_a_disk_that_cannot_be_written_halts_the_run(batch: BatchHarness) 
     mine_of = [each for each in ended.outcomes if each.target.name == "0.jpg"]
     assert {each.status for each in mine_of} == {"failed"}
     assert any("cannot be kept" in str(each.error) for each in mine_of)
-    # Whatever was on its way before that is paid, and nothing else. A pair that
-    # was looked at first is told that its folder takes nothing.
+    # Only the jobs that had been sent before are paid. A pair that was checked
+    # after the change has failed, because its folder cannot be written.
     others = [each for each in ended.outcomes if each.target.name != "0.jpg"]
     left = [each for each in others if each.status != "succeeded"]
     words = "nothing more is sent", "nothing can be saved"

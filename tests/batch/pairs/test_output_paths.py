@@ -88,8 +88,8 @@ def test_an_output_path_keeps_the_folders() -> None:
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\u65c5", "\U0001f60e", "\udcfc"])
 def test_long_names_are_cut_between_letters(letter: str) -> None:
-    place = output_path_for(Path(letter * 300, letter * 300 + ".jpg"))
-    for part in place.split("/"):
+    path = output_path_for(Path(letter * 300, letter * 300 + ".jpg"))
+    for part in path.split("/"):
         assert set(part) == {letter}
         assert 230 < len(part.encode("utf-8", "surrogatepass")) <= 240
     assert output_path_for(Path("x" * 239 + ".y")) == "x" * 239 + "_"
@@ -97,14 +97,14 @@ def test_long_names_are_cut_between_letters(letter: str) -> None:
 
 @given(st.lists(_NAMES, min_size=1, max_size=3))
 def test_the_output_path_of_any_target_is_allowed_everywhere(parts: list[str]) -> None:
-    place = output_path_for(Path(*parts))
-    found = place.split("/")
+    path = output_path_for(Path(*parts))
+    found = path.split("/")
     assert len(found) == len(parts)
     for part in found:
         assert part not in {"", ".", ".."}
         assert not re.search(r'[<>:"\\|?*\x00-\x1f]|[. ]$', part)
         assert len(part.encode()) <= 241
-    assert output_path_for(Path(*parts)) == place
+    assert output_path_for(Path(*parts)) == path
 
 
 @given(_NAMES)
