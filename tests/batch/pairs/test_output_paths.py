@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
-import sys
-import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from ezlink_async.batch.pairs.output_paths import (
     why_not_writable,
 )
 from tests.support.pictures import jpeg
-from tests.support.processes import without_rights
+from tests.support.processes import run_without_rights, shared_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -189,33 +186,24 @@ def test_the_reason_why_a_folder_cannot_be_written(
         assert why_not_writable(Path(path)) == says
 
 
+_PROGRAM = """
+import sys
+from pathlib import Path
+from ezlink_async.batch.pairs.output_paths import why_not_writable
+for name in sys.argv[1:]: print(why_not_writable(Path(name)))
+"""
+
+
 @posix
-def test_a_folder_without_rights_is_reported(tmp_path: Path) -> None:
-    user = without_rights()
-    for above in tmp_path.parents:
-        if Path(tempfile.gettempdir()) in above.parents:
-            above.chmod(0o755)
-    tmp_path.chmod(0o755)
-    for name, mode in (("ours", 0o755), ("locked", 0o700), ("half", 0o722)):
-        (tmp_path / name / "in").mkdir(parents=True)
-        (tmp_path / name).chmod(mode)
-    (tmp_path / "link").symlink_to(tmp_path / "locked" / "in")
-    program = (
-        "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.batch.pairs.output_paths import why_not_writable\n"
-        "for name in sys.argv[1:]: print(why_not_writable(Path(name)))"
-    )
-    said = subprocess.run(
-        [
-            *user,
-            *(sys.executable, "-c", program, "ours/out", "locked/in", "half", "link"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_a_folder_without_rights_is_reported() -> None:
+    """A folder of another user, one that may not be entered, and a link into one."""
+    with shared_folder() as folder:
+        for name, mode in (("ours", 0o755), ("locked", 0o700), ("half", 0o722)):
+            (folder / name / "in").mkdir(parents=True)
+            (folder / name).chmod(mode)
+        (folder / "link").symlink_to(folder / "locked" / "in")
+        names = "ours/out", "locked/in", "half", "link"
+        said = run_without_rights(_PROGRAM, *names, cwd=folder)
     assert said.splitlines() == [
         "ours is read-only",
         "locked/in: Permission denied",
