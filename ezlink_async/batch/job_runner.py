@@ -236,10 +236,7 @@ class JobRunner:
             try:
                 with self._control.queued(observer):
                     handle = await self._ez._swap(  # noqa: SLF001 - the door made for this
-                        *pictures,
-                        options,
-                        shared=self._shared,
-                        observer=observer,
+                        *pictures, options, shared=self._shared, observer=observer
                     )
             except (TransportError, BusyError) as error:
                 if not self._is_outage(error):

@@ -165,10 +165,7 @@ def test_a_refused_lock_leaves_no_file_open(path: Path) -> None:
 
     with contextlib.closing(FolderLock(path)):
         before = _open_files()
-        for lock, error in (
-            (None, ConfigurationError),
-            (out_of_order, ValueError),
-        ):
+        for lock, error in ((None, ConfigurationError), (out_of_order, ValueError)):
             with pytest.raises(error):
                 FolderLock(path, lock) if lock else FolderLock(path)
         assert _open_files() == before

@@ -131,10 +131,7 @@ _COLUMNS = (
     [
         ("pairs.csv", _CSV),
         ("PAIRS.CSV", "\ufeff" + _CSV.replace("\n", "\r\n")),
-        (
-            "pairs.csv",
-            _COLUMNS,
-        ),
+        ("pairs.csv", _COLUMNS),
         ("pairs.jsonl", _LINES),
         ("pairs", "\ufeff" + _LINES.replace("\n", "\r\n")),
     ],
