@@ -1,4 +1,8 @@
-"""The options of a batch: the one value that every part of a run reads."""
+"""
+The options of a batch: the one value that every part of a run reads.
+
+A short module of its own, since it is below all others but the pairs.
+"""
 
 from __future__ import annotations
 

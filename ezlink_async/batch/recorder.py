@@ -131,12 +131,8 @@ class RunControl:
             return no_connection and not self.accepted
         return isinstance(error, FATAL_ERRORS) and task_id is None
 
-    def began(self, observer: JournalObserver) -> None:
-        """Count a submit that begins."""
-        self.unanswered.add(observer)
-
     def ended(self, observer: JournalObserver) -> None:
-        """Count a submit whose outcome is known."""
+        """Remove a submit whose outcome is known from *unanswered*."""
         self.unanswered.discard(observer)
         if self.halted is not None and observer.will_retry:
             self._cancel_queued()
@@ -190,7 +186,7 @@ class JournalObserver:
             since=control.clock.since(),
         )
         self._is_submitting = True
-        control.began(self)
+        control.unanswered.add(self)
         try:
             await control.writer.execute(
                 lambda journal: journal.submitting(this, submit), new=True

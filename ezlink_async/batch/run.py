@@ -87,7 +87,8 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._audit = UsageAudit(session.usage)
         if not options.local and not session.reconciler.can_search:
             await self._audit.begin()
-        clock = await self._clock(session)
+        server_time, now = await session.reconciler.server_time(), options.clock
+        clock = Clock(now, None if server_time is None else server_time - now())
         self._control = RunControl(writer, Budget(options.budget), clock)
         self._unfinished = UnfinishedJobs(writer, session.reconciler, options, server)
         self._pipeline = Pipeline(
@@ -100,10 +101,6 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             limit=session.concurrency + _AHEAD,
             max_failures=options.max_failures,
         )
-
-    async def _clock(self, session: Session) -> Clock:
-        now, server_time = self._options.clock, await session.reconciler.server_time()
-        return Clock(now, None if server_time is None else server_time - now())
 
     def _start_run(self, journal: Journal) -> int:
         if self._options.local:

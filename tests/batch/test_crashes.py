@@ -112,10 +112,10 @@ class Crashes(RuleBasedStateMachine):
         self._ids = []
         for number in range(_JOBS):
             target = Path(f"{number}.jpg")
-            place = self._journal.assign_output_path(
+            output_path = self._journal.assign_output_path(
                 Claim(target, target, "a", b"%d" % number), run
             )
-            key = JobKey("https://a.example", b"s", b"t", "{}", place)
+            key = JobKey("https://a.example", b"s", b"t", "{}", output_path)
             self._ids.append(self._journal.find_or_add_job(key, target, target).id)
         self._journal.commit()
 

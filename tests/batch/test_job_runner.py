@@ -84,49 +84,39 @@ async def test_a_timed_out_task_is_followed_once_more_at_the_end_of_the_run(
     assert batch.charges == 2
 
 
-async def test_a_rejected_picture_is_sent_again_with_retry_failed_only(
-    batch: BatchHarness,
+@pytest.mark.parametrize("script", [None, scripts.fails(), scripts.cancelled("no")])
+async def test_a_failed_job_is_sent_again_with_retry_failed_only(
+    batch: BatchHarness, script: scripts.Script | None
 ) -> None:
-    batch.control.script("submit", faults.banned_word())
-    first = await batch.done(batch.photos(1))
-    again = await batch.done(batch.photos(1))
-    assert [first.only.status, again.only.status] == ["failed", "failed"]
-    assert str(again.only.error).startswith("RejectedError: ")
-    assert not first.only.resumable
+    """The picture is rejected, or the task fails; the next one has its own id."""
+    if script is None:
+        batch.control.script("submit", faults.banned_word())
+    else:
+        batch.control.script_tasks(script)
+    first = (await batch.done(batch.photos(1))).only
+    again = (await batch.done(batch.photos(1))).only
+    assert [first.status, again.status] == ["failed", "failed"]
+    assert str(again.error).startswith("RejectedError: ") is (script is None)
+    assert first.task_id == again.task_id
+    assert (first.task_id is None) is (script is None)
+    assert not first.resumable
     assert batch.states() == {"failed": 1}
     assert batch.sent == 1
     asked = await batch.done(batch.photos(1), retry_failed=True)
     assert asked.only.status == "succeeded"
+    assert asked.only.task_id not in {None, first.task_id}
     assert batch.sent == 2
 
 
-@pytest.mark.parametrize("script", [scripts.fails(), scripts.cancelled("no")])
-async def test_a_failed_task_is_sent_again_with_retry_failed_only(
-    batch: BatchHarness, script: scripts.Script
-) -> None:
-    """The next attempt gets an id of its own."""
-    batch.control.script_tasks(script)
-    first = await batch.done(batch.photos(1))
-    again = await batch.done(batch.photos(1))
-    assert batch.states() == {"failed": 1}
-    assert [first.only.status, again.only.status] == ["failed", "failed"]
-    assert first.only.task_id == again.only.task_id is not None
-    asked = await batch.done(batch.photos(1), retry_failed=True)
-    assert asked.only.status == "succeeded"
-    assert asked.only.task_id not in {None, first.only.task_id}
-    assert len(batch.control.tasks) == 2
-
-
-@pytest.mark.parametrize("status", ["failed", "unknown"])
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(faults.banned_word(), "failed"), (faults.Drop(job=True), "unknown")],
+)
 async def test_a_pair_given_twice_is_sent_again_once_in_a_run(
-    batch: BatchHarness, status: str
+    batch: BatchHarness, fault: faults.Fault, status: str
 ) -> None:
     """The second pair may come long after the first has ended."""
-    for _ in range(3):
-        if status == "failed":
-            batch.control.script("submit", faults.banned_word())
-        else:
-            batch.control.script("submit", faults.Drop(job=True))
+    batch.control.script("submit", *[fault] * 3)
     await batch.done(batch.photos(1))
     first_ended = asyncio.Event()
 
@@ -135,13 +125,13 @@ async def test_a_pair_given_twice_is_sent_again_once_in_a_run(
         await first_ended.wait()
         yield batch.photos(1)[0]
 
-    wishes = batch.options(retry_failed=True, resubmit_unknown=True)
-    ends = []
-    async with batch.client() as ez, batch.run(ez, twice(), wishes) as run:
+    options = batch.options(retry_failed=True, resubmit_unknown=True)
+    statuses = []
+    async with batch.client() as ez, batch.run(ez, twice(), options) as run:
         async for outcome in run:
-            ends.append(outcome.status)
+            statuses.append(outcome.status)
             first_ended.set()
-    assert ends == [status, "skipped"]
+    assert statuses == [status, "skipped"]
     assert batch.sent == 2
 
 
@@ -181,7 +171,7 @@ async def test_an_unknown_job_is_reported_until_it_is_sent_again_on_request(
     ("fault", "error"),
     [
         (faults.banned_word(), "RejectedError"),
-        (faults.Answer(404, "nothing batch"), "EndpointNotSupportedError"),
+        (faults.Answer(404, "nothing here"), "EndpointNotSupportedError"),
     ],
 )
 async def test_an_unknown_job_that_is_refused_stays_unknown(
@@ -233,7 +223,7 @@ async def test_a_fatal_error_is_raised_last_and_leaves_all_jobs_planned(
     elif trouble == "money":
         control.balance = 0
     else:
-        control.standing("submit", faults.Answer(404, "nothing batch"))
+        control.standing("submit", faults.Answer(404, "nothing here"))
     async with batch.client(concurrency=1) as ez:
         ended = await batch.done(batch.photos(20), ez)
     assert isinstance(ended.error, error)
@@ -372,8 +362,8 @@ async def test_a_disk_that_cannot_be_written_halts_the_run(batch: BatchHarness) 
     mine_of = [each for each in ended.outcomes if each.target.name == "0.jpg"]
     assert {each.status for each in mine_of} == {"failed"}
     assert any("cannot be kept" in str(each.error) for each in mine_of)
-    # Whatever was on its way before that is paid, and nothing else. A pair that
-    # was looked at first is told that its folder takes nothing.
+    # Only the jobs that had been sent before are paid. A pair that was checked
+    # after the change has failed, because its folder cannot be written.
     others = [each for each in ended.outcomes if each.target.name != "0.jpg"]
     left = [each for each in others if each.status != "succeeded"]
     words = "nothing more is sent", "nothing can be saved"

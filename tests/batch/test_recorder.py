@@ -12,12 +12,7 @@ import pytest
 from ezlink_async.batch.journal.jobs import JobKey, JobRecord, JobState, Problem
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
-from ezlink_async.batch.recorder import (
-    Clock,
-    HaltedError,
-    JournalObserver,
-    RunControl,
-)
+from ezlink_async.batch.recorder import Clock, HaltedError, JournalObserver, RunControl
 from ezlink_async.batch.spending import Budget
 from ezlink_async.errors import (
     AuthenticationError,

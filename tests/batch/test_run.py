@@ -73,7 +73,7 @@ async def test_folders_and_files_are_swapped_and_summed_up(
             batch.face,
             [batch.folder / "photos", extra],
             output=batch.output,
-            journal=tmp_path / "books" / "mine.sqlite3",
+            journal=tmp_path / "elsewhere" / "mine.sqlite3",
         )
         async with run:
             names = [each.target.name async for each in run]
@@ -81,7 +81,7 @@ async def test_folders_and_files_are_swapped_and_summed_up(
         assert run.summary.total == run.summary.accepted == run.accepted == 3
         assert run.summary.seconds > 0
         assert run.in_progress == run.extra == 0
-        assert (tmp_path / "books" / "mine.sqlite3").exists()
+        assert (tmp_path / "elsewhere" / "mine.sqlite3").exists()
 
 
 async def test_a_single_path_is_a_target(batch: BatchHarness) -> None:
@@ -386,8 +386,8 @@ async def test_an_id_of_the_journal_is_followed_though_the_server_denies_it(
     batch.control.script_tasks(scripts.slow(600))
     async with batch.client(poll=attrs.evolve(POLL, deadline=0.1)) as ez:
         await batch.done(batch.photos(1), ez)
-    nobody = faults.Answer(200, '{"code":4,"description":"task_no_exist"}', JSON)
-    batch.control.script("fetch", *[nobody] * 8)
+    no_such_task = faults.Answer(200, '{"code":4,"description":"task_no_exist"}', JSON)
+    batch.control.script("fetch", *[no_such_task] * 8)
     batch.control.advance(600)
     ended = await batch.done(batch.photos(1))
     assert ended.only.status == "succeeded"
@@ -423,8 +423,8 @@ async def test_a_run_that_was_left_is_resumed_without_a_second_payment(
             async for outcome in run:
                 assert outcome.status == "succeeded"
                 break
-        told = [outcome, *run.unread()]
-        assert len(told) == 40
+        outcomes = [outcome, *run.unread()]
+        assert len(outcomes) == 40
         sent = batch.sent
         batch.control.advance(600)
         ended = await batch.done(batch.photos(40), ez)
@@ -440,8 +440,8 @@ async def test_halting_a_run_cancels_queued_submits(batch: BatchHarness) -> None
         while not batch.sent:
             await asyncio.sleep(0)
         run.halt("Interrupted: nothing was sent")
-        told = [outcome async for outcome in run]
-    assert [each.error for each in told] == ["Interrupted: nothing was sent"] * 9
+        outcomes = [outcome async for outcome in run]
+    assert [each.error for each in outcomes] == ["Interrupted: nothing was sent"] * 9
     assert batch.states().keys() <= {"planned"}
     assert batch.charges == 0
 
@@ -473,8 +473,8 @@ async def test_closing_the_client_ends_the_run_with_an_error(
         await ez.aclose()
         ended = await reading
         assert isinstance(ended.error, ClientClosedError)
-    told = [*ended.outcomes, *run.unread()]
-    assert len(told) == 40
+    outcomes = [*ended.outcomes, *run.unread()]
+    assert len(outcomes) == 40
     batch.control.advance(600)
     assert (await batch.done(batch.photos(4))).counts == {"succeeded": 4}
     assert batch.charges == 4
@@ -543,11 +543,11 @@ async def test_leaving_while_earlier_jobs_are_resumed_reports_each_pair_once(
         async with batch.run(ez, batch.photos(30)) as run:
             while not run.in_progress:
                 await asyncio.sleep(0)
-        told = list(run.unread())
-    names = [each.target.name for each in told]
+        outcomes = list(run.unread())
+    names = [each.target.name for each in outcomes]
     assert sorted(set(names)) == sorted(names)
-    assert len(told) == 30 + run.extra
-    assert sum(each.status == "unknown" for each in told) == 2
+    assert len(outcomes) == 30 + run.extra
+    assert sum(each.status == "unknown" for each in outcomes) == 2
 
 
 async def test_a_halted_run_reports_earlier_jobs_once(batch: BatchHarness) -> None:
@@ -588,10 +588,10 @@ async def test_a_timed_out_task_is_reported_with_its_id_when_the_run_is_left(
         # The second task is created when the first has given its slot back.
         while len(batch.control.tasks) < 2:
             await asyncio.sleep(0)
-    told = {each.target.name: each for each in run.unread()}
-    assert len(told) == 2
-    assert told["0.jpg"].status == "failed"
-    assert told["0.jpg"].task_id
+    outcomes = {each.target.name: each for each in run.unread()}
+    assert len(outcomes) == 2
+    assert outcomes["0.jpg"].status == "failed"
+    assert outcomes["0.jpg"].task_id
 
 
 async def test_an_error_of_the_pairs_is_raised_after_the_last_outcome(
@@ -663,8 +663,8 @@ async def test_pairs_of_a_slow_iterator_are_reported_after_leaving(
         async with run_batch(ez, None, pairs(), output=batch.output) as run:
             await asyncio.to_thread(asked.wait)
         threading.Timer(0.05, answered.set).start()
-        told = await asyncio.to_thread(lambda: list(run.unread()))
-        assert len(told) == 20
+        outcomes = await asyncio.to_thread(lambda: list(run.unread()))
+        assert len(outcomes) == 20
         assert batch.sent == 0
 
 

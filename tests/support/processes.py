@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 
-def without_rights() -> list[str]:
+def _without_rights() -> list[str]:
     """Return the words before a command that run it as a user without rights."""
     setpriv = shutil.which("setpriv")
     if setpriv is None or os.geteuid() != 0:
@@ -22,6 +24,29 @@ def without_rights() -> list[str]:
     if subprocess.run(try_it, capture_output=True, check=False).returncode:
         pytest.skip("no other user may run this interpreter")
     return user
+
+
+def run_without_rights(program: str, *arguments: object, cwd: Path) -> str:
+    """Run *program* as a user without rights, and return what it prints."""
+    command = [*_without_rights(), sys.executable, "-c", program, *map(str, arguments)]
+    package = Path(__file__).parents[2]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(package)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    ).stdout
+
+
+@contextlib.contextmanager
+def shared_folder() -> Iterator[Path]:
+    """Make a folder that other users may enter: pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @contextlib.contextmanager

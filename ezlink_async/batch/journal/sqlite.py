@@ -148,10 +148,11 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    if owner != schema.application and (owner or _tables(connection)):
+    owner = _number(connection, "PRAGMA application_id")
+    tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+    if owner != schema.application and (owner or tables):
         raise ConfigurationError(f"{path} is no journal of ours: move it away")
-    if _version(connection) > len(schema.migrations):
+    if _number(connection, "PRAGMA user_version") > len(schema.migrations):
         raise ConfigurationError(
             f"{path} was written by a newer version of ezlink-async: "
             "pip install --upgrade ezlink-async"
@@ -159,7 +160,8 @@ def _check_owner(connection: sqlite3.Connection, path: Path, schema: Schema) -> 
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
-    for number in range(_version(connection), len(schema.migrations)):
+    version = _number(connection, "PRAGMA user_version")
+    for number in range(version, len(schema.migrations)):
         # One transaction, or a crash would leave half a version.
         connection.executescript(
             f"BEGIN; {schema.migrations[number]} PRAGMA user_version = {number + 1}; "
@@ -167,11 +169,6 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
         )
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
-def _tables(connection: sqlite3.Connection) -> int:
-    count: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return count
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    number: int = connection.execute(query).fetchone()[0]
+    return number

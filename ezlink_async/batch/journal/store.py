@@ -87,13 +87,13 @@ CREATE TABLE runs (
 
 # Version 1 had the sentence of an error, and no reason.
 _SENTENCES = {
-    "DownloadError: the server no longer has the result": Reason.RESULT_GONE,
-    "FileExistsError": Reason.EXISTS,
-    "BudgetReached": Reason.BUDGET,
-    "TooManyFailures": Reason.FAILURES,
-    "Interrupted": Reason.INTERRUPTED,
-    "ImageError": Reason.UNUSABLE,
-    "ConfigurationError": Reason.UNUSABLE,
+    "DownloadError: the server no longer has the result": "result_gone",
+    "FileExistsError": "exists",
+    "BudgetReached": "budget",
+    "TooManyFailures": "failures",
+    "Interrupted": "interrupted",
+    "ImageError": "unusable",
+    "ConfigurationError": "unusable",
 }
 _CASES = "\n".join(
     f"WHEN error GLOB '{start}*' THEN '{reason}'"
@@ -290,13 +290,7 @@ class Journal:
         self._sql.execute(
             "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
             "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *map(encode_path, (path_key(path), path)),
-                wanted,
-                *pair,
-                claim.content,
-                run,
-            ),
+            (encode_path(path_key(path)), encode_path(path), wanted, *pair, *now),
         )
         return path
 

@@ -17,7 +17,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,10 +37,10 @@ _RESERVE_BYTES = 5 * 1024 * 1024
 _GROUP = 256  # changes in one commit: more would keep the first callers waiting
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Change:
     """
-    A change to the journal, and the callback for its result or its error.
+    A change to the journal, its result or its error, and the callback for them.
 
     A *patient* change is tried again with later ones, until the writer is closed.
     """
@@ -48,9 +48,8 @@ class _Change:
     work: Callable[[Journal], object]
     done: Callable[[object, BaseException | None], None]
     patient: bool = False
-
-
-_Result = tuple[_Change, object, BaseException | None]
+    result: object = None
+    fault: BaseException | None = None
 
 
 class JournalWriter:
@@ -136,13 +135,10 @@ class JournalWriter:
         is_last = False
         while not is_last:
             group, is_last = self._next_group()
-            results = self._write([*self._late, *group])
-            self._on_loop(functools.partial(_report, results))
-        self._on_loop(
-            functools.partial(
-                _report, [(change, None, self._new_fault()) for change in self._late]
-            )
-        )
+            self._on_loop(functools.partial(_report, self._write(group)))
+        for change in self._late:
+            change.fault = self._new_fault()
+        self._on_loop(functools.partial(_report, self._late))
         with contextlib.suppress(sqlite3.Error):
             self._journal.close()
         with contextlib.suppress(OSError):
@@ -164,48 +160,48 @@ class JournalWriter:
             return group, False
         return group, True
 
-    def _write(self, group: list[_Change]) -> list[_Result]:
-        """Write a group in one commit, or one by one if that fails."""
-        self._late = []
+    def _write(self, changes: list[_Change]) -> list[_Change]:
+        """Write late and new *changes*, in one commit if possible; return the done."""
+        group, self._late = [*self._late, *changes], []
         try:
-            return [
-                (change, result, None)
-                for change, result in zip(group, self._commit(group), strict=True)
-            ]
+            self._commit(group)
         except Exception:  # noqa: BLE001 - each change gets its own error below
-            return [result for change in group for result in self._write_one(change)]
+            return [change for change in group if self._is_done(change)]
+        return group
 
-    def _write_one(self, change: _Change) -> Iterator[_Result]:
+    def _is_done(self, change: _Change) -> bool:
+        """Write one change, and return whether it has its result or its error."""
         # No change overtakes a late one: a job's changes keep their order.
         for needs_room in (False, True) if not self._late else ():
             if needs_room and not self._delete_reserve():
                 break
             try:
-                yield change, self._commit([change])[0], None
+                self._commit([change])
             except sqlite3.Error as fault:
                 self.fault = JournalError(f"the journal cannot be written: {fault}")
             except Exception as fault:  # noqa: BLE001 - its caller gets it
-                yield change, None, fault
-                return
+                change.fault = fault
+                return True
             else:
-                return
+                return True
         if change.patient:
             self._late.append(change)
-        else:
-            yield change, None, self._new_fault()
+            return False
+        change.fault = self._new_fault()
+        return True
 
     def _new_fault(self) -> JournalError | None:
         return self.fault and self.fault.for_awaiter()
 
-    def _commit(self, group: list[_Change]) -> list[object]:
+    def _commit(self, group: list[_Change]) -> None:
         self._journal.begin()
         try:
-            results = [change.work(self._journal) for change in group]
+            for change in group:
+                change.result = change.work(self._journal)
             self._journal.commit()
         except BaseException:
             self._journal.rollback()
             raise
-        return results
 
     def _delete_reserve(self) -> bool:
         try:
@@ -219,9 +215,9 @@ class JournalWriter:
             self._loop.call_soon_threadsafe(call)
 
 
-def _report(results: list[_Result]) -> None:
-    for change, result, fault in results:
-        change.done(result, fault)
+def _report(changes: list[_Change]) -> None:
+    for change in changes:
+        change.done(change.result, change.fault)
 
 
 async def open_writer(path: Path) -> JournalWriter:

@@ -9,12 +9,4 @@ from ezlink_async.batch.pairs.matching import (
     product,
 )
 
-__all__ = [
-    "LeftOut",
-    "Pair",
-    "Search",
-    "by_name",
-    "manifest",
-    "one_to_many",
-    "product",
-]
+__all__ = ["LeftOut", "Pair", "Search", "by_name", "manifest", "one_to_many", "product"]

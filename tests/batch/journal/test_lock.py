@@ -8,14 +8,13 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.errors import ConfigurationError
-from tests.support.processes import holding, without_rights
+from tests.support.processes import holding, run_without_rights, shared_folder
 
 _HOLD = """
 import sys
@@ -133,33 +132,40 @@ def test_without_locks_an_unclear_holder_is_respected(path: Path, holder: str) -
     assert path.read_text() == holder
 
 
+_FOREIGN_LOCK = """
+import errno, sys
+from pathlib import Path
+from ezlink_async.batch.journal.lock import FolderLock
+def no_locks(_): raise OSError(errno.ENOLCK, 'none')
+FolderLock(Path(sys.argv[1]), no_locks)
+"""
+
+
 @posix
-def test_without_locks_a_process_of_another_user_is_respected(path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_text(f"1 on {_HERE}")
-    path.parent.chmod(0o777)
-    path.chmod(0o666)
-    said = _run_without_rights(
-        path,
-        "import errno\n"
-        "def none(_): raise OSError(errno.ENOLCK, 'none')\n"
-        "FolderLock(path, none)",
-    )
+def test_without_locks_a_process_of_another_user_is_respected() -> None:
+    with shared_folder() as folder:
+        path = folder / "lock"
+        path.write_text(f"1 on {_HERE}")
+        path.chmod(0o666)
+        said = run_without_rights(_FOREIGN_LOCK, path, cwd=folder)
     assert "another run is at work" in said
+
+
+@posix
+def test_a_read_only_folder_is_an_error() -> None:
+    with shared_folder() as folder:
+        said = run_without_rights(_FOREIGN_LOCK, folder / "lock", cwd=folder)
+    assert f"no run can be kept in {folder}: Permission denied" in said
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_a_refused_lock_leaves_no_file_open(path: Path) -> None:
-
     def out_of_order(_: int) -> None:
         raise ValueError
 
     with contextlib.closing(FolderLock(path)):
         before = _open_files()
-        for lock, error in (
-            (None, ConfigurationError),
-            (out_of_order, ValueError),
-        ):
+        for lock, error in ((None, ConfigurationError), (out_of_order, ValueError)):
             with pytest.raises(error):
                 FolderLock(path, lock) if lock else FolderLock(path)
         assert _open_files() == before
@@ -174,33 +180,3 @@ def test_a_file_in_place_of_the_folder_is_an_error(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(ConfigurationError, match=r"no run can be kept in .*: Is a dir"):
         FolderLock(path)
-
-
-def _run_without_rights(path: Path, program: str) -> str:
-    """Return the errors of *program*, run by a user without rights here."""
-    user = without_rights()
-    top = Path(tempfile.gettempdir())
-    for above in path.parents:
-        if top in above.parents:  # pytest's folders are closed to other users
-            above.chmod(above.stat().st_mode | 0o055)
-    head = (
-        "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.batch.journal.lock import FolderLock\n"
-        "path = Path(sys.argv[1])\n"
-    )
-    return subprocess.run(
-        [
-            *user,
-            *(sys.executable, "-c", head + program, str(path)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stderr
-
-
-@posix
-def test_a_read_only_folder_is_an_error(path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    said = _run_without_rights(path, "FolderLock(path)")
-    assert f"no run can be kept in {path.parent}: Permission denied" in said

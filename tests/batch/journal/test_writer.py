@@ -88,9 +88,9 @@ async def opened(tmp_path: Path) -> AsyncIterator[OpenWriter]:
     await opened.writer.close()
 
 
-def adding(place: str) -> Callable[[Journal], int]:
+def adding(path: str) -> Callable[[Journal], int]:
     """Return a change that adds a job, and returns its id."""
-    key = JobKey("https://a.example", b"s", b"t", "{}", place)
+    key = JobKey("https://a.example", b"s", b"t", "{}", path)
     return lambda journal: (
         journal.find_or_add_job(key, Path("me.jpg"), Path("a.jpg")).id
     )
@@ -206,8 +206,8 @@ async def test_late_changes_wait_for_room_and_are_not_overtaken(
     async with opened.held_up():
         opened.writer.execute_soon(adding("late"))
         calls = [
-            asyncio.create_task(opened.writer.execute(adding(place)))
-            for place in ("x", "y")
+            asyncio.create_task(opened.writer.execute(adding(path)))
+            for path in ("x", "y")
         ]
         await asyncio.sleep(0)
         opened.writer.execute_soon(adding("later"))

@@ -45,9 +45,7 @@ def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_folders_are_walked_in_order_and_files_left_out_counted(
-    photos: Path,
-) -> None:
+def test_folders_are_walked_in_order_and_files_left_out_counted(photos: Path) -> None:
     found = _found(photos)
     assert _below(found) == ["a.jpg", "b.jpeg", "trip/a.jpg"]
     assert found.left_out == {
@@ -183,9 +181,7 @@ def test_file_ids_do_not_depend_on_names(photos: Path) -> None:
 
 _NAMES = st.sampled_from(["a", "a.jpg", "a-b", "B", "b", "b.d", "\u00e9", "z z"])
 _TREES = st.recursive(
-    st.none(),
-    lambda inner: st.dictionaries(_NAMES, inner, max_size=5),
-    max_leaves=12,
+    st.none(), lambda inner: st.dictionaries(_NAMES, inner, max_size=5), max_leaves=12
 ).filter(lambda tree: tree is not None)
 Tree = dict[str, "Tree | None"]
 

@@ -131,14 +131,11 @@ _COLUMNS = (
     [
         ("pairs.csv", _CSV),
         ("PAIRS.CSV", "\ufeff" + _CSV.replace("\n", "\r\n")),
-        (
-            "pairs.csv",
-            _COLUMNS,
-        ),
+        ("pairs.csv", _COLUMNS),
         ("pairs.jsonl", _LINES),
         ("pairs", "\ufeff" + _LINES.replace("\n", "\r\n")),
     ],
-    ids=["csv", "with a mark", "other columns", "lines", "lines with a mark"],
+    ids=["csv", "with a BOM", "other columns", "lines", "lines with a BOM"],
 )
 def test_a_manifest_lists_pairs_and_outputs(
     tmp_path: Path, name: str, text: str
@@ -156,14 +153,14 @@ def test_repeated_rows_are_repeated_pairs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "wished"),
+    ("target", "wanted"),
     [("/photos/trip/a.jpg", "a"), ("../trip/a.jpg", "a"), ("./trip/a.jpg", "trip/a")],
 )
 def test_a_target_outside_the_folder_has_its_result_at_the_top(
-    tmp_path: Path, target: str, wished: str
+    tmp_path: Path, target: str, wanted: str
 ) -> None:
     (pair,) = _manifest(tmp_path, "a.csv", f"source,target\n/me.jpg,{target}\n")
-    assert (pair.source, pair.wanted_path) == (Path("/me.jpg"), wished)
+    assert (pair.source, pair.wanted_path) == (Path("/me.jpg"), wanted)
     assert pair.target == tmp_path / target
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
-import sys
-import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from ezlink_async.batch.pairs.output_paths import (
     why_not_writable,
 )
 from tests.support.pictures import jpeg
-from tests.support.processes import without_rights
+from tests.support.processes import run_without_rights, shared_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -88,8 +85,8 @@ def test_an_output_path_keeps_the_folders() -> None:
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\u65c5", "\U0001f60e", "\udcfc"])
 def test_long_names_are_cut_between_letters(letter: str) -> None:
-    place = output_path_for(Path(letter * 300, letter * 300 + ".jpg"))
-    for part in place.split("/"):
+    path = output_path_for(Path(letter * 300, letter * 300 + ".jpg"))
+    for part in path.split("/"):
         assert set(part) == {letter}
         assert 230 < len(part.encode("utf-8", "surrogatepass")) <= 240
     assert output_path_for(Path("x" * 239 + ".y")) == "x" * 239 + "_"
@@ -97,14 +94,14 @@ def test_long_names_are_cut_between_letters(letter: str) -> None:
 
 @given(st.lists(_NAMES, min_size=1, max_size=3))
 def test_the_output_path_of_any_target_is_allowed_everywhere(parts: list[str]) -> None:
-    place = output_path_for(Path(*parts))
-    found = place.split("/")
+    path = output_path_for(Path(*parts))
+    found = path.split("/")
     assert len(found) == len(parts)
     for part in found:
         assert part not in {"", ".", ".."}
         assert not re.search(r'[<>:"\\|?*\x00-\x1f]|[. ]$', part)
         assert len(part.encode()) <= 241
-    assert output_path_for(Path(*parts)) == place
+    assert output_path_for(Path(*parts)) == path
 
 
 @given(_NAMES)
@@ -189,33 +186,24 @@ def test_the_reason_why_a_folder_cannot_be_written(
         assert why_not_writable(Path(path)) == says
 
 
+_PROGRAM = """
+import sys
+from pathlib import Path
+from ezlink_async.batch.pairs.output_paths import why_not_writable
+for name in sys.argv[1:]: print(why_not_writable(Path(name)))
+"""
+
+
 @posix
-def test_a_folder_without_rights_is_reported(tmp_path: Path) -> None:
-    user = without_rights()
-    for above in tmp_path.parents:
-        if Path(tempfile.gettempdir()) in above.parents:
-            above.chmod(0o755)
-    tmp_path.chmod(0o755)
-    for name, mode in (("ours", 0o755), ("locked", 0o700), ("half", 0o722)):
-        (tmp_path / name / "in").mkdir(parents=True)
-        (tmp_path / name).chmod(mode)
-    (tmp_path / "link").symlink_to(tmp_path / "locked" / "in")
-    program = (
-        "import sys\nfrom pathlib import Path\n"
-        "from ezlink_async.batch.pairs.output_paths import why_not_writable\n"
-        "for name in sys.argv[1:]: print(why_not_writable(Path(name)))"
-    )
-    said = subprocess.run(
-        [
-            *user,
-            *(sys.executable, "-c", program, "ours/out", "locked/in", "half", "link"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_a_folder_without_rights_is_reported() -> None:
+    """A folder of another user, one that may not be entered, and a link into one."""
+    with shared_folder() as folder:
+        for name, mode in (("ours", 0o755), ("locked", 0o700), ("half", 0o722)):
+            (folder / name / "in").mkdir(parents=True)
+            (folder / name).chmod(mode)
+        (folder / "link").symlink_to(folder / "locked" / "in")
+        names = "ours/out", "locked/in", "half", "link"
+        said = run_without_rights(_PROGRAM, *names, cwd=folder)
     assert said.splitlines() == [
         "ours is read-only",
         "locked/in: Permission denied",
