@@ -13,51 +13,52 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 
-from tests.series import child
-from tests.series.cut import half_way, last_byte
-from tests.series.many import many
+from tests.series.client import run_client_process
+from tests.series.idle_connections import idle_connections
 from tests.series.outage import outage
-from tests.series.slow import slow_link
-from tests.series.stale import stale
-from tests.series.verdict import Edition, Verdict
+from tests.series.resets import reset_after_last_byte, reset_half_way
+from tests.series.result import Environment, SeriesResult
+from tests.series.slow_link import slow_link
+from tests.series.three_hundred import three_hundred
+from tests.support.programs import ProgramError
 from tests.support.raw_servers import server_tls
 
 BOUND = 300
 """Seconds after which a series is given up."""
 
-Series = Callable[[Edition], Awaitable[Verdict]]
+partial = functools.partial
 
-SERIES: dict[str, Series] = {
-    "half-way": half_way,
+SERIES: dict[str, Callable[[Environment], Awaitable[SeriesResult]]] = {
+    "half-way": reset_half_way,
     # Near its end the rest of a small body may lie at the server, unread: no
     # client can tell.
-    "half-way-small": functools.partial(half_way, body=100_000, shares=(0.1, 0.5, 0.8)),
-    "last-byte": last_byte,
+    "half-way-small": partial(reset_half_way, body=100_000, shares=(0.1, 0.5, 0.8)),
+    "last-byte": reset_after_last_byte,
     "slow-link": slow_link,
-    "outage-refused": functools.partial(outage, way="refused", seconds=60),
-    "outage-dropped": functools.partial(outage, way="dropped", seconds=20),
-    "outage-still": functools.partial(outage, way="still", seconds=20),
-    "outage-swallowed": functools.partial(outage, way="swallowed", seconds=20),
-    "stale-at-once": functools.partial(stale, patience=0, pauses=(0, 0.002)),
-    "stale-1.9": functools.partial(stale, patience=1.9, pauses=(1.895, 1.905)),
-    "stale-2.1": functools.partial(stale, patience=2.1, pauses=(1.95, 2.15)),
-    "three-hundred": many,
+    "outage-refused": partial(outage, failure="refused", seconds=60),
+    "outage-dropped": partial(outage, failure="dropped", seconds=20),
+    "outage-still": partial(outage, failure="still", seconds=20),
+    "outage-swallowed": partial(outage, failure="swallowed", seconds=20),
+    "stale-at-once": partial(idle_connections, patience=0, pauses=(0, 0.002)),
+    "stale-1.9": partial(idle_connections, patience=1.9, pauses=(1.895, 1.905)),
+    "stale-2.1": partial(idle_connections, patience=2.1, pauses=(1.95, 2.15)),
+    "three-hundred": three_hundred,
 }
 
 
 async def _run(name: str, *, tls: bool) -> bool:
-    here = Edition(server_tls() if tls else None, child.buy)
-    verdict = Verdict()
+    here = Environment(server_tls() if tls else None, run_client_process)
+    result = SeriesResult()
     try:
         async with asyncio.timeout(BOUND):
-            verdict = await SERIES[name](here)
+            result = await SERIES[name](here)
     except TimeoutError:
-        verdict.broken.append(f"not over after {BOUND} s")
-    except (RuntimeError, ExceptionGroup) as fault:
-        traceback.print_exception(fault)
-        verdict.broken.append("the customer complains")
-    print(f"{name} {'tls' if tls else 'plain'}: {verdict}", flush=True)
-    return not verdict.broken
+        result.broken.append(f"not done after {BOUND} s")
+    except (ProgramError, ExceptionGroup) as failure:
+        traceback.print_exception(failure)
+        result.broken.append("the client process failed or complained")
+    print(f"{name} {'tls' if tls else 'plain'}: {result}", flush=True)
+    return not result.broken
 
 
 async def _main(chosen: list[str]) -> bool:

@@ -1,8 +1,8 @@
 """
-The network in front of a server, and the ways in which it goes away.
+The network in front of a server, and the ways in which it fails.
 
-Whatever goes away, established connections are reset first; what had come
-whole by then and was not answered is in :attr:`Network.lost`.
+Each failure resets the established connections first. Requests that had arrived
+whole by then, and had no answer, are in :attr:`Network.lost`.
 """
 
 from __future__ import annotations
@@ -14,30 +14,25 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from tests.series.wire import Request, Wire
-
-SMALL = 16 * 1024
-"""A receive buffer that fills at once, so that uploads stand still early."""
+from tests.series.connection import Connection, Request
+from tests.support.raw_servers import SMALL
 
 _BACKLOG = 128
 _PLUGS = 2
 
-Talk = Callable[[Wire], Awaitable[None]]
+Talk = Callable[[Connection], Awaitable[None]]
 
 
 class Network:
-    """A port of this machine: listening, refusing, deaf, or swallowing."""
+    """A port of this machine: serving, refusing, dropping, or swallowing."""
 
-    def __init__(
-        self, talk: Talk, tls: ssl.SSLContext | None = None, buffer: int = SMALL
-    ) -> None:
-        self._usual = self._talk = talk
+    def __init__(self, talk: Talk, tls: ssl.SSLContext | None, buffer: int) -> None:
+        self._serving = self._talk = talk
         self._tls = tls
         self._buffer = buffer
         self._loop = asyncio.get_running_loop()
-        self._moving = asyncio.Event()
-        self._moving.set()
-        self._lines: dict[asyncio.Task[None], Wire] = {}
+        self._flowing = asyncio.Event()
+        self._connections: dict[asyncio.Task[None], Connection] = {}
         self._plugs: list[socket.socket] = []
         self._listener = self._bound(0)
         self.port: int = self._listener.getsockname()[1]
@@ -56,16 +51,16 @@ class Network:
         """Bring the network up, as it was at first."""
         while self._plugs:
             self._plugs.pop().close()
-        if self._talk is not self._usual:
-            self.cut_off()  # what was swallowed comes back no more
-            self._talk = self._usual
-        self._moving.set()
+        if self._talk is not self._serving:
+            self.reset_all()  # requests that were swallowed get no answer
+            self._talk = self._serving
+        self._flowing.set()
         self._listener.listen(_BACKLOG)
         self._loop.add_reader(self._listener, self._accept)
 
     def refuse(self) -> None:
         """Refuse every connection; the port stays ours."""
-        self.cut_off()
+        self.reset_all()
         self._loop.remove_reader(self._listener)
         self._listener.close()
         self._listener = self._bound(self.port)
@@ -75,71 +70,68 @@ class Network:
         self._loop.remove_reader(self._listener)
         # Linux answers no SYN while the queue of a listener is full.
         self._listener.listen(0)
-        self.cut_off()
+        self.reset_all()
         for _ in range(_PLUGS):
             plug = socket.socket()
             plug.settimeout(0)
             plug.connect_ex(("127.0.0.1", self.port))
             self._plugs.append(plug)
 
-    def stand_still(self) -> None:
-        """Take connections, and move no byte on them."""
-        self.cut_off()
-        self._moving.clear()
+    def stall(self) -> None:
+        """Accept connections, and move no byte on them."""
+        self.reset_all()
+        self._flowing.clear()
 
     def swallow(self) -> None:
-        """Take every byte, and answer nothing."""
-        self.cut_off()
-        self._talk = _swallows
+        """Read every byte, and answer none."""
+        self.reset_all()
+        self._talk = _swallow
 
-    def cut_off(self) -> None:
+    def reset_all(self) -> None:
         """Reset every connection, at once."""
         while self._accept():
             pass
-        for task, wire in self._lines.items():
-            if wire.closed:
+        for task, connection in self._connections.items():
+            if connection.closed:
                 continue
-            wire.catch_up()
-            if wire.request is not None and wire.request.whole:
-                self.lost.append(wire.request)
-            wire.reset()
+            connection.read_pending()
+            if connection.request is not None and connection.request.whole:
+                self.lost.append(connection.request)
+            connection.reset()
             task.cancel()
 
     async def close(self) -> None:
-        """End everything."""
-        self.cut_off()
+        """Reset every connection and close the port."""
+        self.reset_all()
         self._loop.remove_reader(self._listener)
         self._listener.close()
         for plug in self._plugs:
             plug.close()
-        if self._lines:
-            await asyncio.wait(self._lines)
+        if self._connections:
+            await asyncio.wait(self._connections)
 
     def _accept(self) -> bool:
         try:
             raw, _ = self._listener.accept()
-        except OSError:  # nobody is there, or the network is down already
+        except OSError:  # no connection waits, or the network is down already
             return False
-        wire = Wire(raw, self._tls, self._moving)
-        task = self._loop.create_task(self._serve(wire))
-        self._lines[task] = wire
-        task.add_done_callback(self._lines.pop)
+        connection = Connection(raw, self._tls, self._flowing)
+        task = self._loop.create_task(self._serve(connection))
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
         return True
 
-    async def _serve(self, wire: Wire) -> None:
+    async def _serve(self, connection: Connection) -> None:
         try:
             with contextlib.suppress(ConnectionError):
-                await self._talk(wire)
+                await self._talk(connection)
         finally:
-            wire.hang_up()
+            connection.close()
 
 
-async def _swallows(wire: Wire) -> None:
-    while request := await wire.head():
-        if not await wire.body():
-            return
-        # It is waited for, for ever; so the next request is no answer to it.
-        assert request.whole
+async def _swallow(connection: Connection) -> None:
+    # One request only: a client may not take a later answer for the first one's.
+    if await connection.read_head() and await connection.read_body():
         await asyncio.Event().wait()
 
 

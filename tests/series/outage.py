@@ -1,8 +1,8 @@
 """
-Networks that go away in the middle of many jobs, each in its own way.
+Networks that fail in the middle of many jobs, each in its own way.
 
-Nothing may fail for it, and nothing be paid twice. Unknown may be at most
-what had come whole when the network went, and had no answer.
+No job may fail because of it, and none be paid twice. At most those submits may
+be unknown that had arrived whole when the network failed, and had no answer.
 """
 
 from __future__ import annotations
@@ -13,63 +13,71 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
+from tests.series.client import Workload
 from tests.series.network import Network, network
-from tests.series.orders import Order
 from tests.series.photos import length_for
-from tests.series.shop import Shop
-from tests.series.slow import Link
-from tests.series.verdict import Edition, Verdict
+from tests.series.result import Environment, SeriesResult
+from tests.series.server import SwapServer
+from tests.series.slow_link import SlowServer
 
-WAYS: dict[str, Callable[[Network], None]] = {
-    "refused": Network.refuse,  # nobody listens
+FAILURES: dict[str, Callable[[Network], None]] = {
+    "refused": Network.refuse,  # the port is closed
     "dropped": Network.drop,  # a black hole: no attempt to connect is answered
-    "still": Network.stand_still,  # connections are made, and no byte moves
-    "swallowed": Network.swallow,  # every byte is taken, and none answered
+    "still": Network.stall,  # connections are accepted, and no byte moves
+    "swallowed": Network.swallow,  # every byte is read, and none answered
 }
 
-_TOLD = {"refused", "dropped"}  # who waits is told why; in the others nobody knows
+_LOGGED = {"refused", "dropped"}  # the client sees that it cannot connect
 
-_LINE = 10_000_000  # bytes a second: some uploads are always on their way
+_RATE = 10_000_000  # bytes a second: some uploads are always in progress
 
 
 async def lose(
-    here: Edition,
-    way: str,
-    order: Order,
-    shop: Shop,
+    here: Environment,
+    failure: str,
+    work: Workload,
+    server: SwapServer,
     until: Callable[[str], Awaitable[None]],
-) -> Verdict:
-    """Let the network go when two fifths of *order* are made, and wait *until*."""
-    verdict = Verdict()
-    async with network(shop.talk, here.tls) as line, asyncio.TaskGroup() as group:
-        shop.url = line.url
-        order = attrs.evolve(order, url=line.url)
-        buying = group.create_task(here.buy(order))
-        going = group.create_task(shop.in_full_swing(order.count * 2 // 5))
-        await asyncio.wait((buying, going), return_when=asyncio.FIRST_COMPLETED)
-        going.cancel()
-        if buying.done():
-            verdict.broken.append("all is over before the network goes")
+) -> SeriesResult:
+    """Fail the network when two fifths of *work* are made, and wait *until*."""
+    result = SeriesResult()
+    async with network(server.talk, here.tls) as link, asyncio.TaskGroup() as group:
+        server.url = link.url
+        work = attrs.evolve(work, url=link.url)
+        running = group.create_task(here.run_client(work))
+        holding = group.create_task(server.hold(work.count * 2 // 5))
+        await asyncio.wait((running, holding), return_when=asyncio.FIRST_COMPLETED)
+        holding.cancel()
+        if running.done():
+            result.broken.append("the client is done before the network fails")
         else:
-            WAYS[way](line)
-            shop.go_on()
-            await until(line.url)
-        line.restore()
-        back = time.monotonic()
-        receipt = await buying
-    gone = {lost.sent_id: shop.note(lost) for lost in line.lost if lost.is_submit}
-    verdict.judge(receipt, shop, order, gone)
-    if way in _TOLD and not receipt.losses:
-        verdict.broken.append("nobody was told that the connection is lost")
-    verdict.say(f"{len(gone)} were whole without an answer")
-    verdict.say(f"over {time.monotonic() - back:.1f} s after the network was back")
-    return verdict
+            FAILURES[failure](link)
+            server.stop_holding()
+            await until(link.url)
+        link.restore()
+        restored = time.monotonic()
+        report = await running
+    lost = {
+        each.request_id: server.record(each) for each in link.lost if each.is_submit
+    }
+    result.check_jobs(report, server, work, excused=lost)
+    if failure in _LOGGED and not report.losses:
+        result.broken.append("the client did not log that the connection is lost")
+    result.add(
+        f"{len(lost)} were whole without an answer",
+        f"done {time.monotonic() - restored:.1f} s after the network was back",
+    )
+    return result
 
 
 async def outage(
-    here: Edition, way: str, seconds: float, count: int = 100, body: int = 1_000_000
-) -> Verdict:
-    """Lose the network for *seconds* in the middle of *count* jobs."""
-    shop = Shop(Link(_LINE).take, work=0.3)
-    order = Order(count=count, length=length_for(body), slots=16)
-    return await lose(here, way, order, shop, lambda _: asyncio.sleep(seconds))
+    here: Environment,
+    failure: str,
+    seconds: float,
+    count: int = 100,
+    body: int = 1_000_000,
+) -> SeriesResult:
+    """Fail the network for *seconds* in the middle of *count* jobs."""
+    server = SlowServer(rate=_RATE, task_seconds=0.3)
+    work = Workload(count=count, length=length_for(body), slots=16)
+    return await lose(here, failure, work, server, lambda _: asyncio.sleep(seconds))
