@@ -28,15 +28,15 @@ _ENCODED = {
 
 @define(eq=False)
 class Buffers:
-    """Bodies that were dropped: fresh memory costs more than what is done in it."""
+    """Buffers of earlier bodies: fresh memory costs more than the work done in it."""
 
     _spare: list[bytearray] = field(factory=list)
 
     def take(self, length: int) -> bytearray:
         """Return a buffer of *length* bytes or more."""
-        for place, buffer in enumerate(self._spare):
+        for index, buffer in enumerate(self._spare):
             if len(buffer) >= length:
-                return self._spare.pop(place)
+                return self._spare.pop(index)
         return bytearray(-(-length // _ROUND) * _ROUND)
 
     def give(self, buffer: bytearray) -> None:
@@ -44,7 +44,7 @@ class Buffers:
         self._spare.append(buffer)
 
     def clear(self) -> None:
-        """Let all of them go."""
+        """Free all of them."""
         self._spare.clear()
 
 
@@ -64,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note where it leads, and keep little in memory for a slow reader."""
+        """Note the address, and buffer little for a slow reader."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_PIECE)
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
@@ -72,21 +72,21 @@ class Connection(asyncio.BufferedProtocol):
         self._address = f"{scheme}://{host}:{port}"
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Drop what was under way."""
+        """Drop the request in progress, and the rest of an answer."""
         self._left = memoryview(b"")
         if self._request is not None:
             self._buffers.give(self._request.body)
             self._request = None
 
     def get_buffer(self, _: int) -> memoryview:
-        """Return where the next bytes belong."""
+        """Return the memory for the next bytes."""
         if self._request is not None:
             whole = memoryview(self._request.body)
             return whole[self._received : self._request.length]
         return memoryview(self._head)[self._filled :]
 
     def buffer_updated(self, count: int) -> None:
-        """Take note of *count* bytes, and answer what is whole."""
+        """Count the bytes received, and answer each request that is whole."""
         if self._request is not None:
             self._received += count
         else:
@@ -99,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
             self._begin()
 
     def _begin(self) -> None:
-        """Turn the head that was received into a request, if it is whole."""
+        """Turn the received head into a request, if it is whole."""
         end = self._head.find(_BLANK, 0, self._filled)
         if end < 0:
             if self._filled == _HEAD:
@@ -144,9 +144,9 @@ class Connection(asyncio.BufferedProtocol):
             self._left = memoryview(answer.rest)
         head = "\r\n".join(lines).encode() + _BLANK
         self._transport.write(head + body)
-        self._pour()
+        self._write_rest()
 
-    def _pour(self) -> None:
+    def _write_rest(self) -> None:
         while self._left and not self._paused:
             piece, self._left = self._left[:_PIECE], self._left[_PIECE:]
             self._transport.write(piece)
@@ -156,6 +156,6 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Go on with the picture that is under way."""
+        """Send more of the picture."""
         self._paused = False
-        self._pour()
+        self._write_rest()

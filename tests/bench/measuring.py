@@ -1,5 +1,5 @@
 """
-One run of one client: set up, let it work, check everything, reckon its figures.
+One run of one client: start it, check everything it did, compute its figures.
 
 A figure counts only when every target arrived whole, every result is on disk as it
 was sent, and every job was charged once.
@@ -8,21 +8,25 @@ was sent, and every job was charged once.
 from __future__ import annotations
 
 import itertools
+import json
 import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, cast
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from ezlink_async.emulator.settings import DEFAULT_KEY
-from tests.bench.children import BenchError, Certificate, Server, client
 from tests.bench.pictures import result, write_album
 from tests.bench.plans import ALBUMS, Album, Order, Run, Scenario
+from tests.bench.server_process import Server
+from tests.support.programs import ProgramError, run_python
+
+_EXIT = 10.0
 
 
-class JobTold(TypedDict):
+class JobReport(TypedDict):
     """A job in the server's report."""
 
     task_id: str
@@ -33,10 +37,10 @@ class JobTold(TypedDict):
     target: str
 
 
-class Told(TypedDict):
+class ServerReport(TypedDict):
     """The server's report."""
 
-    jobs: list[JobTold]
+    jobs: list[JobReport]
     requests: dict[str, int]
     refused: int
     queued: int
@@ -45,8 +49,8 @@ class Told(TypedDict):
     cpu: float
 
 
-class Spent(TypedDict):
-    """What the process of a client tells of itself."""
+class ClientReport(TypedDict):
+    """What the process of a client reports of itself."""
 
     wall: float
     cpu: float
@@ -57,7 +61,7 @@ class Spent(TypedDict):
 
 @frozen(kw_only=True)
 class Figures:
-    """What one run came to: seconds, MB, and counts per job."""
+    """The figures of one run: seconds, MB, and counts per job."""
 
     wall: float
     ideal: float
@@ -84,64 +88,51 @@ class Figures:
 
 
 @define(eq=False)
-class Studio:
-    """The photos of all scenarios, written when they are first asked for."""
+class Bench:
+    """The server, and a folder with the photos that were asked for so far."""
 
+    server: Server
     folder: Path
     _hashes: dict[str, dict[str, str]] = field(factory=dict)
 
-    def photos(self, album: Album) -> Path:
-        """Return where the photos of *album* are: all of its kind, or more."""
-        place = self.folder / album.name
+    def _photos(self, album: Album) -> tuple[Path, dict[str, str]]:
+        """Return the folder of *album*, and the hashes of source and targets by name."""
+        folder = self.folder / album.name
         if album.name not in self._hashes:
-            self._hashes[album.name] = write_album(ALBUMS[album.name], place)
-        return place
-
-    def hashes(self, album: Album) -> Mapping[str, str]:
-        """Return the hash of the source and of each target, by name."""
+            self._hashes[album.name] = write_album(ALBUMS[album.name], folder)
         known = self._hashes[album.name].items()
-        return dict(itertools.islice(known, album.count + 1))
-
-
-@frozen
-class Bench:
-    """What a run needs: the server, what it is trusted by, and the photos."""
-
-    server: Server
-    certificate: Certificate
-    studio: Studio
+        return folder, dict(itertools.islice(known, album.count + 1))
 
     async def run(self, scenario: Scenario, run: Run, seed: int) -> Figures:
         """Run one client of *scenario* against a server that knows nothing yet."""
-        photos = self.studio.photos(scenario.album)
-        await self.server.begin(scenario.plan(seed))
-        with tempfile.TemporaryDirectory(dir=self.studio.folder) as output:
+        photos, hashes = self._photos(scenario.album)
+        await self.server.start(scenario.plan(seed))
+        with tempfile.TemporaryDirectory(dir=self.folder) as output:
             order = Order(
-                client=run.client,
-                base_url=self.server.addresses["https" if scenario.tls else "http"],
+                run=run,
+                base_url=self.server.urls["https" if scenario.tls else "http"],
                 key=DEFAULT_KEY,
                 photos=str(photos),
                 count=scenario.album.count,
                 output=output,
-                in_flight=run.in_flight,
                 scale=scenario.scale,
-                shortest=run.shortest,
-                speed=run.speed,
                 safely=scenario.safely,
-                heartbeat=run.watched,
-                limit=run.limit,
             )
-            spent = cast("Spent", await client(order, self.certificate))
-            told = cast("Told", await self.server.report())
-            hashes = self.studio.hashes(scenario.album)
-            wrong = check(told, hashes, Path(output), scenario.album.result)
+            out, _ = await run_python(
+                *("-m", "tests.bench.runner"),
+                stdin=json.dumps(asdict(order)),
+                limit=run.limit + _EXIT,
+                env=self.server.env,
+            )
+            served = cast("ServerReport", await self.server.report())
+            wrong = check(served, hashes, Path(output), scenario.album.result)
         if wrong:
-            raise BenchError(f"{scenario.name}, {run.name}: {wrong}")
-        return figures(spent, told)
+            raise ProgramError(f"{scenario.name}, {run.name}: {wrong}")
+        return figures(json.loads(out), served)
 
 
 def check(
-    told: Told, hashes: Mapping[str, str], output: Path, length: int
+    served: ServerReport, hashes: Mapping[str, str], output: Path, length: int
 ) -> str | None:
     """
     Return what is wrong with a run, if anything.
@@ -150,39 +141,39 @@ def check(
     in *output*, of *length* bytes without their stamps.
     """
     (_, source), *targets = hashes.items()
-    if {job["source"] for job in told["jobs"]} != {source}:
+    if {job["source"] for job in served["jobs"]} != {source}:
         return "the server has another source than was sent"
-    if sorted(job["target"] for job in told["jobs"]) != sorted(
+    if sorted(job["target"] for job in served["jobs"]) != sorted(
         target for _, target in targets
     ):
         return "the server has other targets than were sent"
-    if told["charges"] + told["queued"] != len(targets):
-        return f"{told['charges']} charges for {len(targets)} jobs"
+    if served["charges"] + served["queued"] != len(targets):
+        return f"{served['charges']} charges for {len(targets)} jobs"
     for name, target in targets:
-        place = output / name
-        if not place.exists() or place.read_bytes() != result(source, target, length):
+        path = output / name
+        if not path.exists() or path.read_bytes() != result(source, target, length):
             return f"{name} is not the result of its job"
     if len(list(output.iterdir())) != len(targets):
         return "there is more in the folder than results"
     return None
 
 
-def figures(spent: Spent, told: Told) -> Figures:
-    """Reckon what a run came to."""
-    jobs, asked, known = told["jobs"], told["requests"], spent["known"]
+def figures(client: ClientReport, served: ServerReport) -> Figures:
+    """Compute the figures of a run."""
+    jobs, requests, known = served["jobs"], served["requests"], client["known"]
     late = [known[job["task_id"]] - job["visible"] for job in jobs]
-    status = asked.get("fetch", 0) + asked.get("list", 0)
+    status = requests.get("fetch", 0) + requests.get("list", 0)
     count = len(jobs)
     return Figures(
-        wall=spent["wall"],
-        ideal=told["ideal"],
-        cpu=spent["cpu"] / count,
-        server_cpu=told["cpu"] / count,
-        rss=spent["rss"],
-        stall=spent["stall"],
+        wall=client["wall"],
+        ideal=served["ideal"],
+        cpu=client["cpu"] / count,
+        server_cpu=served["cpu"] / count,
+        rss=client["rss"],
+        stall=client["stall"],
         status_requests=status / count,
-        requests=sum(asked.values()) / count,
-        refused=told["refused"] / count,
+        requests=sum(requests.values()) / count,
+        refused=served["refused"] / count,
         latency=statistics.fmean(late),
         latency_p95=statistics.quantiles(late, n=20)[-1],
         mean=statistics.fmean(job["seconds"] for job in jobs),

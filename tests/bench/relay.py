@@ -1,8 +1,8 @@
 """
 The relay in front of the machine, as lean as it can be.
 
-Rows, charges and refusals are the emulator's own; what is left out are its faults,
-its hooks and every look at the megabytes but one: their SHA-256.
+Rows, charges and refusals are the emulator's own. Its faults and hooks are left out,
+and of the pictures only their SHA-256 is computed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SECRET = DEFAULT_KEY.removeprefix("sk-")
 
 @frozen
 class Request:
-    """A request that came whole; *body* is longer than *length* more often than not."""
+    """A whole request; only the first *length* bytes of *body* belong to it."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Request:
 
 @frozen
 class Picture:
-    """A result on its way: what is its own, and what it shares with all others."""
+    """A result in two parts: its own, and the one it shares with all others."""
 
     stamp: bytes
     rest: bytes
@@ -69,8 +69,8 @@ class Swap:
     target: str
 
 
-def _places(body: bytearray, length: int) -> dict[bytes, tuple[int, int]]:
-    """Return where the values of a flat object of strings stand, decoding none."""
+def _value_spans(body: bytearray, length: int) -> dict[bytes, tuple[int, int]]:
+    """Return the positions of the values of a flat JSON object of strings."""
     found: dict[bytes, tuple[int, int]] = {}
     end = 0
     while (start := body.find(b'"', end, length)) >= 0:
@@ -91,7 +91,7 @@ def _epoch(seconds: float) -> int:
 
 @define(eq=False)
 class Relay:
-    """One run's server: told a plan, it answers requests and counts them."""
+    """The server of one run: answers requests by its plan, and counts them."""
 
     plan: Plan
     clock: Callable[[], float] = time.monotonic
@@ -127,11 +127,11 @@ class Relay:
 
     def _swap(self, request: Request) -> Reply:
         self.requests["submit"] += 1
-        places = _places(request.body, request.length)
-        if not {b"sourceBase64", b"targetBase64"} <= places.keys():
+        spans = _value_spans(request.body, request.length)
+        if not {b"sourceBase64", b"targetBase64"} <= spans.keys():
             return upstream_error(4, _MISSING)
-        source = self._source(request.body, *places[b"sourceBase64"])
-        target = _digest(request.body, *places[b"targetBase64"])
+        source = self._source(request.body, *spans[b"sourceBase64"])
+        target = _digest(request.body, *spans[b"targetBase64"])
         now = self.clock()
         accepted = self._machine.submit(now)
         if accepted is None:
@@ -139,13 +139,13 @@ class Relay:
             return upstream_error(9, _FULL)
         job, ahead = accepted
         self.queued += bool(ahead)
-        code, said, told = 1, "提交成功", {}
+        code, description, properties = 1, "提交成功", {}
         if ahead:
-            code, said = 22, f"排队中，前面还有{ahead}个任务"
-            told = {"numberOfQueues": ahead}
-        row = self._book(request, job, code, said)
+            code, description = 22, f"排队中，前面还有{ahead}个任务"
+            properties = {"numberOfQueues": ahead}
+        row = self._add_row(request, job, code, description)
         self._swaps[row.task_id] = Swap(job, row, source, target)
-        answer = {"code": code, "description": said, "properties": told}
+        answer = {"code": code, "description": description, "properties": properties}
         return sniffed_json(200, answer | {"result": row.task_id})
 
     def _source(self, body: bytearray, first: int, last: int) -> str:
@@ -156,7 +156,7 @@ class Relay:
             self._known = bytes(body[first:last]), digest
         return digest
 
-    def _book(self, request: Request, job: Job, code: int, said: str) -> Row:
+    def _add_row(self, request: Request, job: Job, code: int, description: str) -> Row:
         now = _epoch(job.accepted)
         task_id = str(self._first_id + job.number)
         row = Row(
@@ -164,14 +164,14 @@ class Relay:
             account=self._key.account,
             task_id=task_id,
             code=code,
-            description=said,
+            description=description,
             quota=PRICE,
             submit_time=now,
             start_time=now,
             request_id=request.request_id,
         )
         self._store.add_row(row)
-        if code == 1:  # the service takes nothing for what it queues
+        if code == 1:  # the service charges nothing for jobs that it queues
             charge = Charge(
                 request_id=request.request_id,
                 task_id=task_id,
@@ -200,11 +200,11 @@ class Relay:
         self._machine.advance(now)
         rows = self._store.rows_for(self._key.account, ids)
         for row in rows:
-            self._refresh(self._swaps[row.task_id], self._machine.told(now))
+            self._refresh(self._swaps[row.task_id], self._machine.shown_at(now))
         return [row.shown(address, time.time_ns()) for row in rows]
 
     def _refresh(self, swap: Swap, at: float) -> None:
-        """Copy into the row what the upstream told at the instant *at*."""
+        """Copy into the row what the upstream reported at the instant *at*."""
         job, row = swap.job, swap.row
         if at < job.accepted or row.status == "SUCCESS":
             return
@@ -231,7 +231,7 @@ class Relay:
         return Picture(*result_in_chunks(swap.source, swap.target, length))
 
     def report(self) -> dict[str, object]:
-        """Tell what was done, and when, on the machine's clock."""
+        """Return what was done, and when, on the machine's clock."""
         self._machine.advance(math.inf)
         jobs = [
             {
@@ -255,13 +255,13 @@ class Relay:
 
 
 def _digest(body: bytearray, first: int, last: int) -> str:
-    # Behind the data URI's comma, which stands within its first bytes.
+    # The picture follows the comma of the data URI, which is in its first bytes.
     first = body.find(b",", first, min(first + 64, last)) + 1 or first
     with memoryview(body) as whole:
         return hashlib.sha256(whole[first:last]).hexdigest()
 
 
 def _compact(value: object) -> Reply:
-    # The emulator spells JSON as Go does, which is slow and of no interest here.
+    # The emulator writes JSON as Go does, which is slow and does not matter here.
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Reply(200, text.encode(), JSON)

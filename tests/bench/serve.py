@@ -1,8 +1,8 @@
 """
-The process of the server: API on two ports, control over its own pipes.
+The process of the server: the API on two ports, control over its own pipes.
 
-A line of JSON on stdin is an order, a line on stdout its answer. It ends with stdin,
-so it never outlives whoever started it.
+A line of JSON on stdin is a command, a line on stdout its answer. It ends with
+stdin, so it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -23,62 +23,60 @@ from tests.bench.relay import Picture, Relay, Request
 _HOST = "127.0.0.1"
 
 
-def _used() -> float:
+def _cpu_seconds() -> float:
     """Return the seconds of processor time this process has used."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 @define(eq=False)
-class Desk:
+class Service:
     """The relay of the current run, and what the run has cost so far."""
 
-    buffers: Buffers = field(factory=Buffers)
+    _buffers: Buffers = field(factory=Buffers)
     _relay: Relay | None = None
-    _used: float = 0.0
+    _cpu: float = 0.0
 
     def connection(self) -> Connection:
-        """Make a connection to whichever relay there is."""
-        return Connection(self._answer, self.buffers)
+        """Return a connection to the current relay."""
+        return Connection(self._answer, self._buffers)
 
     def _answer(self, request: Request) -> Reply | Picture:
-        if self._relay is None:
-            return Reply(503)
-        return self._relay.answer(request)
+        return self._relay.answer(request) if self._relay else Reply(503)
 
-    def obey(self, order: dict[str, dict[str, object]]) -> dict[str, object]:
-        """Begin a run with a new relay, or report on the one there is."""
-        if "begin" in order:
-            self.buffers.clear()
-            self._relay = Relay(Plan(**order["begin"]))  # type: ignore[arg-type] # JSON
-            self._used = _used()
-            return {}
+    def start(self, plan: Plan) -> None:
+        """Begin a run with a new relay."""
+        self._buffers.clear()
+        self._relay, self._cpu = Relay(plan), _cpu_seconds()
+
+    def report(self) -> dict[str, object]:
+        """Return what was done in this run."""
         report = self._relay.report() if self._relay else {}
-        return report | {"cpu": _used() - self._used}
+        return report | {"cpu": _cpu_seconds() - self._cpu}
 
 
 async def _serve(certificate: str) -> None:
-    desk, loop = Desk(), asyncio.get_running_loop()
+    service, loop = Service(), asyncio.get_running_loop()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    ports = []
-    for tls in (None, context):
+    urls = {}
+    for scheme, tls in (("http", None), ("https", context)):
         server = await loop.create_server(
-            desk.connection, _HOST, 0, ssl=tls, backlog=512
+            service.connection, _HOST, 0, ssl=tls, backlog=512
         )
-        ports.append(server.sockets[0].getsockname()[1])
-    plain, secure = ports
-    _say({"http": f"http://{_HOST}:{plain}", "https": f"https://{_HOST}:{secure}"})
-    orders = asyncio.StreamReader()
+        urls[scheme] = f"{scheme}://{_HOST}:{server.sockets[0].getsockname()[1]}"
+    print(json.dumps(urls), flush=True)
+    commands = asyncio.StreamReader()
     await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
     )
-    while line := await orders.readline():
-        _say(desk.obey(json.loads(line)))
-
-
-def _say(answer: dict[str, object]) -> None:
-    print(json.dumps(answer), flush=True)
+    while line := await commands.readline():
+        answer: dict[str, object] = {}
+        if plan := json.loads(line).get("plan"):
+            service.start(Plan(**plan))
+        else:
+            answer = service.report()
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
