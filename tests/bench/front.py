@@ -21,9 +21,6 @@ _HEAD = 64 * 1024
 _PIECE = 512 * 1024
 _ROUND = 4 * 1024 * 1024
 _BLANK = b"\r\n\r\n"
-_ENCODED = {
-    code.value: f"HTTP/1.1 {code.value} {code.phrase}" for code in http.HTTPStatus
-}
 
 
 @define(eq=False)
@@ -131,19 +128,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reply(self, request: Request) -> None:
         answer = self._answer(request)
-        lines = [_ENCODED[answer.status if isinstance(answer, Reply) else 200]]
-        lines.append(f"X-Request-Id: {request.request_id}")
         if isinstance(answer, Reply):
-            lines.append(f"Content-Type: {answer.content_type}")
-            lines.append(f"Content-Length: {len(answer.body)}")
-            body = answer.body
+            status, body = answer.status, answer.body
+            kind = f"{answer.content_type}\r\nContent-Length: {len(body)}"
         else:
-            lines.append("Content-Type: image/jpeg")
-            lines.append("Transfer-Encoding: chunked")
-            body = answer.stamp
-            self._left = memoryview(answer.rest)
-        head = "\r\n".join(lines).encode() + _BLANK
-        self._transport.write(head + body)
+            status, body, self._left = 200, answer.stamp, memoryview(answer.rest)
+            kind = "image/jpeg\r\nTransfer-Encoding: chunked"
+        head = (
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
+            f"X-Request-Id: {request.request_id}\r\nContent-Type: {kind}\r\n\r\n"
+        )
+        self._transport.write(head.encode() + body)
         self._write_rest()
 
     def _write_rest(self) -> None:

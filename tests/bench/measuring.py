@@ -31,7 +31,6 @@ class JobReport(TypedDict):
 
     task_id: str
     seconds: float
-    finished: float
     visible: float
     source: str
     target: str
@@ -41,10 +40,7 @@ class ServerReport(TypedDict):
     """The server's report."""
 
     jobs: list[JobReport]
-    requests: dict[str, int]
-    refused: int
-    queued: int
-    charges: int
+    counts: dict[str, int]
     ideal: float
     cpu: float
 
@@ -96,7 +92,7 @@ class Bench:
     _hashes: dict[str, dict[str, str]] = field(factory=dict)
 
     def _photos(self, album: Album) -> tuple[Path, dict[str, str]]:
-        """Return the folder of *album*, and the hashes of source and targets by name."""
+        """Return the folder of *album*, and the hashes of its photos by name."""
         folder = self.folder / album.name
         if album.name not in self._hashes:
             self._hashes[album.name] = write_album(ALBUMS[album.name], folder)
@@ -147,8 +143,9 @@ def check(
         target for _, target in targets
     ):
         return "the server has other targets than were sent"
-    if served["charges"] + served["queued"] != len(targets):
-        return f"{served['charges']} charges for {len(targets)} jobs"
+    charges, queued = (served["counts"].get(name, 0) for name in ("charges", "queued"))
+    if charges + queued != len(targets):
+        return f"{charges} charges for {len(targets)} jobs"
     for name, target in targets:
         path = output / name
         if not path.exists() or path.read_bytes() != result(source, target, length):
@@ -160,9 +157,9 @@ def check(
 
 def figures(client: ClientReport, served: ServerReport) -> Figures:
     """Compute the figures of a run."""
-    jobs, requests, known = served["jobs"], served["requests"], client["known"]
+    jobs, counts, known = served["jobs"], served["counts"], client["known"]
     late = [known[job["task_id"]] - job["visible"] for job in jobs]
-    status = requests.get("fetch", 0) + requests.get("list", 0)
+    status = counts.get("fetch", 0) + counts.get("list", 0)
     count = len(jobs)
     return Figures(
         wall=client["wall"],
@@ -172,8 +169,8 @@ def figures(client: ClientReport, served: ServerReport) -> Figures:
         rss=client["rss"],
         stall=client["stall"],
         status_requests=status / count,
-        requests=sum(requests.values()) / count,
-        refused=served["refused"] / count,
+        requests=(status + counts["submit"] + counts["image"]) / count,
+        refused=counts.get("refused", 0) / count,
         latency=statistics.fmean(late),
         latency_p95=statistics.quantiles(late, n=20)[-1],
         mean=statistics.fmean(job["seconds"] for job in jobs),

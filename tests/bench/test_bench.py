@@ -79,7 +79,7 @@ def run(tmp_path: Path) -> tuple[ServerReport, dict[str, str], Path]:
     for name, target in targets:
         (output / name).write_bytes(result(source, target, 100))
         jobs.append({"source": source, "target": target})
-    served = {"jobs": jobs, "charges": 1, "queued": 1}
+    served = {"jobs": jobs, "counts": {"charges": 1, "queued": 1}}
     return served, hashes, output  # type: ignore[return-value] # a part of it
 
 
@@ -108,7 +108,7 @@ def test_check_names_each_mistake(
     first.write_bytes(mine)
     (output / "0003.jpg.part").touch()
     assert "more in the folder" in str(check(served, hashes, output, 100))
-    served["charges"] = 2
+    served["counts"]["charges"] = 2
     assert check(served, hashes, output, 100) == "2 charges for 2 jobs"
     served["jobs"].append(served["jobs"][0])
     assert "other targets" in str(check(served, hashes, output, 100))

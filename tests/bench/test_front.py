@@ -122,11 +122,10 @@ async def test_each_job_is_counted_and_charged_once() -> None:
         assert (await client.ask(SWAP, _body())).status == 200
         refused = await client.ask(SWAP, _body())
         listed = await client.ask("/mj/task/list-by-condition", b'{"ids":[]}')
-        report = client.report()
+        counts = client.report()["counts"]
     assert (refused.status, json.loads(refused.body)["code"]) == (400, 9)
     assert (listed.status, listed.body) == (200, b"[]")
-    assert (report["charges"], report["refused"]) == (1, 1)
-    assert report["requests"] == {"submit": 2, "list": 1}
+    assert counts == {"submit": 2, "list": 1, "charges": 1, "refused": 1}
 
 
 async def test_wrong_key_is_refused() -> None:
