@@ -19,9 +19,8 @@ from pathlib import Path
 
 from tests.bench import report, schedules
 from tests.bench.bars import Mark, Round, marks
-from tests.bench.measuring import Bench
+from tests.bench.measuring import Bench, serving
 from tests.bench.plans import SCENARIOS, Scenario, quick
-from tests.bench.server_process import serving
 from tests.support.programs import ProgramError, run_python
 
 _NAMES = (*(scenario.name for scenario in SCENARIOS), "handles", "schedules")

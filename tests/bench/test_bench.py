@@ -12,11 +12,10 @@ import pytest
 
 from tests.bench import bars, report
 from tests.bench.bars import Mark
-from tests.bench.measuring import Bench, ServerReport, check
+from tests.bench.measuring import Bench, ServerReport, check, serving
 from tests.bench.pictures import result, write_album
 from tests.bench.plans import NAIVE, OURS, SCENARIOS, SMALL, Plan, Run, Scenario
 from tests.bench.schedules import Curve, Point, fixed, simulate, tasks, tuned
-from tests.bench.server_process import serving
 from tests.support.programs import ProgramError, run_python
 
 TINY = attrs.evolve(

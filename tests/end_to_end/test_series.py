@@ -16,13 +16,15 @@ import aiohttp
 import attrs
 import pytest
 
-from tests.series.client import ClientReport, Workload, run_client
-from tests.series.connection import Connection, Request
-from tests.series.idle_connections import idle_connections
-from tests.series.observers import connects
-from tests.series.outage import lose
+from tests.series.client import ClientReport, Workload, connects, run_client
+from tests.series.failures import (
+    idle_connections,
+    lose,
+    reset_after_last_byte,
+    reset_half_way,
+)
+from tests.series.network import Connection, Request
 from tests.series.photos import length_for
-from tests.series.resets import reset_after_last_byte, reset_half_way
 from tests.series.result import Environment
 from tests.series.server import SwapServer
 from tests.support.raw_servers import SMALL, server_tls

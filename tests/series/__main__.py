@@ -9,22 +9,48 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import json
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+from tests.end_to_end import three_hundred_swaps
 from tests.series.client import run_client_process
-from tests.series.idle_connections import idle_connections
-from tests.series.outage import outage
-from tests.series.resets import reset_after_last_byte, reset_half_way
+from tests.series.failures import (
+    idle_connections,
+    outage,
+    reset_after_last_byte,
+    reset_half_way,
+    slow_link,
+)
 from tests.series.result import Environment, SeriesResult
-from tests.series.slow_link import slow_link
-from tests.series.three_hundred import three_hundred
-from tests.support.programs import ProgramError
-from tests.support.raw_servers import server_tls
+from tests.support.programs import ProgramError, certificate_file, run_strictly
+from tests.support.raw_servers import server_tls, trust_file
 
 BOUND = 300
 """Seconds after which a series is given up."""
+
+
+async def three_hundred(here: Environment) -> SeriesResult:
+    """Run 300 swaps through an emulator in Python's devmode, and check the report."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        out = await run_strictly(
+            *("-m", "tests.end_to_end.three_hundred_swaps"),
+            *([str(certificate_file(folder))] if here.tls else []),
+            **three_hundred_swaps.DEVMODE,
+            SSL_CERT_FILE=str(trust_file(folder)),
+        )
+    report = json.loads(out)
+    result = SeriesResult([f"{figure} {name}" for name, figure in report.items()])
+    result.add(f"{time.monotonic() - began:.1f} s")
+    result.expect("the report is right", report, three_hundred_swaps.EXPECTED)
+    return result
+
 
 partial = functools.partial
 

@@ -16,7 +16,7 @@ import math
 
 import attrs
 
-from tests.series.connection import Connection, Request
+from tests.series.network import Connection, Request
 from tests.series.photos import digest_of, result_of
 from tests.support.raw_servers import answer
 
