@@ -1,5 +1,5 @@
 """
-The benchmark: this client against what a competent user writes by hand.
+The benchmark: this client against the script that a competent user writes by hand.
 
 Absolute times of a shared machine mean little, so the clients take turns with one
 server, and ratios of neighbouring runs are shown. Exits with 1 when a client did
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.bench import report, schedules
 from tests.bench.bars import Mark, Round, marks
-from tests.bench.measuring import Bench, serving
+from tests.bench.measuring import Bench, Figures, serving
 from tests.bench.plans import SCENARIOS, Scenario, quick
 from tests.support.programs import ProgramError, run_python
 
@@ -49,10 +49,9 @@ async def _rounds(bench: Bench, scenario: Scenario, count: int) -> list[Round]:
     count = min(count, scenario.most_rounds)
     for seed in range(count):
         runs = scenario.runs if seed % 2 == 0 else scenario.runs[::-1]
-        figures: Round = {}
+        figures: dict[str, Figures] = {}
         for run in runs:
-            found = await bench.run(scenario, run, seed)
-            figures = {**figures, run.name: found}
+            figures[run.name] = found = await bench.run(scenario, run, seed)
             _log(f"{scenario.name} {seed + 1}/{count}, {run.name}: {found.wall:.1f} s")
         rounds.append(figures)
     return rounds

@@ -25,7 +25,7 @@ class Bar:
     """One row of the table: *value* of a round must not exceed *limit*."""
 
     scenario: str
-    what: str
+    label: str
     limit: float
     unit: str
     value: Callable[[Round], float]
@@ -36,7 +36,7 @@ class Mark:
     """A row that was measured: one value for each round."""
 
     scenario: str
-    what: str
+    label: str
     limit: float
     unit: str
     values: Sequence[float]
@@ -103,7 +103,7 @@ def marks(scenario: str, rounds: Sequence[Round]) -> list[Mark]:
     """Return the measured rows of one scenario."""
     return [
         Mark(
-            bar.scenario, bar.what, bar.limit, bar.unit, [bar.value(r) for r in rounds]
+            bar.scenario, bar.label, bar.limit, bar.unit, [bar.value(r) for r in rounds]
         )
         for bar in BARS
         if bar.scenario == scenario

@@ -43,16 +43,14 @@ class Job:
         return min(100 - _STEP, int(100 * share) // _STEP * _STEP)
 
 
+def _random(plan: Plan, number: int, prefix: str = "") -> random.Random:
+    return random.Random(f"{prefix}{plan.seed}/{number}")  # noqa: S311 - a model
+
+
 def seconds_of(plan: Plan, number: int) -> float:
     """Return how long the job of this *number* takes."""
-    chance = random.Random(f"{plan.seed}/{number}")  # noqa: S311 - a model
     mu = math.log(plan.mean) - _SIGMA**2 / 2
-    return chance.lognormvariate(mu, _SIGMA)
-
-
-def _slope(plan: Plan, number: int) -> float:
-    chance = random.Random(f"slope {plan.seed}/{number}")  # noqa: S311 - a model
-    return chance.lognormvariate(0, _SLOPE)
+    return _random(plan, number).lognormvariate(mu, _SIGMA)
 
 
 def ideal(plan: Plan, count: int) -> float:
@@ -90,7 +88,8 @@ class Machine:
         if busy and ahead >= self.plan.queue:
             return None
         number = len(self.jobs)
-        job = Job(number, seconds_of(self.plan, number), _slope(self.plan, number), now)
+        slope = _random(self.plan, number, "slope ").lognormvariate(0, _SLOPE)
+        job = Job(number, seconds_of(self.plan, number), slope, now)
         self.jobs.append(job)
         if busy:
             self._waiting.append(job)

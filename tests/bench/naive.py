@@ -1,5 +1,5 @@
 """
-The baseline: what a competent user writes today.
+The baseline: the script that a competent user writes today.
 
 ``gather`` over all targets, a semaphore, whole files as base64, ``json=``, and a
 poll loop of its own for each task.

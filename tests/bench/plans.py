@@ -112,9 +112,8 @@ _SOON = 0.4  # seconds between two polls of one task
 
 
 def _both(in_flight: int) -> tuple[Run, ...]:
-    return Run(name=NAIVE, client="naive", in_flight=in_flight), Run(
-        in_flight=in_flight
-    )
+    naive = Run(name=NAIVE, client="naive", in_flight=in_flight)
+    return naive, Run(in_flight=in_flight)
 
 
 SCENARIOS = (

@@ -58,7 +58,7 @@ def _bars(axes: Axes, marks: Sequence[Mark]) -> None:
             fontsize=8,
             bbox=None if inside else _PAPER,
         )
-    names = [f"{mark.scenario}: {mark.what}".replace("`", "") for mark in marks]
+    names = [f"{mark.scenario}: {mark.label}".replace("`", "") for mark in marks]
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlim(0, _MOST * 1.02)

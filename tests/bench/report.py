@@ -60,7 +60,7 @@ def _mark_row(mark: Mark) -> list[str]:
     low, high = min(mark.values), max(mark.values)
     return [
         mark.scenario,
-        mark.what,
+        mark.label,
         f"<= {mark.limit:g}{unit}",
         f"{_short(mark.figure)}{unit}",
         f"{_short(low)} to {_short(high)}" if len(mark.values) > 1 else "",

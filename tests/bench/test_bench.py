@@ -93,26 +93,25 @@ def test_check_names_each_mistake(
 ) -> None:
     """It finds a result of another job, a missing one, an extra file, job or charge."""
     served, hashes, output = run
-    names = sorted(path.name for path in output.iterdir())
-    first, second = (output / name for name in names)
-    mine = first.read_bytes()
+
+    def mistake() -> str:
+        return str(check(served, hashes, output, 100))
+
+    first, second = sorted(output.iterdir())
+    own = first.read_bytes()
     first.write_bytes(second.read_bytes())
-    assert (
-        check(served, hashes, output, 100) == f"{names[0]} is not the result of its job"
-    )
+    assert mistake() == f"{first.name} is not the result of its job"
     first.unlink()
-    assert (
-        check(served, hashes, output, 100) == f"{names[0]} is not the result of its job"
-    )
-    first.write_bytes(mine)
+    assert mistake() == f"{first.name} is not the result of its job"
+    first.write_bytes(own)
     (output / "0003.jpg.part").touch()
-    assert "more in the folder" in str(check(served, hashes, output, 100))
+    assert "more in the folder" in mistake()
     served["counts"]["charges"] = 2
-    assert check(served, hashes, output, 100) == "2 charges for 2 jobs"
+    assert mistake() == "2 charges for 2 jobs"
     served["jobs"].append(served["jobs"][0])
-    assert "other targets" in str(check(served, hashes, output, 100))
+    assert "other targets" in mistake()
     served["jobs"][0]["source"] = "another"
-    assert "another source" in str(check(served, hashes, output, 100))
+    assert "another source" in mistake()
 
 
 def test_simulation_agrees_with_theory() -> None:

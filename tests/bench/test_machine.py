@@ -14,7 +14,7 @@ PLAN = Plan(mean=2.0, slots=2, seed=3, result=1000)
 
 
 def test_durations_depend_on_seed_and_number_alone() -> None:
-    """Two clients get the same jobs, at whatever times they submit them."""
+    """Two clients get the same jobs, even if they submit them at other times."""
     early, late = Machine(PLAN), Machine(PLAN)
     for machine, step in ((early, 0.0), (late, 0.7)):
         for number in range(5):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -54,7 +53,7 @@ async def test_another_process_restores_a_saved_handle() -> None:
         assert len(server.control.charges) == 1
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _connect_proxy(port: int, asked: list[str]) -> AsyncIterator[str]:
     """Run an HTTP proxy whose every CONNECT leads to *port* of this machine."""
 

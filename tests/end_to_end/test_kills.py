@@ -16,7 +16,7 @@ import pytest
 
 from tests.kills.__main__ import (
     killed,
-    looked_up,
+    reconciled,
     without_account_pages,
 )
 from tests.kills.command import SwapCommand, emulator
@@ -49,7 +49,7 @@ def test_with_an_account_token_nothing_is_unknown_or_made_twice(
     command: SwapCommand,
 ) -> None:
     """The account's pages show what became of each submit that was cut off."""
-    assert not looked_up(command, KILLS).broken
+    assert not reconciled(command, KILLS).broken
     assert command.kills == KILLS
 
 

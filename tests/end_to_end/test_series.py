@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -157,15 +157,11 @@ async def test_max_uploads_limits_concurrent_uploads(here: Environment) -> None:
     assert server.most == 2
 
 
-def _until(tries: int) -> Callable[[str], Awaitable[None]]:
-    """Wait until the client has tried to connect so many times more."""
-
-    async def wait(url: str) -> None:
-        enough = connects(url) + tries
-        while connects(url) < enough:
-            await asyncio.sleep(0)
-
-    return wait
+async def _until(tries: int, url: str) -> None:
+    """Wait until the client has tried to connect *tries* times more."""
+    enough = connects(url) + tries
+    while connects(url) < enough:
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +177,14 @@ async def test_no_job_fails_when_the_network_does(
     here: Environment, failure: str, tries: int
 ) -> None:
     """At most the submits are unknown that were whole and had no answer."""
-    result = await lose(here, failure, WORK, SwapServer(), _until(tries))
+    result = await lose(here, failure, WORK, SwapServer(), partial(_until, tries))
     assert not result.broken
 
 
 async def test_downloads_outlast_an_outage(here: Environment) -> None:
     """With three attempts a picture still arrives once the network is back."""
     work = attrs.evolve(WORK, retry=QUICK | {"attempts": 3})
-    result = await lose(here, "refused", work, SwapServer(), _until(40))
+    result = await lose(here, "refused", work, SwapServer(), partial(_until, 40))
     assert not result.broken
 
 

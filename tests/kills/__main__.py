@@ -54,7 +54,7 @@ def killed(command: SwapCommand, kills: int) -> SeriesResult:
     return result
 
 
-def looked_up(command: SwapCommand, kills: int) -> SeriesResult:
+def reconciled(command: SwapCommand, kills: int) -> SeriesResult:
     """With the account's token: nothing is unknown, and nothing is made twice."""
     command.use_account()
     result, control = SeriesResult(), command.server.control
@@ -112,7 +112,7 @@ def without_account_pages(
 
 SERIES: dict[str, Callable[[SwapCommand, int], SeriesResult]] = {
     "killed": killed,
-    "looked-up": looked_up,
+    "looked-up": reconciled,
     "server-killed": server_killed,
     "log-off": functools.partial(without_account_pages, down=False),
     "account-down": functools.partial(without_account_pages, down=True),
@@ -122,9 +122,7 @@ SERIES: dict[str, Callable[[SwapCommand, int], SeriesResult]] = {
 def main(chosen: list[str], photos: int, kills: int, seed: int) -> bool:
     """Run the series that are *chosen*, and print a line for each."""
     good = True
-    for name, series in SERIES.items():
-        if chosen and not name.startswith(tuple(chosen)):
-            continue
+    for name in (name for name in SERIES if name.startswith(tuple(chosen or [""]))):
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder, emulator() as server:
             command = SwapCommand(
@@ -134,7 +132,7 @@ def main(chosen: list[str], photos: int, kills: int, seed: int) -> bool:
                 random=random.Random(seed),  # noqa: S311 - no secret
                 options=("--concurrency", "3"),
             )
-            result = series(command, kills)
+            result = SERIES[name](command, kills)
         result.add(f"{time.monotonic() - began:.0f} s")
         print(f"{name} (seed {seed}): {result}", flush=True)
         good = good and not result.broken

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import json
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from tests.end_to_end import three_hundred_swaps
@@ -51,8 +51,6 @@ async def three_hundred(here: Environment) -> SeriesResult:
     result.expect("the report is right", report, three_hundred_swaps.EXPECTED)
     return result
 
-
-partial = functools.partial
 
 SERIES: dict[str, Callable[[Environment], Awaitable[SeriesResult]]] = {
     "half-way": reset_half_way,
@@ -92,7 +90,7 @@ async def _main(chosen: list[str]) -> bool:
         await _run(name, tls=tls)
         for name in SERIES
         for tls in (False, True)
-        if not chosen or name.startswith(tuple(chosen))
+        if name.startswith(tuple(chosen or [""]))
     ]
     return bool(kept) and all(kept)
 

@@ -19,7 +19,6 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import attrs
 
@@ -322,7 +321,7 @@ async def _swallow(connection: Connection) -> None:
         await asyncio.Event().wait()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def network(
     talk: Talk, tls: ssl.SSLContext | None = None, buffer: int = SMALL
 ) -> AsyncIterator[Network]:
