@@ -55,20 +55,46 @@ def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def _changed_rooms(session: nox.Session) -> list[str]:
+    """Return the folders of tests of the files that are not committed."""
+    listing = session.run(
+        "git", "status", "--porcelain", "-uall", external=True, silent=True
+    )
+    parts = [Path(line[3:]).parts for line in str(listing or "").splitlines()]
+    names = {path[1].strip("_") for path in parts if len(path) > 2}  # noqa: PLR2004
+    return sorted(name for name in names if (ROOT / "tests" / name).is_dir())
+
+
+@nox.session(default=False)
+def quick(session: nox.Session) -> None:
+    """Check style and types, and run the tests of one room: ``-- batch``."""
+    groups = (*_group("lint"), *_group("types"))
+    session.install(*groups, "-e", ".[local,images,speed]")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", silent=True)
+    rooms = session.posargs or _changed_rooms(session)
+    folders = [f"tests/{room.strip('_')}" for room in rooms]
+    session.run("mypy", PACKAGE, *folders)
+    if folders:
+        session.run("pytest", "-q", *AT_ONCE, *folders)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and spelling."""
     session.install(*_group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("codespell", PACKAGE, "tests", "docs", "README.md", "CHANGELOG.md")
+    session.run("codespell", PACKAGE, "tests", "docs", *ROOT.glob("*.md"))
 
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """Check that imports go one way."""
-    session.install(*_group("lint"), "-e", ".[local,images,speed]")
+    """Check that imports go one way, and that each module can be imported first."""
+    session.install(*_group("lint"), *_group("test"), "-e", ".[local,images,speed]")
     session.run("lint-imports")
+    session.run("python", "-m", "tests.support.imports_alone")
 
 
 @nox.session

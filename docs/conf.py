@@ -1,5 +1,8 @@
 """How the docs are built."""
 
+import runpy
+from pathlib import Path
+
 from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -52,6 +55,12 @@ def _by_its_last_name(
     return make_refnode(app.builder, here, entry.docname, entry.node_id, contnode)
 
 
+def _draw_rooms(_: Sphinx) -> None:
+    script = Path(__file__).parent / "draw_rooms.py"
+    runpy.run_path(str(script))["draw"]()
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the resolver above."""
+    """Draw the picture of the rooms, and connect the resolver above."""
+    app.connect("builder-inited", _draw_rooms)
     app.connect("missing-reference", _by_its_last_name)

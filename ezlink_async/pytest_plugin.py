@@ -1,8 +1,9 @@
 """
-Fixtures for tests of code that uses this package, with pytest alone.
+Pytest fixtures for tests of code that uses this package: a server and a client.
 
-Neither is a coroutine, so any async plugin will do, or none. Nothing of ours is
-imported before a fixture runs.
+Neither fixture is a coroutine, so both work with any async plugin or none. The rest
+of the package is imported when a fixture runs. Short for a module: pytest loads it in
+every run of every project that has the package installed.
 """
 
 from __future__ import annotations
@@ -16,16 +17,10 @@ if TYPE_CHECKING:
     from ezlink_async import AsyncEzlink
     from ezlink_async.emulator import Emulator
 
-__all__ = ["ezlink_client", "ezlink_emulator"]
-
 
 @pytest.fixture
 def ezlink_emulator() -> Iterator[Emulator]:
-    """
-    Give a running emulator, on a thread of its own.
-
-    Its ``control`` scripts faults and counts charges.
-    """
+    """Give a running emulator, whose ``control`` scripts faults and counts charges."""
     from ezlink_async.emulator import in_thread
 
     with in_thread() as emulator:
@@ -34,7 +29,7 @@ def ezlink_emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def ezlink_client(ezlink_emulator: Emulator) -> AsyncEzlink:
-    """Give a client of that emulator, not entered yet: ``async with ezlink_client``."""
+    """Give a client of that emulator; enter it with ``async with ezlink_client``."""
     from ezlink_async import AsyncEzlink, PollPolicy
 
     return AsyncEzlink(

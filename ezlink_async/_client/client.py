@@ -1,4 +1,4 @@
-"""The client: a list of steps, each done by the module that owns it."""
+"""``AsyncEzlink``, the client: each call is done by the module that owns it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ezlink_async._client.submitting.pending_submit import (
 from ezlink_async._client.swap_stream import (
     SwapPipeline,
     SwapStream,
+    TargetPairs,
     Targets,
-    _TargetPairs,
 )
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -45,19 +45,19 @@ class AsyncEzlink:
     """
     A client of the EZLINK AI API; use it with ``async with``.
 
-    *max_concurrency* is the number of jobs in progress, from before a target
-    is read until its task is terminal; *max_uploads* of them send their
-    pictures at the same time. Settings that are not given come from
-    the environment (``EZLINK_API_KEY``, ``EZLINK_BASE_URL``,
-    ``EZLINK_POLL_DEADLINE`` and so on) and are checked on entering:
-    :exc:`ConfigurationError`. With the account's access token, *account_token*,
-    a submit whose answer was lost is looked up. *http* takes a session of yours
-    for the API and never closes it. One client serves a whole program, in one
-    event loop.
+    *max_concurrency* jobs are in progress at one time, each from before its
+    target is read until its task is terminal; *max_uploads* of them send their
+    pictures at the same time. A setting that is not given comes from the
+    environment (``EZLINK_API_KEY``, ``EZLINK_BASE_URL``,
+    ``EZLINK_POLL_DEADLINE`` and so on); entering checks all of them and raises
+    :exc:`ConfigurationError`. With *account_token*, the access token of the
+    account, the client finds out what became of a submit whose answer was lost.
+    *http* is a session of yours for the API; the client never closes it. One
+    client serves a whole program, in one event loop.
 
-    Leaving ``async with`` cuts off uploads, gives submits that wait for their
-    answer ``timeouts.close`` seconds, and wakes every waiter with
-    :exc:`ClientClosedError`; tasks run on at the server.
+    Leaving ``async with`` aborts uploads, gives submits that wait for their
+    answer ``timeouts.close`` seconds, and raises :exc:`ClientClosedError` in
+    every awaiter; tasks run on at the server.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class AsyncEzlink:
         cls, path: str | Path | None = None, **options: Unpack[Options]
     ) -> Self:
         """
-        Make a client that reads the profile file too, below everything else.
+        Make a client that also reads the profile file, with the lowest precedence.
 
-        Without *path* it is the one ``EZLINK_CONFIG`` names, else
-        ``~/.config/ezlink/config.toml``. It is read on entering; only a file
-        that was named must be there.
+        Without *path* the file is the one ``EZLINK_CONFIG`` names, else
+        ``~/.config/ezlink/config.toml``. It is read on entering, which raises
+        :exc:`ConfigurationError` if a file that was named is missing.
         """
         client = cls(**options)
         client._reads_profile = True
@@ -150,17 +150,18 @@ class AsyncEzlink:
         """
         Put the face of *source* into *target*; return once the job is accepted.
 
-        Waits for a slot first. *state* comes back in the records; with an
-        account token each job without one is given one of its own, the same for
-        all its attempts. *notify_hook* is called by the server's upstream,
+        It waits for a slot first. *state* comes back in the records; with an
+        account token the client gives each job without one a state of its own,
+        the same for all its attempts. The server's upstream calls *notify_hook*,
         unsigned.
 
-        Cancelling it before the body has left whole leaves no job. After
-        that the submit goes on: its handle turns up in :meth:`pending`.
+        A cancellation before the whole body has left creates no job. After that
+        the submit continues, and its handle appears in :meth:`pending`.
 
         Raises :exc:`ImageError` and :exc:`ConfigurationError` before anything
-        is sent, :exc:`ApiError` when the server refuses, and
-        :exc:`SubmitUnknownError` when the job may exist and may be paid.
+        is sent, :exc:`SlotTimeoutError` after ``slot_timeout``, :exc:`ApiError`
+        when the server refuses, and :exc:`SubmitUnknownError` when the job may
+        exist and may be paid.
         """
         options = SwapOptions(
             state=state,
@@ -181,14 +182,15 @@ class AsyncEzlink:
         mode: Mode | str | None = None,
     ) -> SwapStream:
         """
-        Swap many, and iterate over the outcomes as they come.
+        Swap many, and iterate over the outcomes in the order in which they end.
 
-        *targets* is any iterable or async iterable, taken as slots come free;
-        without a *source* it yields ``(source, target)`` pairs. A *state* is that
-        of all jobs, so by it no lost one can be found. One bad photo
-        is an outcome with an error. What would meet every other one too (a
-        refused key, no quota, a wrong address) stops the intake and is raised
-        after the last outcome. Use it as a context manager to leave it early.
+        *targets* is any iterable or async iterable, consumed as slots become
+        free; without a *source* it yields ``(source, target)`` pairs. A *state*
+        is shared by all jobs, so a lost one cannot be found by it. One bad photo
+        is an outcome with an error. An error that every other job would meet too
+        (a refused key, no quota, a wrong address) stops the intake and is raised
+        after the last outcome. Use the stream as a context manager to leave it
+        early.
         """
         session = self._inside()
         options = SwapOptions(
@@ -210,31 +212,31 @@ class AsyncEzlink:
             if source is not None:
                 await shared.encoded(source)
 
-        intake = SwapPipeline(
-            _TargetPairs(source, targets),
+        pipeline = SwapPipeline(
+            TargetPairs(source, targets),
             swap,
             session.background,
             session.submitter.slots.limit,
             ready,
         )
-        session.intakes.add(intake)
-        return SwapStream(intake)
+        session.pipelines.add(pipeline)
+        return SwapStream(pipeline)
 
     def task(self, task_id: str) -> TaskHandle:
         """
-        Take up a task by its id, in any process; it takes no slot.
+        Resume a task by its id, in any process; it takes no slot.
 
-        The deadline counts from now. An id the server calls unknown five
-        times in a row ends with :exc:`TaskNotFoundError`.
+        The deadline counts from now. A handle whose id the server calls unknown
+        five times in a row ends with :exc:`TaskNotFoundError`.
         """
         return self._inside().follow(str(task_id), MIDJOURNEY)
 
     def restore(self, saved: Mapping[str, object]) -> TaskHandle:
         """
-        Take up what :meth:`TaskHandle.to_dict` gave, in any process.
+        Resume a handle that :meth:`TaskHandle.to_dict` saved, in any process.
 
-        A finished one asks nobody. :exc:`ConfigurationError` when it was
-        saved by a client of another server.
+        A finished one makes no request. Raises :exc:`ConfigurationError` when it
+        was saved by a client of another server.
         """
         return self._inside().restore(saved)
 
@@ -244,37 +246,38 @@ class AsyncEzlink:
 
     @property
     def account(self) -> Account:
-        """The account behind the key; it needs ``account_token``."""
+        """The account behind the key; its calls need ``account_token``."""
         return Account(self._ask_account)
 
     async def _ask_account(self, request: HttpRequest) -> HttpResponse:
         return await self._inside().ask_account(request)
 
     async def fetch_task(self, task_id: str) -> TaskRecord:
-        """Ask for one task once; :exc:`TaskNotFoundError` when it is unknown."""
+        """Fetch one task once; raises :exc:`TaskNotFoundError` for an unknown id."""
         session = self._inside()
         return await session.background.run(fetch_one(session.transport, str(task_id)))
 
     async def fetch_tasks(self, task_ids: Iterable[str]) -> dict[str, TaskRecord]:
         """
-        Ask for many tasks at once; unknown ids are left out.
+        Fetch many tasks, by id; unknown ids are left out.
 
-        A server without the list call is asked for each id.
+        It makes one request for each 100 ids, or one for each id on a server
+        without the list call.
         """
         session = self._inside()
         return await session.background.run(fetch_many(session.transport, task_ids))
 
     async def fetch_image(self, url: str) -> Image:
         """
-        Download a picture to swap with, up to the 10 MiB a swap may have.
+        Download a picture to swap with, of at most 10 MiB.
 
-        Only public addresses, and the API's own: what a stranger's address
-        resolves to is checked, and so is each redirect. The key is not sent.
-        Raises :exc:`DownloadError`.
+        Only public addresses and the API's own are requested: the address that a
+        foreign host resolves to is checked, and so is each redirect. The key is
+        not sent. Raises :exc:`DownloadError`.
         """
         session = self._inside()
-        place = ResultAddress(url, strict=True, limit=MAX_BYTES)
-        content = await session.background.run(session.downloads.read([place]))
+        address = ResultAddress(url, strict=True, limit=MAX_BYTES)
+        content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)
 
     async def _swap(
@@ -286,7 +289,7 @@ class AsyncEzlink:
         shared: SharedSource | None = None,
         observer: SubmitObserver | None = None,
     ) -> TaskHandle:
-        """Swap one; *observer* is how a batch keeps book of it."""
+        """Submit one swap; *observer* is notified of each attempt."""
         session = self._inside()
         images = Image.of(source), Image.of(target)
         marked = session.marked(options)

@@ -1,4 +1,4 @@
-"""What a client has between entering and closing, in one event loop."""
+"""The objects of a client between entering and closing, in one event loop."""
 
 from __future__ import annotations
 
@@ -41,11 +41,15 @@ from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
 if TYPE_CHECKING:
     import aiohttp
 
-_AT_ONCE = 1000  # handles ended in one turn of the loop
+_HANDLES_A_TURN = 1000  # handles ended in one turn of the loop
 
 
 class Session:
-    """What exists between entering and closing, in one event loop."""
+    """
+    Transport, poller, submitter and background tasks of one entered client.
+
+    It belongs to the event loop in which it was made.
+    """
 
     def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -61,7 +65,7 @@ class Session:
         self.submitter = Submitter(
             self.transport, self.background, self.accepted, reconciler=self.reconciler
         )
-        self.intakes: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
+        self.pipelines: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
         self.closed = False
         self.closing: asyncio.Task[None] | None = None
 
@@ -69,7 +73,7 @@ class Session:
         return self.poller.find(task_id) is not None
 
     def marked(self, options: SwapOptions) -> SwapOptions:
-        """Give a job a state of its own, by which it can be found if it is lost."""
+        """Give a job a state of its own, by which a lost one is found."""
         if not self.reconciler.able or options.state is not None:
             return options
         return attrs.evolve(options, state=new_state())
@@ -81,13 +85,13 @@ class Session:
         face: EncodedImage | None,
         options: SwapOptions,
     ) -> FaceSwapJob:
-        """Look at the pictures; *face* is the source, when it is encoded already."""
+        """Inspect both pictures; *face* is the source if it is encoded already."""
         known = image_reader.inspect(source) if face is None else face
         photo = await image_reader.inspect_other(target, known, self.transport.readers)
         return FaceSwapJob(source=known, target=photo, options=options)
 
     async def usage(self) -> int:
-        """Ask what the key has spent so far, in units: 500,000 to the dollar."""
+        """Fetch the amount the key has spent, in units: 500,000 to the dollar."""
         return billing.read_units(
             await self.transport.send_with_retries(billing.usage_request())
         )
@@ -102,23 +106,24 @@ class Session:
         return await self.background.run(self.transport.send_with_retries(request))
 
     async def open(self) -> None:
-        """Make the connections' pools and start polling."""
+        """Open the connection pools and start polling."""
         await self.transport.open()
         self.background.start_soon(self.poller.run())
 
     async def close(self) -> None:
         """
-        End everything, or wait until somebody else has.
+        End everything; a second call waits until the first has done so.
 
-        One of our own tasks may call this (what gives the targets, or traces
-        a request); it is spared, and ends by itself. A cancellation waits:
-        half-closed is worse than late, and all of it is bounded.
+        One of the client's own tasks may call this (an iterator of targets, a
+        trace of a request): it is exempt and ends by itself. A cancellation is
+        raised after everything is closed, which is bounded by
+        ``timeouts.close``.
         """
         inside = self.background.exempt_current()
         if self.closing is None:
             self.closing = self.loop.create_task(self._close())
         elif inside:
-            return  # it may be waited for, even now
+            return  # the closing task may be waiting for this one
         try:
             await asyncio.wait([self.closing])
         except asyncio.CancelledError:
@@ -127,43 +132,43 @@ class Session:
         self.closing.result()
 
     async def _close(self) -> None:
-        """End everything that was started, in order."""
+        """End submits, handles, streams, tasks and connections, in this order."""
         self.closed = True
-        intakes = tuple(self.intakes)
+        pipelines = tuple(self.pipelines)
         try:
             await self.submitter.close(self.background.spared)
             for number, handle in enumerate(self.poller.pending(), 1):
-                if not number % _AT_ONCE:
-                    await asyncio.sleep(0)  # a hundred thousand would take long
+                if not number % _HANDLES_A_TURN:
+                    await asyncio.sleep(0)  # 100,000 in one turn block the loop
                 handle.end(
                     ClientClosedError(
                         f"the client was closed; task {handle.task_id} runs on",
                         task_ids=(handle.task_id,),
                     )
                 )
-            for intake in intakes:
-                await intake.wind_down()
+            for pipeline in pipelines:
+                await pipeline.drain()
             await self.background.close()
-            for intake in intakes:
-                intake.tell_lost()
+            for pipeline in pipelines:
+                pipeline.log_unread()
         finally:
             await self.transport.close()
 
     def ended(self, handle: TaskHandle) -> None:
-        """Stop following *handle*, and give its slot back."""
+        """Stop following *handle*, and release its slot."""
         self.poller.forget(handle)
 
     def accepted(self, task_id: str, release: Callable[[], None]) -> TaskHandle:
-        """Follow a task this client was given the id of, with its slot."""
+        """Follow a task that this client submitted; *release* frees its slot."""
         if known := self.poller.find(task_id):
-            release()  # code 21: the job was there already, and has a slot
+            release()  # code 21: the job existed already, and holds a slot
             return known
         handle = TaskHandle(task_id, MIDJOURNEY, self)
         self.poller.follow(handle, own=True, release=release)
         try:
             MIDJOURNEY.fetch_request(task_id)
         except ConfigurationError:
-            says = "the server gave a paid job an id that no address can hold"
+            says = "the server gave a paid job an id that cannot stand in an address"
             handle.end(
                 ProtocolError(
                     f"{says}: {task_id!r}", task_id=task_id, maybe_charged=True
@@ -175,13 +180,13 @@ class Session:
         """Follow a task by its id; it takes no slot."""
         if known := self.poller.find(task_id):
             return known
-        family.fetch_request(task_id)  # refuses what is no id
+        family.fetch_request(task_id)  # raises for an id that cannot be one
         handle = TaskHandle(task_id, family, self)
         self.poller.follow(handle)
         return handle
 
     def finished(self, task_id: str, image_url: str | None) -> TaskHandle:
-        """Return a handle of a task that has ended well; nobody is asked."""
+        """Return the handle of a task that has succeeded, without a request."""
         handle = TaskHandle(task_id, MIDJOURNEY, self)
         place = self.base_url + MIDJOURNEY.result_request(task_id).path
         handle.receive(
@@ -194,7 +199,7 @@ class Session:
         return handle
 
     def restore(self, saved: object) -> TaskHandle:
-        """Take up a saved handle; a finished one asks nobody."""
+        """Resume a saved handle; a finished one makes no request."""
         found = SavedHandle.from_dict(saved)
         if found.origin != self.origin:
             raise ConfigurationError(
@@ -211,16 +216,16 @@ class Session:
                 f"this handle of {found.task_id!r} has a record of {record.task_id!r}"
             )
         if known := self.poller.find(found.task_id):
-            known.receive(record)  # whoever waits for it need not wait any more
+            known.receive(record)  # wakes its awaiters
             return known
         handle = TaskHandle(found.task_id, family, self)
-        for _ in range(2):  # a success without a picture is believed twice
+        for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         return handle
 
 
 class SharedSource:
-    """A source that is encoded once for many swaps; the latest one is kept."""
+    """Encodes a source once for many swaps; keeps the latest one only."""
 
     def __init__(self, background: BackgroundTasks, pool: Executor) -> None:
         self._background = background
@@ -229,12 +234,12 @@ class SharedSource:
         self._task: asyncio.Task[EncodedImage] | None = None
 
     async def encoded(self, source: ImageLike) -> EncodedImage:
-        """Return the source with its base64 text."""
+        """Return *source* with its base64 text."""
         if self._task is None or source is not self._given:
             self._given = source
             self._task = self._background.start(self._encode(source))
-            self._task.add_done_callback(_seen)
-        # Not shield(), which reports an error whose only waiter has left.
+            self._task.add_done_callback(_retrieve_exception)
+        # Not shield(): it logs an error whose only awaiter was cancelled.
         task = self._task
         await wait_until_done(task)
         return task.result()
@@ -245,13 +250,13 @@ class SharedSource:
         )
 
 
-def _seen(task: asyncio.Task[EncodedImage]) -> None:
+def _retrieve_exception(task: asyncio.Task[EncodedImage]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        task.exception()  # asyncio would report one that nobody waited for
+        task.exception()  # else asyncio logs that it was never retrieved
 
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:
-    """Ask for one task, repeating what failed on the way."""
+    """Fetch one task, with retries."""
     response = await transport.send_with_retries(MIDJOURNEY.fetch_request(task_id))
     return MIDJOURNEY.read(response, task_id)
 
@@ -259,7 +264,7 @@ async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:
 async def fetch_many(
     transport: Transport, task_ids: Iterable[str]
 ) -> dict[str, TaskRecord]:
-    """Ask for many tasks by list, or each by its id where there is no list."""
+    """Fetch many tasks by list, or one by one on a server without the list call."""
     ids = list(dict.fromkeys(map(str, task_ids)))
     records: dict[str, TaskRecord] = {}
     for start in range(0, len(ids), midjourney.LIST_LIMIT):
@@ -278,7 +283,7 @@ async def _fetch_each(
 ) -> dict[str, TaskRecord]:
     records: dict[str, TaskRecord] = {}
     for task_id in task_ids:
-        # What can be no id is left out like any other that is unknown.
+        # An id that cannot be one is left out, like an unknown id.
         with contextlib.suppress(TaskNotFoundError, ConfigurationError):
             request = MIDJOURNEY.fetch_request(task_id)
             response = await transport.send_with_retries(request)

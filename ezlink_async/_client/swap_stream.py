@@ -1,9 +1,10 @@
 """
-What is behind a stream of swaps: takes targets in, and knows of each how it stands.
+``swap_faces()``: many swaps as one stream of outcomes, in order of arrival.
 
-The window is ``max_concurrency``: a target is taken only when fewer are in
-progress or waiting to be read, so a slow reader stops the intake. Nothing here
-holds the stream: when nobody does, it is let go, and takes nothing more.
+The pipeline takes a target only while fewer than ``max_concurrency`` swaps are
+in progress or wait to be read, so a slow reader stops the intake. It holds no
+reference to the stream, so an abandoned stream is collected, and that stops the
+intake too.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from ezlink_async.services.face_swap import FaceSwapJob
 @attrs.frozen
 class SwapOutcome:
     """
-    How one swap of a batch ended: exactly one of *record* and *error* is set.
+    How one swap of many ended: exactly one of *record* and *error* is set.
 
-    *handle* is there as soon as the server had accepted the job, so its id is
-    known whatever came after.
+    *handle* is set once the server has accepted the job, so the id is known
+    even if the task failed later.
     """
 
     source: ImageLike
@@ -49,70 +50,70 @@ class SwapOutcome:
 
 
 @attrs.define(eq=False)
-class _PendingSwap:
+class PendingSwap:
     """
-    One target that was taken in, and how it stands, at any time.
+    One target whose swap has begun; says at any time how it stands.
 
-    It is the observer of its own submit: so the id is known even when it came
-    after everybody had left.
+    It observes its own submit, so the id is known even if the server accepted
+    the job after the caller had left.
     """
 
     source: ImageLike
     target: ImageLike
     handle: TaskHandle | None = None
     record: TaskRecord | None = None
-    left: bool = False  # in mid-submit, whose end will be told by the submit
-    _request_id: str | None = None  # of what was sent, and not answered yet
-    _task_id: str | None = None  # of what was accepted
-    _error: EzlinkError | None = None  # that ended it
+    left: bool = False  # dropped during its submit, which logs how it ends
+    _request_id: str | None = None  # of the latest attempt
+    _task_id: str | None = None
+    _error: EzlinkError | None = None
 
     async def before_submit(
         self, job: FaceSwapJob, request_id: str, state: str | None
     ) -> None:
-        """Expect the worst until the answer is there."""
+        """Count as unknown until the answer arrives."""
         del job, state
         self._request_id, self._error = request_id, None
 
     def accepted(self, task_id: str) -> None:
-        """Note the id."""
+        """Keep the id."""
         self._task_id, self._error = task_id, None
 
     def refused(self, error: EzlinkError) -> None:
-        """Note that no job exists."""
-        self.ended(error)
+        """Keep the error: no job exists."""
+        self.fail(error)
 
     def unknown(self, error: EzlinkError) -> None:
-        """Note that there may be one, and that it may be paid."""
-        self.ended(error)
+        """Keep the error: the job may exist, and may be paid."""
+        self.fail(error)
 
-    def ended(self, error: EzlinkError) -> None:
-        """Note what ended it."""
+    def fail(self, error: EzlinkError) -> None:
+        """Keep the error that ended this swap."""
         self._error = error
 
     @property
     def error(self) -> EzlinkError:
-        """What it means that there is no record, made when it is asked for."""
+        """Why there is no record; made on first use."""
         if self._error is None:
-            self._error = self._standing()
+            self._error = self._unfinished()
         return self._error
 
-    def _standing(self) -> EzlinkError:
+    def _unfinished(self) -> EzlinkError:
         if self._task_id is not None:
             return ClientClosedError(
-                f"nobody waited for the end of task {self._task_id}; it runs on",
+                f"the stream was closed; task {self._task_id} runs on at the server",
                 task_ids=(self._task_id,),
             )
         if self._request_id is not None:
             return SubmitUnknownError(
-                "it was given up while the server had the job but had not answered: "
-                "it may have been created and paid",
+                "the stream was closed while the server had the job but had not "
+                "answered: it may have been created and paid",
                 request_id=self._request_id,
                 target=self.target,
             )
         return ClientClosedError("nothing was sent", retry_safe=True)
 
-    def failed(self, bug: Exception) -> None:
-        """Take what is no error of ours, without losing what is known."""
+    def crash(self, bug: Exception) -> None:
+        """Wrap an exception of another kind; ids and money facts are kept."""
         known = self.error
         error = EzlinkError(
             f"{type(bug).__name__}: {bug}",
@@ -122,17 +123,17 @@ class _PendingSwap:
             maybe_charged=known.maybe_charged,
         )
         error.__cause__ = bug
-        self.ended(error)
+        self.fail(error)
 
     @property
     def outcome(self) -> SwapOutcome:
-        """How it ended, or how it stands."""
+        """The outcome; of an unfinished swap, as it stands now."""
         error = None if self.record is not None else self.error
         return SwapOutcome(self.source, self.target, self.handle, self.record, error)
 
     @property
-    def lost(self) -> str | None:
-        """What to look for when nobody was told, if it was paid or may be."""
+    def paid_trace(self) -> str | None:
+        """Task or request by which to find a swap that is paid, or may be."""
         handle, error = self.handle, self.error
         if self.left or (handle is not None and handle.asked):
             return None
@@ -146,16 +147,21 @@ class _PendingSwap:
 
 _log = logging.getLogger("ezlink_async")
 
-_LAST_WORDS = 0.25  # seconds that a closing client gives to outcomes at the door
+_DRAIN = 0.25  # seconds a closing client waits for outcomes that are almost there
 
 Pair = tuple[ImageLike, ImageLike]
 
 
-Swap = Callable[[ImageLike, ImageLike, _PendingSwap], Awaitable[TaskHandle]]
+Swap = Callable[[ImageLike, ImageLike, PendingSwap], Awaitable[TaskHandle]]
 
 
 class SwapPipeline:
-    """Takes *pairs* in, has each swapped, and keeps the outcomes to be read."""
+    """
+    Takes *pairs*, swaps each, and keeps the outcomes until they are read.
+
+    At most *window* swaps are in progress or wait to be read. *ready* is awaited
+    before the first pair is taken.
+    """
 
     def __init__(
         self,
@@ -170,19 +176,19 @@ class SwapPipeline:
         self._window = window
         self._background = background
         self._prepare = ready
-        self._running: dict[_PendingSwap, asyncio.Task[None]] = {}
-        self._ready: collections.deque[_PendingSwap] = collections.deque()
-        self._dropped: list[_PendingSwap] = []
+        self._running: dict[PendingSwap, asyncio.Task[None]] = {}
+        self._ready: collections.deque[PendingSwap] = collections.deque()
+        self._dropped: list[PendingSwap] = []
         self._changed = asyncio.Event()
         self._taking: asyncio.Task[None] | None = None
         self._over = False
         self._end: BaseException | None = None
         self._readers = 0
-        self._listening = False
-        self._told = False
+        self._has_reader = False
+        self._reported = False
 
     async def next(self) -> SwapOutcome:
-        """Return the next outcome; what ended the intake is raised after the last."""
+        """Return the next outcome; the error that stopped the intake comes last."""
         if self._taking is None and not self._over:
             self._taking = self._background.start(self._take_in())
         self._readers += 1
@@ -193,48 +199,48 @@ class SwapPipeline:
                 await self._changed.wait()
         finally:
             self._readers -= 1
-        taken = self._ready.popleft()
+        swap = self._ready.popleft()
         self._notify()
-        return taken.outcome
+        return swap.outcome
 
     def dropped(self) -> tuple[SwapOutcome, ...]:
-        """Return what nobody read, as it stands now; it is not logged any more."""
-        self._told = True
-        return tuple(taken.outcome for taken in self._dropped)
+        """Return the unread outcomes as they stand now, and log them no more."""
+        self._reported = True
+        return tuple(swap.outcome for swap in self._dropped)
 
     async def close(self) -> None:
-        """Take nothing more, drop what is not sent yet, and wait until it is."""
-        await self._see_off(self._drop())
+        """Stop the intake, cancel unsent swaps, and wait for both."""
+        await self._cancel(self._drop())
 
-    def let_go(self) -> None:
-        """Do the same without waiting: nobody holds the stream any more."""
-        self._listening = False
+    def abandon(self) -> None:
+        """Do as :meth:`close` does, without waiting: the stream was collected."""
+        self._has_reader = False
         with contextlib.suppress(ClientClosedError):
-            self._background.start_soon(self._see_off(self._drop()))
-        self.tell_lost()
+            self._background.start_soon(self._cancel(self._drop()))
+        self.log_unread()
 
-    async def wind_down(self) -> None:
-        """Take nothing more, and see the outcomes in: the client is closing."""
+    async def drain(self) -> None:
+        """Stop the intake and collect outcomes: the client is closing."""
         if self._running or not self._over:
             self._stop(ClientClosedError())
-        self._listening = self._readers > 0
+        self._has_reader = self._readers > 0
         if self._running:
-            # Not longer: it may be one of these that closes the client.
-            await asyncio.wait(self._running.values(), timeout=_LAST_WORDS)
-        for taken in tuple(self._running):
-            self._through(taken)
+            # Bounded: one of these tasks may be the one that closes the client.
+            await asyncio.wait(self._running.values(), timeout=_DRAIN)
+        for swap in tuple(self._running):
+            self._finish(swap)
 
-    def tell_lost(self) -> None:
-        """Log, once, which tasks nobody was told of, nor is waiting to be."""
-        unread = [taken.lost for taken in (*self._dropped, *self._ready)]
-        lost = [words for words in unread if words]
-        if lost and not self._told and not self._listening:
-            self._told = True
+    def log_unread(self) -> None:
+        """Log, once, the unread outcomes that are paid or may be."""
+        traces = [swap.paid_trace for swap in (*self._dropped, *self._ready)]
+        unread = [trace for trace in traces if trace]
+        if unread and not self._reported and not self._has_reader:
+            self._reported = True
             _log.warning(
-                "nobody has read %d outcomes of swap_faces that are paid, or may be; "
-                "client.task(id) takes a task up again: %s",
-                len(lost),
-                ", ".join(lost),
+                "%d outcomes of swap_faces() were not read; their tasks are paid or "
+                "may be: %s. Resume one with client.task(id).",
+                len(unread),
+                ", ".join(unread),
             )
 
     async def _take_in(self) -> None:
@@ -247,12 +253,12 @@ class SwapPipeline:
                 pair = await anext(self._pairs, None)
                 if pair is None:
                     return
-                if not self._over:  # it may have come when all was lost already
+                if not self._over:  # a fatal error may have come meanwhile
                     self._begin(*pair)
         except BaseException as error:
-            # A cancellation nobody asked for is the iterable's own, like any error
-            # of it: no sign of its end, and told where the outcomes are read.
-            if not _asked_for(error):
+            # A CancelledError that was not requested is an error of the iterable:
+            # it does not end the stream quietly but is raised to the reader.
+            if not _is_requested(error):
                 self._stop(error)
             if not isinstance(error, Exception):
                 raise
@@ -261,48 +267,48 @@ class SwapPipeline:
             self._notify()
 
     def _begin(self, source: ImageLike, target: ImageLike) -> None:
-        taken = _PendingSwap(source, target)
-        self._running[taken] = self._background.start(self._one(taken))
+        swap = PendingSwap(source, target)
+        self._running[swap] = self._background.start(self._one(swap))
 
-    async def _one(self, taken: _PendingSwap) -> None:
+    async def _one(self, swap: PendingSwap) -> None:
         try:
-            await asyncio.sleep(0)  # an eager task would be through before it is known
-            taken.handle = await self._swap(taken.source, taken.target, taken)
-            taken.record = await taken.handle.ended()
+            await asyncio.sleep(0)  # an eager task would end before it is registered
+            swap.handle = await self._swap(swap.source, swap.target, swap)
+            swap.record = await swap.handle.ended()
         except EzlinkError as error:
-            taken.ended(error)
+            swap.fail(error)
             if isinstance(error, FATAL_ERRORS):
                 self._stop(error)
                 self._interrupt()
         except Exception as bug:  # noqa: BLE001 - each target has an outcome
-            taken.failed(bug)
+            swap.crash(bug)
         finally:
-            self._through(taken)
+            self._finish(swap)
 
-    def _through(self, taken: _PendingSwap) -> None:
-        """Have the outcome read, unless it was dropped."""
-        if self._running.pop(taken, None) is not None:
-            self._ready.append(taken)
+    def _finish(self, swap: PendingSwap) -> None:
+        """Queue the outcome, unless it was dropped."""
+        if self._running.pop(swap, None) is not None:
+            self._ready.append(swap)
             self._notify()
 
     def _stop(self, end: BaseException) -> None:
-        """Take nothing more; *end* is raised after what runs, if it is the first."""
+        """Stop the intake; the first *end* is raised after the last outcome."""
         self._over = True
         self._end = end if self._end is None else self._end
         self._notify()
 
     def _interrupt(self) -> None:
-        """Do not wait for a target that may never come, and is not wanted."""
+        """Cancel the wait for a further target, which may never come."""
         if self._taking is not None and self._taking not in self._background.spared:
             self._taking.cancel()
 
     def _drop(self) -> list[asyncio.Task[None]]:
-        """Give up what was not read, and return what is to be seen off."""
+        """Drop all unread swaps, and return the tasks to cancel."""
         left = list(self._running.values())
         if self._taking is not None and self._taking not in self._background.spared:
             left.append(self._taking)
-        for taken in self._running:
-            taken.left = taken.handle is None
+        for swap in self._running:
+            swap.left = swap.handle is None
         self._dropped += [*self._ready, *self._running]
         self._running.clear()
         self._ready.clear()
@@ -310,15 +316,15 @@ class SwapPipeline:
         self._notify()
         return left
 
-    async def _see_off(self, left: list[asyncio.Task[None]]) -> None:
-        # What will not end was named in the log, and need not be waited for again.
+    async def _cancel(self, left: list[asyncio.Task[None]]) -> None:
+        # Tasks that ignore their cancellation are in the log; closing skips them.
         self._background.spared |= await cancel_and_wait(left)
 
     def _ending(self) -> BaseException:
-        """Return how the iteration ends."""
+        """Return the exception that ends the iteration."""
         end, self._end = self._end, StopAsyncIteration()
         if isinstance(end, EzlinkError):
-            return end.for_awaiter()  # it is the error of an outcome, too
+            return end.for_awaiter()  # an outcome has the same error
         return end or StopAsyncIteration()
 
     def _notify(self) -> None:
@@ -326,10 +332,10 @@ class SwapPipeline:
         self._changed = asyncio.Event()
 
 
-def _asked_for(error: BaseException) -> bool:
+def _is_requested(error: BaseException) -> bool:
     this = asyncio.current_task()
-    asked = this is not None and this.cancelling() > 0
-    return asked and isinstance(error, asyncio.CancelledError)
+    cancelled = this is not None and this.cancelling() > 0
+    return cancelled and isinstance(error, asyncio.CancelledError)
 
 
 Targets = (
@@ -344,17 +350,17 @@ _END = object()
 
 class SwapStream(AsyncIterator[SwapOutcome]):
     """
-    Outcomes in the order in which they come.
+    The outcomes of ``swap_faces()``, in the order in which swaps end.
 
-    Also an async context manager: leaving it stops the intake at once and
-    drops what is not yet sent; accepted tasks stay in ``pending()``. A stream
-    that nobody holds any more is left like that too.
+    It is also an async context manager: leaving it stops the intake at once and
+    cancels unsent swaps; accepted tasks stay in ``pending()``. A stream that is
+    garbage-collected is left in the same way.
     """
 
-    def __init__(self, intake: SwapPipeline) -> None:
-        self._intake = intake
+    def __init__(self, pipeline: SwapPipeline) -> None:
+        self._pipeline = pipeline
         loop = asyncio.get_running_loop()
-        weakref.finalize(self, _let_go, loop, intake).atexit = False
+        weakref.finalize(self, _abandon, loop, pipeline).atexit = False
 
     def __aiter__(self) -> Self:
         return self
@@ -366,28 +372,28 @@ class SwapStream(AsyncIterator[SwapOutcome]):
         await self.aclose()
 
     async def __anext__(self) -> SwapOutcome:
-        """Return the next outcome; what dooms the rest is raised after the last."""
-        return await self._intake.next()
+        """Return the next outcome; a fatal error is raised after the last one."""
+        return await self._pipeline.next()
 
     async def aclose(self) -> None:
-        """Stop the intake, drop what is not sent yet, and wait until it is."""
-        await self._intake.close()
+        """Stop the intake, cancel unsent swaps, and wait for both."""
+        await self._pipeline.close()
 
     def dropped(self) -> tuple[SwapOutcome, ...]:
         """
         Return the outcomes that were not read before the stream was closed.
 
-        Each as it stands now: an accepted task has its id in the error, which
-        is a :exc:`ClientClosedError`; so has one whose acceptance came later.
-        Whoever asks is told: otherwise the log names what was paid.
+        Each is given as it stands now: the :exc:`ClientClosedError` of an accepted
+        task carries its id, even if the acceptance came after the close. Without
+        this call the log names every swap that is paid or may be.
         """
-        return self._intake.dropped()
+        return self._pipeline.dropped()
 
 
-def _let_go(loop: asyncio.AbstractEventLoop, intake: SwapPipeline) -> None:
-    # The last reference may go anywhere: in another thread, or after the loop.
+def _abandon(loop: asyncio.AbstractEventLoop, pipeline: SwapPipeline) -> None:
+    # The last reference may go in another thread, or after the loop has closed.
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(intake.let_go)
+        loop.call_soon_threadsafe(pipeline.abandon)
 
 
 def _check_targets(targets: object) -> None:
@@ -400,8 +406,8 @@ def _check_targets(targets: object) -> None:
         )
 
 
-class _TargetPairs(AsyncIterator[Pair]):
-    """The pairs to swap, taken one at a time from whatever was given."""
+class TargetPairs(AsyncIterator[Pair]):
+    """Pairs, one at a time, from an iterable or async iterable of targets or pairs."""
 
     def __init__(self, source: ImageLike | None, targets: Targets) -> None:
         _check_targets(targets)

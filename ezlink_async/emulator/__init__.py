@@ -1,8 +1,8 @@
 """
 A local server that speaks EZLINK's protocol, for tests, tutorials and ``--local``.
 
-A second reading of the wire: it shares no code with the client. It listens on a
-real socket, keeps accounts and charges like the service, and fails on demand.
+A second reading of the wire: it shares no code with the client. The server listens on
+a real socket, keeps accounts and charges like the service, and fails on demand.
 """
 
 from ezlink_async.emulator import faults, scripts

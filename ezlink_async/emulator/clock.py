@@ -1,44 +1,43 @@
 """
-The emulator's time: the wall clock, and a push forward for tests.
+The emulator's clock: the wall clock, which tests may move forward or stop.
 
-Kept in whole nanoseconds, so that advancing by the length of a sleep ends it.
+Time is kept in whole nanoseconds, so that advancing by the length of a sleep ends it.
+Short for a module: everything else of the emulator depends on it, and it on nothing.
 """
 
 import asyncio
 import contextlib
 import time
 
-__all__ = ["Clock"]
-
 _NANOSECONDS = 1_000_000_000
 
 
 class Clock:
     """
-    Time as the server sees it.
+    The server's time.
 
-    With ``ticking=False`` it stands still until somebody calls
-    :meth:`advance`. It belongs to one event loop and is advanced from there.
+    With ``ticking=False`` only :meth:`advance` moves it. A clock belongs to one event
+    loop, which alone may advance it.
     """
 
     def __init__(self, *, ticking: bool = True) -> None:
         self._ticking = ticking
         self._started = time.time_ns()
-        self._pushed = 0
+        self._advanced = 0
         self._moved = asyncio.Event()
 
     def nanoseconds(self) -> int:
         """Return nanoseconds since 1970."""
         base = time.time_ns() if self._ticking else self._started
-        return base + self._pushed
+        return base + self._advanced
 
     def milliseconds(self) -> int:
         """Return milliseconds since 1970, the unit of every time on the wire."""
         return self.nanoseconds() // 1_000_000
 
     def advance(self, seconds: float) -> None:
-        """Push the time forward, ending every sleep that falls due."""
-        self._pushed += round(seconds * _NANOSECONDS)
+        """Move the time forward by *seconds*, ending every sleep that is then due."""
+        self._advanced += round(seconds * _NANOSECONDS)
         self._moved.set()
         self._moved = asyncio.Event()
 

@@ -1,27 +1,37 @@
-"""The strings behind an emulator, for the test that holds them."""
+"""
+The control of a running emulator, for the test that runs it.
+
+A test reads charges, tasks and requests here, scripts faults and the lives of tasks,
+moves the clock, and changes accounts and keys.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections import deque
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from attrs import asdict, frozen
 
 from ezlink_async.emulator.faults import Fault
-from ezlink_async.emulator.http.overrides import AccountSide
-from ezlink_async.emulator.relay.state import PLACES, Desk, Seen
+from ezlink_async.emulator.relay.state import (
+    REQUEST_KINDS,
+    AccountLag,
+    RecordedRequest,
+    RelayState,
+)
 from ezlink_async.emulator.relay.store import Account, Charge
 from ezlink_async.emulator.scripts import Script
-from ezlink_async.emulator.upstream.notifications import HookSent
-from ezlink_async.emulator.upstream.service import UpstreamTask
+from ezlink_async.emulator.upstream.notifications import SentNotification
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
-class TaskSeen:
-    """A task the upstream was given, and how far it is there."""
+class TaskSnapshot:
+    """A task of the upstream, with its status there at the time of the question."""
 
     task_id: str
     request_id: str
@@ -31,90 +41,85 @@ class TaskSeen:
     target_sha256: str
 
 
-def tasks_of(desk: Desk) -> list[TaskSeen]:
-    """Return the tasks made, in order."""
-    return [_seen(task) for task in desk.upstream.tasks.values()]
+def tasks_of(state: RelayState) -> list[TaskSnapshot]:
+    """Return the upstream's tasks, oldest first."""
+    return [
+        TaskSnapshot(
+            task_id=task.task_id,
+            request_id=task.request_id,
+            state=task.state,
+            status=task.status,
+            source_sha256=task.source_sha256,
+            target_sha256=task.target_sha256,
+        )
+        for task in state.upstream.tasks.values()
+    ]
 
 
-def _seen(task: UpstreamTask) -> TaskSeen:
-    return TaskSeen(
-        task_id=task.task_id,
-        request_id=task.request_id,
-        state=task.state,
-        status=task.status,
-        source_sha256=task.source_sha256,
-        target_sha256=task.target_sha256,
-    )
-
-
-def summary(desk: Desk) -> dict[str, object]:
-    """Return everything a test may ask about, as JSON can say it."""
-    store, upstream = desk.store, desk.upstream
+def summary(state: RelayState) -> dict[str, object]:
+    """Return the emulator's counts and records in types that JSON knows."""
+    store, upstream = state.store, state.upstream
     return {
         "charged": sum(charge.units for charge in store.charges),
         "charges": [asdict(charge) for charge in store.charges],
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
-        "tasks": [asdict(task) for task in tasks_of(desk)],
+        "tasks": [asdict(task) for task in tasks_of(state)],
         "rows": len(store.rows),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
-        "requests": len(desk.seen),
+        "requests": len(state.requests),
         "peak": upstream.peak,
         "peak_running": upstream.peak_running,
-        "hooks": [asdict(hook) for hook in desk.hooks.sent],
+        "hooks": [asdict(sent) for sent in state.notifier.sent],
     }
 
 
-def reset(desk: Desk) -> None:
-    """Forget what was counted and scripted; accounts, keys and rows stay."""
-    for record in (desk.store.charges, desk.store.refunds, desk.seen, desk.hooks.sent):
+def reset(state: RelayState) -> None:
+    """Delete counts, records, faults and scripts; accounts, keys and rows stay."""
+    store = state.store
+    for record in (store.charges, store.refunds, state.requests, state.notifier.sent):
         record.clear()
-    for counter in (desk.store.uploads, desk.store.attempts):
+    for counter in (store.uploads, store.attempts):
         counter.clear()
-    desk.playbook.coming.clear()
-    desk.playbook.standing.clear()
-    desk.upstream.scripts.clear()
-    desk.upstream.reset_peaks()
-
-
-__all__ = ["Control"]
-
-T = TypeVar("T")
+    state.faults.clear()
+    state.upstream.scripts.clear()
+    state.upstream.reset_peaks()
 
 
 class Control:
     """
-    Look into a running emulator, and make trouble in it.
+    Reads and changes a running emulator.
 
-    Every member may be used from any thread; what is returned is a copy. Amounts
-    are units, 500,000 to the dollar.
+    Every member may be used from any thread, and after the emulator's end; a value
+    returned is a copy. Amounts are units, 500,000 to the dollar.
     """
 
-    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk = desk
-        self._loop = loop
+    def __init__(self, state: RelayState) -> None:
+        self._state = state
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
 
-    def _on_loop(self, look: Callable[[], T]) -> T:
-        if self._loop.is_closed() or _current_loop() is self._loop:
-            return look()
+    def _on_loop(self, call: Callable[[], T]) -> T:
+        if self._loop.is_closed() or threading.get_ident() == self._thread:
+            return call()
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
             try:
-                answer.set_result(look())
-            except Exception as fault:  # noqa: BLE001 - it is raised where it was asked
-                answer.set_exception(fault)
+                answer.set_result(call())
+            except Exception as exc:  # noqa: BLE001 - raised in the caller's thread
+                answer.set_exception(exc)
 
         self._loop.call_soon_threadsafe(run)
         return answer.result()
 
-    # What happened
+    # Records and counts
 
     @property
     def charges(self) -> list[Charge]:
         """The consumption log: one entry for each submit that was charged."""
-        return self._on_loop(lambda: list(self._desk.store.charges))
+        return self._on_loop(lambda: list(self._state.store.charges))
 
     @property
     def charged(self) -> int:
@@ -123,89 +128,79 @@ class Control:
 
     @property
     def refunds(self) -> list[Charge]:
-        """What failed tasks gave back to their accounts."""
-        return self._on_loop(lambda: list(self._desk.store.refunds))
+        """The refunds of failed tasks to their accounts, oldest first."""
+        return self._on_loop(lambda: list(self._state.store.refunds))
 
     @property
-    def tasks(self) -> list[TaskSeen]:
-        """The tasks the upstream has made, in order."""
-        return self._on_loop(lambda: tasks_of(self._desk))
+    def tasks(self) -> list[TaskSnapshot]:
+        """The upstream's tasks, oldest first."""
+        return self._on_loop(lambda: tasks_of(self._state))
 
     @property
     def uploads(self) -> dict[str, int]:
-        """How often a whole submit body arrived, by request id."""
-        return self._on_loop(lambda: dict(self._desk.store.uploads))
+        """The number of whole submit bodies received, by request id."""
+        return self._on_loop(lambda: dict(self._state.store.uploads))
 
     @property
     def attempts(self) -> dict[str, int]:
-        """How often a submit got past its key, by request id, whole or not."""
-        return self._on_loop(lambda: dict(self._desk.store.attempts))
+        """The number of submits with a good key, whole or not, by request id."""
+        return self._on_loop(lambda: dict(self._state.store.attempts))
 
     @property
-    def requests(self) -> list[Seen]:
+    def requests(self) -> list[RecordedRequest]:
         """Every request to the API's own paths, with its headers."""
-        return self._on_loop(lambda: list(self._desk.seen))
+        return self._on_loop(lambda: list(self._state.requests))
 
     @property
-    def hooks(self) -> list[HookSent]:
-        """The notifications sent, and how they were answered."""
-        return self._on_loop(lambda: list(self._desk.hooks.sent))
+    def hooks(self) -> list[SentNotification]:
+        """The notifications sent, with the status of each answer."""
+        return self._on_loop(lambda: list(self._state.notifier.sent))
 
     @property
     def peak(self) -> int:
         """The most tasks that were accepted and not yet ended, at one time."""
-        return self._on_loop(lambda: self._desk.upstream.peak)
+        return self._on_loop(lambda: self._state.upstream.peak)
 
     @property
     def peak_running(self) -> int:
         """The most tasks that were out of the queue at one time."""
-        return self._on_loop(lambda: self._desk.upstream.peak_running)
+        return self._on_loop(lambda: self._state.upstream.peak_running)
 
     def state(self) -> dict[str, object]:
-        """Return what ``GET /__emu/state`` shows."""
-        return self._on_loop(lambda: summary(self._desk))
+        """Return the content of ``GET /__emu/state``."""
+        return self._on_loop(lambda: summary(self._state))
 
-    # What shall happen
+    # Faults, scripts and time
 
-    def script(self, place: str, *faults: Fault) -> None:
+    def script(self, kind: str, *faults: Fault) -> None:
         """
-        Let *faults* play around the next requests of *place*, one each, in order.
+        Apply *faults* to the next requests of *kind*, one each, in order.
 
-        Places: submit, fetch, list, image, seed, usage, account.
+        Kinds: submit, fetch, list, image, seed, usage, account.
         """
-        coming = self._desk.playbook.coming
-        self._on_loop(lambda: coming.setdefault(_place(place), deque()).extend(faults))
+        _check(kind)
+        self._on_loop(lambda: self._state.faults.add(kind, *faults))
 
-    def standing(self, place: str, fault: Fault | None) -> None:
-        """Let *fault* play around every request of *place*, until None is given."""
-        faults = self._desk.playbook.standing
-
-        def stand() -> None:
-            faults.pop(_place(place), None)
-            if fault is not None:
-                faults[place] = fault
-
-        self._on_loop(stand)
+    def standing(self, kind: str, fault: Fault | None) -> None:
+        """Apply *fault* to every request of *kind*, until None is given."""
+        _check(kind)
+        self._on_loop(lambda: self._state.faults.stand(kind, fault))
 
     def script_tasks(self, *scripts: Script) -> None:
-        """Give the next tasks, one each, a life of their own."""
-        self._on_loop(lambda: self._desk.upstream.scripts.extend(scripts))
+        """Script the lives of the next tasks, one each, in order."""
+        self._on_loop(lambda: self._state.upstream.scripts.extend(scripts))
 
     def advance(self, seconds: float) -> None:
-        """Push the emulator's clock forward."""
-        self._on_loop(lambda: self._desk.settings.clock.advance(seconds))
+        """Move the emulator's clock forward by *seconds*."""
+        self._on_loop(lambda: self._state.settings.clock.advance(seconds))
 
     def beat(self) -> None:
-        """Refresh the relay's rows now, whatever the interval."""
-        self._on_loop(self._desk.beat)
+        """Refresh the relay's rows now, without waiting for the interval."""
+        self._on_loop(self._state.refresh)
 
     def lose_channel(self, number: int | None = 17) -> None:
-        """Take the relay's upstream away (E30), or give it back with None."""
-
-        def lose() -> None:
-            self._desk.gone_channel = number
-
-        self._on_loop(lose)
+        """Take the relay's upstream channel away, or give it back with None."""
+        self._on_loop(lambda: setattr(self._state, "gone_channel", number))
 
     def account_side(
         self, *, log: bool = True, log_delay: float = 0.0, state_delay: float = 0.0
@@ -213,22 +208,22 @@ class Control:
         """
         Let the account's pages lag behind, from now on.
 
-        With *log* off nothing is in the log; an entry is *log_delay* seconds
-        late, a task's state *state_delay* (``inf``: it never shows). A page that
-        fails is a fault at the place ``account``.
+        With *log* off the log shows no entry. An entry appears *log_delay* seconds
+        late, a task's state *state_delay* seconds (``inf``: never). To let a page
+        fail, script a fault for ``account``.
         """
-        side = AccountSide(log, log_delay, state_delay)
-        self._on_loop(lambda: setattr(self._desk, "side", side))
+        lag = AccountLag(log, log_delay, state_delay)
+        self._on_loop(lambda: setattr(self._state, "account_lag", lag))
 
     def reset(self) -> None:
-        """Forget what was counted and scripted; accounts, keys and rows stay."""
-        self._on_loop(lambda: reset(self._desk))
+        """Delete counts, records, faults and scripts; accounts, keys and rows stay."""
+        self._on_loop(lambda: reset(self._state))
 
-    # Whose money
+    # Accounts and keys
 
     @property
     def balance(self) -> int:
-        """What the account of the default key has left."""
+        """The balance of the default key's account."""
         return self._on_loop(lambda: self._account(None).balance)
 
     @balance.setter
@@ -236,23 +231,23 @@ class Control:
         self._on_loop(lambda: setattr(self._account(None), "balance", units))
 
     def account_token(self, key: str | None = None) -> str:
-        """Return the access token of the account behind *key*."""
+        """Return the access token of the account of *key* (None: the default key)."""
         return self._on_loop(lambda: self._account(key).token)
 
     def add_key(self, *, quota: int | None = None, of: str | None = None) -> str:
-        """Make one more key for the account of *of*; quota None is no limit."""
+        """Add a key to the account of the key *of* and return it; None: no quota."""
 
         def add() -> str:
-            return self._desk.store.add_key(self._account(of), quota).text
+            return self._state.store.add_key(self._account(of), quota).text
 
         return self._on_loop(add)
 
     def add_account(self, *, balance: int, group: str = "Lv1") -> str:
-        """Open another account and return its key, which has no limit of its own."""
+        """Add an account and return its key, which has no quota of its own."""
 
         def add() -> str:
-            account = self._desk.store.add_account(balance, group=group)
-            return self._desk.store.add_key(account, None).text
+            account = self._state.store.add_account(balance, group=group)
+            return self._state.store.add_key(account, None).text
 
         return self._on_loop(add)
 
@@ -264,10 +259,15 @@ class Control:
         quota: int | None = None,
         expires: int | None = None,
     ) -> None:
-        """Change a key: status enabled, disabled, expired, exhausted; what it has."""
+        """
+        Change a key; None leaves a field as it is.
+
+        *status* is enabled, disabled, expired or exhausted; *expires* is in seconds
+        since 1970.
+        """
 
         def change() -> None:
-            found = self._desk.store.keys[key.removeprefix("sk-")]
+            found = self._state.store.keys[key.removeprefix("sk-")]
             found.status = status or found.status
             found.quota = found.quota if quota is None else quota
             found.expires = found.expires if expires is None else expires
@@ -275,23 +275,16 @@ class Control:
         self._on_loop(change)
 
     def ban(self, key: str | None = None, *, banned: bool = True) -> None:
-        """Ban the account of *key*."""
+        """Ban the account of *key*, or end that."""
         self._on_loop(lambda: setattr(self._account(key), "banned", banned))
 
     def _account(self, key: str | None) -> Account:
         if key is None:
-            return self._desk.store.accounts[0]
-        return self._desk.store.keys[key.removeprefix("sk-")].account
+            return self._state.store.accounts[0]
+        return self._state.store.keys[key.removeprefix("sk-")].account
 
 
-def _current_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _place(place: str) -> str:
-    if place not in PLACES:
-        raise ValueError(f"no such place: {place}; known: {', '.join(PLACES)}")
-    return place
+def _check(kind: str) -> None:
+    if kind not in REQUEST_KINDS:
+        known = ", ".join(REQUEST_KINDS)
+        raise ValueError(f"no such kind of request: {kind}; known: {known}")

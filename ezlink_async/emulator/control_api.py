@@ -1,83 +1,109 @@
 """
-The control surface: what another process may ask and order, under ``/__emu/``.
+The control API: the emulator's state and faults for other processes, as JSON.
 
-``GET /__emu/state``, ``POST /__emu/faults``, ``POST /__emu/reset``. JSON both ways.
+``GET /__emu/state``, ``POST /__emu/faults``, ``POST /__emu/reset``.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from ezlink_async.emulator.control import reset as reset_desk
-from ezlink_async.emulator.control import summary
-from ezlink_async.emulator.faults import KINDS, Fault
+from ezlink_async.emulator import control, faults, scripts
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply, as_json
-from ezlink_async.emulator.relay.state import PLACES, Desk
-from ezlink_async.emulator.scripts import (
-    Script,
-    Step,
-    cancelled,
-    fails,
-    fails_at_100,
-    frozen_at_100,
-    slow,
-    stuck,
-    succeeds_without_image,
-    unmentioned,
-)
+from ezlink_async.emulator.relay.routes import Route
+from ezlink_async.emulator.relay.state import REQUEST_KINDS, RelayState
 
-_SCRIPTS: Mapping[str, object] = {
-    "cancelled": cancelled,
-    "fails": fails,
-    "fails_at_100": fails_at_100,
-    "frozen_at_100": frozen_at_100,
-    "slow": slow,
-    "stuck": stuck,
-    "succeeds_without_image": succeeds_without_image,
-    "swap": Script,
-    "unmentioned": unmentioned,
-}
+_FAULT_NAMES = "answer cut delay drop garbage picture rows stall trouble upstream"
+_FAULTS = {name: getattr(faults, name.title()) for name in _FAULT_NAMES.split()}
+_SCRIPT_NAMES = (
+    "cancelled fails fails_at_100 frozen_at_100 slow stuck succeeds_without_image"
+    " unmentioned"
+)
+_SCRIPTS = {name: getattr(scripts, name) for name in _SCRIPT_NAMES.split()}
+_SCRIPTS["swap"] = scripts.Script
 
 
 class _Maker(Protocol):
     def __call__(self, **options: object) -> object: ...
 
 
-class OrderError(ValueError):
-    """An order to the control surface cannot be read."""
+class BadInstructionError(ValueError):
+    """An instruction to the control API cannot be read; the text says why."""
 
 
-def read_faults(value: object) -> list[Fault]:
-    """Read ``[{"kind": "drop", "job": true}, ...]``."""
-    faults = [_made(item, KINDS) for item in _objects(value)]
-    return [cast("Fault", fault) for fault in faults]
+async def show_state(state: RelayState, _exchange: Exchange) -> Reply:
+    """Show charges, tasks, uploads and peaks."""
+    return as_json(control.summary(state))
 
 
-def read_scripts(value: object) -> list[Script]:
-    """Read ``[{"kind": "fails", "reason": "..."}, {"views": [...], "swap": true}]``."""
-    return [_script(item) for item in _objects(value)]
+async def add_faults(state: RelayState, exchange: Exchange) -> Reply:
+    """
+    Script faults and tasks.
 
-
-def _script(order: dict[str, object]) -> Script:
-    if "views" not in order:
-        return cast("Script", _made(order, _SCRIPTS))
-    steps = tuple(Step(view) for view in _objects(order["views"]))
-    return Script(steps, swap=bool(order.get("swap", False)))
-
-
-def _made(order: dict[str, object], kinds: Mapping[str, object]) -> object:
-    options = {name: _frozen(value) for name, value in order.items() if name != "kind"}
-    kind = kinds.get(str(order.get("kind")))
-    if kind is None:
-        raise OrderError(f"kind must be one of {', '.join(sorted(kinds))}")
+    Body: ``{"on": KIND, "faults": [...], "standing": FAULT or null, "tasks": [...]}``,
+    every key optional but ``on`` beside ``faults`` and ``standing``. A fault is
+    ``{"kind": "drop", "job": true}``, a task ``{"kind": "fails", "reason": "..."}`` or
+    ``{"views": [...], "swap": true}``.
+    """
     try:
-        return cast("_Maker", kind)(**options)
-    except TypeError as fault:
-        raise OrderError(f"{order['kind']}: {fault}") from None
+        instruction = go_json.loads(await exchange.read())
+        if not isinstance(instruction, dict):
+            raise BadInstructionError("the body must be a JSON object")
+        _follow(state, instruction)
+    except ValueError as exc:
+        return as_json({"error": str(exc)}, status=400)
+    return as_json({"ok": True})
+
+
+async def reset(state: RelayState, _exchange: Exchange) -> Reply:
+    """Delete charges, uploads, requests and faults; keys and rows stay."""
+    control.reset(state)
+    return as_json({"ok": True})
+
+
+ROUTES = (
+    Route("GET", "/__emu/state", "", show_state),
+    Route("POST", "/__emu/faults", "", add_faults),
+    Route("POST", "/__emu/reset", "", reset),
+)
+
+
+def _follow(state: RelayState, instruction: dict[str, object]) -> None:
+    kind, standing = str(instruction.get("on")), instruction.get("standing")
+    coming = [_fault(item) for item in _objects(instruction.get("faults") or [])]
+    lasting = _fault(*_objects([standing])) if standing else None
+    lives = [_script(item) for item in _objects(instruction.get("tasks") or [])]
+    if (coming or "standing" in instruction) and kind not in REQUEST_KINDS:
+        raise BadInstructionError(f"on must be one of {', '.join(REQUEST_KINDS)}")
+    state.faults.add(kind, *coming)
+    if "standing" in instruction:
+        state.faults.stand(kind, lasting)
+    state.upstream.scripts.extend(lives)
+
+
+def _fault(item: dict[str, object]) -> faults.Fault:
+    return cast("faults.Fault", _made(item, _FAULTS))
+
+
+def _script(item: dict[str, object]) -> scripts.Script:
+    if "views" not in item:
+        return cast("scripts.Script", _made(item, _SCRIPTS))
+    steps = tuple(scripts.Step(view) for view in _objects(item["views"]))
+    return scripts.Script(steps, swap=bool(item.get("swap", False)))
+
+
+def _made(item: dict[str, object], makers: Mapping[str, _Maker]) -> object:
+    options = {name: _frozen(value) for name, value in item.items() if name != "kind"}
+    maker = makers.get(str(item.get("kind")))
+    if maker is None:
+        raise BadInstructionError(f"kind must be one of {', '.join(sorted(makers))}")
+    try:
+        return maker(**options)
+    except TypeError as exc:
+        raise BadInstructionError(f"{item['kind']}: {exc}") from None
 
 
 def _frozen(value: object) -> object:
@@ -87,47 +113,4 @@ def _frozen(value: object) -> object:
 def _objects(value: object) -> list[dict[str, object]]:
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         return value
-    raise OrderError("expected a list of objects")
-
-
-async def state(desk: Desk, _exchange: Exchange, _task_id: str) -> Reply:
-    """Show charges, tasks, uploads and peaks."""
-    return as_json(summary(desk))
-
-
-async def faults(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
-    """
-    Script faults and tasks.
-
-    Body: ``{"on": PLACE, "faults": [...], "standing": FAULT or null, "tasks": [...]}``,
-    every key optional but ``on`` beside ``faults`` and ``standing``.
-    """
-    try:
-        order = go_json.loads(await exchange.read())
-        if not isinstance(order, dict):
-            raise OrderError("the body must be a JSON object")
-        _obey(desk, order)
-    except ValueError as fault:
-        return as_json({"error": str(fault)}, status=400)
-    return as_json({"ok": True})
-
-
-def _obey(desk: Desk, order: dict[str, object]) -> None:
-    place = order.get("on")
-    coming = read_faults(order.get("faults") or [])
-    standing = read_faults([order["standing"]] if order.get("standing") else [])
-    scripts = read_scripts(order.get("tasks") or [])
-    if (coming or "standing" in order) and place not in PLACES:
-        raise OrderError(f"on must be one of {', '.join(PLACES)}")
-    book = desk.playbook
-    book.coming.setdefault(str(place), deque()).extend(coming)
-    if "standing" in order:
-        book.standing.pop(str(place), None)
-        book.standing.update({str(place): fault for fault in standing})
-    desk.upstream.scripts.extend(scripts)
-
-
-async def reset(desk: Desk, _exchange: Exchange, _task_id: str) -> Reply:
-    """Forget charges, uploads, requests and faults; keys and rows stay."""
-    reset_desk(desk)
-    return as_json({"ok": True})
+    raise BadInstructionError("expected a list of objects")

@@ -1,9 +1,9 @@
 """
-What becomes of a task, told in advance.
+Scripts for the lives of tasks; a task without one is swapped.
 
-A script is a series of steps, each a view of the task as the upstream tells it to
-the relay; without a script a task is swapped. A step without *seconds* stays until
-the relay has looked at it once, so that a client is sure to be shown it.
+A script is a series of steps, each a view of the task as the upstream lists it. A step
+without *seconds* stays until the relay has polled it once, so that a client is sure to
+see it.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ __all__ = [
 @frozen
 class Step:
     """
-    One view: the upstream's words (``status``, ``progress``, ``failReason`` ...).
+    One view: the upstream's fields (``status``, ``progress``, ``failReason`` ...).
 
-    Words that are left out keep their value. It lasts *seconds*, or with None until
-    the relay's next look.
+    A field left out keeps its value; a time that is True becomes the present. The
+    step lasts *seconds*, or with None until the relay's next poll.
     """
 
     view: Mapping[str, object] = Factory(dict)
@@ -40,7 +40,11 @@ class Step:
 
 @frozen
 class Script:
-    """The life of one task; *swap* says whether the engine runs at the end."""
+    """
+    The life of one task.
+
+    *swap*: the engine runs after the steps. *mentioned*: the upstream lists the task.
+    """
 
     steps: tuple[Step, ...] = ()
     swap: bool = True
@@ -48,47 +52,47 @@ class Script:
 
 
 def sequence(*views: Mapping[str, object], swap: bool = False) -> Script:
-    """Show each of *views* to one look of the relay; the last one stays."""
+    """Show each of *views* to one poll of the relay; the last one stays."""
     return Script(tuple(Step(view) for view in views), swap=swap)
 
 
 def fails(reason: str = "文件上传失败") -> Script:
-    """Fail as usual: the account gets its money back."""
+    """Fail as usual: the account is refunded."""
     return sequence({"status": "FAILURE", "failReason": reason, "finishTime": True})
 
 
 def fails_at_100(reason: str = "文件上传失败") -> Script:
-    """Fail at 100 %: the money is not given back."""
+    """Fail at 100 %: the account is not refunded."""
     view = {"status": "FAILURE", "failReason": reason, "progress": "100%"}
     return sequence({**view, "finishTime": True})
 
 
 def succeeds_without_image() -> Script:
-    """Succeed, and have nothing to show for it."""
+    """Succeed without a picture."""
     view = {"status": "SUCCESS", "progress": "100%", "finishTime": True}
     return sequence(view)
 
 
 def cancelled(reason: str = "") -> Script:
-    """Be cancelled on the upstream's side; without a reason it never ends at 100 %."""
+    """Be cancelled by the upstream; without a reason it never ends at 100 %."""
     return sequence({"status": "CANCEL", "failReason": reason})
 
 
 def stuck(status: str = "IN_PROGRESS", progress: str = "0%") -> Script:
-    """Stay like this for ever."""
+    """Stay in this state for ever."""
     return sequence({"status": status, "progress": progress})
 
 
 def frozen_at_100(status: str = "IN_PROGRESS", reason: str = "") -> Script:
-    """Stay at 100 % in a status that is no end; the relay looks no more."""
+    """Stay at 100 % in a status that is no end; the relay stops polling."""
     return sequence({"status": status, "progress": "100%", "failReason": reason})
 
 
 def slow(seconds: float) -> Script:
-    """Take so many seconds of the emulator's clock before the swap."""
+    """Run for *seconds* of the emulator's clock, then swap."""
     return Script((Step({"status": "IN_PROGRESS", "progress": "0%"}, seconds),))
 
 
 def unmentioned() -> Script:
-    """Be accepted and never be listed by the upstream: the row stays as it is."""
+    """Be accepted and never listed by the upstream: the row stays as it is."""
     return Script(mentioned=False)

@@ -1,4 +1,4 @@
-"""Running an emulator: inside a loop, or on a thread of its own."""
+"""Run an emulator on the caller's event loop or on a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attrs import frozen
 from ezlink_async.emulator.app import make_app
 from ezlink_async.emulator.control import Control
 from ezlink_async.emulator.pictures.copy_engine import CopyEngine
-from ezlink_async.emulator.relay.state import Desk
+from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.settings import (
     DEFAULT_ACCOUNT_TOKEN,
@@ -25,13 +25,11 @@ from ezlink_async.emulator.settings import (
     EmulatorSettings,
     Engine,
 )
-from ezlink_async.emulator.upstream.notifications import Hooks
+from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
 
-__all__ = ["Emulator", "in_thread", "running", "serving"]
-
-_STARTING = 30.0
-_CLOSING = 5.0
+_START_TIMEOUT = 30.0
+_CLOSE_TIMEOUT = 5.0
 
 
 class _Maker(Protocol):
@@ -40,7 +38,7 @@ class _Maker(Protocol):
 
 @frozen(eq=False)
 class Emulator:
-    """A running emulator: where it is, a key it knows, and the strings behind it."""
+    """A running emulator: its address, a valid key and access token, its control."""
 
     base_url: str
     api_key: str
@@ -60,20 +58,20 @@ def _engine(settings: EmulatorSettings) -> Engine:
     raise ValueError(f"no such engine: {settings.engine}; known: copy, opencv")
 
 
-def _desk(settings: EmulatorSettings, engine: Engine, pool: ThreadPoolExecutor) -> Desk:
+def _new_state(settings: EmulatorSettings, pool: ThreadPoolExecutor) -> RelayState:
     store = Store()
     account = store.add_account(
         settings.balance, token=DEFAULT_ACCOUNT_TOKEN, group=settings.group
     )
     store.add_key(account, settings.key_quota, text=DEFAULT_KEY)
-    hooks = Hooks(settings)
+    notifier = Notifier(settings)
     upstream = Upstream(
         settings,
-        engine,
+        _engine(settings),
         pool,
-        lambda task: hooks.notify(task.hook, task.view),
+        lambda task: notifier.notify(task.hook, task.view),
     )
-    return Desk(settings, store, upstream, hooks, asyncio.Event())
+    return RelayState(settings, store, upstream, notifier, asyncio.Event())
 
 
 @contextlib.asynccontextmanager
@@ -83,44 +81,46 @@ async def serving(
     """
     Run an emulator on this event loop for the length of the block.
 
-    It listens on loopback unless *settings* say otherwise. Leaving closes every
-    connection and leaves no task behind. ImportError when the engine needs packages
-    that are not there.
+    The emulator listens on loopback unless *settings* say otherwise. Leaving the
+    block closes every connection and ends every task. ImportError when packages that
+    the engine needs are missing.
     """
-    settings = settings or EmulatorSettings()
-    engine = _engine(settings)
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="ezlink-engine") as pool:
-        desk = _desk(settings, engine, pool)
-        async with _listening(desk), _beating(desk):
-            control = Control(desk, asyncio.get_running_loop())
-            yield Emulator(desk.base_url, DEFAULT_KEY, DEFAULT_ACCOUNT_TOKEN, control)
+        state = _new_state(settings or EmulatorSettings(), pool)
+        async with _running(state):
+            yield Emulator(
+                state.base_url, DEFAULT_KEY, DEFAULT_ACCOUNT_TOKEN, Control(state)
+            )
 
 
 @contextlib.asynccontextmanager
-async def _listening(desk: Desk) -> AsyncIterator[None]:
-    settings = desk.settings
+async def _running(state: RelayState) -> AsyncIterator[None]:
+    settings = state.settings
     runner = web.AppRunner(
-        make_app(desk),
+        make_app(state),
         access_log=None,
         handle_signals=False,
-        shutdown_timeout=_CLOSING,
+        shutdown_timeout=_CLOSE_TIMEOUT,
         auto_decompress=False,
         lingering_time=0,
     )
     await runner.setup()
+    refreshes = asyncio.create_task(state.refresh_periodically())
     try:
         site = web.TCPSite(
             runner, settings.host, settings.port, ssl_context=settings.ssl_context
         )
         await site.start()
-        desk.base_url = _url(settings, runner.addresses[0][1])
-        desk.upstream.address = desk.base_url
+        state.base_url = _url(settings, runner.addresses[0][1])
+        state.upstream.address = state.base_url
         yield
     finally:
-        desk.leaving.set()
-        await desk.upstream.close()
-        await desk.hooks.close()
+        state.leaving.set()
+        refreshes.cancel()
+        await asyncio.gather(refreshes, return_exceptions=True)
+        await state.upstream.close()
+        await state.notifier.close()
         await runner.cleanup()
 
 
@@ -131,26 +131,14 @@ def _url(settings: EmulatorSettings, port: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _beating(desk: Desk) -> AsyncIterator[None]:
-    if not desk.settings.poll_interval:
-        yield
-        return
-    beats = asyncio.create_task(desk.keep_beating())
-    try:
-        yield
-    finally:
-        beats.cancel()
-        await asyncio.gather(beats, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
 async def running(
     engine: str | Engine = "copy", **settings: object
 ) -> AsyncIterator[str]:
     """
-    Run an emulator on this event loop, yielding its base URL.
+    Run an emulator on this event loop, and give its base URL.
 
-    It knows :data:`DEFAULT_KEY`. *settings* are those of :class:`EmulatorSettings`.
+    :data:`DEFAULT_KEY` is valid there. *settings* are the fields of
+    :class:`EmulatorSettings`.
     """
     chosen = cast("_Maker", EmulatorSettings)(engine=engine, **settings)
     async with serving(chosen) as emulator:
@@ -162,7 +150,7 @@ def in_thread(settings: EmulatorSettings | None = None) -> Iterator[Emulator]:
     """
     Run an emulator on a thread and a loop of its own, for code that is not async.
 
-    Its control may be used from any thread.
+    Its control may be used from any thread, also after the block.
     """
     started: concurrent.futures.Future[Emulator] = concurrent.futures.Future()
     leave = threading.Event()
@@ -175,13 +163,13 @@ def in_thread(settings: EmulatorSettings | None = None) -> Iterator[Emulator]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as fault:  # noqa: BLE001 - raised where it was started
-            started.set_exception(fault)
+        except BaseException as exc:  # noqa: BLE001 - raised in the caller's thread
+            started.set_exception(exc)
 
     thread = threading.Thread(target=run, name="ezlink-emulator")
     thread.start()
     try:
-        yield started.result(_STARTING)
+        yield started.result(_START_TIMEOUT)
     finally:
         leave.set()
         thread.join()

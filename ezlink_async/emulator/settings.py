@@ -1,4 +1,4 @@
-"""What an emulator can be told, once, before it starts."""
+"""The settings of an emulator, fixed at its start; and the engine's interface."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from attrs import field, frozen
 
 from ezlink_async.emulator.clock import Clock
 
-__all__ = ["DEFAULT_ACCOUNT_TOKEN", "DEFAULT_KEY", "EmulatorSettings", "Engine"]
-
-#: The key every emulator knows from the start: ``sk-`` and 48 letters and digits.
+#: The key that every emulator accepts: ``sk-`` and 48 letters and digits.
 DEFAULT_KEY = "sk-ezlinkEmulatorKey0000000000000000000000000000000"
 #: The access token of the account behind :data:`DEFAULT_KEY`.
 DEFAULT_ACCOUNT_TOKEN = "ezlinkemulatoraccount00000000000"  # noqa: S105 - opens nothing real
@@ -20,29 +18,39 @@ _MIB = 1024 * 1024
 
 
 class Engine(Protocol):
-    """What swaps faces. Called from several threads at once."""
+    """Swaps faces. Several threads call it at once."""
 
     name: str
 
     def swap(self, source: bytes, target: bytes) -> bytes:
-        """Return the result; ValueError with a sentence when it cannot be done."""
+        """Return the result; ValueError, whose text is the reason, when it cannot."""
         ...
 
 
 @frozen(kw_only=True)
 class EmulatorSettings:
     """
-    An emulator as it starts: quick by default, as a test double should be.
+    The settings of an emulator: by default quick, as a test double should be.
 
-    Times are seconds of *clock*. *poll_interval* is the beat of the relay, 0 reads
-    the task as it is now. *start_seconds*, *submit_seconds* and *engine_seconds* are
-    the least time a task spends in each stage. *concurrency* and *queue* are the
-    limits of the upstream. Money is in units, 500,000 to the dollar; *key_quota*
-    None is a key without limit. *server_address* is where picture addresses point
-    to; None means the emulator itself. With *shows_account* the balance pages are
-    those of the account, as after an operator's switch, not of the key. *max_body*
-    and *max_image* are bytes, *kept_bytes* how much of finished results stays
-    before the oldest link expires.
+    *engine* is ``copy``, ``opencv`` or an object. Times are seconds of *clock*.
+
+    *poll_interval*: the relay refreshes its rows that often; 0: at every request.
+    *start_seconds*, *submit_seconds*, *engine_seconds*: the least time that a task
+    spends in each stage. *concurrency*, *queue*: how many tasks the upstream runs,
+    and lets wait. *code_22*: accept a waiting task with code 22, uncharged.
+
+    *price*, *balance*, *key_quota*: units, 500,000 to the dollar; None is a key
+    without limit. *group*: the account's. *server_address*: the server part of
+    picture addresses; None: the emulator's own. *shows_account*: the balance pages
+    show the account instead of the key, as after an operator's switch. *plain_text*:
+    an accepted submit is sent as ``text/plain``, as the real server does.
+
+    *forward_hooks*: post notifications to a job's ``notifyHook``, within
+    *hook_timeout*; *hooks_anywhere*: not to loopback hosts only; *hook_twice*: post
+    the end of a task twice.
+
+    *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
+    pictures kept before the oldest link expires.
     """
 
     engine: str | Engine = "copy"
@@ -74,7 +82,7 @@ class EmulatorSettings:
 
     @classmethod
     def realistic(cls) -> EmulatorSettings:
-        """Return the beats of the real service: ten seconds, and slow stages."""
+        """Return the pace of the real service: a refresh every 10 s, slow stages."""
         return cls(
             poll_interval=10.0,
             start_seconds=1.0,

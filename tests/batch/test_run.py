@@ -48,7 +48,7 @@ class Holds:
     came: asyncio.Event = attrs.field(factory=asyncio.Event)
     go: asyncio.Event = attrs.field(factory=asyncio.Event)
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request when it is let go."""
         await exchange.read()
         reply = await proceed() if self.job else None

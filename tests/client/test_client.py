@@ -1,4 +1,4 @@
-"""The client as its user meets it: entering, leaving, and every corner between."""
+"""The client through its public face: entering, swapping, cancelling, closing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from ezlink_async import (
     AsyncEzlink,
     Image,
     Mode,
-    PollPolicy,
-    RetryPolicy,
     SwapOutcome,
     TaskStatus,
     Timeouts,
@@ -40,46 +38,16 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
+from tests.support.client_harness import POLL, RETRY, beside_emulator, charges, until
 from tests.support.pictures import jpeg, png
 
-POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
-RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=20)
 SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
 LARGE = jpeg(9_000_000)
 
 
-@asynccontextmanager
-async def shop(
-    *,
-    slots: int = 3,
-    poll: PollPolicy = POLL,
-    timeouts: Timeouts | None = None,
-    slot_timeout: float | None = None,
-    settings: EmulatorSettings | None = None,
-) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
-    """Open a client beside an emulator."""
-    async with asyncio.timeout(60), serving(settings) as server:
-        client = AsyncEzlink(
-            server.api_key,
-            base_url=server.base_url,
-            max_concurrency=slots,
-            poll=poll,
-            retry=RETRY,
-            timeouts=timeouts,
-            slot_timeout=slot_timeout,
-        )
-        async with client as ez:
-            yield ez, server
-
-
-def _charges(server: Emulator) -> int:
-    return len(server.control.charges)
-
-
-async def _until(server: Emulator, place: str, count: int = 1) -> None:
-    """Wait until *count* submits got past the door, or became tasks."""
-    while len(getattr(server.control, place)) < count:
-        await asyncio.sleep(0)
+def _pipelines() -> list[SwapPipeline]:
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, SwapPipeline)]
 
 
 async def _collect(
@@ -89,9 +57,8 @@ async def _collect(
         outcomes.append(outcome)  # noqa: PERF401 - what came before an error is kept
 
 
-async def test_every_field_of_the_endpoint_arrives() -> None:
-    """State comes back in the record; mode, filter and hook do no harm."""
-    async with shop() as (ez, server):
+async def test_all_fields_of_a_swap_reach_the_server() -> None:
+    async with beside_emulator() as (ez, server):
         handle = await ez.swap_face(
             Image.from_bytes(SOURCE),
             png(),
@@ -123,18 +90,16 @@ async def test_every_field_of_the_endpoint_arrives() -> None:
 async def test_bad_input_is_refused_before_anything_is_sent(
     given: dict[str, object], error: type[errors.EzlinkError]
 ) -> None:
-    """A wrong argument is a clear error; the server never hears of it."""
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         with pytest.raises(error) as caught:
             await ez.swap_face(**{"source": SOURCE, "target": TARGET, **given})  # type: ignore[arg-type]
         assert caught.value.retry_safe
         assert server.control.requests == []
 
 
-async def test_max_concurrency_is_reached_and_held() -> None:
-    """Slots are held until the tasks end; handles nobody awaits give them back."""
+async def test_slots_are_held_until_tasks_end() -> None:
     settings = EmulatorSettings(concurrency=9)
-    async with shop(slots=3, settings=settings) as (ez, server):
+    async with beside_emulator(settings, max_concurrency=3) as (ez, server):
         server.control.script_tasks(*[scripts.stuck()] * 3)
         handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(3)]
         waiting = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
@@ -143,35 +108,32 @@ async def test_max_concurrency_is_reached_and_held() -> None:
                 assert record.status is TaskStatus.IN_PROGRESS
                 break
         assert not waiting.done()
-        assert _charges(server) == 3
+        assert charges(server) == 3
         handles[0].end(None)
         await (await waiting)
-        assert _charges(server) == 4
+        assert charges(server) == 4
 
 
-async def test_un_awaited_handles_never_starve_later_submits() -> None:
-    """Ten swaps through two slots, and nobody awaits a handle."""
-    async with shop(slots=2) as (ez, server):
+async def test_handles_that_are_not_awaited_release_their_slots() -> None:
+    async with beside_emulator(max_concurrency=2) as (ez, server):
         for number in range(10):
             await ez.swap_face(SOURCE, jpeg(20_001 + number))
-        assert _charges(server) == 10
+        assert charges(server) == 10
         assert server.control.peak <= 2
 
 
-async def test_slot_timeout_bounds_the_wait_for_a_slot() -> None:
-    """With all slots taken, ``slot_timeout`` ends the wait; nothing was sent."""
-    async with shop(slots=1, slot_timeout=0.05) as (ez, server):
+async def test_slot_timeout_ends_the_wait_for_a_slot_and_sends_nothing() -> None:
+    async with beside_emulator(max_concurrency=1, slot_timeout=0.05) as (ez, server):
         server.control.script_tasks(scripts.stuck())
         await ez.swap_face(SOURCE, TARGET)
         with pytest.raises(errors.SlotTimeoutError) as caught:
             await ez.swap_face(SOURCE, TARGET)
         assert caught.value.retry_safe
-        assert _charges(server) == 1
+        assert charges(server) == 1
 
 
-async def test_cancelled_while_waiting_for_a_slot_sends_nothing() -> None:
-    """A submit that waits for a slot leaves no trace when it is cancelled."""
-    async with shop(slots=1) as (ez, server):
+async def test_submit_cancelled_while_waiting_for_a_slot_sends_nothing() -> None:
+    async with beside_emulator(max_concurrency=1) as (ez, server):
         server.control.script_tasks(scripts.stuck())
         await ez.swap_face(SOURCE, TARGET)
         waiting = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
@@ -179,32 +141,32 @@ async def test_cancelled_while_waiting_for_a_slot_sends_nothing() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert _charges(server) == 1
+        assert charges(server) == 1
 
 
-async def test_cancelled_while_uploading_creates_nothing() -> None:
-    """The connection is dropped, no job exists, and the slot comes back."""
-    async with shop(slots=1) as (ez, server):
+async def test_submit_cancelled_while_uploading_creates_no_job() -> None:
+    """The connection is dropped, and the slot is free again."""
+    async with beside_emulator(max_concurrency=1) as (ez, server):
         server.control.script("submit", faults.Stall(after_bytes=100_000))
         task = asyncio.create_task(ez.swap_face(SOURCE, LARGE))
-        await _until(server, "requests")
+        await until(server, "requests")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert server.control.uploads == {}
         await (await ez.swap_face(SOURCE, TARGET))
-        assert _charges(server) == 1
+        assert charges(server) == 1
 
 
-async def test_cancelled_after_the_last_byte_turns_up_in_pending(
+async def test_submit_cancelled_after_its_last_byte_appears_in_pending(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The caller is let go at once; the paid task is followed to its end."""
-    async with shop(slots=1) as (ez, server):
+    """The caller is released at once, and the paid task is followed to its end."""
+    async with beside_emulator(max_concurrency=1) as (ez, server):
         server.control.script("submit", faults.Delay(0.2, job=True))
         server.control.script_tasks(scripts.slow(0.3))
         task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
-        await _until(server, "charges")
+        await until(server, "charges")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -217,12 +179,11 @@ async def test_cancelled_after_the_last_byte_turns_up_in_pending(
         await (await ez.swap_face(SOURCE, TARGET))  # the slot came back
 
 
-async def test_closed_while_uploading_creates_nothing() -> None:
-    """Leaving cuts an upload off; its caller is told that nothing was created."""
-    async with shop() as (ez, server):
+async def test_closing_aborts_an_upload_and_creates_no_job() -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script("submit", faults.Stall(after_bytes=100_000))
         task = asyncio.create_task(ez.swap_face(SOURCE, LARGE))
-        await _until(server, "requests")
+        await until(server, "requests")
         await ez.aclose()
         with pytest.raises(errors.ClientClosedError) as caught:
             await task
@@ -230,24 +191,22 @@ async def test_closed_while_uploading_creates_nothing() -> None:
         assert server.control.uploads == {}
 
 
-async def test_closed_before_the_answer_gets_the_id_when_it_comes() -> None:
-    """An answer within ``timeouts.close`` brings the id to the caller."""
-    async with shop() as (ez, server):
+async def test_closing_waits_for_an_answer_and_gives_its_id() -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script("submit", faults.Delay(0.1, job=True))
         task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
-        await _until(server, "charges")
+        await until(server, "charges")
         await ez.aclose()
         with pytest.raises(errors.ClientClosedError) as caught:
             await task
         assert caught.value.task_ids == (server.control.tasks[0].task_id,)
 
 
-async def test_closed_before_the_answer_is_unknown_when_none_comes() -> None:
-    """Without an answer in time the outcome is unknown, with the request's id."""
-    async with shop(timeouts=Timeouts(close=0.05)) as (ez, server):
+async def test_closing_without_an_answer_leaves_the_submit_unknown() -> None:
+    async with beside_emulator(timeouts=Timeouts(close=0.05)) as (ez, server):
         server.control.script("submit", faults.Stall(job=True))
         task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
-        await _until(server, "charges")
+        await until(server, "charges")
         await ez.aclose()
         with pytest.raises(errors.SubmitUnknownError) as caught:
             await task
@@ -255,10 +214,10 @@ async def test_closed_before_the_answer_is_unknown_when_none_comes() -> None:
         assert caught.value.target == TARGET
 
 
-async def test_closed_while_others_wait() -> None:
-    """Every waiter is woken with the id of its task; nothing is left running."""
+async def test_closing_ends_every_awaited_handle_with_its_id() -> None:
+    """No asyncio task is left running."""
     before = asyncio.all_tasks()
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         server.control.script_tasks(*[scripts.stuck()] * 2)
         handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(2)]
         waiters = [asyncio.create_task(handle.result()) for handle in handles]
@@ -273,9 +232,10 @@ async def test_closed_while_others_wait() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_closed_before_a_submit_took_its_first_step() -> None:
-    """A caller nobody cancelled is told that the client closed, and sent nothing."""
-    async with shop(slots=1) as (ez, server):
+async def test_submit_that_has_not_started_when_the_client_closes_sends_nothing() -> (
+    None
+):
+    async with beside_emulator(max_concurrency=1) as (ez, server):
         submits = [asyncio.create_task(ez.swap_face(SOURCE, TARGET)) for _ in range(2)]
         await ez.aclose()
         for submit in submits:
@@ -285,12 +245,11 @@ async def test_closed_before_a_submit_took_its_first_step() -> None:
         assert server.control.requests == []
 
 
-async def test_leaving_because_of_an_error_is_orderly_too() -> None:
-    """An exception in the block closes the client and comes out as it is."""
+async def test_exception_in_the_block_closes_the_client_and_is_raised() -> None:
     before = asyncio.all_tasks()
 
     async def fail() -> None:
-        async with shop() as (ez, server):
+        async with beside_emulator() as (ez, server):
             server.control.script_tasks(scripts.stuck())
             await ez.swap_face(SOURCE, TARGET)
             raise LookupError
@@ -300,8 +259,7 @@ async def test_leaving_because_of_an_error_is_orderly_too() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_closing_many_handles_leaves_others_their_turns() -> None:
-    """A web app has other users than the one who leaves."""
+async def test_closing_many_handles_yields_to_other_tasks() -> None:
     ended_at_each_turn: list[int] = []
     async with AsyncEzlink("sk-x", base_url="http://127.0.0.1:9") as ez:
         handles = [ez.task(str(number)) for number in range(2500)]
@@ -313,12 +271,11 @@ async def test_closing_many_handles_leaves_others_their_turns() -> None:
     assert {999, 1999} <= set(ended_at_each_turn)
 
 
-async def test_closing_that_is_cancelled_still_closes() -> None:
-    """A cancellation of ``aclose`` is raised once everything has ended."""
-    async with shop(timeouts=Timeouts(close=0.1)) as (ez, server):
+async def test_cancelled_aclose_closes_everything_and_then_raises() -> None:
+    async with beside_emulator(timeouts=Timeouts(close=0.1)) as (ez, server):
         server.control.script("submit", faults.Stall(job=True))
         task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
-        await _until(server, "charges")
+        await until(server, "charges")
         closing = asyncio.create_task(ez.aclose())
         await asyncio.sleep(0)
         closing.cancel()
@@ -329,11 +286,11 @@ async def test_closing_that_is_cancelled_still_closes() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 4])
-async def test_targets_may_close_the_client_they_feed(after: int) -> None:
-    """It does not wait for itself, and what is yielded then is not begun."""
+async def test_targets_iterator_may_close_its_client(after: int) -> None:
+    """The close does not wait for itself, and a later target is not submitted."""
     before = asyncio.all_tasks()
     said: list[str] = []
-    async with shop(slots=after + 1) as (ez, server):
+    async with beside_emulator(max_concurrency=after + 1) as (ez, server):
         server.control.script_tasks(*[scripts.stuck()] * after)
 
         async def targets() -> AsyncIterator[bytes]:
@@ -353,13 +310,12 @@ async def test_targets_may_close_the_client_they_feed(after: int) -> None:
         while not said:
             await asyncio.sleep(0)
         assert [type(o.error) for o in outcomes] == [errors.ClientClosedError] * after
-        assert _charges(server) == after
+        assert charges(server) == after
     assert asyncio.all_tasks() == before
 
 
-async def test_targets_that_close_the_client_on_their_way_out() -> None:
-    """A close that waits for them is not waited for by them."""
-    async with shop() as (ez, _):
+async def test_targets_iterator_may_close_its_client_when_it_is_cancelled() -> None:
+    async with beside_emulator() as (ez, _):
 
         async def targets() -> AsyncIterator[bytes]:
             try:
@@ -375,10 +331,11 @@ async def test_targets_that_close_the_client_on_their_way_out() -> None:
             await anext(stream)
 
 
-async def test_targets_that_swallow_a_cancellation_keep_nobody_from_closing() -> None:
-    """Code that takes it for a time-out is cancelled again."""
+async def test_targets_iterator_that_ignores_a_cancellation_is_cancelled_again() -> (
+    None
+):
     before = asyncio.all_tasks()
-    async with shop() as (ez, _):
+    async with beside_emulator() as (ez, _):
 
         async def targets() -> AsyncIterator[bytes]:
             yield TARGET
@@ -395,7 +352,7 @@ async def traced(
     trace: aiohttp.TraceConfig,
 ) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
     """Open a client with a session whose requests are traced."""
-    async with asyncio.timeout(60), serving() as server:
+    async with asyncio.timeout(300), serving() as server:
         async with (
             aiohttp.ClientSession(trace_configs=[trace]) as http,
             AsyncEzlink(
@@ -409,7 +366,7 @@ async def traced(
 
 @pytest.mark.parametrize("path", ["insight-face", "fetch"])
 @pytest.mark.parametrize("event", ["on_request_start", "on_request_end"])
-async def test_a_trace_may_close_the_client_it_traces(path: str, event: str) -> None:
+async def test_trace_of_a_request_may_close_its_client(path: str, event: str) -> None:
     """A session of the caller may run its code in the middle of a request."""
     before = asyncio.all_tasks()
     closed = asyncio.Event()
@@ -433,8 +390,7 @@ async def test_a_trace_may_close_the_client_it_traces(path: str, event: str) -> 
     assert asyncio.all_tasks() == before
 
 
-async def test_a_submit_whose_trace_closes_the_client_brings_its_id() -> None:
-    """The answer has begun to come: what it says is not lost."""
+async def test_submit_whose_trace_closes_the_client_gives_its_id() -> None:
     closed = asyncio.Event()
 
     async def close(_: object, __: object, ___: object) -> None:
@@ -450,8 +406,7 @@ async def test_a_submit_whose_trace_closes_the_client_brings_its_id() -> None:
         assert caught.value.task_ids == (server.control.tasks[0].task_id,)
 
 
-async def test_used_outside_or_after_says_so() -> None:
-    """Not entered, entered twice, closed: each is an error that says what to do."""
+async def test_client_used_before_entering_or_after_closing_raises() -> None:
     ez = AsyncEzlink("sk-x", base_url="http://127.0.0.1:9")
     assert repr(ez) == "<AsyncEzlink, not entered>"
     with pytest.raises(errors.ConfigurationError, match="async with"):
@@ -466,9 +421,8 @@ async def test_used_outside_or_after_says_so() -> None:
         ez.swap_faces(SOURCE, [TARGET])
 
 
-async def test_in_a_second_event_loop_says_so() -> None:
-    """The same client in another loop, or in none, is a clear error, not a hang."""
-    async with shop() as (ez, _):
+async def test_client_used_in_a_second_event_loop_raises() -> None:
+    async with beside_emulator() as (ez, _):
         found: list[str] = []
 
         async def use() -> None:
@@ -504,7 +458,6 @@ async def test_in_a_second_event_loop_says_so() -> None:
 async def test_settings_are_checked_on_entering(
     options: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The constructor stores; entering says what is wrong, and with what."""
     monkeypatch.delenv("EZLINK_API_KEY", raising=False)
     client = AsyncEzlink(**options)  # type: ignore[arg-type]
     with pytest.raises(errors.ConfigurationError, match=words):
@@ -514,7 +467,7 @@ async def test_settings_are_checked_on_entering(
 async def test_from_profile_reads_the_named_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The profile is read by ``from_profile`` only, and must be there if named."""
+    """Only ``from_profile`` reads the profile, and a named file must exist."""
     monkeypatch.delenv("EZLINK_API_KEY", raising=False)
     async with serving() as server:
         path = tmp_path / "config.toml"
@@ -531,8 +484,7 @@ async def test_from_profile_reads_the_named_file(
             await AsyncEzlink.from_profile(tmp_path / "none.toml").__aenter__()
 
 
-async def test_a_mistake_in_a_named_profile_names_that_file(tmp_path: Path) -> None:
-    """The sentence says which of several files to open."""
+async def test_error_in_a_named_profile_names_its_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("max_concurrency = 0\n")
     with pytest.raises(
@@ -542,9 +494,9 @@ async def test_a_mistake_in_a_named_profile_names_that_file(tmp_path: Path) -> N
     assert str(path) in str(e.value)
 
 
-async def test_the_same_handle_for_the_same_id() -> None:
-    """``task``, ``restore`` and ``pending`` give the one handle there is."""
-    async with shop() as (ez, server):
+async def test_one_id_has_one_handle() -> None:
+    """``task``, ``restore`` and ``pending`` give the same object."""
+    async with beside_emulator() as (ez, server):
         server.control.script_tasks(scripts.stuck())
         handle = await ez.swap_face(SOURCE, TARGET)
         assert ez.task(handle.task_id) is handle
@@ -552,9 +504,9 @@ async def test_the_same_handle_for_the_same_id() -> None:
         assert ez.pending() == (handle,)
 
 
-async def test_restored_in_another_client() -> None:
-    """A saved handle goes on elsewhere; a finished one asks nobody."""
-    async with shop() as (ez, server):
+async def test_handle_is_restored_in_another_client() -> None:
+    """A finished one makes no request."""
+    async with beside_emulator() as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET)
         early = json.dumps(handle.to_dict())
         record = await handle
@@ -571,9 +523,9 @@ async def test_restored_in_another_client() -> None:
             assert read_hashes(await again.read()) == read_hashes(await done.read())
 
 
-async def test_a_finished_handle_of_a_followed_task_ends_that_one() -> None:
-    """Whoever awaits it has the record; its slot comes back, and it is one handle."""
-    async with shop(slots=1) as (ez, server):
+async def test_restoring_a_finished_handle_ends_the_followed_one() -> None:
+    """Its awaiters get the record, and its slot is free again."""
+    async with beside_emulator(max_concurrency=1) as (ez, server):
         server.control.script_tasks(scripts.stuck(), scripts.stuck())
         handle = await ez.swap_face(SOURCE, TARGET)
         waiter = asyncio.create_task(handle.result())
@@ -595,15 +547,17 @@ async def test_a_finished_handle_of_a_followed_task_ends_that_one() -> None:
         assert handle.task_id in {each.task_id for each in ez.pending()}
 
 
-async def test_an_id_that_no_address_can_hold_is_told(
+async def test_id_that_cannot_stand_in_an_address_ends_the_handle(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The job is paid and out of reach: the handle ends with the id, at once."""
-    async with shop(slots=1) as (ez, server):
+    """The job is paid, so the error carries the id."""
+    async with beside_emulator(max_concurrency=1) as (ez, server):
         answer = '{"code":1,"description":"x","result":".."}'
         server.control.script("submit", faults.Answer(200, answer, "application/json"))
         handle = await ez.swap_face(SOURCE, TARGET)
-        with pytest.raises(errors.ProtocolError, match="no address") as caught:
+        with pytest.raises(
+            errors.ProtocolError, match="cannot stand in an address"
+        ) as caught:
             await handle
         assert (caught.value.task_id, caught.value.maybe_charged) == ("..", True)
         assert ez.pending() == ()
@@ -611,9 +565,8 @@ async def test_an_id_that_no_address_can_hold_is_told(
     assert caplog.records == []
 
 
-async def test_a_handle_of_another_server_is_refused() -> None:
-    """An id means nothing elsewhere: ``restore`` compares the origin."""
-    async with shop() as (ez, _):
+async def test_handle_of_another_server_or_family_is_refused() -> None:
+    async with beside_emulator() as (ez, _):
         handle = await ez.swap_face(SOURCE, TARGET)
         saved = {**handle.to_dict(), "origin": "https://api.ezlinkai.com:443"}
         with pytest.raises(errors.ConfigurationError, match="belongs to"):
@@ -626,9 +579,8 @@ async def test_a_handle_of_another_server_is_refused() -> None:
             ez.task("..")
 
 
-async def test_restored_failures_are_failures() -> None:
-    """A saved handle that had failed, or had no picture, raises as before."""
-    async with shop() as (ez, server):
+async def test_restored_failure_raises_as_before() -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script_tasks(scripts.fails("文件上传失败"))
         handle = await ez.swap_face(SOURCE, TARGET)
         with pytest.raises(errors.TaskFailedError):
@@ -637,9 +589,8 @@ async def test_restored_failures_are_failures() -> None:
             await ez.restore(handle.to_dict())
 
 
-async def test_fetching_without_following() -> None:
-    """``fetch_task`` and ``fetch_tasks`` ask once; unknown ids are left out."""
-    async with shop(settings=EmulatorSettings(concurrency=9)) as (ez, server):
+async def test_fetch_calls_make_one_request_and_leave_unknown_ids_out() -> None:
+    async with beside_emulator(EmulatorSettings(concurrency=9)) as (ez, server):
         handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(3)]
         ids = [handle.task_id for handle in handles]
         for handle in handles:
@@ -655,10 +606,10 @@ async def test_fetching_without_following() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 407, 511])
-async def test_a_page_of_a_firewall_ends_no_task(status: int) -> None:
-    """Whoever else says 401 or 403 for a while is waited out, one by one or by list."""
+async def test_firewall_page_does_not_end_a_task(status: int) -> None:
+    """The task is polled again, one by one or by list."""
     page = faults.Answer(status, "<html>Just a moment...</html>", "text/html")
-    async with shop(settings=EmulatorSettings(concurrency=9)) as (ez, server):
+    async with beside_emulator(EmulatorSettings(concurrency=9)) as (ez, server):
         server.control.script_tasks(*[scripts.slow(0.2)] * 3)
         server.control.script("list", page, page)
         server.control.script("fetch", page, page, page)
@@ -667,10 +618,9 @@ async def test_a_page_of_a_firewall_ends_no_task(status: int) -> None:
             assert (await handle).status is TaskStatus.SUCCESS
 
 
-async def test_a_page_of_a_firewall_is_called_what_it_is() -> None:
-    """``fetch_task`` asks again, and at last says that it was not the API."""
+async def test_fetch_task_names_a_firewall_page_after_its_retries() -> None:
     page = faults.Answer(403, "<html>Access denied</html>", "text/html")
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         server.control.standing("fetch", page)
         with pytest.raises(errors.ProtocolError, match="proxy, a firewall") as caught:
             await ez.fetch_task("1")
@@ -679,9 +629,8 @@ async def test_a_page_of_a_firewall_is_called_what_it_is() -> None:
         assert len(server.control.requests) == RETRY.attempts
 
 
-async def test_code_21_for_a_followed_id_is_the_same_handle() -> None:
-    """A job that is there already gives its handle, and its second slot back."""
-    async with shop(slots=2) as (ez, server):
+async def test_code_21_gives_the_followed_handle_and_frees_the_second_slot() -> None:
+    async with beside_emulator(max_concurrency=2) as (ez, server):
         server.control.script_tasks(scripts.stuck())
         handle = await ez.swap_face(SOURCE, TARGET)
         body = {"code": 21, "description": "任务已存在", "result": handle.task_id}
@@ -691,10 +640,9 @@ async def test_code_21_for_a_followed_id_is_the_same_handle() -> None:
         await (await ez.swap_face(SOURCE, TARGET))
 
 
-async def test_result_with_a_timeout_and_the_deadline() -> None:
-    """The one gives up alone; the other ends the handle and frees the slot."""
+async def test_timeout_ends_one_wait_and_the_deadline_ends_the_handle() -> None:
     poll = attrs.evolve(POLL, deadline=0.3)
-    async with shop(slots=1, poll=poll) as (ez, server):
+    async with beside_emulator(max_concurrency=1, poll=poll) as (ez, server):
         server.control.script_tasks(scripts.stuck())
         handle = await ez.swap_face(SOURCE, TARGET)
         with pytest.raises(errors.TaskTimeoutError):
@@ -708,10 +656,10 @@ async def test_result_with_a_timeout_and_the_deadline() -> None:
         assert not ez.task(handle.task_id).done()
 
 
-async def test_swap_faces_brings_every_outcome() -> None:
-    """Right results for right targets, one bad photo among them."""
+async def test_swap_faces_gives_each_target_its_result() -> None:
+    """One bad photo among them is an outcome with an error."""
     targets = [jpeg(20_001 + n) for n in range(12)]
-    async with shop(slots=3) as (ez, server):
+    async with beside_emulator(max_concurrency=3) as (ez, server):
         found: dict[bytes, bytes] = {}
         bad = []
         async with ez.swap_faces(SOURCE, [*targets, b"no picture"]) as swaps:
@@ -726,28 +674,26 @@ async def test_swap_faces_brings_every_outcome() -> None:
         assert all(content.endswith(t[2:]) for t, content in found.items())
         assert isinstance(bad[0].error, errors.ImageError)
         assert (bad[0].handle, bad[0].record) == (None, None)
-        assert _charges(server) == 12
+        assert charges(server) == 12
         assert server.control.peak <= 3
 
 
-async def test_swap_faces_tells_of_pictures_that_cannot_be_used(
+async def test_unusable_targets_of_swap_faces_are_outcomes_with_errors(
     tmp_path: Path,
 ) -> None:
-    """A path in bytes, or a disk that fails, is an outcome, and costs no other."""
     (tmp_path / "a.jpg").write_bytes(TARGET)
     entries = list(os.scandir(os.fsencode(tmp_path)))
     targets = [*entries, "/proc/self/mem", 7, tmp_path / "a.jpg"]
-    async with shop() as (ez, _):
+    async with beside_emulator() as (ez, _):
         stream = ez.swap_faces(SOURCE, targets)  # type: ignore[arg-type]
         found = {str(swap.target): swap.error async for swap in stream}
         assert found.pop(str(tmp_path / "a.jpg")) is None
         assert [type(error) for error in found.values()] == [errors.ImageError] * 3
 
 
-async def test_swap_faces_takes_pairs() -> None:
-    """Without a source, pairs say both; each source is used for its own."""
+async def test_swap_faces_without_a_source_takes_pairs() -> None:
     pairs = [(jpeg(20_100 + n // 2), jpeg(20_001 + n)) for n in range(4)]
-    async with shop() as (ez, _):
+    async with beside_emulator() as (ez, _):
         hashes = set()
         async for swap in ez.swap_faces(None, pairs):
             assert swap.handle is not None
@@ -756,9 +702,8 @@ async def test_swap_faces_takes_pairs() -> None:
         assert len(hashes) == 4
 
 
-async def test_swap_faces_stops_at_what_dooms_the_rest() -> None:
-    """A refused key is raised after the outcomes of what was taken."""
-    async with shop(slots=2) as (ez, server):
+async def test_swap_faces_raises_a_refused_key_after_the_outcomes() -> None:
+    async with beside_emulator(max_concurrency=2) as (ez, server):
         server.control.set_key(server.api_key, status="disabled")
         outcomes: list[SwapOutcome] = []
         with pytest.raises(errors.AuthenticationError):
@@ -767,8 +712,7 @@ async def test_swap_faces_stops_at_what_dooms_the_rest() -> None:
         assert {type(swap.error) for swap in outcomes} == {errors.AuthenticationError}
 
 
-async def test_swap_faces_with_a_source_that_cannot_be_used() -> None:
-    """A missing source is raised before any target is taken."""
+async def test_swap_faces_with_a_missing_source_takes_no_target() -> None:
     taken: list[int] = []
 
     def targets() -> object:
@@ -776,36 +720,34 @@ async def test_swap_faces_with_a_source_that_cannot_be_used() -> None:
             taken.append(number)
             yield TARGET
 
-    async with shop() as (ez, _):
+    async with beside_emulator() as (ez, _):
         with pytest.raises(errors.ImageError, match="no such file"):
             await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[arg-type]
         assert taken == []
 
 
-async def test_leaving_swap_faces_keeps_what_was_accepted() -> None:
-    """``break`` inside ``async with`` stops the intake; accepted tasks live on."""
-    async with shop(slots=3) as (ez, server):
+async def test_leaving_swap_faces_stops_the_intake_and_keeps_accepted_tasks() -> None:
+    async with beside_emulator(max_concurrency=3) as (ez, server):
         server.control.script_tasks(
             scripts.sequence({}, swap=True), *[scripts.stuck()] * 9
         )
         async with ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(9)]) as swaps:
             async for _ in swaps:
                 break
-        paid = _charges(server)
+        paid = charges(server)
         assert paid <= 4
         assert {h.task_id for h in ez.pending()} == {
             task.task_id for task in server.control.tasks[1:]
         }
 
 
-async def test_a_consumer_that_fails_loses_no_id(
+async def test_failing_consumer_of_a_stream_has_its_paid_tasks_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Tasks that run on, unread, are named in one line with their targets."""
 
     async def consume() -> None:
         async with (
-            shop(slots=4) as (ez, server),
+            beside_emulator(max_concurrency=4) as (ez, server),
             ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(4)]) as swaps,
         ):
             server.control.script_tasks(
@@ -827,13 +769,12 @@ async def test_a_consumer_that_fails_loses_no_id(
     assert "(target Image(<20003 bytes>))" in entry.message
 
 
-async def test_a_plain_loop_that_fails_loses_no_id_either(
+async def test_failing_loop_without_async_with_has_its_paid_tasks_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without ``async with`` around the swaps, closing the client names them."""
 
     async def consume() -> None:
-        async with shop(slots=2) as (ez, server):
+        async with beside_emulator(max_concurrency=2) as (ez, server):
             server.control.script_tasks(
                 scripts.sequence({}, swap=True), scripts.stuck()
             )
@@ -850,46 +791,44 @@ async def test_a_plain_loop_that_fails_loses_no_id_either(
     assert f"task {tasks[0]} (target" in entry.message
 
 
-async def test_a_stream_that_is_given_up_keeps_no_source() -> None:
-    """After ``return`` out of a loop the intake is gone, with all that it held."""
-    async with shop(slots=2) as (ez, server):
+async def test_stream_left_by_return_is_collected_with_its_pipeline() -> None:
+    async with beside_emulator(max_concurrency=2) as (ez, server):
         server.control.script_tasks(
             scripts.sequence({}, swap=True), *[scripts.stuck()] * 9
         )
 
         async def first() -> weakref.ref[SwapPipeline]:
-            stream = ez.swap_faces(SOURCE, [TARGET] * 50)
-            async for swap in stream:
+            async for swap in ez.swap_faces(SOURCE, [TARGET] * 50):
                 assert swap.record
-                return weakref.ref(stream._intake)
+                (pipeline,) = _pipelines()
+                return weakref.ref(pipeline)
             raise AssertionError
 
-        intake = await first()
-        while intake() is not None:
+        pipeline = await first()
+        while pipeline() is not None:
             await asyncio.sleep(0)
             gc.collect()
-        assert _charges(server) <= 1 + 2
+        assert charges(server) <= 1 + 2
 
 
-async def test_a_plain_break_takes_no_more_than_the_window() -> None:
-    """After a plain ``break`` at most ``max_concurrency`` more may go out."""
-    async with shop(slots=2) as (ez, server):
+async def test_stream_left_by_break_submits_at_most_one_window_more() -> None:
+    async with beside_emulator(max_concurrency=2) as (ez, server):
         swaps = ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(50)])
         async for _ in swaps:
             break
         for _ in range(200):
             await asyncio.sleep(0)
-        assert _charges(server) <= 1 + 2
+        assert charges(server) <= 1 + 2
 
 
-async def test_closing_wakes_the_reader_of_a_stream() -> None:
-    """Each target taken has its outcome; then the client's end is raised."""
-    async with shop(slots=2) as (ez, server):
+async def test_closing_gives_the_reader_of_a_stream_every_outcome() -> None:
+    """Then the stream raises ``ClientClosedError``."""
+    async with beside_emulator(max_concurrency=2) as (ez, server):
         server.control.script_tasks(*[scripts.stuck()] * 9)
         outcomes: list[SwapOutcome] = []
         stream = ez.swap_faces(SOURCE, [jpeg(20_001 + n) for n in range(9)])
         reader = asyncio.create_task(_collect(stream, outcomes))
-        await _until(server, "charges", 2)
+        await until(server, "charges", 2)
         while len(ez.pending()) < 2:
             await asyncio.sleep(0)
         await ez.aclose()
@@ -901,7 +840,7 @@ async def test_closing_wakes_the_reader_of_a_stream() -> None:
 
 async def test_fetch_image_from_the_api_itself() -> None:
     """A picture of the API's own can be swapped with; other hosts are checked."""
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET)
         record = await handle
         assert record.image_url is not None
@@ -917,7 +856,7 @@ async def test_fetch_image_from_the_api_itself() -> None:
 
 async def test_no_key_in_anything_that_is_shown() -> None:
     """Neither client, handle, outcome nor any error shows the key."""
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET)
         shown = [
             repr(ez),

@@ -2,15 +2,14 @@
 The project's numbered edge cases, each shown end to end.
 
 The numbers are those of the list of odd things this kind of server does: E1 to
-E48 and E52 to E59 concern swaps, fetches, lists and pictures. What is asked is
-always what the user of the client gets, and what the server charged for it.
+E48 and E52 to E59 concern swaps, fetches, lists and pictures. Each test asserts
+the result the user gets, and what the server charged for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -18,8 +17,6 @@ import pytest
 
 from ezlink_async import (
     AsyncEzlink,
-    PollPolicy,
-    RetryPolicy,
     TaskHandle,
     TaskStatus,
     errors,
@@ -32,10 +29,9 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
+from tests.support.client_harness import POLL, RETRY, beside_emulator
 from tests.support.pictures import jpeg
 
-POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.03)
-RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=9)
 SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
 
 LEFT_OUT = {
@@ -44,27 +40,6 @@ LEFT_OUT = {
     "E51": "uploads of files",
     "E55": "seeds of pictures",
 }
-
-
-@asynccontextmanager
-async def shop(
-    settings: EmulatorSettings | None = None,
-    *,
-    key: str | None = None,
-    path: str = "",
-    poll: PollPolicy = POLL,
-    retry: RetryPolicy = RETRY,
-) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
-    """Open a client beside an emulator."""
-    async with asyncio.timeout(30), serving(settings) as server:
-        client = AsyncEzlink(
-            key or server.api_key,
-            base_url=server.base_url + path,
-            poll=poll,
-            retry=retry,
-        )
-        async with client as ez:
-            yield ez, server
 
 
 def _upstream(**body: object) -> faults.Upstream:
@@ -113,10 +88,9 @@ REFUSED: dict[str, tuple[faults.Fault, type[errors.EzlinkError]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_refused_for_good(name: str) -> None:
-    """One upload, the right error, nothing created and nothing paid."""
+async def test_final_refusal_uploads_once_and_creates_nothing(name: str) -> None:
     fault, error = REFUSED[name]
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         server.control.script("submit", fault)
         with pytest.raises(error) as caught:
             await ez.swap_face(SOURCE, TARGET)
@@ -136,9 +110,8 @@ WAITED_OUT: dict[str, faults.Fault] = {
 
 
 @pytest.mark.parametrize("name", WAITED_OUT)
-async def test_waited_out(name: str) -> None:
-    """Refused without a job: sent again until it is accepted, and paid once."""
-    async with shop() as (ez, server):
+async def test_passing_refusal_is_sent_again_and_paid_once(name: str) -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script("submit", *[WAITED_OUT[name]] * 2)
         assert (await (await ez.swap_face(SOURCE, TARGET))).image_url
         assert len(server.control.charges) == len(server.control.tasks) == 1
@@ -155,10 +128,9 @@ PERHAPS_PAID: dict[str, tuple[faults.Fault, type[errors.EzlinkError]]] = {
 
 
 @pytest.mark.parametrize("name", PERHAPS_PAID)
-async def test_perhaps_paid(name: str) -> None:
-    """It may exist and may be paid: said so, and never sent a second time."""
+async def test_submit_that_may_be_paid_is_unknown_and_not_sent_again(name: str) -> None:
     fault, error = PERHAPS_PAID[name]
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         server.control.script("submit", fault)
         with pytest.raises(error) as caught:
             await ez.swap_face(SOURCE, TARGET)
@@ -183,10 +155,9 @@ KEYS: dict[str, tuple[Callable[[Control, str], None], type[errors.ApiError]]] = 
 
 
 @pytest.mark.parametrize("name", KEYS)
-async def test_keys_and_money(name: str) -> None:
-    """What is wrong with the key or the account is its own error, at once."""
+async def test_trouble_with_key_or_account_is_an_error_of_its_own(name: str) -> None:
     change, error = KEYS[name]
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         change(server.control, server.api_key)
         with pytest.raises(error) as caught:
             await ez.swap_face(SOURCE, TARGET)
@@ -203,8 +174,9 @@ async def test_keys_and_money(name: str) -> None:
     ],
     ids=["E1", "E6 unknown", "E6 known"],
 )
-async def test_keys_nobody_has(key: str, error: type[errors.ApiError]) -> None:
-    """An unknown key is 401, a known one with a dash and more is 403."""
+async def test_unknown_key_is_401_and_known_key_with_a_suffix_is_403(
+    key: str, error: type[errors.ApiError]
+) -> None:
     async with serving() as server:
         text = key.replace("VALID", server.api_key)
         async with AsyncEzlink(text, base_url=server.base_url, retry=RETRY) as ez:
@@ -214,9 +186,8 @@ async def test_keys_nobody_has(key: str, error: type[errors.ApiError]) -> None:
                 await ez.fetch_task("1")
 
 
-async def test_e5_the_key_is_sent_in_the_one_form_that_works() -> None:
-    """``Bearer``, one blank, the key as it was given."""
-    async with shop() as (ez, server):
+async def test_e5_key_is_sent_as_bearer_as_it_was_given() -> None:
+    async with beside_emulator() as (ez, server):
         await (await ez.swap_face(SOURCE, TARGET))
         sent = {
             text
@@ -227,9 +198,10 @@ async def test_e5_the_key_is_sent_in_the_one_form_that_works() -> None:
         assert sent == {f"Bearer {server.api_key}"}
 
 
-async def test_e7_the_last_of_the_keys_quota() -> None:
-    """After a submit that used the key up, the picture is still brought home."""
-    async with shop(EmulatorSettings(key_quota=9000)) as (ez, server):
+async def test_e7_submit_that_uses_up_the_quota_still_has_its_picture_downloaded() -> (
+    None
+):
+    async with beside_emulator(EmulatorSettings(key_quota=9000)) as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET)
         assert (await handle).status is TaskStatus.SUCCESS
         assert await handle.read()
@@ -248,18 +220,19 @@ ACCEPTED: dict[str, faults.Fault] = {
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-async def test_accepted(name: str) -> None:
-    """Codes 1, 21 and 22 with an id are an acceptance, whatever the status."""
-    async with shop() as (ez, server):
+async def test_codes_1_21_and_22_with_an_id_are_an_acceptance(name: str) -> None:
+    """Under any HTTP status."""
+    async with beside_emulator() as (ez, server):
         server.control.script("submit", ACCEPTED[name])
         handle = await ez.swap_face(SOURCE, TARGET)
         assert handle.task_id == "7"
         assert ez.pending() == (handle,)
 
 
-async def test_e23_no_channel_waits_long() -> None:
-    """A group without a channel is not asked again within the time that is left."""
-    async with shop() as (ez, server):
+async def test_e23_group_without_a_channel_is_not_retried_within_the_time_left() -> (
+    None
+):
+    async with beside_emulator(retry=attrs.evolve(RETRY, timeout=9)) as (ez, server):
         server.control.script("submit", faults.Trouble("no_channel"))
         with pytest.raises(errors.ServerError, match="no upstream is free") as caught:
             await ez.swap_face(SOURCE, TARGET)
@@ -280,18 +253,16 @@ FETCHES: dict[str, faults.Fault] = {
 
 
 @pytest.mark.parametrize("name", FETCHES)
-async def test_odd_looks(name: str) -> None:
-    """Whatever a look says on the way, the task comes to its end."""
-    async with shop() as (ez, server):
+async def test_task_with_odd_answers_on_the_way_reaches_its_end(name: str) -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script("fetch", *[FETCHES[name]] * 3)
         handle = await ez.swap_face(SOURCE, TARGET)
         assert (await handle).status is TaskStatus.SUCCESS
         assert await handle.read()
 
 
-async def test_e26_the_first_status_is_empty() -> None:
-    """Before the relay's first beat the status is the empty word, at 0 %."""
-    async with shop(EmulatorSettings(poll_interval=1000)) as (ez, server):
+async def test_e26_first_status_is_the_empty_word_at_0_percent() -> None:
+    async with beside_emulator(EmulatorSettings(poll_interval=1000)) as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET)
         async for record in handle.updates():
             assert (str(record.status), record.progress) == ("", 0.0)
@@ -336,10 +307,10 @@ FAILED: dict[str, tuple[faults.Fault, str]] = {
 
 
 @pytest.mark.parametrize("name", FAILED)
-async def test_failed(name: str) -> None:
-    """A failure carries its record, a picture that came too late included."""
+async def test_failed_task_raises_with_its_record(name: str) -> None:
+    """Even if a picture came too late."""
     fault, words = FAILED[name]
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         server.control.standing("fetch", fault)
         handle = await ez.swap_face(SOURCE, TARGET)
         with pytest.raises(errors.TaskFailedError, match=words) as caught:
@@ -358,10 +329,9 @@ ENDS: dict[str, tuple[scripts.Script, str]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-async def test_believed_after_another_look(name: str) -> None:
-    """What is odd is looked at again before it is believed."""
+async def test_odd_end_is_polled_again_before_it_is_believed(name: str) -> None:
     script, words = ENDS[name]
-    async with shop() as (ez, server):
+    async with beside_emulator() as (ez, server):
         server.control.script_tasks(script)
         with pytest.raises(errors.TaskFailedError, match=words):
             await (await ez.swap_face(SOURCE, TARGET))
@@ -369,18 +339,16 @@ async def test_believed_after_another_look(name: str) -> None:
         assert len(looks) >= 2
 
 
-async def test_e32_a_picture_on_localhost_3000() -> None:
-    """The server's default address leads nowhere; the API itself has the picture."""
+async def test_e32_picture_on_localhost_3000_is_downloaded_from_the_api() -> None:
     settings = EmulatorSettings(server_address="http://localhost:3000")
-    async with shop(settings) as (ez, _):
+    async with beside_emulator(settings) as (ez, _):
         handle = await ez.swap_face(SOURCE, TARGET)
         assert str((await handle).image_url).startswith("http://localhost:3000/")
         assert await handle.read()
 
 
-async def test_e34_a_task_that_never_changes() -> None:
-    """Only the deadline ends it; its id goes on."""
-    async with shop(poll=attrs.evolve(POLL, deadline=0.2)) as (ez, server):
+async def test_e34_task_that_never_changes_ends_at_the_deadline_with_its_id() -> None:
+    async with beside_emulator(poll=attrs.evolve(POLL, deadline=0.2)) as (ez, server):
         server.control.script_tasks(scripts.stuck())
         handle = await ez.swap_face(SOURCE, TARGET)
         with pytest.raises(errors.TaskTimeoutError) as caught:
@@ -406,9 +374,9 @@ LISTS: dict[str, faults.Fault] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_odd_lists(name: str) -> None:
-    """What a list leaves out, repeats or refuses loses no task."""
-    async with shop(EmulatorSettings(concurrency=9)) as (ez, server):
+async def test_odd_list_loses_no_task(name: str) -> None:
+    """A list may leave tasks out, repeat them or refuse."""
+    async with beside_emulator(EmulatorSettings(concurrency=9)) as (ez, server):
         again = await _several(ez, server)
         server.control.standing("list", LISTS[name])
         for handle in again:
@@ -429,9 +397,8 @@ PICTURES: dict[str, faults.Fault] = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-async def test_odd_pictures(name: str, tmp_path: Path) -> None:
-    """The picture that is kept in the end is whole, and alone."""
-    async with shop() as (ez, server):
+async def test_kept_picture_is_complete_and_alone(name: str, tmp_path: Path) -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script("image", PICTURES[name])
         path = await (await ez.swap_face(SOURCE, TARGET)).save(tmp_path / "a.jpg")
         assert path.read_bytes().endswith(TARGET[2:])
@@ -439,17 +406,15 @@ async def test_odd_pictures(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/a/nope", "/v1/nope"], ids=["E42", "E43"])
-async def test_a_base_url_that_leads_elsewhere(path: str) -> None:
-    """An address with too much in it is named, as a page or as JSON."""
-    async with shop(path=path) as (ez, server):
+async def test_base_url_with_too_much_in_it_is_named(path: str) -> None:
+    async with beside_emulator(path=path) as (ez, server):
         with pytest.raises(errors.EndpointNotSupportedError) as caught:
             await ez.swap_face(SOURCE, TARGET)
         assert f"{server.base_url}{path}/mj/insight-face/swap" in str(caught.value)
 
 
-async def test_e48_blanks_and_hidden_hosts() -> None:
-    """Doubled and trailing blanks are gone; the words are kept."""
-    async with shop() as (ez, server):
+async def test_e48_doubled_and_trailing_blanks_are_removed() -> None:
+    async with beside_emulator() as (ez, server):
         words = "cannot  read https://files.example.com/a from 10.0.0.1"
         server.control.script("submit", _upstream(code=4, description=words))
         with pytest.raises(errors.RejectedError) as caught:
@@ -457,9 +422,8 @@ async def test_e48_blanks_and_hidden_hosts() -> None:
         assert caught.value.description == "cannot read /a from <host>"
 
 
-async def test_e52_the_servers_clock_jumps() -> None:
-    """A submit time that changes is no change of the task."""
-    async with shop() as (ez, server):
+async def test_e52_changing_submit_time_is_no_change_of_the_task() -> None:
+    async with beside_emulator() as (ez, server):
         server.control.script_tasks(scripts.stuck())
         rows = [faults.Rows(change={"submitTime": n}) for n in (1_000, 9_000, 5_000)]
         server.control.script("fetch", *rows)
@@ -470,9 +434,9 @@ async def test_e52_the_servers_clock_jumps() -> None:
         assert handle.record is first
 
 
-async def test_e59_a_refused_key_behind_a_proxy() -> None:
-    """502 for the submit, 401 for the next small request: the key is refused."""
-    async with shop(key="sk-nobody") as (ez, server):
+async def test_e59_key_refused_behind_a_proxy_is_an_authentication_error() -> None:
+    """502 for the submit, 401 for the next small request."""
+    async with beside_emulator(api_key="sk-nobody") as (ez, server):
         server.control.script("submit", faults.proxy(502))
         with pytest.raises(errors.AuthenticationError) as caught:
             await ez.swap_face(SOURCE, TARGET)
@@ -480,7 +444,7 @@ async def test_e59_a_refused_key_behind_a_proxy() -> None:
         assert not caught.value.maybe_charged
 
 
-def test_every_number_is_shown_or_left_out() -> None:
+def test_each_number_has_a_test_or_a_reason() -> None:
     """E1 to E59, each in this file by its number, or left out with a reason."""
     text = Path(__file__).read_text(encoding="utf-8")
     missing = [

@@ -1,4 +1,4 @@
-"""Many swaps as one stream: lazy, bounded, and no outcome is lost."""
+"""The stream of ``swap_faces()``: lazy, bounded, and no outcome is lost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from ezlink_async import errors
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.swap_stream import (
+    PendingSwap,
     Swap,
     SwapOutcome,
     SwapPipeline,
     SwapStream,
-    _PendingSwap,
-    _TargetPairs,
+    TargetPairs,
 )
 from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -32,11 +32,11 @@ _NONE = errors.EzlinkError("no error")
 
 
 async def _ready() -> None:
-    """Have nothing to prepare."""
+    """Prepare nothing."""
 
 
 class Swaps:
-    """Swaps that are accepted at once and done when the test says so."""
+    """Swaps that are accepted at once and end when the test calls ``finish``."""
 
     def __init__(self, here: World) -> None:
         self.here = here
@@ -45,20 +45,20 @@ class Swaps:
         self.most = 0
 
     async def __call__(
-        self, _: ImageLike, target: ImageLike, taken: _PendingSwap
+        self, _: ImageLike, target: ImageLike, pending: PendingSwap
     ) -> TaskHandle:
         """Accept *target*, or refuse it."""
         await asyncio.sleep(0)
         if target in self.errors:
             raise self.errors[target]
-        taken.accepted(str(target))
+        pending.accepted(str(target))
         handle = TaskHandle(str(target), MIDJOURNEY, self.here)
         self.handles[target] = handle
         self.most = max(self.most, sum(not h.done() for h in self.handles.values()))
         return handle
 
     def finish(self, target: ImageLike) -> None:
-        """Let the task of *target* succeed."""
+        """End the task of *target* with success."""
         self.handles[target].receive(
             TaskRecord(
                 task_id=str(target), status=TaskStatus.SUCCESS, image_url=f"{BASE}/x"
@@ -76,14 +76,14 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-def _intake(
+def _pipeline(
     here: World,
     swap: Swap,
     targets: object,
     source: ImageLike | None = "me",
     ready: Callable[[], Awaitable[None]] = _ready,
 ) -> SwapPipeline:
-    pairs = _TargetPairs(source, targets)  # type: ignore[arg-type]
+    pairs = TargetPairs(source, targets)  # type: ignore[arg-type]
     return SwapPipeline(pairs, swap, here.background, WINDOW, ready)
 
 
@@ -94,15 +94,15 @@ def _stream(
     source: ImageLike | None = "me",
     ready: Callable[[], Awaitable[None]] = _ready,
 ) -> SwapStream:
-    return SwapStream(_intake(here, swap, targets, source, ready))
+    return SwapStream(_pipeline(here, swap, targets, source, ready))
 
 
 def _idle(_: HttpRequest) -> HttpResponse:
     return reply(row("x"))
 
 
-async def test_outcomes_come_as_they_finish() -> None:
-    """Completion order, with source, target, handle and record in each outcome."""
+async def test_outcomes_come_in_completion_order() -> None:
+    """Each outcome has its source, target, handle and record."""
     async with world(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a", "b"]) as stream:
@@ -118,8 +118,8 @@ async def test_outcomes_come_as_they_finish() -> None:
             assert [o.target async for o in stream] == ["a"]
 
 
-async def test_the_intake_is_lazy_and_bounded_by_the_window() -> None:
-    """Targets are taken as room comes free; unread outcomes count against it."""
+async def test_targets_are_taken_only_while_the_window_has_room() -> None:
+    """Unread outcomes count against the window, too."""
     taken: list[int] = []
 
     def targets() -> Iterator[str]:
@@ -142,8 +142,7 @@ async def test_the_intake_is_lazy_and_bounded_by_the_window() -> None:
             assert swaps.most == WINDOW
 
 
-async def test_one_bad_photo_is_an_outcome_not_an_end() -> None:
-    """An error of one target is its outcome; the others go on."""
+async def test_error_of_one_target_does_not_stop_the_others() -> None:
     async with world(_idle) as here:
         swaps = Swaps(here)
         bad = errors.ImageError("broken", path="b")
@@ -159,7 +158,7 @@ async def test_one_bad_photo_is_an_outcome_not_an_end() -> None:
         assert found == {"a": None, "b": bad, "c": None}
 
 
-async def test_what_dooms_the_rest_is_raised_after_the_last_outcome() -> None:
+async def test_fatal_error_is_raised_after_the_last_outcome() -> None:
     """A refused key stops the intake; each target taken still has its outcome."""
     async with world(_idle) as here:
         swaps = Swaps(here)
@@ -174,8 +173,8 @@ async def test_what_dooms_the_rest_is_raised_after_the_last_outcome() -> None:
         assert set(swaps.handles) == {"a", "c"}
 
 
-async def test_what_dooms_the_rest_does_not_wait_for_the_next_target() -> None:
-    """A queue or an upload that yields nothing for long delays no refused key."""
+async def test_fatal_error_does_not_wait_for_the_next_target() -> None:
+    """An iterable that yields nothing for long does not delay a refused key."""
     left = asyncio.Event()
 
     async def targets() -> AsyncIterator[str]:
@@ -195,8 +194,8 @@ async def test_what_dooms_the_rest_does_not_wait_for_the_next_target() -> None:
         await left.wait()
 
 
-async def test_a_target_that_comes_after_the_doom_is_not_begun() -> None:
-    """Nor is one that an iterable yields although it was told to stop."""
+async def test_target_after_a_fatal_error_is_not_submitted() -> None:
+    """Even if the iterable ignores its cancellation and yields once more."""
 
     async def targets() -> AsyncIterator[str]:
         yield "a"
@@ -215,14 +214,14 @@ async def test_a_target_that_comes_after_the_doom_is_not_begun() -> None:
         assert swaps.handles == {}
 
 
-async def test_each_target_has_an_outcome_whatever_was_raised() -> None:
-    """A bug is an outcome's error that chains it; what is known is not forgotten."""
+async def test_unexpected_exception_becomes_the_error_of_its_outcome() -> None:
+    """The error chains the exception, and keeps ids and money facts."""
 
-    async def swap(_: ImageLike, target: ImageLike, taken: _PendingSwap) -> TaskHandle:
+    async def swap(_: ImageLike, target: ImageLike, pending: PendingSwap) -> TaskHandle:
         if target == "sent":
-            await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+            await pending.before_submit(None, "request-1", None)  # type: ignore[arg-type]
         if target == "paid":
-            taken.accepted("7")
+            pending.accepted("7")
         if target == "left":
             raise asyncio.CancelledError
         raise KeyError(target)
@@ -242,15 +241,15 @@ async def test_each_target_has_an_outcome_whatever_was_raised() -> None:
     assert left.retry_safe
 
 
-class Odd(BaseException):
-    """What no ``except Exception`` catches."""
+class UnusualError(BaseException):
+    """An exception that ``except Exception`` does not catch."""
 
 
-@pytest.mark.parametrize("own", [asyncio.CancelledError, Odd])
-async def test_a_cancellation_of_the_iterable_s_own_comes_out(
+@pytest.mark.parametrize("own", [asyncio.CancelledError, UnusualError])
+async def test_base_exception_of_the_iterable_is_raised(
     own: type[BaseException],
 ) -> None:
-    """It is no end of the targets: whoever reads learns that they are not all."""
+    """The reader learns that the targets are incomplete."""
 
     async def targets() -> AsyncIterator[str]:
         yield "a"
@@ -267,8 +266,7 @@ async def test_a_cancellation_of_the_iterable_s_own_comes_out(
             await anext(stream)
 
 
-async def test_a_source_that_cannot_be_used_ends_it_before_any_target() -> None:
-    """The source is looked at first: its error is raised, no target is taken."""
+async def test_unusable_source_is_raised_before_any_target_is_taken() -> None:
 
     async def ready() -> None:
         raise errors.ImageError("no face", path="me")
@@ -280,8 +278,7 @@ async def test_a_source_that_cannot_be_used_ends_it_before_any_target() -> None:
         assert swaps.handles == {}
 
 
-async def test_an_error_of_the_iterable_comes_after_what_runs() -> None:
-    """What the caller's own iterable raises is raised, after the outcomes."""
+async def test_error_of_the_iterable_is_raised_after_running_swaps() -> None:
 
     def targets() -> Iterator[str]:
         yield "a"
@@ -300,8 +297,7 @@ async def test_an_error_of_the_iterable_comes_after_what_runs() -> None:
             await anext(stream)
 
 
-async def test_leaving_early_stops_the_intake_and_keeps_what_was_accepted() -> None:
-    """After ``async with`` nothing more is taken; accepted handles live on."""
+async def test_leaving_the_stream_stops_the_intake_and_keeps_accepted_tasks() -> None:
     async with world(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, map(str, range(99))) as stream:
@@ -317,19 +313,19 @@ async def test_leaving_early_stops_the_intake_and_keeps_what_was_accepted() -> N
             await anext(stream)
 
 
-async def test_what_was_dropped_is_told_as_it_stands() -> None:
-    """Read or not, accepted or on its way: each target taken is accounted for."""
+async def test_dropped_outcomes_are_given_as_they_stand() -> None:
+    """Read or not, accepted or in mid-submit: each target taken is accounted for."""
     sent = asyncio.Event()
 
     class Slow(Swaps):
         async def __call__(
-            self, source: ImageLike, target: ImageLike, taken: _PendingSwap
+            self, source: ImageLike, target: ImageLike, pending: PendingSwap
         ) -> TaskHandle:
             if target == "c":
-                self.late = taken
-                await taken.before_submit(None, "request-1", None)  # type: ignore[arg-type]
+                self.late = pending
+                await pending.before_submit(None, "request-1", None)  # type: ignore[arg-type]
                 await sent.wait()
-            return await super().__call__(source, target, taken)
+            return await super().__call__(source, target, pending)
 
     async with world(_idle) as here:
         swaps = Slow(here)
@@ -360,8 +356,8 @@ async def test_what_was_dropped_is_told_as_it_stands() -> None:
         assert c.error.maybe_charged
 
 
-async def test_leaving_does_not_wait_for_an_iterable_that_waits_for_it() -> None:
-    """Targets may close the stream they feed, and what they yield then is dropped."""
+async def test_iterable_may_close_the_stream_it_feeds() -> None:
+    """A target it yields after that is dropped."""
     closed: list[str] = []
 
     async def targets() -> AsyncIterator[str]:
@@ -379,28 +375,28 @@ async def test_leaving_does_not_wait_for_an_iterable_that_waits_for_it() -> None
         assert list(swaps.handles) in ([], ["a"])
 
 
-async def test_a_stream_nobody_holds_takes_nothing_more(
+async def test_collected_stream_stops_the_intake(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It ends by itself and keeps nothing; the log names what was accepted, once."""
+    """Its pipeline is collected too, and the log names the accepted tasks once."""
 
     async def read_one() -> weakref.ref[SwapPipeline]:
-        intake = _intake(here, swaps, map(str, range(99)))
-        async for _ in SwapStream(intake):
+        pipeline = _pipeline(here, swaps, map(str, range(99)))
+        async for _ in SwapStream(pipeline):
             break
-        return weakref.ref(intake)
+        return weakref.ref(pipeline)
 
     async with world(_idle) as here:
         swaps = Swaps(here)
         reader = asyncio.create_task(read_one())
         await _turns()
         swaps.finish("1")
-        intake = await reader
+        pipeline = await reader
         await _turns()
         taken = len(swaps.handles)
         gc.collect()
         await _turns()
-        assert intake() is None
+        assert pipeline() is None
         assert len(swaps.handles) == taken
         assert not swaps.handles["0"].done()
         (entry,) = caplog.records
@@ -408,17 +404,15 @@ async def test_a_stream_nobody_holds_takes_nothing_more(
         assert "task 1 " not in entry.message
 
 
-async def test_a_stream_let_go_after_the_client_is_harmless() -> None:
-    """Nothing is left to be stopped by then."""
+async def test_stream_may_be_abandoned_after_the_client_closed() -> None:
     async with world(_idle) as here:
-        intake = _intake(here, Swaps(here), ["a"])
-    intake.let_go()
+        pipeline = _pipeline(here, Swaps(here), ["a"])
+    pipeline.abandon()
     with pytest.raises(StopAsyncIteration):
-        await intake.next()
+        await pipeline.next()
 
 
-def test_a_stream_let_go_after_its_loop_is_harmless() -> None:
-    """The last reference to a stream may go when no loop is left."""
+def test_stream_may_be_collected_after_its_loop_closed() -> None:
 
     async def keep() -> SwapStream:
         async with world(_idle) as here:
@@ -432,28 +426,28 @@ def test_a_stream_let_go_after_its_loop_is_harmless() -> None:
 
 
 async def _three_accepted(here: World) -> tuple[Swaps, SwapPipeline]:
-    """Return an intake whose three targets were accepted and read by nobody."""
+    """Return a pipeline whose three targets were accepted and not read."""
     swaps = Swaps(here)
-    intake = _intake(here, swaps, ["a", "b", "c"])
-    reader = asyncio.create_task(intake.next())
+    pipeline = _pipeline(here, swaps, ["a", "b", "c"])
+    reader = asyncio.create_task(pipeline.next())
     await _turns()
     reader.cancel()
     await _turns()
-    return swaps, intake
+    return swaps, pipeline
 
 
-async def test_what_nobody_was_told_of_is_logged_once(
+async def test_unread_paid_outcomes_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One line names every paid task that was not read, nor asked about."""
+    """One line names every paid task that was neither read nor awaited."""
     async with world(_idle) as here:
-        swaps, intake = await _three_accepted(here)
+        swaps, pipeline = await _three_accepted(here)
         swaps.finish("a")
-        await intake.close()
+        await pipeline.close()
         asked = asyncio.create_task(swaps.handles["b"].result())
         await _turns()
         for _ in range(2):
-            intake.tell_lost()
+            pipeline.log_unread()
         asked.cancel()
     (entry,) = caplog.records
     assert entry.levelno == logging.WARNING
@@ -461,74 +455,72 @@ async def test_what_nobody_was_told_of_is_logged_once(
     assert "task a (target Image('a')), task c (target Image('c'))" in entry.message
 
 
-async def test_a_submit_that_may_be_paid_is_logged_with_its_request(
+async def test_unread_unknown_submit_is_logged_with_its_request_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An unknown that nobody read is not lost either; a bad photo is no news."""
+    """An outcome that costs nothing, such as a broken photo, is not logged."""
 
-    async def swap(_: ImageLike, target: ImageLike, __: _PendingSwap) -> TaskHandle:
+    async def swap(_: ImageLike, target: ImageLike, __: PendingSwap) -> TaskHandle:
         if target == "a":
             raise errors.SubmitUnknownError("lost", request_id="request-1")
         raise errors.ImageError("broken")
 
     async with world(_idle) as here:
-        intake = _intake(here, swap, ["b", "a", "c"])
-        await intake.next()
+        pipeline = _pipeline(here, swap, ["b", "a", "c"])
+        await pipeline.next()
         await _turns()
-        await intake.wind_down()
-        intake.tell_lost()
+        await pipeline.drain()
+        pipeline.log_unread()
         # All had ended before the client was closed: so does the iteration.
-        assert [(await intake.next()).target for _ in range(2)] == ["a", "c"]
+        assert [(await pipeline.next()).target for _ in range(2)] == ["a", "c"]
         with pytest.raises(StopAsyncIteration):
-            await intake.next()
+            await pipeline.next()
     (entry,) = caplog.records
-    assert entry.message.endswith(": request request-1 (target Image('a'))")
+    assert ": request request-1 (target Image('a')). Resume" in entry.message
 
 
-async def test_whoever_asks_what_was_dropped_needs_no_log(
+async def test_outcomes_given_by_dropped_are_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The command line tells each target itself."""
     async with world(_idle) as here:
-        _, intake = await _three_accepted(here)
-        await intake.close()
-        assert len(intake.dropped()) == 3
-        intake.tell_lost()
+        _, pipeline = await _three_accepted(here)
+        await pipeline.close()
+        assert len(pipeline.dropped()) == 3
+        pipeline.log_unread()
     assert caplog.records == []
 
 
-async def test_whoever_waits_for_outcomes_while_the_client_closes_needs_no_log(
+async def test_outcomes_read_while_the_client_closes_are_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A reader gets them; only what it leaves unread is logged in the end."""
+    """Only those that the reader leaves unread are logged in the end."""
     async with world(_idle) as here:
-        swaps, intake = await _three_accepted(here)
-        reader = asyncio.create_task(intake.next())
+        swaps, pipeline = await _three_accepted(here)
+        reader = asyncio.create_task(pipeline.next())
         await _turns()
         for handle in swaps.handles.values():
             handle.end(errors.ClientClosedError(task_ids=[handle.task_id]))
-        await intake.wind_down()
-        intake.tell_lost()
+        await pipeline.drain()
+        pipeline.log_unread()
         assert (await reader).target == "a"
         assert caplog.records == []
-        intake.let_go()
+        pipeline.abandon()
     (entry,) = caplog.records
     assert "task b (target Image('b')), task c" in entry.message
 
 
-async def test_a_closing_client_does_not_wait_for_who_closes_it() -> None:
-    """A swap that itself waits for the close has the outcome that is known by then."""
+async def test_closing_client_does_not_wait_for_a_swap_that_closes_it() -> None:
+    """That swap has the outcome that is known by then."""
     async with world(_idle) as here:
-        _, intake = await _three_accepted(here)
-        await intake.wind_down()
-        seen = [await intake.next() for _ in range(3)]
+        _, pipeline = await _three_accepted(here)
+        await pipeline.drain()
+        seen = [await pipeline.next() for _ in range(3)]
         assert [o.error and o.error.task_id for o in seen] == ["a", "b", "c"]
         with pytest.raises(errors.ClientClosedError):
-            await intake.next()
+            await pipeline.next()
 
 
-async def test_a_stream_left_before_it_began_takes_nothing() -> None:
-    """Opening and leaving a stream without reading it takes no target."""
+async def test_stream_that_is_left_unread_takes_no_target() -> None:
     async with world(_idle) as here:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a"]):
@@ -536,33 +528,33 @@ async def test_a_stream_left_before_it_began_takes_nothing() -> None:
         assert swaps.handles == {}
 
 
-async def test_a_closing_client_ends_the_stream_with_its_error() -> None:
-    """Each target taken has its outcome; then ClientClosedError is raised."""
+async def test_closing_client_ends_the_stream_with_client_closed_error() -> None:
+    """Each target taken has its outcome before that."""
     async with world(_idle) as here:
         swaps = Swaps(here)
-        stream = _stream(here, swaps, map(str, range(9)))
+        pipeline = _pipeline(here, swaps, map(str, range(9)))
+        stream = SwapStream(pipeline)
         reader = asyncio.create_task(anext(stream))
         await _turns()
         for handle in swaps.handles.values():
             handle.end(errors.ClientClosedError(task_ids=[handle.task_id]))
-        await stream._intake.wind_down()
+        await pipeline.drain()
         seen = [await reader]
         with pytest.raises(errors.ClientClosedError):
             await _collect(stream, seen)
         assert [o.error.task_id for o in seen if o.error] == ["0", "1", "2"]
 
 
-async def test_a_stream_never_begun_ends_with_the_client() -> None:
-    """A stream first read after close raises, and takes nothing."""
+async def test_stream_first_read_after_the_close_raises_and_takes_nothing() -> None:
     async with world(_idle) as here:
-        stream = _stream(here, Swaps(here), ["a"])
-        await stream._intake.wind_down()
+        pipeline = _pipeline(here, Swaps(here), ["a"])
+        stream = SwapStream(pipeline)
+        await pipeline.drain()
         with pytest.raises(errors.ClientClosedError):
             await anext(stream)
 
 
-async def test_targets_may_be_pairs_and_async() -> None:
-    """Without a source, an async iterable of pairs says both."""
+async def test_pairs_may_come_from_an_async_iterable() -> None:
 
     async def pairs() -> AsyncIterator[tuple[str, str]]:
         yield "me", "a"
@@ -583,15 +575,13 @@ async def test_targets_may_be_pairs_and_async() -> None:
         }
 
 
-async def test_a_target_that_is_no_pair_says_so() -> None:
-    """Without a source, a plain target is a clear error."""
+async def test_target_that_is_no_pair_is_refused_with_the_reason() -> None:
     async with world(_idle) as here:
         with pytest.raises(errors.ConfigurationError, match="pairs"):
             await anext(_stream(here, Swaps(here), ["a"], source=None))
 
 
 @pytest.mark.parametrize("targets", ["photos", b"photo", 7, None])
-def test_one_path_is_not_many_targets(targets: object) -> None:
-    """A path where an iterable is due is refused before it is taken apart."""
+def test_path_in_place_of_an_iterable_of_targets_is_refused(targets: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="iterable"):
-        _TargetPairs("me", targets)  # type: ignore[arg-type]
+        TargetPairs("me", targets)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: a running one, and a way to talk to it."""
+"""Running emulators, and a way to api each a request."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import attrs
 import pytest
 
 from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, serving
-from tests.support.emulator_requests import STILL, Ask, asker
+from tests.support.emulator_requests import STOPPED, RawApi
 
 
 @pytest.fixture
 async def emu() -> AsyncIterator[Emulator]:
-    """Run an emulator whose rows are read live."""
+    """Run an emulator whose rows are always fresh."""
     async with serving(EmulatorSettings(queue=100)) as emulator:
         yield emulator
 
 
 @pytest.fixture
-async def still() -> AsyncIterator[Emulator]:
-    """Run an emulator whose time stands still and whose rows wait for a beat."""
-    async with serving(attrs.evolve(STILL, clock=Clock(ticking=False))) as emulator:
+async def stopped() -> AsyncIterator[Emulator]:
+    """Run an emulator whose clock stands still and whose rows wait for a refresh."""
+    async with serving(attrs.evolve(STOPPED, clock=Clock(ticking=False))) as emulator:
         yield emulator
 
 
 @pytest.fixture
-def ask(emu: Emulator) -> Ask:
-    """Ask the live emulator with its own key."""
-    return asker(emu)
+def api(emu: Emulator) -> RawApi:
+    """Return the raw API of that emulator."""
+    return RawApi(emu)
 
 
 @pytest.fixture
-def ask_still(still: Emulator) -> Ask:
-    """Ask the emulator that stands still with its own key."""
-    return asker(still)
+def stopped_api(stopped: Emulator) -> RawApi:
+    """Return the raw API of the emulator with the stopped clock."""
+    return RawApi(stopped)

@@ -1,55 +1,44 @@
-"""Putting an emulator into the state a recorded exchange was made in."""
+"""An emulator put into the state in which an exchange was recorded."""
 
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
 from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, faults, scripts
-from tests.emulator.recorded import (
-    EXISTING,
-    OK,
-    PICTURES,
-    RUNNING,
-    SAMPLES,
-    SEEDS,
-    SUBMIT_FAULTS,
-    SUCCESS,
-    UPSTREAM,
-    UPSTREAM_STATUS,
-    VIEWS,
-    WHOLE,
-)
-from tests.support.emulator_requests import STILL, Ask, asker, submit, swap_body
-
-__all__ = ["GROUPS", "Stage", "settings_of"]
+from tests.emulator import recorded
+from tests.emulator.recorded import SAMPLES
+from tests.support.emulator_requests import STOPPED, SWAP, RawApi, swap_body
 
 
 class Stage:
-    """An emulator, and the ids that stand for those of the recording."""
+    """An emulator, and its ids in place of the recorded ones."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emu = emulator
         self.control = emulator.control
-        self.ask: Ask = asker(emulator)
+        self.api = RawApi(emulator)
         self.ids: dict[str, str] = {}
         self.key = emulator.api_key
 
-    async def task(self, recorded: str) -> None:
-        """Make a task that stands for the recorded id."""
-        self.ids[recorded] = await submit(self.ask)
+    async def task(self, sample_id: str) -> None:
+        """Make a task in place of the recorded one."""
+        self.ids[sample_id] = await self.api.submit()
 
-    async def task_in(self, recorded: str, view: dict[str, object]) -> None:
-        """Make a task that the relay has once seen like this."""
+    async def task_in(
+        self, sample_id: str, view: Mapping[str, object], after: float = 0
+    ) -> None:
+        """Make a task that the relay polls once, *after* seconds, with this view."""
         self.control.script_tasks(scripts.sequence(view))
-        await self.task(recorded)
+        await self.task(sample_id)
+        self.control.advance(after)
         self.control.beat()
 
 
-def _recorded_id(sample: dict[str, dict[str, str]]) -> str:
-    found = re.search(r"\d{16}", sample["request"]["path"])
+def _sample_id(name: str) -> str:
+    found = re.search(r"\d{16}", SAMPLES[name]["request"]["path"])
     return found[0] if found else ""
 
 
@@ -83,76 +72,63 @@ async def _swap(name: str, stage: Stage) -> None:
         "swap-channel-disabled": control.lose_channel,
     }
     changes.get(name, lambda: None)()
-    if name in SUBMIT_FAULTS:
-        control.script("submit", SUBMIT_FAULTS[name])
+    if name in recorded.SUBMIT_FAULTS:
+        control.script("submit", recorded.SUBMIT_FAULTS[name])
         return
     body = SAMPLES[name]["response"]["body"]["text"]
-    told = UPSTREAM.get(name, OK)
-    if isinstance(told, dict) and name != "swap-upstream-no-code":
-        told = {"result": json.loads(body).get("result"), **told}
-    control.script("submit", faults.Upstream(UPSTREAM_STATUS.get(name, 200), told))
+    answer = recorded.UPSTREAM.get(name, recorded.OK)
+    if isinstance(answer, dict) and name != "swap-upstream-no-code":
+        answer = {"result": json.loads(body).get("result"), **answer}
+    status = recorded.UPSTREAM_STATUS.get(name, 200)
+    control.script("submit", faults.Upstream(status, answer))
 
 
 async def _fetch(name: str, stage: Stage) -> None:
-    control, recorded = stage.control, _recorded_id(SAMPLES[name])
+    control, sample_id = stage.control, _sample_id(name)
     kind = name.removeprefix("fetch-")
-    if kind in VIEWS:
-        await stage.task_in(recorded, VIEWS[kind])
+    if kind in recorded.LATE_VIEWS:
+        await stage.task_in(sample_id, recorded.LATE_VIEWS[kind], after=3_601)
+    elif kind in recorded.VIEWS:
+        await stage.task_in(sample_id, recorded.VIEWS[kind])
     elif kind in _FETCHES:
-        await _FETCHES[kind](stage, recorded)
+        await _FETCHES[kind](stage, sample_id)
     elif kind != "unknown":
-        await stage.task(recorded)
+        await stage.task(sample_id)
     if kind == "database-down":
         control.script("fetch", faults.Trouble("tasks_unreadable"))
 
 
-async def _existing(stage: Stage, recorded: str) -> None:
-    answer = faults.Upstream(200, EXISTING)
+async def _existing(stage: Stage, sample_id: str) -> None:
+    answer = faults.Upstream(200, recorded.EXISTING)
     stage.control.script("submit", answer, answer)
-    await stage.task(recorded)
-    await stage.task(recorded)
+    await stage.task(sample_id)
+    await stage.task(sample_id)
 
 
-async def _old(stage: Stage, recorded: str) -> None:
-    stage.control.script_tasks(scripts.sequence(RUNNING))
-    await stage.task(recorded)
-    stage.control.advance(3_601)
-    stage.control.beat()
-
-
-async def _late(stage: Stage, recorded: str) -> None:
-    stage.control.script_tasks(scripts.sequence(SUCCESS))
-    await stage.task(recorded)
-    stage.control.advance(3_601)
-    stage.control.beat()
-
-
-async def _unmentioned(stage: Stage, recorded: str) -> None:
+async def _unmentioned(stage: Stage, sample_id: str) -> None:
     stage.control.script_tasks(scripts.unmentioned())
-    await stage.task(recorded)
+    await stage.task(sample_id)
     stage.control.beat()
 
 
-async def _channel_gone(stage: Stage, recorded: str) -> None:
-    await stage.task(recorded)
+async def _channel_gone(stage: Stage, sample_id: str) -> None:
+    await stage.task(sample_id)
     stage.control.lose_channel(94)
     stage.control.beat()
 
 
-async def _exhausted(stage: Stage, recorded: str) -> None:
-    await stage.task(recorded)
+async def _exhausted(stage: Stage, sample_id: str) -> None:
+    await stage.task(sample_id)
     stage.control.set_key(stage.key, quota=0)
 
 
-async def _foreign(stage: Stage, recorded: str) -> None:
-    await stage.task(recorded)
+async def _foreign(stage: Stage, sample_id: str) -> None:
+    await stage.task(sample_id)
     stage.key = stage.control.add_account(balance=1)
 
 
 _FETCHES: dict[str, Callable[[Stage, str], Awaitable[None]]] = {
     "existing": _existing,
-    "old": _old,
-    "late-success": _late,
     "not-mentioned": _unmentioned,
     "channel-gone": _channel_gone,
     "key-exhausted": _exhausted,
@@ -162,56 +138,63 @@ _FETCHES: dict[str, Callable[[Stage, str], Awaitable[None]]] = {
 
 
 async def _list(name: str, stage: Stage) -> None:
-    recorded = re.findall(r"\d{16}", SAMPLES[name]["request"]["body"]["text"])
+    ids = re.findall(r"\d{16}", SAMPLES[name]["request"]["body"]["text"])
     if name == "list-existing":
-        await _existing(stage, recorded[0])
+        await _existing(stage, ids[0])
     elif name == "list-mixed":
-        await stage.task_in(recorded[2], VIEWS["in-progress"])
-        await stage.task_in(recorded[0], VIEWS["success"])
-        await stage.task_in(recorded[1], VIEWS["failure"])
-    elif recorded:
-        await stage.task(recorded[0])
+        await stage.task_in(ids[2], recorded.VIEWS["in-progress"])
+        await stage.task_in(ids[0], recorded.VIEWS["success"])
+        await stage.task_in(ids[1], recorded.VIEWS["failure"])
+    elif ids:
+        await stage.task(ids[0])
     if name == "list-database-down":
         stage.control.script("list", faults.Trouble("tasks_unreadable"))
     if name == "list-foreign":
         stage.key = stage.control.add_account(balance=1)
 
 
+_IMAGE_VIEWS = {
+    "image-of-failure": "failure",
+    "image-not-ready": "not-start",
+    "image-preview": "in-progress-preview",
+}
+
+
 async def _image(name: str, stage: Stage) -> None:
-    recorded = _recorded_id(SAMPLES[name])
+    sample_id = _sample_id(name)
     if name == "image-late":
-        await _late(stage, recorded)
-    elif name in {"image-of-failure", "image-not-ready", "image-preview"}:
-        kinds = ("failure", "not-start", "in-progress-preview")
-        kind = {"o": kinds[0], "n": kinds[1], "p": kinds[2]}[name[6]]
-        await stage.task_in(recorded, VIEWS[kind])
-    elif recorded:
-        await stage.task_in(recorded, SUCCESS)
-    picture = PICTURES.get(name, faults.Picture(content=WHOLE))
+        await stage.task_in(sample_id, recorded.SUCCESS, after=3_601)
+    elif name in _IMAGE_VIEWS:
+        await stage.task_in(sample_id, recorded.VIEWS[_IMAGE_VIEWS[name]])
+    elif sample_id:
+        await stage.task_in(sample_id, recorded.SUCCESS)
+    picture = recorded.PICTURES.get(name, faults.Picture(content=recorded.WHOLE))
     stage.control.script("image", picture)
 
 
 async def _seed(name: str, stage: Stage) -> None:
-    if name in SEEDS:
-        await stage.task(_recorded_id(SAMPLES[name]))
-        stage.control.script("seed", SEEDS[name])
+    if name in recorded.SEEDS:
+        await stage.task(_sample_id(name))
+        stage.control.script("seed", recorded.SEEDS[name])
 
 
 async def _route(name: str, stage: Stage) -> None:
     if name == "route-gzip":
-        await stage.task(_recorded_id(SAMPLES[name]))
+        await stage.task(_sample_id(name))
 
 
 async def _v1(name: str, stage: Stage) -> None:
     for _ in range(9 if name == "v1-usage" else 0):
-        stage.control.script("submit", faults.Upstream(200, OK))
-        await submit(stage.ask)
+        stage.control.script("submit", faults.Upstream(200, recorded.OK))
+        await stage.api.submit()
 
 
 async def _account(name: str, stage: Stage) -> None:
-    stage.control.script_tasks(scripts.sequence({**RUNNING, "state": "mine-42"}))
+    stage.control.script_tasks(
+        scripts.sequence({**recorded.RUNNING, "state": "mine-42"})
+    )
     number = ("X-Request-ID", "attempt-0042")
-    await stage.ask("POST", "/mj/insight-face/swap", swap_body(), number)
+    await stage.api.post(SWAP, swap_body(), number)
     if name == "account-tasks":
         stage.control.beat()
 
@@ -220,13 +203,13 @@ async def _balance(name: str, stage: Stage) -> None:
     if name.startswith("balance-limited"):
         stage.control.set_key(stage.key, expires=int(time.time()) + 86_400)
     if "fresh" not in name and "richer" not in name:
-        await submit(stage.ask)
+        await stage.api.submit()
 
 
-_LIMITED = attrs.evolve(STILL, balance=5_000_000, key_quota=1_000_000, price=3_250)
+_LIMITED = attrs.evolve(STOPPED, balance=5_000_000, key_quota=1_000_000, price=3_250)
 _SETTINGS = {
     "balance-unlimited": attrs.evolve(_LIMITED, key_quota=None),
-    "balance-account": attrs.evolve(STILL, price=69_750, shows_account=True),
+    "balance-account": attrs.evolve(STOPPED, price=69_750, shows_account=True),
     "balance-exhausted": attrs.evolve(_LIMITED, key_quota=100),
     "balance-key-richer": attrs.evolve(_LIMITED, balance=1_000),
     "balance": _LIMITED,
@@ -234,9 +217,9 @@ _SETTINGS = {
 
 
 def settings_of(name: str) -> EmulatorSettings:
-    """Return the operator's settings behind a sample, the time standing still."""
+    """Return the operator's settings of a sample, with a clock that stands still."""
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
-    return attrs.evolve(next(fitting, STILL), clock=Clock(ticking=False))
+    return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
 
 
 GROUPS = {

@@ -1,188 +1,177 @@
-"""Faults on demand: what is sent, what was made, what was paid."""
+"""Faults on demand: the bytes sent, the tasks made, the charges."""
 
 import asyncio
 import contextlib
 
 import pytest
 
-from ezlink_async.emulator import Emulator, faults, serving
-from tests.support.emulator_requests import Ask, asker, submit, swap_body
-from tests.support.wire import Wire
-
-_SWAP = "/mj/insight-face/swap"
-_BIG = swap_body("s", "t", padding="x" * 3_000_000)
-
-
-def _headers(emu: Emulator) -> list[tuple[str, str]]:
-    key = ("Authorization", f"Bearer {emu.api_key}")
-    return [key, ("Content-Type", "application/json"), ("X-Request-ID", "one")]
-
-
-@pytest.mark.parametrize(
-    ("fault", "made"),
-    [
-        (faults.Drop(job=True), 1),
-        (faults.Drop(job=True, reset=True), 1),
-        (faults.Drop(), 0),
-        (faults.Drop(reset=True), 0),
-    ],
+from ezlink_async.emulator import Emulator, faults, read_hashes, scripts, serving
+from tests.support.emulator_requests import (
+    FETCH,
+    SWAP,
+    RawApi,
+    headers,
+    picture,
+    swap_body,
+    until,
 )
-async def test_a_dropped_answer_leaves_its_job(
-    fault: faults.Drop, made: int, emu: Emulator, ask: Ask
+from tests.support.wire import RawConnection
+
+_BIG = swap_body("s", "t", padding="x" * 3_000_000)
+_NUMBER = ("X-Request-ID", "one")
+_BOTH = pytest.mark.parametrize("job", [True, False])
+
+
+# Faults of the connection
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@_BOTH
+async def test_drop_sends_no_answer(
+    emu: Emulator, api: RawApi, *, job: bool, reset: bool
 ) -> None:
-    """The connection ends without an answer; with *job* the swap was made and paid."""
-    emu.control.script("submit", fault)
+    """The connection ends without an answer; with *job* the task is charged."""
+    emu.control.script("submit", faults.Drop(job=job, reset=reset))
 
     with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
-        await ask("POST", _SWAP, swap_body(), ("X-Request-ID", "one"))
+        await api.post(SWAP, swap_body(), _NUMBER)
 
-    assert (len(emu.control.tasks), len(emu.control.charges)) == (made, made)
-    assert emu.control.attempts.get("one", 0) == made
+    assert len(emu.control.tasks) == len(emu.control.charges) == job
+    assert emu.control.attempts.get("one", 0) == job
 
 
-async def test_a_reset_comes_while_the_body_goes_out(emu: Emulator) -> None:
-    """After so many bytes of the body the client sees a reset; nothing was made."""
+async def test_reset_drop_comes_within_the_body(emu: Emulator) -> None:
+    """After *after_bytes* of the body the client gets a reset; no task is made."""
     emu.control.script("submit", faults.Drop(after_bytes=500_000, reset=True))
 
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head("POST", _SWAP, _headers(emu), len(_BIG))
-        wire.writer.write(_BIG)
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send("POST", SWAP, headers(emu, _NUMBER), _BIG)
         with pytest.raises(ConnectionResetError):
-            await wire.answer()
+            await raw.response()
 
     assert emu.control.uploads == {}
     assert emu.control.tasks == []
 
 
-async def test_a_server_that_stops_reading_takes_no_more() -> None:
-    """The upload stands still, and ends only when one of the two leaves."""
+async def test_stall_within_the_body_stops_the_upload() -> None:
+    """The server reads no more, and the connection ends when the server does."""
     async with serving() as emu:
         emu.control.script("submit", faults.Stall(after_bytes=1000))
-        wire = await Wire(emu.base_url).__aenter__()
-        await wire.send_head("POST", _SWAP, _headers(emu), 60_000_000)
-        wire.writer.write(b"x" * 60_000_000)
-        while not emu.control.requests:
-            await asyncio.sleep(0)
-        await submit(asker(emu))
+        raw = await RawConnection(emu.base_url).__aenter__()
+        await raw.send("POST", SWAP, headers(emu, _NUMBER), b"x" * 60_000_000)
+        await until(lambda: emu.control.requests)
+        await RawApi(emu).submit()
         # far more than sockets hold is still here
-        assert wire.writer.transport.get_write_buffer_size() > 30_000_000
+        assert raw.writer.transport.get_write_buffer_size() > 30_000_000
 
     with pytest.raises(ConnectionError):
-        await wire.writer.drain()
+        await raw.writer.drain()
     assert emu.control.attempts.get("one") is None
 
 
-async def test_a_silent_server_has_charged() -> None:
-    """With *job* a stalled submit is a paid task without one byte of an answer."""
+async def test_stall_with_job_charges_and_sends_nothing() -> None:
+    """The submit is a charged task, and its answer never starts."""
     async with serving() as emu:
         emu.control.script("submit", faults.Stall(job=True))
-        wire = await Wire(emu.base_url).__aenter__()
-        body = swap_body()
-        await wire.send_head("POST", _SWAP, _headers(emu), len(body))
-        wire.writer.write(body)
-        while not emu.control.charges:
-            await asyncio.sleep(0)
+        raw = await RawConnection(emu.base_url).__aenter__()
+        await raw.send("POST", SWAP, headers(emu, _NUMBER), swap_body())
+        await until(lambda: emu.control.charges)
 
     with contextlib.suppress(ConnectionError):
-        assert await wire.reader.read() == b""
-    wire.writer.transport.abort()
+        assert await raw.reader.read() == b""
+    raw.writer.transport.abort()
     assert emu.control.uploads == {"one": 1}
 
 
-async def test_a_silent_server_notices_who_leaves(emu: Emulator, ask: Ask) -> None:
-    """A client that hangs up on a stall costs nothing: the next one is served."""
-    emu.control.script("submit", faults.Stall())
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head("POST", _SWAP, _headers(emu), len(swap_body()))
-        while not emu.control.requests:
-            await asyncio.sleep(0)
+@_BOTH
+async def test_garbage_is_sent_as_it_is(emu: Emulator, *, job: bool) -> None:
+    """The content arrives and the connection ends; with *job* a task is made."""
+    emu.control.script("submit", faults.Garbage("hello there", job=job))
 
-    assert await submit(ask) == emu.control.tasks[0].task_id
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send("POST", SWAP, headers(emu), swap_body())
+        assert await raw.reader.read() == b"hello there"
+
+    assert len(emu.control.tasks) == job
 
 
-@pytest.mark.parametrize("job", [True, False])
-@pytest.mark.parametrize("status", [502, 503, 504, 520])
-async def test_a_proxy_page_may_hide_a_job(
-    status: int, emu: Emulator, ask: Ask, *, job: bool
+@_BOTH
+async def test_delay_does_not_change_the_answer(
+    emu: Emulator, api: RawApi, *, job: bool
 ) -> None:
-    """A page of nginx comes back; the job behind it was done, or not, as told."""
+    emu.control.script("submit", faults.Delay(0.01, job=job))
+
+    assert await api.submit() == emu.control.tasks[0].task_id
+
+
+@pytest.mark.parametrize("keep", [0, 10])
+async def test_cut_announces_the_whole_answer(
+    keep: int, emu: Emulator, api: RawApi
+) -> None:
+    """The connection ends before the announced length; the task is charged."""
+    emu.control.script("submit", faults.Cut(keep))
+
+    with pytest.raises(asyncio.IncompleteReadError):
+        await api.post(SWAP, swap_body())
+
+    assert len(emu.control.charges) == 1
+
+
+# Answers of proxies
+
+
+@_BOTH
+@pytest.mark.parametrize("status", [502, 503, 504, 520])
+async def test_proxy_page_may_hide_a_task(
+    status: int, emu: Emulator, api: RawApi, *, job: bool
+) -> None:
+    """The client gets a page of nginx; with *job* the server made the task."""
     emu.control.script("submit", faults.proxy(status, job=job))
 
-    answered = await ask("POST", _SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
-    assert answered.status == status
-    assert answered.header("X-Request-Id") is None
-    assert b"<center>nginx</center>" in answered.body
-    assert len(emu.control.charges) == int(job)
+    assert response.status == status
+    assert response.header("X-Request-Id") is None
+    assert b"<center>nginx</center>" in response.body
+    assert len(emu.control.charges) == job
 
 
-async def test_a_proxy_refuses_a_length_at_once(emu: Emulator) -> None:
-    """A 413 comes while the body is still going out, and the connection closes."""
+async def test_proxy_refuses_a_length_before_the_body(emu: Emulator) -> None:
+    """A 413 comes before the body is sent, and the connection closes."""
     emu.control.script("submit", faults.proxy(413))
 
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head("POST", _SWAP, _headers(emu), len(_BIG))
-        answered = await wire.answer()
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, headers(emu), len(_BIG))
+        response = await raw.response()
 
-    assert (answered.status, answered.header("Connection")) == (413, "close")
+    assert (response.status, response.header("Connection")) == (413, "close")
     assert emu.control.uploads == {}
 
 
 @pytest.mark.parametrize("html", [True, False])
-async def test_a_limiter_says_little(emu: Emulator, ask: Ask, *, html: bool) -> None:
-    """A proxy's 429 is a page or nothing at all."""
+async def test_limiter_answers_429_with_a_page_or_nothing(
+    emu: Emulator, api: RawApi, *, html: bool
+) -> None:
     emu.control.script("submit", faults.limiter(html=html))
 
-    answered = await ask("POST", _SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
-    assert (answered.status, bool(answered.body)) == (429, html)
+    assert (response.status, bool(response.body)) == (429, html)
 
 
-async def test_an_early_answer_is_any_answer(emu: Emulator, ask: Ask) -> None:
-    """Status, body and headers are as told, and nothing was made."""
+async def test_answer_replaces_the_server(emu: Emulator, api: RawApi) -> None:
+    """Status, body and headers are those of the fault, and no task is made."""
     location = (("Location", "https://elsewhere.example/"),)
     emu.control.script("submit", faults.Answer(307, "", None, headers=location))
 
-    answered = await ask("POST", _SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
-    assert answered.status == 307
-    assert answered.header("Location") == "https://elsewhere.example/"
+    assert response.status == 307
+    assert response.header("Location") == "https://elsewhere.example/"
     assert emu.control.charges == []
 
 
-@pytest.mark.parametrize("job", [True, False])
-async def test_what_is_not_http_is_sent_as_it_is(emu: Emulator, *, job: bool) -> None:
-    """The words arrive and the connection ends."""
-    emu.control.script("submit", faults.Garbage("hello there", job=job))
-
-    async with Wire(emu.base_url) as wire:
-        body = swap_body()
-        await wire.send_head("POST", _SWAP, _headers(emu), len(body))
-        wire.writer.write(body)
-        assert await wire.reader.read() == b"hello there"
-
-    assert len(emu.control.tasks) == int(job)
-
-
-@pytest.mark.parametrize("job", [True, False])
-async def test_a_late_answer_is_a_good_one(
-    emu: Emulator, ask: Ask, *, job: bool
-) -> None:
-    """A delay changes nothing about the answer."""
-    emu.control.script("submit", faults.Delay(0.01, job=job))
-
-    assert await submit(ask) == emu.control.tasks[0].task_id
-
-
-@pytest.mark.parametrize("keep", [0, 10])
-async def test_a_cut_answer_promised_more(keep: int, emu: Emulator, ask: Ask) -> None:
-    """The length of the whole is announced, and the connection ends before it."""
-    emu.control.script("submit", faults.Cut(keep))
-
-    with pytest.raises(asyncio.IncompleteReadError):
-        await ask("POST", _SWAP, swap_body())
-
-    assert len(emu.control.charges) == 1
+# Trouble inside the relay
 
 
 @pytest.mark.parametrize(
@@ -195,53 +184,135 @@ async def test_a_cut_answer_promised_more(keep: int, emu: Emulator, ask: Ask) ->
         ("panic", 500, ""),
     ],
 )
-async def test_trouble_inside_the_relay_makes_nothing(
-    word: str, status: int, text: str, emu: Emulator, ask: Ask
+async def test_trouble_makes_no_task(
+    word: str, status: int, text: str, emu: Emulator, api: RawApi
 ) -> None:
     """Each trouble has the answer of the server, and no task and no charge."""
     emu.control.script("submit", faults.Trouble(word))
 
-    answered = await ask("POST", _SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
-    assert answered.status == status
-    assert text in answered.body.decode()
+    assert response.status == status
+    assert text in response.body.decode()
     assert (emu.control.tasks, emu.control.charges) == ([], [])
 
 
-async def test_a_failed_insert_is_paid_for(emu: Emulator, ask: Ask) -> None:
-    """The task exists upstream and is charged, and the relay never knows its id."""
+async def test_failed_insert_is_charged(emu: Emulator, api: RawApi) -> None:
+    """The upstream has the task, it is charged, and the relay has no row of it."""
     emu.control.script("submit", faults.Trouble("insert_failed"))
 
-    answered = await ask("POST", _SWAP, swap_body())
+    response = await api.post(SWAP, swap_body())
 
-    assert b"insert_midjourney_task_failed " in answered.body
+    assert b"insert_midjourney_task_failed " in response.body
     task = emu.control.tasks[0]
     assert [charge.task_id for charge in emu.control.charges] == [task.task_id]
-    assert (await ask("GET", f"/mj/task/{task.task_id}/fetch")).status == 400
+    assert (await api.get(f"/mj/task/{task.task_id}/fetch")).status == 400
 
 
-async def test_faults_play_in_order_and_then_no_more(emu: Emulator, ask: Ask) -> None:
-    """Each request takes the next fault; behind the last one all is well."""
+async def test_queued_task_is_not_charged(emu: Emulator, api: RawApi) -> None:
+    """The trouble turns code 1 into 22, and leaves a refusal as it is."""
+    emu.control.standing("submit", faults.Trouble("queued"))
+
+    assert (await api.post(SWAP, swap_body())).fields()["code"] == 22
+    assert emu.control.charges == []
+    assert len(emu.control.tasks) == 1
+    assert (await api.post(SWAP, swap_body("s", "s"))).fields()["code"] == 4
+
+
+# Rows and pictures
+
+
+async def test_rows_of_a_list_are_falsified(emu: Emulator, api: RawApi) -> None:
+    """Rows are left out, repeated, reversed and overwritten."""
+    ids = [await api.submit("s", name) for name in "tu"]
+    emu.control.script(
+        "list",
+        faults.Rows(omit=()),
+        faults.Rows(omit=(ids[0],)),
+        faults.Rows(repeat=True),
+        faults.Rows(backwards=True),
+        faults.Rows(change={"status": "ODD", "startTime": 0}),
+    )
+
+    lists = []
+    for _ in range(5):
+        rows = await api.rows(*ids)
+        lists.append([(row["id"], row["status"] == "ODD") for row in rows])
+
+    first, second = [(one, False) for one in ids]
+    assert lists[:4] == [[], [second], [first, first, second, second], [second, first]]
+    assert lists[4] == [(ids[0], True), (ids[1], True)]
+
+
+async def test_fetch_of_an_omitted_row_is_an_unknown_id(
+    emu: Emulator, api: RawApi
+) -> None:
+    task_id = await api.submit()
+    emu.control.script("fetch", faults.Rows(omit=()))
+
+    assert (await api.get(f"/mj/task/{task_id}/fetch")).status == 400
+    assert (await api.get(f"/mj/task/{task_id}/fetch")).status == 200
+
+
+async def test_truncated_picture_has_a_clean_end(emu: Emulator, api: RawApi) -> None:
+    """A truncated picture is a good answer with fewer bytes; a cut one is broken."""
+    path = f"/mj/image/{await api.swapped()}"
+    emu.control.script("image", faults.Picture(keep=100), faults.Cut(100))
+
+    cut = await api.get(path)
+    with pytest.raises(asyncio.IncompleteReadError):
+        await api.get(path)
+    whole = await api.get(path)
+
+    assert (cut.status, len(cut.body)) == (200, 100)
+    assert whole.body.startswith(cut.body)
+    assert read_hashes(whole.body)[1] == emu.control.tasks[0].target_sha256
+
+
+async def test_slow_picture_arrives_whole_in_chunks(emu: Emulator, api: RawApi) -> None:
+    task_id = await api.swapped()
+    emu.control.script("image", faults.Picture(drip=0.001, block=100))
+
+    response = await api.image(task_id)
+
+    assert response.header("Transfer-Encoding") == "chunked"
+    assert response.body.endswith(picture("t")[-50:])
+
+
+async def test_failed_task_has_no_picture(emu: Emulator, api: RawApi) -> None:
+    """The relay has no address to ask, so the picture's server does not matter."""
+    emu.control.script_tasks(scripts.fails())
+    task_id = await api.submit()
+    await api.fetch_end(task_id)
+    page = faults.Picture(content="page", content_type="text/html")
+    emu.control.script("image", page)
+
+    assert (await api.image(task_id)).status == 500
+
+
+# Which request meets which fault
+
+
+async def test_each_request_takes_the_next_fault(emu: Emulator, api: RawApi) -> None:
+    """After the last scripted fault requests are answered as usual."""
     emu.control.script("submit", faults.limiter(), faults.queue_full())
 
-    statuses = [(await ask("POST", _SWAP, swap_body())).status for _ in range(3)]
+    statuses = [(await api.post(SWAP, swap_body())).status for _ in range(3)]
 
     assert statuses == [429, 400, 200]
 
 
-async def test_a_standing_fault_stays_until_it_is_taken_away(
-    emu: Emulator, ask: Ask
+async def test_standing_fault_lasts_until_none_replaces_it(
+    emu: Emulator, api: RawApi
 ) -> None:
-    """Every request meets it, until it is replaced by nothing."""
-    emu.control.standing("list", faults.Answer(404))
-    path, body = "/mj/task/list-by-condition", b'{"ids":[]}'
-    first = [(await ask("POST", path, body)).status for _ in range(2)]
-    emu.control.standing("list", None)
+    emu.control.standing("fetch", faults.Answer(404))
+    statuses = [(await api.get(FETCH)).status for _ in range(2)]
+    emu.control.standing("fetch", None)
 
-    assert [*first, (await ask("POST", path, body)).status] == [404, 404, 200]
+    assert [*statuses, (await api.get(FETCH)).status] == [404, 404, 400]
 
 
-def test_an_unknown_place_is_refused(ezlink_emulator: Emulator) -> None:
-    """A typing error in a place is a ValueError, not a fault that never plays."""
-    with pytest.raises(ValueError, match="no such place"):
+def test_unknown_kind_of_request_is_a_value_error(ezlink_emulator: Emulator) -> None:
+    """A typing error in a kind raises instead of scripting a fault in vain."""
+    with pytest.raises(ValueError, match="no such kind of request"):
         ezlink_emulator.control.script("nowhere", faults.limiter())

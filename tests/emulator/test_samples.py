@@ -1,24 +1,23 @@
-"""The recorded exchanges, asked again: the emulator answers byte for byte alike."""
+"""The recorded exchanges, replayed: the emulator answers with the same bytes."""
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
 
 import pytest
 
-from ezlink_async.emulator import Emulator, serving
-from tests.emulator.recorded import LEFT_OUT, SAMPLES
+from ezlink_async.emulator import serving
+from tests.emulator.recorded import LEFT_OUT, SAMPLES, body_of
 from tests.emulator.stages import GROUPS, Stage, settings_of
-from tests.support.emulator_requests import asker, swap_body
-from tests.support.wire import Answered, Wire
+from tests.support.emulator_requests import SWAP, RawApi, swap_body
+from tests.support.wire import RawConnection, RawResponse
 
 
-async def _replay(stage: Stage, name: str) -> Answered:
+async def _replay(stage: Stage, name: str) -> RawResponse:
     sample = SAMPLES[name]
     request, response = sample["request"], sample["response"]
-    plain = stage.key.removeprefix("sk-")
+    key, token = stage.key.removeprefix("sk-"), stage.control.account_token()
     given = [
-        (field, text.replace("KEY", plain).replace("ACCOUNT-TOKEN", _token(stage)))
+        (field, text.replace("KEY", key).replace("ACCOUNT-TOKEN", token))
         for field, text in request["headers"]
         if field not in {"X-Request-ID", "Host", "Content-Length"}
     ]
@@ -28,30 +27,25 @@ async def _replay(stage: Stage, name: str) -> Answered:
     path, body = request["path"], request["body"].get("text", "")
     for recorded, ours in stage.ids.items():
         path, body = path.replace(recorded, ours), body.replace(recorded, ours)
-    async with Wire(stage.emu.base_url) as wire:
-        return await wire.ask(request["method"], path, given, body.encode())
-
-
-def _token(stage: Stage) -> str:
-    return stage.control.account_token()
+    async with RawConnection(stage.emu.base_url) as raw:
+        return await raw.request(request["method"], path, given, body.encode())
 
 
 def _compared(headers: Iterable[Sequence[str]], body: bytes) -> list[tuple[str, str]]:
-    """Return every header but the date, as it would be with a masked body."""
+    """Return every header but the date, as with a masked body."""
     kept = []
     for name, text in headers:
-        told = text
         if name == "Location":
-            told = _masked(text.encode()).decode()
+            kept.append((name, _masked(text.encode()).decode()))
         elif name == "Content-Length" and text == str(len(body)):
-            told = str(len(_masked(body)))
-        if name != "Date":
-            kept.append((name, told))
+            kept.append((name, str(len(_masked(body)))))
+        elif name != "Date":
+            kept.append((name, text))
     return kept
 
 
-#: Ids, the nanoseconds of a preview, milliseconds; then what an account's own
-#: numbers and names are, where they are not empty.
+#: Ids, the nanoseconds of a preview, milliseconds; then an account's own numbers and
+#: names that are not empty.
 _MASKS = (
     (rb"(?<!\d)\d{16}(?!\d)", b"I" * 16),
     (rb"rand=\d{19}", b"rand=" + b"N" * 19),
@@ -67,36 +61,26 @@ def _masked(body: bytes) -> bytes:
     return body
 
 
-def _recorded_body(body: dict[str, str]) -> bytes:
-    if "base64" in body:
-        return base64.b64decode(body["base64"])
-    return body["text"].encode()
-
-
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name not in LEFT_OUT])
-async def test_it_answers_as_the_server_did(name: str) -> None:
-    """Status, headers in order and spelling, and body are those of the recording."""
+async def test_emulator_answers_as_the_recorded_server(name: str) -> None:
+    """Status, headers (order and spelling), body and charges are the recorded ones."""
     async with serving(settings_of(name)) as emulator:
         stage = Stage(emulator)
         await GROUPS[name.split("-", maxsplit=1)[0]](name, stage)
         before = emulator.control.state()
 
-        answered = await _replay(stage, name)
+        response = await _replay(stage, name)
 
         after = emulator.control.state()
-    recorded = SAMPLES[name]["response"]
-    assert (answered.status, answered.reason) == (
-        recorded["status"],
-        recorded["reason"],
-    )
-    body = _recorded_body(recorded["body"])
-    assert _masked(answered.body) == _masked(body)
-    assert _compared(answered.headers, answered.body) == (
-        _compared(recorded["headers"], body)
-    )
+    recorded, body = SAMPLES[name]["response"], body_of(name)
+    assert response.status == recorded["status"]
+    assert response.reason == recorded["reason"]
+    assert _masked(response.body) == _masked(body)
+    headers = _compared(response.headers, response.body)
+    assert headers == _compared(recorded["headers"], body)
     facts = SAMPLES[name]["facts"]
-    for fact, ledger in (("charged", "charged"), ("rows_added", "rows")):
-        assert _number(after, ledger) - _number(before, ledger) == facts.get(fact, 0)
+    for fact, count in (("charged", "charged"), ("rows_added", "rows")):
+        assert _number(after, count) - _number(before, count) == facts.get(fact, 0)
 
 
 def _number(state: dict[str, object], name: str) -> int:
@@ -105,13 +89,13 @@ def _number(state: dict[str, object], name: str) -> int:
     return value
 
 
-def test_every_sample_left_out_is_in_the_recording() -> None:
-    """The list of samples left out names no sample that is not there."""
+def test_samples_left_out_are_in_the_recording() -> None:
+    """The list of samples left out names no sample that does not exist."""
     assert set(LEFT_OUT) <= set(SAMPLES)
 
 
-async def test_a_submit_without_a_name_gets_a_request_id(still: Emulator) -> None:
+async def test_submit_without_a_request_id_gets_one(api: RawApi) -> None:
     """A generated request id is a date, nanoseconds and eight digits at random."""
-    answered = await asker(still)("POST", "/mj/insight-face/swap", swap_body())
+    response = await api.post(SWAP, swap_body())
 
-    assert re.fullmatch(r"20\d{12}\d{1,9}\d{8}", answered.header("X-Request-Id") or "")
+    assert re.fullmatch(r"20\d{12}\d{1,9}\d{8}", response.header("X-Request-Id") or "")

@@ -45,7 +45,7 @@ class Countdown:
     early: bool = False
     reached: threading.Event = attrs.field(factory=threading.Event)
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request."""
         await exchange.read()
         self.left -= 1

@@ -105,12 +105,12 @@ class Tells:
     then: faults.Fault | None = None
     _happened: threading.Event = attrs.field(factory=threading.Event)
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request, or let the other fault, and tell."""
         if self.then is not None:
             await exchange.read()
             self._happened.set()
-            return await self.then.play(exchange, proceed)
+            return await self.then.apply(exchange, proceed)
         reply = await proceed()
         self._happened.set()
         return reply

@@ -1,4 +1,4 @@
-"""A client that hides nothing: bytes on a socket, and what came back."""
+"""A raw HTTP/1.1 client: bytes on a socket, and every header of a response."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ _END = b"\r\n\r\n"
 
 
 @frozen
-class Answered:
-    """A response, headers in order and spelling."""
+class RawResponse:
+    """A response, its headers in order and spelling."""
 
     status: int
     reason: str
@@ -28,14 +28,21 @@ class Answered:
         """Return the first header of this very spelling."""
         return dict(reversed(self.headers)).get(name)
 
-    def json(self) -> object:
-        """Return the body, read as JSON."""
+    def fields(self) -> dict[str, object]:
+        """Return the body, which must be a JSON object."""
         value: object = json.loads(self.body)
+        assert isinstance(value, dict)
+        return value
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return the body, which must be a JSON array."""
+        value: object = json.loads(self.body)
+        assert isinstance(value, list)
         return value
 
 
-class Wire:
-    """One connection to an emulator."""
+class RawConnection:
+    """One connection to a server."""
 
     def __init__(self, base_url: str, trusting: ssl.SSLContext | None = None) -> None:
         self._address = urlsplit(base_url)
@@ -51,7 +58,7 @@ class Wire:
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
-        fault: BaseException | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.writer.transport.abort()
@@ -59,7 +66,7 @@ class Wire:
     async def send_head(
         self, method: str, path: str, headers: Headers = (), length: int | None = None
     ) -> None:
-        """Send everything but the body."""
+        """Send the request up to its body."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._address.netloc}"]
         lines += [f"{name}: {value}" for name, value in headers]
         if length is not None:
@@ -67,22 +74,28 @@ class Wire:
         self.writer.write("\r\n".join(lines).encode() + _END)
         await self.writer.drain()
 
-    async def ask(
+    async def send(
         self, method: str, path: str, headers: Headers = (), body: bytes = b""
-    ) -> Answered:
-        """Send a whole request and return the answer to it."""
+    ) -> None:
+        """Send a whole request; a body may still be in the send buffer."""
         await self.send_head(method, path, headers, len(body) if body else None)
         self.writer.write(body)
-        return await self.answer(method)
 
-    async def answer(self, method: str = "GET") -> Answered:
-        """Read one response; IncompleteReadError when it breaks off."""
+    async def request(
+        self, method: str, path: str, headers: Headers = (), body: bytes = b""
+    ) -> RawResponse:
+        """Send a whole request and return the response."""
+        await self.send(method, path, headers, body)
+        return await self.response(method)
+
+    async def response(self, method: str = "GET") -> RawResponse:
+        """Read one response; IncompleteReadError when the server breaks it off."""
         head = (await self.reader.readuntil(_END)).decode().split("\r\n")
         _, status, reason = head[0].split(" ", 2)
         pairs = [line.partition(": ") for line in head[1:] if line]
         headers = [(name, value) for name, _, value in pairs]
         body = b"" if method == "HEAD" else await self._body(dict(headers))
-        return Answered(int(status), reason, headers, body)
+        return RawResponse(int(status), reason, headers, body)
 
     async def _body(self, headers: dict[str, str]) -> bytes:
         if headers.get("Transfer-Encoding") == "chunked":

@@ -1,10 +1,6 @@
 """
-Swap faces between arrays, on the CPU, without a network.
+Face swaps between arrays, on the CPU, without network access.
 
-Knows BGR arrays only: no event loop, no picture files, nothing of the server
-around it. The one thing read from disk is its own weights.
+The engine knows BGR arrays only: no event loop, no picture files, nothing of the
+server around it. The only files it reads are its own weights.
 """
-
-from ezlink_async.emulator.engine.swap import NoFaceError, Source, Swapper
-
-__all__ = ["NoFaceError", "Source", "Swapper"]

@@ -1,9 +1,9 @@
 """
-Types of the arrays, and the few OpenCV calls that every module needs.
+Types of the arrays, and the few OpenCV calls that all modules share.
 
-Pictures are (height, width, 3) in BGR order, points are (n, 2) or (n, 3) in
-pixels with x first. OpenCV's own annotations lose the element type; the
-wrappers here give it back without copying.
+Pictures are (height, width, 3) in BGR order, points are (n, 2) or (n, 3) in pixels
+with x first. OpenCV's own annotations lose the element type; the wrappers here
+restore it without copying. Short for a module: the foundation of all others here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Blend two pictures in bands: coarse colour widely, fine detail narrowly."""
+"""
+Blending of two pictures in frequency bands: coarse colour widely, detail narrowly.
+
+Short for a module: Laplacian pyramids, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ def levels_for(width: float) -> int:
 
 def blend(under: Floats, over: Floats, alpha: Floats, levels: int) -> Floats:
     """
-    Return *over* where *alpha* is 1, *under* where it is 0, no seam between.
+    Return *over* where *alpha* is 1, *under* where it is 0, without a seam between.
 
     Pictures are (height, width, 3), *alpha* is (height, width).
     """

@@ -1,8 +1,8 @@
 """
-Give the source's face the colours, the light and the softness of the target.
+The colours, the light and the softness of the target for the source's face.
 
-All in L*a*b*: first mean and contrast, learnt from unmistakable skin only,
-then the slow changes of light across the target's face.
+Computed in L*a*b*: first mean and contrast, measured on unmistakable skin only, then
+the slow changes of light across the target's face.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ezlink_async.emulator.engine.arrays import (
 )
 from ezlink_async.emulator.engine.masks import likeness
 
-_LIGHT = np.float32(0.85)  # how much of the target's light is taken over
+_LIGHT = np.float32(0.85)  # the share of the target's light that is applied
 _LEAST_SKIN = 20  # pixels
 _USABLE = 0.5
 _SLOW = 0.11  # of the face's width: changes wider than this are light
@@ -34,14 +34,14 @@ _FINE = 1.2  # sigma in pixels of what counts as fine detail
 
 @attrs.frozen(eq=False)
 class SkinSample:
-    """Where the colour of skin is read, in the source and in the target."""
+    """The pixels at which the colour of skin is measured, in source and target."""
 
     source: Mask
     target: Mask
 
     @classmethod
     def choose(cls, core: Mask, valid: Floats, target_lab: Floats) -> SkinSample:
-        """Take what is surely skin in *core*; all of *core* when that is too little."""
+        """Return the sure skin in *core*, or all of *core* if there is too little."""
         source = core & (valid > _USABLE)
         target = core & (likeness(target_lab, core, 1.6) > _USABLE)
         if min(source.sum(), target.sum()) < _LEAST_SKIN:
@@ -68,19 +68,19 @@ def relit(source: Floats, target: Floats, sample: SkinSample, width: float) -> F
 
 
 def _light(source: Floats, target: Floats, skin: Mask, width: float) -> Floats:
-    """Return what to add so that slow changes of light follow the target."""
+    """Return the change that makes slow changes of light follow the target."""
     known = skin.astype(np.float32)
     sigma = width * _SLOW
     weight = _slow(known, sigma)
     wanted = _slow((target - source) * known[..., None], sigma)
     wanted /= weight[..., None] + np.float32(1e-4)
-    # Far from any skin that both show the light is a guess.
+    # Far from skin that both pictures show, the light is a guess.
     trust = np.clip(weight * 3, 0, 1) * _LIGHT
     return np.clip(wanted, -_MOST_SHIFT, _MOST_SHIFT) * trust[..., None]
 
 
 def _slow(values: Floats, sigma: float) -> Floats:
-    """Blur widely, on a reduced grid: the result has no detail to lose."""
+    """Return *values* blurred widely, on a reduced grid: no detail can be lost."""
     step = max(1, int(sigma // 4))
     height, width = values.shape[:2]
     small = resized(values, (max(2, height // step), max(2, width // step)))

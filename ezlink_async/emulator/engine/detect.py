@@ -1,9 +1,9 @@
 """
-Where faces are, roughly: BlazeFace on overlapping tiles of a picture.
+Rough positions of faces: BlazeFace on overlapping tiles of a picture.
 
-The network sees 128 pixels and misses faces that are small in them, hence
-the tiles; it misses faces cut by the edge or lying on their side, hence the
-second and third tries.
+The network sees 128 pixels and misses faces that are small in them, hence the tiles;
+it misses faces cut by the edge or lying on their side, hence the second and third
+tries.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ezlink_async.emulator.engine.geometry import Matrix, Square
 from ezlink_async.emulator.engine.networks import DETECTOR, Network, sigmoid
 
 _SIDE = 128  # pixels the network sees
-_LONGEST = 1600  # tiles of a larger picture would show nothing more
+_LONGEST = 1600  # tiles of a larger picture would show no more
 _LEAST_SCORE = 0.55
 _SAME_FACE = 0.3  # overlap from which two boxes are one face
 _TILE_OVERLAP = 1.3
 _PADDING = 0.4
-_CONTEXT = 1.5  # the mesh wants to see this many times the box
+_CONTEXT = 1.5  # the mesh needs this many times the box
 # The shortest picture each set of grids is for: n means n x n tiles.
 _GRIDS = ((1101, (2, 3, 5)), (400, (2, 3)), (200, (2,)), (0, ()))
 
@@ -48,18 +48,18 @@ class View:
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)
         scale = float(np.hypot(*self.to_original[:, 0]))
         linear = self.to_original[:, :2].T
-        places = centres @ linear + self.to_original[:, 2]
+        positions = centres @ linear + self.to_original[:, 2]
         eyes = boxes[:, _EYES].reshape(-1, 2, 2) @ linear
         across = eyes[:, 1] - eyes[:, 0]
         angles = np.arctan2(across[:, 1], across[:, 0])
         return [
             Square(float(x), float(y), float(side) * scale * _CONTEXT, float(angle))
-            for (x, y), side, angle in zip(places, sides, angles, strict=True)
+            for (x, y), side, angle in zip(positions, sides, angles, strict=True)
         ]
 
 
 class Detector:
-    """Finds candidates for faces. For one thread, as its network is."""
+    """Finds candidates for faces. For one thread, like its network."""
 
     def __init__(self) -> None:
         self._network = Network(DETECTOR, ("classificators", "regressors"))
@@ -67,20 +67,20 @@ class Detector:
 
     def attempts(self, image: Pixels) -> Iterator[list[Square]]:
         """
-        Yield candidates, best first, try by try: stop when one is a face.
+        Yield candidates, best first, one list a try; stop when one is a face.
 
-        First the picture as it is, then padded (a face that touches the
-        edges), then turned by 90, 270 and 180 degrees.
+        The tries: the picture as it is, padded (for a face that touches the edges),
+        then turned by 90, 270 and 180 degrees.
         """
         for view in _views(image):
             yield view.squares(self.boxes(view.pixels))
 
     def boxes(self, image: Pixels) -> Floats:
         """Return one row a face, best first: box, eyes and score, nine columns."""
-        found = [self._look(image, tile) for tile in _tiles(image)]
+        found = [self._found(image, tile) for tile in _tiles(image)]
         return merged(np.concatenate(found))
 
-    def _look(self, image: Pixels, tile: tuple[int, int, int, int]) -> Floats:
+    def _found(self, image: Pixels, tile: tuple[int, int, int, int]) -> Floats:
         left, top, right, bottom = tile
         part = image[top:bottom, left:right]
         shrink = _SIDE / max(part.shape[:2])
@@ -100,18 +100,18 @@ class Detector:
     @staticmethod
     def _decoded(offsets: Floats, anchors: Floats) -> Floats:
         """Return box and eyes in pixels of the letterbox."""
-        places = anchors * np.float32(_SIDE)
-        centre, half = offsets[:, :2] + places, offsets[:, 2:4] / 2
-        eyes = offsets[:, 4:8] + np.tile(places, 2)
+        positions = anchors * np.float32(_SIDE)
+        centre, half = offsets[:, :2] + positions, offsets[:, 2:4] / 2
+        eyes = offsets[:, 4:8] + np.tile(positions, 2)
         return np.concatenate([centre - half, centre + half, eyes], axis=1)
 
 
 def merged(boxes: Floats) -> Floats:
     """
-    Return one row for each heap of overlapping boxes, best score first.
+    Return one row for each group of overlapping boxes, best score first.
 
-    Coordinates are the mean weighted by score: the tiles see one face
-    several times, each a little elsewhere.
+    Coordinates are the mean weighted by score: several tiles find one face, each at
+    a slightly different position.
     """
     left = boxes[np.argsort(-boxes[:, _SCORE], kind="stable")]
     rows = [np.zeros((0, 9), np.float32)]
@@ -136,7 +136,7 @@ def overlap(box: Floats, others: Floats) -> Floats:
 
 
 def _anchors() -> Floats:
-    # Two a cell of a 16 x 16 grid, then six a cell of an 8 x 8 grid.
+    # Two anchors a cell of a 16 x 16 grid, then six a cell of an 8 x 8 grid.
     parts = []
     for cells, each in ((16, 2), (8, 6)):
         middle = (np.arange(cells) + 0.5) / cells

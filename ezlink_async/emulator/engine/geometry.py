@@ -1,5 +1,5 @@
 """
-Where things are: turned squares, 3-D similarities, the warp of the mesh.
+Geometry: turned squares, 3-D similarities, the warp of the mesh.
 
 Coordinates are pixels, x to the right, y down; z grows away from the camera.
 """
@@ -19,12 +19,12 @@ from ezlink_async.emulator.engine.arrays import Floats, Mask, Pixels, Size, scal
 Matrix = npt.NDArray[np.float64]
 
 SUBPIXEL = 4
-"""Bits after the point of the coordinates OpenCV draws with."""
+"""Fractional bits of the coordinates that OpenCV draws with."""
 _COARSE = 1.5  # a cut that shrinks more is averaged first, else it aliases
 
 
 def fixed(points: Floats) -> npt.NDArray[np.int32]:
-    """Return x and y as the fixed-point numbers that drawing functions take."""
+    """Return x and y as the fixed-point numbers that OpenCV's drawing needs."""
     return np.round(points[..., :2] * (1 << SUBPIXEL)).astype(np.int32)
 
 
@@ -86,7 +86,7 @@ class Square:
     def _shrunk(
         self, image: Pixels, matrix: Matrix, scale: float
     ) -> tuple[Pixels, Matrix]:
-        # Only the surroundings: shrinking a whole photo for each face is slow.
+        # Shrink only the surroundings: a whole photo for each face is slow.
         height, width = image.shape[:2]
         reach = int(self.side * 0.75) + 2
         left = min(max(0, int(self.x) - reach), width - 1)
@@ -114,8 +114,8 @@ def target_shape(source: Floats, target: Floats, pull: float) -> Floats:
     """
     Return the target's points with its inner features pulled to the source's.
 
-    *pull* is from 0 (the target's proportions) to 1. The oval stays where it
-    is, and so does a point that would move far: the two meshes disagree there.
+    *pull* is from 0 (the target's proportions) to 1. The oval does not move, and
+    neither does a point that would move far: the two meshes disagree there.
     """
     goal = aligned(source, target)
     width = float(
@@ -133,10 +133,10 @@ def warp_map(
     size: Size, shape: Floats, source: Floats, triangles: npt.NDArray[np.int64]
 ) -> tuple[Floats, Mask]:
     """
-    Return where in the source to look for each pixel, and which have an answer.
+    Return each pixel's position in the source, and the mask of those that have one.
 
-    One lookup for the whole face: (height, width, 2) of x and y, -1 outside
-    *shape*. Triangles that show their back are left out, nearer ones win.
+    Positions are (height, width, 2) of x and y, -1 outside *shape*. Triangles that
+    face away are left out; of overlapping ones the nearest counts.
     """
     corners = shape[triangles]
     area = _signed_areas(corners)
@@ -151,11 +151,11 @@ def warp_map(
     cover = number >= 0
     rows, columns = np.nonzero(cover)
     plane = planes.astype(np.float32)[number[rows, columns]]
-    places = np.full((*size, 2), -1, np.float32)
-    places[rows, columns] = (
+    positions = np.full((*size, 2), -1, np.float32)
+    positions[rows, columns] = (
         columns[:, None] * plane[:, 0] + rows[:, None] * plane[:, 1] + plane[:, 2]
     )
-    return places, cover
+    return positions, cover
 
 
 def _signed_areas(corners: Floats) -> Floats:

@@ -1,8 +1,8 @@
 """
-Which of the 468 points of the mesh lie where on a face.
+The features of a face as indices of the mesh's 468 points.
 
-Indices of Google's canonical face mesh. Right and left are the person's own,
-so "right" is on the left side of a picture.
+Indices of Google's canonical face mesh. Right and left are the person's own, so
+"right" is on the left side of a picture. Short for a module: a table without code.
 """
 
 from __future__ import annotations

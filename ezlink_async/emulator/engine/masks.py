@@ -1,7 +1,7 @@
 """
-Which pixels count: the oval, bare skin, what covers the target's face.
+Masks of a face: its oval, its bare skin, its features, and its covers (hair, caps).
 
-Masks that are drawn are boolean; the soft ones are floats from 0 to 1.
+Drawn masks are boolean; soft ones are floats from 0 to 1.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _SKIN_HOLES = (
 )
 _SHRINK = 0.03  # parts of the face's width
 _FEATHER = 0.035
-_SPREAD = np.array([9, 3, 3], np.float32)  # of L, a, b that any skin may have
+_SPREAD = np.array([9, 3, 3], np.float32)  # in L, a and b of any skin
 _TEETH = 0.16  # a mouth open this far shows them
 
 
 def outline(size: Size, points: Floats, indices: Sequence[int]) -> Floats:
-    """Draw the polygon through *indices*, 1 inside, its edge smoothed."""
+    """Return the polygon through *indices*: 1 inside, its edge smoothed."""
     canvas = np.zeros(size, np.uint8)
     corners = fixed(points[list(indices)])
     cv2.fillPoly(canvas, [corners], 255, cv2.LINE_AA, SUBPIXEL)
@@ -38,7 +38,7 @@ def outline(size: Size, points: Floats, indices: Sequence[int]) -> Floats:
 
 
 def hull(size: Size, points: Floats, indices: Sequence[int]) -> Floats:
-    """Draw the convex hull of *indices*, 1 inside, its edge smoothed."""
+    """Return the convex hull of *indices*: 1 inside, its edge smoothed."""
     canvas = np.zeros(size, np.uint8)
     corners = cv2.convexHull(fixed(points[list(indices)]))
     cv2.fillConvexPoly(canvas, corners, 255, cv2.LINE_AA, SUBPIXEL)
@@ -59,7 +59,7 @@ def shrunk(mask: Floats, pixels: int) -> Floats:
 
 
 def oval(size: Size, points: Floats) -> Floats:
-    """Draw the whole face."""
+    """Return the whole face: 1 inside, its edge smoothed."""
     return outline(size, points, landmarks.OVAL)
 
 
@@ -72,7 +72,7 @@ def skin(size: Size, points: Floats) -> Mask:
 
 
 def core_of(bare: Mask, cover: Mask, width: float) -> Mask:
-    """Return the inside of *bare* skin, or as much of it as a tiny face has."""
+    """Return the inside of *bare* skin; all of it, or *cover*, for a tiny face."""
     inside = shrunk(bare.astype(np.float32), max(1, int(width * 0.03))) > 0
     for mask, least in ((inside, 50), (bare, 20)):
         if mask.sum() >= least:
@@ -82,10 +82,10 @@ def core_of(bare: Mask, cover: Mask, width: float) -> Mask:
 
 def likeness(lab: Floats, core: Mask, tolerance: float) -> Floats:
     """
-    Tell how well each pixel's colour fits the skin seen in *core*.
+    Return how well each pixel's colour fits the skin in *core*, from 0 to 1.
 
-    1 up to *tolerance* robust deviations from the median, then falling.
-    Lightness counts less than tint: shade is no obstacle, hair is.
+    1 up to *tolerance* robust deviations from the median, then falling. Lightness
+    counts less than tint: shaded skin fits, hair does not.
     """
     seen = lab[core]
     median = np.median(seen, axis=0)
@@ -103,7 +103,7 @@ def features(size: Size, points: Floats, width: float) -> Floats:
 
 
 def uncovered(lab: Floats, core: Mask, zone: Floats, width: float) -> Floats:
-    """Return 1 where the target shows face, 0 where hair or a cap lies over it."""
+    """Return 1 where the target's face is visible, 0 where hair or a cap covers it."""
     seen = blurred(likeness(lab, core, 3.2), max(0.8, width * 0.02))
     return np.maximum(seen, zone)
 
@@ -117,7 +117,7 @@ def feathered(whole: Floats, cover: Mask, width: float) -> Floats:
 
 
 def teeth_kept(alpha: Floats, source: Face, target: Face, shape: Floats) -> Floats:
-    """Return *alpha* open at the mouth where only the target shows its teeth."""
+    """Return *alpha*, low at the mouth if only the target shows its teeth."""
     opening = target.mouth_opening
     if opening <= _TEETH or source.mouth_opening >= 0.6 * opening:
         return alpha

@@ -1,8 +1,8 @@
 """
 Faces as meshes of 468 points, found with two networks.
 
-The mesh is fitted to a turned square about a candidate; the square is then
-drawn anew from the mesh, twice, which settles faces the detector saw askew.
+The mesh is fitted to a turned square around a candidate; the square is then computed
+anew from the mesh, twice, which corrects faces that the detector found askew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ezlink_async.emulator.engine.networks import LANDMARKS, Network, sigmoid
 _SIDE = 192  # pixels the network sees
 _CONTEXT = 1.5
 _ROUNDS = 2
-_HOPELESS = 0.2  # a fit so poor leads its next square astray
+_HOPELESS = 0.2  # so poor a fit gives a useless next square
 LEAST_SCORE = 0.5
 """A mesh with a lower score is no face."""
 _FIRM = 0.999  # below, the face may be upside down
@@ -56,7 +56,7 @@ class Face:
 
     @property
     def yaw(self) -> float:
-        """How far the nose is off the middle, -1..1; 0 looks into the camera."""
+        """The nose's offset from the middle, -1..1; 0 looks into the camera."""
         right, left = (
             self.points[index, :2]
             for index in (landmarks.RIGHT_EAR, landmarks.LEFT_EAR)
@@ -73,7 +73,7 @@ class Face:
         return gap / (width + 1e-6)
 
     def moved(self, left: float, top: float, scale: float) -> Face:
-        """Return the face in a part of the picture that was then scaled."""
+        """Return the face in coordinates of a part of the picture, scaled."""
         origin = np.array([left, top, 0], np.float32)
         return attrs.evolve(
             self, points=((self.points - origin) * scale).astype(np.float32)
@@ -94,11 +94,11 @@ class Face:
 
 
 class Finder:
-    """Finds the faces of a picture. For one thread, as its networks are."""
+    """Finds the faces of a picture. For one thread, like its networks."""
 
     def __init__(self) -> None:
         self._detector = Detector()
-        # 468 points of x, y and z; then a flag, how much it looks like a face.
+        # 468 points of x, y and z; then a flag, the likeness to a face.
         self._network = Network(LANDMARKS, ("conv2d_21", "conv2d_31"))
 
     def faces(self, image: Pixels) -> list[Face]:
@@ -127,8 +127,8 @@ class Finder:
         return faces
 
     def _best_turned(self, image: Pixels, square: Square) -> Face:
-        # The detector takes a face on its head for an upright one, and the mesh
-        # then fits it half-heartedly.
+        # The detector reports a face on its head as an upright one, and the mesh then
+        # fits badly.
         face = self._settled(image, square)
         if face.score >= _FIRM:
             return face

@@ -1,8 +1,8 @@
 """
-The vendored weights: checked against their sums, then loaded.
+The vendored weights, checked against their SHA-256, and the networks.
 
-Their origin and licence are told in `weights/NOTICE`. A network is not safe
-to share between threads: each thread loads its own, in about 10 ms.
+`weights/NOTICE` names their origin and licence. Threads must not share a network:
+each loads its own, in about 10 ms. Short for a module: the only one that reads files.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SHA256 = {
     LANDMARKS: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     TRIANGLES: "8217d2140fb03e45905b50e2cf30187ba2fefb91de811e0338ebfc9f940deb0d",
 }
-"""What each vendored file must hash to."""
+"""The SHA-256 of each vendored file."""
 
 
 @contextlib.contextmanager
 def weights_file(name: str) -> Iterator[Path]:
-    """Lend the path of a vendored file; RuntimeError when its sum is wrong."""
+    """Give the path of a vendored file; RuntimeError when its SHA-256 is wrong."""
     folder = resources.files("ezlink_async.emulator.engine") / "weights"
     with resources.as_file(folder / name) as path:
         check(name, path.read_bytes())
@@ -47,7 +47,7 @@ def check(name: str, content: bytes) -> None:
 
 
 def load_triangles() -> npt.NDArray[np.int64]:
-    """Return the (898, 3) table of the points each triangle of the mesh joins."""
+    """Return the (898, 3) table of the three points of each triangle."""
     with weights_file(TRIANGLES) as path:
         return np.asarray(np.load(path, allow_pickle=False), np.int64)
 

@@ -1,9 +1,8 @@
 """
-Put the face of a source into every face of a target.
+The swap: the face of a source put into every face of a target.
 
-The source is analysed once, the target's faces are done one after the other,
-biggest first, each in a window of bounded size: the cost does not grow with
-the picture.
+The source is analysed once. The target's faces follow one after the other, biggest
+first, each at a bounded working size: the cost does not grow with the picture.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from ezlink_async.emulator.engine.window import Window
 
 _PULL = 0.35  # of the source's proportions
 _PLATE_MARGIN = 0.5  # of the longer side of the box
-_PLATE_FACE = 700  # pixels; a window shows no larger a face
-_MIRROR_GAIN = 0.12  # of yaw; less does not make up for a mirrored face
+_PLATE_FACE = 700  # pixels; the largest face at the working size
+_MIRROR_GAIN = 0.12  # of yaw; a smaller gain does not justify mirroring
 _SHARPER = 1.4  # the source is shrunk to this many times the target's size
 
 
 class NoFaceError(ValueError):
-    """No face was found; *which* tells in which of the two pictures."""
+    """No face was found in one of the pictures; *which* names it."""
 
     def __init__(self, which: Literal["source", "target"]) -> None:
         super().__init__(
@@ -44,7 +43,7 @@ class NoFaceError(ValueError):
 
 @attrs.frozen(eq=False)
 class Plate:
-    """The part of a picture about a source's face, and which pixels show face."""
+    """The surroundings of a source's face, and the mask of usable pixels."""
 
     pixels: Pixels
     face: Face
@@ -52,11 +51,11 @@ class Plate:
 
     @classmethod
     def of(cls, pixels: Pixels, face: Face) -> Plate:
-        """Analyse the face of a part of a picture."""
+        """Return the plate of a face in its surroundings."""
         return cls(pixels, face, source_validity(pixels, face.points))
 
     def fitted(self, width: float) -> Plate:
-        """Return the plate shrunk so that a face of *width* takes it unaliased."""
+        """Return the plate shrunk so far that a face of *width* has no aliasing."""
         scale = _SHARPER * width / self.face.width
         if scale >= 1:
             return self
@@ -70,16 +69,16 @@ class Plate:
 @attrs.frozen(eq=False)
 class Source:
     """
-    A face ready to be put into targets. Never changes, so threads may share it.
+    A face ready to be put into targets. Immutable, so threads may share it.
 
-    The first plate is as photographed, the second mirrored, for targets that
-    look the other way.
+    The first plate is as photographed; the second is mirrored, for targets that look
+    the other way.
     """
 
     plates: tuple[Plate, ...]
 
     def facing(self, yaw: float) -> Plate:
-        """Return the plate that suits a target turned by *yaw*."""
+        """Return the plate that fits a target turned by *yaw* best."""
         return min(
             self.plates,
             key=lambda plate: (
@@ -91,7 +90,7 @@ class Source:
 
 @attrs.frozen(eq=False)
 class Layer:
-    """The source's face warped into a window; *cover* is where there is any."""
+    """The source's face warped to the target; *cover* is the mask of its pixels."""
 
     pixels: Pixels
     valid: Floats
@@ -102,7 +101,7 @@ class Swapper:
     """
     The engine: two networks and the steps between them.
 
-    Holds networks that two threads must not use at once: make one for each.
+    Two threads must not use its networks at once: make one swapper for each.
     Pictures are BGR arrays, (height, width, 3) of bytes, upright.
     """
 
@@ -129,10 +128,10 @@ class Swapper:
 
     def swap(self, source: Source, target: Pixels) -> Pixels:
         """
-        Return *target* with every face replaced; *target* stays as it is.
+        Return a copy of *target* with every face replaced.
 
-        :exc:`NoFaceError` when no face is found. Pixels away from the faces
-        are the same to the bit.
+        :exc:`NoFaceError` when no face is found. Pixels away from the faces are the
+        same to the bit.
         """
         faces = self._finder.faces(target)
         if not faces:
@@ -152,7 +151,7 @@ class Swapper:
         under = below.astype(np.float32)
         over = np.where(layer.cover[..., None], colour, under)
         mixed = blend(under, over, alpha, levels_for(seen.width))
-        # The coarse bands reach beyond the face; nothing outside may change.
+        # The coarse bands reach beyond the face, and no pixel outside may change.
         whole = masks.oval(layer.cover.shape, seen.points) * layer.cover
         near = masks.near(whole, seen.width)
         window.put(canvas, under, mixed, alpha=alpha, near=near)
@@ -162,10 +161,10 @@ class Swapper:
     ) -> Layer:
         crisp = width > plate.face.width
         plate = plate.fitted(width)
-        places, cover = warp_map(
+        positions, cover = warp_map(
             (below.shape[0], below.shape[1]), shape, plate.face.points, self._triangles
         )
-        across, down = (np.ascontiguousarray(places[..., axis]) for axis in (0, 1))
+        across, down = (np.ascontiguousarray(positions[..., axis]) for axis in (0, 1))
         how = cv2.INTER_CUBIC if crisp else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE
         pixels = cv2.remap(plate.pixels, across, down, how, borderMode=border)
@@ -182,7 +181,7 @@ class Swapper:
 def _dressed(
     layer: Layer, below: Pixels, source: Face, target: Face, shape: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the layer's colours in the target's light, and where it is seen."""
+    """Return the layer's colours in the target's light, and its opacity."""
     size = (below.shape[0], below.shape[1])
     width = target.width
     source_lab, target_lab = to_lab(layer.pixels), to_lab(below)

@@ -1,10 +1,9 @@
 """
-Which parts of a source show face, and not fringe, hat or hand.
+The usable parts of a source: face, and not fringe, hat or hand.
 
-Judged in an upright frame of 256 pixels. What lies between the brows and the
-mouth is always taken. Above the brows a column of pixels counts up to its
-first that is not skin; and when the forehead is not clean on the whole, the
-target keeps its own.
+Computed in an upright frame of 256 pixels. The part between the brows and the mouth is
+always used. Above the brows a column of pixels counts up to the first that is not
+skin; unless the forehead as a whole is clean, the target keeps its own.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ezlink_async.emulator.engine.geometry import Square
 _SIDE = 256
 _MARGIN = 1 / 0.9
 _CLEAN = 0.95
-_LEAST_SKIN = 200  # pixels; fewer tell nothing about its colour
+_LEAST_SKIN = 200  # pixels; fewer are no measure of its colour
 _SPREAD = np.array([6, 1.8, 2.2], np.float32)
 _ABOVE_ARCH = 6  # pixels of the frame
 _ROWS = np.arange(_SIDE)[:, None]
@@ -56,7 +55,7 @@ def _judged(lab: Floats, points: Floats) -> Floats:
 
 
 def _sample(points: Floats) -> Mask:
-    """Return skin below the brows: nose and cheeks."""
+    """Return the skin below the brows: nose and cheeks."""
     bare = masks.skin((_SIDE, _SIDE), points)
     brow = min(float(points[list(landmarks.BROWS), 1].min()), _SIDE - 2)
     below = (bare & (brow + 8 < _ROWS)).astype(np.uint8)
@@ -74,7 +73,7 @@ def _tinted(lab: Floats, sample: Mask) -> Floats:
 
 
 def _smooth(light: Floats, sample: Mask) -> Floats:
-    """Return 0 where the texture is much rougher than that of skin: strands."""
+    """Return 0 where the texture is much rougher than skin, as strands of hair are."""
     rough = np.sqrt(np.maximum(blurred((light - blurred(light, 3)) ** 2, 4), 0))
     usual = float(np.percentile(rough[sample], 70))
     return np.clip(2.6 - rough / np.float32(1 + 1.6 * usual), 0, 1)
@@ -86,7 +85,7 @@ def _forehead(valid: Floats, points: Floats, whole: Mask) -> Floats:
     arch = np.interp(np.arange(_SIDE), brows[:, 0], brows[:, 1])[None]
     above = arch - _ABOVE_ARCH > _ROWS
     seen = np.where(above, np.asarray(cv2.blur(valid, (9, 5))), 1)
-    # From the arch upwards nothing counts more than what lies below it.
+    # From the arch upwards no pixel counts more than the one below it.
     seen = np.minimum.accumulate(seen[::-1])[::-1]
     valid = np.minimum(valid, seen.astype(np.float32))
     zone = above & whole & (points[landmarks.FOREHEAD_TOP, 1] < _ROWS)

@@ -1,4 +1,4 @@
-"""The part of a picture about one face, at a bounded working size."""
+"""The part of a picture around one face, at a bounded working size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ezlink_async.emulator.engine.mesh import Face
 
 _MOST = 720  # pixels of the longer side
 _MARGIN = 0.25
-_BAND = 128  # rows that are written at once
+_BAND = 128  # rows written at once
 
 
 @attrs.frozen
 class Window:
-    """Corners in the picture, and how much smaller the work is done."""
+    """The corners in the picture, and the scale of the working size."""
 
     left: int
     top: int
@@ -42,7 +42,7 @@ class Window:
         return scaled(self._part(picture), self.scale)
 
     def seen(self, face: Face) -> Face:
-        """Return *face* in the coordinates of the cut."""
+        """Return *face* in the window's coordinates."""
         return face.moved(self.left, self.top, self.scale)
 
     def put(
@@ -55,10 +55,10 @@ class Window:
         near: Floats,
     ) -> None:
         """
-        Write what became of the cut into *picture*, only where *near* is not 0.
+        Write the change from *before* to *after* into *picture*, where *near* is not 0.
 
-        A shrunk cut brings back the changes, not the pixels, where *alpha* is
-        low: the picture keeps its own detail there.
+        Where *alpha* is low, a shrunk window adds the change and keeps the picture's
+        own detail; where it is high, it writes its pixels.
         """
         part = self._part(picture)
         change = (after - before) * near[..., None]
@@ -80,8 +80,8 @@ class Window:
         )
 
     def _enlarged(self, image: Floats, band: Pixels, row: int) -> Floats:
-        # In bands, since the floats of a whole large face would take more
-        # memory than the picture itself.
+        # In bands: the floats of a whole large face would take more memory than the
+        # picture itself.
         down = image.shape[0] / (self.bottom - self.top)
         across = image.shape[1] / (self.right - self.left)
         matrix = np.array(

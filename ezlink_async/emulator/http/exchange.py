@@ -1,8 +1,8 @@
 """
 One request and its answer on the connection they share.
 
-Everything that touches the socket is here: reading a body in blocks, answering
-in Go's order of headers, hanging up, falling silent.
+All use of the socket is here: a body is read in blocks, an answer is sent with its
+headers in Go's order, a connection is dropped or left silent.
 """
 
 from __future__ import annotations
@@ -15,36 +15,51 @@ import struct
 import time
 import zlib
 from collections.abc import Sequence
-from typing import NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from aiohttp import ClientConnectionError, http_exceptions, web
+from attrs import define
 from multidict import CIMultiDict
 
-from ezlink_async.emulator.http.overrides import Circumstances
 from ezlink_async.emulator.http.replies import Reply
 
-__all__ = ["Exchange", "GoneError", "put_in_order"]
+if TYPE_CHECKING:
+    from ezlink_async.emulator.faults import Picture, Rows, Upstream
 
 # net/http writeChunkSize and maxPostHandlerReadBytes
 _UNCHUNKED = 2048
 _DRAINED = 256 * 1024
-# net/http rstAvoidanceDelay: half closed for so long, that the answer arrives
+# net/http rstAvoidanceDelay: seconds half closed, so that the answer arrives
 _HALF_CLOSED = 0.5
-_GLANCE = 0.02
+_STALL_CHECK = 0.02  # seconds between two checks whether the client has left
 _LOST = (ConnectionError, ClientConnectionError, http_exceptions.HttpProcessingError)
 
 
 class _Response(web.StreamResponse):
-    """A response that knows the order of its headers."""
+    """A response whose headers are sent in a given order."""
 
     wanted: Sequence[tuple[str, str]] = ()
 
 
 class GoneError(Exception):
-    """The connection is closed, by them or by us; there is nobody to answer."""
+    """The client or the server has closed the connection; no answer can be sent."""
 
 
-def new_request_id() -> str:
+@define
+class Overrides:
+    """
+    The faults of one request that its handler applies.
+
+    *trouble* holds the words of all ``faults.Trouble``.
+    """
+
+    trouble: frozenset[str] = frozenset()
+    upstream: Upstream | None = None
+    picture: Picture | None = None
+    rows: Rows | None = None
+
+
+def _new_request_id() -> str:
     """Return 14 digits of date, 1 to 9 of nanoseconds, 8 at random."""
     now = time.time_ns()
     date = time.strftime("%Y%m%d%H%M%S", time.gmtime(now // 1_000_000_000))
@@ -52,16 +67,21 @@ def new_request_id() -> str:
 
 
 class Exchange:
-    """A request being answered. *leaving* is set when the server closes."""
+    """
+    A request and the way to answer it. *leaving* is set when the server closes.
+
+    *task_id* is the id in the path, or empty.
+    """
 
     def __init__(self, request: web.Request, leaving: asyncio.Event) -> None:
         self.request = request
-        self.circumstances = Circumstances()
+        self.overrides = Overrides()
+        self.task_id = ""
         self._leaving = leaving
         headers = request.headers
         given = headers.get("X-Request-ID") or headers.get("Request-ID")
-        self.request_id = given or new_request_id()
-        self._awaited = headers.get("Expect", "").lower() == "100-continue"
+        self.request_id = given or _new_request_id()
+        self._expects_continue = headers.get("Expect", "").lower() == "100-continue"
         self._read = bytearray()
 
     @property
@@ -82,9 +102,10 @@ class Exchange:
         """
         Return the body, or at least its first *limit* bytes.
 
-        What was read is kept; GoneError when the client leaves before the end.
+        The bytes read are kept for the next call. GoneError when the client leaves
+        before the end.
         """
-        self._invite()
+        self._send_continue()
         content = self.request.content
         try:
             while not content.at_eof() and (limit is None or len(self._read) < limit):
@@ -93,16 +114,16 @@ class Exchange:
             raise GoneError from None
         return bytes(self._read)
 
-    def _invite(self) -> None:
-        if self._awaited:
-            self._awaited = False
+    def _send_continue(self) -> None:
+        if self._expects_continue:
+            self._expects_continue = False
             self._transport().write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def send(self, reply: Reply) -> web.StreamResponse:
-        """Answer with *reply*; the response is done when this returns."""
-        closing = await self._closes_behind(reply)
-        response = self._response(reply, closing=closing)
-        body = _coded(reply)
+        """Answer with *reply*; the response is complete when this returns."""
+        closing = await self._closes_after(reply)
+        body = _encoded(reply)
+        response = self._response(reply, len(body), closing=closing)
         kept = body if reply.keep is None else body[: reply.keep]
         try:
             await response.prepare(self.request)
@@ -117,28 +138,27 @@ class Exchange:
             await self._half_close()
         return response
 
-    async def _closes_behind(self, reply: Reply) -> bool:
-        # net/http response.writeHeader: what is unread of a short body is read
-        # first, a long one costs the connection.
-        if reply.close or self._awaited:
+    async def _closes_after(self, reply: Reply) -> bool:
+        # net/http response.writeHeader: the server reads the rest of a short body
+        # first; a long one costs the connection.
+        if reply.close or self._expects_continue:
             return True
         unread = (self.request.content_length or 0) - len(self._read)
         if unread <= _DRAINED:
             await self.read(len(self._read) + _DRAINED + 1)
         return not self.request.content.at_eof()
 
-    def _response(self, reply: Reply, *, closing: bool) -> web.StreamResponse:
-        response = _Response(status=reply.status, reason=reply.reason)
-        body = _coded(reply)
-        long = len(body) > _UNCHUNKED or reply.drip > 0
+    def _response(self, reply: Reply, size: int, *, closing: bool) -> _Response:
+        response = _Response(status=reply.status)
+        long = size > _UNCHUNKED or reply.drip > 0
         chunked = long and reply.keep is None and self.request.version >= (1, 1)
         if chunked:
             response.enable_chunked_encoding()
         else:
-            response.content_length = len(body)
+            response.content_length = size
         if closing:
             response.force_close()
-        length = None if chunked or self.method == "HEAD" else len(body)
+        length = None if chunked or self.method == "HEAD" else size
         response.wanted = _headers(reply, self, length)
         return response
 
@@ -165,14 +185,10 @@ class Exchange:
             leaving.cancel()
 
     async def stall(self) -> NoReturn:
-        """Say nothing until the client leaves or the server closes."""
-        while self._connected() and not self._leaving.is_set():
-            await self.pause(_GLANCE)
+        """Send nothing until the client leaves or the server closes."""
+        while not (self._leaving.is_set() or self._transport().is_closing()):
+            await self.pause(_STALL_CHECK)
         self.drop()
-
-    def _connected(self) -> bool:
-        transport = self.request.transport
-        return transport is not None and not transport.is_closing()
 
     def drop(self, *, reset: bool = False) -> NoReturn:
         """Close the connection without another byte; *reset* sends a RST."""
@@ -185,7 +201,7 @@ class Exchange:
         raise GoneError
 
     def hang_up(self) -> None:
-        """Close the connection once what was written is out."""
+        """Close the connection after the bytes already written are sent."""
         with contextlib.suppress(GoneError):
             self._transport().close()
 
@@ -201,7 +217,7 @@ class Exchange:
         return transport
 
 
-def _coded(reply: Reply) -> bytes:
+def _encoded(reply: Reply) -> bytes:
     if ("Content-Encoding", "gzip") not in reply.headers:
         return reply.body
     # compress/gzip writes no time and no system, and ends with an empty block.
@@ -221,7 +237,9 @@ def _headers(
     if not reply.bare:
         named += [("Vary", "Origin")] * reply.vary
         named.append(("X-Request-Id", exchange.request_id))
-        named += _shared_with(exchange.header("Origin"))
+        if origin := exchange.header("Origin"):
+            named.append(("Access-Control-Allow-Credentials", "true"))
+            named.append(("Access-Control-Allow-Origin", origin))
     typed = [("Content-Type", reply.content_type)] if reply.content_type else []
     if not reply.sniffed:
         named += typed
@@ -230,15 +248,6 @@ def _headers(
     if length is not None:
         named.append(("Content-Length", str(length)))
     return named + (typed if reply.sniffed else [])
-
-
-def _shared_with(origin: str) -> list[tuple[str, str]]:
-    if not origin:
-        return []
-    return [
-        ("Access-Control-Allow-Credentials", "true"),
-        ("Access-Control-Allow-Origin", origin),
-    ]
 
 
 async def put_in_order(_: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import NoReturn
 
-__all__ = ["dumps", "folded", "loads", "loads_first", "ordered"]
-
 _ESCAPES = str.maketrans(
     {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 )
@@ -52,7 +50,7 @@ def _number(value: float) -> str:
 
 
 def ordered(value: object) -> object:
-    """Return *value* with the keys of every object sorted, as a Go map comes out."""
+    """Return *value* with the keys of every object sorted, as Go writes a map."""
     if isinstance(value, Mapping):
         return {key: ordered(value[key]) for key in sorted(value)}
     if isinstance(value, list):
@@ -68,7 +66,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def loads(body: bytes) -> object:
-    """Read *body* whole; raises ValueError for anything but one JSON value."""
+    """Return the one JSON value that *body* is; ValueError for anything else."""
     try:
         value: object = _DECODER.decode(body.decode("utf-8", "replace"))
     except RecursionError:
@@ -77,7 +75,7 @@ def loads(body: bytes) -> object:
 
 
 def loads_first(body: bytes) -> object:
-    """Read the first JSON value of *body*, as Go's ``json.Decoder`` does."""
+    """Return the first JSON value of *body*, as Go's ``json.Decoder`` does."""
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     try:
         value: object
@@ -88,6 +86,6 @@ def loads_first(body: bytes) -> object:
 
 
 def folded(value: Mapping[str, object], name: str) -> list[object]:
-    """Return the values of every key that Go would match to *name*, in order."""
+    """Return the values of all keys that are *name* in any case, as Go matches them."""
     low = name.lower()
     return [item for key, item in value.items() if key.lower() == low]

@@ -1,7 +1,7 @@
 """
 Answers as values, in the envelopes of the real server.
 
-Nothing here sends: see ``exchange``. Texts and their blanks are those of
+``exchange`` sends them. Texts, with their odd blanks, are those of
 ye4293/one-api ``controller/relay.go`` RelayMidjourney and ``middleware/auth.go``.
 """
 
@@ -14,21 +14,6 @@ from collections.abc import Mapping
 from attrs import evolve, frozen
 
 from ezlink_async.emulator.http import go_json
-
-__all__ = [
-    "HTML",
-    "JSON",
-    "JSON_UTF8",
-    "TEXT",
-    "Reply",
-    "api_error",
-    "as_json",
-    "image_error",
-    "redirect",
-    "sniffed_json",
-    "unknown_path",
-    "upstream_error",
-]
 
 JSON = "application/json"
 JSON_UTF8 = "application/json; charset=utf-8"
@@ -49,10 +34,10 @@ class Reply:
     """
     An answer to be sent.
 
-    *sniffed* puts the content type behind the other headers, where Go's server
-    puts one it found out itself. *bare* answers skipped all middleware: no request
-    id, no CORS. *vary* is how often ``Vary: Origin`` is sent. *keep* cuts the body
-    after so many bytes, *clean* or by a broken connection; *drip* is the pause
+    *sniffed* puts the content type behind the other headers, where Go's server puts
+    one that it detected itself. A *bare* answer skips all middleware: no request id,
+    no CORS. *vary* is the number of ``Vary: Origin`` headers. *keep* breaks the
+    connection after so many bytes of the body; *drip* is the pause in seconds
     between its blocks of *block* bytes.
     """
 
@@ -60,7 +45,6 @@ class Reply:
     body: bytes = b""
     content_type: str | None = JSON_UTF8
     headers: tuple[tuple[str, str], ...] = ()
-    reason: str | None = None
     sniffed: bool = False
     bare: bool = False
     vary: int = 3
@@ -69,8 +53,10 @@ class Reply:
     drip: float = 0.0
     block: int = 65_536
 
-    def packed(self) -> Reply:
-        """Return the same answer gzipped, as gin-contrib/gzip marks it."""
+    def packed_for(self, accept_encoding: str) -> Reply:
+        """Return the answer, gzipped if accepted, as gin-contrib/gzip marks it."""
+        if "gzip" not in accept_encoding:
+            return self
         headers = (
             *self.headers,
             ("Content-Encoding", "gzip"),
@@ -79,18 +65,20 @@ class Reply:
         return evolve(self, headers=headers, vary=0)
 
 
-def as_json(value: object, *, status: int = 200, content_type: str = JSON) -> Reply:
+def as_json(
+    value: object, *, status: int = 200, content_type: str = JSON, vary: int = 3
+) -> Reply:
     """Return *value* as a body of JSON."""
-    return Reply(status, go_json.dumps(value), content_type)
+    return Reply(status, go_json.dumps(value), content_type, vary=vary)
 
 
 def sniffed_json(status: int, value: object) -> Reply:
-    """Return JSON whose handler named no content type, so that Go calls it text."""
+    """Return JSON that is sent as text, since its handler names no content type."""
     return Reply(status, go_json.dumps(value), TEXT, sniffed=True)
 
 
 def api_error(status: int, message: str, request_id: str) -> Reply:
-    """Return a refusal from in front of the handlers (envelope A)."""
+    """Return a refusal of the middleware in front of the handlers (envelope A)."""
     text = f"{message} (request id: {request_id})"
     body = {"error": {"message": text, "type": "api_error"}}
     return as_json(body, status=status, content_type=JSON_UTF8)
@@ -100,8 +88,9 @@ def upstream_error(code: int, description: str, result: str = "") -> Reply:
     """Return a refusal of the Midjourney handlers (envelope B), 400 or 429."""
     saturated = 30
     status = 429 if code == saturated else 400
-    told = _SATURATED if code == saturated else result
-    text = _without_hosts(f"{description} {told}")
+    detail = _SATURATED if code == saturated else result
+    # relay/util/common.go ProcessString: names go, addresses become "<host>".
+    text = _HOSTS.sub(_without_host, f"{description} {detail}")
     body = {"code": code, "description": text, "type": "upstream_error"}
     return as_json(body, status=status, content_type=JSON_UTF8)
 
@@ -111,12 +100,7 @@ def image_error(status: int, text: str) -> Reply:
     return as_json({"error": text}, status=status, content_type=JSON_UTF8)
 
 
-def _without_hosts(text: str) -> str:
-    # relay/util/common.go ProcessString: names go, addresses become "<host>".
-    return _HOSTS.sub(_hidden, text)
-
-
-def _hidden(found: re.Match[str]) -> str:
+def _without_host(found: re.Match[str]) -> str:
     try:
         ipaddress.ip_address(found[2])
     except ValueError:
@@ -125,7 +109,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def redirect(method: str, location: str) -> Reply:
-    """Return what gin answers when a slash too many, or too few, was asked for."""
+    """Return gin's answer to a path with a slash too many or too few at its end."""
     headers = (("Location", location),)
     if method != "GET":
         return Reply(307, b"", None, headers, bare=True)
@@ -134,7 +118,7 @@ def redirect(method: str, location: str) -> Reply:
 
 
 def unknown_path(method: str, path: str) -> Reply:
-    """Return the 404 of a path nobody serves: JSON below /v1 and /api, else HTML."""
+    """Return the 404 of an unknown path: JSON below /v1 and /api, else HTML."""
     if not path.startswith(("/v1", "/api")):
         return Reply(404, b"", HTML, (("Cache-Control", "no-cache"),))
     error: Mapping[str, str] = {

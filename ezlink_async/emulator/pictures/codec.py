@@ -1,8 +1,8 @@
 """
-Between the bytes of a picture file and the arrays of the engine.
+Picture files decoded into arrays for the engine, and its results encoded.
 
-What changes on the way: EXIF is applied and then dropped (it can hold a place
-and a thumbnail of the old face), grey becomes colour, 16 bits become 8.
+Decoding applies the EXIF orientation and drops EXIF (it can hold a position and a
+thumbnail of the old face), makes grey colour, and reduces 16 bits to 8.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ from ezlink_async.emulator.pictures.containers import (
 )
 from ezlink_async.emulator.pictures.synthetic_mark import mark
 
-__all__ = ["MAX_PIXELS", "Picture", "PictureError", "decode", "encode"]
-
 Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 50_000_000
-"""Larger pictures are refused unless the caller says otherwise."""
+"""The default limit of :func:`decode`."""
 
 QUALITY = 95
-"""How JPEG and lossy WebP results are written."""
+"""The default quality of JPEG and lossy WebP results."""
 
-_WEBP_LOSSLESS = 101  # OpenCV's way to say it
+_WEBP_LOSSLESS = 101  # OpenCV's quality for lossless
 _GREY_AXES = 2
 _COLOURS = 3
 
-# How to bring a stored picture upright: swap rows and columns, then mirror
-# these axes. Numbers are EXIF's; 1 is upright already.
+# To turn a stored picture upright, swap rows and columns, then mirror these axes.
+# Keys are EXIF's orientations; 1 is upright already.
 _MIRRORED_AXES = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}
 _FIRST_TRANSPOSED = 5
 
@@ -45,8 +43,8 @@ class Picture:
     """
     A decoded picture: *pixels* is BGR, upright, (height, width, 3).
 
-    *alpha* is (height, width), or None for an opaque picture. *header* tells
-    how the file was, so that :func:`encode` can write one of the same kind.
+    *alpha* is (height, width), or None for an opaque picture. *header* is that of
+    the file, so that :func:`encode` can write one of the same kind.
     """
 
     pixels: Pixels
@@ -58,14 +56,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     Return the picture in the bytes of a JPEG, PNG or WebP file.
 
-    :exc:`PictureError` when it is something else, damaged or larger than
-    *max_pixels*, which is looked up before anything is decoded.
+    :exc:`PictureError` when the file is something else, damaged, or larger than
+    *max_pixels*, which is checked before decoding.
     """
     header = read_header(data)
     if header.width * header.height > max_pixels:
         raise PictureError(
             f"the picture has {header.width} x {header.height} pixels, more than "
-            f"the {max_pixels} that are taken; make it smaller"
+            f"the {max_pixels} that the engine accepts; make it smaller"
         )
     image = _upright(_eight_bit(_decoded(data, header.kind)), header.orientation)
     return _picture(image, header)
@@ -73,10 +71,10 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def encode(picture: Picture, *, quality: int = QUALITY) -> bytes:
     """
-    Return a file of the kind *picture* came from, marked as synthetic.
+    Return a file of the kind that *picture* was decoded from, marked as synthetic.
 
-    PNG and lossless WebP stay exact; *quality*, 1 to 100, is for the others.
-    A JPEG keeps its colours at full resolution.
+    PNG and lossless WebP are exact; *quality*, 1 to 100, is for the others. A JPEG
+    has its colours at full resolution.
     """
     image = picture.pixels
     if picture.alpha is not None:

@@ -1,14 +1,15 @@
 """
-What the first bytes of a picture tell, without decoding it.
+JPEG, PNG and WebP taken apart and put together, without decoding pixels.
 
-Pure. Read before any decoder runs, so that a small file which would unfold
-into gigabytes is refused for the price of a look.
+No I/O. The engine reads the header before any decoder runs, so that a small file
+that would unfold into gigabytes is refused at once.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from typing import Literal
 
 import attrs
@@ -25,17 +26,17 @@ _WEBP_ANIMATED, _WEBP_ALPHA = 0x02, 0x10
 
 
 class PictureError(ValueError):
-    """The bytes are no picture the engine can take; the text says why."""
+    """The engine cannot use the bytes as a picture; the text says why."""
 
 
 @attrs.frozen
 class Header:
     """
-    Format and size of a picture, and what must survive a change of its pixels.
+    Format, size, orientation and colour profile of a picture.
 
-    *width* and *height* are as stored; *orientation*, the number of EXIF, says
-    how to turn them. *profile* is the colour profile in the very segments or
-    chunks that hold it; a grey one is left out, since results are in colour.
+    *width* and *height* are as stored; *orientation* is the number of EXIF that says
+    how to turn them. *profile* is the very segments or chunks that hold the colour
+    profile; a grey one is left out, since results are in colour.
     """
 
     kind: Kind
@@ -49,13 +50,13 @@ class Header:
 
 def read_header(data: bytes) -> Header:
     """
-    Return what the bytes of a JPEG, PNG or WebP file say about it.
+    Return the header of a JPEG, PNG or WebP file.
 
     :exc:`PictureError` for anything else, for a file that is cut off, for a
     CMYK JPEG and for moving pictures.
     """
     try:
-        header = _reader(data)(data)
+        header = _READERS[kind_of(data)](data)
     except struct.error:
         raise PictureError("the picture is damaged: its header is cut off") from None
     if not header.width or not header.height:
@@ -81,7 +82,7 @@ def chunks(data: bytes, kind: Kind, start: int) -> Iterator[tuple[bytes, int, in
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the orientation in a TIFF block, 1 to 8; 1 when it tells none."""
+    """Return the orientation in a TIFF block, 1 to 8; 1 when the block has none."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None:
         return 1
@@ -97,14 +98,31 @@ def orientation_of(exif: bytes) -> int:
     return 1
 
 
-def _reader(data: bytes) -> Callable[[bytes], Header]:
+def kind_of(data: bytes) -> Kind:
+    """Return the format by its first bytes; :exc:`PictureError` for another."""
     if data.startswith(b"\xff\xd8\xff"):
-        return _read_jpeg
+        return "jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _read_png
+        return "png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _read_webp
+        return "webp"
     raise PictureError("this is not a JPEG, PNG or WebP picture")
+
+
+def jpeg_segment(marker: int, payload: bytes) -> bytes:
+    """Return a segment of a JPEG."""
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def png_chunk(name: bytes, payload: bytes) -> bytes:
+    """Return a chunk of a PNG, its checksum included."""
+    size, checksum = len(payload), zlib.crc32(name + payload)
+    return struct.pack(">I", size) + name + payload + struct.pack(">I", checksum)
+
+
+def riff_chunk(name: bytes, payload: bytes) -> bytes:
+    """Return a chunk of a WebP, or the whole file, padded to an even length."""
+    return name + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -187,7 +205,7 @@ def _with_chunk(header: Header, name: bytes, content: bytes) -> Header:
     if name not in _FRAME_READERS:
         return header
     frame = _FRAME_READERS[name](content)
-    # A frame larger than its canvas is a lie; the larger one is believed.
+    # A frame may claim to be larger than its canvas: the larger size counts.
     return attrs.evolve(
         header,
         width=max(header.width, frame.width),
@@ -230,3 +248,4 @@ _FRAME_READERS = {
     b"VP8 ": _read_lossy,
     b"VP8L": _read_lossless,
 }
+_READERS = {"jpeg": _read_jpeg, "png": _read_png, "webp": _read_webp}

@@ -1,8 +1,8 @@
 """
 The local engine as the emulator uses it: bytes in, bytes out.
 
-Synchronous and safe to call from several threads at once; the server runs it
-in an executor. Needs the `local` extra, which nothing else of the emulator does.
+Synchronous, and safe to call from several threads at once; the server runs it in an
+executor. The only part of the emulator that needs the `local` extra.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Callable
 try:
     import cv2
 
-    from ezlink_async.emulator.engine import NoFaceError, Source, Swapper
+    from ezlink_async.emulator.engine.swap import Source, Swapper
     from ezlink_async.emulator.pictures.codec import (
         MAX_PIXELS,
         Picture,
-        PictureError,
         decode,
         encode,
     )
@@ -29,19 +28,18 @@ except ImportError as exc:
         f"({exc})"
     ) from exc
 
-__all__ = ["NoFaceError", "OpenCVEngine", "PictureError", "load_engine"]
-
 _KEPT_SOURCES = 8
 
 
-class _Sources:
-    """The sources used last. One is analysed once, however many threads ask."""
+class AnalysedSources:
+    """The last sources used. Each is analysed once, even if threads ask together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     def get(self, data: bytes, analyse: Callable[[bytes], Source]) -> Source:
+        """Return the source in *data*, from memory or by *analyse*."""
         key = hashlib.sha256(data).digest()
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
@@ -52,7 +50,7 @@ class _Sources:
 
 
 class _Entry:
-    """One source; a failed analysis is not kept, the next asker tries again."""
+    """One source. A failed analysis is not kept: the next thread tries again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,27 +67,26 @@ class OpenCVEngine:
     """
     Puts the face of one picture into all faces of another.
 
-    Each calling thread gets networks of its own, about 3 MB and 10 ms the
-    first time; analysed sources are shared. *max_pixels* bounds both pictures.
+    Each calling thread gets networks of its own, about 3 MB and 10 ms the first
+    time; threads share analysed sources. *max_pixels* is the limit of both pictures.
     """
 
     name = "opencv"
 
     def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
-        # A setting of the whole process. Several photos at once use the cores
+        # A setting of the whole process: several photos at once use the cores
         # better than several threads inside one photo.
         cv2.setNumThreads(1)
         self._max_pixels = max_pixels
-        self._sources = _Sources()
+        self._sources = AnalysedSources()
         self._thread = threading.local()
 
     def swap(self, source: bytes, target: bytes) -> bytes:
         """
-        Return *target* with the face of *source*, same format and size.
+        Return *target* with the face of *source*, in the same format and size.
 
-        The result says in its metadata that it is synthetic. Raises
-        :exc:`NoFaceError`, whose *which* names the picture, or
-        :exc:`PictureError` when the bytes cannot be used.
+        The metadata of the result says that it is synthetic. Raises ``NoFaceError``,
+        whose *which* names the picture, or ``PictureError`` for unusable bytes.
         """
         picture = self._decode(target)
         known = self._sources.get(source, self._analyse)
@@ -113,7 +110,7 @@ def load_engine() -> OpenCVEngine:
     """
     Return the local engine.
 
-    Importing this module already raises ImportError, with the command to
-    install what is missing, when the `local` extra is not there.
+    Importing this module raises ImportError, with the command to install the `local`
+    extra, when that is missing.
     """
     return OpenCVEngine()

@@ -1,17 +1,15 @@
 """
-Say inside a picture that it is synthetic, and put its colour profile back.
+The mark in a picture that says it is synthetic; and its colour profile.
 
-Pure. The marker is the IPTC's `DigitalSourceType` in an XMP packet, which
-image programs and platforms look for, and a comment in plain words where the
-format has one.
+No I/O. The mark is the IPTC's `DigitalSourceType` in an XMP packet, which image
+programs and platforms read, and a comment in plain words where the format has one.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 
-from ezlink_async.emulator.pictures.containers import Header, chunks, read_header
+from ezlink_async.emulator.pictures import containers
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 """The IPTC's term for a photograph with synthetic parts."""
@@ -37,12 +35,12 @@ _IHDR_END = 33
 
 def mark(content: bytes, profile: bytes) -> bytes:
     """
-    Return an encoded picture with the marker and a colour *profile* inside.
+    Return an encoded picture with the mark and a colour *profile* inside.
 
-    *content* is as OpenCV writes it, without metadata of its own. *profile*
-    is what :func:`read_header` found in a picture of the same format.
+    *content* is as OpenCV writes it, without metadata of its own. *profile* is that
+    of a header which :func:`read_header` read from a picture of the same format.
     """
-    header = read_header(content)
+    header = containers.read_header(content)
     if header.kind == "jpeg":
         return _mark_jpeg(content, profile)
     if header.kind == "png":
@@ -51,48 +49,33 @@ def mark(content: bytes, profile: bytes) -> bytes:
 
 
 def _mark_jpeg(content: bytes, profile: bytes) -> bytes:
-    xmp = _segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)
-    comment = _segment(0xFE, COMMENT.encode())
-    # JFIF wants its own segment, the first of the file, to stay the first.
+    xmp = containers.jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)
+    comment = containers.jpeg_segment(0xFE, COMMENT.encode())
+    # The JFIF segment must stay the first of the file.
     start = 4 + int.from_bytes(content[4:6], "big")
     return content[:start] + xmp + profile + comment + content[start:]
 
 
-def _segment(marker: int, payload: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
-
-
 def _mark_png(content: bytes, profile: bytes) -> bytes:
-    xmp = _png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
-    comment = _png_chunk(b"tEXt", b"Comment\0" + COMMENT.encode("latin-1"))
+    xmp = containers.png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+    comment = containers.png_chunk(b"tEXt", b"Comment\0" + COMMENT.encode("latin-1"))
     return content[:_IHDR_END] + profile + xmp + comment + content[_IHDR_END:]
 
 
-def _png_chunk(name: bytes, payload: bytes) -> bytes:
-    checksum = zlib.crc32(name + payload)
-    return (
-        struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", checksum)
-    )
-
-
-def _mark_webp(content: bytes, profile: bytes, header: Header) -> bytes:
+def _mark_webp(content: bytes, profile: bytes, header: containers.Header) -> bytes:
     flags = _WEBP_XMP
     flags |= _WEBP_ALPHA if header.alpha else 0
     flags |= _WEBP_PROFILE if profile else 0
     sides = b"".join(
         (side - 1).to_bytes(3, "little") for side in (header.width, header.height)
     )
-    parts = [_riff_chunk(b"VP8X", struct.pack("<I", flags) + sides)]
+    parts = [containers.riff_chunk(b"VP8X", struct.pack("<I", flags) + sides)]
     if profile:
-        parts.append(_riff_chunk(b"ICCP", profile))
+        parts.append(containers.riff_chunk(b"ICCP", profile))
     parts += [
-        _riff_chunk(name, content[start:end])
-        for name, start, end in chunks(content, "webp", 12)
+        containers.riff_chunk(name, content[start:end])
+        for name, start, end in containers.chunks(content, "webp", 12)
         if name != b"VP8X"
     ]
-    parts.append(_riff_chunk(b"XMP ", XMP))
-    return _riff_chunk(b"RIFF", b"WEBP" + b"".join(parts))
-
-
-def _riff_chunk(name: bytes, payload: bytes) -> bytes:
-    return name + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
+    parts.append(containers.riff_chunk(b"XMP ", XMP))
+    return containers.riff_chunk(b"RIFF", b"WEBP" + b"".join(parts))

@@ -1,9 +1,9 @@
 """
-The account's side, opened by its access token instead of a key.
+The account's pages, opened by its access token, and the balance of a key.
 
 After ye4293/one-api ``controller/log.go``, ``controller/midjourney.go``
-GetUserMidjourney and ``controller/user.go`` GetSelf. Faults come as 200 there;
-only a bad token is a 401.
+GetUserMidjourney and ``controller/user.go`` GetSelf. The account's pages report
+errors with status 200; only a bad token is a 401.
 """
 
 from __future__ import annotations
@@ -16,62 +16,94 @@ from attrs import evolve
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, as_json
-from ezlink_async.emulator.relay.auth import account_by_token
-from ezlink_async.emulator.relay.state import Desk
+from ezlink_async.emulator.relay.routes import Route, with_account, with_key
+from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Row
 
+_UNITS_PER_DOLLAR = 500_000
+_NO_LIMIT = 100_000_000  # dollars, the server's figure for a key without limit
 
-async def account(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
+
+async def show_account(
+    _state: RelayState, _exchange: Exchange, owner: Account
+) -> Reply:
     """Show the account, its token included."""
-    found = account_by_token(exchange, desk.store)
-    if isinstance(found, str):
-        return _refused(found)
-    return _success(_shown_account(found))
+    return _success(_shown_account(owner))
 
 
-async def log(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
-    """Show the charges of the account that the filters let through, newest first."""
-    found = account_by_token(exchange, desk.store)
-    if isinstance(found, str):
-        return _refused(found)
+async def show_log(state: RelayState, exchange: Exchange, owner: Account) -> Reply:
+    """Show the charges of the account that pass the filters, newest first."""
     since, until = _between(exchange)
     entries = [
         _shown_charge(number, charge)
-        for number, charge in enumerate(desk.store.charges, 1)
-        if charge.account == found.number and since <= charge.seconds <= until
-        if _is_logged(charge, desk)
+        for number, charge in enumerate(state.store.charges, 1)
+        if charge.account == owner.number and since <= charge.seconds <= until
+        if _is_logged(charge, state)
     ]
     kept = _same(entries, exchange, "x_request_id", "type", "model_name", "token_name")
-    page, size = _page(exchange, default=(1, 10))
-    return _paged(kept[::-1], page, size)
+    return _paged(kept[::-1], exchange, page=1, size=10)
 
 
-async def tasks(desk: Desk, exchange: Exchange, _task_id: str) -> Reply:
+async def show_tasks(state: RelayState, exchange: Exchange, owner: Account) -> Reply:
     """
-    Show the tasks of the account that the filters let through, newest first.
+    Show the tasks of the account that pass the filters, newest first.
 
-    Without a page there are none. The end is held against the finish: what has
-    not finished yet is before any end.
+    Without a page number the list is empty. The end of the period is compared with
+    the finish of a task: an unfinished task is before any end.
     """
-    found = account_by_token(exchange, desk.store)
-    if isinstance(found, str):
-        return _refused(found)
-    desk.look()
+    state.refresh_if_live()
     since, until = _between(exchange)
     rows = [
-        _shown_row(row, desk)
-        for row in desk.store.rows
-        if row.account is found
+        _shown_row(row, state)
+        for row in state.store.rows
+        if row.account is owner
         and since <= row.submit_time
         and row.finish_time <= until
     ]
     kept = _same(rows, exchange, "mj_id", "status", "type")
-    page, size = _page(exchange, default=(0, 0))
-    return _paged(kept[::-1], page, size)
+    return _paged(kept[::-1], exchange, page=0, size=0)
 
 
-def _is_logged(charge: Charge, desk: Desk) -> bool:
-    return desk.side.log and charge.seconds + desk.side.log_delay <= desk.seconds
+async def show_subscription(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    """Show a limit in dollars: the sum of the key's remaining and used quota."""
+    limit: float = _NO_LIMIT
+    expires = key.expires
+    if state.settings.shows_account:
+        # The used quota is not added here: a slip in GetSubscription.
+        limit, expires = key.account.balance / _UNITS_PER_DOLLAR, 0
+    elif key.quota is not None:
+        limit = (key.quota + key.used) / _UNITS_PER_DOLLAR
+    value = {
+        "object": "billing_subscription",
+        "has_payment_method": True,
+        "soft_limit_usd": limit,
+        "hard_limit_usd": limit,
+        "system_hard_limit_usd": limit,
+        "access_until": expires,
+    }
+    return _packed(value, exchange)
+
+
+async def show_usage(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    """Show the used quota of the key, or of its account, in cents."""
+    used = key.account.used if state.settings.shows_account else key.used
+    value = {"object": "list", "total_usage": used / _UNITS_PER_DOLLAR * 100}
+    return _packed(value, exchange)
+
+
+_BILLING = "(?:/v1)?/dashboard/billing"
+ROUTES = (
+    Route("GET", f"{_BILLING}/subscription", "usage", with_key(show_subscription)),
+    Route("GET", f"{_BILLING}/usage", "usage", with_key(show_usage)),
+    Route("GET", "/api/log/self", "account", with_account(show_log)),
+    Route("GET", "/api/mj/self", "account", with_account(show_tasks)),
+    Route("GET", "/api/user/self", "account", with_account(show_account)),
+)
+
+
+def _is_logged(charge: Charge, state: RelayState) -> bool:
+    lag = state.account_lag
+    return lag.log and charge.seconds + lag.log_delay <= state.seconds
 
 
 def _between(exchange: Exchange) -> tuple[int, float]:
@@ -90,33 +122,28 @@ def _same(
     return entries
 
 
-def _refused(text: str) -> Reply:
-    value = {"message": text, "success": False}
-    return Reply(401, go_json.dumps(value), JSON_UTF8, vary=1)
-
-
 def _success(value: object) -> Reply:
     body = {"data": value, "message": "", "success": True}
-    reply = as_json(body, content_type=JSON_UTF8)
-    return Reply(200, reply.body, JSON_UTF8, vary=1)
+    return as_json(body, content_type=JSON_UTF8, vary=1)
 
 
-def _paged(entries: list[dict[str, object]], page: int, size: int) -> Reply:
+def _paged(
+    entries: list[dict[str, object]], exchange: Exchange, *, page: int, size: int
+) -> Reply:
+    """Return the page that the query asks for; *page* and *size* are its defaults."""
+    query = exchange.request.query
+    page, size = _number(query, "page", page), _number(query, "pagesize", size)
     start = (page - 1) * size
     shown = entries[start : start + size] if page > 0 else []
+    total = len(entries)
     return _success(
-        {
-            "currentPage": page,
-            "list": shown,
-            "pageSize": size,
-            "total": len(entries),
-        }
+        {"currentPage": page, "list": shown, "pageSize": size, "total": total}
     )
 
 
-def _page(exchange: Exchange, default: tuple[int, int]) -> tuple[int, int]:
-    query = exchange.request.query
-    return _number(query, "page", default[0]), _number(query, "pagesize", default[1])
+def _packed(value: object, exchange: Exchange) -> Reply:
+    reply = as_json(value, content_type=JSON_UTF8)
+    return reply.packed_for(exchange.header("Accept-Encoding"))
 
 
 def _number(query: Mapping[str, str], name: str, default: int) -> int:
@@ -179,9 +206,9 @@ def _shown_charge(number: int, charge: Charge) -> dict[str, object]:
     }
 
 
-def _shown_row(row: Row, desk: Desk) -> dict[str, object]:
-    age = desk.settings.clock.milliseconds() / 1000 - row.submit_time / 1000
-    if desk.side.state_delay > age:  # as before its first refresh
+def _shown_row(row: Row, state: RelayState) -> dict[str, object]:
+    age = state.settings.clock.milliseconds() / 1000 - row.submit_time / 1000
+    if state.account_lag.state_delay > age:  # as before its first refresh
         row = evolve(row, state="", status="", progress="0%")
     return {
         "id": row.number,
@@ -196,7 +223,7 @@ def _shown_row(row: Row, desk: Desk) -> dict[str, object]:
         "submit_time": row.submit_time,
         "start_time": row.start_time,
         "finish_time": row.finish_time,
-        "image_url": f"{desk.address}/mj/image/{row.task_id}",
+        "image_url": f"{state.address}/mj/image/{row.task_id}",
         "status": row.status,
         "progress": row.progress,
         "fail_reason": row.fail_reason,
@@ -212,41 +239,3 @@ def _shown_row(row: Row, desk: Desk) -> dict[str, object]:
 
 def _as_text(value: object) -> str:
     return "" if value is None else go_json.dumps(value).decode()
-
-
-_UNITS_PER_DOLLAR = 500_000
-
-_NO_LIMIT = 100_000_000
-
-
-async def subscription(
-    desk: Desk, exchange: Exchange, key: Key, _task_id: str
-) -> Reply:
-    """Show a limit in dollars: what is left and what was used of the key."""
-    limit: float = _NO_LIMIT
-    expires = key.expires
-    if desk.settings.shows_account:
-        # What was used is not added here: a slip in GetSubscription.
-        limit, expires = key.account.balance / _UNITS_PER_DOLLAR, 0
-    elif key.quota is not None:
-        limit = (key.quota + key.used) / _UNITS_PER_DOLLAR
-    value = {
-        "object": "billing_subscription",
-        "has_payment_method": True,
-        "soft_limit_usd": limit,
-        "hard_limit_usd": limit,
-        "system_hard_limit_usd": limit,
-        "access_until": expires,
-    }
-    return _packed(exchange, as_json(value, content_type=JSON_UTF8))
-
-
-async def usage(desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
-    """Show what the key, or its account, has used, in cents."""
-    used = key.account.used if desk.settings.shows_account else key.used
-    value = {"object": "list", "total_usage": used / _UNITS_PER_DOLLAR * 100}
-    return _packed(exchange, as_json(value, content_type=JSON_UTF8))
-
-
-def _packed(exchange: Exchange, reply: Reply) -> Reply:
-    return reply.packed() if "gzip" in exchange.header("Accept-Encoding") else reply

@@ -1,20 +1,20 @@
 """
-The relay's handlers of the Midjourney family.
+The Midjourney family: submit, fetch, list, picture and seed of a face swap.
 
-Each takes the desk, the exchange, the caller's key and the id in the path. After
-ye4293/one-api ``relay/controller/midjourney.go`` (RelaySwapFace,
-RelayMidjourneyTask, RelayMidjourneyTaskImageSeed).
+After ye4293/one-api ``relay/controller/midjourney.go`` (RelaySwapFace,
+RelayMidjourneyTask, RelayMidjourneyTaskImageSeed). Bodies are read as Go's
+``encoding/json`` reads them into typed structs.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from attrs import frozen
+from attrs import evolve
 
+from ezlink_async.emulator import faults
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
-from ezlink_async.emulator.http.overrides import PictureTrouble, UpstreamAnswer
 from ezlink_async.emulator.http.replies import (
     JSON,
     TEXT,
@@ -25,9 +25,204 @@ from ezlink_async.emulator.http.replies import (
     sniffed_json,
     upstream_error,
 )
-from ezlink_async.emulator.relay.state import Desk
+from ezlink_async.emulator.relay.routes import Route, with_key
+from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Charge, Key, Row
-from ezlink_async.emulator.upstream.requests import Order
+from ezlink_async.emulator.upstream.requests import SwapRequest, UpstreamReply
+
+_OK = 200
+# Reading less than this takes less time than handing it to a thread.
+_INLINE = 256 * 1024
+_ACCEPTED = {1, 21, 22}
+_QUEUED = 22
+_MISSING = "sour_base64_and_target_base64_is_required"
+
+
+async def swap(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    """Submit a face swap: check it, forward it, charge it, add a row."""
+    state.store.attempts[exchange.request_id] += 1
+    body = await exchange.read()
+    state.store.uploads[exchange.request_id] += 1
+    if "panic" in exchange.overrides.trouble:
+        return Reply(500, b"", None)
+    try:
+        request = await _read_request(body, exchange)
+        refusal = _refusal(state, exchange, key, request)
+        if refusal is not None:
+            return refusal
+        reply = await _forward(state, exchange, request, len(body))
+    except BadBodyError as exc:
+        return _unreadable(exc, exchange)
+    except BrokenCallError as exc:
+        return upstream_error(5, str(exc))
+    if reply.code not in _ACCEPTED:
+        return upstream_error(reply.code, reply.description, reply.result)
+    return _charge_and_record(state, exchange, key, reply)
+
+
+async def fetch(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    """Show the oldest row of the caller with this id."""
+    state.refresh_if_live()
+    row = state.store.row_for(key.account, exchange.task_id)
+    shown = [] if row is None else _shown(state, exchange, [row])
+    if not shown or "tasks_unreadable" in exchange.overrides.trouble:
+        return upstream_error(4, "Get mj id failed", "Error")
+    return as_json(shown[0])
+
+
+async def list_by_condition(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    """Show all rows of the caller with these ids, oldest first."""
+    try:
+        ids = read_ids(await exchange.read())
+    except BadBodyError:
+        refusal = upstream_error(4, "Bind json failed", "Error")
+        return Reply(400, refusal.body, TEXT, sniffed=True)
+    state.refresh_if_live()
+    if "tasks_unreadable" in exchange.overrides.trouble:
+        return Reply(200, b"[]", JSON)
+    rows = state.store.rows_for(key.account, ids)
+    return as_json(_shown(state, exchange, rows))
+
+
+async def seed(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    """Forward the question for the seed, and the upstream's answer as it is."""
+    if state.store.row_for(key.account, exchange.task_id) is None:
+        return upstream_error(4, "task_no_found")
+    refused = faults.Upstream(body={"code": 4, "description": "关联任务状态错误"})
+    answer = exchange.overrides.upstream or refused
+    try:
+        if answer.content or answer.broken:
+            reply = read_upstream_reply(answer)
+        else:
+            reply = UpstreamReply(5, "empty_response_body", status=answer.status)
+    except BrokenCallError as exc:
+        return upstream_error(5, str(exc))
+    return sniffed_json(reply.status, _four_keys(reply))
+
+
+async def image(state: RelayState, exchange: Exchange) -> Reply:
+    """Stream the picture of a task; the server asks for no key."""
+    state.refresh_if_live()
+    rows = state.store.rows_of(exchange.task_id)
+    if not rows or "tasks_unreadable" in exchange.overrides.trouble:
+        return image_error(400, "midjourney_task_not_found")
+    picture = exchange.overrides.picture or faults.Picture()
+    if picture.broken or not rows[0].image_url:
+        return image_error(500, "http_get_image_failed")
+    return _passed_on(picture, state.upstream.results.get(exchange.task_id))
+
+
+async def cdn(state: RelayState, exchange: Exchange) -> Reply:
+    """Serve a result at the address that the upstream's notifications name."""
+    return _passed_on(faults.Picture(), state.upstream.results.get(exchange.task_id))
+
+
+_MJ = "(?:/[^/]+)?/mj"
+ROUTES = (
+    Route("POST", f"{_MJ}/insight-face/swap", "submit", with_key(swap)),
+    Route("GET", f"{_MJ}/task/([^/]+)/fetch", "fetch", with_key(fetch)),
+    Route("POST", f"{_MJ}/task/list-by-condition", "list", with_key(list_by_condition)),
+    Route("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", with_key(seed)),
+    Route("GET", f"{_MJ}/image/([^/]+)", "image", image),
+    Route("GET", "/__emu/cdn/([^/]+)", "", cdn),
+)
+
+
+# A submit, step by step
+
+
+async def _read_request(body: bytes, exchange: Exchange) -> SwapRequest:
+    content_type = exchange.header("Content-Type")
+    if len(body) <= _INLINE:
+        request = read_swap(body, content_type)
+    else:
+        request = await asyncio.to_thread(read_swap, body, content_type)
+    return evolve(request, request_id=exchange.request_id)
+
+
+def _unreadable(error: BadBodyError, exchange: Exchange) -> Reply:
+    if error.early:
+        return api_error(400, "Model name is required", exchange.request_id)
+    return upstream_error(4, "bind_request_body_failed")
+
+
+def _refusal(
+    state: RelayState, exchange: Exchange, key: Key, request: SwapRequest
+) -> Reply | None:
+    trouble = exchange.overrides.trouble
+    if "no_channel" in trouble or state.gone_channel is not None:
+        text = (
+            "There are no channels available for model swap_face under the"
+            f" current group {key.account.group}"
+        )
+        return api_error(503, text, exchange.request_id)
+    if not (request.source and request.target):
+        return upstream_error(4, _MISSING)
+    if "user_quota_lookup" in trouble:
+        return upstream_error(4, "Failed to get user quota", "Error")
+    if key.account.balance < state.settings.price:
+        return upstream_error(4, "User quota is not enough", "Error")
+    return None
+
+
+async def _forward(
+    state: RelayState, exchange: Exchange, request: SwapRequest, size: int
+) -> UpstreamReply:
+    answer = exchange.overrides.upstream
+    if answer is None and size > state.settings.max_body:
+        # Kestrel refuses the length with a 413 that has no body.
+        answer = faults.Upstream(413, "")
+    if answer is not None:
+        return read_upstream_reply(answer)
+    reply = await state.upstream.submit(request)
+    if reply.code == 1 and "queued" in exchange.overrides.trouble:
+        return evolve(reply, code=_QUEUED)
+    return reply
+
+
+def _charge_and_record(
+    state: RelayState, exchange: Exchange, key: Key, reply: UpstreamReply
+) -> Reply:
+    if reply.status == _OK and reply.code == 1:
+        charge = Charge(
+            request_id=exchange.request_id,
+            task_id=reply.result,
+            units=state.settings.price,
+            account=key.account.number,
+            key=key.text,
+            seconds=state.seconds,
+        )
+        state.store.charge(key, charge)
+    if "insert_failed" in exchange.overrides.trouble:
+        return upstream_error(4, "insert_midjourney_task_failed")
+    now = state.settings.clock.milliseconds()
+    row = Row(
+        number=state.store.next_number(),
+        account=key.account,
+        task_id=reply.result,
+        code=reply.code,
+        description=reply.description,
+        quota=state.settings.price,
+        submit_time=now,
+        start_time=now,
+        request_id=exchange.request_id,
+    )
+    state.store.add_row(row)
+    if state.settings.plain_text:
+        return sniffed_json(reply.status, _four_keys(reply))
+    return as_json(_four_keys(reply), status=reply.status)
+
+
+# Bodies as the relay reads them
+
+
+class BadBodyError(ValueError):
+    """The relay refuses a body; *early*: its distributor does, before the handler."""
+
+    def __init__(self, *, early: bool) -> None:
+        super().__init__(early)
+        self.early = early
+
 
 _TEXTS = (
     "prompt",
@@ -40,73 +235,56 @@ _TEXTS = (
     "content",
     "maskBase64",
 )
-
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-class BadBodyError(ValueError):
-    """The body is refused; *early* when before the handler, by the distributor."""
+def read_swap(body: bytes, content_type: str) -> SwapRequest:
+    """
+    Return the fields of a submit, or raise :class:`BadBodyError`.
 
-    def __init__(self, *, early: bool) -> None:
-        super().__init__(early)
-        self.early = early
-
-
-@frozen
-class SwapBody:
-    """The fields of a face swap; an empty string is a field left out."""
-
-    source: str = ""
-    target: str = ""
-    state: str = ""
-    hook: str = ""
-
-
-def read_swap(body: bytes, content_type: str) -> SwapBody:
-    """Return the fields of a submit, or raise :class:`BadBodyError`."""
-    kind = content_type.partition(";")[0].strip()
-    if kind in _FORMS:
+    Without a JSON content type the relay reads an unusable body as an empty one.
+    """
+    if content_type.partition(";")[0].strip() in _FORMS:
         raise BadBodyError(early=True)
     strict = content_type.startswith("application/json")
     try:
+        return _bind(body, strict=strict)
+    except BadBodyError:
+        if strict:
+            raise
+        return SwapRequest()
+
+
+def _bind(body: bytes, *, strict: bool) -> SwapRequest:
+    try:
         value = go_json.loads(body)
     except ValueError:
-        if strict:
-            raise BadBodyError(early=True) from None
-        return SwapBody()
-    return _bound(value, strict=strict)
-
-
-def _bound(value: object, *, strict: bool) -> SwapBody:
+        raise BadBodyError(early=True) from None
     if value is None:
-        return SwapBody()
-    if not isinstance(value, dict):
-        if strict:
-            raise BadBodyError(early=True)
-        return SwapBody()
-    if strict and not _is_general(value):
+        return SwapRequest()
+    if not isinstance(value, dict) or (strict and not _is_general(value)):
         raise BadBodyError(early=True)
-    pictures = [_last(value, name) for name in ("sourceBase64", "targetBase64")]
-    if not all(isinstance(picture, str) for picture in pictures):
-        if strict:
-            raise BadBodyError(early=False)
-        return SwapBody()
-    texts = [*pictures, _last(value, "state"), _last(value, "notifyHook")]
-    return SwapBody(*(item if isinstance(item, str) else "" for item in texts))
+    source, target = (_last(value, name) for name in ("sourceBase64", "targetBase64"))
+    if not (isinstance(source, str) and isinstance(target, str)):
+        raise BadBodyError(early=False)
+    state, hook = (_last(value, name) for name in ("state", "notifyHook"))
+    return SwapRequest(
+        source=source,
+        target=target,
+        state=state if isinstance(state, str) else "",
+        hook=hook if isinstance(hook, str) else "",
+    )
 
 
 def _is_general(value: dict[str, object]) -> bool:
-    texts = (item for name in _TEXTS for item in go_json.folded(value, name))
-    if not all(isinstance(item, str | None) for item in texts):
-        return False
+    """Tell whether the distributor can read the fields that all submits share."""
+    texts = [item for name in _TEXTS for item in go_json.folded(value, name)]
     numbers = go_json.folded(value, "index")
-    if not all(item is None or _is_integer(item) for item in numbers):
-        return False
-    return all(map(_is_list_of_texts, go_json.folded(value, "base64Array")))
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return (
+        _is_list_of_texts(texts)
+        and all(item is None or type(item) is int for item in numbers)
+        and all(map(_is_list_of_texts, go_json.folded(value, "base64Array")))
+    )
 
 
 def _is_list_of_texts(value: object) -> bool:
@@ -116,8 +294,8 @@ def _is_list_of_texts(value: object) -> bool:
 
 
 def _last(value: dict[str, object], name: str) -> object:
-    # encoding/json: a later key wins, null leaves what was there, and a wrong type
-    # anywhere fails the whole.
+    # encoding/json: a later key wins, null leaves the value as it is, and a wrong
+    # type anywhere fails the whole.
     found = [item for item in go_json.folded(value, name) if item is not None]
     wrong = [item for item in found if not isinstance(item, str)]
     return (wrong or found or [""])[-1]
@@ -141,45 +319,7 @@ def read_ids(body: bytes) -> list[str]:
     return ids
 
 
-_OK = 200
-
-_MAGIC = {b"\x89PNG": "image/png", b"RIFF": "image/webp"}
-
-
-async def image(desk: Desk, exchange: Exchange, task_id: str) -> Reply:
-    """Stream the picture of a task; no key is asked for."""
-    desk.look()
-    rows = desk.store.rows_of(task_id)
-    if not rows or "tasks_unreadable" in exchange.circumstances.trouble:
-        return image_error(400, "midjourney_task_not_found")
-    trouble = exchange.circumstances.picture or PictureTrouble()
-    if trouble.broken or not rows[0].image_url:
-        return image_error(500, "http_get_image_failed")
-    return _passed_on(trouble, desk.upstream.gallery.get(task_id))
-
-
-def _passed_on(trouble: PictureTrouble, kept: bytes | None) -> Reply:
-    if trouble.status != _OK:
-        text = (trouble.content or b"").decode("utf-8", "replace")
-        return image_error(trouble.status, text)
-    content = kept if trouble.content is None else trouble.content
-    if content is None:
-        return image_error(404, "the link has expired")
-    named = trouble.content_type
-    if named == "":
-        named = _MAGIC.get(content[:4], "image/jpeg")
-    return Reply(
-        _OK,
-        content if trouble.keep is None else content[: trouble.keep],
-        named or "image/jpeg",
-        drip=trouble.drip,
-        block=trouble.block,
-    )
-
-
-async def cdn(desk: Desk, _exchange: Exchange, task_id: str) -> Reply:
-    """Serve a result at the address the upstream names in its notifications."""
-    return _passed_on(PictureTrouble(), desk.upstream.gallery.get(task_id))
+# Answers of the upstream as the relay reads them
 
 
 _BROKEN = {
@@ -187,54 +327,33 @@ _BROKEN = {
     "reset": "do_request_failed",
     "half": "read_response_body_failed",
 }
-
 _UNREADABLE = "unmarshal_response_body_failed"
 
 
 class BrokenCallError(Exception):
-    """The call to the upstream came to nothing, in the relay's words (code 5)."""
+    """The relay's call to the upstream failed; the text is the relay's (code 5)."""
 
 
-@frozen
-class Verdict:
-    """What the upstream said, in the relay's types."""
-
-    status: int
-    code: int
-    description: str
-    properties: object
-    result: str
-
-    def as_answer(self) -> dict[str, object]:
-        """Return the four keys that a client is sent, in their order."""
-        return {
-            "code": self.code,
-            "description": self.description,
-            "properties": self.properties,
-            "result": self.result,
-        }
-
-
-def read_verdict(answer: UpstreamAnswer) -> Verdict:
-    """Read *answer*, or raise :class:`BrokenCallError`."""
+def read_upstream_reply(answer: faults.Upstream) -> UpstreamReply:
+    """Return *answer* as the relay reads it, or raise :class:`BrokenCallError`."""
     if answer.broken:
         raise BrokenCallError(_BROKEN[answer.broken])
-    if not answer.body:
+    if not answer.content:
         raise BrokenCallError("empty_response_body")
     try:
-        value = go_json.loads(answer.body)
+        value = go_json.loads(answer.content)
     except ValueError:
         raise BrokenCallError(_UNREADABLE) from None
     fields = {} if value is None else value
     if not isinstance(fields, dict):
         raise BrokenCallError(_UNREADABLE)
     code = _typed(fields, "code")
-    return Verdict(
-        answer.status,
+    return UpstreamReply(
         code if isinstance(code, int) else 0,
         str(_typed(fields, "description") or ""),
-        go_json.ordered(_last_field(fields, "properties")),
         str(_typed(fields, "result") or ""),
+        _last_field(fields, "properties"),
+        answer.status,
     )
 
 
@@ -251,185 +370,55 @@ def _typed(fields: dict[str, object], name: str) -> object:
     return value
 
 
-_INLINE = 256 * 1024
-
-_ACCEPTED = {1, 21, 22}
-
-_QUEUED = 22
-
-_MISSING = "sour_base64_and_target_base64_is_required"
+# Answers of the relay
 
 
-async def swap(desk: Desk, exchange: Exchange, key: Key, _task_id: str) -> Reply:
-    """Take a face swap: check, forward, charge, keep a row."""
-    desk.store.attempts[exchange.request_id] += 1
-    body = await exchange.read()
-    desk.store.uploads[exchange.request_id] += 1
-    if "panic" in exchange.circumstances.trouble:
-        return Reply(500, b"", None)
-    try:
-        fields = await _fields(body, exchange.header("Content-Type"))
-        refusal = _refusal(desk, exchange, key, fields)
-        if refusal is not None:
-            return refusal
-        verdict = await _ask_upstream(desk, exchange, fields, len(body))
-    except BadBodyError as fault:
-        return _unreadable(fault, exchange)
-    except BrokenCallError as fault:
-        return upstream_error(5, str(fault))
-    if verdict.code not in _ACCEPTED:
-        return upstream_error(verdict.code, verdict.description, verdict.result)
-    return _book(desk, exchange, key, verdict)
+def _four_keys(reply: UpstreamReply) -> dict[str, object]:
+    return {
+        "code": reply.code,
+        "description": reply.description,
+        "properties": go_json.ordered(reply.properties),
+        "result": reply.result,
+    }
 
 
-def _unreadable(fault: BadBodyError, exchange: Exchange) -> Reply:
-    if fault.early:
-        return api_error(400, "Model name is required", exchange.request_id)
-    return upstream_error(4, "bind_request_body_failed")
-
-
-async def _fields(body: bytes, content_type: str) -> SwapBody:
-    if len(body) <= _INLINE:
-        return read_swap(body, content_type)
-    return await asyncio.to_thread(read_swap, body, content_type)
-
-
-def _refusal(
-    desk: Desk, exchange: Exchange, key: Key, fields: SwapBody
-) -> Reply | None:
-    trouble = exchange.circumstances.trouble
-    if "no_channel" in trouble or desk.gone_channel is not None:
-        text = (
-            "There are no channels available for model swap_face under the"
-            f" current group {key.account.group}"
-        )
-        return api_error(503, text, exchange.request_id)
-    if not (fields.source and fields.target):
-        return upstream_error(4, _MISSING)
-    if "user_quota_lookup" in trouble:
-        return upstream_error(4, "Failed to get user quota", "Error")
-    if key.account.balance < desk.settings.price:
-        return upstream_error(4, "User quota is not enough", "Error")
-    return None
-
-
-async def _ask_upstream(
-    desk: Desk, exchange: Exchange, fields: SwapBody, size: int
-) -> Verdict:
-    told = exchange.circumstances.upstream
-    if told is not None:
-        return read_verdict(told)
-    if size > desk.settings.max_body:
-        # Kestrel refuses the length with a 413 that has no body.
-        return read_verdict(UpstreamAnswer(413))
-    answer = await desk.upstream.submit(
-        Order(
-            source=fields.source,
-            target=fields.target,
-            state=fields.state,
-            hook=fields.hook,
-            request_id=exchange.request_id,
-        )
-    )
-    properties = go_json.ordered(answer.properties)
-    queued = answer.code == 1 and "queued" in exchange.circumstances.trouble
-    code = _QUEUED if queued else answer.code
-    return Verdict(200, code, answer.description, properties, answer.result)
-
-
-def _book(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Reply:
-    """Charge what was accepted, and keep a row of it unless that fails."""
-    if verdict.status == 200 and verdict.code == 1:  # noqa: PLR2004 - HTTP's OK
-        desk.store.charge(
-            key,
-            Charge(
-                request_id=exchange.request_id,
-                task_id=verdict.result,
-                units=desk.settings.price,
-                account=key.account.number,
-                key=key.text,
-                seconds=desk.seconds,
-            ),
-        )
-    if "insert_failed" in exchange.circumstances.trouble:
-        return upstream_error(4, "insert_midjourney_task_failed")
-    desk.store.add_row(_row(desk, exchange, key, verdict))
-    value = verdict.as_answer()
-    if desk.settings.plain_text:
-        return sniffed_json(verdict.status, value)
-    return as_json(value, status=verdict.status)
-
-
-def _row(desk: Desk, exchange: Exchange, key: Key, verdict: Verdict) -> Row:
-    now = desk.settings.clock.milliseconds()
-    return Row(
-        number=desk.store.next_number(),
-        account=key.account,
-        task_id=verdict.result,
-        code=verdict.code,
-        description=verdict.description,
-        quota=desk.settings.price,
-        submit_time=now,
-        start_time=now,
-        request_id=exchange.request_id,
-    )
-
-
-async def fetch(desk: Desk, exchange: Exchange, key: Key, task_id: str) -> Reply:
-    """Show the oldest row of the caller with this id."""
-    desk.look()
-    row = desk.store.row_for(key.account, task_id)
-    if row is None or "tasks_unreadable" in exchange.circumstances.trouble:
-        return upstream_error(4, "Get mj id failed", "Error")
-    shown = _shown(desk, exchange, [row])
-    if not shown:
-        return upstream_error(4, "Get mj id failed", "Error")
-    return as_json(shown[0])
-
-
-async def list_by_condition(
-    desk: Desk, exchange: Exchange, key: Key, _task_id: str
-) -> Reply:
-    """Show all rows of the caller with these ids, by age."""
-    try:
-        ids = read_ids(await exchange.read())
-    except BadBodyError:
-        refusal = upstream_error(4, "Bind json failed", "Error")
-        return Reply(400, refusal.body, TEXT, sniffed=True)
-    desk.look()
-    if "tasks_unreadable" in exchange.circumstances.trouble:
-        return Reply(200, b"[]", JSON)
-    rows = desk.store.rows_for(key.account, ids)
-    return as_json(_shown(desk, exchange, rows))
-
-
-def _shown(desk: Desk, exchange: Exchange, rows: list[Row]) -> list[dict[str, object]]:
-    now = desk.settings.clock.nanoseconds()
-    shown = [row.shown(desk.address, now) for row in rows]
-    trouble = exchange.circumstances.rows
-    if trouble is None:
+def _shown(
+    state: RelayState, exchange: Exchange, rows: list[Row]
+) -> list[dict[str, object]]:
+    now = state.settings.clock.nanoseconds()
+    shown = [row.shown(state.address, now) for row in rows]
+    fault = exchange.overrides.rows
+    if fault is None:
         return shown
-    omit = trouble.omit
+    omit = fault.omit
     if omit is not None:
         shown = [row for row in shown if omit and row["id"] not in omit]
-    shown = [{**row, **(trouble.change or {})} for row in shown]
-    if trouble.repeat:
+    shown = [{**row, **(fault.change or {})} for row in shown]
+    if fault.repeat:
         shown = [row for row in shown for _ in range(2)]
-    return shown[::-1] if trouble.backwards else shown
+    return shown[::-1] if fault.backwards else shown
 
 
-async def seed(desk: Desk, exchange: Exchange, key: Key, task_id: str) -> Reply:
-    """Forward the question for the seed, and the answer as it is."""
-    if desk.store.row_for(key.account, task_id) is None:
-        return upstream_error(4, "task_no_found")
-    refused = b'{"code":4,"description":"\xe5\x85\xb3\xe8\x81\x94\xe4\xbb\xbb\xe5\x8a'
-    refused += b'\xa1\xe7\x8a\xb6\xe6\x80\x81\xe9\x94\x99\xe8\xaf\xaf"}'
-    told = exchange.circumstances.upstream or UpstreamAnswer(200, refused)
-    if not told.body and not told.broken:
-        verdict = Verdict(told.status, 5, "empty_response_body", None, "")
-        return sniffed_json(told.status, verdict.as_answer())
-    try:
-        verdict = read_verdict(told)
-    except BrokenCallError as fault:
-        return upstream_error(5, str(fault))
-    return sniffed_json(verdict.status, verdict.as_answer())
+_MAGIC = {b"\x89PNG": "image/png", b"RIFF": "image/webp"}
+
+
+def _passed_on(picture: faults.Picture, result: bytes | None) -> Reply:
+    content = picture.content
+    if isinstance(content, str):
+        content = content.encode()
+    if picture.status != _OK:
+        text = (content or b"").decode("utf-8", "replace")
+        return image_error(picture.status, text)
+    content = result if content is None else content
+    if content is None:
+        return image_error(404, "the link has expired")
+    named = picture.content_type
+    if named == "":
+        named = _MAGIC.get(content[:4], "image/jpeg")
+    return Reply(
+        _OK,
+        content if picture.keep is None else content[: picture.keep],
+        named or "image/jpeg",
+        drip=picture.drip,
+        block=picture.block,
+    )

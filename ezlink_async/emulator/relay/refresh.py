@@ -1,9 +1,9 @@
 """
-The relay's beat: rows learn what the upstream knows.
+The relay's refresh: its rows take over the upstream's view of each task.
 
 Follows ye4293/one-api ``controller/midjourney.go`` updateTask, line by line where it
-is odd: a late success is a failure, a refund is decided by the row before its last
-change, rows at 100 % are never looked at again.
+is odd: a late success is a failure, the row before its last change decides about a
+refund, and a row at 100 % is never refreshed again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from ezlink_async.emulator.relay.store import Row, Store
 from ezlink_async.emulator.upstream.service import Upstream
 
-__all__ = ["refresh"]
-
 _HOUR = 3_600_000
 _LATE = "上游任务超时（超过1小时）"
-_FIELDS = {
+_TEXTS = {
     "progress": "progress",
     "promptEn": "prompt_en",
     "state": "state",
@@ -33,45 +31,45 @@ _TIMES = {
 _BUTTON = ("customId", "emoji", "label", "type", "style")
 
 
-def refresh(
+def refresh_rows(
     store: Store, upstream: Upstream, now: int, *, gone_channel: int | None = None
 ) -> None:
     """
     Copy the upstream's view of every unfinished task into its newest row.
 
     *now* is in milliseconds. With *gone_channel* the relay has lost its upstream
-    and fails everything that is unfinished.
+    and fails every unfinished row.
     """
     newest: dict[str, Row] = {}
     for row in store.unfinished():
         if gone_channel is not None:
-            _fail_for_channel(row, gone_channel)
-        elif not row.task_id:
+            row.fail_reason = f"获取渠道信息失败，请联系管理员，渠道ID：{gone_channel}"
+        if gone_channel is not None or not row.task_id:
             row.status, row.progress = "FAILURE", "100%"
         else:
             newest[row.task_id] = row
     for task_id, row in newest.items():
-        view = upstream.look(task_id)
+        view = upstream.poll(task_id)
         if view is not None:
             _update(store, row, view, now)
 
 
-def _fail_for_channel(row: Row, channel: int) -> None:
-    row.fail_reason = f"获取渠道信息失败，请联系管理员，渠道ID：{channel}"
-    row.status, row.progress = "FAILURE", "100%"
-
-
 def _update(store: Store, row: Row, view: Mapping[str, object], now: int) -> None:
-    told = _told(view)
+    fields: dict[str, object] = {
+        **{name: view.get(key) or "" for key, name in _TEXTS.items()},
+        **{name: view.get(key) or 0 for key, name in _TIMES.items()},
+    }
     if now - row.submit_time > _HOUR:
-        told |= {"fail_reason": _LATE, "status": "FAILURE"}
-    if not _is_news(row, told):
+        fields |= {"fail_reason": _LATE, "status": "FAILURE"}
+    if not _is_news(row, fields):
         return
     row.code = 1
-    for name, value in told.items():
+    for name, value in fields.items():
         setattr(row, name, value)
-    if isinstance(view.get("properties"), Mapping):
-        row.properties = _properties(view["properties"])
+    properties = view.get("properties")
+    if isinstance(properties, Mapping):
+        names = ("finalPrompt", "finalZhPrompt")
+        row.properties = {name: properties.get(name) or "" for name in names}
     if view.get("buttons") is not None:
         row.buttons = _buttons(view["buttons"])
     unfinished = row.progress != "100%" and row.fail_reason
@@ -80,22 +78,10 @@ def _update(store: Store, row: Row, view: Mapping[str, object], now: int) -> Non
         store.refund(row, now // 1000)
 
 
-def _told(view: Mapping[str, object]) -> dict[str, object]:
-    told: dict[str, object] = {
-        name: view.get(key) or "" for key, name in _FIELDS.items()
-    }
-    return told | {name: view.get(key) or 0 for key, name in _TIMES.items()}
-
-
-def _is_news(row: Row, told: Mapping[str, object]) -> bool:
-    if row.code != 1 or told["fail_reason"]:
+def _is_news(row: Row, fields: Mapping[str, object]) -> bool:
+    if row.code != 1 or fields["fail_reason"]:
         return True
-    return any(getattr(row, name) != value for name, value in told.items())
-
-
-def _properties(value: object) -> dict[str, object]:
-    given = value if isinstance(value, Mapping) else {}
-    return {name: given.get(name) or "" for name in ("finalPrompt", "finalZhPrompt")}
+    return any(getattr(row, name) != value for name, value in fields.items())
 
 
 def _buttons(value: object) -> list[dict[str, object]] | None:

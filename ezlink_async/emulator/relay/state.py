@@ -1,4 +1,4 @@
-"""Everything one emulator consists of, in one place, for its handlers."""
+"""The state of one emulator, shared by its handlers; and its faults to come."""
 
 from __future__ import annotations
 
@@ -8,36 +8,60 @@ from collections import deque
 from attrs import Factory, define, frozen
 
 from ezlink_async.emulator.faults import Fault
-from ezlink_async.emulator.http.overrides import AccountSide
-from ezlink_async.emulator.relay.refresh import refresh
+from ezlink_async.emulator.relay.refresh import refresh_rows
 from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.settings import EmulatorSettings
-from ezlink_async.emulator.upstream.notifications import Hooks
+from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
 
-__all__ = ["PLACES", "Desk", "Playbook", "Seen"]
-
-#: Where a fault can play: the kinds of request.
-PLACES = ("submit", "fetch", "list", "image", "seed", "usage", "account")
+#: The kinds of request that faults can be scripted for.
+REQUEST_KINDS = ("submit", "fetch", "list", "image", "seed", "usage", "account")
 
 
 @define
-class Playbook:
-    """The faults to come, in order, and those that hold until further notice."""
+class FaultQueue:
+    """Faults by kind of request: those to come, in order, and the standing ones."""
 
     coming: dict[str, deque[Fault]] = Factory(dict)
     standing: dict[str, Fault] = Factory(dict)
 
-    def take(self, place: str) -> Fault | None:
-        """Return the next fault of *place* and forget it, or the standing one."""
-        coming = self.coming.get(place)
-        if coming:
-            return coming.popleft()
-        return self.standing.get(place)
+    def add(self, kind: str, *faults: Fault) -> None:
+        """Script *faults* for the next requests of *kind*, one each."""
+        self.coming.setdefault(kind, deque()).extend(faults)
+
+    def stand(self, kind: str, fault: Fault | None) -> None:
+        """Script *fault* for all requests of *kind*, or end that with None."""
+        self.standing.pop(kind, None)
+        if fault is not None:
+            self.standing[kind] = fault
+
+    def take(self, kind: str) -> Fault | None:
+        """Remove and return the next fault of *kind*; without one, the standing one."""
+        coming = self.coming.get(kind)
+        return coming.popleft() if coming else self.standing.get(kind)
+
+    def clear(self) -> None:
+        """Drop all faults."""
+        self.coming.clear()
+        self.standing.clear()
+
+
+@define
+class AccountLag:
+    """
+    How far the account's pages lag behind.
+
+    With *log* off the log shows no entry. An entry appears *log_delay* seconds late (5
+    in the server's batch mode), a task's state *state_delay* seconds (``inf``: never).
+    """
+
+    log: bool = True
+    log_delay: float = 0.0
+    state_delay: float = 0.0
 
 
 @frozen
-class Seen:
+class RecordedRequest:
     """One request as it arrived."""
 
     method: str
@@ -47,19 +71,19 @@ class Seen:
 
 
 @define(eq=False)
-class Desk:
+class RelayState:
     """The parts of one emulator. Belongs to its event loop."""
 
     settings: EmulatorSettings
     store: Store
     upstream: Upstream
-    hooks: Hooks
+    notifier: Notifier
     leaving: asyncio.Event
     base_url: str = ""
-    playbook: Playbook = Factory(Playbook)
-    seen: list[Seen] = Factory(list)
+    faults: FaultQueue = Factory(FaultQueue)
+    requests: list[RecordedRequest] = Factory(list)
     gone_channel: int | None = None
-    side: AccountSide = Factory(AccountSide)
+    account_lag: AccountLag = Factory(AccountLag)
 
     @property
     def seconds(self) -> int:
@@ -68,22 +92,22 @@ class Desk:
 
     @property
     def address(self) -> str:
-        """Where picture addresses point to."""
+        """The server part of picture addresses."""
         given = self.settings.server_address
         return self.base_url if given is None else given
 
-    def beat(self) -> None:
+    def refresh(self) -> None:
         """Copy the upstream's tasks into the relay's rows, once."""
         now = self.settings.clock.milliseconds()
-        refresh(self.store, self.upstream, now, gone_channel=self.gone_channel)
+        refresh_rows(self.store, self.upstream, now, gone_channel=self.gone_channel)
 
-    def look(self) -> None:
-        """Refresh the rows before they are read, when there is no beat."""
+    def refresh_if_live(self) -> None:
+        """Refresh the rows before they are read, when they have no interval."""
         if not self.settings.poll_interval:
-            self.beat()
+            self.refresh()
 
-    async def keep_beating(self) -> None:
-        """Refresh the rows every *poll_interval*, for ever."""
-        while True:
-            await self.settings.clock.sleep(self.settings.poll_interval)
-            self.beat()
+    async def refresh_periodically(self) -> None:
+        """Refresh the rows every *poll_interval*, for ever; return if it is 0."""
+        while interval := self.settings.poll_interval:
+            await self.settings.clock.sleep(interval)
+            self.refresh()

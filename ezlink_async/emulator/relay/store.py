@@ -1,8 +1,8 @@
 """
 Accounts, keys, money and the relay's rows of tasks.
 
-Plain records and arithmetic; knows neither sockets nor the upstream. The
-rules are those of ye4293/one-api ``model/token.go`` and ``model/midjourney.go``.
+Plain records and arithmetic: no sockets, no upstream. The rules are those of
+ye4293/one-api ``model/token.go`` and ``model/midjourney.go``.
 """
 
 import secrets
@@ -13,19 +13,17 @@ from itertools import count
 
 from attrs import Factory, define, frozen
 
-__all__ = ["Account", "Charge", "Key", "Row", "Store"]
-
 _LETTERS = string.ascii_letters + string.digits
 
 
-def new_key() -> str:
-    """Return a key as the dashboard makes them: 48 letters and digits."""
+def _new_key() -> str:
+    """Return a key like the dashboard's: ``sk-`` and 48 letters and digits."""
     return "sk-" + "".join(secrets.choice(_LETTERS) for _ in range(48))
 
 
 @define(kw_only=True)
 class Account:
-    """Whoever pays. *token* opens the dashboard's calls, not the relay's."""
+    """An account that pays. *token* opens the dashboard's calls, not the relay's."""
 
     number: int
     token: str
@@ -38,7 +36,7 @@ class Account:
 
 @define(kw_only=True)
 class Key:
-    """A key of an account, with a quota of its own that no refund restores."""
+    """A key of an account. Refunds do not restore its *quota*; None is no limit."""
 
     text: str
     account: Account
@@ -56,8 +54,8 @@ class Key:
         if self.quota is not None:
             self.quota -= units
 
-    def trouble(self, seconds: int) -> str | None:
-        """Return why the key is refused at *seconds* since 1970, if it is."""
+    def why_refused(self, seconds: int) -> str | None:
+        """Return the reason to refuse the key at *seconds* since 1970, or None."""
         # model/token.go ValidateUserToken, in its order
         marked = {
             "exhausted": "The token quota has been exhausted",
@@ -87,7 +85,7 @@ class Charge:
 
 @define(kw_only=True)
 class Row:
-    """The relay's record of a task; the upstream knows better, and sooner."""
+    """The relay's record of a task, as of the last refresh from the upstream."""
 
     number: int
     account: Account
@@ -132,8 +130,8 @@ class Row:
         }
 
     def _address(self, address: str, nanoseconds: int) -> str:
-        # relay/controller/midjourney.go coverMidjourneyTaskDto: an unfinished
-        # picture gets a number behind it, against caches.
+        # relay/controller/midjourney.go coverMidjourneyTaskDto: a number behind the
+        # address of an unfinished picture keeps caches from answering.
         if not self.image_url:
             return ""
         rand = "" if self.status == "SUCCESS" else f"?rand={nanoseconds}"
@@ -142,7 +140,7 @@ class Row:
 
 @define
 class Store:
-    """Everything the relay would keep in its database."""
+    """The relay's database: accounts, keys, rows, charges, and counts of submits."""
 
     accounts: list[Account] = Factory(list)
     keys: dict[str, Key] = Factory(dict)
@@ -169,27 +167,27 @@ class Store:
         self, account: Account, quota: int | None, *, text: str | None = None
     ) -> Key:
         """Give *account* one more key; *quota* None is a key without limit."""
-        key = Key(text=text or new_key(), account=account, quota=quota)
+        key = Key(text=text or _new_key(), account=account, quota=quota)
         self.keys[key.text.removeprefix("sk-")] = key
         return key
 
     def add_row(self, row: Row) -> None:
-        """Keep *row*, beside older ones of the same id."""
+        """Add *row*; there may be older ones with the same id."""
         self.rows.append(row)
         self._open.append(row)
         self._by_id.setdefault(row.task_id, []).append(row)
 
     def unfinished(self) -> list[Row]:
-        """Return the rows the relay still asks about, by age."""
+        """Return the rows that are not at 100 %, oldest first."""
         self._open = [row for row in self._open if row.progress != "100%"]
         return self._open
 
     def next_number(self) -> int:
-        """Return a number no record has."""
+        """Return an unused number."""
         return next(self._numbers)
 
     def rows_of(self, task_id: str) -> list[Row]:
-        """Return the rows with this id, oldest first, whoever owns them."""
+        """Return the rows of all accounts with this id, oldest first."""
         return self._by_id.get(task_id, [])
 
     def row_for(self, account: Account, task_id: str) -> Row | None:
@@ -198,13 +196,13 @@ class Store:
         return next(mine, None)
 
     def rows_for(self, account: Account, task_ids: Iterable[str]) -> list[Row]:
-        """Return all rows of *account* with these ids, by age."""
+        """Return all rows of *account* with these ids, oldest first."""
         found = (row for task_id in set(task_ids) for row in self.rows_of(task_id))
         mine = [row for row in found if row.account is account]
         return sorted(mine, key=lambda row: row.number)
 
     def charge(self, key: Key, charge: Charge) -> None:
-        """Book *charge* on key and account."""
+        """Charge key and account, and add *charge* to the log."""
         key.charge(charge.units)
         self.charges.append(charge)
 

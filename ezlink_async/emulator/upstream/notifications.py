@@ -1,15 +1,17 @@
 """
 The upstream's notifications, posted to the ``notifyHook`` of a job.
 
-After trueai-org/midjourney-proxy ``Services/NotifyService.cs``: in order, equal
-states once, never a second try. Only loopback hosts unless settings say otherwise,
-since anybody who submits chooses the address.
+After trueai-org/midjourney-proxy ``Services/NotifyService.cs``: a task's states are
+posted in their order, each once, and a failed post is not repeated. Only loopback
+hosts are called unless settings say otherwise, since every client that may submit
+chooses the address.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections import defaultdict
 from collections.abc import Mapping
 
 import aiohttp
@@ -19,15 +21,13 @@ from yarl import URL
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.settings import EmulatorSettings
 
-__all__ = ["HookSent", "Hooks"]
-
-_ORDER = {"NOT_START": 0.0, "SUBMITTED": 1.0, "IN_PROGRESS": 3.0, "FAILURE": 4.0}
 _ENDS = {"FAILURE": 4.0, "SUCCESS": 5.0}
+_RANKS = {"NOT_START": 0.0, "SUBMITTED": 1.0, "IN_PROGRESS": 3.0, **_ENDS}
 
 
 @frozen
-class HookSent:
-    """One notification; *status* is the receiver's answer, None when there was none."""
+class SentNotification:
+    """One notification; *status* is that of the receiver's answer, None without."""
 
     url: str
     body: Mapping[str, object]
@@ -35,28 +35,30 @@ class HookSent:
 
 
 @define(eq=False)
-class Hooks:
-    """Sends notifications, one receiver's in their order."""
+class Notifier:
+    """Sends notifications, those of one task in their order."""
 
     settings: EmulatorSettings
-    sent: list[HookSent] = Factory(list)
+    sent: list[SentNotification] = Factory(list)
     _session: aiohttp.ClientSession | None = None
-    _places: dict[str, float] = Factory(dict)
-    _queues: dict[str, asyncio.Queue[tuple[str, dict[str, object]]]] = Factory(dict)
+    _ranks: dict[str, float] = Factory(dict)
+    _locks: defaultdict[str, asyncio.Lock] = Factory(lambda: defaultdict(asyncio.Lock))
     _senders: set[asyncio.Task[None]] = Factory(set)
 
     def notify(self, url: str, view: Mapping[str, object]) -> None:
-        """Post *view* to *url* soon, unless it is no news or not allowed."""
+        """Post *view* to *url* soon, unless it is old news or *url* is not allowed."""
         if not url or not self.settings.forward_hooks or not self._allowed(url):
             return
         task_id, status = str(view["id"]), str(view["status"] or "")
-        place = _place(view)
-        if self._places.get(task_id, -1.0) >= place:
+        rank = _rank(view)
+        if self._ranks.get(task_id, -1.0) >= rank:
             return
-        self._places[task_id] = place
+        self._ranks[task_id] = rank
         copies = 2 if self.settings.hook_twice and status in _ENDS else 1
         for _ in range(copies):
-            self._queue(task_id).put_nowait((url, dict(view)))
+            sender = asyncio.create_task(self._send(url, dict(view)))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
 
     def _allowed(self, url: str) -> bool:
         if self.settings.hooks_anywhere:
@@ -67,25 +69,11 @@ class Hooks:
         except ValueError:
             return False
 
-    def _queue(self, task_id: str) -> asyncio.Queue[tuple[str, dict[str, object]]]:
-        queue = self._queues.get(task_id)
-        if queue is None:
-            queue = self._queues[task_id] = asyncio.Queue()
-            sender = asyncio.create_task(self._send(task_id, queue))
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
-        return queue
-
-    async def _send(
-        self, task_id: str, queue: asyncio.Queue[tuple[str, dict[str, object]]]
-    ) -> None:
-        while True:
-            url, view = await queue.get()
+    async def _send(self, url: str, view: dict[str, object]) -> None:
+        # A lock wakes its waiters in order, so the posts of a task keep theirs.
+        async with self._locks[str(view["id"])]:
             status = await self._post(url, go_json.dumps(view))
-            self.sent.append(HookSent(url, view, status))
-            if queue.empty() and view["status"] in _ENDS:
-                del self._queues[task_id]
-                return
+            self.sent.append(SentNotification(url, view, status))
 
     async def _post(self, url: str, body: bytes) -> int | None:
         if self._session is None:
@@ -101,7 +89,7 @@ class Hooks:
             return None
 
     async def close(self) -> None:
-        """Send nothing more."""
+        """Cancel what is not sent yet, and wait for the end."""
         for sender in self._senders:
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
@@ -109,8 +97,8 @@ class Hooks:
             await self._session.close()
 
 
-def _place(view: Mapping[str, object]) -> float:
+def _rank(view: Mapping[str, object]) -> float:
     status = str(view["status"] or "")
     share = str(view["progress"] or "").removesuffix("%")
     part = int(share) / 100 if status == "IN_PROGRESS" and share.isdigit() else 0.0
-    return (_ORDER | _ENDS).get(status, 0.0) + part
+    return _RANKS.get(status, 0.0) + part

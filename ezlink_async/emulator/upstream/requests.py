@@ -1,8 +1,9 @@
 """
-Pictures as they stand in a submit: data URIs or bare base64.
+Swap requests to the upstream, its checks of their pictures, and its replies.
 
-The upstream's own checks, after trueai-org/midjourney-proxy
-``Controllers/InsightFaceController.cs`` and ``Base/Dto/DataUrl.cs``.
+Pictures are data URIs or bare base64. Checks and texts after
+trueai-org/midjourney-proxy ``Controllers/InsightFaceController.cs`` and
+``Base/Dto/DataUrl.cs``.
 """
 
 import base64
@@ -10,19 +11,17 @@ import hashlib
 
 from attrs import frozen
 
-__all__ = ["Order", "Pictures", "RefusedError", "read_pictures"]
-
 
 class RefusedError(Exception):
-    """The upstream says no, in these words (code 4)."""
+    """The upstream refuses the job (code 4); the text is its reason."""
 
 
 @frozen(kw_only=True)
-class Order:
-    """What the relay forwards."""
+class SwapRequest:
+    """One face swap as the relay forwards it; an empty text is a missing field."""
 
-    source: str
-    target: str
+    source: str = ""
+    target: str = ""
     state: str = ""
     hook: str = ""
     request_id: str = ""
@@ -34,8 +33,19 @@ class Order:
 
 
 @frozen
+class UpstreamReply:
+    """The upstream's answer to the relay, with its HTTP status."""
+
+    code: int
+    description: str
+    result: str = ""
+    properties: object = None
+    status: int = 200
+
+
+@frozen
 class Pictures:
-    """Source and target as bytes, and what tells them from others."""
+    """Source and target as bytes, with their SHA-256 in hexadecimal."""
 
     source: bytes
     target: bytes
@@ -43,12 +53,12 @@ class Pictures:
     target_sha256: str
 
 
-def read_pictures(order: Order, limit: int) -> Pictures:
-    """Return the pictures of *order*, each at most *limit* bytes, or refuse it."""
-    if order.source == order.target:
+def read_pictures(request: SwapRequest, limit: int) -> Pictures:
+    """Return the pictures of *request*, or refuse it; *limit* is bytes a picture."""
+    if request.source == request.target:
         raise RefusedError("人脸图片和目标图片不能相同")
-    source = _read(order.source, "人脸图片", limit)
-    target = _read(order.target, "目标图片", limit)
+    source = _read(request.source, "人脸图片", limit)
+    target = _read(request.target, "目标图片", limit)
     digests = (hashlib.sha256(picture).hexdigest() for picture in (source, target))
     return Pictures(source, target, *digests)
 

@@ -1,9 +1,10 @@
 """
 The service behind the relay: a queue, a few workers, an engine.
 
-Shaped after trueai-org/midjourney-proxy ``Services/BaseFaceSwapService.cs`` and
-``Controllers/InsightFaceController.cs``; the relay sees it only through
-:meth:`Upstream.submit` and :meth:`Upstream.look`.
+Modelled on trueai-org/midjourney-proxy ``Services/BaseFaceSwapService.cs`` and
+``Controllers/InsightFaceController.cs``. The relay uses only
+:meth:`Upstream.submit` and :meth:`Upstream.poll`, and reads finished pictures from
+:attr:`Upstream.results`.
 """
 
 from __future__ import annotations
@@ -11,41 +12,35 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from itertools import count
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 
 from ezlink_async.emulator.scripts import Script, Step
 from ezlink_async.emulator.settings import EmulatorSettings, Engine
 from ezlink_async.emulator.upstream.requests import (
-    Order,
     Pictures,
     RefusedError,
+    SwapRequest,
+    UpstreamReply,
     read_pictures,
 )
 
-__all__ = ["Answer", "Gallery", "Upstream", "UpstreamTask"]
-
-# shorter work than a trip to another thread costs
+# Decoding less text than this takes less time than handing it to a thread.
 _INLINE = 256 * 1024
 _ENDS = {"SUCCESS", "FAILURE", "CANCEL"}
 
 
-@frozen
-class Answer:
-    """The upstream's answer to a submit, before the relay has read it."""
-
-    code: int
-    description: str
-    result: str = ""
-    properties: object = None
-
-
 @define(kw_only=True, eq=False)
 class UpstreamTask:
-    """A task as the upstream keeps it; *view* is what it tells about it."""
+    """
+    A task as the upstream keeps it.
+
+    *view* is the task as the upstream lists it; a task that is not *mentioned* is
+    never listed. *polled* is set when the relay has read the view.
+    """
 
     task_id: str
     state: str
@@ -55,29 +50,24 @@ class UpstreamTask:
     target_sha256: str
     view: dict[str, object]
     mentioned: bool = True
-    seen: asyncio.Event = Factory(asyncio.Event)
+    polled: asyncio.Event = Factory(asyncio.Event)
 
     @property
     def status(self) -> str:
-        """The upstream's word, which the relay may learn much later."""
+        """The upstream's status, which the relay may learn much later."""
         return str(self.view["status"] or "")
-
-    @property
-    def ended(self) -> bool:
-        """Whether the upstream is done with it."""
-        return self.status in _ENDS
 
 
 @define
-class Gallery:
-    """The results, the oldest of which expire when there are too many bytes."""
+class ResultStore:
+    """Finished pictures, at most *limit* bytes: the oldest are dropped first."""
 
     limit: int
     _pictures: OrderedDict[str, bytes] = Factory(OrderedDict)
     _bytes: int = 0
 
     def put(self, task_id: str, picture: bytes) -> None:
-        """Keep *picture*, and let old ones go."""
+        """Keep *picture*; the newest one is kept even if it exceeds the limit."""
         self._pictures[task_id] = picture
         self._bytes += len(picture)
         while self._bytes > self.limit and len(self._pictures) > 1:
@@ -85,25 +75,30 @@ class Gallery:
             self._bytes -= len(old)
 
     def get(self, task_id: str) -> bytes | None:
-        """Return the picture, or None when there is none (any more)."""
+        """Return the picture, or None if there never was one or it was dropped."""
         return self._pictures.get(task_id)
 
 
 @define(eq=False)
 class Upstream:
-    """The machine. *saved* is called at every change of a task, for the hooks."""
+    """
+    The service. It calls *on_change* at every change of a task.
+
+    *peak* and *peak_running* are the most tasks accepted and not ended, and the most
+    out of the queue, at one time. *scripts* are taken by the next tasks, in order.
+    """
 
     settings: EmulatorSettings
     engine: Engine
     executor: Executor
-    saved: Callable[[UpstreamTask], None]
+    on_change: Callable[[UpstreamTask], None]
     address: str = ""
     tasks: dict[str, UpstreamTask] = Factory(dict)
     scripts: deque[Script] = Factory(deque)
     peak: int = 0
     peak_running: int = 0
-    gallery: Gallery = Factory(
-        lambda self: Gallery(self.settings.kept_bytes), takes_self=True
+    results: ResultStore = Factory(
+        lambda self: ResultStore(self.settings.kept_bytes), takes_self=True
     )
     _open: set[str] = Factory(set)
     _running: int = 0
@@ -112,26 +107,26 @@ class Upstream:
     )
     _jobs: set[asyncio.Task[None]] = Factory(set)
 
-    async def submit(self, order: Order) -> Answer:
-        """Take a job into the queue, or refuse it."""
+    async def submit(self, request: SwapRequest) -> UpstreamReply:
+        """Queue a job, or refuse it."""
         limit = self.settings.max_image
         try:
-            if order.size <= _INLINE:
-                pictures = read_pictures(order, limit)
+            if request.size <= _INLINE:
+                pictures = read_pictures(request, limit)
             else:
                 loop = asyncio.get_running_loop()
                 pictures = await loop.run_in_executor(
-                    self.executor, read_pictures, order, limit
+                    self.executor, read_pictures, request, limit
                 )
         except RefusedError as refusal:
-            return Answer(4, str(refusal))
-        return self._accept(order, pictures)
+            return UpstreamReply(4, str(refusal))
+        return self._accept(request, pictures)
 
-    def _accept(self, order: Order, pictures: Pictures) -> Answer:
+    def _accept(self, request: SwapRequest, pictures: Pictures) -> UpstreamReply:
         waiting = max(0, len(self._open) - self.settings.concurrency)
         if waiting >= self.settings.queue:
-            return Answer(9, "提交失败，队列已满，请稍后重试")
-        task = self._new_task(order, pictures)
+            return UpstreamReply(9, "提交失败，队列已满，请稍后重试")
+        task = self._new_task(request, pictures)
         script = self.scripts.popleft() if self.scripts else Script()
         task.mentioned = script.mentioned
         self._open.add(task.task_id)
@@ -140,21 +135,22 @@ class Upstream:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         if not waiting or not self.settings.code_22:
-            return Answer(1, "提交成功", task.task_id, {})
+            return UpstreamReply(1, "提交成功", task.task_id, {})
         ahead = {"numberOfQueues": waiting}
-        return Answer(22, f"排队中，前面还有{waiting}个任务", task.task_id, ahead)
+        text = f"排队中，前面还有{waiting}个任务"
+        return UpstreamReply(22, text, task.task_id, ahead)
 
-    def _new_task(self, order: Order, pictures: Pictures) -> UpstreamTask:
+    def _new_task(self, request: SwapRequest, pictures: Pictures) -> UpstreamTask:
         now = self.settings.clock.milliseconds()
         task_id = next(one for one in _ids(now) if one not in self.tasks)
         task = UpstreamTask(
             task_id=task_id,
-            state=order.state,
-            hook=order.hook,
-            request_id=order.request_id,
+            state=request.state,
+            hook=request.hook,
+            request_id=request.request_id,
             source_sha256=pictures.source_sha256,
             target_sha256=pictures.target_sha256,
-            view=_first_view(task_id, order, now),
+            view=_first_view(task_id, request, now),
         )
         self.tasks[task_id] = task
         return task
@@ -167,45 +163,38 @@ class Upstream:
                 self._running += 1
                 self.peak_running = max(self.peak_running, self._running)
                 try:
-                    await self._play(task, script, pictures)
+                    for step in script.steps:
+                        await self._show(task, step)
+                    if script.swap:
+                        await self._swap(task, pictures)
                 finally:
                     self._running -= 1
         finally:
             self._open.discard(task.task_id)
 
-    async def _play(
-        self, task: UpstreamTask, script: Script, pictures: Pictures
-    ) -> None:
-        for step in script.steps:
-            await self._show(task, step)
-        if script.swap:
-            await self._swap(task, pictures)
-
     async def _show(self, task: UpstreamTask, step: Step) -> None:
-        self._save(task, step.view)
+        self._update(task, step.view)
         if step.seconds is not None:
             await self.settings.clock.sleep(step.seconds)
-        elif not task.ended:
-            task.seen.clear()
-            await task.seen.wait()
+        elif task.status not in _ENDS:
+            task.polled.clear()
+            await task.polled.wait()
 
-    def _save(self, task: UpstreamTask, view: object) -> None:
-        changes = dict(view) if isinstance(view, dict) else {}
+    def _update(self, task: UpstreamTask, changes: Mapping[str, object]) -> None:
         now = self.settings.clock.milliseconds()
-        for name in ("startTime", "finishTime", "submitTime"):
-            if changes.get(name) is True:
-                changes[name] = now
-        task.view.update(changes)
-        self.saved(task)
+        for name, value in changes.items():
+            is_now = value is True and name.endswith("Time")
+            task.view[name] = now if is_now else value
+        self.on_change(task)
 
     async def _swap(self, task: UpstreamTask, pictures: Pictures) -> None:
         clock, settings = self.settings.clock, self.settings
-        self._save(task, {})
+        self._update(task, {})
         await clock.sleep(settings.start_seconds)
         view = {"status": "SUBMITTED", "progress": "0%", "startTime": True}
-        self._save(task, view)
+        self._update(task, view)
         await clock.sleep(settings.submit_seconds)
-        self._save(task, {"status": "IN_PROGRESS"})
+        self._update(task, {"status": "IN_PROGRESS"})
         loop = asyncio.get_running_loop()
         working = loop.run_in_executor(
             self.executor, self.engine.swap, pictures.source, pictures.target
@@ -213,31 +202,29 @@ class Upstream:
         try:
             await clock.sleep(settings.engine_seconds)
             picture = await working
-        except Exception as fault:  # noqa: BLE001 - a task must end, whatever happens
-            reason = str(fault) if isinstance(fault, ValueError) else repr(fault)
+        except Exception as exc:  # noqa: BLE001 - a bug of the engine must end the task
+            reason = str(exc) if isinstance(exc, ValueError) else repr(exc)
             view = {"status": "FAILURE", "progress": None, "failReason": reason}
-            self._save(task, {**view, "finishTime": True})
-            return
-        self.gallery.put(task.task_id, picture)
-        url = f"{self.address}/__emu/cdn/{task.task_id}"
-        view = {"status": "SUCCESS", "progress": "100%", "imageUrl": url}
-        self._save(task, {**view, "finishTime": True})
+        else:
+            self.results.put(task.task_id, picture)
+            url = f"{self.address}/__emu/cdn/{task.task_id}"
+            view = {"status": "SUCCESS", "progress": "100%", "imageUrl": url}
+        self._update(task, {**view, "finishTime": True})
 
-    def look(self, task_id: str) -> dict[str, object] | None:
-        """Return what the upstream lists for this id, if it lists it."""
+    def poll(self, task_id: str) -> dict[str, object] | None:
+        """Return the task as the upstream lists it, or None if it does not."""
         task = self.tasks.get(task_id)
         if task is None or not task.mentioned:
             return None
-        view = dict(task.view)
-        task.seen.set()
-        return view
+        task.polled.set()
+        return dict(task.view)
 
     def reset_peaks(self) -> None:
-        """Count the peaks anew, from what is open now."""
+        """Count the peaks anew, from the tasks open now."""
         self.peak, self.peak_running = len(self._open), self._running
 
     async def close(self) -> None:
-        """Stop everything that runs."""
+        """Cancel all jobs and wait for them."""
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
@@ -248,14 +235,14 @@ def _ids(now: int) -> Iterator[str]:
     return (f"{now + late}{random.randrange(1000):03d}" for late in count())  # noqa: S311
 
 
-def _first_view(task_id: str, order: Order, now: int) -> dict[str, object]:
+def _first_view(task_id: str, request: SwapRequest, now: int) -> dict[str, object]:
     return {
         "id": task_id,
         "action": "SWAP_FACE",
         "prompt": None,
         "promptEn": None,
         "description": "提交成功",
-        "state": order.state or None,
+        "state": request.state or None,
         "submitTime": now,
         "startTime": None,
         "finishTime": None,
@@ -264,5 +251,5 @@ def _first_view(task_id: str, order: Order, now: int) -> dict[str, object]:
         "progress": None,
         "failReason": None,
         "buttons": [],
-        "properties": {"notifyHook": order.hook or None, "finalPrompt": None},
+        "properties": {"notifyHook": request.hook or None, "finalPrompt": None},
     }

@@ -98,9 +98,9 @@ async def shop(
 class LostInTheQueue:
     """The upstream queues the job, which costs nothing, and the answer is lost."""
 
-    async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle it as code 22, then hang up."""
-        exchange.circumstances.trouble |= {"queued"}
+        exchange.overrides.trouble |= {"queued"}
         await proceed()
         exchange.drop()
 
@@ -297,8 +297,8 @@ async def test_a_charge_without_a_task_says_so() -> None:
     """The log has it, and no task of the account can be the one."""
 
     class Vanished:
-        async def play(self, exchange: Exchange, proceed: Proceed) -> Reply:
-            exchange.circumstances.trouble |= {"insert_failed"}
+        async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+            exchange.overrides.trouble |= {"insert_failed"}
             await proceed()
             exchange.drop()
 

@@ -1,4 +1,4 @@
-"""What the local engine promises, on arrays."""
+"""The local engine on arrays: which pixels change, and how."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ import pytest
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from ezlink_async.emulator.engine import (  # noqa: E402
-    NoFaceError,
-    Swapper,
-    landmarks,
-    masks,
-)
+from ezlink_async.emulator.engine import landmarks, masks  # noqa: E402
 from ezlink_async.emulator.engine.arrays import Pixels, to_lab  # noqa: E402
 from ezlink_async.emulator.engine.blend import blend  # noqa: E402
 from ezlink_async.emulator.engine.colour import SkinSample, softened  # noqa: E402
@@ -28,7 +23,11 @@ from ezlink_async.emulator.engine.networks import (  # noqa: E402
     load_triangles,
     weights_file,
 )
-from ezlink_async.emulator.engine.swap import Plate  # noqa: E402
+from ezlink_async.emulator.engine.swap import (  # noqa: E402
+    NoFaceError,
+    Plate,
+    Swapper,
+)
 from ezlink_async.emulator.engine.validity import source_validity  # noqa: E402
 
 pytestmark = pytest.mark.local
@@ -64,10 +63,12 @@ def likeness(one: Pixels, other: Pixels) -> float:
 
 def posed(plate: Plate, picture: Pixels, face: Face) -> Pixels:
     """Warp a source on to the mesh of a face, as the picture would show it."""
-    places, _ = warp_map(
+    positions, _ = warp_map(
         picture.shape[:2], face.points, plate.face.points, load_triangles()
     )
-    return cv2.remap(plate.pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
+    return cv2.remap(
+        plate.pixels, positions[..., 0], positions[..., 1], cv2.INTER_LINEAR
+    )
 
 
 def changed(before: Pixels, after: Pixels) -> Pixels:
@@ -94,33 +95,32 @@ def finder() -> Finder:
 
 
 @pytest.mark.parametrize("name", SHA256)
-def test_each_vendored_file_is_the_one_that_was_reviewed(name: str) -> None:
-    """The weights are those whose sums were noted when they were vendored."""
+def test_vendored_file_has_its_recorded_hash(name: str) -> None:
+    """The weights are those whose SHA-256 was recorded when they were vendored."""
     with weights_file(name) as path:
         check(name, path.read_bytes())
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "NOTICE"])
-def test_the_weights_travel_with_their_licence(name: str) -> None:
-    """Licence text and origin lie beside the vendored files."""
+def test_licence_and_notice_are_beside_the_weights(name: str) -> None:
     folder = resources.files("ezlink_async.emulator.engine") / "weights"
     assert "Apache" in (folder / name).read_text()
 
 
-def test_a_damaged_weights_file_is_refused() -> None:
-    """A file that hashes to something else is named, not run."""
+def test_damaged_weights_file_is_refused() -> None:
+    """The error names a file whose SHA-256 is another."""
     with pytest.raises(RuntimeError, match=r"face_landmark\.tflite is damaged"):
         check("face_landmark.tflite", b"something else")
 
 
-def test_the_triangles_join_the_points_of_the_mesh() -> None:
-    """Every point of the mesh is in some triangle, and no other number is."""
+def test_triangles_join_all_points_of_the_mesh() -> None:
+    """Every point of the mesh is in some triangle, and no other index is."""
     triangles = load_triangles()
     assert triangles.shape == (898, 3)
     assert set(np.unique(triangles)) == set(range(468))
 
 
-def test_all_faces_of_a_group_are_swapped_and_nothing_else_is(
+def test_all_faces_of_a_group_are_swapped_and_nothing_else(
     swapper: Swapper, finder: Finder
 ) -> None:
     """Three faces change; away from them every pixel is the same to the bit."""
@@ -143,10 +143,10 @@ def test_all_faces_of_a_group_are_swapped_and_nothing_else_is(
 
 @pytest.mark.parametrize("picture", [gradient(), noise(), sample("group")[:60, :90]])
 @pytest.mark.parametrize("which", ["source", "target"])
-def test_a_picture_without_a_face_is_named(
+def test_error_names_the_picture_without_a_face(
     swapper: Swapper, which: str, picture: Pixels
 ) -> None:
-    """The error tells in which of the two pictures no face was found."""
+    """The error is a ValueError with a text and *which* for source or target."""
     source = swapper.analyse(sample("astronaut"))
 
     def use() -> None:
@@ -170,7 +170,7 @@ def test_a_picture_without_a_face_is_named(
         ("joconde", "synthetic_3"),
     ],
 )
-def test_the_identity_moves_from_source_to_target(
+def test_swapped_face_looks_like_the_source(
     swapper: Swapper, finder: Finder, source: str, target: str
 ) -> None:
     """After the swap brows, eyes, nose and mouth correlate with the source's."""
@@ -191,7 +191,7 @@ def test_the_identity_moves_from_source_to_target(
 def test_skin_keeps_the_tone_of_the_target(
     swapper: Swapper, finder: Finder, source: str, target: str
 ) -> None:
-    """The mean colour of the skin moves by less than one sees at a glance."""
+    """The mean colour of the skin changes by less than is visible at a glance."""
     picture = sample(target)
     face = finder.faces(picture)[0]
     result = swapper.swap(swapper.analyse(sample(source)), picture)
@@ -201,7 +201,7 @@ def test_skin_keeps_the_tone_of_the_target(
 
 
 @pytest.mark.parametrize("target", ["hopper", "synthetic_1", "synthetic_2"])
-def test_there_is_no_seam_along_the_rim_of_the_face(
+def test_rim_of_the_face_has_no_seam(
     swapper: Swapper, finder: Finder, target: str
 ) -> None:
     """Edges along the rim are no stronger than in the untouched photo."""
@@ -221,10 +221,10 @@ def test_there_is_no_seam_along_the_rim_of_the_face(
     assert edges(result) < 1.1 * edges(picture)
 
 
-def test_a_target_that_looks_the_other_way_gets_the_mirrored_source(
+def test_target_that_looks_the_other_way_gets_the_mirrored_source(
     swapper: Swapper, finder: Finder
 ) -> None:
-    """Of the source and its mirror image the one turned like the target is used."""
+    """The source or its mirror image is used, whichever is turned like the target."""
     source = swapper.analyse(sample("joconde"))
     straight, mirrored = source.plates
     assert straight.face.yaw < -0.3
@@ -236,10 +236,8 @@ def test_a_target_that_looks_the_other_way_gets_the_mirrored_source(
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_photos_lying_on_their_side_or_head_are_swapped(
-    swapper: Swapper, finder: Finder, turns: int
-) -> None:
-    """The face turns up where it is, and looks like the one in the upright photo."""
+def test_turned_photo_is_swapped(swapper: Swapper, finder: Finder, turns: int) -> None:
+    """The new face looks like the one in the upright photo."""
     target = sample("synthetic_1")
     source = swapper.analyse(sample("hopper"))
     upright = swapper.swap(source, target)
@@ -250,8 +248,8 @@ def test_photos_lying_on_their_side_or_head_are_swapped(
 
 
 @pytest.mark.parametrize("scale", [0.2, 0.3])
-def test_a_tiny_face_is_swapped(swapper: Swapper, scale: float) -> None:
-    """A face of some 40 pixels is found, changed and does not raise."""
+def test_tiny_face_is_swapped(swapper: Swapper, scale: float) -> None:
+    """A face of some 40 pixels is found and changed."""
     small = cv2.resize(
         sample("synthetic_1"), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
     )
@@ -260,7 +258,7 @@ def test_a_tiny_face_is_swapped(swapper: Swapper, scale: float) -> None:
     assert changed(small, result).mean() > 0.01
 
 
-def test_a_face_that_touches_the_edges_is_swapped(swapper: Swapper) -> None:
+def test_face_that_touches_the_edges_is_swapped(swapper: Swapper) -> None:
     """A crop through forehead and chin is found on the padded second try."""
     left, top, right, bottom = 205, 190, 530, 545
     tight = np.ascontiguousarray(sample("hopper")[top:bottom, left:right])
@@ -268,7 +266,7 @@ def test_a_face_that_touches_the_edges_is_swapped(swapper: Swapper) -> None:
     assert changed(tight, result).mean() > 0.3
 
 
-def test_a_large_photo_keeps_its_own_detail_around_the_face(
+def test_large_photo_is_unchanged_around_the_face(
     swapper: Swapper, finder: Finder
 ) -> None:
     """A face larger than the working size is replaced, its surroundings are not."""
@@ -283,8 +281,8 @@ def test_a_large_photo_keeps_its_own_detail_around_the_face(
     assert not difference.any()
 
 
-def test_a_soft_photo_gets_a_soft_face(swapper: Swapper, finder: Finder) -> None:
-    """The new face is not much crisper than the photo it is put into."""
+def test_soft_photo_gets_a_soft_face(swapper: Swapper, finder: Finder) -> None:
+    """The new face is not much crisper than its photo."""
     soft = cv2.GaussianBlur(sample("synthetic_3"), (0, 0), 4)
     face = finder.faces(soft)[0]
     result = swapper.swap(swapper.analyse(sample("hopper")), soft)
@@ -298,8 +296,8 @@ def test_a_soft_photo_gets_a_soft_face(swapper: Swapper, finder: Finder) -> None
     assert detail(result) < 0.5 * detail(crisp)
 
 
-def test_a_covered_forehead_is_not_copied(swapper: Swapper, finder: Finder) -> None:
-    """A source in a cap leaves the target's forehead alone."""
+def test_covered_forehead_is_not_copied(swapper: Swapper, finder: Finder) -> None:
+    """A source in a cap does not change the target's forehead."""
     target = sample("joconde")
     result = swapper.swap(swapper.analyse(sample("hopper")), target)
     x, y = finder.faces(target)[0].points[151, :2].astype(int)
@@ -307,8 +305,8 @@ def test_a_covered_forehead_is_not_copied(swapper: Swapper, finder: Finder) -> N
     assert apart.mean() < 3
 
 
-def test_a_bare_forehead_is_taken_along(finder: Finder) -> None:
-    """Where nothing but skin lies above the brows, the source gives its forehead."""
+def test_bare_forehead_is_copied(finder: Finder) -> None:
+    """A source with only skin above the brows gives its forehead too."""
     points = finder.faces(sample("astronaut"))[0].points
     even = np.full_like(sample("astronaut"), (120, 150, 210))
     valid = source_validity(even, points)
@@ -317,7 +315,7 @@ def test_a_bare_forehead_is_taken_along(finder: Finder) -> None:
     assert valid[10, 10] == 0
 
 
-def test_the_teeth_of_the_target_stay_when_the_source_shows_none(
+def test_target_keeps_its_teeth_when_the_source_shows_none(
     swapper: Swapper, finder: Finder
 ) -> None:
     """A closed mouth is not stretched over an open one."""
@@ -332,22 +330,22 @@ def test_the_teeth_of_the_target_stay_when_the_source_shows_none(
     assert masks.teeth_kept(plain, face, shut, shut.points) is plain
 
 
-def test_the_same_pictures_give_the_same_result(swapper: Swapper) -> None:
-    """Nothing is left to chance, in this engine or in a new one."""
+def test_same_pictures_give_the_same_result(swapper: Swapper) -> None:
+    """The result is deterministic, in one engine and across engines."""
     source, target = sample("synthetic_2"), sample("synthetic_1")
     first = swapper.swap(swapper.analyse(source), target)
     again = Swapper()
     assert np.array_equal(first, again.swap(again.analyse(source), target))
 
 
-def test_a_mesh_on_nothing_scores_low(finder: Finder) -> None:
-    """A picture without a face gives no face in the mirror either."""
+def test_mesh_on_a_blank_picture_scores_low(finder: Finder) -> None:
+    """The mesh of the mirrored face on a picture without one is no face."""
     face = finder.faces(sample("astronaut"))[0]
     blank = np.full((300, 300, 3), 128, np.uint8)
     assert finder.mirrored(blank, face).score < 0.5
 
 
-def test_two_meshes_on_one_face_are_one_face(finder: Finder) -> None:
+def test_meshes_on_one_face_are_the_same_face(finder: Finder) -> None:
     """Overlap or a shared centre makes them one; a step aside makes them two."""
     face = finder.faces(sample("astronaut"))[0]
     step = float(face.box[2] - face.box[0])
@@ -360,8 +358,8 @@ def test_two_meshes_on_one_face_are_one_face(finder: Finder) -> None:
     assert not face.is_same(face.moved(step, 0, 1))
 
 
-def test_a_face_seen_edge_on_is_taken_whole(finder: Finder) -> None:
-    """With too little skin to judge, every part of the source counts."""
+def test_face_seen_edge_on_is_used_as_a_whole(finder: Finder) -> None:
+    """With too little skin to measure, every part of the source is usable."""
     face = finder.faces(sample("astronaut"))[0]
     points = face.points.copy()
     points[:, 0] = points[:, 0].mean() + (points[:, 0] - points[:, 0].mean()) * 0.05
@@ -370,8 +368,7 @@ def test_a_face_seen_edge_on_is_taken_whole(finder: Finder) -> None:
     assert valid[y, x] == 1
 
 
-def test_skin_is_read_from_what_there_is() -> None:
-    """Where hardly any skin is bare, more of the face is taken for it."""
+def test_skin_is_sampled_from_the_whole_face_if_hardly_any_is_bare() -> None:
     none = np.zeros((60, 60), np.bool_)
     cover = ~none
     some = none.copy()
@@ -384,23 +381,22 @@ def test_skin_is_read_from_what_there_is() -> None:
     assert chosen.target is some
 
 
-def test_a_face_no_crisper_than_the_photo_is_left_as_it_is() -> None:
-    """Softening needs a reason."""
+def test_face_no_crisper_than_the_photo_is_unchanged() -> None:
     lab = np.random.default_rng(3).random((40, 40, 3), np.float32)
     core = np.ones((40, 40), np.bool_)
     assert softened(lab, lab, lab, core) is lab
 
 
-def test_a_similarity_is_found_again(finder: Finder) -> None:
-    """Points that were turned, scaled and moved are brought back on to themselves."""
+def test_aligned_finds_a_known_similarity(finder: Finder) -> None:
+    """Points that were turned, scaled and moved are aligned with the original ones."""
     points = finder.faces(sample("astronaut"))[0].points
     turned = points[:, [1, 0, 2]] * np.array([1, -1, 1], np.float32) * 0.5 + 30
     assert np.abs(aligned(turned, points) - points).max() < 0.1
 
 
 @pytest.mark.parametrize("levels", [0, 1, 3])
-def test_blending_gives_each_picture_where_it_is_alone(levels: int) -> None:
-    """Far from the edge of the mask nothing is mixed."""
+def test_blend_keeps_each_picture_far_from_the_edge(levels: int) -> None:
+    """Far from the edge of the mask the pictures are not mixed."""
     under = np.zeros((128, 128, 3), np.float32)
     over = np.full((128, 128, 3), 200, np.float32)
     alpha = np.zeros((128, 128), np.float32)

@@ -1,186 +1,163 @@
-"""Connections: who waits for whom, who leaves, and what was paid by then."""
+"""Connections: when they stay open, when they close, and what is charged by then."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
+import pytest
 import trustme
 
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.emulator_requests import (
-    Ask,
-    asker,
-    fetch,
-    fetch_end,
-    submit,
+    FETCH,
+    SWAP,
+    RawApi,
+    headers,
     swap_body,
+    until,
 )
-from tests.support.wire import Answered, Wire
+from tests.support.wire import RawConnection
 
-_SWAP = "/mj/insight-face/swap"
-_FETCH = "/mj/task/1/fetch"
 _WRONG = [("Authorization", "Bearer sk-wrong"), ("Content-Type", "application/json")]
+_CHUNKED = ("Transfer-Encoding", "chunked")
+_EXPECT = ("Expect", "100-continue")
 
 
-def _key(emu: Emulator) -> tuple[str, str]:
-    return ("Authorization", f"Bearer {emu.api_key}")
-
-
-async def test_a_short_unread_body_keeps_the_connection(emu: Emulator) -> None:
-    """A refusal of up to 256 KiB unread is answered, and the next request too."""
-    async with Wire(emu.base_url) as wire:
-        first = await wire.ask("POST", _SWAP, _WRONG, b"x" * 100_000)
-        second = await wire.ask("GET", _FETCH, [_key(emu)])
+async def test_connection_survives_a_refused_short_body(emu: Emulator) -> None:
+    """A refusal that leaves up to 256 KiB unread is answered, and so is the next."""
+    async with RawConnection(emu.base_url) as raw:
+        first = await raw.request("POST", SWAP, _WRONG, b"x" * 100_000)
+        second = await raw.request("GET", FETCH, headers(emu))
 
     assert (first.status, first.header("Connection")) == (401, None)
     assert second.status == 400
 
 
-async def test_a_long_unread_body_costs_the_connection(emu: Emulator) -> None:
-    """A refusal comes before the body is sent, says close, and closes."""
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head("POST", _SWAP, _WRONG, 1_000_000)
-        answered = await wire.answer()
-        assert await wire.reader.read() == b""
+async def test_connection_closes_after_a_refused_long_body(emu: Emulator) -> None:
+    """The refusal comes before the body is sent, with ``Connection: close``."""
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, _WRONG, 1_000_000)
+        response = await raw.response()
+        assert await raw.reader.read() == b""
 
-    assert (answered.status, answered.header("Connection")) == (401, "close")
-
-
-async def test_a_chunked_body_without_end_costs_the_connection(emu: Emulator) -> None:
-    """A body of unknown length is read up to the limit, then the door closes."""
-    chunks = [*_WRONG, ("Transfer-Encoding", "chunked")]
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head("POST", _SWAP, chunks)
-        wire.writer.write(b"40000\r\n" + b"x" * 0x40000 + b"\r\n" + b"9\r\n")
-        wire.writer.write(b"123456789\r\n")
-        answered = await wire.answer()
-
-    assert (answered.status, answered.header("Connection")) == (401, "close")
+    assert (response.status, response.header("Connection")) == (401, "close")
 
 
-async def test_a_chunked_body_is_a_body(emu: Emulator) -> None:
-    """A submit without a length is taken like any other."""
+async def test_connection_closes_after_a_refused_endless_body(emu: Emulator) -> None:
+    """The server reads a chunked body up to the limit, then closes."""
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, [*_WRONG, _CHUNKED])
+        raw.writer.write(b"40000\r\n" + b"x" * 0x40000 + b"\r\n" + b"9\r\n")
+        raw.writer.write(b"123456789\r\n")
+        response = await raw.response()
+
+    assert (response.status, response.header("Connection")) == (401, "close")
+
+
+async def test_chunked_submit_is_accepted(emu: Emulator) -> None:
     body = swap_body()
-    headers = [_key(emu), ("Content-Type", "application/json")]
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head(
-            "POST", _SWAP, [*headers, ("Transfer-Encoding", "chunked")]
-        )
-        wire.writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-        assert (await wire.answer()).status == 200
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, headers(emu, _CHUNKED))
+        raw.writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        assert (await raw.response()).status == 200
 
 
-async def test_a_good_key_is_asked_for_its_body(emu: Emulator) -> None:
+async def test_expect_is_continued_for_a_good_key(emu: Emulator) -> None:
     """``Expect: 100-continue`` is answered once the key is known to be good."""
     body = swap_body()
-    headers = [_key(emu), ("Content-Type", "application/json")]
-    async with Wire(emu.base_url) as wire:
-        expect = [*headers, ("Expect", "100-continue")]
-        await wire.send_head("POST", _SWAP, expect, len(body))
-        assert (await wire.answer()).status == 100
-        wire.writer.write(body)
-        assert (await wire.answer()).status == 200
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, headers(emu, _EXPECT), len(body))
+        assert (await raw.response()).status == 100
+        raw.writer.write(body)
+        assert (await raw.response()).status == 200
 
 
-async def test_a_bad_key_is_refused_without_its_body(emu: Emulator) -> None:
+async def test_expect_is_refused_for_a_bad_key(emu: Emulator) -> None:
     """The 401 comes in place of ``100 Continue``, and the connection closes."""
-    async with Wire(emu.base_url) as wire:
-        await wire.send_head("POST", _SWAP, [*_WRONG, ("Expect", "100-continue")], 9)
-        answered = await wire.answer()
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, [*_WRONG, _EXPECT], 9)
+        response = await raw.response()
 
-    assert (answered.status, answered.header("Connection")) == (401, "close")
+    assert (response.status, response.header("Connection")) == (401, "close")
 
 
-async def test_a_body_that_breaks_off_makes_nothing(emu: Emulator) -> None:
-    """One byte short is no submit at all."""
+async def test_incomplete_submit_makes_no_task(emu: Emulator, api: RawApi) -> None:
+    """A body that ends one byte short is no upload, and makes no task."""
     body = swap_body()
-    async with Wire(emu.base_url) as wire:
-        headers = [_key(emu), ("Content-Type", "application/json")]
-        await wire.send_head("POST", _SWAP, headers, len(body))
-        wire.writer.write(body[:-1])
-        while not emu.control.attempts:
-            await asyncio.sleep(0)
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send_head("POST", SWAP, headers(emu), len(body))
+        raw.writer.write(body[:-1])
+        await until(lambda: emu.control.attempts)
 
-    await submit(asker(emu))
+    await api.submit()
     assert len(emu.control.tasks) == 1
     assert sum(emu.control.uploads.values()) == 1
 
 
-async def test_who_leaves_after_the_body_has_paid() -> None:
-    """The job is made and charged, though nobody is there for the answer."""
+async def test_client_that_leaves_after_the_body_is_charged() -> None:
+    """The task is made and charged, though its client has closed the connection."""
     async with serving() as emu:
         emu.control.script("submit", faults.Delay(60, job=True))
-        async with Wire(emu.base_url) as wire:
-            body = swap_body()
-            headers = [_key(emu), ("Content-Type", "application/json")]
-            await wire.send_head("POST", _SWAP, headers, len(body))
-            wire.writer.write(body)
-            while not emu.control.charges:
-                await asyncio.sleep(0)
-        await fetch(asker(emu), emu.control.tasks[0].task_id)
+        async with RawConnection(emu.base_url) as raw:
+            await raw.send("POST", SWAP, headers(emu), swap_body())
+            await until(lambda: emu.control.charges)
+        await RawApi(emu).fetch(emu.control.tasks[0].task_id)
 
     assert len(emu.control.charges) == 1
 
 
-async def test_who_leaves_within_a_picture_breaks_nothing() -> None:
-    """A picture whose reader has gone is given up quietly."""
+async def test_server_survives_a_client_that_leaves_within_a_picture() -> None:
     async with serving() as emu:
-        task_id = await submit(asker(emu))
-        await fetch_end(asker(emu), task_id)
+        task_id = await RawApi(emu).swapped()
         emu.control.script("image", faults.Picture(drip=60, block=10))
-        async with Wire(emu.base_url) as wire:
-            await wire.send_head("GET", f"/mj/image/{task_id}")
-            await wire.reader.readuntil(b"\r\n\r\n")
+        async with RawConnection(emu.base_url) as raw:
+            await raw.send_head("GET", f"/mj/image/{task_id}")
+            await raw.reader.readuntil(b"\r\n\r\n")
 
-        assert (await asker(emu)("GET", f"/mj/image/{task_id}")).status == 200
+        assert (await RawApi(emu).image(task_id)).status == 200
 
 
-async def test_a_stall_ends_with_its_client(emu: Emulator, ask: Ask) -> None:
-    """A charged submit that is never answered lets go of a client that leaves."""
-    emu.control.script("submit", faults.Stall(job=True))
-    async with Wire(emu.base_url) as wire:
-        headers = [_key(emu), ("Content-Type", "application/json")]
-        await wire.send_head("POST", _SWAP, headers, len(swap_body()))
-        wire.writer.write(swap_body())
-        while not emu.control.charges:
-            await asyncio.sleep(0)
+@pytest.mark.parametrize("job", [True, False])
+async def test_stall_ends_when_its_client_leaves(
+    emu: Emulator, api: RawApi, *, job: bool
+) -> None:
+    """The server serves the next client; with *job* the stalled task is finished."""
+    emu.control.script("submit", faults.Stall(job=job))
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send("POST", SWAP, headers(emu), swap_body())
+        await until(lambda: emu.control.charges if job else emu.control.requests)
 
+    await api.submit()
+    assert len(emu.control.tasks) == 1 + job
     task_id = emu.control.tasks[0].task_id
-    assert (await fetch_end(ask, task_id))["status"] == "SUCCESS"
+    assert (await api.fetch_end(task_id))["status"] == "SUCCESS"
 
 
-async def test_an_old_client_gets_no_chunks(emu: Emulator) -> None:
+async def test_http_1_0_client_gets_no_chunks(emu: Emulator, api: RawApi) -> None:
     """HTTP/1.0 has no chunks: a long answer comes with its length."""
-    task_id = await submit(asker(emu))
-    await fetch_end(asker(emu), task_id)
+    task_id = await api.swapped()
     emu.control.script("image", faults.Picture(content=b"x" * 5000))
-    async with Wire(emu.base_url) as wire:
-        wire.writer.write(f"GET /mj/image/{task_id} HTTP/1.0\r\n\r\n".encode())
-        answered = await wire.answer()
+    async with RawConnection(emu.base_url) as raw:
+        raw.writer.write(f"GET /mj/image/{task_id} HTTP/1.0\r\n\r\n".encode())
+        response = await raw.response()
 
-    assert answered.header("Content-Length") == "5000"
-    assert answered.body == b"x" * 5000
+    assert response.header("Content-Length") == "5000"
+    assert response.body == b"x" * 5000
 
 
-@asynccontextmanager
-async def _secure() -> AsyncIterator[tuple[Emulator, ssl.SSLContext]]:
+async def test_tls_connection_closes_after_a_refused_long_body() -> None:
+    """With a TLS context the address is https, and connections close likewise."""
     authority = trustme.CA()
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(served)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    async with serving(EmulatorSettings(ssl_context=served)) as emu:
-        yield emu, trusting
-
-
-async def test_it_speaks_tls_and_closes_there_too() -> None:
-    """The address is https, and a long unread body costs the connection there too."""
-    async with _secure() as (emu, trusting), Wire(emu.base_url, trusting) as wire:
+    async with (
+        serving(EmulatorSettings(ssl_context=served)) as emu,
+        RawConnection(emu.base_url, trusting) as raw,
+    ):
         assert emu.base_url.startswith("https://127.0.0.1:")
-        await wire.send_head("POST", _SWAP, _WRONG, 1_000_000)
-        answered: Answered = await wire.answer()
+        await raw.send_head("POST", SWAP, _WRONG, 1_000_000)
+        response = await raw.response()
 
-    assert (answered.status, answered.header("Connection")) == (401, "close")
+    assert (response.status, response.header("Connection")) == (401, "close")

@@ -1,4 +1,4 @@
-"""JSON in Go's spelling."""
+"""JSON as Go writes and reads it."""
 
 import json
 import math
@@ -42,46 +42,43 @@ _VALUES = st.recursive(
         ((1, 2), "[1,2]"),
     ],
 )
-def test_it_spells_like_go(value: object, text: str) -> None:
-    """Escapes, numbers and order are those of encoding/json."""
+def test_escapes_numbers_and_order_are_those_of_encoding_json(
+    value: object, text: str
+) -> None:
     assert go_json.dumps(value).decode() == text
 
 
 @settings(deadline=None, max_examples=60)
 @given(_VALUES)
-def test_what_it_writes_is_json(value: object) -> None:
-    """Every value reads back as what it was, however odd, but for lone surrogates."""
+def test_output_reads_back_as_the_same_value(value: object) -> None:
+    """Every value reads back unchanged, except for lone surrogates."""
     written = go_json.dumps(value)
     plain = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
     # a float without a point reads back as an integer: compare them as floats
     assert json.loads(written, parse_int=float) == json.loads(plain, parse_int=float)
 
 
-def test_a_map_comes_out_sorted() -> None:
-    """Keys are sorted at every depth, lists keep their order."""
+def test_ordered_sorts_keys_at_every_depth_and_no_list() -> None:
     value = {"b": [{"d": 1, "c": 2}], "a": 0}
     assert go_json.dumps(go_json.ordered(value)) == b'{"a":0,"b":[{"c":2,"d":1}]}'
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "{}x", "[" * 100_000])
-def test_what_is_not_json_is_refused(text: str) -> None:
-    """Broken, endless and not-a-number bodies are a ValueError."""
+def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
+    """Broken, deeply nested and not-a-number texts are a ValueError."""
     with pytest.raises(ValueError, match=r".+"):
         go_json.loads(text.encode())
 
 
-def test_the_first_value_is_enough_for_a_decoder() -> None:
-    """Bytes behind the first value are not looked at."""
+def test_loads_first_ignores_bytes_behind_the_first_value() -> None:
     assert go_json.loads_first(b' {"ids":[]} xx') == {"ids": []}
 
 
-def test_an_endless_value_is_no_first_value() -> None:
-    """Nesting without end is a ValueError there too."""
+def test_loads_first_refuses_deep_nesting() -> None:
     with pytest.raises(ValueError, match="deeply"):
         go_json.loads_first(b"[" * 100_000)
 
 
-def test_keys_are_matched_in_any_case() -> None:
-    """All spellings of a key are found, in order."""
+def test_folded_finds_all_spellings_of_a_key_in_order() -> None:
     value = {"IDS": 1, "x": 2, "ids": math.pi}
     assert go_json.folded(value, "Ids") == [1, math.pi]

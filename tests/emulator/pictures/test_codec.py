@@ -1,4 +1,4 @@
-"""What happens to the bytes of a picture on their way to the engine and back."""
+"""Picture files decoded for the engine, and its results encoded and marked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from ezlink_async.emulator.pictures.containers import (
     orientation_of,
     read_header,
 )
+from ezlink_async.emulator.pictures.containers import jpeg_segment as segment
+from ezlink_async.emulator.pictures.containers import png_chunk as chunk
+from ezlink_async.emulator.pictures.containers import riff_chunk as riff
 from ezlink_async.emulator.pictures.synthetic_mark import COMMENT, SOURCE_TYPE
 
 np = pytest.importorskip("numpy")
@@ -44,24 +47,8 @@ def written(suffix: str, picture: Pixels, *options: int) -> bytes:
     return cv2.imencode(suffix, picture, options)[1].tobytes()
 
 
-def segment(marker: int, payload: bytes) -> bytes:
-    """Build a segment of a JPEG."""
-    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
-
-
-def chunk(name: bytes, payload: bytes) -> bytes:
-    """Build a chunk of a PNG."""
-    size, checksum = len(payload), zlib.crc32(name + payload)
-    return struct.pack(">I", size) + name + payload + struct.pack(">I", checksum)
-
-
-def riff(name: bytes, payload: bytes) -> bytes:
-    """Build a chunk of a WebP."""
-    return name + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
-
-
 def exif(orientation: int, order: str = "<") -> bytes:
-    """Build a TIFF block that tells an orientation, behind another entry."""
+    """Build a TIFF block with an orientation behind another entry."""
     magic = b"II*\0" if order == "<" else b"MM\0*"
     entries = [(0x0100, 3, 1, 9, 0), (0x0112, 3, 1, orientation, 0)]
     body = b"".join(struct.pack(f"{order}HHIHH", *entry) for entry in entries)
@@ -103,8 +90,8 @@ def png(depth: int, colour: int, row: bytes, *extra: bytes) -> bytes:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_is_turned_as_its_exif_says(orientation: int, order: str) -> None:
-    """All eight orientations come out as OpenCV itself turns them."""
+def test_decoding_applies_the_exif_orientation(orientation: int, order: str) -> None:
+    """All eight orientations are turned as OpenCV itself turns them."""
     block = segment(0xE1, b"Exif\0\0" + exif(orientation, order))
     data = with_jpeg_segments(written(".jpg", scene()), block)
     upright = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -116,8 +103,8 @@ def test_a_photo_is_turned_as_its_exif_says(orientation: int, order: str) -> Non
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_alpha_is_turned_with_its_picture(orientation: int) -> None:
-    """EXIF inside PNG and WebP turns colours and alpha alike."""
+def test_decoding_turns_alpha_with_its_picture(orientation: int) -> None:
+    """EXIF in a PNG or WebP turns colours and alpha alike."""
     block = exif(orientation)
     plain_png, plain_webp = written(".png", scene(4)), written(".webp", scene(4))
     turned = [
@@ -132,15 +119,15 @@ def test_alpha_is_turned_with_its_picture(orientation: int) -> None:
 
 
 @given(st.binary(max_size=80))
-def test_a_broken_exif_block_is_no_reason_to_fail(block: bytes) -> None:
-    """Whatever the bytes, an orientation from 1 to 8 comes out."""
+def test_broken_exif_block_gives_some_orientation(block: bytes) -> None:
+    """Any bytes give an orientation from 1 to 8."""
     for start in (b"", b"II*\0", b"MM\0*", exif(6)[:12]):
         assert 1 <= orientation_of(start + block) <= 8
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
-def test_alpha_survives(suffix: str) -> None:
-    """A transparent picture comes back with the same alpha."""
+def test_encoding_keeps_alpha(suffix: str) -> None:
+    """A transparent picture has the same alpha after decoding and encoding."""
     picture = decode(written(suffix, scene(4), cv2.IMWRITE_WEBP_QUALITY, 101))
     again = decode(encode(picture))
     assert np.array_equal(picture.alpha, scene(4)[..., 3])
@@ -173,8 +160,8 @@ def test_sixteen_bits_become_eight() -> None:
     assert picture.alpha[0, 0] == 0xDE
 
 
-def test_a_palette_is_resolved() -> None:
-    """A PNG of numbered colours gives the colours, and their transparency."""
+def test_palette_is_resolved() -> None:
+    """A PNG with a palette gives its colours and their transparency."""
     palette = chunk(b"PLTE", bytes([255, 0, 0, 0, 255, 0]))
     plain = decode(png(8, 3, bytes([0, 1, 0, 1]), palette))
     clear = decode(
@@ -190,10 +177,10 @@ def test_a_palette_is_resolved() -> None:
     ("suffix", "quality"), [(".jpg", 90), (".png", 3), (".webp", 90), (".webp", 101)]
 )
 @pytest.mark.parametrize("channels", [3, 4])
-def test_results_say_that_they_are_synthetic(
+def test_results_are_marked_as_synthetic(
     suffix: str, quality: int, channels: int
 ) -> None:
-    """Format and size stay, the marker is inside, and the file decodes."""
+    """The format and size are the same, the mark is inside, and the file decodes."""
     options = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_WEBP_QUALITY, quality)
     picture = decode(written(suffix, scene(channels), *options))
     result = encode(picture)
@@ -211,8 +198,8 @@ def test_results_say_that_they_are_synthetic(
         assert np.array_equal(again.pixels, picture.pixels)
 
 
-def test_the_marker_stands_where_readers_look() -> None:
-    """JPEG keeps JFIF first; WebP says in its canvas that there is XMP."""
+def test_mark_is_in_the_place_the_format_requires() -> None:
+    """A JPEG keeps JFIF first; a WebP announces XMP in its canvas."""
     jpeg = encode(decode(written(".jpg", scene())))
     assert jpeg[6:11] == b"JFIF\0"
     assert jpeg[20:22] == b"\xff\xe1"
@@ -225,8 +212,8 @@ def test_the_marker_stands_where_readers_look() -> None:
     assert png_names == [b"IHDR", b"iTXt", b"tEXt", b"IDAT", b"IEND"]
 
 
-def test_the_colour_profile_survives() -> None:
-    """A profile comes back in the same words, behind each format's header."""
+def test_encoding_keeps_the_colour_profile() -> None:
+    """The profile has the same bytes, behind each format's header."""
     jpeg_profile = segment(0xE2, b"ICC_PROFILE\0\1\1" + PROFILE)
     jpeg = with_jpeg_segments(
         written(".jpg", scene()), segment(0xE2, b"MPF\0"), b"\xff", jpeg_profile
@@ -240,8 +227,8 @@ def test_the_colour_profile_survives() -> None:
     assert result[20] == 0x24
 
 
-def test_a_grey_profile_is_left_out() -> None:
-    """The result is in colour, so a profile for grey would garble it."""
+def test_grey_profile_is_left_out() -> None:
+    """The result is in colour, and a profile for grey would garble it."""
     profile = segment(0xE2, b"ICC_PROFILE\0\1\1" + PROFILE)
     jpeg = with_jpeg_segments(written(".jpg", scene(1)), profile)
     assert PROFILE not in encode(decode(jpeg))
@@ -249,8 +236,8 @@ def test_a_grey_profile_is_left_out() -> None:
     assert not decode(png(8, 0, b"1234", gamma)).header.profile
 
 
-def test_private_metadata_does_not_survive() -> None:
-    """EXIF can hold a place and the old face as a thumbnail."""
+def test_encoding_drops_private_metadata() -> None:
+    """EXIF, which can hold a position and the old face as a thumbnail, is dropped."""
     block = segment(0xE1, b"Exif\0\0" + exif(1) + b"51.5N 0.1W")
     data = with_jpeg_segments(written(".jpg", scene()), block)
     assert b"51.5N" not in encode(decode(data))
@@ -270,15 +257,15 @@ def test_private_metadata_does_not_survive() -> None:
         with_webp_chunks(b"\0" * 12, 0, riff(b"VP8L", b"\x2f\xff\xff\xff\x0f")),
     ],
 )
-def test_a_bomb_is_refused_before_it_is_decoded(data: bytes) -> None:
-    """A small file that claims a giant picture is refused by its header."""
+def test_decompression_bomb_is_refused_by_its_header(data: bytes) -> None:
+    """A small file that claims a giant picture is refused before it is decoded."""
     assert len(data) < 400
     with pytest.raises(PictureError, match="more than the 50000000"):
         decode(data)
 
 
-def test_the_limit_can_be_set() -> None:
-    """A picture of exactly the limit is taken, one pixel more is not."""
+def test_max_pixels_is_the_largest_accepted_size() -> None:
+    """A picture of exactly the limit is decoded; one pixel more is refused."""
     data = written(".png", scene())
     assert decode(data, max_pixels=48 * 64).pixels.shape == (48, 64, 3)
     with pytest.raises(PictureError, match="64 x 48 pixels, more than the 3071"):
@@ -286,7 +273,7 @@ def test_the_limit_can_be_set() -> None:
 
 
 def moving_png() -> bytes:
-    """Build a PNG that says it moves."""
+    """Build a PNG that claims to be animated."""
     return with_png_chunks(written(".png", scene()), chunk(b"acTL", b"\0" * 8))
 
 
@@ -320,16 +307,16 @@ def moving_png() -> bytes:
         ),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_reason(data: bytes, reason: str) -> None:
-    """The error is a ValueError, and its text tells what is wrong."""
+def test_unusable_file_is_refused_with_a_reason(data: bytes, reason: str) -> None:
+    """The error is a ValueError, and its text is the reason."""
     with pytest.raises(PictureError, match=reason) as info:
         decode(data)
     assert isinstance(info.value, ValueError)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_a_header_or_a_clear_error(body: bytes) -> None:
-    """No other exception leaves the reader, however odd the file."""
+def test_any_bytes_give_a_header_or_a_picture_error(body: bytes) -> None:
+    """The reader raises no other exception, for any bytes."""
     for start in (b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8X"):
         try:
             header = read_header(start + body)

@@ -1,4 +1,4 @@
-"""What the server may rely on when it calls the local engine."""
+"""The local engine as the server calls it: formats, errors, threads, memory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from ezlink_async._core.containers import verify_complete
+from ezlink_async.emulator.pictures.containers import PictureError
 
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from ezlink_async.emulator.engine import Swapper  # noqa: E402
-from ezlink_async.emulator.engine.swap import Source  # noqa: E402
+from ezlink_async.emulator.engine.swap import (  # noqa: E402
+    NoFaceError,
+    Source,
+    Swapper,
+)
 from ezlink_async.emulator.pictures.codec import decode  # noqa: E402
 from ezlink_async.emulator.pictures.opencv_engine import (  # noqa: E402
-    NoFaceError,
+    AnalysedSources,
     OpenCVEngine,
-    PictureError,
-    _Sources,
     load_engine,
 )
 
@@ -37,7 +39,7 @@ def sample(name: str) -> bytes:
 
 
 def faceless() -> bytes:
-    """Draw a PNG without a face."""
+    """Return a PNG without a face."""
     return cv2.imencode(".png", np.full((90, 120, 3), 77, np.uint8))[1].tobytes()
 
 
@@ -48,10 +50,10 @@ def engine() -> OpenCVEngine:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_the_result_has_the_format_and_size_of_the_target(
+def test_result_has_the_format_and_size_of_the_target(
     engine: OpenCVEngine, suffix: str
 ) -> None:
-    """The face is another, the file is whole and of the same kind."""
+    """The face is replaced, and the file is complete and of the same kind."""
     pixels = decode(sample("synthetic_1")).pixels
     target = cv2.imencode(suffix, pixels)[1].tobytes()
     result = engine.swap(sample("joconde"), target)
@@ -63,8 +65,7 @@ def test_the_result_has_the_format_and_size_of_the_target(
     assert apart[:80].mean() < 3
 
 
-def test_a_transparent_target_stays_transparent(engine: OpenCVEngine) -> None:
-    """Alpha passes the engine untouched."""
+def test_result_has_the_alpha_of_the_target(engine: OpenCVEngine) -> None:
     pixels = decode(sample("synthetic_1")).pixels
     alpha = np.full(pixels.shape[:2], 90, np.uint8)
     target = cv2.imencode(".png", np.dstack([pixels, alpha]))[1].tobytes()
@@ -73,8 +74,7 @@ def test_a_transparent_target_stays_transparent(engine: OpenCVEngine) -> None:
     assert (result.alpha == 90).all()
 
 
-def test_faceless_pictures_are_told_apart(engine: OpenCVEngine) -> None:
-    """The error names the source or the target."""
+def test_error_names_the_picture_without_a_face(engine: OpenCVEngine) -> None:
     with pytest.raises(NoFaceError) as source:
         engine.swap(faceless(), sample("astronaut"))
     with pytest.raises(NoFaceError) as target:
@@ -82,8 +82,7 @@ def test_faceless_pictures_are_told_apart(engine: OpenCVEngine) -> None:
     assert (source.value.which, target.value.which) == ("source", "target")
 
 
-def test_a_picture_over_the_limit_is_refused() -> None:
-    """The limit holds for source and target."""
+def test_source_or_target_over_the_limit_is_refused() -> None:
     small = OpenCVEngine(max_pixels=20_000)
     with pytest.raises(PictureError, match="more than the 20000"):
         small.swap(faceless(), sample("astronaut"))
@@ -91,7 +90,7 @@ def test_a_picture_over_the_limit_is_refused() -> None:
         small.swap(sample("astronaut"), faceless())
 
 
-def test_four_threads_at_once_give_what_one_gives(engine: OpenCVEngine) -> None:
+def test_four_threads_give_the_results_of_one(engine: OpenCVEngine) -> None:
     """Concurrent swaps of several sources equal the serial ones byte for byte."""
     names = ("astronaut", "hopper", "synthetic_1")
     jobs = [
@@ -106,9 +105,9 @@ def test_four_threads_at_once_give_what_one_gives(engine: OpenCVEngine) -> None:
     assert concurrent == serial
 
 
-def test_a_source_is_analysed_once_however_many_ask() -> None:
+def test_source_is_analysed_once_for_all_threads() -> None:
     """Threads that ask together share one analysis; another source has its own."""
-    sources, calls = _Sources(), []
+    sources, calls = AnalysedSources(), []
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
     together = threading.Barrier(4)
 
@@ -117,7 +116,7 @@ def test_a_source_is_analysed_once_however_many_ask() -> None:
         return source
 
     def ask(data: bytes) -> object:
-        together.wait(timeout=10)
+        together.wait(timeout=300)
         return sources.get(data, analyse)
 
     with ThreadPoolExecutor(4) as pool:
@@ -126,9 +125,8 @@ def test_a_source_is_analysed_once_however_many_ask() -> None:
     assert sorted(calls) == [b"one", b"two"]
 
 
-def test_only_the_last_few_sources_are_kept() -> None:
-    """The ninth source drives out the one that was not used for longest."""
-    sources, calls = _Sources(), []
+def test_ninth_source_replaces_the_least_recently_used() -> None:
+    sources, calls = AnalysedSources(), []
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
     def analyse(data: bytes) -> Source:
@@ -140,9 +138,8 @@ def test_only_the_last_few_sources_are_kept() -> None:
     assert calls == [bytes([number]) for number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 1)]
 
 
-def test_a_failed_analysis_is_tried_again() -> None:
-    """An error is not kept as if it were a source."""
-    sources = _Sources()
+def test_failed_analysis_is_tried_again() -> None:
+    sources = AnalysedSources()
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
     def fail(_: bytes) -> Source:
@@ -164,8 +161,8 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("missing", ["cv2", "numpy"])
-def test_a_missing_extra_is_named_with_its_cure(missing: str) -> None:
-    """Without numpy or OpenCV the import error tells the command to install them."""
+def test_import_error_names_the_command_that_installs_the_extra(missing: str) -> None:
+    """Without numpy or OpenCV the text has the command to install them."""
     done = run(
         f"import sys; sys.modules['{missing}'] = None\n"
         "import ezlink_async.emulator.pictures.opencv_engine"
@@ -178,8 +175,8 @@ def test_a_missing_extra_is_named_with_its_cure(missing: str) -> None:
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="the peak is read from /proc"
 )
-def test_a_photo_of_twelve_megapixels_fits_in_500_megabytes() -> None:
-    """The peak of the whole process, decoding and encoding included."""
+def test_swap_of_twelve_megapixels_needs_less_than_500_megabytes() -> None:
+    """The peak is that of the whole process, decoding and encoding included."""
     done = run(
         "import sys, cv2\n"
         "from ezlink_async.emulator.pictures.opencv_engine import load_engine\n"
@@ -188,7 +185,7 @@ def test_a_photo_of_twelve_megapixels_fits_in_500_megabytes() -> None:
         "target = cv2.imencode('.jpg', group)[1].tobytes()\n"
         "source = open(folder + '/astronaut.jpg', 'rb').read()\n"
         "assert load_engine().swap(source, target)\n"
-        # Not getrusage: what that says begins with the size of our own process.
+        # Not getrusage: its peak includes the size of the parent process.
         "lines = open('/proc/self/status').read().splitlines()\n"
         "print(next(line.split()[1] for line in lines if 'VmHWM' in line))"
     )
@@ -196,6 +193,5 @@ def test_a_photo_of_twelve_megapixels_fits_in_500_megabytes() -> None:
     assert int(done.stdout) * 1024 < 500 * 1024 * 1024
 
 
-def test_the_engine_says_its_name(engine: OpenCVEngine) -> None:
-    """The server shows which engine it runs."""
+def test_engine_has_a_name(engine: OpenCVEngine) -> None:
     assert engine.name == "opencv"

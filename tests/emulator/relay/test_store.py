@@ -5,9 +5,13 @@ import pytest
 from ezlink_async.emulator.relay.store import Charge, Key, Row, Store
 
 
-def _key(quota: int | None = 10, **more: object) -> Key:
+def _store_and_key(quota: int | None) -> tuple[Store, Key]:
     store = Store()
-    key = store.add_key(store.add_account(100), quota)
+    return store, store.add_key(store.add_account(100), quota)
+
+
+def _key(quota: int | None = 10, **more: object) -> Key:
+    _, key = _store_and_key(quota)
     for name, value in more.items():
         setattr(key, name, value)
     return key
@@ -35,10 +39,9 @@ def _charge(units: int) -> Charge:
     )
 
 
-def test_a_new_key_looks_like_one_of_the_dashboard() -> None:
-    """It is ``sk-`` and 48 letters and digits, known with and without the prefix."""
-    store = Store()
-    key = store.add_key(store.add_account(1), None)
+def test_new_key_has_the_form_of_the_dashboards_keys() -> None:
+    """A new key is ``sk-`` and 48 letters and digits; the store keys omit ``sk-``."""
+    store, key = _store_and_key(None)
 
     assert key.text.startswith("sk-")
     assert key.text[3:].isalnum()
@@ -47,12 +50,9 @@ def test_a_new_key_looks_like_one_of_the_dashboard() -> None:
 
 
 @pytest.mark.parametrize(("quota", "left"), [(10, -20), (None, None)])
-def test_a_charge_is_taken_from_key_and_account(
-    quota: int | None, left: int | None
-) -> None:
-    """Both go down by the price, below zero if need be; a limitless key stays so."""
-    store = Store()
-    key = store.add_key(store.add_account(100), quota)
+def test_charge_lowers_quota_and_balance(quota: int | None, left: int | None) -> None:
+    """Both fall by the price, if need be below zero; a key without limit stays so."""
+    store, key = _store_and_key(quota)
 
     store.charge(key, _charge(30))
 
@@ -60,10 +60,9 @@ def test_a_charge_is_taken_from_key_and_account(
     assert (key.account.balance, key.account.used, key.account.requests) == (70, 30, 1)
 
 
-def test_a_refund_goes_to_the_account_alone() -> None:
-    """The balance rises by the row's price; nothing else moves."""
-    store = Store()
-    key = store.add_key(store.add_account(100), 50)
+def test_refund_raises_the_balance_only() -> None:
+    """The account's balance rises by the row's price; the key's quota does not."""
+    store, key = _store_and_key(50)
     row = _row(store, 1, "t")
 
     store.refund(row, 7)
@@ -73,7 +72,7 @@ def test_a_refund_goes_to_the_account_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "trouble"),
+    ("key", "reason"),
     [
         (_key(), None),
         (_key(None), None),
@@ -86,13 +85,14 @@ def test_a_refund_goes_to_the_account_alone() -> None:
         (_key(status="disabled"), "The token status is not available"),
     ],
 )
-def test_a_key_says_why_it_is_refused(key: Key, trouble: str | None) -> None:
-    """Status, expiry and quota are looked at in the order of the server."""
-    assert key.trouble(10) == trouble
+def test_key_is_refused_for_status_then_expiry_then_quota(
+    key: Key, reason: str | None
+) -> None:
+    assert key.why_refused(10) == reason
 
 
-def test_an_id_may_have_several_rows() -> None:
-    """A fetch finds the oldest of the caller, a list all of them by age."""
+def test_fetch_finds_the_oldest_row_of_an_id_and_list_finds_all() -> None:
+    """Both find rows of the caller only, and a list has them oldest first."""
     store = Store()
     mine, other = store.add_account(1), store.add_account(1)
     rows = [_row(store, 1, "a"), _row(store, 2, "b"), _row(store, 3, "a")]
@@ -104,8 +104,7 @@ def test_an_id_may_have_several_rows() -> None:
     assert store.rows_for(mine, ["b", "a", "a", "x"]) == rows
 
 
-def test_a_row_at_100_percent_is_asked_for_no_more() -> None:
-    """What is finished drops out of the unfinished, for good."""
+def test_row_at_100_percent_is_finished() -> None:
     store = Store()
     store.add_account(1)
     first, second = _row(store, 1, "a"), _row(store, 2, "b")
@@ -118,8 +117,8 @@ def test_a_row_at_100_percent_is_asked_for_no_more() -> None:
     ("status", "shown"),
     [("SUCCESS", "https://x/mj/image/a"), ("FAILURE", "https://x/mj/image/a?rand=5")],
 )
-def test_a_picture_has_the_address_of_the_relay(status: str, shown: str) -> None:
-    """The upstream's own address never shows, and a number follows until SUCCESS."""
+def test_row_shows_the_relays_picture_address(status: str, shown: str) -> None:
+    """The upstream's own address is not shown; a number follows until SUCCESS."""
     store = Store()
     store.add_account(1)
     row = _row(store, 1, "a")

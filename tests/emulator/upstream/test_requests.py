@@ -1,4 +1,4 @@
-"""Pictures on their way in: what the upstream takes, and what it refuses."""
+"""The upstream's checks of the pictures in a submit."""
 
 import base64
 import json
@@ -6,84 +6,66 @@ import json
 import pytest
 
 from ezlink_async.emulator import EmulatorSettings, serving
-from ezlink_async.emulator.upstream.requests import Order, RefusedError, read_pictures
-from tests.support.emulator_requests import Ask, asker, fetch_end, picture, swap_body
-from tests.support.wire import Answered
-
-_SWAP = "/mj/insight-face/swap"
-
-
-def _uri(content: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+from ezlink_async.emulator.upstream.requests import (
+    RefusedError,
+    SwapRequest,
+    read_pictures,
+)
+from tests.support.emulator_requests import SWAP, RawApi, data_uri, picture, swap_body
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"targetBase64": _uri(picture("s"))}, "人脸图片和目标图片不能相同 "),
+        ({"targetBase64": data_uri(picture("s"))}, "人脸图片和目标图片不能相同 "),
         ({"sourceBase64": "http://x.example/a"}, "人脸图片格式错误 "),
         ({"targetBase64": "data:image/jpeg,abc"}, "目标图片格式错误 "),
         ({"targetBase64": "data:image/jpeg;base64,"}, "目标图片格式错误 "),
-        ({"targetBase64": _uri(b"x" * 10_001)}, "目标图片大小超过最大限制 "),
+        ({"targetBase64": data_uri(b"x" * 10_001)}, "目标图片大小超过最大限制 "),
     ],
 )
-async def test_the_upstream_checks_the_pictures(
+async def test_unusable_pictures_are_refused_with_code_4(
     fields: dict[str, str], text: str
 ) -> None:
-    """Equal, unreadable and huge pictures are refused with code 4, unpaid."""
+    """Equal, unreadable and huge pictures are refused and not charged."""
     async with serving(EmulatorSettings(max_image=10_000)) as emu:
-        value = json.loads(swap_body()) | fields
-        answered = await asker(emu)("POST", _SWAP, json.dumps(value).encode())
+        body = json.dumps(json.loads(swap_body()) | fields).encode()
+        response = await RawApi(emu).post(SWAP, body)
 
-        assert answered.status == 400
-        assert answered.json() == {
-            "code": 4,
-            "description": text,
-            "type": "upstream_error",
-        }
+        assert response.status == 400
+        error = {"code": 4, "description": text, "type": "upstream_error"}
+        assert response.fields() == error
         assert emu.control.charges == []
 
 
 def test_bare_base64_is_a_picture() -> None:
-    """A picture without the words of a data URI is taken as it is."""
     text = base64.b64encode(b"abc").decode()
-    pictures = read_pictures(Order(source=text, target=_uri(b"d")), 10)
+    pictures = read_pictures(SwapRequest(source=text, target=data_uri(b"d")), 10)
 
     assert (pictures.source, pictures.target) == (b"abc", b"d")
 
 
-def test_line_breaks_are_no_base64() -> None:
-    """Base64 folded into lines is refused."""
+def test_base64_with_line_breaks_is_refused() -> None:
     with pytest.raises(RefusedError):
-        read_pictures(Order(source="YW\nJj", target="ZA=="), 10)
+        read_pictures(SwapRequest(source="YW\nJj", target="ZA=="), 10)
 
 
-async def test_big_pictures_are_swapped_as_well(ask: Ask) -> None:
-    """What is decoded away from the loop gives the same result."""
-    body = json.dumps(
-        {
-            "sourceBase64": _uri(picture("s", 200_000)),
-            "targetBase64": _uri(picture("t", 300_000)),
-        }
-    ).encode()
-    answered = await ask("POST", _SWAP, body)
-    task_id = _result(answered)
+async def test_large_pictures_give_the_same_result(api: RawApi) -> None:
+    """Pictures that are decoded in a thread are swapped like small ones."""
+    source, target = picture("s", 200_000), picture("t", 300_000)
+    fields = {"sourceBase64": data_uri(source), "targetBase64": data_uri(target)}
+    response = await api.post(SWAP, json.dumps(fields).encode())
+    task_id = str(response.fields()["result"])
 
-    assert (await fetch_end(ask, task_id))["status"] == "SUCCESS"
-    shown = await ask("GET", f"/mj/image/{task_id}")
-    assert shown.body.endswith(picture("t", 300_000)[-1000:])
+    assert (await api.fetch_end(task_id))["status"] == "SUCCESS"
+    shown = await api.image(task_id)
+    assert shown.body.endswith(target[-1000:])
 
 
-async def test_a_body_beyond_the_limit_is_an_empty_answer() -> None:
-    """The upstream refuses the length without a word; the relay says code 5."""
+async def test_body_beyond_the_limit_is_an_empty_answer() -> None:
+    """The upstream refuses the length with an empty body; the relay answers code 5."""
     async with serving(EmulatorSettings(max_body=500)) as emu:
-        answered = await asker(emu)("POST", _SWAP, swap_body())
+        response = await RawApi(emu).post(SWAP, swap_body())
 
-        assert b"empty_response_body " in answered.body
+        assert b"empty_response_body " in response.body
         assert emu.control.tasks == []
-
-
-def _result(answered: Answered) -> str:
-    value = answered.json()
-    assert isinstance(value, dict)
-    return str(value["result"])

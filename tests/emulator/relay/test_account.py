@@ -1,0 +1,129 @@
+"""The account's pages: balance, log and tasks, with their filters and lags."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+from ezlink_async.emulator import Emulator, scripts
+from tests.support.emulator_requests import SWAP, RawApi, swap_body
+from tests.support.wire import RawConnection, RawResponse
+
+_TASKS = "/api/mj/self?page=1&pagesize=20"
+_LOG = "/api/log/self"
+_ACCOUNT = "/api/user/self"
+
+
+async def _page(emu: Emulator, path: str, token: str) -> RawResponse:
+    async with RawConnection(emu.base_url) as raw:
+        return await raw.request("GET", path, [("Authorization", token)])
+
+
+async def _entries(emu: Emulator, path: str) -> list[dict[str, object]]:
+    data = (await _page(emu, path, emu.account_token)).fields()["data"]
+    assert isinstance(data, dict)
+    entries: list[dict[str, object]] = data["list"]
+    assert data["total"] == len(entries)
+    return entries
+
+
+async def test_balance_is_gzipped_when_accepted(emu: Emulator, api: RawApi) -> None:
+    """A key without limit shows the server's figure for that."""
+    path = "/dashboard/billing/subscription"
+    async with RawConnection(emu.base_url) as raw:
+        unlimited = ("Authorization", f"Bearer {emu.control.add_key()}")
+        asked = [unlimited, ("Accept-Encoding", "gzip")]
+        packed = await raw.request("GET", path, asked)
+
+    assert packed.header("Content-Encoding") == "gzip"
+    shown = json.loads(gzip.decompress(packed.body))
+    assert shown["hard_limit_usd"] == 100_000_000
+    assert (await api.get(path)).fields()["hard_limit_usd"] == 2000
+
+
+async def test_tasks_are_filtered_by_id_status_and_time(
+    stopped: Emulator, stopped_api: RawApi
+) -> None:
+    """An unfinished task is before any end of a period."""
+    ended = {"status": "FAILURE", "failReason": "broken", "finishTime": 2000}
+    stopped.control.script_tasks(scripts.sequence(ended))
+    first = await stopped_api.submit()
+    stopped.control.beat()
+    stopped.control.advance(1)
+    second = await stopped_api.submit()
+    new, old = await _entries(stopped, _TASKS)
+    assert (new["mj_id"], old["mj_id"]) == (second, first)
+
+    async def ids(query: str) -> list[object]:
+        return [row["mj_id"] for row in await _entries(stopped, _TASKS + query)]
+
+    assert await ids(f"&mj_id={first}") == [first]
+    assert await ids("&status=FAILURE") == [first]
+    assert await ids(f"&start_timestamp={new['submit_time']}") == [second]
+    assert await ids("&end_timestamp=1999") == [second]
+    assert await ids("&end_timestamp=2000&type=fast") == [second, first]
+    assert await ids("&type=turbo") == []
+
+
+async def test_log_is_filtered_by_time_type_model_and_key(
+    stopped: Emulator, stopped_api: RawApi
+) -> None:
+    """Type 0 and an empty filter let every entry pass."""
+    for _ in range(2):
+        await stopped_api.submit()
+        stopped.control.advance(100)
+    new, old = await _entries(stopped, _LOG)
+
+    async def ids(query: str) -> list[object]:
+        return [entry["id"] for entry in await _entries(stopped, f"{_LOG}?{query}")]
+
+    both = [new["id"], old["id"]]
+    assert await ids(f"start_timestamp={new['created_at']}") == both[:1]
+    assert await ids(f"end_timestamp={old['created_at']}") == both[1:]
+    assert await ids("type=0&model_name=&token_name=n") == both
+    assert await ids("type=2&model_name=swap_face") == both
+    assert await ids("type=1") == await ids("model_name=other") == []
+
+
+async def test_pages_lag_behind_as_ordered(
+    stopped: Emulator, stopped_api: RawApi
+) -> None:
+    """Log entries and states come late or never; the charge is made all the same."""
+    task_id = await stopped_api.submit(state="mine")
+    stopped.control.beat()
+
+    async def shown() -> tuple[int, object, bool]:
+        entries, rows = await _entries(stopped, _LOG), await _entries(stopped, _TASKS)
+        assert [row["mj_id"] for row in rows] == [task_id]
+        return len(entries), rows[0]["state"], bool(rows[0]["status"])
+
+    assert await shown() == (1, "mine", True)
+    stopped.control.account_side(log=False)
+    assert await shown() == (0, "mine", True)
+    stopped.control.account_side(log_delay=5, state_delay=10)
+    assert await shown() == (0, "", False)
+    stopped.control.advance(6)
+    assert await shown() == (1, "", False)
+    stopped.control.advance(6)
+    assert await shown() == (1, "mine", True)
+    stopped.control.account_side(state_delay=float("inf"))
+    assert await shown() == (1, "", False)
+    assert len(stopped.control.charges) == 1
+
+
+async def test_pages_show_a_charged_task_to_its_token_only(
+    emu: Emulator, api: RawApi
+) -> None:
+    """Log, tasks and account show a submit; without the token all are refused."""
+    await api.post(SWAP, swap_body(state="mine"), ("X-Request-ID", "one"))
+    await api.post(SWAP, swap_body(), ("X-Request-ID", "two"))
+
+    (entry,) = await _entries(emu, f"{_LOG}?x_request_id=one")
+    assert entry["x_request_id"] == "one"
+    assert (await _entries(emu, _TASKS))[1]["state"] == "mine"
+    account = (await _page(emu, _ACCOUNT, f"Bearer {emu.account_token}")).fields()
+    assert isinstance(account["data"], dict)
+    assert account["data"]["used_quota"] == 18_000
+    for path in (_ACCOUNT, _LOG, _TASKS):
+        for wrong in ("", emu.api_key):
+            assert (await _page(emu, path, wrong)).fields()["success"] is False
