@@ -14,7 +14,9 @@ from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.pictures import jpeg
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
-RETRY = RetryPolicy(first=0.01, longest=0.02)
+# When no task has moved for the longest pause, the gate admits one submit above its
+# limit. The pause is long, so that a slow machine causes no such submit.
+RETRY = RetryPolicy(first=0.01, longest=30)
 SOURCE = jpeg(20_000)
 
 
@@ -70,8 +72,8 @@ async def test_tasks_are_polled_while_every_download_stalls() -> None:
         await asyncio.gather(*reading, return_exceptions=True)
 
 
-async def test_every_photo_finishes_on_a_server_that_refuses_most() -> None:
-    """Of 64 wanted at once 3 run and 10 wait; none fails, and few are refused."""
+async def test_every_photo_finishes_on_a_small_server_after_few_refusals() -> None:
+    """With 64 slots against 3 running and 10 queued tasks, no photo fails."""
     settings = EmulatorSettings(concurrency=3, queue=10, engine_seconds=0.01)
     async with (
         asyncio.timeout(300),

@@ -94,8 +94,8 @@ class SwapCommand:
     def use_account(self) -> None:
         """Set the account's token, and search no longer than a loopback needs."""
         self.environ["EZLINK_ACCOUNT_TOKEN"] = self.server.account_token
-        self.environ["EZLINK_TIMEOUTS_RECONCILE"] = "1"
-        self.environ["EZLINK_POLL_DEADLINE"] = "20"
+        self.environ["EZLINK_TIMEOUTS_RECONCILE"] = "2"
+        self.environ["EZLINK_POLL_DEADLINE"] = "60"
 
     @contextlib.contextmanager
     def run(self, *options: str) -> Iterator[subprocess.Popen[str]]:
@@ -154,7 +154,7 @@ class SwapCommand:
         """Run the command to its end, and return its summary."""
         with self.run(*options) as process:
             out, err = process.communicate(timeout=600)
-        if process.returncode not in {0, 1}:
+        if process.returncode not in {0, 1} or not out:
             raise RuntimeError(f"exit {process.returncode}: {err[-2000:]}")
         summary: dict[str, int] = json.loads(out.splitlines()[-1])["summary"]
         return summary
