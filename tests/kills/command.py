@@ -105,6 +105,7 @@ class SwapCommand:
             "EZLINK_BASE_URL": self.server.base_url,
             "EZLINK_ACCOUNT_TOKEN": "",
             "HOME": str(self.folder),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the code at hand
         }
         command = ("swap", "me.jpg", "photos", "--output", "out", "--json")
         with subprocess.Popen(
