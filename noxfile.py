@@ -1,5 +1,5 @@
 """
-Everything that is checked, by name: ``nox`` runs the default sessions.
+All checks, by name: ``nox`` runs the default sessions.
 
 Interpreters that are not installed are skipped. ``nox -s bench`` and the
 sessions that need a browser or much time are run by name.
@@ -20,7 +20,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 OLDEST = PYTHONS[0]
 PACKAGE = "ezlink_async"
 AT_ONCE = ("-n", "2", "--dist", "worksteal")
-"""Much of a test is waiting; more workers at once would only wait for a processor."""
+"""Two workers: tests wait a lot, but more of them would only wait for a processor."""
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
@@ -37,8 +37,8 @@ nox.options.sessions = [
 
 
 def _prefer_real_interpreters() -> None:
-    # pyenv puts a shim on the path for every version it ever had, and one for
-    # a version that is not chosen only fails; its own folders are honest.
+    # pyenv puts a shim on the path for every version that was ever installed, and
+    # the shim of a version that is not chosen fails; so use its folders directly.
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     found = [
         str(folder)
@@ -132,7 +132,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Combine what the tests measured, and hold the floor."""
+    """Combine the coverage of all tests, and compare it with the required minimum."""
     session.install("coverage[toml]")
     session.run("coverage", "combine", "--keep", env={"COVERAGE_FILE": ".coverage"})
     session.run("coverage", "report", env={"COVERAGE_FILE": ".coverage"})
@@ -169,14 +169,14 @@ def package(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def browser(session: nox.Session) -> None:
-    """Look at the report in headless Chromium; skipped where there is none."""
+    """Test the report in headless Chromium; skipped where there is none."""
     session.install(*_group("test"), "-e", ".[cli]")
     session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Print how the client compares with a script written by hand, run in turns."""
+    """Compare the client with a script written by hand, both run in turns."""
     session.install("-e", ".[speed,bench]")
     session.run("python", "-m", "tests.bench", *session.posargs)
 

@@ -12,7 +12,7 @@ from ezlink_async import emulator
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Be a user with a key, in a folder of their own with the sample pictures."""
+    """Set up a user with a key, in a folder of their own with the sample pictures."""
     (tmp_path / "docs").mkdir()
     samples = Path(__file__).parent / "samples"
     (tmp_path / "docs" / "samples").symlink_to(samples, target_is_directory=True)

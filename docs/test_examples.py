@@ -20,7 +20,7 @@ SYBIL = Sybil(parsers=[PythonCodeBlockParser()])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("account")
 def test_examples(page: Path) -> None:
-    """The blocks of a page run one after the other; its tests are called."""
+    """All blocks of a page run, one after the other, and its tests pass."""
     document = SYBIL.parse(page)
     for example in document.examples():
         example.evaluate()
@@ -30,7 +30,7 @@ def test_examples(page: Path) -> None:
 
 
 def _call(test: object) -> None:
-    """Call a test of a page with the fixtures it names."""
+    """Call *test*, an async test of a page, with the fixtures it names."""
     if not inspect.iscoroutinefunction(test):
         raise TypeError(f"{test} is no async test")
     with emulator.in_thread() as server:

@@ -12,7 +12,7 @@ from hypothesis import settings
 from tests.support.pictures import jpeg
 from tests.support.raw_servers import trust_file
 
-# aiohttp reads it once, when it is imported: so it stands here, before that.
+# aiohttp reads the variable once, when it is imported; this must run before.
 os.environ["SSL_CERT_FILE"] = str(trust_file(Path(tempfile.mkdtemp())))
 
 settings.register_profile("project", derandomize=True, deadline=None, database=None)
@@ -21,7 +21,7 @@ settings.load_profile("project")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Lay out a folder as people have them; ``me.jpg`` is the source."""
+    """Return a folder of photos and other files; ``me.jpg`` is the source."""
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
     (folder / ".hidden").mkdir()

@@ -1,1 +1,1 @@
-"""How the client compares with what a competent user writes by hand."""
+"""The client compared with the script that a competent user writes by hand."""

@@ -1,15 +1,16 @@
 """
-The benchmark: this client against what a competent user writes by hand.
+The benchmark: this client against the script that a competent user writes by hand.
 
 Absolute times of a shared machine mean little, so the clients take turns with one
 server, and ratios of neighbouring runs are shown. Exits with 1 when a client did
-anything wrong; a missed bar is only told.
+anything wrong; a missed bar is only reported.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 import tempfile
@@ -18,13 +19,12 @@ from pathlib import Path
 
 from tests.bench import report, schedules
 from tests.bench.bars import Mark, Round, marks
-from tests.bench.children import BenchError, Certificate, outcome, serving
-from tests.bench.measuring import Bench, Studio
+from tests.bench.measuring import Bench, Figures, serving
 from tests.bench.plans import SCENARIOS, Scenario, quick
+from tests.support.programs import ProgramError, run_python
 
 _NAMES = (*(scenario.name for scenario in SCENARIOS), "handles", "schedules")
 _HANDLES = 100_000
-_LIMIT = 300.0
 
 
 def _options() -> argparse.Namespace:
@@ -49,30 +49,30 @@ async def _rounds(bench: Bench, scenario: Scenario, count: int) -> list[Round]:
     count = min(count, scenario.most_rounds)
     for seed in range(count):
         runs = scenario.runs if seed % 2 == 0 else scenario.runs[::-1]
-        figures: Round = {}
+        figures: dict[str, Figures] = {}
         for run in runs:
-            found = await bench.run(scenario, run, seed)
-            figures = {**figures, run.name: found}
-            _tell(f"{scenario.name} {seed + 1}/{count}, {run.name}: {found.wall:.1f} s")
+            figures[run.name] = found = await bench.run(scenario, run, seed)
+            _log(f"{scenario.name} {seed + 1}/{count}, {run.name}: {found.wall:.1f} s")
         rounds.append(figures)
     return rounds
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 async def _handles(count: int) -> list[Mark]:
-    """Measure what pending handles cost."""
-    told: list[dict[str, object]] = []
+    """Measure the cost of pending handles."""
+    costs: list[dict[str, float]] = []
     for number in range(count):
-        told.append(await outcome("tests.bench.handles", str(_HANDLES), limit=_LIMIT))
-        _tell(f"handles {number + 1}/{count}")
-    each = [float(str(one["bytes"])) for one in told]
-    looks = [float(str(one["scheduling"])) for one in told]
+        out, _ = await run_python("-m", "tests.bench.handles", str(_HANDLES))
+        costs.append(json.loads(out))
+        _log(f"handles {number + 1}/{count}")
+    each = [cost["bytes"] for cost in costs]
+    polls = [cost["scheduling"] for cost in costs]
     return [
         Mark("handles", "bytes of a pending handle, of 100,000", 600, "B", each),
-        Mark("handles", "scheduling of one look at one", 2, "us", looks),
+        Mark("handles", "scheduling of one poll of one", 2, "us", polls),
     ]
 
 
@@ -84,9 +84,8 @@ async def _run(options: argparse.Namespace) -> report.Results:
     count = options.rounds or (1 if options.quick else 5)
     with tempfile.TemporaryDirectory(prefix="ezlink-bench-") as name:
         folder = Path(name)
-        certificate = Certificate.make(folder)
-        async with serving(certificate) as server:
-            bench = Bench(server, certificate, Studio(folder))
+        async with serving(folder) as server:
+            bench = Bench(server, folder)
             for scenario in results.scenarios:
                 rounds = await _rounds(bench, scenario, count)
                 results.rounds[scenario.name] = rounds
@@ -99,14 +98,14 @@ async def _run(options: argparse.Namespace) -> report.Results:
 
 
 def main() -> int:
-    """Run what was asked for, print it, and write it when asked to."""
+    """Run the chosen scenarios and print the results; with --write write them, too."""
     options = _options()
-    # Asked to end, it ends its children and takes its photos away.
+    # SIGTERM ends like Ctrl-C: with its processes stopped and its photos deleted.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         results = asyncio.run(_run(options))
-    except BenchError as fault:
-        _tell(f"bench: {fault}")
+    except ProgramError as error:
+        _log(f"bench: {error}")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,9 +1,9 @@
 """
-What pending handles cost: bytes each, and time for each look at one.
+The cost of pending handles: bytes of each, and processor time of a poll.
 
-No wire is in it. The transport answers from memory with one and the same value, and
-the family of the tasks reads it for nothing, so what is left is the poller's work and
-the handle's :meth:`receive`. Runs in a process of its own and prints JSON.
+There is no network. The transport answers from memory with the same value every time,
+and the family reads it at no cost, so the figures are those of the poller and of the
+handle's :meth:`receive`. Runs in a process of its own and prints JSON.
 """
 
 from __future__ import annotations
@@ -28,57 +28,57 @@ from ezlink_async._io.transport import Transport
 from ezlink_async.services.midjourney import LIST_LIMIT
 
 _BASE = "http://127.0.0.1:9"
-_LOOKS = 3  # at each handle, while the clock runs
+_POLLS = 3  # of each handle, while the clock runs
 
 
 @define
 class _Family:
-    """Tasks that run for ever, asked about and read at no cost."""
+    """Tasks that never end, polled and read at no cost."""
 
     name: str = "endless"
     list_limit: int = LIST_LIMIT
     record: TaskRecord = Factory(
         lambda: TaskRecord(task_id="0", status=TaskStatus.IN_PROGRESS)
     )
-    looks: int = 0
+    polls: int = 0
     enough: float = float("inf")
     had_enough: asyncio.Event = Factory(asyncio.Event)
 
     def fetch_request(self, task_id: str) -> HttpRequest:
-        """Ask for one."""
+        """Return the request for one task."""
         return self.list_request([task_id])
 
     def read(self, _response: HttpResponse, _task_id: str) -> TaskRecord:
-        """Read one."""
+        """Return the record."""
         return self.record
 
     def list_request(self, task_ids: Sequence[str]) -> HttpRequest:
-        """Ask for many."""
-        self.looks += len(task_ids)
-        if self.looks >= self.enough:
+        """Return the request for many tasks, and count them."""
+        self.polls += len(task_ids)
+        if self.polls >= self.enough:
             self.had_enough.set()
         return HttpRequest("GET", "/", (" ".join(task_ids).encode(),), repeatable=True)
 
     def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
-        """Read the answer: the ids that were asked for."""
+        """Return a record for each id in the answer."""
         return dict.fromkeys(response.body.decode().split(), self.record)
 
     def result_request(self, task_id: str) -> HttpRequest:
-        """Ask for a picture, which nobody does."""
+        """Return a request; no handle is downloaded here."""
         return self.list_request([task_id])
 
 
 class _Memory(Transport):
-    """Gives back what it is asked, at once."""
+    """Answers each request with its own body, at once."""
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Answer."""
+        """Return the body of *request*."""
         (body,) = request.body
         return HttpResponse(200, {}, body if isinstance(body, bytes) else b"", _BASE)
 
 
 class _Client:
-    """What a handle needs of a client."""
+    """The parts of a client that a handle uses."""
 
     def __init__(self, policy: PollPolicy) -> None:
         transport = _Memory(Settings(api_key="sk-key", base_url=_BASE))
@@ -95,7 +95,7 @@ class _Client:
         self.poller.forget(handle)
 
     def follow(self, number: int) -> None:
-        """Follow a new handle as an accepted submit does."""
+        """Follow a new handle, as after an accepted submit."""
         handle = TaskHandle(f"{1733213213000000 + number}", self.family, self)
         self.poller.follow(handle, own=True, release=self.slots.release)
 
@@ -112,17 +112,17 @@ def _bytes_each(client: _Client, count: int) -> float:
     return (after - before) / count
 
 
-async def _looked_at(client: _Client, looks: float) -> float:
-    """Return the processor time that so many further looks take."""
+async def _polled(client: _Client, polls: float) -> float:
+    """Return the processor time of so many further polls."""
     client.family.had_enough.clear()
-    client.family.enough = client.family.looks + looks
+    client.family.enough = client.family.polls + polls
     began = time.process_time()
     await client.family.had_enough.wait()
     return time.process_time() - began
 
 
 def _receiving(client: _Client) -> float:
-    """Return what taking a record that is no news takes by itself."""
+    """Return the time of receiving a record that changes nothing."""
     pending = client.poller.pending()
     began = time.process_time()
     for handle in pending:
@@ -136,16 +136,12 @@ async def _measure(count: int) -> dict[str, float]:
     each = _bytes_each(client, count)
     client.background.start_soon(client.poller.run())
     try:
-        await _looked_at(client, 2 * count)  # all of them have a record by then
-        seconds = await _looked_at(client, _LOOKS * count) / (_LOOKS * count)
+        await _polled(client, 2 * count)  # all of them have a record by then
+        seconds = await _polled(client, _POLLS * count) / (_POLLS * count)
         received = _receiving(client)
     finally:
         await client.background.close()
-    return {
-        "bytes": each,
-        "scheduling": (seconds - received) * 1e6,
-        "receiving": received * 1e6,
-    }
+    return {"bytes": each, "scheduling": (seconds - received) * 1e6}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
-What runs behind the front: slots, a queue, and the relay's beat.
+The jobs behind the front: slots, a queue, and the refresh cycle of the relay.
 
-Pure: it is told the time, and needs no timer. Everything that happens between two
-questions is worked out at the second one, to the instant. Durations depend on the
+Pure: the caller passes the time, and there is no timer. Everything that happens
+between two calls is computed at the second one, exactly. Durations depend on the
 seed and the job's number alone, so that each client meets the same ones.
 """
 
@@ -18,13 +18,13 @@ from attrs import Factory, define
 from tests.bench.plans import Plan
 
 _SIGMA = 0.5
-_SLOPE = 0.35  # how much the pace of the told progress differs between jobs
+_SLOPE = 0.35  # how much the pace of the reported progress differs between jobs
 _STEP = 5  # per cent
 
 
 @define(eq=False)
 class Job:
-    """One job; its times are seconds of the clock the machine is told."""
+    """One job; its times are seconds of the caller's clock."""
 
     number: int
     seconds: float
@@ -38,25 +38,23 @@ class Job:
         return self.begun + self.seconds
 
     def progress(self, at: float) -> int:
-        """Return what the upstream tells: per cent, in steps, never quite done."""
+        """Return the reported progress: per cent, in steps, at most 95."""
         share = ((at - self.begun) / self.seconds) ** self.slope
         return min(100 - _STEP, int(100 * share) // _STEP * _STEP)
 
 
+def _random(plan: Plan, number: int, prefix: str = "") -> random.Random:
+    return random.Random(f"{prefix}{plan.seed}/{number}")  # noqa: S311 - a model
+
+
 def seconds_of(plan: Plan, number: int) -> float:
     """Return how long the job of this *number* takes."""
-    chance = random.Random(f"{plan.seed}/{number}")  # noqa: S311 - a model
     mu = math.log(plan.mean) - _SIGMA**2 / 2
-    return chance.lognormvariate(mu, _SIGMA)
-
-
-def _slope(plan: Plan, number: int) -> float:
-    chance = random.Random(f"slope {plan.seed}/{number}")  # noqa: S311 - a model
-    return chance.lognormvariate(0, _SLOPE)
+    return _random(plan, number).lognormvariate(mu, _SIGMA)
 
 
 def ideal(plan: Plan, count: int) -> float:
-    """Return when *count* jobs were done if all were there from the start."""
+    """Return when *count* jobs are done if all are submitted at the start."""
     free = [0.0] * plan.slots
     for number in range(count):
         heapq.heappushpop(free, free[0] + seconds_of(plan, number))
@@ -65,7 +63,7 @@ def ideal(plan: Plan, count: int) -> float:
 
 @define(eq=False)
 class Machine:
-    """Runs jobs in the order in which they came."""
+    """Runs jobs in the order in which they were submitted."""
 
     plan: Plan
     jobs: list[Job] = Factory(list)
@@ -73,7 +71,7 @@ class Machine:
     _running: list[tuple[float, int]] = Factory(list)
 
     def advance(self, now: float) -> None:
-        """Let everything happen that happens until *now*."""
+        """End and begin all jobs that do so until *now*."""
         while self._running and self._running[0][0] <= now:
             finished, _ = heapq.heappop(self._running)
             if self._waiting:
@@ -84,13 +82,14 @@ class Machine:
         heapq.heappush(self._running, (job.finished, job.number))
 
     def submit(self, now: float) -> tuple[Job, int] | None:
-        """Take a job and tell how many wait before it; None when the queue is full."""
+        """Return a new job and how many wait before it; None when the queue is full."""
         self.advance(now)
         busy, ahead = len(self._running) >= self.plan.slots, len(self._waiting)
         if busy and ahead >= self.plan.queue:
             return None
         number = len(self.jobs)
-        job = Job(number, seconds_of(self.plan, number), _slope(self.plan, number), now)
+        slope = _random(self.plan, number, "slope ").lognormvariate(0, _SLOPE)
+        job = Job(number, seconds_of(self.plan, number), slope, now)
         self.jobs.append(job)
         if busy:
             self._waiting.append(job)
@@ -98,12 +97,12 @@ class Machine:
             self._begin(job, now)
         return job, ahead
 
-    def told(self, now: float) -> float:
-        """Return the instant whose state the rows show at *now*: the last beat."""
-        beat = self.plan.beat
-        return now if not beat else math.floor(now / beat) * beat
+    def shown_at(self, now: float) -> float:
+        """Return the instant whose state the rows show at *now*: the last refresh."""
+        cycle = self.plan.refresh
+        return now if not cycle else math.floor(now / cycle) * cycle
 
     def visible(self, job: Job) -> float:
         """Return the first instant at which a row shows that *job* is done."""
-        beat = self.plan.beat
-        return job.finished if not beat else math.ceil(job.finished / beat) * beat
+        cycle = self.plan.refresh
+        return job.finished if not cycle else math.ceil(job.finished / cycle) * cycle

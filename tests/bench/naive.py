@@ -1,5 +1,5 @@
 """
-The baseline: what a competent user writes today.
+The baseline: the script that a competent user writes today.
 
 ``gather`` over all targets, a semaphore, whole files as base64, ``json=``, and a
 poll loop of its own for each task.
@@ -18,7 +18,7 @@ import aiohttp
 from tests.bench.plans import Order
 
 POLL = 2.0
-"""Seconds between two looks, at the real server."""
+"""Seconds between two polls of a task, at the real server."""
 
 
 def _data_uri(path: Path) -> str:
@@ -40,22 +40,22 @@ async def _one(
     known[task_id] = time.monotonic()
     async with session.get(f"/mj/image/{task_id}") as answer:
         content = await answer.read()
-    place = Path(order.output) / target.name
+    path = Path(order.output) / target.name
     if order.safely:
-        _write_safely(place, content)
+        _write_safely(path, content)
     else:
-        place.write_bytes(content)
+        path.write_bytes(content)
 
 
-def _write_safely(place: Path, content: bytes) -> None:
-    """Write it whole or not at all, whatever happens to the power."""
-    part = place.with_suffix(".part")
+def _write_safely(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all, even if the power fails."""
+    part = path.with_suffix(".part")
     with part.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    part.replace(place)
-    folder = os.open(place.parent, os.O_RDONLY)
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -64,10 +64,10 @@ def _write_safely(place: Path, content: bytes) -> None:
 
 async def swap_all(order: Order, targets: list[Path], known: dict[str, float]) -> None:
     """Swap the face of the source into *targets*; note when each is known done."""
-    gate = asyncio.Semaphore(order.in_flight)
+    slots = asyncio.Semaphore(order.run.in_flight)
 
     async def bounded(target: Path) -> None:
-        async with gate:
+        async with slots:
             await _one(session, order, target, known)
 
     headers = {"Authorization": f"Bearer {order.key}"}

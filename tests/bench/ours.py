@@ -15,10 +15,10 @@ def _client(order: Order) -> AsyncEzlink:
     return AsyncEzlink(
         order.key,
         base_url=order.base_url,
-        max_concurrency=order.in_flight,
+        max_concurrency=order.run.in_flight,
         poll=PollPolicy(
             first=poll.first * scale,
-            shortest=order.shortest * scale,
+            shortest=order.run.shortest * scale,
             longest=poll.longest * scale,
         ),
         retry=RetryPolicy(first=retry.first * scale, longest=retry.longest * scale),
@@ -37,5 +37,5 @@ async def swap_all(order: Order, targets: list[Path], known: dict[str, float]) -
             if swap.handle is None or swap.error is not None:
                 raise swap.error or AssertionError
             known[swap.handle.task_id] = time.monotonic()
-            place = Path(order.output) / Path(str(swap.target)).name
-            saving.create_task(swap.handle.save(place))
+            path = Path(order.output) / Path(str(swap.target)).name
+            saving.create_task(swap.handle.save(path))

@@ -2,7 +2,7 @@
 Photos to send and results to be sent back, cheap to make.
 
 A result is a JPEG with both hashes of its job in a comment, and the same filler
-for every job behind it: a mix-up shows, and the server prepares the bytes once.
+for every job behind it: a mix-up shows, and the server makes the filler once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END = b"\xff\xd9"
 
 
 def _filler(length: int, seed: int) -> bytes:
-    """Return bytes of a scan, none of which begins a marker."""
+    """Return bytes of a scan that contain no marker."""
     chance = random.Random(seed)  # noqa: S311 - no secrets
     return chance.randbytes(length).replace(b"\xff", b"\x00")
 
@@ -77,5 +77,5 @@ def _rest_in_chunks(length: int) -> bytes:
 
 
 def result_in_chunks(source: str, target: str, length: int) -> tuple[bytes, bytes]:
-    """Return the same as it goes over the wire: what differs, and what does not."""
+    """Return the result in chunks: its own part, and the part of all results."""
     return _chunk(_stamped(source, target)), _rest_in_chunks(length)

@@ -25,38 +25,47 @@ class Album:
 
     @property
     def result(self) -> int:
-        """How large a result is: as large as a target, on average."""
+        """The size of a result: that of a target, on average."""
         return (self.least + self.most) // 2
 
 
 @frozen(kw_only=True)
 class Plan:
-    """What the server is told before a run; seconds."""
+    """
+    What the server of a run does; seconds.
 
-    seed: int
+    Jobs take *mean* on average, and depend on *seed*. Rows are renewed every
+    *refresh*, 0 is at once; *result* is the size of a result.
+    """
+
     mean: float
     slots: int
-    queue: int
-    beat: float
-    progress: bool
-    result: int
+    queue: int = PLENTY
+    refresh: float = 0.0
+    progress: bool = True
+    seed: int = 0
+    result: int = 0
+
+
+NAIVE, OURS, PLAIN, FEW = "naive", "ours", "ours, no speed", "ours, 8 at once"
+HEARTBEAT, DEFAULT = "ours, heartbeat", "ours, polling as by default"
 
 
 @frozen(kw_only=True)
 class Run:
     """
-    One client of a scenario, under the name the rows know it by.
+    One client of a scenario, under the name that the rows use.
 
-    *shortest* is the least time between two looks at one task, at the real server.
-    *watched* lets a heartbeat run beside it, which costs some CPU time.
+    *shortest* is the least time between two polls of one task, at the real server.
+    With *heartbeat* the lateness of the loop is measured, which costs some CPU time.
     """
 
-    name: str
-    client: str
     in_flight: int
+    name: str = OURS
+    client: str = "ours"
     speed: bool = True
     shortest: float = 1.0
-    watched: bool = False
+    heartbeat: bool = False
     limit: float = 600
 
 
@@ -68,73 +77,43 @@ class Scenario:
     title: str
     album: Album
     runs: tuple[Run, ...]
-    mean: float
-    slots: int
+    server: Plan
     scale: float = 0.25
-    queue: int = PLENTY
-    beat: float = 0.0
-    progress: bool = True
     tls: bool = False
     safely: bool = False
     most_rounds: int = 100
 
     def plan(self, seed: int) -> Plan:
-        """Return the server's side of it; each *seed* has durations of its own."""
-        return Plan(
-            seed=seed,
-            mean=self.mean,
-            slots=self.slots,
-            queue=self.queue,
-            beat=self.beat,
-            progress=self.progress,
-            result=self.album.result,
-        )
+        """Return the plan of one round; each *seed* has durations of its own."""
+        return evolve(self.server, seed=seed, result=self.album.result)
 
 
 @frozen(kw_only=True)
 class Order:
-    """What the process of one client is told."""
+    """What the process of one client is asked to do."""
 
-    client: str
+    run: Run
     base_url: str
     key: str
     photos: str
     count: int
     output: str
-    in_flight: int
     scale: float
-    shortest: float
-    speed: bool
     safely: bool
-    heartbeat: bool
-    limit: float
 
 
 LARGE = Album(name="large", count=200, source=MB, least=300 * KB, most=4 * MB)
-# Photos of one size differ by some bytes: of one length they would be compared.
+# Photos of one size differ by some bytes: those of one length would be compared.
 HUGE = Album(name="huge", count=32, source=8 * MB, least=7950 * KB, most=8050 * KB)
 SMALL = Album(name="small", count=2000, source=20 * KB, least=19 * KB, most=21 * KB)
 ALBUMS = {album.name: album for album in (LARGE, HUGE, SMALL)}
 
-NAIVE, OURS, PLAIN, FEW = "naive", "ours", "ours, no speed", "ours, 8 at once"
-WATCHED, DEFAULT = "ours, watched", "ours, looks as by default"
-_SOON = 0.4  # seconds between two looks at one task
+_SOON = 0.4  # seconds between two polls of one task
 
 
-def _naive(in_flight: int) -> Run:
-    return Run(name=NAIVE, client="naive", in_flight=in_flight)
-
-
-def _ours(in_flight: int) -> Run:
-    return Run(name=OURS, client="ours", in_flight=in_flight)
-
-
-def _pair(in_flight: int) -> tuple[Run, ...]:
-    return _naive(in_flight), _ours(in_flight)
-
-
-def _plain(in_flight: int) -> Run:
-    return evolve(_ours(in_flight), name=PLAIN, speed=False)
+def _both(in_flight: int) -> tuple[Run, ...]:
+    naive = Run(name=NAIVE, client="naive", in_flight=in_flight)
+    return naive, Run(in_flight=in_flight)
 
 
 SCENARIOS = (
@@ -143,21 +122,19 @@ SCENARIOS = (
         title="32 photos of 8 MB at once",
         album=HUGE,
         runs=(
-            *_pair(32),
-            _plain(32),
-            evolve(_ours(8), name=FEW),
-            evolve(_ours(32), name=WATCHED, watched=True),
+            *_both(32),
+            Run(name=PLAIN, in_flight=32, speed=False),
+            Run(name=FEW, in_flight=8),
+            Run(name=HEARTBEAT, in_flight=32, heartbeat=True),
         ),
-        mean=3.0,
-        slots=32,
+        server=Plan(mean=3.0, slots=32),
     ),
     Scenario(
         name="X-TLS",
         title="the same over TLS",
         album=HUGE,
-        runs=(*_pair(32), evolve(_ours(32), name=WATCHED, watched=True)),
-        mean=3.0,
-        slots=32,
+        runs=(*_both(32), Run(name=HEARTBEAT, in_flight=32, heartbeat=True)),
+        server=Plan(mean=3.0, slots=32),
         tls=True,
     ),
     Scenario(
@@ -165,56 +142,48 @@ SCENARIOS = (
         title="200 photos of 0.3 to 4 MB, 32 slots",
         album=LARGE,
         runs=(
-            _naive(32),
-            evolve(_ours(32), shortest=_SOON),
-            evolve(_plain(32), shortest=_SOON),
-            evolve(_ours(32), name=DEFAULT, watched=True),
+            Run(name=NAIVE, client="naive", in_flight=32),
+            Run(in_flight=32, shortest=_SOON),
+            Run(name=PLAIN, in_flight=32, speed=False, shortest=_SOON),
+            Run(name=DEFAULT, in_flight=32, heartbeat=True),
         ),
-        mean=2.0,
-        slots=32,
+        server=Plan(mean=2.0, slots=32),
     ),
     Scenario(
         name="T",
         title="the same photos, jobs of 10 ms: the client is the limit",
         album=LARGE,
-        runs=_pair(32),
-        mean=0.01,
-        slots=32,
+        runs=_both(32),
+        server=Plan(mean=0.01, slots=32),
         scale=0.01,
     ),
     Scenario(
-        name="L-beat",
+        name="L-refresh",
         title="L, rows refreshed every 2.5 s, no progress",
         album=LARGE,
-        runs=_pair(32),
-        mean=2.0,
-        slots=32,
-        beat=2.5,
-        progress=False,
+        runs=_both(32),
+        server=Plan(mean=2.0, slots=32, refresh=2.5, progress=False),
     ),
     Scenario(
         name="S",
         title="2000 photos of 20 KB, 128 slots",
         album=SMALL,
-        runs=_pair(128),
-        mean=1.0,
+        runs=_both(128),
+        server=Plan(mean=1.0, slots=128),
         scale=0.125,
-        slots=128,
         safely=True,
     ),
     Scenario(
         name="P",
         title="3 running, 10 queued, then refused; 64 wanted at once",
         album=evolve(SMALL, count=200),
-        runs=(_ours(64),),
-        mean=2.0,
-        slots=3,
-        queue=10,
+        runs=(Run(in_flight=64),),
+        server=Plan(mean=2.0, slots=3, queue=10),
         most_rounds=1,
     ),
 )
 
-_QUICK = {"X": 32, "X-TLS": 32, "L": 64, "T": 100, "L-beat": 64, "S": 400, "P": 40}
+_QUICK = {"X": 32, "X-TLS": 32, "L": 64, "T": 100, "L-refresh": 64, "S": 400, "P": 40}
 
 
 def quick(scenario: Scenario) -> Scenario:

@@ -1,4 +1,4 @@
-"""The picture: how far each figure is from its bar, and what schedules cost."""
+"""The plot: each figure against its bar, and what schedules cost."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PICTURE = PAGE.with_suffix(".png")
 _PASSED, _MISSED, _INK = "#2a7f62", "#c8553d", "#333333"
 _PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 _MOST = 2.0
-"""Times its bar: what is further off is cut."""
+"""Multiples of a bar: longer ones are cut off here."""
 
 
-def draw(results: Results, place: Path = PICTURE) -> None:
-    """Write the picture to *place*."""
+def draw(results: Results, path: Path = PICTURE) -> None:
+    """Write the plot to *path*."""
     drawn = io.BytesIO()
     with mpl.rc_context({"font.size": 9, "axes.edgecolor": _INK}):
         figure = Figure(figsize=(9, 8.6), layout="constrained")
@@ -32,24 +32,24 @@ def draw(results: Results, place: Path = PICTURE) -> None:
         _bars(above, results.marks)
         _curves(below, results.curves)
         figure.savefig(drawn, dpi=90)
-    # Few colours make a small file, which is kept beside the page.
+    # Few colours make a small file; it is kept in the repository.
     with PIL.Image.open(drawn) as picture:
-        picture.quantize(48).save(place, optimize=True)
+        picture.quantize(48).save(path, optimize=True)
 
 
 def _bars(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Draw each figure as a part of what is allowed."""
+    """Draw each figure as a share of its bar."""
     shares = [max(0.0, mark.figure / mark.limit) for mark in marks]
-    places = range(len(marks))
+    rows = range(len(marks))
     colours = [_PASSED if mark.passed else _MISSED for mark in marks]
-    axes.barh(places, [min(share, _MOST) for share in shares], color=colours)
+    axes.barh(rows, [min(share, _MOST) for share in shares], color=colours)
     axes.axvline(1.0, color=_INK, linewidth=1, zorder=0.5)
-    for place, mark, share in zip(places, marks, shares, strict=True):
-        says = f"{mark.figure:.3g} of {mark.limit:g} {mark.unit}".rstrip()
+    for row, mark, share in zip(rows, marks, shares, strict=True):
+        label = f"{mark.figure:.3g} of {mark.limit:g} {mark.unit}".rstrip()
         inside = share > _MOST * 0.8
         axes.annotate(
-            f"{says} >>" if share > _MOST else says,
-            (min(share, _MOST), place),
+            f"{label} >>" if share > _MOST else label,
+            (min(share, _MOST), row),
             xytext=(-4 if inside else 4, 0),
             textcoords="offset points",
             ha="right" if inside else "left",
@@ -58,8 +58,8 @@ def _bars(axes: Axes, marks: Sequence[Mark]) -> None:
             fontsize=8,
             bbox=None if inside else _PAPER,
         )
-    names = [f"{mark.scenario}: {mark.what}".replace("`", "") for mark in marks]
-    axes.set_yticks(places, names)
+    names = [f"{mark.scenario}: {mark.label}".replace("`", "") for mark in marks]
+    axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlim(0, _MOST * 1.02)
     axes.set_xlabel("share of what the bar allows (left of the line: within it)")

@@ -1,8 +1,8 @@
 """
 The relay in front of the machine, as lean as it can be.
 
-Rows, charges and refusals are the emulator's own; what is left out are its faults,
-its hooks and every look at the megabytes but one: their SHA-256.
+Rows and refusals are the emulator's own. Its money, faults and hooks are left out, and
+of the pictures only their SHA-256 is computed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
@@ -25,13 +24,11 @@ from ezlink_async.emulator.http.replies import (
     sniffed_json,
     upstream_error,
 )
-from ezlink_async.emulator.relay.store import Charge, Key, Row, Store
+from ezlink_async.emulator.relay.store import Account, Row
 from ezlink_async.emulator.settings import DEFAULT_KEY
 from tests.bench.machine import Job, Machine, ideal
 from tests.bench.pictures import result_in_chunks
 from tests.bench.plans import Plan
-
-PRICE = 9_000
 
 _FULL = "提交失败，队列已满，请稍后重试"
 _MISSING = "sour_base64_and_target_base64_is_required"
@@ -40,7 +37,7 @@ _SECRET = DEFAULT_KEY.removeprefix("sk-")
 
 @frozen
 class Request:
-    """A request that came whole; *body* is longer than *length* more often than not."""
+    """A whole request; only the first *length* bytes of *body* belong to it."""
 
     method: str
     path: str
@@ -53,7 +50,7 @@ class Request:
 
 @frozen
 class Picture:
-    """A result on its way: what is its own, and what it shares with all others."""
+    """A result in two parts: its own, and the one it shares with all others."""
 
     stamp: bytes
     rest: bytes
@@ -69,8 +66,8 @@ class Swap:
     target: str
 
 
-def _places(body: bytearray, length: int) -> dict[bytes, tuple[int, int]]:
-    """Return where the values of a flat object of strings stand, decoding none."""
+def _value_spans(body: bytearray, length: int) -> dict[bytes, tuple[int, int]]:
+    """Return the positions of the values of a flat JSON object of strings."""
     found: dict[bytes, tuple[int, int]] = {}
     end = 0
     while (start := body.find(b'"', end, length)) >= 0:
@@ -91,61 +88,53 @@ def _epoch(seconds: float) -> int:
 
 @define(eq=False)
 class Relay:
-    """One run's server: told a plan, it answers requests and counts them."""
+    """The server of one run: answers requests by its plan, and counts them."""
 
     plan: Plan
-    clock: Callable[[], float] = time.monotonic
-    requests: Counter[str] = Factory(Counter)
-    refused: int = 0
-    queued: int = 0
-    _store: Store = Factory(Store)
+    counts: Counter[str] = Factory(Counter)
     _machine: Machine = Factory(lambda self: Machine(self.plan), takes_self=True)
     _swaps: dict[str, Swap] = Factory(dict)
-    _key: Key = Factory(
-        lambda self: self._store.add_key(
-            self._store.add_account(PRICE * 10**6), None, text=DEFAULT_KEY
-        ),
-        takes_self=True,
-    )
+    _account: Account = Factory(lambda: Account(number=1, token="", balance=0))
     _first_id: int = Factory(lambda: time.time_ns() // 1000)
     _known: tuple[bytes, str] = (b"", "")
 
     def answer(self, request: Request) -> Reply | Picture:
         """Answer *request*."""
-        kind = request.path.rpartition("/")[2]
         if request.path.startswith("/mj/image/"):
             return self._image(request.path.removeprefix("/mj/image/"))
         if request.key.removeprefix("sk-") != _SECRET:
             return api_error(401, "Token not provided", request.request_id)
-        if kind == "swap":
-            return self._swap(request)
-        if kind == "list-by-condition":
-            return self._list(request)
-        if kind == "fetch":
-            return self._fetch(request)
-        return as_json({"error": request.path}, status=404)
+        kind = request.path.rpartition("/")[2]
+        routes = {
+            "swap": self._swap,
+            "list-by-condition": self._list,
+            "fetch": self._fetch,
+        }
+        if kind not in routes:
+            return as_json({"error": request.path}, status=404)
+        return routes[kind](request)
 
     def _swap(self, request: Request) -> Reply:
-        self.requests["submit"] += 1
-        places = _places(request.body, request.length)
-        if not {b"sourceBase64", b"targetBase64"} <= places.keys():
+        self.counts["submit"] += 1
+        spans = _value_spans(request.body, request.length)
+        if not {b"sourceBase64", b"targetBase64"} <= spans.keys():
             return upstream_error(4, _MISSING)
-        source = self._source(request.body, *places[b"sourceBase64"])
-        target = _digest(request.body, *places[b"targetBase64"])
-        now = self.clock()
-        accepted = self._machine.submit(now)
+        source = self._source(request.body, *spans[b"sourceBase64"])
+        target = _digest(request.body, *spans[b"targetBase64"])
+        accepted = self._machine.submit(time.monotonic())
         if accepted is None:
-            self.refused += 1
+            self.counts["refused"] += 1
             return upstream_error(9, _FULL)
         job, ahead = accepted
-        self.queued += bool(ahead)
-        code, said, told = 1, "提交成功", {}
+        code, description, properties = 1, "提交成功", {}
         if ahead:
-            code, said = 22, f"排队中，前面还有{ahead}个任务"
-            told = {"numberOfQueues": ahead}
-        row = self._book(request, job, code, said)
+            code, description = 22, f"排队中，前面还有{ahead}个任务"
+            properties = {"numberOfQueues": ahead}
+        # The service charges nothing for jobs that it queues.
+        self.counts["queued" if ahead else "charges"] += 1
+        row = self._row(request, job, code, description)
         self._swaps[row.task_id] = Swap(job, row, source, target)
-        answer = {"code": code, "description": said, "properties": told}
+        answer = {"code": code, "description": description, "properties": properties}
         return sniffed_json(200, answer | {"result": row.task_id})
 
     def _source(self, body: bytearray, first: int, last: int) -> str:
@@ -156,55 +145,42 @@ class Relay:
             self._known = bytes(body[first:last]), digest
         return digest
 
-    def _book(self, request: Request, job: Job, code: int, said: str) -> Row:
+    def _row(self, request: Request, job: Job, code: int, description: str) -> Row:
         now = _epoch(job.accepted)
-        task_id = str(self._first_id + job.number)
-        row = Row(
+        return Row(
             number=job.number,
-            account=self._key.account,
-            task_id=task_id,
+            account=self._account,
+            task_id=str(self._first_id + job.number),
             code=code,
-            description=said,
-            quota=PRICE,
+            description=description,
+            quota=0,
             submit_time=now,
             start_time=now,
             request_id=request.request_id,
         )
-        self._store.add_row(row)
-        if code == 1:  # the service takes nothing for what it queues
-            charge = Charge(
-                request_id=request.request_id,
-                task_id=task_id,
-                units=PRICE,
-                account=self._key.account.number,
-                key=self._key.text,
-                seconds=now // 1000,
-            )
-            self._store.charge(self._key, charge)
-        return row
 
     def _fetch(self, request: Request) -> Reply:
-        self.requests["fetch"] += 1
+        self.counts["fetch"] += 1
         shown = self._shown([request.path.split("/")[-2]], request.address)
         if not shown:
             return upstream_error(4, "Get mj id failed", "Error")
         return _compact(shown[0])
 
     def _list(self, request: Request) -> Reply:
-        self.requests["list"] += 1
+        self.counts["list"] += 1
         ids = json.loads(request.body[: request.length])["ids"]
         return _compact(self._shown(ids, request.address))
 
     def _shown(self, ids: list[str], address: str) -> list[dict[str, object]]:
-        now = self.clock()
+        now = time.monotonic()
         self._machine.advance(now)
-        rows = self._store.rows_for(self._key.account, ids)
-        for row in rows:
-            self._refresh(self._swaps[row.task_id], self._machine.told(now))
-        return [row.shown(address, time.time_ns()) for row in rows]
+        swaps = [self._swaps[task_id] for task_id in ids if task_id in self._swaps]
+        for swap in swaps:
+            self._refresh(swap, self._machine.shown_at(now))
+        return [swap.row.shown(address, time.time_ns()) for swap in swaps]
 
     def _refresh(self, swap: Swap, at: float) -> None:
-        """Copy into the row what the upstream told at the instant *at*."""
+        """Copy into the row what the upstream reported at the instant *at*."""
         job, row = swap.job, swap.row
         if at < job.accepted or row.status == "SUCCESS":
             return
@@ -221,7 +197,7 @@ class Relay:
         row.status, row.progress, row.image_url = "SUCCESS", "100%", "there"
 
     def _image(self, task_id: str) -> Reply | Picture:
-        self.requests["image"] += 1
+        self.counts["image"] += 1
         if not self._shown([task_id], ""):
             return image_error(400, "midjourney_task_not_found")
         swap = self._swaps[task_id]
@@ -231,37 +207,30 @@ class Relay:
         return Picture(*result_in_chunks(swap.source, swap.target, length))
 
     def report(self) -> dict[str, object]:
-        """Tell what was done, and when, on the machine's clock."""
+        """Return what was done, and when, on the machine's clock."""
         self._machine.advance(math.inf)
         jobs = [
             {
                 "task_id": task_id,
                 "seconds": swap.job.seconds,
-                "finished": swap.job.finished,
                 "visible": self._machine.visible(swap.job),
                 "source": swap.source,
                 "target": swap.target,
             }
             for task_id, swap in self._swaps.items()
         ]
-        return {
-            "jobs": jobs,
-            "requests": dict(self.requests),
-            "refused": self.refused,
-            "queued": self.queued,
-            "charges": len(self._store.charges),
-            "ideal": ideal(self.plan, len(jobs)),
-        }
+        counts, least = dict(self.counts), ideal(self.plan, len(jobs))
+        return {"jobs": jobs, "counts": counts, "ideal": least}
 
 
 def _digest(body: bytearray, first: int, last: int) -> str:
-    # Behind the data URI's comma, which stands within its first bytes.
+    # The picture follows the comma of the data URI, which is in its first bytes.
     first = body.find(b",", first, min(first + 64, last)) + 1 or first
     with memoryview(body) as whole:
         return hashlib.sha256(whole[first:last]).hexdigest()
 
 
 def _compact(value: object) -> Reply:
-    # The emulator spells JSON as Go does, which is slow and of no interest here.
+    # The emulator writes JSON as Go does, which is slow and does not matter here.
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Reply(200, text.encode(), JSON)

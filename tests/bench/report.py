@@ -1,4 +1,4 @@
-"""What was measured, as text: for the terminal, and for the page of the docs."""
+"""The results as text: for the terminal, and for the page of the docs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Table = list[list[str]]
 
 @define
 class Results:
-    """Everything one run of the benchmark found."""
+    """The results of one run of the benchmark."""
 
     quick: bool
     rounds: dict[str, list[Round]] = field(factory=dict)
@@ -50,7 +50,7 @@ class Results:
 
 
 def marks_table(marks: Sequence[Mark]) -> Table:
-    """Return the bars, what was reached, and whether it is enough."""
+    """Return each bar, the figure reached, and whether it passes."""
     head = ["", "figure", "bar", "median", "lowest to highest", ""]
     return [head, *map(_mark_row, marks)]
 
@@ -60,7 +60,7 @@ def _mark_row(mark: Mark) -> list[str]:
     low, high = min(mark.values), max(mark.values)
     return [
         mark.scenario,
-        mark.what,
+        mark.label,
         f"<= {mark.limit:g}{unit}",
         f"{_short(mark.figure)}{unit}",
         f"{_short(low)} to {_short(high)}" if len(mark.values) > 1 else "",
@@ -73,7 +73,7 @@ def _short(value: float) -> str:
 
 
 def medians_table(results: Results) -> Table:
-    """Return what each client came to: medians over the rounds."""
+    """Return the figures of each client: medians over the rounds."""
     table = [["", "client", *_COLUMNS]]
     for scenario in results.scenarios:
         rounds = results.rounds[scenario.name]
@@ -82,7 +82,7 @@ def medians_table(results: Results) -> Table:
                 format(statistics.median(value(r[run.name]) for r in rounds), shape)
                 for shape, value in _COLUMNS.values()
             ]
-            if not run.watched:
+            if not run.heartbeat:
                 cells[list(_COLUMNS).index("stall ms")] = "-"
             table.append([scenario.name, run.name, *cells])
     return table
@@ -112,14 +112,14 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Return *table* as Markdown has it."""
+    """Return *table* in Markdown."""
     head, *rows = table
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def machine(results: Results) -> str:
-    """Say when and on what it was measured, in words."""
+    """Return the date, the machine and the number of rounds, in words."""
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     rounds = max(map(len, results.rounds.values()), default=0)
     return (
@@ -132,7 +132,7 @@ def machine(results: Results) -> str:
 def _parts(results: Results) -> list[tuple[str, Table]]:
     parts = [
         ("Figures against their bars.", marks_table(results.marks)),
-        ("What each client came to, medians.", medians_table(results)),
+        ("The figures of each client, medians.", medians_table(results)),
         (
             "Schedules, simulated: mean latency in % of a task, by requests for each.",
             curves_table(results.curves),
@@ -149,11 +149,11 @@ def text(results: Results) -> str:
 
 
 def write_page(results: Results, page: Path = PAGE) -> None:
-    """Put the figures into the page, between its two marks."""
+    """Write the figures into the page, between its two markers."""
     before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
     _, found, after = rest.partition(_END)
     if not found:
-        raise ValueError(f"{page.name} has no place for figures")
+        raise ValueError(f"{page.name} has no markers for the figures")
     parts = [f"{title}\n\n{as_markdown(table)}" for title, table in _parts(results)]
     figures = "\n\n".join([f"Measured {machine(results)}", *parts])
     whole = f"{before}{_BEGIN}\n\n{figures}\n\n{_END}{after}"

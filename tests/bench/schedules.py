@@ -1,8 +1,8 @@
 """
-How many questions a schedule asks of a task, and how late it learns of the end.
+How often a schedule polls a task, and how late it learns that the task has ended.
 
-A simulation without a clock: one task at a time, the mean task being 1 long. What a
-schedule may know is what a client knows: the answers to its own looks.
+A simulation without a clock: one task at a time, the mean task being 1 long. A
+schedule knows what a client knows: the answers to its own polls.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import itertools
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 
-from attrs import Factory, define, frozen
+from attrs import frozen
 
 from ezlink_async import PollPolicy
 from ezlink_async._client.polling.durations import START, Durations
@@ -37,49 +37,23 @@ class Task:
     slope: float
 
     def progress(self, age: float) -> float:
-        """Return the per cent it tells at *age*, noisy and in steps of five."""
+        """Return the progress reported at *age*: per cent, noisy, in steps of five."""
         share = min(1.0, age / self.seconds) ** self.slope
         return min(95, int(100 * share) // 5 * 5)
 
 
-class Schedule(Protocol):
-    """
-    Decides when to look; the place where every kind of schedule plugs in.
+Schedule = Callable[[Callable[[float], float]], Generator[float, None, None]]
+"""
+Yields the ages at which to poll one task, until it is closed because it has ended.
 
-    One object serves all tasks of a run, so that it can learn from those that ended.
-    """
-
-    def looks(self, progress: Callable[[float], float]) -> Iterator[float]:
-        """
-        Yield the ages at which to look at the next task, until it has ended.
-
-        *progress* tells the per cent of an age that was yielded before, which is
-        what the answer to that look said.
-        """
-        ...
-
-    def ended(self, before: float, seen: float) -> None:
-        """Learn that a task had not ended at age *before*, and had at *seen*."""
-        ...
-
-
-@frozen
-class Waits:
-    """A schedule that learns nothing: the same waits for every task."""
-
-    waits: Callable[[], Iterator[float]]
-
-    def looks(self, progress: Callable[[float], float]) -> Iterator[float]:  # noqa: ARG002 - others use it
-        """Yield the sums of the waits."""
-        return itertools.accumulate(self.waits())
-
-    def ended(self, before: float, seen: float) -> None:
-        """Learn nothing."""
+The argument returns the progress at an age that was yielded: the answer to that
+poll. One schedule serves all tasks of a run, so it can learn from those that ended.
+"""
 
 
 @frozen
 class Point:
-    """What a schedule came to: requests for each task, latency over the mean task."""
+    """The cost of a schedule: requests for each task, latency over the mean task."""
 
     requests: float
     latency: float
@@ -93,16 +67,25 @@ class Curve:
     points: Sequence[Point]
 
 
+def _waits(make: Callable[[], Iterator[float]]) -> Schedule:
+    """Return a schedule with the same waits for every task."""
+
+    def ages(_: Callable[[float], float]) -> Generator[float, None, None]:
+        yield from itertools.accumulate(make())
+
+    return ages
+
+
 def fixed(step: float) -> Schedule:
-    """Look at one beat."""
-    return Waits(lambda: itertools.repeat(step))
+    """Poll at a fixed interval."""
+    return _waits(lambda: itertools.repeat(step))
 
 
 def backoff(factor: float) -> Callable[[float], Schedule]:
-    """Wait *factor* times longer before each look, without end."""
+    """Wait *factor* times longer before each poll, without end."""
 
     def tuned(first: float) -> Schedule:
-        return Waits(lambda: (first * factor**looks for looks in itertools.count()))
+        return _waits(lambda: (first * factor**polls for polls in itertools.count()))
 
     return tuned
 
@@ -110,55 +93,44 @@ def backoff(factor: float) -> Callable[[float], Schedule]:
 def policy(scale: float) -> Schedule:
     """Grow as the client does while it has learned nothing: capped, jittered."""
     chosen = PollPolicy(first=2 * scale, shortest=scale, longest=10 * scale)
-    return Waits(lambda: map(chosen.jittered, itertools.count()))
+    return _waits(lambda: map(chosen.jittered, itertools.count()))
 
 
 def knowing(first: float) -> Callable[[float], Schedule]:
-    """Wait for what all but a share *first* of the tasks take, then look at a beat."""
+    """Wait until a share *first* of all tasks has ended, then poll at an interval."""
     head = math.exp(-(_SIGMA**2) / 2 + _SIGMA * statistics.NormalDist().inv_cdf(first))
 
     def tuned(step: float) -> Schedule:
-        return Waits(lambda: itertools.chain([head], itertools.repeat(step)))
+        return _waits(lambda: itertools.chain([head], itertools.repeat(step)))
 
     return tuned
 
 
-@define
-class Learned:
-    """Looks as the client does at one task alone: by what it has learned so far."""
-
-    policy: PollPolicy
-    by_progress: bool
-    durations: Durations = Factory(Durations)
-
-    def looks(self, progress: Callable[[float], float]) -> Iterator[float]:
-        """Yield ages by the progress of this task, or by how long others took."""
-        age, pace = 0.0, None
-        for looks in itertools.count():
-            wait = pace.left() if pace else self.durations.wait(age)
-            if wait is None:
-                wait = self.policy.jittered(looks)
-            age += max(self.policy.shortest, min(wait, self.policy.longest))
-            yield age
-            if self.by_progress:
-                pace = (pace or START).then(age, progress(age))
-
-    def ended(self, before: float, seen: float) -> None:
-        """Learn a duration: it was somewhere between the two looks."""
-        self.durations.add((before + seen) / 2)
-
-
-def learned() -> dict[str, Schedule]:
-    """Return the schedules that learn, by name, with the defaults for tasks of 8 s."""
+def learned(*, by_progress: bool) -> Schedule:
+    """Poll as the client polls one task alone, with the defaults for tasks of 8 s."""
     usual = PollPolicy(first=2 / 8, shortest=1 / 8, longest=10 / 8)
-    return {
-        "learned from durations": Learned(usual, by_progress=False),
-        "learned, with noisy progress": Learned(usual, by_progress=True),
-    }
+    durations = Durations()
+
+    def ages(progress: Callable[[float], float]) -> Generator[float, None, None]:
+        before, age, pace = 0.0, 0.0, None
+        try:
+            for polls in itertools.count():
+                wait = pace.left() if pace else durations.wait(age)
+                if wait is None:
+                    wait = usual.jittered(polls)
+                before = age
+                age += max(usual.shortest, min(wait, usual.longest))
+                yield age
+                if by_progress:
+                    pace = (pace or START).then(age, progress(age))
+        finally:  # the task ended somewhere between the two latest polls
+            durations.add((before + age) / 2)
+
+    return ages
 
 
 def tasks(count: int = _TASKS) -> list[Task]:
-    """Return tasks spread evenly over their distribution, in no order."""
+    """Return tasks spread evenly over their distribution, in random order."""
     normal, chance = statistics.NormalDist(), random.Random(4)  # noqa: S311 - a model
     steps = [normal.inv_cdf((number + 0.5) / count) for number in range(count)]
     chance.shuffle(steps)
@@ -172,24 +144,22 @@ def tasks(count: int = _TASKS) -> list[Task]:
 
 
 def simulate(schedule: Schedule, served: Sequence[Task]) -> Point:
-    """Look at each of *served* until it has ended."""
+    """Poll each of *served* until it has ended."""
     requests, late = 0, 0.0
     for task in served:
-        before = 0.0
-        for age in schedule.looks(task.progress):
-            requests += 1
-            if age >= task.seconds:
-                late += age - task.seconds
-                schedule.ended(before, age)
-                break
-            before = age
+        with closing(schedule(task.progress)) as ages:
+            for age in ages:
+                requests += 1
+                if age >= task.seconds:
+                    late += age - task.seconds
+                    break
     return Point(requests / len(served), late / len(served))
 
 
 def tuned(
     make: Callable[[float], Schedule], wanted: float, served: Sequence[Task]
 ) -> Point:
-    """Scale a schedule until it asks *wanted* times of each task."""
+    """Scale a schedule until it polls each task *wanted* times on average."""
     low, high = 1e-3, 10.0
     point = simulate(make(high), served)
     for _ in range(_TRIES):
@@ -209,7 +179,7 @@ def _best_knowing(wanted: float, served: Sequence[Task]) -> Point:
 
 
 def curves(served: Sequence[Task] | None = None) -> list[Curve]:
-    """Simulate everything there is."""
+    """Simulate every schedule."""
     served = served or tasks()
     makers = {
         "fixed interval": fixed,
@@ -223,8 +193,10 @@ def curves(served: Sequence[Task] | None = None) -> list[Curve]:
     ]
     best = [_best_knowing(wanted, served) for wanted in REQUESTS]
     found.append(Curve("wait, then fixed (durations known)", best))
-    found += [
-        Curve(name, [simulate(schedule, served)])
-        for name, schedule in learned().items()
-    ]
+    alone = {
+        "learned from durations": learned(by_progress=False),
+        "learned, with noisy progress": learned(by_progress=True),
+    }
+    for name, schedule in alone.items():
+        found.append(Curve(name, [simulate(schedule, served)]))
     return found

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
 from ezlink_async import AsyncEzlink, PollPolicy
 from ezlink_async.emulator import EmulatorSettings, scripts, serving
+from tests.end_to_end.three_hundred_swaps import DEVMODE, EXPECTED
 from tests.support.pictures import jpeg
+from tests.support.programs import run_strictly
 from tests.support.raw_servers import server_tls
 
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
@@ -34,54 +33,29 @@ asyncio.run(main())
 """
 
 
-async def _python(*arguments: str) -> tuple[str, str]:
-    """Run a program with every warning an error; return what it wrote."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", *arguments),
-        env={
-            **os.environ,
-            "PYTHONDEVMODE": "1",
-            "PYTHONASYNCIODEBUG": "1",
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, complaints = await process.communicate()
-    return out.decode(), complaints.decode()
-
-
 async def test_three_hundred_swaps() -> None:
-    """All results right by hash, 300 charges, 32 in progress, nothing left over."""
-    out, complaints = await _python("-m", "tests.end_to_end.three_hundred_swaps")
-    assert complaints == ""
-    assert json.loads(out) == {
-        "right": 300,
-        "charges": 300,
-        "tasks": 300,
-        "uploads": 300,
-        "peak": 32,
-        "left": 0,
-    }
+    """Each result is right, 300 are charged, 32 in progress, and no task is left."""
+    out = await run_strictly("-m", "tests.end_to_end.three_hundred_swaps", **DEVMODE)
+    assert json.loads(out) == EXPECTED
 
 
-async def test_a_handle_goes_on_in_another_process() -> None:
-    """What ``to_dict`` gave is enough for a process that knows nothing else."""
-    async with asyncio.timeout(60), serving() as server:
+async def test_another_process_restores_a_saved_handle() -> None:
+    """The value of ``to_dict`` is all that the other process needs."""
+    async with asyncio.timeout(300), serving() as server:
         server.control.script_tasks(scripts.slow(0.2))
         async with AsyncEzlink(
             server.api_key, base_url=server.base_url, poll=POLL
         ) as ez:
             handle = await ez.swap_face(jpeg(20_000), jpeg(30_000))
             saved = json.dumps(handle.to_dict())
-        program = ("-c", RESTORE, server.api_key, server.base_url, saved)
-        assert await _python(*program) == ("SUCCESS\n", "")
+        arguments = ("-c", RESTORE, server.api_key, server.base_url, saved)
+        assert await run_strictly(*arguments, **DEVMODE) == "SUCCESS\n"
         assert len(server.control.charges) == 1
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _connect_proxy(port: int, asked: list[str]) -> AsyncIterator[str]:
-    """Be an HTTP proxy whose every CONNECT leads to *port* of this machine."""
+    """Run an HTTP proxy whose every CONNECT leads to *port* of this machine."""
 
     async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -102,11 +76,13 @@ async def _connect_proxy(port: int, asked: list[str]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_swap_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``HTTPS_PROXY`` everything goes through CONNECT, the picture too."""
+async def test_swap_through_https_proxy_sends_everything_over_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The proxy of ``HTTPS_PROXY`` carries submit, polls and picture."""
     settings = EmulatorSettings(ssl_context=server_tls())
     asked: list[str] = []
-    async with asyncio.timeout(60), serving(settings) as server:
+    async with asyncio.timeout(300), serving(settings) as server:
         port = urlsplit(server.base_url).port or 0
         async with _connect_proxy(port, asked) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy)

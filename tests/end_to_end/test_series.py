@@ -1,33 +1,33 @@
 """
 A small edition of each long series; ``nox -s series`` runs them in full.
 
-Client and server share a process here, and nothing waits for a clock: an
-outage ends when the client has tried often enough.
+Client and server share a process here, and no test waits for a clock: an outage
+ends when the client has tried to connect often enough.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
 import attrs
 import pytest
 
-from tests.series.customer import buy
-from tests.series.cut import half_way, last_byte
-from tests.series.dials import dials
-from tests.series.network import network
-from tests.series.orders import Order, Receipt
-from tests.series.outage import lose
+from tests.series.client import ClientReport, Workload, connects, run_client
+from tests.series.failures import (
+    idle_connections,
+    lose,
+    reset_after_last_byte,
+    reset_half_way,
+)
+from tests.series.network import Connection, Request
 from tests.series.photos import length_for
-from tests.series.shop import Shop
-from tests.series.stale import stale
-from tests.series.verdict import Edition
-from tests.series.wire import Request, Wire
-from tests.support.raw_servers import server_tls
+from tests.series.result import Environment
+from tests.series.server import SwapServer
+from tests.support.raw_servers import SMALL, server_tls
 
 BODY = 2_000_000
 
@@ -36,7 +36,7 @@ ON_LINUX = pytest.mark.skipif(
 )
 QUICK = {"first": 0.001, "longest": 0.002, "attempts": 1000}
 
-SMALL = Order(
+WORK = Workload(
     count=20,
     length=2_000,
     slots=4,
@@ -46,49 +46,86 @@ SMALL = Order(
 )
 
 
-async def _bounded(order: Order) -> Receipt:
-    async with asyncio.timeout(20):
-        return await buy(order)
+async def _bounded(work: Workload, *traces: aiohttp.TraceConfig) -> ClientReport:
+    async with asyncio.timeout(300):
+        return await run_client(work, *traces)
 
 
 @pytest.fixture(params=["plain", "tls"])
-def here(request: pytest.FixtureRequest) -> Edition:
-    """Run in this process, over TLS or not, and not for ever."""
-    return Edition(server_tls() if request.param == "tls" else None, _bounded)
+def here(request: pytest.FixtureRequest) -> Environment:
+    """Run the client in this process, over TLS or not."""
+    return Environment(server_tls() if request.param == "tls" else None, _bounded)
 
 
-async def test_uploads_that_are_reset_on_their_way(here: Edition) -> None:
-    """Each photo whose first upload was cut off is made once, and none is unknown."""
-    verdict = await half_way(here, 9, BODY, shares=(0.1, 0.5, 0.8))
-    assert not verdict.broken
+async def test_uploads_that_are_reset_half_way_are_sent_again(
+    here: Environment,
+) -> None:
+    """Each photo is made once, and none is unknown."""
+    result = await reset_half_way(here, 9, BODY, shares=(0.1, 0.5, 0.8))
+    assert not result.broken
 
 
-async def test_uploads_that_are_reset_near_their_end(here: Edition) -> None:
-    """A body of which the last hundredth did not arrive is known to be cut off."""
-    verdict = await half_way(here, 4, BODY, shares=(0.99,))
-    assert not verdict.broken
+async def test_uploads_that_are_reset_near_their_end_are_sent_again(
+    here: Environment,
+) -> None:
+    """The client knows that the last hundredth of the body did not arrive."""
+    result = await reset_half_way(here, 4, BODY, shares=(0.99,))
+    assert not result.broken
 
 
-async def test_uploads_that_are_reset_after_their_last_byte(here: Edition) -> None:
-    """Each of them is unknown, and none is sent again."""
-    verdict = await last_byte(here, 6, BODY)
-    assert not verdict.broken
+async def test_uploads_that_are_reset_after_their_last_byte_are_unknown(
+    here: Environment,
+) -> None:
+    """None of them is sent again."""
+    result = await reset_after_last_byte(here, 6, BODY)
+    assert not result.broken
 
 
-def _notes(ahead: list[int], coming: dict[str, Request]) -> aiohttp.TraceConfig:
-    """Return hooks that note what a server has yet to read at each last byte."""
+@attrs.define(eq=False)
+class ReluctantServer(SwapServer):
+    """
+    Reads little at a time, and nothing before *awaited* uploads have begun.
+
+    *most* is how many were in progress at once: those of which more than half is
+    missing, which is more than all buffers on the way could hold.
+    """
+
+    awaited: int = 1
+    most: int = 0
+    uploads: dict[str, Request] = attrs.field(factory=dict)
+    _begun: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    async def take_submit(self, connection: Connection, request: Request) -> None:
+        """Accept a submit whose body is read slowly."""
+        self.uploads[request.request_id] = request
+        begun = self.uploads.values()
+        uploading = sum(each.received < each.length // 2 for each in begun)
+        self.most = max(self.most, uploading)
+        if len(self.uploads) >= self.awaited:
+            self._begun.set()
+        await self._begun.wait()
+        while not request.whole:
+            if not await connection.read_body(request.received + SMALL):
+                return
+            for _ in range(20):
+                await asyncio.sleep(0)
+        await super().take_submit(connection, request)
+
+
+def _note_missing(missing: list[int], server: ReluctantServer) -> aiohttp.TraceConfig:
+    """Return hooks that note what the server has yet to read at each last byte."""
 
     async def start(
-        _: object, at: SimpleNamespace, told: aiohttp.TraceRequestStartParams
+        _: object, at: SimpleNamespace, started: aiohttp.TraceRequestStartParams
     ) -> None:
-        at.sent_id = told.headers.get("X-Request-ID")
+        at.request_id = started.headers.get("X-Request-ID")
 
     async def chunk(
-        _: object, at: SimpleNamespace, told: aiohttp.TraceRequestChunkSentParams
+        _: object, at: SimpleNamespace, sent: aiohttp.TraceRequestChunkSentParams
     ) -> None:
-        if bytes(told.chunk) == b'"}':
-            request = coming[at.sent_id]
-            ahead.append(request.length - request.received)
+        if bytes(sent.chunk) == b'"}':
+            request = server.uploads[at.request_id]
+            missing.append(request.length - request.received)
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(start)
@@ -96,44 +133,39 @@ def _notes(ahead: list[int], coming: dict[str, Request]) -> aiohttp.TraceConfig:
     return config
 
 
-async def test_the_last_byte_is_not_far_ahead_of_a_slow_server(here: Edition) -> None:
-    """When the client calls a body gone, 5 s of a line of 1 MB/s are left at most."""
-    ahead: list[int] = []
-    coming: dict[str, Request] = {}
-
-    async def slowly(shop: Shop, wire: Wire) -> None:
-        assert wire.request is not None
-        request = coming[wire.request.sent_id] = wire.request
-        while await wire.body(request.received + 16 * 1024) and not request.whole:
-            for _ in range(20):
-                await asyncio.sleep(0)
-        await shop.take(wire)
-
-    shop = Shop(slowly)
-    async with asyncio.timeout(20), network(shop.talk, here.tls) as line:
-        shop.url = line.url
-        order = attrs.evolve(
-            SMALL, url=line.url, count=4, length=length_for(BODY), timeouts={}
-        )
-        receipt = await buy(order, _notes(ahead, coming))
-    assert all(each.right for each in receipt.bought)
-    assert len(ahead) == 4
-    assert sum(ahead) <= 5_000_000
+async def test_last_byte_is_not_far_ahead_of_a_slow_server(here: Environment) -> None:
+    """When the client calls four bodies sent, 5 MB at most are not yet read."""
+    missing: list[int] = []
+    server = ReluctantServer()
+    hooks = _note_missing(missing, server)
+    here = attrs.evolve(here, run_client=lambda work: _bounded(work, hooks))
+    work = attrs.evolve(WORK, count=4, length=length_for(BODY), timeouts={})
+    report = await here.run(server, work)
+    assert all(each.right for each in report.results)
+    assert len(missing) == 4
+    assert sum(missing) <= 5_000_000
 
 
-def _until(tries: int) -> Callable[[str], Awaitable[None]]:
-    """Wait until the client has tried to connect so many times more."""
+async def test_max_uploads_limits_concurrent_uploads(here: Environment) -> None:
+    """Of eight jobs in progress two upload at a time, and all eight finish."""
+    server = ReluctantServer(awaited=2)
+    work = attrs.evolve(
+        WORK, count=8, length=length_for(BODY), slots=8, uploads=2, timeouts={}
+    )
+    report = await here.run(server, work)
+    assert all(each.right for each in report.results)
+    assert server.most == 2
 
-    async def wait(url: str) -> None:
-        enough = dials(url) + tries
-        while dials(url) < enough:
-            await asyncio.sleep(0)
 
-    return wait
+async def _until(tries: int, url: str) -> None:
+    """Wait until the client has tried to connect *tries* times more."""
+    enough = connects(url) + tries
+    while connects(url) < enough:
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
-    ("way", "tries"),
+    ("failure", "tries"),
     [
         ("refused", 40),
         pytest.param("dropped", 8, marks=ON_LINUX),
@@ -141,20 +173,26 @@ def _until(tries: int) -> Callable[[str], Awaitable[None]]:
         ("swallowed", 2),
     ],
 )
-async def test_a_network_that_goes_away(here: Edition, way: str, tries: int) -> None:
-    """Nothing fails; unknown is at most what was whole and had no answer."""
-    verdict = await lose(here, way, SMALL, Shop(), _until(tries))
-    assert not verdict.broken
+async def test_no_job_fails_when_the_network_does(
+    here: Environment, failure: str, tries: int
+) -> None:
+    """At most the submits are unknown that were whole and had no answer."""
+    result = await lose(here, failure, WORK, SwapServer(), partial(_until, tries))
+    assert not result.broken
 
 
-async def test_pictures_outlast_a_network_that_is_gone(here: Edition) -> None:
-    """A picture that was on its way home comes when the network is back."""
-    order = attrs.evolve(SMALL, retry=QUICK | {"attempts": 3})
-    verdict = await lose(here, "refused", order, Shop(), _until(40))
-    assert not verdict.broken
+async def test_downloads_outlast_an_outage(here: Environment) -> None:
+    """With three attempts a picture still arrives once the network is back."""
+    work = attrs.evolve(WORK, retry=QUICK | {"attempts": 3})
+    result = await lose(here, "refused", work, SwapServer(), partial(_until, 40))
+    assert not result.broken
 
 
-async def test_connections_that_were_closed_before_a_submit(here: Edition) -> None:
-    """A server that closes behind each answer makes nothing unknown."""
-    verdict = await stale(here, patience=0, pauses=(0, 0), count=20, lanes=1)
-    assert not verdict.broken
+async def test_connections_closed_before_a_submit_are_not_used(
+    here: Environment,
+) -> None:
+    """A server that closes after each answer makes no submit unknown."""
+    result = await idle_connections(
+        here, patience=0, pauses=(0, 0), count=20, clients=1
+    )
+    assert not result.broken

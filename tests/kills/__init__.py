@@ -1,1 +1,1 @@
-"""A batch that is killed again and again, and what it owes in the end."""
+"""Batches that are killed again and again: what was paid, and what was saved."""

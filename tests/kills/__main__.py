@@ -1,5 +1,5 @@
 """
-Kills batches at random points and prints what they owe in the end.
+Kills batches at random points and prints what was paid and saved in the end.
 
 Fails when a promise was broken. Arguments are names, or how names begin.
 """
@@ -7,118 +7,135 @@ Fails when a promise was broken. Arguments are names, or how names begin.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import functools
 import random
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
-from ezlink_async.emulator import EmulatorSettings, faults, in_thread
-from tests.kills.forwarder import Forwarder
-from tests.kills.night import Night
-from tests.series.verdict import Verdict
+from ezlink_async.emulator import faults
+from tests.kills.command import SwapCommand, emulator
+from tests.series.result import SeriesResult
+from tests.support.network import Line
 
 PHOTOS = 200
 KILLS = 50
 
 
-def killed(night: Night, kills: int) -> Verdict:
-    """Kill the command *kills* times, then let it finish; then pay for the unknown."""
-    verdict = Verdict()
-    while night.kills < kills and night.kill_somewhere():
-        night.states()
-    summary = night.finish()
-    control = night.server.control
-    unknown = night.states().get("unknown", 0)
-    verdict.say(f"{night.photos} photos, {night.kills} kills, {unknown} unknown")
-    verdict.say(f"{len(control.charges)} charges")
-    verdict.expect("it was killed often enough", night.kills >= kills, wanted=True)
-    verdict.expect("each unknown is listed", summary["unknown"], unknown)
-    verdict.expect("all others are right", night.right(), night.photos - unknown)
-    too_many = max(0, len(control.charges) - night.photos)
-    verdict.expect("nothing is paid twice", too_many, 0)
-    before = len(control.charges)
-    night.finish("--resubmit-unknown")
-    verdict.say(f"{len(control.charges)} charges after --resubmit-unknown")
-    verdict.expect("then all are right", night.right(), night.photos)
-    verdict.expect("for so many more", len(control.charges) - before, unknown)
-    return verdict
+def _kill_and_finish(
+    command: SwapCommand, kills: int, result: SeriesResult
+) -> dict[str, int]:
+    """Kill *kills* runs, check the journal after each, and let the last one finish."""
+    while command.kills < kills and command.run_killed():
+        command.states()
+    result.add(f"{command.photos} photos", f"{command.kills} kills")
+    result.expect("it was killed often enough", command.kills >= kills, wanted=True)
+    return command.run_to_end()
 
 
-def looked_up(night: Night, kills: int) -> Verdict:
-    """Do the same with an account token: nothing is unknown, nothing made twice."""
-    night.with_account()
-    verdict = Verdict()
-    while night.kills < kills and night.kill_somewhere():
-        night.states()
-    summary = night.finish()
-    control = night.server.control
-    verdict.say(f"{night.photos} photos, {night.kills} kills")
-    verdict.say(f"{summary['unknown']} unknown, {len(control.charges)} charges")
-    verdict.expect("it was killed often enough", night.kills >= kills, wanted=True)
-    verdict.expect("nothing is unknown", summary["unknown"], 0)
-    verdict.expect("all are right", night.right(), night.photos)
-    verdict.expect("each is paid once", len(control.charges), night.photos)
-    verdict.expect("each is made once", len(control.tasks), night.photos)
-    return verdict
+def killed(command: SwapCommand, kills: int) -> SeriesResult:
+    """Without the account's token: each photo that may be paid is unknown."""
+    result, control = SeriesResult(), command.server.control
+    summary = _kill_and_finish(command, kills, result)
+    unknown, charges = command.states().get("unknown", 0), len(control.charges)
+    result.add(f"{unknown} unknown", f"{charges} charges")
+    result.expect("each unknown is listed", summary["unknown"], unknown)
+    result.expect("all others are right", command.right(), command.photos - unknown)
+    result.expect("nothing is paid twice", max(0, charges - command.photos), 0)
+    command.run_to_end("--resubmit-unknown")
+    result.add(f"{len(control.charges)} charges after --resubmit-unknown")
+    result.expect("then all are right", command.right(), command.photos)
+    result.expect("for so many more", len(control.charges) - charges, unknown)
+    return result
 
 
-def server_killed(night: Night, kills: int) -> Verdict:
-    """Kill the way to the server instead, again and again, under one run."""
-    with Forwarder(night.server.base_url) as way:
-        night.environ["EZLINK_BASE_URL"] = way.base_url
-        with night.run() as process:
-            while night.kills < kills and night.comes_to_a_point(process):
-                way.kill()
-                night.kills += 1
-                way.restart()
+def reconciled(command: SwapCommand, kills: int) -> SeriesResult:
+    """With the account's token: nothing is unknown, and nothing is made twice."""
+    command.use_account()
+    result, control = SeriesResult(), command.server.control
+    summary = _kill_and_finish(command, kills, result)
+    result.add(f"{summary['unknown']} unknown", f"{len(control.charges)} charges")
+    result.expect("nothing is unknown", summary["unknown"], 0)
+    result.expect("all are right", command.right(), command.photos)
+    result.expect("each is paid once", len(control.charges), command.photos)
+    result.expect("each is made once", len(control.tasks), command.photos)
+    return result
+
+
+@contextlib.contextmanager
+def _loop_in_thread() -> Iterator[Callable[[Coroutine[object, object, None]], None]]:
+    """Run an event loop in a thread; yield what runs a coroutine on it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def server_killed(command: SwapCommand, kills: int) -> SeriesResult:
+    """Under one run, break every connection to the server again and again."""
+    link = Line(command.server.base_url)
+    with _loop_in_thread() as run:
+        run(link.join())
+        command.environ["EZLINK_BASE_URL"] = link.url
+        with command.run() as process:
+            while command.kills < kills and command.reaches_random_point(process):
+                run(link.cut())
+                command.kills += 1
+                run(link.join())
             process.communicate(timeout=600)
-        return killed(night, night.kills)
+        result = killed(command, command.kills)
+        run(link.cut())
+    return result
 
 
-def in_the_dark(night: Night, kills: int, *, down: bool) -> Verdict:
-    """Do the same with the log off, or the account down: as without a token."""
-    night.with_account()
+def without_account_pages(
+    command: SwapCommand, kills: int, *, down: bool
+) -> SeriesResult:
+    """With a token, but the pages *down* or the log off: as without a token."""
+    command.use_account()
     if down:
-        night.server.control.standing("account", faults.Answer(503, "down"))
+        command.server.control.standing("account", faults.Answer(503, "down"))
     else:
-        night.server.control.account_side(log=False)
-    return killed(night, kills)
+        command.server.control.account_side(log=False)
+    return killed(command, kills)
 
 
-SERIES: dict[str, Callable[[Night, int], Verdict]] = {
+SERIES: dict[str, Callable[[SwapCommand, int], SeriesResult]] = {
     "killed": killed,
-    "looked-up": looked_up,
+    "looked-up": reconciled,
     "server-killed": server_killed,
-    "log-off": functools.partial(in_the_dark, down=False),
-    "account-down": functools.partial(in_the_dark, down=True),
+    "log-off": functools.partial(without_account_pages, down=False),
+    "account-down": functools.partial(without_account_pages, down=True),
 }
 
 
 def main(chosen: list[str], photos: int, kills: int, seed: int) -> bool:
     """Run the series that are *chosen*, and print a line for each."""
     good = True
-    for name, series in SERIES.items():
-        if chosen and not name.startswith(tuple(chosen)):
-            continue
+    for name in (name for name in SERIES if name.startswith(tuple(chosen or [""]))):
         began = time.monotonic()
-        settings = EmulatorSettings(
-            concurrency=4, queue=10_000, engine_seconds=0.02, code_22=False
-        )
-        with tempfile.TemporaryDirectory() as folder, in_thread(settings) as server:
-            night = Night(
+        with tempfile.TemporaryDirectory() as folder, emulator() as server:
+            command = SwapCommand(
                 folder=Path(folder),
                 server=server,
                 photos=photos,
-                chance=random.Random(seed),  # noqa: S311 - no secret
-                more=("--concurrency", "3"),
+                random=random.Random(seed),  # noqa: S311 - no secret
+                options=("--concurrency", "3"),
             )
-            verdict = series(night, kills)
-        verdict.say(f"{time.monotonic() - began:.0f} s")
-        print(f"{name} (seed {seed}): {verdict}", flush=True)
-        good = good and not verdict.broken
+            result = SERIES[name](command, kills)
+        result.add(f"{time.monotonic() - began:.0f} s")
+        print(f"{name} (seed {seed}): {result}", flush=True)
+        good = good and not result.broken
     return good
 
 

@@ -9,21 +9,16 @@ a minute or more, or when a photo was paid twice or not at all.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import multiprocessing
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
 
 import attrs
 
-from tests.scale.server import serve
 from tests.support.pictures import jpeg
 
 FEW, MANY = 1_000, 100_000
@@ -48,14 +43,13 @@ class Run:
         return f"{self.photos} photos: {took}, {self.megabytes:.1f} MB"
 
 
-def lay_out(folder: Path, photos: int) -> None:
-    """Make a source, and so many photos, none like another."""
+def write_photos(folder: Path, photos: int) -> None:
+    """Write a source and *photos* distinct targets."""
     (folder / "me.jpg").write_bytes(jpeg(300))
     for number in range(photos):
         inner = folder / "photos" / f"{number // _IN_A_FOLDER:03}"
-        if not number % _IN_A_FOLDER:
-            inner.mkdir(parents=True)
-        content = jpeg(200) + b"%d" % number  # what follows the picture is kept
+        inner.mkdir(parents=True, exist_ok=True)
+        content = jpeg(200) + b"%d" % number  # bytes behind the picture are kept
         (inner / f"{number:06}.jpg").write_bytes(content)
 
 
@@ -77,30 +71,23 @@ def swap(folder: Path, environ: dict[str, str], photos: int) -> Run:
     return Run(photos, time.monotonic() - began, usage.ru_maxrss / 1024)
 
 
-@contextlib.contextmanager
-def serving() -> Iterator[tuple[dict[str, str], Connection[object, object]]]:
-    """Run a server in a process of its own."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(theirs,), daemon=True
-    )
-    process.start()
-    key, address = map(str, cast("tuple[str, str]", ours.recv()))
-    quick = {"EZLINK_POLL_FIRST": "0.05", "EZLINK_POLL_SHORTEST": "0.05"}
-    yield {"EZLINK_API_KEY": key, "EZLINK_BASE_URL": address, **quick}, ours
-    ours.send("end")
-    process.join()
-
-
 def measure(photos: int) -> tuple[Run, Run, int]:
     """Swap so many, skip them all, and return both runs and the charges."""
-    with tempfile.TemporaryDirectory() as name, serving() as (environ, pipe):
-        folder = Path(name)
-        lay_out(folder, photos)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        subprocess.Popen(
+            [sys.executable, "-u", "-m", "tests.scale.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as server,
+    ):
+        assert server.stdout
+        folder, environ = Path(name), json.loads(server.stdout.readline())
+        write_photos(folder, photos)
         swapped, skipped = (swap(folder, environ, photos) for _ in range(2))
         found = sum(1 for _ in (folder / "out").rglob("*.jpg"))
-        pipe.send("charges")
-        charges = int(str(pipe.recv()))
+        charges = int(server.communicate("\n")[0])
         print(f"swapped {swapped}\nskipped {skipped}", flush=True)
         if found != photos:
             print(f"BROKEN: {found} results", flush=True)
@@ -108,9 +95,9 @@ def measure(photos: int) -> tuple[Run, Run, int]:
 
 
 def main(few: int, many: int) -> bool:
-    """Measure both, and return whether what is promised holds."""
-    short, _, paid = measure(few)
-    long, skipped, paid_too = measure(many)
+    """Measure both, and return whether every promise holds."""
+    short, _, few_charges = measure(few)
+    long, skipped, many_charges = measure(many)
     grown = long.megabytes - short.megabytes
     slower = long.seconds / long.photos / (short.seconds / short.photos)
     print(f"memory grows by {grown:.1f} MB, the time a photo by {slower:.2f}")
@@ -118,7 +105,7 @@ def main(few: int, many: int) -> bool:
         "memory": grown <= GROWTH,
         "time": slower <= SLOWER,
         "skipping": skipped.seconds < SKIPPING,
-        "charges": (paid, paid_too) == (few, many),
+        "charges": (few_charges, many_charges) == (few, many),
     }
     broken = [name for name, kept in promises.items() if not kept]
     print(f"BROKEN: {', '.join(broken)}" if broken else "ok")

@@ -1,18 +1,29 @@
-"""The server of a very large batch, in a process of its own."""
+"""The server of a very large batch, a program of its own, run unbuffered."""
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
+import json
+import sys
 
 from ezlink_async.emulator import EmulatorSettings, in_thread
 
 
-def serve(pipe: Connection[object, object]) -> None:
-    """Serve until it is told to end; tell how many swaps were charged when asked."""
+def _main() -> None:
+    """Write the client's environment, then for each line of stdin the charges."""
     settings = EmulatorSettings(
         concurrency=64, queue=10**9, balance=10**12, key_quota=None, code_22=False
     )
     with in_thread(settings) as server:
-        pipe.send((server.api_key, server.base_url))
-        while pipe.recv() != "end":
-            pipe.send(len(server.control.charges))
+        environ = {
+            "EZLINK_API_KEY": server.api_key,
+            "EZLINK_BASE_URL": server.base_url,
+            "EZLINK_POLL_FIRST": "0.05",
+            "EZLINK_POLL_SHORTEST": "0.05",
+        }
+        sys.stdout.write(f"{json.dumps(environ)}\n")
+        for _ in sys.stdin:
+            sys.stdout.write(f"{len(server.control.charges)}\n")
+
+
+if __name__ == "__main__":
+    _main()

@@ -8,56 +8,81 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
+import json
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 
-from tests.series import child
-from tests.series.cut import half_way, last_byte
-from tests.series.many import many
-from tests.series.outage import outage
-from tests.series.slow import slow_link
-from tests.series.stale import stale
-from tests.series.verdict import Edition, Verdict
-from tests.support.raw_servers import server_tls
+from tests.end_to_end import three_hundred_swaps
+from tests.series.client import run_client_process
+from tests.series.failures import (
+    idle_connections,
+    outage,
+    reset_after_last_byte,
+    reset_half_way,
+    slow_link,
+)
+from tests.series.result import Environment, SeriesResult
+from tests.support.programs import ProgramError, certificate_file, run_strictly
+from tests.support.raw_servers import server_tls, trust_file
 
 BOUND = 300
 """Seconds after which a series is given up."""
 
-Series = Callable[[Edition], Awaitable[Verdict]]
 
-SERIES: dict[str, Series] = {
-    "half-way": half_way,
+async def three_hundred(here: Environment) -> SeriesResult:
+    """Run 300 swaps through an emulator in Python's devmode, and check the report."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        out = await run_strictly(
+            *("-m", "tests.end_to_end.three_hundred_swaps"),
+            *([str(certificate_file(folder))] if here.tls else []),
+            **three_hundred_swaps.DEVMODE,
+            SSL_CERT_FILE=str(trust_file(folder)),
+        )
+    report = json.loads(out)
+    result = SeriesResult([f"{figure} {name}" for name, figure in report.items()])
+    result.add(f"{time.monotonic() - began:.1f} s")
+    result.expect("the report is right", report, three_hundred_swaps.EXPECTED)
+    return result
+
+
+SERIES: dict[str, Callable[[Environment], Awaitable[SeriesResult]]] = {
+    "half-way": reset_half_way,
     # Near its end the rest of a small body may lie at the server, unread: no
     # client can tell.
-    "half-way-small": functools.partial(half_way, body=100_000, shares=(0.1, 0.5, 0.8)),
-    "last-byte": last_byte,
+    "half-way-small": partial(reset_half_way, body=100_000, shares=(0.1, 0.5, 0.8)),
+    "last-byte": reset_after_last_byte,
     "slow-link": slow_link,
-    "outage-refused": functools.partial(outage, way="refused", seconds=60),
-    "outage-dropped": functools.partial(outage, way="dropped", seconds=20),
-    "outage-still": functools.partial(outage, way="still", seconds=20),
-    "outage-swallowed": functools.partial(outage, way="swallowed", seconds=20),
-    "stale-at-once": functools.partial(stale, patience=0, pauses=(0, 0.002)),
-    "stale-1.9": functools.partial(stale, patience=1.9, pauses=(1.895, 1.905)),
-    "stale-2.1": functools.partial(stale, patience=2.1, pauses=(1.95, 2.15)),
-    "three-hundred": many,
+    "outage-refused": partial(outage, failure="refused", seconds=60),
+    "outage-dropped": partial(outage, failure="dropped", seconds=20),
+    "outage-still": partial(outage, failure="still", seconds=20),
+    "outage-swallowed": partial(outage, failure="swallowed", seconds=20),
+    "stale-at-once": partial(idle_connections, patience=0, pauses=(0, 0.002)),
+    "stale-1.9": partial(idle_connections, patience=1.9, pauses=(1.895, 1.905)),
+    "stale-2.1": partial(idle_connections, patience=2.1, pauses=(1.95, 2.15)),
+    "three-hundred": three_hundred,
 }
 
 
 async def _run(name: str, *, tls: bool) -> bool:
-    here = Edition(server_tls() if tls else None, child.buy)
-    verdict = Verdict()
+    here = Environment(server_tls() if tls else None, run_client_process)
+    result = SeriesResult()
     try:
         async with asyncio.timeout(BOUND):
-            verdict = await SERIES[name](here)
+            result = await SERIES[name](here)
     except TimeoutError:
-        verdict.broken.append(f"not over after {BOUND} s")
-    except (RuntimeError, ExceptionGroup) as fault:
-        traceback.print_exception(fault)
-        verdict.broken.append("the customer complains")
-    print(f"{name} {'tls' if tls else 'plain'}: {verdict}", flush=True)
-    return not verdict.broken
+        result.broken.append(f"not done after {BOUND} s")
+    except (ProgramError, ExceptionGroup) as failure:
+        traceback.print_exception(failure)
+        result.broken.append("the client process failed or complained")
+    print(f"{name} {'tls' if tls else 'plain'}: {result}", flush=True)
+    return not result.broken
 
 
 async def _main(chosen: list[str]) -> bool:
@@ -65,7 +90,7 @@ async def _main(chosen: list[str]) -> bool:
         await _run(name, tls=tls)
         for name in SERIES
         for tls in (False, True)
-        if not chosen or name.startswith(tuple(chosen))
+        if name.startswith(tuple(chosen or [""]))
     ]
     return bool(kept) and all(kept)
 

@@ -8,25 +8,23 @@ import hashlib
 from tests.support.pictures import JPEG, jpeg
 
 _HEAD, _TAIL = JPEG[:-9], JPEG[-2:]
-_DIGITS = 8
 
 SOURCE = jpeg(9_000)
 
 
 @functools.cache
-def _stuffing(length: int) -> bytes:
+def _filler(length: int) -> bytes:
     return jpeg(length + len(JPEG))[len(_HEAD) :][:length]
 
 
 def photo(number: int, length: int) -> bytes:
     """
-    Return a photo nobody else has, of some more than *length* bytes.
+    Return a photo unlike all others, of a little more than *length* bytes.
 
-    No two have one length, so that the head of a request tells them apart.
+    No two have the same length, so the head of a request tells them apart.
     """
-    stuffing = _stuffing(length)[: length - len(JPEG) - _DIGITS]
-    more = b"abc" * number
-    return b"".join((_HEAD, b"%0*d" % (_DIGITS, number), stuffing, more, _TAIL))
+    filler, more = _filler(length - len(JPEG) - 8), b"abc" * number
+    return b"".join((_HEAD, b"%08d" % number, filler, more, _TAIL))
 
 
 def length_for(body: int) -> int:
@@ -34,13 +32,8 @@ def length_for(body: int) -> int:
     return (body - len(SOURCE) * 4 // 3) * 3 // 4
 
 
-def number_of(picture: bytes) -> int:
-    """Return the number of a photo."""
-    return int(picture[len(_HEAD) :][:_DIGITS])
-
-
 def digest_of(picture: bytes) -> str:
-    """Name a photo by its content."""
+    """Return the digest by which a photo is known."""
     return hashlib.sha256(picture).hexdigest()
 
 

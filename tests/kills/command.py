@@ -1,4 +1,4 @@
-"""One folder of photos, swapped by a command that is killed at random points."""
+"""A folder of photos, and a command on it that is killed at random points."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.emulator import Emulator, read_hashes
+from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread, read_hashes
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from tests.support.pictures import jpeg
 
-_PLACES = ("submit", "list", "fetch", "image")
-_WAIT = 0.02  # between two looks whether a command has ended by itself
+_REQUESTS = ("submit", "list", "fetch", "image")
+_INTERVAL = 0.02  # between two checks whether a command has ended by itself
 _QUICK = {
     "EZLINK_POLL_FIRST": "0.02",
     "EZLINK_POLL_SHORTEST": "0.02",
@@ -36,9 +36,9 @@ _QUICK = {
 @attrs.define(eq=False)
 class Countdown:
     """
-    A fault that lets requests through, and says when so many have come.
+    A fault that passes requests on, and sets *reached* at the last of them.
 
-    *early*, it says so before the last of them is answered.
+    With *early* it does so before that request is answered.
     """
 
     left: int
@@ -57,58 +57,59 @@ class Countdown:
         return reply
 
 
-@attrs.define
-class Night:
-    """
-    Photos, a server, and a command that is run until nothing is open.
+@contextlib.contextmanager
+def emulator() -> Iterator[Emulator]:
+    """Run an emulator whose tasks take a moment."""
+    settings = EmulatorSettings(
+        concurrency=4, queue=10_000, engine_seconds=0.02, code_22=False
+    )
+    with in_thread(settings) as server:
+        yield server
 
-    *more* are options of the command, *environ* what is set beside the key.
+
+@attrs.define
+class SwapCommand:
+    """
+    Photos, a server, and the command that swaps them, run as often as needed.
+
+    *options* are options of the command, *environ* what is set beside the key.
+    *kills* counts how often a run was killed.
     """
 
     folder: Path
     server: Emulator
     photos: int
-    chance: random.Random
-    more: tuple[str, ...] = ()
+    random: random.Random
+    options: tuple[str, ...] = ()
     environ: dict[str, str] = attrs.field(factory=dict)
     kills: int = 0
 
     def __attrs_post_init__(self) -> None:
-        (self.folder / "photos").mkdir(parents=True)
         (self.folder / "me.jpg").write_bytes(jpeg(9_000))
         for number in range(self.photos):
             folder = self.folder / "photos" / f"day {number % 7}"
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number:04}.jpg").write_bytes(jpeg(10_000 + number))
 
-    def with_account(self) -> None:
-        """Set the account's token, and look no longer than a loopback needs."""
+    def use_account(self) -> None:
+        """Set the account's token, and search no longer than a loopback needs."""
         self.environ["EZLINK_ACCOUNT_TOKEN"] = self.server.account_token
-        self.environ["EZLINK_TIMEOUTS_RECONCILE"] = "1"
-        self.environ["EZLINK_POLL_DEADLINE"] = "20"
-
-    @property
-    def output(self) -> Path:
-        """Where the results go."""
-        return self.folder / "out"
-
-    @property
-    def journal(self) -> Path:
-        """What the runs know of each other."""
-        return self.output / ".ezlink" / "journal.sqlite3"
+        self.environ["EZLINK_TIMEOUTS_RECONCILE"] = "2"
+        self.environ["EZLINK_POLL_DEADLINE"] = "60"
 
     @contextlib.contextmanager
-    def run(self, *more: str) -> Iterator[subprocess.Popen[str]]:
+    def run(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """Run the command, and wait for it."""
         server = {
             "EZLINK_API_KEY": self.server.api_key,
             "EZLINK_BASE_URL": self.server.base_url,
             "EZLINK_ACCOUNT_TOKEN": "",
             "HOME": str(self.folder),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the code at hand
         }
-        words = ("swap", "me.jpg", "photos", "--output", "out", "--json")
+        command = ("swap", "me.jpg", "photos", "--output", "out", "--json")
         with subprocess.Popen(
-            [sys.executable, "-m", "ezlink_async", *words, *self.more, *more],
+            [sys.executable, "-m", "ezlink_async", *command, *self.options, *options],
             cwd=self.folder,
             env={**os.environ, **_QUICK, **server, **self.environ},
             stdout=subprocess.PIPE,
@@ -121,58 +122,59 @@ class Night:
                 process.kill()
                 raise
 
-    def kill_somewhere(self) -> bool:
+    def run_killed(self) -> bool:
         """
-        Kill a run at a random point; return whether it came to that.
+        Kill a run at a random point; return False if it ended before.
 
         The point is one of its first requests, before or after it is answered.
         """
         with self.run() as process:
-            if not self.comes_to_a_point(process):
+            if not self.reaches_random_point(process):
                 return False
             process.kill()
             process.communicate()
         self.kills += 1
         return True
 
-    def comes_to_a_point(self, process: subprocess.Popen[str]) -> bool:
-        """Wait for a random point of a run; false when it ends before."""
+    def reaches_random_point(self, process: subprocess.Popen[str]) -> bool:
+        """Wait for a random point of a run; return False if it ends before."""
         control = self.server.control
-        point = Countdown(self.chance.randrange(1, 10), self.chance.random() < 0.5)
-        for place in _PLACES:
-            control.standing(place, point)
+        point = Countdown(self.random.randrange(1, 10), self.random.random() < 0.5)
+        for kind in _REQUESTS:
+            control.standing(kind, point)
         try:
-            while not point.reached.wait(_WAIT):
+            while not point.reached.wait(_INTERVAL):
                 if process.poll() is not None:
                     return False
         finally:
-            for place in _PLACES:
-                control.standing(place, None)
+            for kind in _REQUESTS:
+                control.standing(kind, None)
         return True
 
-    def finish(self, *more: str) -> dict[str, int]:
-        """Run the command to its end, and return the sum it tells."""
-        with self.run(*more) as process:
+    def run_to_end(self, *options: str) -> dict[str, int]:
+        """Run the command to its end, and return its summary."""
+        with self.run(*options) as process:
             out, err = process.communicate(timeout=600)
-        if process.returncode not in {0, 1}:
+        if process.returncode not in {0, 1} or not out:
             raise RuntimeError(f"exit {process.returncode}: {err[-2000:]}")
         summary: dict[str, int] = json.loads(out.splitlines()[-1])["summary"]
         return summary
 
     def right(self) -> int:
-        """How many results are at home, and made of their own photo."""
-        source = _digest((self.folder / "me.jpg").read_bytes())
-        count = 0
-        for photo in (self.folder / "photos").rglob("*.jpg"):
-            result = self.output / photo.relative_to(self.folder / "photos")
-            if result.exists():
-                made_of = read_hashes(result.read_bytes())
-                count += made_of == (source, _digest(photo.read_bytes()))
-        return count
+        """Return how many results are saved, each made of its own photo."""
+        source = _digest(self.folder / "me.jpg")
+        photos, output = self.folder / "photos", self.folder / "out"
+        results = ((p, output / p.relative_to(photos)) for p in photos.rglob("*.jpg"))
+        return sum(
+            read_hashes(result.read_bytes()) == (source, _digest(photo))
+            for photo, result in results
+            if result.exists()
+        )
 
     def states(self) -> dict[str, int]:
-        """How many jobs are in which state; the journal is whole."""
-        with contextlib.closing(sqlite3.connect(self.journal)) as journal:
+        """Return how many jobs of the journal, which is whole, are in which state."""
+        path = self.folder / "out" / ".ezlink" / "journal.sqlite3"
+        with contextlib.closing(sqlite3.connect(path)) as journal:
             (check,) = journal.execute("PRAGMA integrity_check").fetchone()
             if check != "ok":
                 raise RuntimeError(f"the journal is damaged: {check}")
@@ -180,5 +182,5 @@ class Night:
             return dict(rows.fetchall())
 
 
-def _digest(picture: bytes) -> str:
-    return hashlib.sha256(picture).hexdigest()
+def _digest(picture: Path) -> str:
+    return hashlib.sha256(picture.read_bytes()).hexdigest()
