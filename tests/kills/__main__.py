@@ -21,7 +21,7 @@ from pathlib import Path
 from ezlink_async.emulator import faults
 from tests.kills.command import SwapCommand, emulator
 from tests.series.result import SeriesResult
-from tests.support.network import Line
+from tests.support.network import Network
 
 PHOTOS = 200
 KILLS = 50
@@ -83,18 +83,18 @@ def _loop_in_thread() -> Iterator[Callable[[Coroutine[object, object, None]], No
 
 def server_killed(command: SwapCommand, kills: int) -> SeriesResult:
     """Under one run, break every connection to the server again and again."""
-    link = Line(command.server.base_url)
+    network = Network(command.server.base_url)
     with _loop_in_thread() as run:
-        run(link.join())
-        command.environ["EZLINK_BASE_URL"] = link.url
+        run(network.open())
+        command.environ["EZLINK_BASE_URL"] = network.url
         with command.run() as process:
             while command.kills < kills and command.reaches_random_point(process):
-                run(link.cut())
+                run(network.cut())
                 command.kills += 1
-                run(link.join())
+                run(network.open())
             process.communicate(timeout=600)
         result = killed(command, command.kills)
-        run(link.cut())
+        run(network.cut())
     return result
 
 
