@@ -1,1 +1,1 @@
-"""How a job is submitted, held back, repeated or looked up."""
+"""How a job is submitted, held back while the server is full, repeated, found again."""

@@ -206,7 +206,7 @@ def unknown(reason: str, *, charged: bool | None = None) -> Finding:
 
 def _doubt(lost: Lost, tagged: tuple[str, ...]) -> str:
     if lost.state is None:
-        return "it was sent without a state, so its task cannot be told from others"
+        return "it was sent without a state, so its task cannot be identified"
     if lost.shared:
         return f"several open submits share the state {lost.state!r}"
     if tagged:

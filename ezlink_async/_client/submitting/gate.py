@@ -89,7 +89,7 @@ class Gate:
         return Admission(self._age, is_probe)
 
     def release(self, admission: Admission) -> None:
-        """End an admission, whatever became of the submit."""
+        """End an admission, after any outcome of the submit."""
         self._admitted -= 1
         self.end_probe(admission)
         self._changed.set()

@@ -30,9 +30,9 @@ from ezlink_async.models import TaskRecord
 from ezlink_async.services import account
 from ezlink_async.services.base import Accepted
 
-# For so long the server may work on a submit, and its log be late. Earlier no
-# submit is called "not created", whatever Timeouts.reconcile says. A server on
-# this very machine is the caller's own and exempt.
+# The server may work so long on a submit, and its log may be so late. Before that
+# no submit is called "not created", even with a shorter Timeouts.reconcile. A
+# server on this very machine is the caller's own and exempt.
 _WORK_SECONDS = 65.0
 
 _MAX_FAILURES = 3  # polls after a submit was due, and token refusals in a row
@@ -133,7 +133,7 @@ class KnownSubmits:
 
 
 class NoReconciler:
-    """The reconciler of a client without an account token: it looks nothing up."""
+    """The reconciler of a client without an account token; it sends no request."""
 
     can_search: Literal[False] = False
     """Whether lost submits are searched for at all."""
@@ -201,7 +201,7 @@ class Reconciler:
 
     def accepted(self, accepted: Accepted, request_id: str) -> None:
         """Learn the id of an accepted job, and the request that was charged."""
-        self._known.learn([accepted.task_id], asyncio.get_running_loop().time())
+        self._known.learn([accepted.task_id], _now())
         if accepted.code == _CHARGED:
             self._known.add_charged([request_id])
 
@@ -330,7 +330,7 @@ class Reconciler:
         await asyncio.sleep(max(0.0, begun + self._poll.shortest - _now()))
 
     async def _poll_account(self, begun: float) -> None:
-        """Report what the account's pages prove; count a failure for each due one."""
+        """Read the account's pages and report the findings, or count a failed poll."""
         try:
             async with asyncio.timeout(self._timeouts.fetch * 2):
                 tasks = await self._read_tasks()
@@ -340,7 +340,8 @@ class Reconciler:
             finding = evidence.unknown(f"the account's side could not be asked: {why}")
             refused = isinstance(fault, AuthenticationError)
             for each in tuple(self._lost):
-                each.failures += refused or begun >= self._due(each)
+                counts = refused or begun >= self._due(each)
+                each.failures = each.failures + 1 if counts else 0
                 if each.failures >= _MAX_FAILURES:
                     self._report(each, finding)
         else:
@@ -383,6 +384,7 @@ class Reconciler:
         return min(known) - SLACK if known else None
 
     async def _weigh(self, tasks: evidence.AccountTasks, begun: float) -> None:
+        """Report each task that was found, and conclusions about due submits."""
         due: list[LostSubmit] = []
         for each in tuple(self._lost):
             lost = self._evidence(each)

@@ -58,7 +58,7 @@ def test_new_states_are_unique_and_recognised() -> None:
         ([], None),
         ([task("7", STATE)], "7"),
         ([task("8", "other"), task("7", STATE)], "7"),
-        ([task("known", STATE)], "known"),  # nobody else has it
+        ([task("known", STATE)], "known"),  # the state is unique
         ([task("7", STATE, NOW - 999)], "7"),
         ([task("7", STATE), task("7", STATE)], "7"),  # two rows of one task
         ([task("8", STATE), task("7", STATE)], None),  # one attempt, two tasks

@@ -652,7 +652,7 @@ def _lost(number: int) -> errors.TransportError:
     ],
 )
 async def test_no_later_outcome_undoes_an_unknown_attempt(last: Step) -> None:
-    """The job may be paid whatever the last attempt met; all its ids are kept."""
+    """The job may be paid, so all request ids are kept."""
     async with submitting(_lost(1), _lost(2), last, last, retry=WILLING) as here:
         with pytest.raises(errors.SubmitUnknownError) as caught:
             await here.submit()
