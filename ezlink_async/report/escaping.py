@@ -37,12 +37,13 @@ def _visible(character: str, kept: str) -> str:
     return f"⟨U+{number:04X}⟩"
 
 
-def shown(text: str, *, lines: bool = False) -> str:
+def shown(text: object, *, lines: bool = False) -> str:
     """
     Make visible what would hide, reorder or not encode; keep the rest.
 
     Line breaks are such, too, unless the text may have *lines*.
     """
+    text = str(text)
     if text.isprintable():
         return text
     kept = _JOINERS + ("\n" if lines else "")

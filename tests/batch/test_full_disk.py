@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 
 _PROGRAM = """
 import os, resource, sys
-from ezlink_async.cli import run, swap  # from here on the files may be out of reach
+from ezlink_async.cli import run  # from here on the files may be out of reach
 import ezlink_async.cli.commands.swap, ezlink_async.batch.run, ezlink_async.cli.connect
 if {limit} is not None:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_stops_new_submits(folder: Path, server: Emulator) 
         code, summary, err = _swap(folder, server)
         assert code == 1
         assert "No space left" in err
-        assert "go on with: ezlink swap" in err
+        assert "resume with: ezlink swap" in err
         assert summary["unknown"] == 0
         paid = len(server.control.charges)
         assert paid < PHOTOS
