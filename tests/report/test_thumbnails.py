@@ -29,7 +29,7 @@ RED, BLUE, PAPER = (255, 0, 0), (0, 0, 255), (236, 236, 236)
 @pytest.fixture
 def thumbnails(tmp_path: Path) -> Thumbnails:
     """Return the thumbnails of a folder that has none."""
-    return Thumbnails.within(tmp_path / "kept")
+    return Thumbnails(tmp_path / "kept")
 
 
 def photo(
@@ -231,7 +231,7 @@ def test_what_no_report_uses_any_more_is_deleted(
         os.utime(file, (1, 1))
     began = time.time_ns()
     assert thumbnails.of(used) == kept
-    thumbnails.forget_before(began)
+    thumbnails.delete_unused_since(began)
     left = {file.name for file in thumbnails.folder.iterdir()}
     assert left == {f"{kept.stem}-l.jpg", f"{kept.stem}-s.jpg", "mine.txt"}
     assert f"{old.stem}-l.jpg" not in left
@@ -303,5 +303,5 @@ def test_heic_is_opened_where_it_can_be(
     package = ModuleType("pillow_heif")
     vars(package)["register_heif_opener"] = lambda: calls.append("told")
     monkeypatch.setitem(sys.modules, "pillow_heif", package if installed else None)
-    Thumbnails.within(tmp_path)
+    Thumbnails(tmp_path)
     assert calls == ["told"] * installed
