@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from ezlink_async.emulator import Emulator, faults
 from tests.support.command_line import Ezlink, Said
 from tests.support.raw_servers import (
+    Talk,
     answer,
     keeps_open,
     server_tls,
@@ -141,11 +142,11 @@ async def _silence(_: object) -> None:
 
 async def _ask(
     ezlink: Ezlink,
-    handler: Callable[..., Awaitable[None]],
+    talk: Talk,
     tls: ssl.SSLContext | None = None,
 ) -> Said:
-    """Return what the command says of a server with this handler."""
-    async with serving(handler, tls=tls) as server:
+    """Return what the command says of this server."""
+    async with serving(talk, tls=tls) as server:
         said = await asyncio.to_thread(ezlink, "doctor", "--base-url", server.url)
     assert said.code == 1
     return said
@@ -172,7 +173,7 @@ async def test_clock_is_compared_with_the_time_of_the_server(
     ezlink: Ezlink, headers: dict[str, str | None], words: str
 ) -> None:
     sent = {name: _now() if date is None else date for name, date in headers.items()}
-    out = (await _ask(ezlink, keeps_open(answer(401, **sent)))).out
+    out = (await _ask(ezlink, keeps_open(answer(401, b"", **sent)))).out
     assert words in out
     skewed = "ahead" in words or "behind" in words
     assert ("-> set this machine's clock" in out) == skewed

@@ -95,7 +95,7 @@ def test_second_signal_leaves_and_reports_the_task_ids(
     assert "--output 'my out' --json" in said.err.splitlines()[-1]
     result, _ = said.rows
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "the next run takes it up" in str(result["error"])
+    assert "the next run" in str(result["error"])
     assert (said.summary["failed"], said.summary["unknown"]) == (1, 0)
     assert "may have been paid" not in said.err
 
@@ -152,7 +152,7 @@ def test_second_signal_during_a_download_reports_the_id_and_leaves_no_file(
     result = said.rows[0]
     (task,) = user.control.tasks
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "the next run takes it up" in str(result["error"])
+    assert "the next run" in str(result["error"])
     assert list(Path("out").glob("[!.]*")) == []
 
 

@@ -22,7 +22,7 @@ from ezlink_async.emulator.http.replies import Reply
 
 _STATUSES = ("succeeded", "failed", "unknown", "skipped")
 
-BOUND = 60.0
+BOUND = 300.0
 """Seconds after which a command is taken for hanging; no result depends on it."""
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
