@@ -1,9 +1,9 @@
 """
 The terminal: results to stdout, everything else to stderr.
 
-On a terminal a bar stands below the lines; elsewhere a line is written now
-and then. What is shown holds no control characters: names and the words of
-servers are written by strangers.
+On a terminal a bar stands below the lines; elsewhere a line of counts is written
+now and then. File names and the texts of servers come from strangers, so callers
+pass them through :func:`~ezlink_async.report.escaping.shown` first.
 """
 
 from __future__ import annotations
@@ -15,23 +15,29 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Literal, Protocol, Self, TextIO, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Literal, Self, TextIO, cast, get_args
 
 import attrs
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console
+from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus
 from ezlink_async.batch.spending import Charges
+from ezlink_async.report.escaping import shown
 
 Status = BatchStatus | Literal["planned"]
-"""``planned`` is what a dry run calls a target it would send."""
-
+"""``planned`` is a target that a dry run would send."""
 
 _ORDER: tuple[Status, ...] = ("succeeded", "failed", "unknown", "skipped", "planned")
+
+STYLES: dict[Status, str] = {"failed": "red", "unknown": "yellow"}
+"""The style of bad news on a terminal."""
+
+_ECHO = 3  # columns: ^C, and the cursor behind it
 
 
 def to_json(outcome: BatchOutcome, status: Status) -> str:
@@ -50,62 +56,68 @@ def to_json(outcome: BatchOutcome, status: Status) -> str:
 
 @attrs.define
 class Tally:
-    """How many targets there are, how many are under way, what became of others."""
+    """How many targets there are, are in progress, and ended how; and the time."""
 
     total: int
     in_progress: int = 0
     counts: collections.Counter[Status] = attrs.field(factory=collections.Counter)
+    clock: Callable[[], float] = time.monotonic
+    _started: float = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.clock(), takes_self=True)
+    )
+    _stopped: float | None = attrs.field(init=False, default=None)
 
     @property
     def ended(self) -> int:
-        """How many are through, however."""
+        """How many have ended, with any status."""
         return self.counts.total()
 
     @property
     def worked_on(self) -> int:
-        """How many took work in this run: those left out of it took none."""
+        """How many took work in this run; skipped ones took none."""
         return self.ended - self.counts["skipped"]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, or took until it was stopped."""
+        now = self.clock() if self._stopped is None else self._stopped
+        return now - self._started
+
+    @property
+    def speed(self) -> str:
+        """Targets a second or a minute, of those that took work; may be empty."""
+        if not self.worked_on or not self.seconds:
+            return ""
+        per_second = self.worked_on / self.seconds
+        if per_second < 1:
+            return f"{per_second * 60:.1f}/min"
+        return f"{per_second:.1f}/s"
+
+    def stop(self) -> None:
+        """Stop the time: what follows is no work of the run."""
+        self._stopped = self.clock()
 
     def __str__(self) -> str:
         words = [f"{self.counts[word]} {word}" for word in _ORDER if self.counts[word]]
         return ", ".join(words) or "nothing to do"
 
-    def to_json(self, seconds: float, charges: Charges | None = None) -> str:
+    def to_json(self, charges: Charges | None = None) -> str:
         """Return the last line that ``--json`` prints."""
-        counts: dict[str, float] = {
-            "total": self.total,
-            "succeeded": self.counts["succeeded"],
-            "failed": self.counts["failed"],
-            "unknown": self.counts["unknown"],
-            "skipped": self.counts["skipped"],
-            "seconds": round(seconds, 3),
-        }
+        counts: dict[str, float] = {"total": self.total}
+        counts |= {status: self.counts[status] for status in get_args(BatchStatus)}
+        counts["seconds"] = round(self.seconds, 3)
         if charges is not None:
             counts["charged_usd"] = charges.dollars
             counts["accounted"] = charges.accepted
         return json.dumps({"summary": counts})
 
 
-STYLES: dict[Status, str] = {"failed": "red", "unknown": "yellow"}
-"""How bad news looks on a terminal."""
-
-_ECHO = 3  # columns: ^C, and the cursor behind it
-
-
-def shown(text: object) -> str:
-    """Return *text* with what is no printable character spelled out."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in str(text)
-    )
-
-
-class Patient:
+class BrokenPipeSafeStream:
     """
-    A stream that may lose its reader: a pipe that breaks, a closed terminal.
+    A stream that may lose its reader: the pipe breaks, the terminal is closed.
 
-    From then on what is written is dropped: work that is paid for goes on, and
-    what it brings is on disk.
+    From then on text is dropped without an error: work that is paid for goes on,
+    and its results are on disk.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -118,17 +130,17 @@ class Patient:
         return len(text)
 
     def flush(self) -> None:
-        """Bring what was written out, or drop it."""
+        """Flush the text written so far, or drop it."""
         with self._dropping():
             self._stream.flush()
 
     def line(self, text: str) -> None:
-        """Write one line at once."""
+        """Write one line, and flush it."""
         self.write(text + "\n")
         self.flush()
 
     def isatty(self) -> bool:
-        """Return whether it is, or was, a terminal."""
+        """Return whether the stream is a terminal; rich asks."""
         return self._stream.isatty()
 
     @contextlib.contextmanager
@@ -136,137 +148,96 @@ class Patient:
         try:
             yield
         except OSError:
-            # Python would complain once more, at the end, about what is unwritten.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            # Python flushes the stream at exit, and would report the error then.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
 
-class Display(AbstractContextManager["Display"], Protocol):
-    """Where lines go while work is going on."""
+class Display:
+    """
+    Where a command writes its lines.
 
-    def result(self, line: str) -> None:
-        """Show a result."""
-        ...
+    With a *tally* it shows the progress too: as a bar if stderr is a terminal
+    that can draw one, else as a line each time another tenth has ended.
+    """
 
-    def note(self, line: str, style: str = "") -> None:
-        """Show what is no result; *style* is for terminals."""
-        ...
-
-    def count(self, tally: Tally) -> None:
-        """Show how far it is."""
-        ...
-
-
-def display_for(tally: Tally) -> Display:
-    """Return a bar where it can be drawn, else plain lines."""
-    dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
-    if sys.stderr.isatty() and not dumb:
-        return Bar(tally, above=sys.stdout.isatty())
-    return Lines()
-
-
-class Lines(Display):
-    """Plain lines; *counting* writes one each time another tenth is through."""
-
-    def __init__(self, *, counting: bool = True) -> None:
-        self._started = time.monotonic()
-        self._counting = counting
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally
         self._tenths = self._worked_on = 0
-        self._out, self._err = Patient(sys.stdout), Patient(sys.stderr)
+        self._out = BrokenPipeSafeStream(sys.stdout)
+        self._err = BrokenPipeSafeStream(sys.stderr)
+        dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
+        self._bar: _Bar | None = None
+        if tally is not None and sys.stderr.isatty() and not dumb:
+            self._bar = _Bar(self._err, tally.total)
+        # A result on the same terminal would tear the bar.
+        self._above_bar = self._bar is not None and sys.stdout.isatty()
 
     def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        if self._bar is not None:
+            self._bar.stop()
 
     def result(self, line: str) -> None:
-        """Write to stdout."""
-        self._out.line(line)
+        """Write a result to stdout."""
+        if self._above_bar:
+            self.note(line)
+        else:
+            self._out.line(line)
 
-    def note(self, line: str, style: str = "") -> None:  # noqa: ARG002 - no colours here
-        """Write to stderr."""
-        self._err.line(line)
+    def note(self, line: str, style: str = "") -> None:
+        """Write a line that is no result to stderr; the bar's terminal has *style*."""
+        if self._bar is None:
+            self._err.line(line)
+        else:
+            self._bar.console.print(Text(line, style), soft_wrap=True)
 
-    def count(self, tally: Tally) -> None:
-        """Write how far it is, now and then; the end is told otherwise."""
+    def update(self) -> None:
+        """Show the counts of the tally, which have changed."""
+        tally = self._tally
+        if tally is None:
+            return
+        if self._bar is not None:
+            self._bar.show(tally)
+            return
         tenths = 10 * tally.ended // max(1, tally.total)
-        idle = tally.worked_on == self._worked_on  # what is skipped is no news
-        if tenths == self._tenths or idle or tally.ended == tally.total:
-            return
-        self._tenths, self._worked_on = tenths, tally.worked_on
-        if not self._counting:
-            return
-        rate = speed(tally, time.monotonic() - self._started)
-        self.note(f"{tally.ended} of {tally.total}: {tally}, {rate}")
+        # Skipped targets alone are no news, and a summary follows the last one.
+        is_news = tenths != self._tenths and tally.worked_on != self._worked_on
+        if is_news and tally.ended != tally.total:
+            self._tenths, self._worked_on = tenths, tally.worked_on
+            self.note(f"{tally.ended} of {tally.total}: {tally}, {tally.speed}")
 
 
-class _Row(Progress):
-    """A bar that leaves the end of its row free: a terminal echoes ^C there."""
+class _Bar(Progress):
+    """One row that leaves its end free: a terminal echoes ^C there."""
 
-    def get_renderables(self) -> Iterator[_Narrowed]:
-        """Yield the one row."""
-        yield from map(_Narrowed, super().get_renderables())
-
-
-@attrs.frozen
-class _Narrowed:
-    row: RenderableType
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> RenderResult:
-        width = max(1, options.max_width - _ECHO)
-        yield from console.render(self.row, options.update_width(width))
-
-
-class Bar(Display):
-    """
-    One bar with counts and a rate, below the lines.
-
-    *above* says that stdout is a terminal too: then results are written above
-    the bar, which would be torn otherwise.
-    """
-
-    def __init__(self, tally: Tally, *, above: bool) -> None:
-        self._out = Patient(sys.stdout)
-        self._console = Console(file=cast("IO[str]", Patient(sys.stderr)))
-        self._above = above
-        self._started = time.monotonic()
-        self._progress = _Row(
+    def __init__(self, stream: BrokenPipeSafeStream, total: int) -> None:
+        # Before rich sets its own, which it does after it asks for the row.
+        self._console = Console(file=cast("IO[str]", stream))
+        super().__init__(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),
             console=self._console,
             expand=True,
-            transient=True,  # what stays is the sum, not the bar
-            redirect_stdout=False,  # it would send results to stderr
+            transient=True,  # the summary stays, the bar does not
+            redirect_stdout=False,  # else results would go to stderr
         )
-        self._task = self._progress.add_task("starting", total=tally.total)
+        self._row = self.add_task("starting", total=total)
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
+    def get_renderables(self) -> Iterator[Constrain]:
+        """Yield the row, narrower than the terminal is now."""
+        width = max(1, self._console.width - _ECHO)
+        yield from (Constrain(row, width) for row in super().get_renderables())
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def result(self, line: str) -> None:
-        """Write to stdout, above the bar."""
-        if self._above:
-            self.note(line)
-        else:
-            self._out.line(line)
-
-    def note(self, line: str, style: str = "") -> None:
-        """Write above the bar."""
-        self._console.print(Text(line, style), soft_wrap=True)
-
-    def count(self, tally: Tally) -> None:
-        """Move the bar."""
-        rate = speed(tally, time.monotonic() - self._started)
+    def show(self, tally: Tally) -> None:
+        """Draw the counts and the rate."""
         words = [
             f"[{style}]{tally.counts[status]} {status}[/]"
             for status, style in STYLES.items()
@@ -274,42 +245,32 @@ class Bar(Display):
         ]
         if tally.in_progress:
             words.append(f"{tally.in_progress} in progress")
-        self._progress.update(
-            self._task,
+        self.update(
+            self._row,
             completed=tally.ended,
             total=tally.total,
-            description=", ".join(filter(None, (*words, rate))),
+            description=", ".join(filter(None, (*words, tally.speed))),
         )
 
 
-def speed(tally: Tally, seconds: float) -> str:
-    """Return the speed of what took work; what was there already took none."""
-    if not tally.worked_on or not seconds:
-        return ""
-    per_second = tally.worked_on / seconds
-    if per_second < 1:
-        return f"{per_second * 60:.1f}/min"
-    return f"{per_second:.1f}/s"
-
-
-class _Notes(logging.Handler):
-    def __init__(self, display: Display, least: int) -> None:
-        super().__init__(least)
+class _LogHandler(logging.Handler):
+    def __init__(self, display: Display, level: int) -> None:
+        super().__init__(level)
         self._display = display
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it, and the traceback where there is one, line by line."""
+        """Show the message, and the traceback if there is one, line by line."""
         for line in self.format(record).splitlines():
             self._display.note(shown(line), "yellow")
 
 
 @contextmanager
-def noted(display: Display, least: int = logging.WARNING) -> Iterator[None]:
-    """Show what is logged meanwhile, from the level *least* upwards."""
-    notes = _Notes(display, least)
+def logs_shown_on(display: Display, level: int = logging.WARNING) -> Iterator[None]:
+    """Show the library's log on *display* while entered, from *level* upwards."""
+    handler = _LogHandler(display, level)
     log = logging.getLogger("ezlink_async")
-    log.addHandler(notes)
+    log.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(notes)
+        log.removeHandler(handler)

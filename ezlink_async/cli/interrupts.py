@@ -1,4 +1,4 @@
-"""Ctrl-C and its like: the first asks to wind down, the second to leave."""
+"""Ctrl-C and the like: the first signal stops a command, the second ends it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Self, cast
 
 INTERRUPTED = 130
+"""The exit code of a command that a signal has ended."""
 
 # A terminal that is closed sends SIGHUP; SIGBREAK is Windows' Ctrl-Break.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -16,49 +17,49 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 class Interrupts:
     """
-    Catches the signals while inside.
+    Handles signals while entered, from within an asyncio task.
 
-    The first calls *wind_down*, the second cancels the asyncio task this was
-    entered in. Any more change nothing: leaving is bounded by the client.
+    The first signal calls *stop*, the second cancels that task, and later ones
+    are ignored: the client bounds how long leaving takes. *count* is the number
+    of signals so far. A SIGHUP that ``nohup`` had ignored stays ignored.
     """
 
-    def __init__(self, wind_down: Callable[[], None]) -> None:
-        self._wind_down = wind_down
-        self._before: dict[int, object] = {}
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._previous: dict[int, object] = {}
         self.count = 0
 
     def __enter__(self) -> Self:
-        # Whoever enters this is running in one.
         self._task = cast("asyncio.Task[object]", asyncio.current_task())
         loop = asyncio.get_running_loop()
 
-        # `loop.add_signal_handler` does not exist on Windows; this does.
-        def caught(_: int, __: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self._next)
+        # Windows has no `loop.add_signal_handler`.
+        def handle(_: int, __: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._count_one)
 
         for name in _SIGNALS:
             number = getattr(signal, name, None)
             if number and not _is_detached(number):
-                self._before[number] = signal.signal(number, caught)
+                self._previous[number] = signal.signal(number, handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what it gave us
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # signal() gave it
 
     def leave(self) -> None:
-        """Cancel what this was entered in."""
+        """Cancel the task in which this was entered."""
         self._task.cancel()
 
-    def _next(self) -> None:
+    def _count_one(self) -> None:
         self.count += 1
         if self.count == 1:
-            self._wind_down()
+            self._stop()
         elif self.count == 2:  # noqa: PLR2004 - the second
             self.leave()
 
 
 def _is_detached(number: int) -> bool:
-    """Return whether ``nohup`` or the like had the closing terminal ignored."""
-    hangs_up = number == getattr(signal, "SIGHUP", None)
-    return hangs_up and signal.getsignal(number) is signal.SIG_IGN
+    """Return whether ``nohup`` or the like had SIGHUP ignored."""
+    is_hangup = number == getattr(signal, "SIGHUP", None)
+    return is_hangup and signal.getsignal(number) is signal.SIG_IGN

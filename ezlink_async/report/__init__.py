@@ -1,8 +1,8 @@
 """
-A page that shows what became of a batch: one file, to be opened from the disk.
+A page that shows the outcome of a batch: one file, to be opened from the disk.
 
-The page knows neither journal nor batch: it is told of photos and shows them.
-Needs Pillow, which the ``cli`` extra brings; HEIC also needs pillow-heif.
+:func:`report_on` makes it from a journal, :func:`write_report` from any photos.
+Both need Pillow, which the ``cli`` extra brings; HEIC also needs pillow-heif.
 """
 
 from ezlink_async.report.from_journal import report_on

@@ -1,8 +1,9 @@
 """
-Text and file names of strangers, made safe to stand in a page.
+Text and file names of strangers, made safe for a page and for a terminal.
 
-Three kinds of places, three functions: what is read, what is data in a script
-element, and what is an address. Nothing reaches the page by another way.
+A page takes text from :func:`markup`, data for its script from
+:func:`script_json`, and URLs from :func:`address`, and nothing else. A terminal
+takes text from :func:`shown`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import unicodedata
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
-# They hide, reorder or break the text around them.
+# Control, format and surrogate characters and separators of lines: they hide,
+# reorder or break the text around them.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 # Joined emoji and several scripts cannot be written without these two.
@@ -24,7 +26,7 @@ _JOINERS = "\u200c\u200d"
 # Inside a script element only these could end it, or begin a comment.
 _IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
-# What a byte of a name that is no text looks like to Python.
+# Python's surrogates for the bytes of a file name that cannot be decoded.
 _BYTES = range(0xDC80, 0xDD00)
 
 
@@ -37,12 +39,13 @@ def _visible(character: str, kept: str) -> str:
     return f"⟨U+{number:04X}⟩"
 
 
-def shown(text: str, *, lines: bool = False) -> str:
+def shown(text: object, *, lines: bool = False) -> str:
     """
-    Make visible what would hide, reorder or not encode; keep the rest.
+    Return *text* with its invisible and unencodable characters spelled out.
 
-    Line breaks are such, too, unless the text may have *lines*.
+    Line breaks are spelled out too, unless *lines* allows them.
     """
+    text = str(text)
     if text.isprintable():
         return text
     kept = _JOINERS + ("\n" if lines else "")
@@ -50,19 +53,19 @@ def shown(text: str, *, lines: bool = False) -> str:
 
 
 def markup(text: str, *, lines: bool = False) -> str:
-    """Return *text*, as it is :func:`shown`, for an element or an attribute."""
+    """Return *text* as :func:`shown`, escaped for an element or an attribute."""
     return html.escape(shown(text, lines=lines))
 
 
 def script_json(row: object) -> str:
-    """Return *row* as JSON of ASCII only that no script element ends at."""
+    """Return *row* as ASCII JSON that cannot end the script element around it."""
     text = json.dumps(row, separators=(",", ":"))
     return text.translate(_IN_SCRIPT)
 
 
 def absolute(path: Path) -> Path:
-    """Return *path* from the top, with its links as they are."""
-    # Not `resolve`: a browser does not follow links when it reads `..`.
+    """Return the absolute path, without following links."""
+    # Not `resolve`: a browser reads `..` without following links.
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -74,19 +77,15 @@ def address(path: PurePath, folder: PurePath) -> str:
     """
     Return the URL of *path* for a page in *folder*; both are absolute.
 
-    Relative, so that both can be moved together, and so that the page does not
-    tell where they are. Only another drive of Windows needs all of it.
+    The URL is relative, so that both can be moved together and the page does not
+    reveal where they are. Only a path on another drive of Windows needs more.
     """
-    kind = type(path)  # knows whether its names have one case only
+    kind = type(path)  # compares names as its system does, perhaps without case
     if kind(path.anchor) != kind(folder.anchor):
-        return _from_the_top(path)
+        text = quote(os.fsencode(path.as_posix()), safe="/:")
+        return f"file:{text}" if text.startswith("//") else f"file:///{text}"
     ours, theirs = path.parts, folder.parts
     steps = zip(ours, theirs, strict=False)
     equal = (kind(one) == kind(other) for one, other in steps)
     same = sum(itertools.takewhile(bool, equal))
     return "/".join([*[".."] * (len(theirs) - same), *map(_quoted, ours[same:])])
-
-
-def _from_the_top(path: PurePath) -> str:
-    text = quote(os.fsencode(path.as_posix()), safe="/:")
-    return f"file:{text}" if text.startswith("//") else f"file:///{text}"

@@ -1,4 +1,4 @@
-"""Tells the report what a journal knows: the last step before it is a page."""
+"""Makes the photos of a report from the jobs of a journal."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _NEXT: dict[Status, str] = {
     "failed": "--retry-failed sends it again.",
     "unknown": "Ask the service for the request id; --resubmit-unknown sends it again, "
     "and may pay again.",
-    "open": "The same command takes it up, without paying again.",
-    "skipped": "The same command goes on with it.",
+    "open": "The same command resumes it, without paying again.",
+    "skipped": "The same command swaps it.",
 }
 _LEFT_OVER = {Reason.EXISTS, Reason.BUDGET, Reason.FAILURES, Reason.INTERRUPTED}
 _THERE = "--existing replace swaps it, and replaces what is there."
-_MEND = "Mend what the reason names; the same command goes on with it."
+_MEND = "Remove the cause; then the same command swaps it."
 
 
 def report_on(
@@ -45,8 +45,8 @@ def report_on(
     """
     Write ``report.html`` in *folder* about the batch whose results are there.
 
-    Blocks; see :func:`write_report`. Raises :exc:`ConfigurationError` when
-    there is no journal, or a run is at work.
+    Blocks; see :func:`write_report`. Raises :exc:`ConfigurationError` if there
+    is no journal, or if a run is in progress in the folder.
     """
     path = journal or journal_of(folder)
     if not path.exists():

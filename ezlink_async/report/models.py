@@ -1,4 +1,4 @@
-"""What the report is told: the photos one by one, and the facts of the whole."""
+"""The data of a report: each photo, and the facts of the whole batch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MEANINGS: dict[Status, str] = {
     "unknown": "The answer was lost: the swap may exist and may have been paid for, "
     "so it is not sent again by itself.",
     "skipped": "Nothing was sent for these photos this time, so nothing was paid.",
-    "open": "Not finished yet: the same command takes them up where they stand.",
+    "open": "Not finished yet: the same command resumes them.",
 }
-"""Every status in the order it is shown, with its line of explanation."""
+"""Each status, in the order of the page, with its line of explanation."""
 
 GOOD: frozenset[Status] = frozenset({"succeeded", "skipped"})
-"""The ones that leave nothing to do."""
+"""The statuses that leave the user nothing to do."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,17 +39,17 @@ class Photo:
     maybe_charged: bool = False
     seconds: float | None = None
     changes: tuple[str, ...] = ()
-    """How the picture was prepared, such as ``"converted from HEIC"``."""
+    """The changes made before it was sent, such as ``"converted from HEIC"``."""
 
 
 @attrs.frozen(kw_only=True)
 class Facts:
     """
-    What is true of the whole batch.
+    The facts of the whole batch.
 
-    *started* and *finished* are aware, and shown in the time zone they have.
-    *command* is what to type to go on, word for word, if there is anything to
-    go on with; *charged_note* says what the server took.
+    *started* and *finished* are aware, and shown in their own time zone. *seconds*
+    is how long the batch took. *command* is the shell command that resumes the
+    batch, if something is left to do; *charged_note* says what the server charged.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Facts:
 
 @attrs.frozen
 class Thumbnail:
-    """What to show of a picture: the stem of two files, or why there are none."""
+    """The stem of the two thumbnail files of a picture, or why there are none."""
 
     stem: str | None = None
     fault: str | None = None

@@ -1,7 +1,7 @@
 """
-The page itself: a form with places, and what goes into each.
+The HTML of the page: a template, and the text for each of its placeholders.
 
-Comes in pieces, so that a page of any length needs little memory.
+The page is made in pieces, so that a page of any length needs little memory.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _MONTHS = (
 
 
 def photos(number: int) -> str:
-    """Say how many photos."""
+    """Return a number of photos in words."""
     return "1 photo" if number == 1 else f"{number:,} photos"
 
 
 def lasted(seconds: float) -> str:
-    """Say a duration with the two units that matter."""
+    """Return a duration in its two largest units."""
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -44,12 +44,12 @@ def lasted(seconds: float) -> str:
 
 
 def day(moment: dt.datetime) -> str:
-    """Say a date; not by `strftime`, which speaks the language of the system."""
+    """Return a date in English; `strftime` uses the language of the system."""
     return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
 def span(started: dt.datetime, finished: dt.datetime) -> str:
-    """Say from when to when, and in which time zone."""
+    """Return the start, the end and the time zone."""
     end = f"{finished:%H:%M}"
     if finished.date() != started.date():
         end = f"{day(finished)}, {end}"
@@ -57,55 +57,55 @@ def span(started: dt.datetime, finished: dt.datetime) -> str:
 
 
 ASSETS = ".ezlink/report"
-"""Where the thumbnails are, beside the page; the script knows it from the form."""
+"""The folder of the thumbnails, relative to the page; the template has it too."""
 
 _SCRIPTS = ("data.js", "list.js", "cards.js", "view.js", "page.js")
 
-_PLACE = re.compile(r"<!--\{(\w+)\}-->")
+_PLACEHOLDER = re.compile(r"<!--\{(\w+)\}-->")
 
-_WIDTH = 1000  # of the bar, in its own units
+_WIDTH = 1000  # of the bar, in units of its own
 
-_LEAST = 6  # of them for the smallest share, so that one failure shows
+_LEAST = 6  # units for the smallest share, so that one failure is visible
 
 
 def page(
-    facts: Facts, tally: Counts, troubles: Iterable[str], rows: Iterable[str]
+    facts: Facts, counts: Counts, troubles: Iterable[str], rows: Iterable[str]
 ) -> Iterator[str]:
-    """Return the page in pieces; *troubles* and *rows* are ready to stand in it."""
-    style, script = _form("page.css"), _script()
+    """Yield the page in pieces; *troubles* and *rows* are markup already."""
+    style, script = _asset("page.css"), _script()
     parts: Mapping[str, Iterable[str]] = {
         "policy": [_policy(style, script)],
         "title": [markup(facts.title)],
         "style": [style],
-        "head": [_head(facts, tally)],
-        "bar": [_bar(tally)],
-        "asides": [_asides(facts, tally)],
-        "filters": [_filters(tally)],
+        "head": [_head(facts, counts)],
+        "bar": [_bar(counts)],
+        "asides": [_asides(facts, counts)],
+        "filters": [_filters(counts)],
         "troubles": troubles,
         "assets": [ASSETS],
         "rows": rows,
         "script": [script],
     }
-    for number, piece in enumerate(_PLACE.split(_form("page.html"))):
+    for number, piece in enumerate(_PLACEHOLDER.split(_asset("page.html"))):
         if number % 2:
             yield from parts[piece]
         else:
             yield piece
 
 
-def _form(name: str) -> str:
+def _asset(name: str) -> str:
     return (resources.files("ezlink_async.report") / "assets" / name).read_text(
         encoding="utf-8"
     )
 
 
 def _script() -> str:
-    """Join the script from its parts, which see each other and nobody else."""
-    return f'(() => {{"use strict";{"".join(map(_form, _SCRIPTS))}}})();'
+    """Return the parts of the script, joined in one function."""
+    return f'(() => {{"use strict";{"".join(map(_asset, _SCRIPTS))}}})();'
 
 
 def _policy(style: str, script: str) -> str:
-    """Allow this script, this style, and pictures; nothing that came in a name."""
+    """Return the policy: only this script, this style and pictures may load."""
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
         "img-src 'self' file: data:; "
@@ -117,85 +117,89 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _head(facts: Facts, tally: Counts) -> str:
+def _head(facts: Facts, counts: Counts) -> str:
     return (
-        f"{_portrait(tally)}<div><h1>{markup(facts.title)}</h1>"
-        f'<p class="sum">{_sum(tally)}</p>'
+        f"{_portrait(counts)}<div><h1>{markup(facts.title)}</h1>"
+        f'<p class="sum">{_sum(counts)}</p>'
         f'<p class="when">{markup(span(facts.started, facts.finished))} · '
         f"{lasted(facts.seconds)}</p></div>"
     )
 
 
-def _sum(tally: Counts) -> str:
-    good = tally.counts["succeeded"]
-    if good == tally.total > 1:
+def _sum(counts: Counts) -> str:
+    good = counts.by_status["succeeded"]
+    if good == counts.total > 1:
         return f"All <strong>{good:,}</strong> photos succeeded"
-    return f"<strong>{good:,}</strong> of {photos(tally.total)} succeeded"
+    return f"<strong>{good:,}</strong> of {photos(counts.total)} succeeded"
 
 
-def _portrait(tally: Counts) -> str:
-    """Show the source once, if there is but one; else every photo shows its own."""
-    if tally.source is None or tally.portrait is None or not tally.portrait.stem:
+def _portrait(counts: Counts) -> str:
+    """Return the picture of the only source; with several, each photo shows its own."""
+    if counts.source is None or counts.portrait is None or not counts.portrait.stem:
         return ""
-    name = markup(tally.source.name)
+    name = markup(counts.source.name)
     return (
-        f'<figure><img src="{ASSETS}/{tally.portrait.stem}-s.jpg" alt="">'
+        f'<figure><img src="{ASSETS}/{counts.portrait.stem}-s.jpg" alt="">'
         f"<figcaption>Source<bdi>{name}</bdi></figcaption></figure>"
     )
 
 
-def _bar(tally: Counts) -> str:
-    """Draw the shares; an attribute of style would be against the policy."""
-    present = [status for status in MEANINGS if tally.counts[status]]
+def _bar(counts: Counts) -> str:
+    """Return the shares as SVG, since the policy forbids style attributes."""
+    present = [status for status in MEANINGS if counts.by_status[status]]
     room = _WIDTH - _LEAST * len(present)
     drawn, left = "", 0.0
     for status in present:
-        width = _LEAST + room * tally.counts[status] / tally.total
+        width = _LEAST + room * counts.by_status[status] / counts.total
         drawn += f'<rect class="{status}" x="{left:.2f}" width="{width:.2f}"/>'
         left += width
     return drawn
 
 
-def _asides(facts: Facts, tally: Counts) -> str:
-    asides = [_paid(facts, tally), _going_on(facts)]
-    if facts.notes:
-        notes = "".join(f"<p>{markup(note, lines=True)}</p>" for note in facts.notes)
-        asides.append(f'<section class="aside"><h2>Notes</h2>{notes}</section>')
-    return "".join(asides)
-
-
-def _paid(facts: Facts, tally: Counts) -> str:
-    says = []
-    if tally.maybe_charged:
-        have = "has" if tally.maybe_charged == 1 else "have"
-        says.append(
-            f"<p><strong>{photos(tally.maybe_charged)}</strong> may have been paid for "
-            f"and {have} no result here. Each is marked.</p>"
-        )
-    if facts.charged_note:
-        says.append(f"<p>{markup(facts.charged_note, lines=True)}</p>")
-    if not says:
-        return ""
-    kind = " warned" if tally.maybe_charged else ""
-    words = "".join(says)
-    return f'<section class="aside{kind}"><h2>Payment</h2>{words}</section>'
-
-
-def _going_on(facts: Facts) -> str:
-    if not facts.command:
-        return ""
+def _asides(facts: Facts, counts: Counts) -> str:
+    notes = "".join(f"<p>{markup(note, lines=True)}</p>" for note in facts.notes)
+    warned = " warned" if counts.maybe_charged else ""
     return (
-        '<section class="aside"><h2>To go on</h2><div class="command">'
-        f'<code id="command" tabindex="0">{markup(facts.command)}</code>'
-        '<button type="button" id="copy" class="scripted">Copy</button></div></section>'
+        _aside("Payment", _payment(facts, counts), warned)
+        + _aside("To go on", _command(facts))
+        + _aside("Notes", notes)
     )
 
 
-def _filters(tally: Counts) -> str:
+def _aside(title: str, body: str, kind: str = "") -> str:
+    if not body:
+        return ""
+    return f'<section class="aside{kind}"><h2>{title}</h2>{body}</section>'
+
+
+def _payment(facts: Facts, counts: Counts) -> str:
+    body = ""
+    if counts.maybe_charged:
+        have = "has" if counts.maybe_charged == 1 else "have"
+        body = (
+            f"<p><strong>{photos(counts.maybe_charged)}</strong> may have been paid "
+            f"for and {have} no result here. Each is marked.</p>"
+        )
+    if facts.charged_note:
+        body += f"<p>{markup(facts.charged_note, lines=True)}</p>"
+    return body
+
+
+def _command(facts: Facts) -> str:
+    if not facts.command:
+        return ""
+    return (
+        '<div class="command">'
+        f'<code id="command" tabindex="0">{markup(facts.command)}</code>'
+        '<button type="button" id="copy" class="scripted">Copy</button></div>'
+    )
+
+
+def _filters(counts: Counts) -> str:
     everything = "In the order they were given."
-    choices = [_choice("all", tally.total, everything, "checked")]
+    choices = [_choice("all", counts.total, everything, "checked")]
     choices += [
-        _choice(status, tally.counts[status], meaning)
+        _choice(status, counts.by_status[status], meaning)
         for status, meaning in MEANINGS.items()
     ]
     return "".join(choices)

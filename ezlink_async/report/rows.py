@@ -1,4 +1,4 @@
-"""What one photo is in the page: a row of its data, and words where it failed."""
+"""One photo in the page: a row of data for the script, and a line if it failed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PAID = "It may have been paid for."
 
 @attrs.define
 class Counts:
-    """What has been counted while the photos went by."""
+    """The counts of the photos so far."""
 
-    counts: Counter[Status] = attrs.field(factory=Counter)
+    by_status: Counter[Status] = attrs.field(factory=Counter)
     maybe_charged: int = 0
     source: Path | None = None
     portrait: Thumbnail | None = None
-    """The picture of the source, as long as there is only one."""
+    """The thumbnail of the source, while there is only one source."""
 
     @property
     def total(self) -> int:
-        """How many there were."""
-        return self.counts.total()
+        """The number of photos."""
+        return self.by_status.total()
 
     def add(self, photo: Photo, pictures: Pictures) -> None:
         """Count one photo."""
@@ -34,19 +34,19 @@ class Counts:
             self.source, self.portrait = photo.source, pictures.source
         elif photo.source != self.source:
             self.portrait = None
-        self.counts[photo.status] += 1
+        self.by_status[photo.status] += 1
         self.maybe_charged += photo.maybe_charged
 
 
 def row(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
-    """Return the data of one photo for a page in *folder*, without what is empty."""
+    """Return the data of one photo for a page in *folder*, without empty values."""
     target = absolute(photo.target)
     after = pictures.after or Thumbnail()
     faults = {"before": pictures.before.fault, "after": after.fault}
     known: dict[str, object] = {
         "status": photo.status,
         "name": shown(target.name),
-        "folder": shown(str(photo.target.parent)),
+        "folder": shown(photo.target.parent),
         "before": pictures.before.stem,
         "after": after.stem,
         "face": pictures.source.stem,
@@ -60,14 +60,14 @@ def row(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
 
 
 def _result(output: Path | None, folder: Path) -> dict[str, object]:
-    """Return where the result is; it has a link only if it is beside the page."""
+    """Return the path of the result, with a link only if it is in *folder*."""
     if output is None:
         return {}
-    place = absolute(output)
-    if not place.is_relative_to(folder):
-        return {"saved": shown(str(output))}
-    saved = shown(str(place.relative_to(folder)))
-    return {"saved": saved, "result": address(place, folder)}
+    path = absolute(output)
+    if not path.is_relative_to(folder):
+        return {"saved": shown(output)}
+    saved = shown(path.relative_to(folder))
+    return {"saved": saved, "result": address(path, folder)}
 
 
 def _words(photo: Photo) -> dict[str, object]:
@@ -87,10 +87,10 @@ def _text(text: str | None) -> str | None:
 
 
 def failure_line(photo: Photo) -> str:
-    """Return the line of a photo that did not end well, for a page without script."""
+    """Return the line of a failed photo, for a page without JavaScript."""
     name = markup(photo.target.name)
-    says = markup(photo.error or "", lines=True)
+    error = markup(photo.error or "", lines=True)
     then = photo.next_step and f"<b>Next:</b> {markup(photo.next_step, lines=True)}"
     paid = _PAID if photo.maybe_charged else None
-    words = " ".join(filter(None, [says, then, paid]))
+    words = " ".join(filter(None, [error, then, paid]))
     return f"<dt>{photo.status.capitalize()}: <bdi>{name}</bdi></dt><dd>{words}</dd>\n"

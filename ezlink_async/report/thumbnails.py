@@ -1,9 +1,9 @@
 """
 Small pictures made for the report, and kept for the next one.
 
-The name of a thumbnail tells of which file, at which time, it was made: a
-second report makes only what is new. No metadata of a photo gets into them.
-Imported only where there is Pillow.
+A thumbnail is named after its file's path, size and time, so a second report
+makes only new ones. Thumbnails hold no metadata of the photos. This module is
+imported only if Pillow is installed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Self
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -23,22 +22,22 @@ from ezlink_async._core.images import HEAD_BYTES, foreign_format
 from ezlink_async.report.models import Photo, Pictures, Thumbnail
 
 LARGE = 1280
-"""The long edge, in pixels, of what is compared."""
+"""The long edge, in pixels, of the pictures in the large view."""
 
 SMALL = 480
-"""The long edge, in pixels, of what is listed."""
+"""The long edge, in pixels, of the pictures in the list."""
 
-# Pillow opens more, and starts programs for some of it: a file that is called
-# a photo may be anything.
+# Pillow opens more formats, and starts programs for some of them; a file with the
+# name of a photo may be any of them.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF")
 
 # JPEG, since WebP takes six times as long for a fifth less.
 _QUALITY = 80
 
-# A change of anything that changes the picture is another form.
+# Part of the name, so that thumbnails made with other figures are made again.
 _FORM = f"1 {LARGE} {SMALL} {_QUALITY}"
 
-# Results come a pixel wider or narrower than asked; that much may be stretched.
+# Results may be a pixel wider or narrower than the target; stretching hides it.
 _NEARLY = 0.02
 
 _PAPER = (236, 236, 236)  # around a result that has another shape
@@ -47,9 +46,10 @@ _COARSE = 2 * 10**9  # nanoseconds: how exact the worst file system's times are
 
 
 class Thumbnails:
-    """The thumbnails in one folder; any number of threads may ask for some."""
+    """The thumbnails in one folder, which is made if it is missing. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         with contextlib.suppress(ImportError):  # it is in the `images` extra
             from pillow_heif import register_heif_opener
@@ -58,24 +58,18 @@ class Thumbnails:
         Image.init()
         self._formats = [name for name in _FORMATS if name in Image.OPEN]
 
-    @classmethod
-    def within(cls, folder: Path) -> Self:
-        """Make the folder if need be, and return what is in it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder)
-
     def pictures(self, photo: Photo) -> Pictures:
-        """Return all of one photo; before and after get one size."""
+        """Return the thumbnails of one photo; before and after have the same size."""
         before = self.of(photo.target)
         after = self.of(photo.output, before) if photo.output else None
         return Pictures(self.of(photo.source), before, after)
 
     def of(self, path: Path, like: Thumbnail | None = None) -> Thumbnail:
         """
-        Return a picture's thumbnail, made now unless it is there.
+        Return a picture's thumbnail, which is made unless there is one.
 
-        It gets the very size of the one it shall be *like*, so that one can
-        lie on the other. No fault of a picture is raised: it is told.
+        It has exactly the size of *like*, if given, so that one can lie on the
+        other. Raises nothing: the thumbnail says why the picture cannot be shown.
         """
         like = like or Thumbnail()
         try:
@@ -97,7 +91,7 @@ class Thumbnails:
         return self.folder / f"{stem}-l.jpg", self.folder / f"{stem}-s.jpg"
 
     def _kept(self, stem: str) -> bool:
-        """Look for both files, and mark them as used; an empty one is lost."""
+        """Return whether both files are there and not empty, and mark them as used."""
         try:
             for file in self._files(stem):
                 os.utime(file)
@@ -108,7 +102,7 @@ class Thumbnails:
         return True
 
     def _make(self, path: Path, stem: str, like: Thumbnail) -> None:
-        # Opened here: Pillow leaves one open that fails at its first byte.
+        # Opened here, since Pillow does not close a file it fails to identify.
         with (
             path.open("rb") as stream,
             Image.open(stream, formats=self._formats) as picture,
@@ -121,8 +115,8 @@ class Thumbnails:
         for file, thumbnail in zip(self._files(stem), (large, small), strict=True):
             _write(file, thumbnail, profile)
 
-    def forget_before(self, moment: int) -> None:
-        """Delete what was neither made nor used since *moment*, in nanoseconds."""
+    def delete_unused_since(self, moment: int) -> None:
+        """Delete thumbnails neither made nor used since *moment*, in nanoseconds."""
         for file in (*self.folder.glob("*.jpg"), *self.folder.glob("*.part")):
             with contextlib.suppress(OSError):
                 if file.stat().st_mtime_ns < moment - _COARSE:
@@ -146,14 +140,14 @@ def _unidentified(path: Path) -> str:
 
 
 def _within(edge: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size that fits into a square, never larger than it was."""
+    """Return *size* scaled to fit into a square; it is never enlarged."""
     scale = min(1.0, edge / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _large(picture: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """Return it upright, in colours, and its colour profile."""
-    # Decodes a large JPEG at half, a quarter or an eighth of its size.
+    """Return the picture upright and in RGB, and its colour profile."""
+    # Decode a large JPEG at a half, a quarter or an eighth of its size.
     picture.draft("RGB", (LARGE, LARGE))
     profile = picture.info.get("icc_profile") if picture.mode == "RGB" else None
     if profile and len(profile) > _LONG_PROFILE:
@@ -179,7 +173,7 @@ def _plain(picture: Image.Image) -> Image.Image:
 
 
 def _shaped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Bring it to exactly *size*, with paper around it if its shape is another."""
+    """Return it in exactly *size*, with paper around it if its shape differs."""
     if picture.size == size:
         return picture
     ours, theirs = picture.width / picture.height, size[0] / size[1]
@@ -189,7 +183,7 @@ def _shaped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _write(file: Path, thumbnail: Image.Image, profile: bytes | None) -> None:
-    # Not `landing.PartFile`: what can be made again needs no wait for the disk.
+    # Not an `AtomicFile`: a thumbnail can be made again and needs no fsync.
     content = io.BytesIO()
     thumbnail.save(content, "JPEG", quality=_QUALITY, icc_profile=profile)
     part = file.parent / f".ezlink-{secrets.token_hex(8)}.part"

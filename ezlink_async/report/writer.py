@@ -1,4 +1,4 @@
-"""Goes through the photos once, and puts the page in its place in one step."""
+"""Goes through the photos once, and then replaces the page in one step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ezlink_async.report.rows import Counts, failure_line, row
 if TYPE_CHECKING:
     from ezlink_async.report.thumbnails import Thumbnails
 
-_AHEAD = 4  # photos taken for each thread, so that none waits for another
+_AHEAD = 4  # photos for each thread, so that no thread waits for another's
 _BLOCK = 64 * 1024  # characters
 
 
@@ -32,7 +32,7 @@ def _thumbnails(folder: Path) -> Thumbnails:
         raise ConfigurationError(
             "the report needs Pillow: pip install 'ezlink-async[cli]'"
         ) from None
-    return Thumbnails.within(folder)
+    return Thumbnails(folder)
 
 
 def write_report(
@@ -44,36 +44,40 @@ def write_report(
     progress: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """
-    Write ``report.html`` in *folder*, and return where it is.
+    Write ``report.html`` in *folder*, and return its path.
 
-    Blocks, for about a tenth of a second a photo whose thumbnails are new: call
-    it in a thread. *photos* is iterated once, here, a few ahead of what *workers*
-    threads do; *progress* is told after each how many are done, and whatever it
-    raises ends the work. A page that was there stays until the new one is whole.
+    Blocks about a tenth of a second for each photo whose thumbnails are new, so
+    call it in a thread. *photos* is iterated once, a few photos ahead of the
+    *workers* threads. *progress* is called after each photo with the number done,
+    and an exception it raises ends the work. The previous page stays until the new
+    one is complete.
 
-    :exc:`ConfigurationError` without Pillow, :exc:`OSError` where the disk
-    refuses the page; a picture that cannot be shown is told in the page.
+    Raises :exc:`ConfigurationError` if Pillow is missing, and :exc:`OSError` if the
+    page cannot be written. A picture that cannot be shown is named in the page.
     """
-    place = absolute(folder) / "report.html"
-    thumbnails = _thumbnails(place.parent / ASSETS)
+    page_path = absolute(folder) / "report.html"
+    thumbnails = _thumbnails(page_path.parent / ASSETS)
     with _spool(thumbnails.folder) as rows, _spool(thumbnails.folder) as troubles:
         began = os.fstat(rows.fileno()).st_mtime_ns
-        tally = Counts()
+        counts = Counts()
         with contextlib.closing(_pictured(photos, thumbnails, workers)) as pictured:
             for photo, pictures in pictured:
-                comma = ",\n" if tally.total else ""
-                rows.write(comma + script_json(row(photo, pictures, place.parent)))
+                comma = ",\n" if counts.total else ""
+                rows.write(comma + script_json(row(photo, pictures, page_path.parent)))
                 if photo.status not in GOOD:
                     troubles.write(failure_line(photo))
-                tally.add(photo, pictures)
-                progress(tally.total)
-        _put(place, page(facts, tally, _blocks(troubles), _blocks(rows)))
-    thumbnails.forget_before(began)
-    return place
+                counts.add(photo, pictures)
+                progress(counts.total)
+        with AtomicFile(page_path) as part:
+            for piece in page(facts, counts, _blocks(troubles), _blocks(rows)):
+                part.write([piece.encode()])
+            part.commit(page_path)
+    thumbnails.delete_unused_since(began)
+    return page_path
 
 
 def _spool(folder: Path) -> IO[str]:
-    """Open a file that nobody sees: how many there are stands above what they are."""
+    """Open a temporary file: the counts of the page stand above its rows."""
     return tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="")
 
 
@@ -85,26 +89,16 @@ def _blocks(spool: IO[str]) -> Iterator[str]:
 def _pictured(
     photos: Iterable[Photo], thumbnails: Thumbnails, workers: int
 ) -> Generator[tuple[Photo, Pictures]]:
-    """Give the photos in their order, with pictures that the threads made."""
+    """Yield the photos in their order, with the thumbnails that threads made."""
     ahead: deque[tuple[Photo, Future[Pictures]]] = deque()
     pool = ThreadPoolExecutor(workers, "ezlink-report")
     try:
         for photo in photos:
             ahead.append((photo, pool.submit(thumbnails.pictures, photo)))
             if len(ahead) >= _AHEAD * workers:
-                yield _finished(*ahead.popleft())
-        while ahead:
-            yield _finished(*ahead.popleft())
+                done, made = ahead.popleft()
+                yield done, made.result()
+        for done, made in ahead:
+            yield done, made.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _finished(photo: Photo, made: Future[Pictures]) -> tuple[Photo, Pictures]:
-    return photo, made.result()
-
-
-def _put(place: Path, pieces: Iterator[str]) -> None:
-    with AtomicFile(place) as part:
-        for piece in pieces:
-            part.write([piece.encode()])
-        part.commit(place)

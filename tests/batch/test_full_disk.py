@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: nothing is paid in vain, or lost."""
+"""Disks that are full, or closed to the user: nothing is sent in vain, or lost."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="disks of another kind")
 
-# More than the disk below has room for, and than can be in progress at a time.
+# More than the disk below has room for and than can be under way, however slow it is.
 PHOTOS = 20
 MIB = 1024 * 1024
 
 
 _PROGRAM = """
 import os, resource, sys
-from ezlink_async.cli import run, swap  # the files may be out of reach after this
+from ezlink_async.cli import run  # from here on the files may be out of reach
 import ezlink_async.cli.commands.swap, ezlink_async.batch.run, ezlink_async.cli.connect
 if {limit} is not None:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
@@ -56,11 +56,11 @@ def folder(tmp_path: Path) -> Path:
 def _swap(
     folder: Path, server: Emulator, *, limit: int | None = None, user: int | None = None
 ) -> tuple[int, dict[str, int], str]:
-    """Run the command in a process; return its exit code, summary and stderr."""
-    arguments = ["swap", "me.jpg", "photos", "--output", "out", "--concurrency", "3"]
+    """Run the command in a process of its own; return its code, sum and words."""
+    words = ["swap", "me.jpg", "photos", "--output", "out", "--concurrency", "3"]
     program = _PROGRAM.format(limit=limit, user=user)
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments, "--json", "--no-report"],
+        [sys.executable, "-c", program, *words, "--json", "--no-report"],
         cwd=folder,
         env={
             **os.environ,
@@ -73,15 +73,15 @@ def _swap(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=60,
     )
     lines = done.stdout.splitlines()
     summary = json.loads(lines[-1])["summary"] if lines else {}
     return done.returncode, summary, done.stderr
 
 
-def _check_resumed(folder: Path, server: Emulator) -> None:
-    """Check that the same command finishes, and each photo was paid once."""
+def _all_is_well(folder: Path, server: Emulator) -> None:
+    """Hold that the same command finishes, and each photo was paid once."""
     code, summary, err = _swap(folder, server)
     assert code == 0, err
     assert summary["failed"] == summary["unknown"] == 0
@@ -90,13 +90,13 @@ def _check_resumed(folder: Path, server: Emulator) -> None:
 
 
 def test_a_disk_that_fills_up_stops_new_submits(folder: Path, server: Emulator) -> None:
-    """With room made the same command downloads the paid results."""
+    """It says so; with room made the same command brings home what is paid."""
     out = folder / "out"
     with small_disk(out, 12 * MIB):
         code, summary, err = _swap(folder, server)
         assert code == 1
         assert "No space left" in err
-        assert "go on with: ezlink swap" in err
+        assert "resume with: ezlink swap" in err
         assert summary["unknown"] == 0
         paid = len(server.control.charges)
         assert paid < PHOTOS
@@ -104,21 +104,25 @@ def test_a_disk_that_fills_up_stops_new_submits(folder: Path, server: Emulator) 
         shutil.copytree(out, folder / "kept")
     out.rmdir()
     (folder / "kept").rename(out)
-    _check_resumed(folder, server)
+    _all_is_well(folder, server)
 
 
-def test_a_limit_on_file_sizes_is_a_full_disk(folder: Path, server: Emulator) -> None:
+def test_a_limit_on_files_is_a_full_disk(folder: Path, server: Emulator) -> None:
+    """No result fits: those that were out are paid, and no more."""
     code, summary, err = _swap(folder, server, limit=1_200_000)
     assert code == 1, err
     assert summary["succeeded"] == 0
     assert "File too large" in err
     assert f"{summary['skipped']} not swapped: " in err
     assert len(server.control.charges) < PHOTOS
-    _check_resumed(folder, server)
+    _all_is_well(folder, server)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone may be somebody else")
-def test_a_user_without_rights_pays_nothing(folder: Path, server: Emulator) -> None:
+def test_somebody_who_may_not_write_pays_nothing(
+    folder: Path, server: Emulator
+) -> None:
+    """One sentence, exit 2, nothing sent."""
     for each in (folder, *folder.parents[:2]):
         each.chmod(0o755)
     code, _, err = _swap(folder, server, user=65_534)

@@ -1,1 +1,1 @@
-"""A real browser, in which the report is looked at."""
+"""Tests of the report in a real browser."""

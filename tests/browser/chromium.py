@@ -1,4 +1,4 @@
-"""A headless Chromium, told what to do over its DevTools protocol."""
+"""A headless Chromium, driven over its DevTools protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = next(
     None,
 )
 
-# What a press of a key is to the page, besides its name.
+# The codes of keys, which a key event needs besides the name.
 _CODES = {
     "Tab": 9,
     "Enter": 13,
@@ -38,7 +38,7 @@ _CODES = {
 
 
 class Page:
-    """One tab, and what went wrong or out of it since it was made."""
+    """One tab, with its errors and requests since it was opened."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -50,7 +50,7 @@ class Page:
         self.requests: list[str] = []
 
     async def listen(self) -> None:
-        """Read what the browser says until it has gone."""
+        """Read the messages of the browser until it ends."""
         async for frame in self._socket:
             message = cast("Message", frame.json())
             number = message.get("id")
@@ -73,7 +73,7 @@ class Page:
             self.complaints.append(str(said["entry"]["text"]))
 
     async def call(self, method: str, **params: object) -> Message:
-        """Send one command and return what it gave."""
+        """Send one command and return its result."""
         number = next(self._numbers)
         answer = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
@@ -86,8 +86,8 @@ class Page:
             raise RuntimeError(f"{method}: {said['error']}")
         return cast("Message", said["result"])
 
-    async def begin(self) -> None:
-        """Make the tab."""
+    async def attach(self) -> None:
+        """Open the tab."""
         target = await self.call("Target.createTarget", url="about:blank")
         attached = await self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
@@ -97,7 +97,7 @@ class Page:
             await self.call(f"{domain}.enable")
 
     async def open(self, path: Path) -> None:
-        """Load a file as a user does, and wait until it has loaded."""
+        """Load a file, and wait until it has loaded."""
         self._loaded.clear()
         await self.call("Page.navigate", url=path.as_uri())
         await self._loaded.wait()
@@ -116,7 +116,7 @@ class Page:
         return cast("Message", said["result"]).get("value")
 
     async def press(self, *keys: str) -> None:
-        """Press keys, one after the other, wherever the focus is."""
+        """Press keys, one after the other, at the focus."""
         for key in keys:
             code = {"windowsVirtualKeyCode": _CODES[key], "code": key}
             text = "\r" if key == "Enter" else key
@@ -127,11 +127,11 @@ class Page:
             await self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
 
     async def type(self, text: str) -> None:
-        """Write where the focus is."""
+        """Insert text at the focus."""
         await self.call("Input.insertText", text=text)
 
     async def mouse(self, kind: str, x: float, y: float) -> None:
-        """Let the mouse be pressed, moved or released at a place of the window."""
+        """Press, move or release the mouse at a point of the window."""
         await self.call(
             "Input.dispatchMouseEvent",
             type=kind,
@@ -143,7 +143,7 @@ class Page:
         )
 
     async def touch(self, kind: str, *points: tuple[float, float]) -> None:
-        """Let a finger touch, move or leave."""
+        """Begin, move or end a touch."""
         await self.call(
             "Input.dispatchTouchEvent",
             type=kind,
@@ -151,7 +151,7 @@ class Page:
         )
 
     async def window(self, width: int, height: int, *, phone: bool = False) -> None:
-        """Have a window of this size, or a phone's screen."""
+        """Set the size of the window, or of a phone's screen."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -162,7 +162,7 @@ class Page:
         await self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
 
     async def prefer(self, **features: str) -> None:
-        """Be a user with these preferences, such as a dark colour scheme."""
+        """Set the preferences of the user, such as a dark colour scheme."""
         wanted = [
             {"name": f"prefers-{name.replace('_', '-')}", "value": value}
             for name, value in features.items()
@@ -170,7 +170,7 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=wanted)
 
     async def screenshot(self) -> bytes:
-        """Return what is seen as a PNG."""
+        """Return a screenshot as PNG."""
         said = await self.call("Page.captureScreenshot", format="png")
         return base64.b64decode(str(said["data"]))
 
@@ -200,7 +200,7 @@ async def browsing(home: Path) -> AsyncIterator[Page]:
         ):
             page = Page(socket)
             listening = asyncio.create_task(page.listen())
-            await page.begin()
+            await page.attach()
             yield page
             listening.cancel()
     finally:
@@ -209,7 +209,7 @@ async def browsing(home: Path) -> AsyncIterator[Page]:
 
 
 async def _address(process: asyncio.subprocess.Process) -> str:
-    """Read where the browser listens, which it says first of all."""
+    """Return the address that the browser prints when it starts to listen."""
     assert process.stderr
     async for line in process.stderr:
         _, found, address = line.decode().strip().partition("listening on ")

@@ -1,4 +1,4 @@
-"""``ezlink swap`` over several runs: what its options mean, tell, and cost."""
+"""``ezlink swap`` over several runs: what its options do, and what they cost."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.cli.commands.report import make_report
-from ezlink_async.cli.display import Lines
+from ezlink_async.cli.display import Display
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import Ezlink, Tells, home, read_until, start, sums
+from tests.support.command_line import Ezlink, sums
 from tests.support.pictures import jpeg
+
+Command = tuple[object, ...]
 
 
 @pytest.fixture
-def command(user: Emulator, photos: Path) -> tuple[object, ...]:
-    """Return what swaps the three photos."""
+def command(user: Emulator, three: Command) -> Command:
+    """Return the command that swaps the three photos."""
     del user
-    return "swap", photos / "me.jpg", photos, "--output", "out", "--concurrency", 2
+    return *three, "--concurrency", 2
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
@@ -31,9 +33,9 @@ def _tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _break_journal(folder: Path, state: str, many: int = 1) -> None:
-    """Have so many jobs in *state*, with an id or without, as a kill leaves them."""
-    path = folder / ".ezlink" / "journal.sqlite3"
+def _break_journal(state: str, many: int = 1) -> None:
+    """Have *many* jobs in *state*, with an id or without, as a kill leaves them."""
+    path = Path("out/.ezlink/journal.sqlite3")
     with closing(sqlite3.connect(path)) as journal, journal:
         journal.execute(
             "UPDATE jobs SET state = :state, "
@@ -43,10 +45,11 @@ def _break_journal(folder: Path, state: str, many: int = 1) -> None:
         )
 
 
-def _two_folders(here: Path) -> None:
-    names = ("faces/a", "faces/b", "photos/a", "photos/b")
-    for length, name in enumerate(names, 9_000):
-        path = here / f"{name}.jpg"
+def _make_two_folders() -> None:
+    for length, name in enumerate(
+        ("faces/a", "faces/b", "photos/a", "photos/b"), 9_000
+    ):
+        path = Path(f"{name}.jpg")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(jpeg(length))
 
@@ -54,36 +57,36 @@ def _two_folders(here: Path) -> None:
 # --- --pairs
 
 
-def test_two_folders_by_name(ezlink: Ezlink, user: Emulator, tmp_path: Path) -> None:
-    """Each face goes into the photo of its name; a photo without one has failed."""
-    _two_folders(tmp_path)
-    (tmp_path / "photos" / "c.jpg").write_bytes(jpeg(9_099))
+def test_zip_swaps_each_face_into_the_photo_of_its_name(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    """A photo without a face of its name has failed."""
+    _make_two_folders()
+    Path("photos/c.jpg").write_bytes(jpeg(9_099))
     said = ezlink(
         "swap", "faces", "photos", "--pairs", "zip", "--output", "out", "--json"
     )
-    assert said.summary == sums(succeeded=2, failed=1)
-    assert said.code == 1
+    assert (said.code, said.summary) == (1, sums(succeeded=2, failed=1))
     assert sorted(path.name for path in Path("out").glob("*.jpg")) == ["a.jpg", "b.jpg"]
     assert len(user.control.charges) == 2
 
 
-def test_every_face_in_every_photo(
-    ezlink: Ezlink, user: Emulator, tmp_path: Path
+def test_product_saves_the_results_of_each_face_in_a_folder_of_its_own(
+    ezlink: Ezlink, user: Emulator
 ) -> None:
-    """The results of each face are in a folder of its own."""
-    _two_folders(tmp_path)
+    _make_two_folders()
     said = ezlink("swap", "faces", "photos", "--pairs", "product", "--output", "out")
     assert said.code == 0
     found = sorted(str(path) for path in Path("out").rglob("*.jpg"))
     wanted = [f"out/{face}/{photo}.jpg" for face in "ab" for photo in "ab"]
-    assert [name for name in found if ".ezlink" not in name][:4] == wanted
+    assert [name for name in found if ".ezlink" not in name] == wanted
     assert len(user.control.charges) == 4
 
 
-def test_a_manifest_names_the_pictures(
+def test_manifest_names_all_pictures(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """CSV with a heading; then no pictures are given, or it is refused."""
+    """Pictures beside a manifest are refused, and so is a source without targets."""
     Path("list.csv").write_text(
         "source,target,output\n"
         f"{photos}/me.jpg,{photos}/a.jpg,one/x\n"
@@ -106,28 +109,27 @@ def test_a_manifest_names_the_pictures(
 # --- --existing, --fresh, --dry-run
 
 
-def test_what_is_there_is_kept_or_replaced(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], photos: Path
+def test_existing_picture_is_skipped_or_replaced(
+    ezlink: Ezlink, user: Emulator, command: Command, photos: Path
 ) -> None:
-    """A result of this very job is skipped whatever is asked; another's is not."""
+    """A result of the very same job is skipped even with ``--existing replace``."""
     ezlink(*command)
     assert ezlink(*command, "--existing", "replace", "--json").summary == sums(
         skipped=3
     )
     (photos / "me.jpg").write_bytes(jpeg(21_000))
     kept = ezlink(*command, "--json")
-    assert kept.code == 1
-    assert kept.summary == sums(skipped=3)
+    assert (kept.code, kept.summary) == (1, sums(skipped=3))
     assert "is there already" in kept.err
     assert len(user.control.charges) == 3
     assert ezlink(*command, "--existing", "replace").code == 0
     assert len(user.control.charges) == 6
 
 
-def test_fresh_begins_anew_and_moves_the_journal_aside(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+def test_fresh_archives_the_journal_and_swaps_all_again(
+    ezlink: Ezlink, user: Emulator, command: Command
 ) -> None:
-    """Each time under another name; all is swapped and replaced."""
+    """Each archived journal has a name of its own."""
     assert ezlink(*command, "--fresh").code == 0
     for number in (1, 2):
         assert ezlink(*command, "--fresh").code == 0
@@ -136,26 +138,25 @@ def test_fresh_begins_anew_and_moves_the_journal_aside(
 
 
 @pytest.mark.parametrize("state", ["submitted", "submitting", "unknown"])
-def test_fresh_is_refused_while_something_is_open(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], state: str
+def test_fresh_is_refused_while_jobs_are_unfinished(
+    ezlink: Ezlink, user: Emulator, command: Command, state: str
 ) -> None:
-    """It lists what would be forgotten, and changes nothing."""
+    """The command lists the jobs, and changes nothing."""
     ezlink(*command)
-    _break_journal(Path("out"), state, 2)
+    _break_journal(state, 2)
     before = len(user.control.attempts)
     said = ezlink(*command, "--fresh")
     assert said.code == 2
-    words = "is not brought home" if state == "submitted" else "may have been paid"
+    words = "is not saved" if state == "submitted" else "may have been paid"
     assert said.err.count(words) == 2
     assert "run the command without it first" in said.err
     assert Path("out/.ezlink/journal.sqlite3").exists()
     assert len(user.control.attempts) == before
 
 
-def test_fresh_counts_all_that_is_open_and_nothing_of_the_built_in_server(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+def test_fresh_counts_all_unfinished_jobs_but_those_of_the_built_in_server(
+    ezlink: Ezlink, command: Command
 ) -> None:
-    """An id among very many is not overlooked."""
     ezlink(*command, "--no-report")
     with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal, journal:
         columns = (
@@ -169,18 +170,15 @@ def test_fresh_counts_all_that_is_open_and_nothing_of_the_built_in_server(
                 f"SELECT ?, ?, ?, '7', {columns} FROM jobs WHERE id = 1",
                 (server, f"x{number}", state),
             )
-    journal.close()
     said = ezlink(*command, "--fresh")
     assert said.code == 2
-    assert said.err.count("is not brought home") == 10
+    assert said.err.count("is not saved") == 10
     assert "and 590 more" in said.err
-    del user
 
 
-def test_a_dry_run_leaves_no_trace(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], photos: Path
+def test_dry_run_changes_no_file_and_sends_no_request(
+    ezlink: Ezlink, user: Emulator, command: Command, photos: Path
 ) -> None:
-    """No folder, no request; what is there stays as it is, byte for byte."""
     said = ezlink(*command, "--dry-run")
     assert said.code == 0
     assert not Path("out").exists()
@@ -188,7 +186,7 @@ def test_a_dry_run_leaves_no_trace(
     ezlink(*command)
     (photos / "new.jpg").write_bytes(jpeg(22_000))
     (photos / "newer.jpg").write_bytes(jpeg(22_001))
-    _break_journal(Path("out"), "unknown")
+    _break_journal("unknown")
     Path("out/b.jpg").unlink()
     before, seen = _tree(Path("out")), len(user.control.requests)
     said = ezlink(*command, "--dry-run", "--json")
@@ -198,20 +196,27 @@ def test_a_dry_run_leaves_no_trace(
     statuses = sorted(str(row["status"]) for row in said.rows[:-1])
     assert statuses == ["planned", "planned", "planned", "skipped", "unknown"]
     tight = ezlink(*command, "--dry-run", "--budget", 1)
-    assert "the budget leaves out 1 of them" in tight.err
-    assert "1 swaps would be paid for" in tight.err
+    assert "the budget leaves out 1 swap\n1 swap would be paid for" in tight.err
     anew = ezlink(*command, "--dry-run", "--fresh")
     assert "5 swaps would be paid for" in anew.err
     assert _tree(Path("out")) == before
 
 
+@pytest.mark.usefixtures("stranger")
+def test_dry_run_of_the_built_in_server_needs_neither_key_nor_server(
+    ezlink: Ezlink, three: Command
+) -> None:
+    said = ezlink(*three, "--local", "--dry-run")
+    assert (said.code, said.out.count("send ")) == (0, 3)
+    assert not Path("out").exists()
+
+
 # --- one run at a time
 
 
-def test_a_second_run_in_the_folder_is_refused(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+def test_second_run_in_a_folder_is_refused_and_sends_nothing(
+    ezlink: Ezlink, user: Emulator, command: Command
 ) -> None:
-    """With one sentence, and nothing sent."""
     Path("out/.ezlink").mkdir(parents=True)
     lock = FolderLock(Path("out/.ezlink/lock"))
     for more in ((), ("--fresh",), ("--json",)):
@@ -226,53 +231,48 @@ def test_a_second_run_in_the_folder_is_refused(
 # --- failures
 
 
-def test_what_the_server_failed_is_sent_again_on_demand(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+def test_retry_failed_sends_only_failed_jobs_again(
+    ezlink: Ezlink, user: Emulator, command: Command
 ) -> None:
-    """And only those."""
     user.control.script_tasks(scripts.fails())
     assert ezlink(*command).code == 1
     plain = ezlink(*command, "--json")
-    assert plain.code == 1
-    assert plain.summary == sums(skipped=2, failed=1)
+    assert (plain.code, plain.summary) == (1, sums(skipped=2, failed=1))
     assert ezlink(*command, "--retry-failed", "--json").summary == sums(
         succeeded=1, skipped=2
     )
     assert len(user.control.tasks) == 4
 
 
-def test_unknowns_are_listed_until_they_are_paid_again_on_demand(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], photos: Path
+def test_unknown_jobs_are_listed_in_every_run_until_resubmitted(
+    ezlink: Ezlink, user: Emulator, command: Command, one: Command
 ) -> None:
-    """In every run in the folder, with the request's id."""
+    """They are listed with their request ids."""
     user.control.script("submit", faults.Drop(job=True))
     ezlink(*command)
-    other = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
-    again = ezlink(*command)
-    for said in (other, again):
+    for said in (ezlink(*one), ezlink(*command)):
         assert said.code == 1
-        assert "1 may have been paid; ask before you swap again" in said.err
+        assert "1 may have been paid; ask the service before you swap" in said.err
         assert "(request id: " in said.err
     asked = ezlink(*command, "--resubmit-unknown", "--json")
-    assert asked.code == 0
-    assert asked.summary == sums(succeeded=1, skipped=2)
+    assert (asked.code, asked.summary) == (0, sums(succeeded=1, skipped=2))
     assert len(user.control.charges) == 4
 
 
 @pytest.mark.parametrize(
     ("option", "word"), [("--budget", "budget"), ("--max-failures", "TooManyFailures")]
 )
-def test_what_is_left_over_says_why(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], option: str, word: str
+def test_pairs_beyond_a_limit_are_counted_with_the_reason(
+    ezlink: Ezlink, user: Emulator, command: Command, option: str, word: str
 ) -> None:
-    """Exit 1, and the command to go on with."""
+    """The command exits with 1 and names the command that resumes."""
     if word != "budget":
         user.control.script("submit", faults.banned_word())
     said = ezlink(*command[:-1], 1, option, 1)
     assert said.code == 1
     assert "2 not swapped: " in said.err
     assert word in said.err
-    assert said.err.splitlines()[-1].startswith("go on with: ezlink swap ")
+    assert said.err.splitlines()[-1].startswith("resume with: ezlink swap ")
 
 
 # --- money
@@ -293,10 +293,10 @@ def test_what_was_charged_is_told_at_the_end(
     assert (last["charged_usd"], last["accounted"]) == (0.018, 1)
 
 
-def test_where_the_key_tells_nothing_nothing_is_said(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...]
+def test_key_without_usage_pages_leaves_the_charges_out(
+    ezlink: Ezlink, user: Emulator, command: Command
 ) -> None:
-    """The summary has the numbers it always had."""
+    """The summary has the numbers it always has."""
     user.control.standing("usage", faults.Answer(404, "nothing here"))
     said = ezlink(*command, "--json")
     assert said.summary == sums(succeeded=3)
@@ -306,10 +306,10 @@ def test_where_the_key_tells_nothing_nothing_is_said(
 # --- the report
 
 
-def test_the_report_is_made_again_from_the_journal(
-    ezlink: Ezlink, user: Emulator, command: tuple[object, ...], tmp_path: Path
+def test_report_command_prints_the_path_of_the_new_report(
+    ezlink: Ezlink, command: Command, tmp_path: Path
 ) -> None:
-    """``ezlink report DIR`` prints where it is; without a journal it says so."""
+    """Without a journal, or where the page cannot be written, it is one sentence."""
     ezlink(*command, "--no-report")
     page = Path("out/report.html")
     assert not page.exists()
@@ -324,140 +324,50 @@ def test_the_report_is_made_again_from_the_journal(
     blocked = ezlink("report", "out")
     assert blocked.code == 2
     assert "no report can be written in out" in blocked.err
-    spoils = ezlink(*command)
-    assert spoils.code == 0
-    assert "there is no report: " in spoils.err
-    del user
-
-
-# --- interrupts
-
-
-def test_an_interrupt_while_it_begins_sends_nothing(
-    user: Emulator, photos: Path
-) -> None:
-    """Though it is not known yet what the key had spent before."""
-    asked = Tells(then=faults.Delay(1.0))
-    user.control.script("usage", asked)
-    with start("swap", photos / "me.jpg", photos, "--output", "out") as process:
-        asked.wait()
-        process.send_signal(2)
-        read_until(process.stderr, "nothing more is sent")
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "3 not swapped: Interrupted: nothing was sent" in err
-    assert f"go on with: ezlink swap {photos / 'me.jpg'}" in err
-    assert not user.control.attempts
-
-
-def test_two_interrupts_while_it_begins_leave_at_once(
-    user: Emulator, photos: Path
-) -> None:
-    """Each target is told all the same: nothing was sent."""
-    asked = Tells(then=faults.Stall())
-    user.control.script("usage", asked)
-    with start("swap", photos / "me.jpg", photos, "--output", "out") as process:
-        asked.wait()
-        process.send_signal(2)
-        read_until(process.stderr, "nothing more is sent")
-        process.send_signal(2)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "3 not swapped: Interrupted: nothing was sent" in err
-    assert not user.control.attempts
-
-
-def test_a_dry_run_of_the_built_in_server(
-    ezlink: Ezlink, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not even started, and needs no key."""
-    home(monkeypatch, tmp_path)
-    command = ("swap", photos / "me.jpg", photos, "--output", "out", "--local")
-    said = ezlink(*command, "--dry-run")
-    assert (said.code, said.out.count("send ")) == (0, 3)
-    assert not Path("out").exists()
-
-
-def test_what_was_interrupted_comes_home_with_the_same_command(
-    ezlink: Ezlink, user: Emulator, photos: Path
-) -> None:
-    """The last line is the command; it pays nothing twice."""
-    looked = Tells()
-    user.control.script("fetch", looked)
-    user.control.script_tasks(scripts.slow(600))
-    command = ("swap", photos / "me.jpg", photos, "--output", "out")
-    with start(*command, "--concurrency", 1) as process:
-        looked.wait()
-        process.send_signal(2)
-        read_until(process.stderr, "nothing more is sent")
-        process.send_signal(2)
-        _, err = process.communicate(timeout=60)
-    (last,) = [line for line in err.splitlines() if line.startswith("go on with: ")]
-    words = last.removeprefix("go on with: ezlink ").split()
-    user.control.advance(600)
-    said = ezlink(*words, "--json")
-    assert said.code == 0
-    assert said.summary == sums(succeeded=3)
-    assert len(user.control.charges) == 3
-
-
-class _Told(Lines):
-    """A display that remembers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def note(self, line: str, style: str = "") -> None:
-        """Remember it."""
-        del style
-        self.notes.append(line)
+    again = ezlink(*command)
+    assert again.code == 0
+    assert "no report was written: " in again.err
 
 
 class _Interrupted(BatchOptions):
-    """Options of somebody who presses Ctrl-C when the report is made."""
+    """Options of a user who presses Ctrl-C while the report is written."""
 
     @property
     def journal_path(self) -> Path:
-        """Be interrupted."""
         raise KeyboardInterrupt
 
 
-def test_an_interrupt_leaves_the_report_out(tmp_path: Path) -> None:
-    """It takes a while for many photos, and can be made later."""
-    display = _Told()
-    make_report(_Interrupted(output=tmp_path), display, 200)
-    assert display.notes == [
-        "making the report (Ctrl-C leaves it out)",
-        f"the report was left out; make it with: ezlink report {tmp_path}",
+def test_interrupt_skips_the_report_and_names_the_command_that_makes_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_report(_Interrupted(output=tmp_path), Display(), 200)
+    assert capfd.readouterr().err.splitlines() == [
+        "writing the report (Ctrl-C skips it)",
+        f"the report was skipped; make it with: ezlink report {tmp_path}",
     ]
 
 
-def test_a_report_of_a_journal_without_a_run(ezlink: Ezlink, user: Emulator) -> None:
-    """An empty page is better than an error."""
-    del user
+@pytest.mark.usefixtures("user")
+def test_journal_without_a_run_gives_an_empty_report(ezlink: Ezlink) -> None:
     path = Path("out/.ezlink/journal.sqlite3")
     path.parent.mkdir(parents=True)
     Journal.open(path).close()
     assert ezlink("report", "out").code == 0
 
 
-def test_what_is_sent_without_metadata_is_told(
-    ezlink: Ezlink, user: Emulator, tmp_path: Path
+def test_journal_knows_the_changes_of_each_picture(
+    ezlink: Ezlink, user: Emulator
 ) -> None:
-    """The journal knows what was changed about each picture."""
     image = pytest.importorskip("PIL.Image")
     exif = image.Exif()
     exif[0x010F] = "a camera"
     for name, colour in (("me.jpg", "red"), ("a.jpg", "blue")):
-        image.new("RGB", (64, 64), colour).save(tmp_path / name, exif=exif)
+        image.new("RGB", (64, 64), colour).save(name, exif=exif)
     command = ("swap", "me.jpg", "a.jpg", "--output", "out", "--strip-metadata")
     said = ezlink(*command, "--json")
     assert said.summary == sums(succeeded=1), said.out
-    path = tmp_path / "out/.ezlink/journal.sqlite3"
-    with closing(sqlite3.connect(path)) as journal, journal:
+    with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal:
         (row,) = journal.execute("SELECT options, changes FROM jobs").fetchall()
-    journal.close()
     assert "strip_metadata" in row[0]
     assert row[1] not in {None, "[]"}
     assert len(user.control.charges) == 1

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ezlink_async.emulator import Emulator, faults
-from tests.support.command_line import Ezlink, home
+from tests.support.command_line import Ezlink, Said
 from tests.support.raw_servers import (
+    Handler,
     answer,
     keeps_open,
     server_tls,
@@ -24,8 +26,8 @@ def _page(text: str) -> faults.Answer:
     return faults.Answer(200, text, "application/json")
 
 
-def test_doctor_finds_all_well(ezlink: Ezlink, user: Emulator) -> None:
-    """Address, clock, key, balance and route are fine, and nothing was paid."""
+def test_all_checks_pass_and_nothing_is_charged(ezlink: Ezlink, user: Emulator) -> None:
+    """The checks are settings, address, clock, key, balance and route."""
     said = ezlink("doctor")
     assert said.code == 0
     assert said.out.count("ok  ") == 6
@@ -39,7 +41,7 @@ def test_doctor_finds_all_well(ezlink: Ezlink, user: Emulator) -> None:
     [
         (lambda u: u.control.set_key(u.api_key, status="expired"), "make a new key"),
         (lambda u: u.control.set_key(u.api_key, status="exhausted"), "larger quota"),
-        (lambda u: u.control.ban(), "ask whoever"),
+        (lambda u: u.control.ban(), "ask the operator"),
         (
             lambda u: u.control.script("submit", faults.Answer(404, "<html>")),
             "check EZLINK_BASE_URL",
@@ -48,10 +50,7 @@ def test_doctor_finds_all_well(ezlink: Ezlink, user: Emulator) -> None:
             lambda u: u.control.script("submit", faults.Trouble("no_channel")),
             "try again later",
         ),
-        (
-            lambda u: u.control.script("submit", faults.Drop()),
-            "check the address",
-        ),
+        (lambda u: u.control.script("submit", faults.Drop()), "check the address"),
         (
             lambda u: u.control.script("usage", faults.Answer(500, "oops")),
             "try again later",
@@ -68,21 +67,19 @@ def test_doctor_finds_all_well(ezlink: Ezlink, user: Emulator) -> None:
         ),
     ],
 )
-def test_doctor_says_what_to_do(
+def test_failed_check_comes_with_advice(
     ezlink: Ezlink, user: Emulator, change: Callable[[Emulator], None], words: str
 ) -> None:
-    """Each trouble is found and comes with advice."""
     change(user)
     said = ezlink("doctor")
-    assert words in said.out
     assert said.code == 1
+    assert words in said.out
     assert user.control.charges == []
 
 
-def test_doctor_looks_at_the_account_where_there_is_a_token(
+def test_account_token_is_checked_if_there_is_one(
     ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is lost is looked up there: better to know before that it cannot be."""
     monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
     said = ezlink("doctor")
     assert said.code == 0
@@ -101,11 +98,10 @@ def test_doctor_looks_at_the_account_where_there_is_a_token(
     assert "ok  swaps" in said.out
 
 
-def test_doctor_without_a_key_or_a_server(
-    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("stranger")
+def test_missing_key_or_wrong_address_ends_the_checks_with_advice(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No key, a wrong address, nobody there: one finding and what to do."""
-    home(monkeypatch, tmp_path)
     said = ezlink("doctor")
     assert said.code == 1
     assert "EZLINK_API_KEY" in said.out
@@ -116,7 +112,7 @@ def test_doctor_without_a_key_or_a_server(
     assert "check the address" in said.out
 
 
-def test_a_server_without_balance_pages(ezlink: Ezlink, user: Emulator) -> None:
+def test_server_without_balance_pages_passes(ezlink: Ezlink, user: Emulator) -> None:
     """Not every operator shows them, and swaps need none."""
     user.control.script("usage", faults.Answer(404, "<html>"))
     said = ezlink("doctor")
@@ -124,10 +120,9 @@ def test_a_server_without_balance_pages(ezlink: Ezlink, user: Emulator) -> None:
     assert "balance  not shown by this server" in said.out
 
 
-def test_the_key_may_stand_in_the_profile(
+def test_key_from_the_profile_is_named_and_a_broken_profile_too(
     ezlink: Ezlink, user: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said where it comes from; a profile that is broken is named."""
     profile = tmp_path / "profile.toml"
     monkeypatch.delenv("EZLINK_API_KEY")
     monkeypatch.setenv("EZLINK_CONFIG", str(profile))
@@ -141,31 +136,47 @@ def test_the_key_may_stand_in_the_profile(
     assert f"the profile {profile} cannot be read" in said.out
 
 
-async def _of(ezlink: Ezlink, *replies: bytes) -> str:
-    """Return what it says of a server that gives these answers."""
-    async with serving(keeps_open(*replies)) as server:
+async def _silence(_: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def _ask(
+    ezlink: Ezlink,
+    talk: Handler,
+    tls: ssl.SSLContext | None = None,
+) -> Said:
+    """Return what the command says of this server."""
+    async with serving(talk, tls=tls) as server:
         said = await asyncio.to_thread(ezlink, "doctor", "--base-url", server.url)
     assert said.code == 1
-    return said.out
+    return said
 
 
-async def test_a_clock_that_is_wrong(ezlink: Ezlink, user: Emulator) -> None:
-    """It is measured against the server's, where that tells its time."""
-    assert user.control.requests == []
-    told = {
-        "Sat, 01 Jan 2000 00:00:00 GMT": "s ahead of the server's",
-        "Fri, 01 Jan 2100 00:00:00 GMT": "s behind the server's",
-    }
-    for date, words in told.items():
-        out = await _of(ezlink, answer(401, Date=date))
-        assert words in out
-        assert "-> set this machine's clock" in out
-    now = dt.datetime.now(dt.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
-    assert "agrees with the server's" in await _of(ezlink, answer(401, Date=now))
-    for nonsense in ("", "yesterday", "Sat, 01 Jan 2000 00:00:00"):
-        out = await _of(ezlink, answer(401, Date=nonsense))
-        assert "does not tell its time" in out
-    assert "does not tell its time" in await _of(ezlink, answer(401))
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Date": "Sat, 01 Jan 2000 00:00:00 GMT"}, "s ahead of the server's\n"),
+        ({"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}, "s behind the server's\n"),
+        ({"Date": None}, "agrees with the server's\n"),
+        ({"Date": ""}, "the server does not send its time"),
+        ({"Date": "yesterday"}, "the server does not send its time"),
+        ({"Date": "Sat, 01 Jan 2000 00:00:00"}, "the server does not send its time"),
+        ({}, "the server does not send its time"),
+    ],
+)
+async def test_clock_is_compared_with_the_time_of_the_server(
+    ezlink: Ezlink, headers: dict[str, str | None], words: str
+) -> None:
+    sent = {name: _now() if date is None else date for name, date in headers.items()}
+    out = (await _ask(ezlink, keeps_open(answer(401, b"", **sent)))).out
+    assert words in out
+    skewed = "ahead" in words or "behind" in words
+    assert ("-> set this machine's clock" in out) == skewed
 
 
 @pytest.mark.usefixtures("user")
@@ -178,31 +189,25 @@ async def test_a_clock_that_is_wrong(ezlink: Ezlink, user: Emulator) -> None:
         answer(301, Location="https://www.example.com/"),
     ],
 )
-async def test_another_server_at_the_address(ezlink: Ezlink, reply: bytes) -> None:
-    """What speaks HTTP but not this API is a wrong address, not a bad key."""
-    assert "-> check EZLINK_BASE_URL" in await _of(ezlink, reply)
+async def test_another_http_server_is_a_wrong_address_and_no_bad_key(
+    ezlink: Ezlink, reply: bytes
+) -> None:
+    assert "-> check EZLINK_BASE_URL" in (await _ask(ezlink, keeps_open(reply))).out
 
 
 @pytest.mark.usefixtures("user")
-async def test_certificates(ezlink: Ezlink) -> None:
-    """An untrusted one, and none at all, name both things to check."""
-
-    async def silence(_: object) -> None:
-        await asyncio.Event().wait()
-
-    async with serving(silence, tls=stranger_tls()) as server:
-        said = await asyncio.to_thread(ezlink, "doctor", "--base-url", server.url)
-    assert said.code == 1
-    assert "SSL_CERT_FILE" in said.out
-    async with serving(keeps_open(answer(401)), tls=server_tls()) as server:
-        said = await asyncio.to_thread(ezlink, "doctor", "--base-url", server.url)
-    assert "answers, without a proxy" in said.out
+async def test_untrusted_certificate_advises_on_address_and_certificates(
+    ezlink: Ezlink,
+) -> None:
+    assert "SSL_CERT_FILE" in (await _ask(ezlink, _silence, stranger_tls())).out
+    trusted = await _ask(ezlink, keeps_open(answer(401)), server_tls())
+    assert "answers, without a proxy" in trusted.out
 
 
-def test_the_proxy_is_named_and_its_password_is_not(
+def test_proxy_is_named_without_its_password(
     ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is not there, and one of a kind that cannot be used."""
+    """A proxy that does not answer and one that cannot be used are both failures."""
     away = ("doctor", "--base-url", "https://api.example.com")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)

@@ -1,17 +1,13 @@
-"""Signals: the first winds down, the second leaves, and neither loses an id."""
+"""Signals: the first stops a command, the second ends it, and no id is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import io
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,22 +16,19 @@ import pytest
 from ezlink_async import AsyncEzlink
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.run import BatchRun
-from ezlink_async.cli.display import Lines, noted
+from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import Ezlink, Tells, home, read_until, start
+from tests.support.command_line import Ezlink, Reached, run_python, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
 
-_WINDS_DOWN = "nothing more is sent"
 
-
-async def test_the_first_winds_down_the_second_leaves_the_third_is_too_late() -> None:
-    """Each is heard once, and the task it runs in is cancelled once."""
+async def test_first_signal_stops_second_cancels_third_is_ignored() -> None:
     heard: list[str] = []
 
     async def work() -> None:
-        with Interrupts(lambda: heard.append("wind down")) as interrupts:
+        with Interrupts(lambda: heard.append("stop")) as interrupts:
             for _ in range(3):
                 signal.raise_signal(signal.SIGINT)
             try:
@@ -47,22 +40,13 @@ async def test_the_first_winds_down_the_second_leaves_the_third_is_too_late() ->
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(work())
-    assert heard == ["wind down", "left after 3"]
+    assert heard == ["stop", "left after 3"]
     assert signal.getsignal(signal.SIGINT) is before
-
-
-@pytest.fixture
-def hangups(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Be started with or without ``nohup``, however these tests were."""
-    before = signal.signal(signal.SIGHUP, request.param)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("hangups", [signal.SIG_IGN], indirect=True)
-async def test_what_nohup_started_outlives_its_terminal() -> None:
-    """A hangup that was ignored before stays ignored."""
+async def test_hangup_that_nohup_ignores_stays_ignored() -> None:
     with Interrupts(pytest.fail) as interrupts:
         signal.raise_signal(signal.SIGHUP)
         await asyncio.sleep(0)
@@ -70,193 +54,197 @@ async def test_what_nohup_started_outlives_its_terminal() -> None:
 
 
 @pytest.mark.usefixtures("hangups")
-@pytest.mark.parametrize("hangups", [signal.SIG_DFL], indirect=True)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_interrupted_once_it_brings_home_what_runs(
-    user: Emulator, photos: Path, name: str
+def test_first_signal_submits_no_more_and_saves_what_runs(
+    user: Emulator, three: tuple[object, ...], name: str
 ) -> None:
-    """The first signal submits nothing more and waits; exit 130."""
-    submitted = Tells()
+    """The command exits with 130 and names the command that resumes."""
+    submitted = Reached()
     user.control.script("submit", submitted)
     user.control.script_tasks(*[scripts.slow(600)] * 9)
-    with start(
-        *("swap", photos / "me.jpg", photos, "--output", "out", "--concurrency", 1)
-    ) as process:
+    with start(*three, "--concurrency", 1) as command:
         submitted.wait()
-        process.send_signal(getattr(signal, name))
-        said = read_until(process.stderr, _WINDS_DOWN)
+        line = command.interrupt(getattr(signal, name))
         user.control.advance(600)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "waiting for 1 in progress" in said
-    assert out == "out/a.jpg\n"
-    assert "2 not swapped: Interrupted: nothing was sent" in err
-    assert f"go on with: ezlink swap {photos / 'me.jpg'}" in err
-    assert "1 succeeded, 2 skipped" in err
+        said = command.end()
+    assert said.code == 130
+    assert line == (
+        "Stopping. Waiting for 1 swap in progress; press Ctrl-C again to quit now.\n"
+    )
+    assert said.out == "out/a.jpg\n"
+    assert "2 not swapped: Interrupted: nothing was sent" in said.err
+    assert f"resume with: ezlink swap {three[1]}" in said.err
+    assert "1 succeeded, 2 skipped" in said.err
     assert len(user.control.charges) == 1
 
 
-def test_interrupted_twice_it_leaves_with_the_ids(user: Emulator, photos: Path) -> None:
-    """The second signal leaves at once; what was paid is named, in one command."""
-    looked = Tells()
-    user.control.script("fetch", looked)
+def test_second_signal_leaves_and_reports_the_task_ids(
+    user: Emulator, photos: Path
+) -> None:
+    """The command that resumes is quoted for a shell."""
+    polled = Reached()
+    user.control.script("fetch", polled)
     user.control.script_tasks(scripts.stuck())
     with start(
         *("swap", photos / "me.jpg", photos / "a.jpg", "--output", "my out", "--json")
-    ) as process:
-        looked.wait()
-        process.send_signal(signal.SIGINT)
-        read_until(process.stderr, _WINDS_DOWN)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    ) as command:
+        polled.wait()
+        said = command.interrupt_twice()
+    assert said.code == 130
     (task,) = user.control.tasks
-    assert "--output 'my out' --json" in err.splitlines()[-1]
-    result, last = map(json.loads, out.splitlines())
+    assert "--output 'my out' --json" in said.err.splitlines()[-1]
+    result, _ = said.rows
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "the next run takes it up" in result["error"]
-    assert last["summary"] == {**last["summary"], "failed": 1, "unknown": 0}
-    assert "may have been paid" not in err
+    assert "the next run" in str(result["error"])
+    assert (said.summary["failed"], said.summary["unknown"]) == (1, 0)
+    assert "may have been paid" not in said.err
 
 
-def test_interrupted_twice_each_target_is_told_as_it_stands(
+def test_second_signal_reports_each_target_as_it_stands(
     user: Emulator, photos: Path
 ) -> None:
-    """An id for what was accepted, even late; no fear for what was never sent."""
-    looked, submitting = Tells(), Tells(faults.Delay(0.5, job=True))
-    user.control.script("submit", Tells(), submitting)
-    user.control.script("fetch", looked)
+    """An accepted job has its id, even one accepted late; an unsent one is skipped."""
+    polled, submitting = Reached(), Reached(faults.Delay(0.5, job=True))
+    user.control.script("submit", Reached(), submitting)
+    user.control.script("fetch", polled)
     user.control.script_tasks(*[scripts.stuck()] * 2)
     targets = [photos / name for name in ("a.jpg", "b.jpeg", "trip")]
     with start(
         *("swap", photos / "me.jpg", *targets, "--output", "out", "--json"),
         *("--concurrency", 2),
-    ) as process:
-        looked.wait()
+    ) as command:
+        polled.wait()
         submitting.wait()
-        process.send_signal(signal.SIGINT)
-        read_until(process.stderr, _WINDS_DOWN)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    *rows, _ = map(json.loads, out.splitlines())
-    told = {row["task_id"]: row["status"] for row in rows}
-    ids = (task.task_id for task in user.control.tasks)
-    assert told.pop(None) == "skipped"
-    assert told == dict.fromkeys(ids, "failed")
-    assert err.splitlines()[-1].startswith("go on with: ezlink swap ")
+        said = command.interrupt_twice()
+    assert said.code == 130
+    found = {row["task_id"]: row["status"] for row in said.rows[:-1]}
+    assert found.pop(None) == "skipped"
+    assert found == {task.task_id: "failed" for task in user.control.tasks}
+    assert said.err.splitlines()[-1].startswith("resume with: ezlink swap ")
 
 
-def test_interrupted_twice_before_the_answer_to_a_submit(
-    user: Emulator, photos: Path, monkeypatch: pytest.MonkeyPatch
+def test_second_signal_before_the_answer_to_a_submit_names_request_and_photo(
+    user: Emulator, one: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be paid: what the service knows it by is told, and which photo it is."""
     monkeypatch.setenv("EZLINK_TIMEOUTS_CLOSE", "0.1")
-    submitting = Tells(faults.Stall(job=True))
+    submitting = Reached(faults.Stall(job=True))
     user.control.script("submit", submitting)
-    target = photos / "a.jpg"
-    with start("swap", photos / "me.jpg", target, "--output", "out") as process:
+    with start(*one) as command:
         submitting.wait()
-        process.send_signal(signal.SIGINT)
-        read_until(process.stderr, _WINDS_DOWN)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+        said = command.interrupt_twice()
+    assert said.code == 130
     (request_id,) = user.control.attempts
-    assert f"request {request_id}" in err
-    known = f"  {target} (request id: {request_id})\n"
-    assert "1 may have been paid; ask before you swap again" in err
-    assert known in err
-    assert "Traceback" not in err
+    assert f"request {request_id}" in said.err
+    assert "1 may have been paid; ask the service before you swap again" in said.err
+    assert f"  {one[2]} (request id: {request_id})\n" in said.err
+    assert "Traceback" not in said.err
 
 
-def test_what_the_library_logs_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    """Line by line, without control characters, and as long as it is asked for."""
-    log = logging.getLogger("ezlink_async")
-    with noted(Lines(), logging.ERROR):
-        log.warning("dropped")
-        log.error("kept: %s", "\x1b[2J\nand more")
-    log.warning("too late")
-    assert capfd.readouterr().err == "kept: \\x1b[2J\nand more\n"
-
-
-def test_interrupted_twice_while_a_result_comes_home(
-    user: Emulator, photos: Path
+def test_second_signal_during_a_download_reports_the_id_and_leaves_no_file(
+    user: Emulator, one: tuple[object, ...]
 ) -> None:
-    """It is done at the server, so its very id is told, and nothing half is left."""
-    coming = Tells(faults.Stall())
-    user.control.script("image", coming)
-    with start(
-        *("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out", "--json")
-    ) as process:
-        coming.wait()
-        process.send_signal(signal.SIGTERM)
-        read_until(process.stderr, _WINDS_DOWN)
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    result = json.loads(out.splitlines()[0])
+    downloading = Reached(faults.Stall())
+    user.control.script("image", downloading)
+    with start(*one, "--json") as command:
+        downloading.wait()
+        said = command.interrupt_twice(signal.SIGTERM)
+    assert said.code == 130
+    result = said.rows[0]
     (task,) = user.control.tasks
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "not saved yet; the next run goes on with it" in result["error"]
+    assert "the next run" in str(result["error"])
     assert list(Path("out").glob("[!.]*")) == []
 
 
-async def test_what_nobody_pays_for_is_simply_not_done(
+@pytest.mark.parametrize("stage", [faults.Delay(1.0), faults.Stall()])
+def test_signal_before_the_first_submit_sends_nothing(
+    user: Emulator, three: tuple[object, ...], stage: faults.Fault
+) -> None:
+    """One signal waits for the answer on what the key has spent, two do not."""
+    asked = Reached(then=stage)
+    user.control.script("usage", asked)
+    with start(*three) as command:
+        asked.wait()
+        if isinstance(stage, faults.Stall):
+            said = command.interrupt_twice()
+        else:
+            command.interrupt()
+            said = command.end()
+    assert said.code == 130
+    assert "3 not swapped: Interrupted: nothing was sent" in said.err
+    assert f"resume with: ezlink swap {three[1]}" in said.err
+    assert not user.control.attempts
+
+
+def test_interrupted_run_is_resumed_by_the_command_it_names(
+    ezlink: Ezlink, user: Emulator, three: tuple[object, ...]
+) -> None:
+    """The resumed run pays nothing twice."""
+    polled = Reached()
+    user.control.script("fetch", polled)
+    user.control.script_tasks(scripts.slow(600))
+    with start(*three, "--concurrency", 1) as command:
+        polled.wait()
+        said = command.interrupt_twice()
+    (line,) = [line for line in said.err.splitlines() if "resume with: " in line]
+    words = line.removeprefix("resume with: ezlink ").split()
+    user.control.advance(600)
+    said = ezlink(*words, "--json")
+    assert (said.code, said.summary["succeeded"]) == (0, 3)
+    assert len(user.control.charges) == 3
+
+
+async def test_unfinished_job_of_the_built_in_server_is_swapped_again(
     user: Emulator, photos: Path
 ) -> None:
-    """Leaving a run of the built-in server loses no money, and says no such thing."""
-    looked = Tells()
-    user.control.script("fetch", looked)
+    """Its tasks end with the process, so the next run resumes none of them."""
+    polled = Reached()
+    user.control.script("fetch", polled)
     user.control.script_tasks(scripts.stuck())
     options = BatchOptions(output=Path("out"), local=True)
     pairs = [(photos / "me.jpg", photos / "a.jpg")]
     async with AsyncEzlink() as ez:
         async with BatchRun(ez, pairs, options):
-            await asyncio.to_thread(looked.wait)
+            await asyncio.to_thread(polled.wait)
         async with BatchRun(ez, pairs, options) as run:
             (outcome,) = [outcome async for outcome in run]
     assert (outcome.status, run.extra) == ("succeeded", 0)
 
 
-def test_tasks_that_are_waited_for_run_on(user: Emulator, photos: Path) -> None:
-    """One signal ends ``ezlink task``: there is nothing to wind down."""
+def test_one_signal_ends_ezlink_task_and_the_tasks_run_on(
+    ezlink: Ezlink, user: Emulator, one: tuple[object, ...]
+) -> None:
     user.control.script_tasks(scripts.stuck())
-    swap = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
-    with start(*swap, "--deadline", 0.2) as process:
-        assert process.wait(60) == 1
-    looked = Tells()
-    user.control.script("fetch", looked)
+    assert ezlink(*one, "--deadline", 0.2).code == 1
+    polled = Reached()
+    user.control.script("fetch", polled)
     (task,) = user.control.tasks
-    with start("task", task.task_id, "--output", "out") as process:
-        looked.wait()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (130, 1)
-    assert "the tasks run on" in err
+    with start("task", task.task_id, "--output", "out") as command:
+        polled.wait()
+        command.process.send_signal(signal.SIGINT)
+        said = command.end()
+    assert (said.code, said.err.count("\n")) == (130, 1)
+    assert "the tasks run on" in said.err
 
 
 class _Impatient(io.StringIO):
     """A stdout whose reader presses Ctrl-C at the first word."""
 
     def write(self, _text: str) -> NoReturn:
-        """Be interrupted."""
         raise KeyboardInterrupt
 
 
-def test_interrupted_while_it_lists(
-    ezlink: Ezlink, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("stranger")
+def test_interrupted_dry_run_shows_no_traceback(
+    ezlink: Ezlink, three: tuple[object, ...]
 ) -> None:
-    """Before anything is sent there is nothing to wind down, and no traceback."""
-    home(monkeypatch, tmp_path)
     with contextlib.redirect_stdout(_Impatient()):
-        said = ezlink("swap", photos / "me.jpg", photos, "--output", "o", "--dry-run")
+        said = ezlink(*three, "--dry-run")
     assert said.code == 130
     assert "Traceback" not in said.err
 
 
-def test_interrupted_while_it_loads(tmp_path: Path) -> None:
-    """An impatient user sees no traceback either."""
+def test_interrupt_during_import_shows_no_traceback(tmp_path: Path) -> None:
     program = (
         "import signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -264,15 +252,19 @@ def test_interrupted_while_it_loads(tmp_path: Path) -> None:
         "    def find_spec(self, name, *_):\n"
         "        if name == 'cyclopts':\n"
         "            signal.raise_signal(signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Impatient())\n"
-        "from ezlink_async.__main__ import main\n"
-        "sys.exit(main())"
+        "sys.meta_path.insert(0, Impatient())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert (done.returncode, done.stderr) == (130, "")
+    said = run_python(program, tmp_path)
+    assert (said.code, said.err) == (130, "")
+
+
+def test_logs_are_shown_from_their_level_while_entered(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Each line of a message is a line, and control characters are made visible."""
+    log = logging.getLogger("ezlink_async")
+    with logs_shown_on(Display(), logging.ERROR):
+        log.warning("dropped")
+        log.error("kept: %s", "\x1b[2J\nand more")
+    log.warning("too late")
+    assert capfd.readouterr().err == "kept: ⟨U+001B⟩[2J\nand more\n"

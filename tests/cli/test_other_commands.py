@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import io
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from ezlink_async import __version__
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import SAMPLES, Ezlink, home, read_until, start
+from tests.support.command_line import FACES, Ezlink, enter_home, run_python, start
 
 _engine = pytest.mark.skipif(
     importlib.util.find_spec("cv2") is None, reason="needs the local extra"
@@ -26,14 +25,12 @@ def _paid(ezlink: Ezlink, user: Emulator, photos: Path, output: str = "out") -> 
     return user.control.tasks[-1].task_id
 
 
-def test_version(ezlink: Ezlink) -> None:
-    """``--version`` prints name and version."""
+def test_version_is_printed_to_stdout(ezlink: Ezlink) -> None:
     said = ezlink("--version")
     assert (said.code, said.out.strip()) == (0, f"ezlink-async {__version__}")
 
 
-def test_where_stdout_is_no_file(ezlink: Ezlink) -> None:
-    """A program that catches what is printed gets it."""
+def test_stdout_may_be_replaced_by_a_program(ezlink: Ezlink) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as caught:
         assert ezlink("--version").code == 0
     assert caught.getvalue().strip() == f"ezlink-async {__version__}"
@@ -53,7 +50,6 @@ def test_where_stdout_is_no_file(ezlink: Ezlink) -> None:
 def test_wrong_usage_is_one_line_on_stderr(
     ezlink: Ezlink, arguments: tuple[str, ...], says: str
 ) -> None:
-    """It says what is wrong and where to read on."""
     said = ezlink(*arguments)
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("ezlink: ")
@@ -65,7 +61,6 @@ def test_wrong_usage_is_one_line_on_stderr(
 def test_help_fits_a_narrow_terminal(
     ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """Every command explains itself on stdout, in the columns there are."""
     monkeypatch.setenv("COLUMNS", "60")
     said = ezlink(*command.split(), "--help")
     assert (said.code, said.err) == (0, "")
@@ -74,27 +69,37 @@ def test_help_fits_a_narrow_terminal(
     assert "False" not in said.out
 
 
-def test_tasks_are_shown(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
-    """Exit 0 when all are SUCCESS; unknown and failed ones are said."""
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_list_of_commands_says_what_each_does(
+    tmp_path: Path, arguments: object
+) -> None:
+    """Commands are imported when they are called, and for this list."""
+    said = run_python(f"import sys\nsys.argv = ['ezlink', *{arguments}]", tmp_path)
+    assert said.code == 0
+    for words in ("Check address", "Make report", "Run the", "Put the", "Show tasks"):
+        assert words in said.out
+
+
+def test_tasks_are_shown_and_all_success_exits_0(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
     task_id = _paid(ezlink, user, photos)
     said = ezlink("task", task_id, task_id)
     assert (said.code, said.out) == (0, f"{task_id} SUCCESS 100%\n")
     said = ezlink("task", task_id, "1")
     assert said.code == 1
-    assert "1: the server does not know it" in said.err
+    assert "1: the server does not know this id" in said.err
     user.control.script_tasks(scripts.fails(), scripts.unmentioned())
     said = ezlink("task", _paid(ezlink, user, photos, "again"))
     assert said.code == 1
     assert "FAILURE" in said.out
 
 
-def test_a_task_that_has_only_been_accepted_is_shown(
-    ezlink: Ezlink, user: Emulator, photos: Path
+def test_accepted_task_without_a_status_is_shown_as_not_started(
+    ezlink: Ezlink, user: Emulator, one: tuple[object, ...]
 ) -> None:
-    """What the server says nothing of yet is not started; that is exit 1."""
     user.control.script_tasks(scripts.unmentioned())
-    swap = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
-    assert ezlink(*swap, "--deadline", 0.2).code == 1
+    assert ezlink(*one, "--deadline", 0.2).code == 1
     (task,) = user.control.tasks
     said = ezlink("task", task.task_id)
     assert (said.code, said.out) == (1, f"{task.task_id} not started 0%\n")
@@ -102,101 +107,65 @@ def test_a_task_that_has_only_been_accepted_is_shown(
     assert ezlink("task", task.task_id).out == f"{task.task_id} not started\n"
 
 
-def test_a_task_needs_a_key_as_a_swap_does(
-    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says where one may stand, and no more: a local server has no such task."""
-    home(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("stranger")
+def test_task_without_a_key_does_not_advise_local(ezlink: Ezlink) -> None:
+    """A local server has no such task."""
     said = ezlink("task", "1")
     assert (said.code, said.out) == (2, "")
     assert "EZLINK_API_KEY" in said.err
     assert "--local" not in said.err
 
 
-def test_results_are_brought_home_by_id(
+def test_results_are_saved_by_id_and_a_failure_exits_1(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """Saved under their ids; one that cannot be is told, and exit 1."""
     task_id = _paid(ezlink, user, photos)
-    said = ezlink("task", task_id, "nope", "--output", "home")
+    said = ezlink("task", task_id, "nope", "--output", "results")
     assert said.code == 1
-    assert said.out == f"home/{task_id}.jpg\n"
+    assert said.out == f"results/{task_id}.jpg\n"
     assert "nope: TaskNotFoundError" in said.err
-    assert Path("home", f"{task_id}.jpg").stat().st_size
-    assert ezlink("task", task_id, "--output", f"home/{task_id}.jpg").code == 2
+    assert Path("results", f"{task_id}.jpg").stat().st_size
+    assert ezlink("task", task_id, "--output", f"results/{task_id}.jpg").code == 2
 
 
+@pytest.mark.usefixtures("stranger")
 @pytest.mark.parametrize("engine", ["copy", pytest.param("opencv", marks=_engine)])
-def test_serve_until_interrupted(
-    ezlink: Ezlink,
-    engine: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_serve_prints_how_to_use_it_and_ends_well_when_interrupted(
+    ezlink: Ezlink, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The address is on stdout, how to use it on stderr, and Ctrl-C ends it well."""
-    home(monkeypatch, tmp_path)
-    with start("serve", "--engine", engine) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        key = read_until(process.stderr, "EZLINK_API_KEY=").strip()
+    with start("serve", "--engine", engine) as command:
+        url = command.first_line()
+        key = command.read_until("EZLINK_API_KEY=").strip()
         monkeypatch.setenv("EZLINK_BASE_URL", url)
         monkeypatch.setenv("EZLINK_API_KEY", key.partition("=")[2])
-        faces = SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"
-        said = ezlink("swap", *faces, "--output", "out")
+        said = ezlink("swap", *FACES, "--output", "out")
         assert (said.code, said.out) == (0, "out/synthetic_1.jpg\n")
         port = url.rpartition(":")[2]
         busy = ezlink("serve", "--engine", "copy", "--port", port)
         assert busy.code == 2
-        assert "nothing can be served" in busy.err
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        assert f"cannot listen on 127.0.0.1:{port}: " in busy.err
+        command.process.send_signal(signal.SIGINT)
+        assert command.end().code == 0
 
 
 @pytest.mark.parametrize("command", ["serve", "swap me.jpg a.jpg --output o --local"])
-def test_without_the_engine_it_names_its_extra(
+def test_missing_engine_is_one_sentence_that_names_the_extra(
     ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """One sentence with the command to install it, before anything is begun."""
-    home(monkeypatch, photos)
+    enter_home(monkeypatch, photos)
     monkeypatch.setitem(sys.modules, "cv2", None)
     said = ezlink(*command.split())
-    assert (said.code, said.out) == (2, "")
-    assert said.err.count("\n") == 1
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert "pip install 'ezlink-async[local]'" in said.err
 
 
-def test_without_the_extra_it_names_it(tmp_path: Path) -> None:
-    """A missing cyclopts is one sentence with the command to install it."""
-    program = (
-        "import sys; sys.modules['cyclopts'] = None\n"
-        "from ezlink_async.__main__ import main\n"
-        "sys.exit(main())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "pip install 'ezlink-async[cli]'" in done.stderr
+def test_missing_cyclopts_is_one_sentence_that_names_the_extra(tmp_path: Path) -> None:
+    said = run_python("import sys; sys.modules['cyclopts'] = None", tmp_path)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "pip install 'ezlink-async[cli]'" in said.err
 
 
-def test_another_missing_module_is_no_missing_extra(tmp_path: Path) -> None:
-    """What is broken in another way is shown as it is."""
-    program = (
-        "import sys; sys.modules['attrs'] = None\n"
-        "from ezlink_async.__main__ import main\n"
-        "sys.exit(main())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 1
-    assert "attrs" in done.stderr
+def test_another_missing_module_is_shown_as_it_is(tmp_path: Path) -> None:
+    said = run_python("import sys; sys.modules['attrs'] = None", tmp_path)
+    assert said.code == 1
+    assert "attrs" in said.err

@@ -25,8 +25,8 @@ def _pair(target: str, source: str = "me.jpg") -> Pair:
     return Pair(Path(source), Path(target), Path(target).stem)
 
 
-def test_pairs_come_as_often_as_you_like_in_their_order() -> None:
-    """Also twice at once; each as it was given."""
+def test_pairs_are_iterated_in_order_any_number_of_times() -> None:
+    """Two iterations may run at the same time."""
     pairs = [
         _pair("z.jpg"),
         Pair(Path("me.jpg"), Path("a.jpg"), "trip/a", "there is no source"),
@@ -34,18 +34,18 @@ def test_pairs_come_as_often_as_you_like_in_their_order() -> None:
         _pair("z.jpg", "you.jpg"),
     ]
     left_out = LeftOut()
-    with contextlib.closing(PairList(iter(pairs), left_out)) as plan:
-        assert plan.total == 4
-        assert list(plan) == list(plan) == pairs
-        assert list(zip(plan, plan, strict=True)) == list(
+    with contextlib.closing(PairList(iter(pairs), left_out)) as pair_list:
+        assert pair_list.total == 4
+        assert list(pair_list) == list(pair_list) == pairs
+        assert list(zip(pair_list, pair_list, strict=True)) == list(
             zip(pairs, pairs, strict=True)
         )
     assert not left_out
 
 
 @posix
-def test_what_is_named_twice_is_done_once(tmp_path: Path) -> None:
-    """By whatever name of its folder; a link to a picture is one of its own."""
+def test_pair_named_twice_is_listed_once(tmp_path: Path) -> None:
+    """Names of the same folder are one; a link to a picture is a picture of its own."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "album").symlink_to("photos")
     (tmp_path / "photos" / "link.jpg").symlink_to("a.jpg")
@@ -61,23 +61,22 @@ def test_what_is_named_twice_is_done_once(tmp_path: Path) -> None:
         for target, source in itertools.product(targets, sources)
     ]
     left_out = LeftOut()
-    with contextlib.closing(PairList(pairs, left_out)) as plan:
-        assert list(plan) == [pairs[0], pairs[4]]
-        assert plan.total == 2
+    with contextlib.closing(PairList(pairs, left_out)) as pair_list:
+        assert list(pair_list) == [pairs[0], pairs[4]]
+        assert pair_list.total == 2
     assert left_out == {"named twice": 6}
 
 
-def test_what_is_given_is_known_by_any_name(tmp_path: Path) -> None:
-    """Sources and targets; what is not there is nothing."""
+def test_pictures_of_pairs_are_recognised_by_their_file_id(tmp_path: Path) -> None:
     for name in ("me.jpg", "a.jpg", "other.jpg"):
         (tmp_path / name).write_bytes(b"x")
     pairs = [
         _pair(str(tmp_path / name), str(tmp_path / "me.jpg")) for name in ("a.jpg",)
     ]
     pairs.append(_pair(str(tmp_path / "nothing.jpg"), str(tmp_path / "me.jpg")))
-    with contextlib.closing(PairList(pairs, LeftOut())) as plan:
+    with contextlib.closing(PairList(pairs, LeftOut())) as pair_list:
         found = {
-            name: [plan.is_given(mark) for mark in file_ids([tmp_path / name])]
+            name: [pair_list.is_given(found) for found in file_ids([tmp_path / name])]
             for name in ("me.jpg", "a.jpg", "other.jpg", "nothing.jpg")
         }
         assert found == {
@@ -86,30 +85,28 @@ def test_what_is_given_is_known_by_any_name(tmp_path: Path) -> None:
             "other.jpg": [False],
             "nothing.jpg": [],
         }
-        assert not plan.is_given((2**64 - 1, 2**64 - 1))
+        assert not pair_list.is_given((2**64 - 1, 2**64 - 1))
 
 
-def test_outcomes_are_named_as_their_pairs_were(
+def test_outcome_gets_the_names_its_pair_was_given_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a journal knows by its whole path is told as it was typed."""
     monkeypatch.chdir(tmp_path)
-    with contextlib.closing(PairList([_pair("photos/a.jpg")], LeftOut())) as plan:
+    with contextlib.closing(PairList([_pair("photos/a.jpg")], LeftOut())) as pair_list:
         target, source = Path("photos/a.jpg"), Path("me.jpg")
 
-        def told(source: Path, target: Path) -> BatchOutcome:
+        def renamed(source: Path, target: Path) -> BatchOutcome:
             outcome = BatchOutcome(source=source, target=target, status="succeeded")
-            return plan.as_given(outcome)
+            return pair_list.as_given(outcome)
 
-        typed = told(source, target)
-        assert told(source.absolute(), target.absolute()) == typed
+        typed = renamed(source, target)
+        assert renamed(source.absolute(), target.absolute()) == typed
         assert (typed.source, typed.target) == (source, target)
-        other = told(source.absolute(), Path("b.jpg").absolute())
+        other = renamed(source.absolute(), Path("b.jpg").absolute())
         assert other.target == Path("b.jpg").absolute()
 
 
-def test_a_plan_that_fails_says_why() -> None:
-    """What its pairs raise is what comes of it."""
+def test_error_of_the_pairs_is_raised() -> None:
 
     def broken() -> Iterator[Pair]:
         yield _pair("a.jpg")
@@ -119,16 +116,15 @@ def test_a_plan_that_fails_says_why() -> None:
         PairList(broken(), LeftOut())
 
 
-def test_many_pairs_take_no_memory() -> None:
-    """Told and read, they stay below fifty bytes each, all else included."""
+def test_pairs_take_less_than_50_bytes_of_memory_each() -> None:
     many = 20_000
     pairs = (_pair(f"photos/{number:06}.jpg") for number in range(many))
     tracemalloc.start()
     try:
-        with contextlib.closing(PairList(pairs, LeftOut())) as plan:
-            assert plan.total == many
+        with contextlib.closing(PairList(pairs, LeftOut())) as pair_list:
+            assert pair_list.total == many
             last = None
-            for pair in plan:
+            for pair in pair_list:
                 last = pair
             assert last == _pair(f"photos/{many - 1:06}.jpg")
             # The parts of paths are interned: the table of those grows in leaps.

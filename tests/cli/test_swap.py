@@ -1,4 +1,4 @@
-"""``ezlink swap``: what is sent, what comes home, what is said."""
+"""``ezlink swap``: what it sends, saves and prints."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import SAMPLES, Ezlink, home, sums
+from tests.support.command_line import FACES, Ezlink, sums
 from tests.support.pictures import jpeg
+
+Command = tuple[object, ...]
 
 BROKEN = Path("/proc/self/mem")
 """A file whose first bytes cannot be read, on Linux."""
 
 
-def test_a_folder_comes_home_in_its_own_shape(
-    ezlink: Ezlink, user: Emulator, photos: Path, tmp_path: Path
+def test_results_of_a_folder_keep_its_tree(
+    ezlink: Ezlink, three: Command, user: Emulator, tmp_path: Path
 ) -> None:
-    """Folders are walked, results keep their tree, the rest is counted."""
-    said = ezlink("swap", photos / "me.jpg", photos, "--output", "out")
+    """Skipped files are counted by reason."""
+    said = ezlink(*three)
     assert said.code == 0
     out = tmp_path / "out"
     found = sorted(str(p.relative_to(out)) for p in out.rglob("*.jpg"))
@@ -32,28 +34,24 @@ def test_a_folder_comes_home_in_its_own_shape(
     assert user.api_key not in said.out + said.err
 
 
-def test_a_second_run_pays_nothing(
-    ezlink: Ezlink, user: Emulator, photos: Path, tmp_path: Path
+def test_second_run_pays_nothing(
+    ezlink: Ezlink, three: Command, user: Emulator, tmp_path: Path
 ) -> None:
-    """What is saved and intact is done, whatever is asked; a broken one is brought."""
-    command = ("swap", photos / "me.jpg", photos, "--output", tmp_path / "out")
-    ezlink(*command)
-    again = ezlink(*command, "--json")
+    """A saved result that is broken or gone is downloaded again."""
+    ezlink(*three)
+    again = ezlink(*three, "--json")
     assert again.code == 0
     assert again.summary == sums(skipped=3)
     (tmp_path / "out" / "a.jpg").write_bytes(jpeg(20_001)[:-2])
     (tmp_path / "out" / "b.jpg").unlink()
-    assert ezlink(*command, "--json").summary == sums(succeeded=2, skipped=1)
-    assert ezlink(*command, "--existing", "replace", "--json").summary == sums(
-        skipped=3
-    )
+    assert ezlink(*three, "--json").summary == sums(succeeded=2, skipped=1)
+    assert ezlink(*three, "--existing", "replace", "--json").summary == sums(skipped=3)
     assert len(user.control.charges) == 3
 
 
-def test_json_is_one_object_a_line(
+def test_json_prints_one_object_a_line_and_the_summary_last(
     ezlink: Ezlink, user: Emulator, photos: Path, tmp_path: Path
 ) -> None:
-    """Exactly the documented keys, and the sum of all at the end."""
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(11_000_000))
     user.control.script("submit", *[faults.Delay(0.0)] * 3)
     said = ezlink(
@@ -69,10 +67,9 @@ def test_json_is_one_object_a_line(
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
-def test_a_photo_that_cannot_be_read_has_failed(
+def test_unreadable_photo_has_failed_and_is_not_charged(
     ezlink: Ezlink, user: Emulator, photos: Path, more: tuple[str, ...]
 ) -> None:
-    """A disk that fails is no doubt about money: nothing was sent, and it says so."""
     targets = (BROKEN, photos / "a.jpg")
     command = ("swap", photos / "me.jpg", *targets, "--output", "out", "--json", *more)
     said = ezlink(*command)
@@ -85,25 +82,23 @@ def test_a_photo_that_cannot_be_read_has_failed(
     assert len(user.control.charges) == 1 - len(more)
 
 
-def test_a_source_that_cannot_be_read_is_a_sentence(
+def test_unreadable_source_is_one_sentence_and_nothing_is_sent(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """There is no traceback, and nothing is sent."""
     said = ezlink("swap", BROKEN, photos / "a.jpg", "--output", "out")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert f"ezlink: {BROKEN}: " in said.err
     assert user.control.requests == []
 
 
-def test_a_dry_run_sends_nothing_and_needs_no_key(
-    ezlink: Ezlink, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("stranger")
+def test_dry_run_lists_all_pairs_without_a_key(
+    ezlink: Ezlink, three: Command, photos: Path, tmp_path: Path
 ) -> None:
-    """What would be sent, skipped and refused is listed, with no key set."""
-    home(monkeypatch, tmp_path)
     (tmp_path / "out").mkdir()
     shutil.copy(photos / "a.jpg", tmp_path / "out" / "a.jpg")
     shutil.copy(photos / "me.jpg", photos / "twin.jpg")
-    said = ezlink("swap", photos / "me.jpg", photos, "--output", "out", "--dry-run")
+    said = ezlink(*three, "--dry-run")
     assert said.code == 1
     assert said.out.count("send ") == 2
     assert "same picture" in said.err
@@ -111,8 +106,9 @@ def test_a_dry_run_sends_nothing_and_needs_no_key(
     assert "1 skipped" in said.err
 
 
-def test_a_dry_run_as_json(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
-    """The same objects, with ``planned`` for what would be sent."""
+def test_dry_run_as_json_calls_a_target_planned(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
     command = ("swap", photos / "me.jpg", photos / "a.jpg", photos / "no.jpg")
     said = ezlink(*command, "--output", "out", "--dry-run", "--json")
     assert said.code == 1
@@ -132,20 +128,17 @@ def test_a_dry_run_as_json(ezlink: Ezlink, user: Emulator, photos: Path) -> None
 
 
 @pytest.mark.parametrize("mode", ["fast", "turbo", "relax"])
-def test_the_queue_of_the_server(
-    ezlink: Ezlink, user: Emulator, photos: Path, mode: str
+def test_mode_is_part_of_the_address(
+    ezlink: Ezlink, one: Command, user: Emulator, mode: str
 ) -> None:
-    """``--mode`` is part of the address the job is sent to."""
-    command = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
-    assert ezlink(*command, "--mode", mode).code == 0
+    assert ezlink(*one, "--mode", mode).code == 0
     paths = [seen.path for seen in user.control.requests if seen.method == "POST"]
     assert paths[0] == f"/mj-{mode}/mj/insight-face/swap"
 
 
-def test_existing_pictures_are_replaced_on_demand(
+def test_existing_pictures_of_any_suffix_are_skipped_or_replaced(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """``--existing replace`` swaps again, whatever is there; ``skip`` looks first."""
     Path("out").mkdir()
     for name in ("a.png", "b.jpg", "trip.txt"):  # any suffix of a picture counts
         Path("out", name).write_bytes(jpeg(20_080))
@@ -160,80 +153,69 @@ def test_existing_pictures_are_replaced_on_demand(
     assert len(user.control.charges) == 2
 
 
-def test_unknown_ones_are_listed_and_not_repeated(
-    ezlink: Ezlink, user: Emulator, photos: Path
+def test_unknown_jobs_are_listed_with_request_ids_and_not_repeated(
+    ezlink: Ezlink, one: Command, user: Emulator
 ) -> None:
-    """Status ``unknown``, maybe charged, with the request id to ask about."""
-    command = ("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
     user.control.script("submit", faults.Drop(job=True))
-    said = ezlink(*command, "--json")
+    said = ezlink(*one, "--json")
     assert said.code == 1
     assert (said.rows[0]["status"], said.rows[0]["maybe_charged"]) == ("unknown", True)
     assert "may have been paid" in said.err
     assert next(iter(user.control.uploads)) in said.err
     user.control.script("submit", faults.Drop(job=True))
-    assert ezlink(*command, "--resubmit-unknown").code == 0
+    assert ezlink(*one, "--resubmit-unknown").code == 0
     assert len(user.control.charges) == 3
 
 
-def test_a_passed_deadline_is_failed_with_its_id(
-    ezlink: Ezlink, user: Emulator, photos: Path
+def test_task_past_its_deadline_has_failed_and_is_resumed_by_id(
+    ezlink: Ezlink, one: Command, user: Emulator
 ) -> None:
-    """The same command takes the task up by its id."""
     user.control.script_tasks(scripts.slow(1.0))
-    said = ezlink(
-        *("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out"),
-        *("--deadline", 0.2),
-    )
+    said = ezlink(*one, "--deadline", 0.2)
     (task,) = user.control.tasks
     assert said.code == 1
     assert f"task {task.task_id} is not finished" in said.err
-    assert "\ngo on with: ezlink swap " in said.err
+    assert "\nresume with: ezlink swap " in said.err
     user.control.advance(1)
-    again = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    again = ezlink(*one)
     assert (again.code, again.out) == (0, "out/a.jpg\n")
     assert len(user.control.charges) == 1
 
 
-def test_the_built_in_server_leaves_no_task_to_take_up(
-    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("stranger")
+def test_task_of_the_built_in_server_is_swapped_again_by_the_next_run(
+    ezlink: Ezlink,
 ) -> None:
-    """What it could not do in time is swapped again, not waited for by id."""
     pytest.importorskip("cv2")
-    home(monkeypatch, tmp_path)
-    faces = SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"
-    said = ezlink("swap", *faces, "--local", "--output", "out", "--deadline", 0.001)
+    said = ezlink("swap", *FACES, "--local", "--output", "out", "--deadline", 0.001)
     assert said.code == 1
     assert "is not finished" in said.err
-    said = ezlink("swap", *faces, "--local", "--output", "out")
+    said = ezlink("swap", *FACES, "--local", "--output", "out")
     assert (said.code, said.out) == (0, "out/synthetic_1.jpg\n")
 
 
-def test_a_result_that_cannot_be_saved_keeps_its_id(
-    ezlink: Ezlink, user: Emulator, photos: Path
+def test_failed_download_reports_the_task_id(
+    ezlink: Ezlink, one: Command, user: Emulator
 ) -> None:
-    """The swap is paid: its id and how to go on are told."""
     user.control.standing("image", faults.Picture(status=404, content="gone"))
-    said = ezlink("swap", photos / "me.jpg", photos / "a.jpg", "--output", "out")
+    said = ezlink(*one)
     assert said.code == 1
     assert user.control.tasks[0].task_id in said.err
     assert "DownloadError" in said.err
 
 
-def test_the_built_in_server_with_its_engine(
-    ezlink: Ezlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("stranger")
+def test_local_swaps_a_face_and_fails_on_a_picture_without(
+    ezlink: Ezlink, tmp_path: Path
 ) -> None:
-    """``--local`` swaps a real face with no key, and fails on a picture without."""
     pytest.importorskip("cv2")
-    home(monkeypatch, tmp_path)
     (tmp_path / "plain.jpg").write_bytes(jpeg(20_001))
     said = ezlink(
-        *("swap", SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"),
-        *("plain.jpg", "--local", "--output", "out", "--deadline", 60),
+        *("swap", *FACES, "plain.jpg", "--local", "--output", "out", "--deadline", 60),
     )
     assert said.code == 1
     assert said.out == "out/synthetic_1.jpg\n"
     assert "failed: plain.jpg" in said.err
     assert "ezlink task" not in said.err
-    before = (SAMPLES / "synthetic_1.jpg").read_bytes()
+    before = FACES[1].read_bytes()
     assert (tmp_path / "out" / "synthetic_1.jpg").read_bytes() != before

@@ -1,4 +1,4 @@
-"""What a command makes of its targets and its output folder."""
+"""``ezlink swap``: its targets, its output folder, and the names of results."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @posix
-def test_a_name_beyond_all_length_is_one_failure(
+def test_too_long_name_fails_alone(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """What can be no path is a target that failed, beside one that did not."""
     said = ezlink(
         *("swap", photos / "me.jpg", "x" * 5000, photos / "nothing.jpg"),
         *(photos / "a.jpg", "--output", "out"),
@@ -36,10 +35,10 @@ def test_a_name_beyond_all_length_is_one_failure(
     assert len(user.control.charges) == 1
 
 
-def test_the_output_folder_may_lie_inside_the_targets(
+def test_output_folder_inside_the_targets_is_left_out(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """Results never become targets, however the folder is spelled."""
+    """The folder may be spelled in any way."""
     (photos / "out" / "old").mkdir(parents=True)
     (photos / "out" / "old" / "result.jpg").write_bytes(jpeg(20_040))
     command = ("swap", photos / "me.jpg", photos, "--output")
@@ -51,10 +50,10 @@ def test_the_output_folder_may_lie_inside_the_targets(
     assert len(user.control.charges) == 3
 
 
-def test_a_result_replaces_no_picture_that_was_given(
+def test_result_replaces_no_given_picture(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """An output folder that holds a target, or the source, is refused for that one."""
+    """The pair whose result would do so has failed."""
     a, me = photos / "a.jpg", photos / "me.jpg"
     before = a.read_bytes(), me.read_bytes()
     said = ezlink(
@@ -73,10 +72,10 @@ def test_a_result_replaces_no_picture_that_was_given(
     assert len(user.control.charges) == 1
 
 
-def test_nothing_is_paid_for_what_cannot_be_saved(
+def test_pair_whose_result_cannot_be_saved_is_not_sent(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """A file where a folder must be, a folder where a file must be: not even sent."""
+    """A file stands where a folder must be, or a folder where a file must be."""
     Path("out", "b.jpg").mkdir(parents=True)
     Path("out", "trip").write_text("in the way")
     said = ezlink("swap", photos / "me.jpg", photos, "--output", "out")
@@ -97,10 +96,9 @@ def test_nothing_is_paid_for_what_cannot_be_saved(
         ("photos/me.jpg/out", "photos/me.jpg is no folder"),
     ],
 )
-def test_an_output_folder_that_cannot_be(
+def test_impossible_output_folder_is_one_sentence_and_exits_2(
     ezlink: Ezlink, user: Emulator, photos: Path, output: str, says: str
 ) -> None:
-    """It is one sentence and exit 2, before anything is sent."""
     Path("circle").symlink_to("circle")
     Path("dangling").symlink_to("nowhere")
     said = ezlink("swap", photos / "me.jpg", photos, "--output", output)
@@ -114,10 +112,10 @@ def _names(folder: str) -> list[str]:
     return sorted(path.name for path in Path(folder).glob("[!.]*.jpg"))
 
 
-def test_two_names_that_some_file_systems_take_for_one(
+def test_names_that_a_file_system_may_fold_get_results_of_their_own(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """Composed or not, upper or lower case: no result replaces another."""
+    """The names differ in case or composition only."""
     many = photos / "many"
     many.mkdir()
     composed = unicodedata.normalize("NFC", "Zo\u00eb")
@@ -136,8 +134,9 @@ def test_two_names_that_some_file_systems_take_for_one(
 
 
 @posix
-def test_names_of_any_script(ezlink: Ezlink, user: Emulator, photos: Path) -> None:
-    """What comes home is called as it was, even where it is no text at all."""
+def test_results_keep_names_of_any_script_and_encoding(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
     many = photos / "many"
     many.mkdir()
     stems = ["\u65c5\u884c", "\u0639\u0627\u0626\u0644\u0629", "\U0001f60e", "a b"]
@@ -151,10 +150,9 @@ def test_names_of_any_script(ezlink: Ezlink, user: Emulator, photos: Path) -> No
     assert len(user.control.charges) == 5
 
 
-def test_numbers_step_over_names_that_are_taken(
+def test_numbered_results_avoid_the_names_of_other_targets(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:
-    """``-2`` is not given where a picture of its own is called so."""
     many = photos / "many"
     many.mkdir()
     for number, name in enumerate(("a-2.jpg", "a.jpg", "a.png", "a", "a.v1")):
@@ -163,4 +161,19 @@ def test_numbers_step_over_names_that_are_taken(
     assert ezlink(*command).code == 0
     assert _names("out") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg", "a.v1.jpg"]
     assert ezlink(*command, "--json").summary["skipped"] == 5
+    assert len(user.control.charges) == 5
+
+
+def test_targets_of_one_name_are_numbered_in_their_order(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """The next run gives the same numbers."""
+    (photos / "a.png").write_bytes(jpeg(20_020))
+    (photos / "A.jpg").write_bytes(jpeg(20_021))
+    command = ("swap", photos / "me.jpg", photos, photos / "a.jpg", "--output", "out")
+    said = ezlink(*command)
+    assert said.code == 0
+    assert "1 (named twice)" in said.err
+    assert _names("out") == ["A.jpg", "a-2.jpg", "a-3.jpg", "b.jpg"]
+    assert ezlink(*command).out == ""
     assert len(user.control.charges) == 5

@@ -1,4 +1,4 @@
-"""The report: what a batch became, in a page that strangers' names cannot break."""
+"""The report: its facts, and names of strangers that cannot break the page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FACTS = Facts(
     seconds=3600.0,
 )
 
-# What a name may hold, and what no name should do to a page.
+# A name with everything that could break a page.
 EVIL = "</script><!--<b>\"'&\u202egpj.\u2028\n👩\u200d🚀\udcff"
 
 
@@ -77,7 +77,7 @@ class Album:
 
 @pytest.fixture
 def album(tmp_path: Path) -> Album:
-    """Return an album that has nothing yet."""
+    """Return an empty album."""
     return Album(tmp_path)
 
 
@@ -106,29 +106,27 @@ def rows(page: str) -> list[Row]:
         ("half \ud83d", "half ⟨U+D83D⟩"),
     ],
 )
-def test_what_would_hide_or_reorder_is_made_visible(text: str, visible: str) -> None:
-    """A name looks like what it is, and any name can be encoded."""
+def test_characters_that_hide_or_reorder_are_spelled_out(
+    text: str, visible: str
+) -> None:
     assert shown(text) == visible
     assert shown(text).encode()
 
 
-def test_a_message_may_have_lines() -> None:
-    """Only names have no line breaks."""
+def test_line_breaks_stay_only_where_lines_are_allowed() -> None:
     assert shown("one\ntwo\x00", lines=True) == "one\ntwo⟨U+0000⟩"
     assert markup("one\n<two>", lines=True) == "one\n&lt;two&gt;"
 
 
 @given(st.text())
-def test_any_text_stays_text_in_markup(text: str) -> None:
-    """Nothing of it can begin an element or end an attribute."""
+def test_markup_of_any_text_begins_no_element_and_ends_no_attribute(text: str) -> None:
     made = markup(text)
     assert not set(made) & set("<>\"'")
     assert html.unescape(made) == shown(text)
 
 
 @given(st.recursive(st.text(), st.lists))
-def test_any_data_stays_data_in_a_script(row: object) -> None:
-    """It can neither end the element nor begin a comment, and reads back the same."""
+def test_script_json_ends_no_element_and_reads_back_the_same(row: object) -> None:
     made = script_json(row)
     assert made.isascii()
     assert not set(made) & set("<>&")
@@ -147,8 +145,7 @@ def test_any_data_stays_data_in_a_script(row: object) -> None:
         ("/outer/a.jpg", "../outer/a.jpg"),
     ],
 )
-def test_an_address_is_relative_and_encoded(path: str, url: str) -> None:
-    """The page can be moved together with what it shows."""
+def test_address_is_relative_and_encoded(path: str, url: str) -> None:
     assert address(PurePosixPath(path), PurePosixPath("/out")) == url
 
 
@@ -162,14 +159,14 @@ def test_an_address_is_relative_and_encoded(path: str, url: str) -> None:
         (r"\\nas\photos\a.jpg", "file://nas/photos/a.jpg"),
     ],
 )
-def test_an_address_of_windows_is_one(path: str, url: str) -> None:
-    """Backslashes become slashes, and another drive is named."""
+def test_address_on_windows_has_slashes_and_names_another_drive(
+    path: str, url: str
+) -> None:
     assert address(PureWindowsPath(path), PureWindowsPath(r"C:\out")) == url
 
 
 @given(st.lists(st.binary(min_size=1).filter(lambda part: not set(b"/\0") & {*part})))
-def test_every_name_of_a_file_can_be_addressed(parts: list[bytes]) -> None:
-    """The browser gets the very bytes of the name back."""
+def test_address_gives_back_the_bytes_of_any_name(parts: list[bytes]) -> None:
     names = [os.fsdecode(part) for part in parts if part not in {b".", b".."}]
     url = address(PurePosixPath("/out", *names), PurePosixPath("/out"))
     assert unquote_to_bytes(url) == b"/".join(map(os.fsencode, names))
@@ -189,21 +186,18 @@ def test_every_name_of_a_file_can_be_addressed(parts: list[bytes]) -> None:
         (6240, "1 h 44 min"),
     ],
 )
-def test_a_duration_is_said_in_two_units(seconds: float, said: str) -> None:
-    """Nobody needs the seconds of an hour."""
+def test_duration_has_at_most_two_units(seconds: float, said: str) -> None:
     assert lasted(seconds) == said
 
 
-def test_a_span_names_the_second_day_only_if_there_is_one() -> None:
-    """A night is two dates, an evening one."""
+def test_span_names_a_second_day_only_if_there_is_one() -> None:
     evening = span(STARTED, STARTED + dt.timedelta(hours=1))
     assert evening == "31 March 2026, 21:05 – 22:05 (UTC)"
     night = span(STARTED, STARTED + dt.timedelta(hours=9))
     assert night == "31 March 2026, 21:05 – 1 April 2026, 06:05 (UTC)"
 
 
-def test_photos_are_counted_as_people_do() -> None:
-    """One is not many, and thousands have a comma."""
+def test_number_of_photos_has_singular_and_comma() -> None:
     assert [photos(each) for each in (0, 1, 5000)] == [
         "0 photos",
         "1 photo",
@@ -214,9 +208,9 @@ def test_photos_are_counted_as_people_do() -> None:
 # The page
 
 
-def test_a_page_has_what_it_was_told(album: Album) -> None:
-    """Every fact of a photo is in its row, under the word the script knows."""
-    told = attrs.evolve(
+def test_row_has_every_fact_of_its_photo(album: Album) -> None:
+    """The keys are the ones that the script reads."""
+    photo = attrs.evolve(
         album.photo("ü #1.jpg"),
         error="odd",
         next_step="none",
@@ -226,7 +220,7 @@ def test_a_page_has_what_it_was_told(album: Album) -> None:
         seconds=12.345,
         changes=("converted from HEIC",),
     )
-    (row,) = rows(album.write(told))
+    (row,) = rows(album.write(photo))
     stems = {row.pop(key) for key in ("before", "after", "face")}
     assert len(stems) == 3
     assert row == {
@@ -247,8 +241,7 @@ def test_a_page_has_what_it_was_told(album: Album) -> None:
     }
 
 
-def test_what_is_empty_takes_no_room(album: Album) -> None:
-    """A photo that is open is little more than its name."""
+def test_row_leaves_out_empty_values(album: Album) -> None:
     (row,) = rows(album.write(album.photo(status="open")))
     assert {*row} == {
         *("status", "name", "folder", "source", "original"),
@@ -256,16 +249,15 @@ def test_what_is_empty_takes_no_room(album: Album) -> None:
     }
 
 
-def test_a_result_elsewhere_is_told_and_not_linked(album: Album) -> None:
-    """Of results only those beside the page are linked."""
+def test_result_outside_the_folder_is_named_but_not_linked(album: Album) -> None:
     far = picture(album.top / "far" / "a.jpg")
     (row,) = rows(album.write(attrs.evolve(album.photo(), output=far)))
     assert row["saved"] == str(far)
     assert "result" not in row
 
 
-def test_photos_keep_their_order_and_are_counted(album: Album) -> None:
-    """Every outcome has its number, its share of the bar and its explanation."""
+def test_photos_keep_their_order_and_are_counted_by_status(album: Album) -> None:
+    """Each status has its number, its share of the bar and its explanation."""
     given_photos = [
         album.photo(f"{number}-{status}.jpg", status)
         for status, count in zip(MEANINGS, (5, 4, 3, 2, 1), strict=True)
@@ -283,8 +275,7 @@ def test_photos_keep_their_order_and_are_counted(album: Album) -> None:
     assert "<strong>5</strong> of 15 photos succeeded" in page
 
 
-def test_a_bar_is_filled_however_small_a_share_is(album: Album) -> None:
-    """One failure among many shows, and nothing sticks out."""
+def test_bar_shows_the_smallest_share_and_is_exactly_filled(album: Album) -> None:
     many = [album.photo()] * 40
     page = album.write(*many, album.photo("bad.jpg", "failed"))
     widths = [float(each) for each in re.findall(r'<rect .*?width="([\d.]+)"', page)]
@@ -292,23 +283,20 @@ def test_a_bar_is_filled_however_small_a_share_is(album: Album) -> None:
     assert min(widths) > 6
 
 
-def test_all_is_said_when_all_is_well(album: Album) -> None:
-    """A good night needs no arithmetic, and no warning."""
+def test_page_of_a_full_success_says_all_and_has_no_warning(album: Album) -> None:
     page = album.write(album.photo("a.jpg"), album.photo("b.jpg"))
     assert "All <strong>2</strong> photos succeeded" in page
     assert 'class="aside' not in page
     assert 'class="failed zero"' in page
 
 
-def test_an_empty_batch_has_a_page(album: Album) -> None:
-    """Nothing is a result, too."""
+def test_empty_batch_has_a_page(album: Album) -> None:
     page = album.write()
     assert rows(page) == []
     assert "<strong>0</strong> of 0 photos succeeded" in page
 
 
-def test_what_may_have_been_paid_is_said_first(album: Album) -> None:
-    """A number, the words of the batch, and a mark at each photo."""
+def test_photos_that_may_be_paid_are_counted_beside_the_charges(album: Album) -> None:
     lost = attrs.evolve(album.photo("lost.jpg", "unknown"), maybe_charged=True)
     one = album.write(lost)
     assert "<strong>1 photo</strong> may have been paid for and has no" in one
@@ -320,8 +308,7 @@ def test_what_may_have_been_paid_is_said_first(album: Album) -> None:
     assert "aside warned" not in album.write(album.photo(), facts=facts)
 
 
-def test_the_command_to_go_on_is_there_word_for_word(album: Album) -> None:
-    """It can be copied, and the notes of the batch stand below."""
+def test_page_has_the_command_word_for_word_and_the_notes(album: Album) -> None:
     facts = attrs.evolve(FACTS, command="ezlink swap 'a & b'", notes=("one", "two"))
     page = album.write(facts=facts)
     found = re.search(r'<code id="command"[^>]*>(.*?)</code>', page)
@@ -330,8 +317,7 @@ def test_the_command_to_go_on_is_there_word_for_word(album: Album) -> None:
     assert "<p>one</p><p>two</p>" in page
 
 
-def test_one_source_is_shown_once_and_several_with_each_photo(album: Album) -> None:
-    """The face stands in the head as long as there is but one."""
+def test_source_stands_in_the_head_only_if_it_is_the_only_one(album: Album) -> None:
     photo = album.photo()
     other = attrs.evolve(photo, source=picture(album.top / "you.jpg"))
     assert "<figcaption>Source<bdi>me.jpg</bdi>" in album.write(photo, photo)
@@ -340,11 +326,10 @@ def test_one_source_is_shown_once_and_several_with_each_photo(album: Album) -> N
     assert "<figure>" not in album.write(gone)
 
 
-def test_names_of_strangers_cannot_break_the_page(album: Album) -> None:
-    """However a file is called, the page has the same elements."""
+def test_hostile_names_do_not_change_the_elements_of_the_page(album: Album) -> None:
 
     def written(word: str) -> str:
-        told = Photo(
+        photo = Photo(
             source=Path(word),
             target=album.top / word.replace("/", ""),
             status="failed",
@@ -357,7 +342,7 @@ def test_names_of_strangers_cannot_break_the_page(album: Album) -> None:
         facts = attrs.evolve(
             FACTS, title=word, command=word, charged_note=word, notes=(word,)
         )
-        return album.write(told, facts=facts)
+        return album.write(photo, facts=facts)
 
     elements = re.compile(r"<[!/a-z]+")
     calm, page = map(written, ("calm", EVIL))
@@ -366,8 +351,8 @@ def test_names_of_strangers_cannot_break_the_page(album: Album) -> None:
     assert rows(page)[0]["error"] == shown(EVIL, lines=True)
 
 
-def test_without_script_the_failures_can_be_read(album: Album) -> None:
-    """What did not end well is in the page itself, with reason and next step."""
+def test_failures_can_be_read_without_javascript(album: Album) -> None:
+    """Each failure has its reason and its next step in the page itself."""
     bad = attrs.evolve(
         album.photo("bad.jpg", "failed"), error="no face", next_step="Try <another>."
     )
@@ -380,8 +365,7 @@ def test_without_script_the_failures_can_be_read(album: Album) -> None:
     assert "good.jpg" not in plain
 
 
-def test_only_the_script_of_the_page_may_run(album: Album) -> None:
-    """The policy names the hash of what is in the page, and no network."""
+def test_policy_allows_only_the_script_and_style_of_the_page(album: Album) -> None:
     page = album.write(album.photo())
     for element, rule in (("script", "script-src"), ("style", "style-src")):
         (text,) = re.findall(rf"<{element}>(.*?)</{element}>", page, flags=re.DOTALL)
@@ -394,8 +378,7 @@ def test_only_the_script_of_the_page_may_run(album: Album) -> None:
 # How it is written
 
 
-def test_photos_are_taken_lazily(album: Album) -> None:
-    """A batch without end needs no more memory than what is ahead."""
+def test_photos_are_read_only_a_few_ahead(album: Album) -> None:
     photo, done, most = album.photo(), 0, 0
 
     def batch() -> Iterator[Photo]:
@@ -413,8 +396,9 @@ def test_photos_are_taken_lazily(album: Album) -> None:
     assert most <= 8
 
 
-def test_a_page_is_replaced_whole_or_not_at_all(album: Album) -> None:
-    """What ends the batch of photos leaves the last page, and no rests."""
+def test_error_of_the_photos_leaves_the_previous_page_and_no_part_files(
+    album: Album,
+) -> None:
     before = album.write(album.photo())
 
     def batch() -> Iterator[Photo]:
@@ -427,8 +411,7 @@ def test_a_page_is_replaced_whole_or_not_at_all(album: Album) -> None:
     assert not [*album.out.rglob(".ezlink-*"), *album.out.rglob("tmp*")]
 
 
-def test_progress_may_end_it(album: Album) -> None:
-    """Whoever waits can say no; nothing is made for nobody any more."""
+def test_exception_of_progress_ends_the_work(album: Album) -> None:
 
     def progress(count: int) -> None:
         if count == 3:
@@ -439,18 +422,16 @@ def test_progress_may_end_it(album: Album) -> None:
     assert not (album.out / "report.html").exists()
 
 
-def test_a_page_that_cannot_be_written_is_an_os_error(album: Album) -> None:
-    """Where the page should be, something else is."""
+def test_unwritable_page_raises_os_error_and_leaves_no_part_files(album: Album) -> None:
     (album.out / "report.html" / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match=r"report\.html"):
         album.write(album.photo())
     assert not [*album.out.glob(".ezlink-*.part")]
 
 
-def test_a_relative_folder_is_as_good(
+def test_relative_folder_gives_the_same_addresses(
     album: Album, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Addresses are right wherever the command was run."""
     photo = album.photo()
     monkeypatch.chdir(album.top)
     near = attrs.evolve(photo, target=Path("in/a.jpg"), output=Path("out/a.jpg"))
@@ -461,10 +442,9 @@ def test_a_relative_folder_is_as_good(
     assert row["folder"] == "in"
 
 
-def test_without_pillow_the_extra_is_named(
+def test_missing_pillow_raises_an_error_that_names_the_extra(
     album: Album, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is missing is said in the words that bring it."""
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "ezlink_async.report.thumbnails", raising=False)
     with pytest.raises(ConfigurationError, match=r"pip install 'ezlink-async\[cli\]'"):

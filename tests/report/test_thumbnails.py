@@ -1,4 +1,4 @@
-"""The small pictures of the report: upright, equal, kept, and never a failure."""
+"""The thumbnails of the report: upright, of one size, kept, never an exception."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RED, BLUE, PAPER = (255, 0, 0), (0, 0, 255), (236, 236, 236)
 @pytest.fixture
 def thumbnails(tmp_path: Path) -> Thumbnails:
     """Return the thumbnails of a folder that has none."""
-    return Thumbnails.within(tmp_path / "kept")
+    return Thumbnails(tmp_path / "kept")
 
 
 def photo(
@@ -56,7 +56,7 @@ def both(thumbnails: Thumbnails, made: Thumbnail) -> list[Image.Image]:
 def is_about(
     image: Image.Image, place: tuple[int, int], colour: tuple[int, ...]
 ) -> bool:
-    """Tell whether a pixel that went through JPEG was this colour."""
+    """Return whether a pixel has this colour, but for what JPEG changed."""
     pixel = image.getpixel(place)
     assert isinstance(pixel, tuple)
     return all(abs(a - b) < 40 for a, b in zip(pixel, colour, strict=True))
@@ -73,7 +73,7 @@ def is_about(
     ],
 )
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_both_sizes_keep_the_shape(
+def test_both_sizes_keep_the_shape_and_enlarge_nothing(
     thumbnails: Thumbnails,
     tmp_path: Path,
     size: tuple[int, int],
@@ -81,15 +81,13 @@ def test_both_sizes_keep_the_shape(
     small: tuple[int, int],
     suffix: str,
 ) -> None:
-    """The long edge is what was said, and nothing is blown up."""
     made = both(thumbnails, thumbnails.of(photo(tmp_path / f"a.{suffix}", size)))
     assert [each.size for each in made] == [large, small]
 
 
-def test_a_picture_is_turned_as_its_camera_says(
+def test_picture_is_turned_by_its_orientation_and_loses_its_metadata(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """A phone held upright gives an upright thumbnail, without its metadata."""
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # the first row is the right side
     exif[0x010F] = "a phone that tells where it was"
@@ -107,7 +105,6 @@ def test_a_picture_is_turned_as_its_camera_says(
 def test_broken_metadata_does_not_lose_the_picture(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """What the camera said cannot be read; what it saw can."""
     path = photo(tmp_path / "a.jpg", exif=b"Exif\0\0nonsense")
     assert both(thumbnails, thumbnails.of(path))[0].size == (LARGE, 853)
 
@@ -123,14 +120,13 @@ def test_broken_metadata_does_not_lose_the_picture(
         ("1", 0, (0, 0, 0)),
     ],
 )
-def test_every_kind_of_pixel_is_shown(
+def test_every_mode_is_shown_in_its_colours(
     thumbnails: Thumbnails,
     tmp_path: Path,
     mode: str,
     colour: tuple[int, ...],
     looks: tuple[int, ...],
 ) -> None:
-    """Grey, print and transparent pictures are shown as one would see them."""
     path = tmp_path / "a.tiff"
     Image.new(mode, (100, 100), colour).save(path)
     large, _ = both(thumbnails, thumbnails.of(path))
@@ -138,10 +134,9 @@ def test_every_kind_of_pixel_is_shown(
     assert is_about(large, (50, 50), looks)
 
 
-def test_colours_keep_their_profile_unless_it_is_huge(
+def test_colour_profile_is_kept_unless_it_is_huge(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """A phone's wide colours stay; a megabyte of a printer's does not."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     kept = thumbnails.of(photo(tmp_path / "a.jpg", icc_profile=profile))
     dropped = thumbnails.of(
@@ -152,20 +147,18 @@ def test_colours_keep_their_profile_unless_it_is_huge(
 
 
 @pytest.mark.parametrize("size", [(2400, 1600), (1201, 800), (300, 200), (1600, 1600)])
-def test_before_and_after_have_one_size(
+def test_result_of_any_size_gets_the_size_of_its_target(
     thumbnails: Thumbnails, tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    """However large the server made the result, it lies on the target."""
     before = thumbnails.of(photo(tmp_path / "a.jpg"))
     after = thumbnails.of(photo(tmp_path / "b.jpg", size), before)
     ours, theirs = both(thumbnails, before), both(thumbnails, after)
     assert [each.size for each in ours] == [each.size for each in theirs]
 
 
-def test_a_result_of_another_shape_is_not_distorted(
+def test_result_of_another_shape_is_padded_and_not_distorted(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """It stands in the middle, with paper at its sides."""
     before = thumbnails.of(photo(tmp_path / "a.jpg"))
     after = thumbnails.of(photo(tmp_path / "b.jpg", (800, 800)), before)
     large, _ = both(thumbnails, after)
@@ -173,17 +166,16 @@ def test_a_result_of_another_shape_is_not_distorted(
         assert is_about(large, (x, 400), colour)
 
 
-def test_a_result_without_its_target_is_shown_as_it_is(
+def test_result_of_a_deleted_target_is_shown_in_its_own_size(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """The target may have been deleted since."""
-    told = Photo(
+    deleted = Photo(
         source=photo(tmp_path / "me.jpg", (100, 100)),
         target=tmp_path / "gone.jpg",
         status="succeeded",
         output=photo(tmp_path / "b.jpg", (300, 200)),
     )
-    made = thumbnails.pictures(told)
+    made = thumbnails.pictures(deleted)
     assert made.before.fault == "The file is no longer there."
     assert made.after
     assert both(thumbnails, made.after)[0].size == (300, 200)
@@ -192,10 +184,9 @@ def test_a_result_without_its_target_is_shown_as_it_is(
 # Kept
 
 
-def test_a_second_report_makes_only_what_is_new(
+def test_thumbnail_is_made_again_only_for_a_changed_file(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """A file that is as it was has its thumbnail; a changed one gets a new one."""
     path = photo(tmp_path / "a.jpg")
     first = thumbnails.of(path)
     marked = thumbnails.folder / f"{first.stem}-l.jpg"
@@ -206,10 +197,9 @@ def test_a_second_report_makes_only_what_is_new(
     assert thumbnails.of(path).stem != first.stem
 
 
-def test_a_thumbnail_lost_in_a_power_cut_is_made_again(
+def test_empty_thumbnail_of_a_power_cut_is_made_again(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """An empty file under the right name does not count."""
     path = photo(tmp_path / "a.jpg")
     first = thumbnails.of(path)
     (thumbnails.folder / f"{first.stem}-s.jpg").write_bytes(b"")
@@ -217,10 +207,10 @@ def test_a_thumbnail_lost_in_a_power_cut_is_made_again(
     assert both(thumbnails, first)[1].size == (SMALL, 320)
 
 
-def test_what_no_report_uses_any_more_is_deleted(
+def test_unused_thumbnails_and_part_files_are_deleted(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """Used ones stay however old they are; rests of a crash go, too."""
+    """Used thumbnails stay, however old they are, and so do files of others."""
     old, used = thumbnails.of(photo(tmp_path / "a.jpg")), tmp_path / "b.jpg"
     kept = thumbnails.of(photo(used))
     rest = thumbnails.folder / ".ezlink-1.part"
@@ -231,13 +221,13 @@ def test_what_no_report_uses_any_more_is_deleted(
         os.utime(file, (1, 1))
     began = time.time_ns()
     assert thumbnails.of(used) == kept
-    thumbnails.forget_before(began)
+    thumbnails.delete_unused_since(began)
     left = {file.name for file in thumbnails.folder.iterdir()}
     assert left == {f"{kept.stem}-l.jpg", f"{kept.stem}-s.jpg", "mine.txt"}
     assert f"{old.stem}-l.jpg" not in left
 
 
-# Pictures that are none
+# Files that are no pictures
 
 
 def _bomb() -> bytes:
@@ -262,32 +252,30 @@ def _bomb() -> bytes:
         (_bomb(), "it is broken, or too large"),
     ],
 )
-def test_what_is_no_picture_is_told(
+def test_file_that_is_no_picture_gets_a_reason_and_no_files(
     thumbnails: Thumbnails, tmp_path: Path, content: bytes, says: str
 ) -> None:
-    """One broken file costs its thumbnail, and no more."""
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     assert says in (thumbnails.of(path).fault or "")
     assert not [*thumbnails.folder.iterdir()]
 
 
-def test_half_a_picture_is_told(thumbnails: Thumbnails, tmp_path: Path) -> None:
-    """Half of a face is worse than none."""
+def test_truncated_picture_has_no_thumbnail(
+    thumbnails: Thumbnails, tmp_path: Path
+) -> None:
     path = photo(tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:9000])
     assert thumbnails.of(path).stem is None
 
 
-def test_a_folder_is_no_picture(thumbnails: Thumbnails, tmp_path: Path) -> None:
-    """Nor is anything that could block whoever opens it."""
+def test_folder_has_no_thumbnail(thumbnails: Thumbnails, tmp_path: Path) -> None:
     assert thumbnails.of(tmp_path).fault == "It cannot be shown: it is not a file."
 
 
-def test_a_disk_that_takes_no_thumbnail_is_told(
+def test_thumbnail_that_cannot_be_written_gets_the_reason_of_the_system(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
-    """The reason is the system's own, and nothing half is left."""
     path = photo(tmp_path / "a.jpg")
     thumbnails.folder.rmdir()
     thumbnails.folder.write_bytes(b"a file where the folder was")
@@ -295,13 +283,12 @@ def test_a_disk_that_takes_no_thumbnail_is_told(
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_heic_is_opened_where_it_can_be(
+def test_pillow_heif_is_registered_if_it_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, installed: bool
 ) -> None:
-    """With pillow-heif Pillow is told of it; without it nothing is missed."""
     calls: list[str] = []
     package = ModuleType("pillow_heif")
-    vars(package)["register_heif_opener"] = lambda: calls.append("told")
+    vars(package)["register_heif_opener"] = lambda: calls.append("registered")
     monkeypatch.setitem(sys.modules, "pillow_heif", package if installed else None)
-    Thumbnails.within(tmp_path)
-    assert calls == ["told"] * installed
+    Thumbnails(tmp_path)
+    assert calls == ["registered"] * installed

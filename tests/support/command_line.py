@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import attrs
 import pytest
@@ -19,13 +20,19 @@ from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 
-_ENDS = ("succeeded", "failed", "unknown", "skipped")
+_STATUSES = ("succeeded", "failed", "unknown", "skipped")
+
+BOUND = 300.0
+"""Seconds after which a command is taken for hanging; no result depends on it."""
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
 """Pictures with faces in them."""
 
+FACES = SAMPLES / "astronaut.jpg", SAMPLES / "synthetic_1.jpg"
+"""A source and a target for the engine."""
 
-def home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+
+def enter_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Be in *folder*, with quick settings and no key."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))
@@ -50,15 +57,15 @@ class Said:
 
     @property
     def summary(self) -> dict[str, object]:
-        """The last of them: how many ended how."""
+        """The counts of the last JSON object."""
         summary = self.rows[-1]["summary"]
         assert isinstance(summary, dict)
-        return {name: summary[name] for name in ("total", *_ENDS)}
+        return {name: summary[name] for name in ("total", *_STATUSES)}
 
 
 def sums(**given: int) -> dict[str, int]:
     """Return a summary: the numbers given, and their sum."""
-    counts = dict.fromkeys(_ENDS, 0) | given
+    counts = dict.fromkeys(_STATUSES, 0) | given
     return {"total": sum(counts.values()), **counts}
 
 
@@ -70,51 +77,104 @@ class Ezlink(Protocol):
         ...
 
 
+@attrs.frozen
+class Running:
+    """A command in a process of its own."""
+
+    process: subprocess.Popen[str]
+
+    def first_line(self) -> str:
+        """Wait for the first line on stdout, and return it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def read_until(self, words: str) -> str:
+        """Wait for the line on stderr that holds *words*, and return it."""
+        assert self.process.stderr is not None
+        lines = [""]
+        while words not in lines[-1]:
+            lines.append(self.process.stderr.readline())
+            assert lines[-1], f"{words!r} never came: {''.join(lines)}"
+        return lines[-1]
+
+    def interrupt(self, number: int = signal.SIGINT) -> str:
+        """Send a signal; return the line in which the command says that it stops."""
+        self.process.send_signal(number)
+        return self.read_until("Stopping. ")
+
+    def interrupt_twice(self, number: int = signal.SIGINT) -> Said:
+        """Send a second signal once the first was heard; return how it ended."""
+        self.interrupt(number)
+        self.process.send_signal(number)
+        return self.end()
+
+    def end(self) -> Said:
+        """Wait until the command has ended, and return what else it wrote."""
+        out, err = self.process.communicate()
+        return Said(self.process.returncode, out, err)
+
+
 @contextlib.contextmanager
-def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a process of its own, and wait for it."""
+def killed_when_hanging(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill *process* after the bound, and when the test fails."""
+    timer = threading.Timer(BOUND, process.kill)
+    timer.start()
+    try:
+        with process:
+            try:
+                yield
+            except BaseException:
+                process.kill()
+                raise
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def start(*arguments: object) -> Iterator[Running]:
+    """Run a command in a process of its own."""
     command = [sys.executable, "-m", "ezlink_async", *map(str, arguments)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        except BaseException:
-            process.kill()  # a test that failed waits for nothing
-            raise
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    with killed_when_hanging(process):
+        yield Running(process)
 
 
-def read_until(stream: IO[str] | None, words: str) -> str:
-    """Read lines up to one that holds *words*, and return it."""
-    assert stream is not None
-    lines = [""]
-    while words not in lines[-1]:
-        lines.append(stream.readline())
-        assert lines[-1], f"{words!r} never came: {''.join(lines)}"
-    return lines[-1]
+def run_python(program: str, folder: Path) -> Said:
+    """Run a program, and then the command line without arguments, in *folder*."""
+    program += "\nfrom ezlink_async.__main__ import main\nimport sys\nsys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 @attrs.frozen
-class Tells:
+class Reached:
     """
-    A fault that lets others wait for the request it plays around.
+    A fault by which a test waits for the request that it plays at.
 
-    *happened* once the request was handled; with *then* once it came whole,
-    and before that fault plays.
+    Without *then* the request is handled first; else it is read, and the other
+    fault plays after the test was notified.
     """
 
     then: faults.Fault | None = None
-    _happened: threading.Event = attrs.field(factory=threading.Event)
+    _event: threading.Event = attrs.field(factory=threading.Event)
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        """Handle the request, or let the other fault, and tell."""
+        """Handle the request, or let the other fault, and notify the test."""
         if self.then is not None:
             await exchange.read()
-            self._happened.set()
+            self._event.set()
             return await self.then.apply(exchange, proceed)
         reply = await proceed()
-        self._happened.set()
+        self._event.set()
         return reply
 
     def wait(self) -> None:
-        """Wait for it; the bound is there for a command that died."""
-        assert self._happened.wait(60)
+        """Wait for the request."""
+        assert self._event.wait(BOUND)

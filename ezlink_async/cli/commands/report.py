@@ -10,31 +10,39 @@ from ezlink_async.cli.display import Display
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.report import report_on
 
-_MANY = 200  # photos whose thumbnails take a while
+_MANY = 200  # photos whose thumbnails take some seconds
 
 
-def report(folder: Path) -> int:
-    """Make it, and return the exit code."""
+def report(folder: Path, /) -> int:
+    """
+    Make report.html again, from the journal of the results in FOLDER.
+
+    Parameters
+    ----------
+    folder
+        Where the results are.
+
+    """
     try:
         path = report_on(folder)
-    except OSError as fault:
+    except OSError as error:
         raise ConfigurationError(
-            f"no report can be written in {folder}: {fault.strerror or fault}"
-        ) from fault
+            f"no report can be written in {folder}: {error.strerror or error}"
+        ) from error
     sys.stdout.write(f"{path}\n")
     return 0
 
 
 def make_report(options: BatchOptions, display: Display, photos: int) -> None:
-    """Make it at the end of a run, which it must not spoil; Ctrl-C leaves it out."""
+    """Write the report at the end of a run. Errors and Ctrl-C do not fail the run."""
     if photos >= _MANY:
-        display.note("making the report (Ctrl-C leaves it out)")
+        display.note("writing the report (Ctrl-C skips it)")
     try:
         report_on(options.output, journal=options.journal_path)
-    except (EzlinkError, OSError) as fault:
-        display.note(f"there is no report: {fault}", "yellow")
+    except (EzlinkError, OSError) as error:
+        display.note(f"no report was written: {error}", "yellow")
     except KeyboardInterrupt:
         again = f"ezlink report {options.output}"
-        display.note(f"the report was left out; make it with: {again}")
+        display.note(f"the report was skipped; make it with: {again}")
     else:
         display.note(f"report: {options.output / 'report.html'}")

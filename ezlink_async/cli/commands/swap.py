@@ -1,4 +1,4 @@
-"""``ezlink swap``: decide what to send, send it, say what became of it."""
+"""``ezlink swap``: find the pairs, swap them, print what became of each."""
 
 from __future__ import annotations
 
@@ -6,47 +6,217 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 import attrs
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from ezlink_async.batch.journal.jobs import JobRecord, Step
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import LOCAL, BatchOptions
-from ezlink_async.batch.outcomes import BatchOutcome, skipped
+from ezlink_async.batch.outcomes import (
+    BatchOutcome,
+    BatchSummary,
+    skipped,
+)
 from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
 from ezlink_async.batch.preflight import Job, Preflight
 from ezlink_async.batch.run import BatchRun
+from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
-from ezlink_async.cli.connect import Connection, connect, ready, server_of
-from ezlink_async.cli.display import Display, Lines, Tally, display_for, noted
+from ezlink_async.cli.connect import Connection, check_connection, connect, server_of
+from ezlink_async.cli.display import Display, Tally, logs_shown_on
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.cli.pair_list import PairList
-from ezlink_async.cli.printer import Teller
+from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.prepare import needs_preparing
+from ezlink_async.services.midjourney import Mode
 
-_SHOWN = 10
+_SHOWN = 10  # unfinished jobs named in an error
+
+_AT_ONCE = 64  # pairs of a dry run looked at together
+
+_Switch = Parameter(negative=(), show_default=False)
+
+_Count = Parameter(validator=Number(gte=1))
+
+_Seconds = Parameter(validator=Number(gt=0))
 
 
-def start_afresh(journal: Path) -> None:
-    """Move *journal* aside; refuse while ids or unknowns in it are open."""
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class SwapArguments(Connection):
+    """
+    The options of ``ezlink swap``.
+
+    Attributes
+    ----------
+    output
+        Folder for the results; made when it is missing.
+    local
+        Use the built-in server and engine: no key, no network, no cost.
+    base_url
+        Address of the API. [env: EZLINK_BASE_URL]
+    mode
+        Queue of the server; the price is the same.
+    concurrency
+        Swaps in progress at one time. [env: EZLINK_MAX_CONCURRENCY]
+    deadline
+        Seconds a task may take, once accepted. [env: EZLINK_POLL_DEADLINE]
+    existing
+        What to do where another picture is there already.
+    dry_run
+        List what would be sent, and send nothing.
+    pairs
+        How sources and targets go together: zip (the two folders by name),
+        product (each with each), or a file that lists them (CSV or JSON Lines,
+        with source and target).
+    fresh
+        Begin anew: forget earlier runs, replace what is there, and pay again.
+        Refused while a paid result is not saved.
+    retry_failed
+        Send again what the server called a failure in an earlier run.
+    resubmit_unknown
+        Send again what may have been paid already; it may be paid twice.
+    max_failures
+        Send nothing more after this many failures.
+    budget
+        Pay for at most this many swaps in this run.
+    strip_metadata
+        Send pictures without position, names and thumbnails.
+    json
+        Print one JSON object a line.
+    report
+        Write report.html into the folder of the results.
+
+    """
+
+    output: Path
+    local: Annotated[bool, _Switch] = False
+    base_url: str | None = None
+    mode: Literal["fast", "turbo", "relax"] | None = None
+    concurrency: Annotated[int | None, _Count] = None
+    deadline: Annotated[float | None, _Seconds] = None
+    existing: Literal["skip", "replace"] = "skip"
+    dry_run: Annotated[bool, _Switch] = False
+    pairs: str | None = None
+    fresh: Annotated[bool, _Switch] = False
+    retry_failed: Annotated[bool, _Switch] = False
+    resubmit_unknown: Annotated[bool, _Switch] = False
+    max_failures: Annotated[int | None, _Count] = None
+    budget: Annotated[int | None, _Count] = None
+    strip_metadata: Annotated[bool, _Switch] = False
+    json: Annotated[bool, _Switch] = False
+    report: bool = True
+
+    def batch_options(self, pair_list: PairList) -> BatchOptions:
+        """Return how to do the batch; no result may replace a picture of a pair."""
+        return BatchOptions(
+            output=self.output,
+            mode=Mode.parse(self.mode),
+            existing="replace" if self.fresh else self.existing,
+            retry_failed=self.retry_failed,
+            resubmit_unknown=self.resubmit_unknown,
+            max_failures=self.max_failures,
+            budget=self.budget,
+            strip_metadata=self.strip_metadata,
+            local=self.local,
+            is_given=pair_list.is_given,
+            command=typed.get(),
+        )
+
+
+def swap(
+    *pictures: Annotated[Path, Parameter(name="PICTURE")], options: SwapArguments
+) -> int:
+    """
+    Put the face of a source into every target: SOURCE TARGET...
+
+    The key comes from EZLINK_API_KEY or the profile file. The same command goes
+    on where one has ended, and pays for nothing twice. Exit code 0: all done;
+    1: some are not; 2: nothing could be done; 130: interrupted.
+
+    Parameters
+    ----------
+    pictures
+        First the picture the face is taken from, then pictures or folders to
+        put it into. With --pairs and a file: none.
+    options
+        See there.
+
+    """
+    if blocked := why_not_writable(options.output):
+        raise ConfigurationError(f"results cannot go to {options.output}: {blocked}")
+    if not options.dry_run:
+        check_connection(options, ", or try --local, which needs none")
+    left_out = LeftOut()
+    pairs = _find_pairs(options, pictures, left_out)
+    with contextlib.closing(PairList(pairs, left_out)) as pair_list:
+        batch = options.batch_options(pair_list)
+        if options.fresh and not options.dry_run:
+            archive_journal(batch.journal_path)
+        tally = Tally(pair_list.total)
+        with Display(None if options.dry_run else tally) as display:
+            if left_out:
+                counts = (f"{many} ({why})" for why, many in left_out.items())
+                display.note(f"left out: {', '.join(counts)}")
+            printer = OutcomePrinter(display, tally, as_json=options.json)
+            if options.dry_run:
+                swaps = _dry_run(options, batch, pair_list, printer)
+                if options.budget is not None and options.budget < swaps:
+                    left = _swaps(swaps - options.budget)
+                    display.note(f"the budget leaves out {left}")
+                    swaps = options.budget
+                display.note(f"{_swaps(swaps)} would be paid for")
+                return printer.exit_code
+            command = _SwapCommand(options, batch, pair_list, display, tally, printer)
+            return command.execute()
+
+
+def _find_pairs(
+    options: SwapArguments, pictures: tuple[Path, ...], left_out: LeftOut
+) -> Iterator[Pair]:
+    """Return the pairs; raise ConfigurationError or ImageError if none can be sent."""
+    if options.pairs not in {None, "zip", "product"}:
+        if pictures:
+            raise ConfigurationError("a manifest names the pictures: give no others")
+        return matching.manifest(Path(options.pairs or ""))
+    if len(pictures) < 2:  # noqa: PLR2004 - one of each
+        raise ConfigurationError("give a SOURCE and at least one TARGET")
+    source, *targets = pictures
+    search = Search(left_out=left_out, sources=[source], output=options.output)
+    if options.pairs == "zip":
+        return matching.by_name(source, targets, search)
+    if options.pairs == "product":
+        return matching.product(source, targets, search)
+    needs_preparing(source)  # raises if the source cannot be sent
+    return matching.one_to_many(source, targets, search)
+
+
+def archive_journal(journal: Path) -> None:
+    """Rename *journal*, unless jobs in it are unfinished: those are raised."""
     if not journal.exists():
         return
     lock = FolderLock(journal.with_name("lock"))
     with contextlib.closing(lock):
         with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
-            check_fresh(old)
-        journal.replace(_aside(journal))
+            _check_finished(old)
+        names = (
+            journal.with_name(f"{journal.stem}-{number}{journal.suffix}")
+            for number in itertools.count(1)
+        )
+        journal.replace(next(name for name in names if not name.exists()))
 
 
-def check_fresh(journal: Journal) -> None:
-    """Raise what is open in *journal*, if anything is."""
+def _check_finished(journal: Journal) -> None:
     found = (record for record in _open(journal) if record.key.server != LOCAL)
     listed = "\n".join(map(_line, itertools.islice(found, _SHOWN)))
     if not listed:
@@ -54,8 +224,8 @@ def check_fresh(journal: Journal) -> None:
     more = sum(1 for _ in found)
     rest = f"\n  and {more} more" if more else ""
     raise ConfigurationError(
-        "--fresh would forget what is paid, or may be; run the command without it "
-        f"first:\n{listed}{rest}"
+        "--fresh would forget swaps that are paid, or may be; run the command without "
+        f"it first:\n{listed}{rest}"
     )
 
 
@@ -68,210 +238,123 @@ def _open(journal: Journal) -> Iterator[JobRecord]:
 
 def _line(record: JobRecord) -> str:
     if record.task_id is not None:
-        return f"  {record.target}: task {record.task_id} is not brought home"
+        return f"  {record.target}: the result of task {record.task_id} is not saved"
     request = record.request_ids[-1] if record.request_ids else "none"
     return f"  {record.target}: may have been paid (request id: {request})"
 
 
-def _aside(journal: Path) -> Path:
-    names = (
-        journal.with_name(f"{journal.stem}-{number}{journal.suffix}")
-        for number in itertools.count(1)
-    )
-    return next(name for name in names if not name.exists())
-
-
-_AT_ONCE = 64
-
-
-def rehearse(
-    plan: PairList, journal: Journal, preflight: Preflight, teller: Teller
+def _dry_run(
+    options: SwapArguments,
+    batch: BatchOptions,
+    pair_list: PairList,
+    printer: OutcomePrinter,
 ) -> int:
-    """Tell what would become of each pair, and return how many would be sent."""
+    """Print what a run would do with each pair, and return how many it would send."""
+    path = None if options.fresh else batch.journal_path
+    server = batch.server_name(server_of(options))
     swaps = 0
-    pairs = iter(plan)
-    while few := list(itertools.islice(pairs, _AT_ONCE)):
-        inspections = preflight.inspect(few)
-        records = preflight.register(journal, inspections)
-        for checked in preflight.plan(inspections, records):
-            if checked.job is not None and checked.outcome is None:
-                swaps += checked.job.step is Step.SUBMIT
-                _tell(checked.job, teller)
-            else:
-                teller.tell(checked.left_over())
+    with contextlib.closing(Journal.rehearsal(path)) as journal:
+        preflight = Preflight(batch, server, journal.start_run(0))
+        pairs = iter(pair_list)
+        while few := list(itertools.islice(pairs, _AT_ONCE)):
+            inspections = preflight.inspect(few)
+            records = preflight.register(journal, inspections)
+            for checked in preflight.plan(inspections, records):
+                if checked.job is not None and checked.outcome is None:
+                    swaps += checked.job.step is Step.SUBMIT
+                    _print_planned(checked.job, printer)
+                else:
+                    printer.print(checked.left_over())
+    printer.finish()
     return swaps
 
 
-def _tell(job: Job, teller: Teller) -> None:
+def _print_planned(job: Job, printer: OutcomePrinter) -> None:
     outcome = job.outcome("skipped")
-    teller.tell(attrs.evolve(outcome, output=job.output_path), "planned")
-
-
-@attrs.frozen(kw_only=True)
-class SwapOrder:
-    """
-    What the user asked for, apart from the way it is shown.
-
-    *pairing* is how sources and targets go together: ``None`` for one source,
-    ``zip``, ``product``, or the path of a manifest. *command* is what was
-    typed.
-    """
-
-    source: Path | None
-    targets: Sequence[Path]
-    connection: Connection
-    options: BatchOptions
-    pairing: str | None = None
-    fresh: bool = False
-    dry_run: bool = False
-    as_json: bool = False
-    report: bool = True
-    command: str = "the same command"
-
-
-def swap(order: SwapOrder) -> int:
-    """Do it, and return the exit code."""
-    output = order.options.output
-    if blocked := why_not_writable(output):
-        raise ConfigurationError(f"results cannot go to {output}: {blocked}")
-    if not order.dry_run:
-        ready(order.connection, ", or try --local, which needs none")
-    left_out = LeftOut()
-    with contextlib.closing(PairList(_pairs(order, left_out), left_out)) as plan:
-        options = attrs.evolve(order.options, is_given=plan.is_given)
-        if order.fresh:
-            options = attrs.evolve(options, existing="replace")
-            if not order.dry_run:
-                start_afresh(options.journal_path)
-        order = attrs.evolve(order, options=options)
-        tally = Tally(plan.total)
-        display = Lines(counting=False) if order.dry_run else display_for(tally)
-        with display:
-            teller = Teller(display, tally, as_json=order.as_json)
-            if left_out:
-                counts = (f"{many} ({why})" for why, many in left_out.items())
-                display.note(f"left out: {', '.join(counts)}")
-            if order.dry_run:
-                return _rehearse(order, plan, display, teller)
-            return _Run(order, plan, display, tally, teller).through()
-
-
-def _rehearse(
-    order: SwapOrder, plan: PairList, display: Display, teller: Teller
-) -> int:
-    options = order.options
-    server = options.server_name(server_of(order.connection))
-    path = None if order.fresh else options.journal_path
-    with contextlib.closing(Journal.rehearsal(path)) as journal:
-        preflight = Preflight(options, server, journal.start_run(0))
-        swaps = rehearse(plan, journal, preflight, teller)
-    teller.end()
-    budget = options.budget
-    if budget is not None and budget < swaps:
-        display.note(f"the budget leaves out {swaps - budget} of them")
-        swaps = budget
-    display.note(f"{swaps} swaps would be paid for")
-    return teller.exit_code
-
-
-def _pairs(order: SwapOrder, left_out: LeftOut) -> Iterator[Pair]:
-    """Return the pairs that are meant; what is wrong with them all is raised."""
-    source, targets, pairing = order.source, order.targets, order.pairing
-    if pairing not in {None, "zip", "product"}:
-        if source is not None:
-            raise ConfigurationError("a manifest names the pictures: give no others")
-        return matching.manifest(Path(pairing or ""))
-    if source is None or not targets:
-        raise ConfigurationError("give a SOURCE and at least one TARGET")
-    search = Search(left_out=left_out, sources=[source], output=order.options.output)
-    if pairing == "zip":
-        return matching.by_name(source, targets, search)
-    if pairing == "product":
-        return matching.product(source, targets, search)
-    needs_preparing(source)  # or raises why it cannot be sent
-    return matching.one_to_many(source, targets, search)
+    printer.print(attrs.evolve(outcome, output=job.output_path), "planned")
 
 
 @attrs.define
-class _Run:
+class _SwapCommand:
     """The part of the command that talks to a server."""
 
-    order: SwapOrder
-    plan: PairList
+    options: SwapArguments
+    batch: BatchOptions
+    pair_list: PairList
     display: Display
     tally: Tally
-    teller: Teller
+    printer: OutcomePrinter
     run: BatchRun | None = None
-    doom: EzlinkError | None = None
+    error: EzlinkError | None = None
     interrupted: bool = False
 
-    def through(self) -> int:
-        """Swap all, tell all, and return the exit code."""
+    def execute(self) -> int:
+        """Swap and print all pairs, and return the exit code."""
         try:
-            asyncio.run(self._work())
+            asyncio.run(self._swap())
         except EzlinkError as error:
-            if self.run is None:  # nothing has begun: one sentence says it all
+            if self.run is None:  # nothing has begun: the error says it all
                 raise
-            self.doom = error
+            self.error = error
         finally:
             if self.run is not None or self.interrupted:
-                self._end()
+                self._finish()
         if self.interrupted:
             return INTERRUPTED
-        if self.doom is not None and not (self.run and self.run.accepted):
+        if self.error is not None and not (self.run and self.run.accepted):
             return 2
-        return self.teller.exit_code
+        return self.printer.exit_code
 
-    async def _work(self) -> None:
-        # An id of the built-in server is of no use after it.
-        least = logging.ERROR if self.order.connection.local else logging.WARNING
+    async def _swap(self) -> None:
+        # Warnings name task ids, and those of the built-in server end with it.
+        level = logging.ERROR if self.options.local else logging.WARNING
         with (
-            Interrupts(self._wind_down),
-            noted(self.display, least),
-            # Nothing but the second signal cancels this.
+            Interrupts(self._halt),
+            logs_shown_on(self.display, level),
+            # Only the second signal cancels this task.
             contextlib.suppress(asyncio.CancelledError),
         ):
-            async with connect(self.order.connection) as ez:
-                await self._swap(BatchRun(ez, self.plan, self.order.options))
+            async with (
+                connect(self.options) as ez,
+                BatchRun(ez, self.pair_list, self.batch) as self.run,
+            ):
+                if self.interrupted:
+                    self.run.halt()
+                async for outcome in self.run:
+                    self.tally.total = self.pair_list.total + self.run.extra
+                    self.tally.in_progress = self.run.in_progress
+                    self.printer.print(self.pair_list.as_given(outcome))
 
-    async def _swap(self, run: BatchRun) -> None:
-        async with run:
-            self.run = run
-            if self.interrupted:
-                run.halt()
-            async for outcome in run:
-                self.tally.total = self.plan.total + run.extra
-                self.tally.in_progress = run.in_progress
-                self.teller.tell(self.plan.as_given(outcome))
-
-    def _wind_down(self) -> None:
+    def _halt(self) -> None:
         self.interrupted = True
-        many = 0
+        in_progress = 0
         if self.run is not None:
             self.run.halt()
-            many = self.run.in_progress
+            in_progress = self.run.in_progress
         self.display.note(
-            f"nothing more is sent; waiting for {many} in progress "
-            "(once more leaves at once)",
+            f"Stopping. Waiting for {_swaps(in_progress)} in progress; "
+            "press Ctrl-C again to quit now.",
             "yellow",
         )
 
-    def _end(self) -> None:
-        """Tell what nobody has read, now that it is known how it stands."""
+    def _finish(self) -> None:
+        """Print the outcomes that were not read, the report, and the summary."""
         self.tally.in_progress = 0
         for outcome in self._unread():
-            self.teller.tell(self.plan.as_given(outcome))
-        self.teller.stop()
-        options = self.order.options
-        if self.order.report and not self.interrupted:
-            make_report(options, self.display, self.tally.total)
-        resumable = self.run is not None and self.run.summary.resumable > 0
-        go_on = self.interrupted or (resumable and self.doom is None)
-        charges = self.run.summary.charges if self.run is not None else None
-        self.teller.end(self.order.command if go_on else None, charges)
+            self.printer.print(self.pair_list.as_given(outcome))
+        self.tally.stop()
+        if self.options.report and not self.interrupted:
+            make_report(self.batch, self.display, self.tally.total)
+        summary = BatchSummary() if self.run is None else self.run.summary
+        resume = self.interrupted or (summary.resumable and self.error is None)
+        self.printer.finish(self.batch.command if resume else None, summary.charges)
 
     def _unread(self) -> Iterator[BatchOutcome]:
-        if self.run is not None:
-            self.tally.total = self.plan.total + self.run.extra
-            return self.run.unread()
-        return map(skipped, self.plan)
+        if self.run is None:
+            return map(skipped, self.pair_list)
+        self.tally.total = self.pair_list.total + self.run.extra
+        return self.run.unread()
+
+
+def _swaps(count: int) -> str:
+    return "1 swap" if count == 1 else f"{count} swaps"

@@ -1,14 +1,14 @@
 const CARD = 520; // about the width of a card, in pixels
 const GAP = 16;
 const CAPTION = 62; // the caption of a card with its two borders
-const PART = 20000; // photos in one list: browsers know no endless heights
+const PART = 20000; // photos in one list: browsers limit the height of a page
 const LINE = 21.75; // the height of a line of text
 
 const $ = (id) => document.getElementById(id);
 const store = $("photos");
 const photos = JSON.parse(store.textContent);
 const assets = store.dataset.assets;
-store.remove(); // 5,000 photos are a megabyte of text that nobody reads twice
+store.remove(); // 5,000 photos are a megabyte of text, which is parsed now
 document.documentElement.classList.add("js");
 
 const oneSource = Boolean(document.querySelector(".top figure"));
@@ -16,7 +16,7 @@ const radios = [...document.querySelectorAll("input[name=status]")];
 const meanings = Object.fromEntries(radios.map((each) => [each.value, each.dataset.meaning]));
 const list = $("list");
 
-// Names come from strangers: everything is made as nodes, nothing as markup.
+// Names come from strangers, so they are inserted as text nodes, never as markup.
 function make(kind, className, ...children) {
   const node = document.createElement(kind);
   if (className) node.className = className;
@@ -38,10 +38,10 @@ function lasted(seconds) {
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-// What is asked for.
+// The filter: which photos match, and which part of them is shown.
 
 let matches = photos;
-let offset = 0; // of the part of the matches that is shown
+let offset = 0; // of the part that is shown, among the matches
 
 const folded = (text) => text.normalize("NFKC").toLocaleLowerCase();
 const texts = new Array(photos.length);

@@ -1,6 +1,6 @@
-// The list: only what is near the window exists.
+// The list: only the cards near the window exist.
 
-const cards = new Map(); // from the number in the part to its card
+const cards = new Map(); // from the index in the part to its card
 let columns = 1;
 let width = 0;
 let height = 0;
@@ -91,7 +91,7 @@ list.addEventListener("keydown", (event) => {
   event.preventDefault();
   reach(Number(card.dataset.index) + steps[event.key]);
 });
-// The page was moved, and its pictures were not.
+// The page was moved without its thumbnails.
 list.addEventListener(
   "error",
   (event) => {
@@ -101,7 +101,7 @@ list.addEventListener(
   true,
 );
 
-// Of two very wide pictures more is seen when one stands above the other.
+// Two very wide pictures are larger when one stands above the other.
 list.addEventListener(
   "load",
   ({ target }) => {

@@ -1,4 +1,4 @@
-// Everything else.
+// The event handlers of the page.
 
 $("controls").addEventListener("submit", (event) => event.preventDefault());
 $("controls").addEventListener("input", filter);
@@ -15,7 +15,7 @@ $("copy")?.addEventListener("click", async () => {
     await navigator.clipboard.writeText(command.textContent);
     $("copy").textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(command); // a browser that forbids it
+    getSelection().selectAllChildren(command); // some browsers forbid it
   }
 });
 

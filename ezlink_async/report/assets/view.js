@@ -4,7 +4,7 @@ const view = $("view");
 const frame = $("frame");
 const divider = $("divider");
 let current = 0; // among the matches
-let at = 50; // how much of the width shows what was before, in per cent
+let at = 50; // per cent of the width that show the target
 
 function slide(to) {
   at = Math.min(100, Math.max(0, to));
@@ -19,7 +19,7 @@ function picturing(image, stem) {
   if (!stem) return image.removeAttribute("src");
   const large = new Image();
   large.src = file(stem, "l");
-  image.src = file(stem, "s"); // it is here already
+  image.src = file(stem, "s"); // the list has loaded it
   const swap = () => {
     if (image.dataset.stem === stem) image.src = large.src;
   };

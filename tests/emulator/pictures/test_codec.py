@@ -25,8 +25,8 @@ from ezlink_async.emulator.pictures.synthetic_mark import COMMENT, SOURCE_TYPE
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
+from docs.make_strip import strip  # noqa: E402
 from ezlink_async.emulator.pictures.codec import Pixels, decode, encode  # noqa: E402
-from ezlink_async.emulator.strip import strip  # noqa: E402
 
 pytestmark = pytest.mark.local
 

@@ -1,21 +1,27 @@
-"""One picture of several: a source, then pairs of before and after."""
+"""
+Make docs/strip.jpg: one source, and photos before and after the swap.
+
+Run ``python docs/make_strip.py`` with the ``local`` extra installed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from ezlink_async.emulator.pictures.codec import Picture, decode, encode
+from ezlink_async.emulator.pictures.codec import Picture, Pixels, decode, encode
 from ezlink_async.emulator.pictures.containers import Header
+from ezlink_async.emulator.pictures.opencv_engine import load_engine
 
-Pixels = npt.NDArray[np.uint8]
+_DOCS = Path(__file__).parent
+_SOURCE, *_TARGETS = ("astronaut.jpg", "synthetic_3.jpg", "group.jpg", "joconde.jpg")
 
 _GAP, _PAIR_GAP = 4, 14
 _WHITE = 255
-_QUALITY = 82  # it is for a page, not for keeping
+_QUALITY = 82  # low enough for a page that loads fast
 
 
 def strip(
@@ -24,7 +30,7 @@ def strip(
     """
     Return a JPEG that shows *source* and each pair side by side, *height* tall.
 
-    Marked as synthetic, as the pictures in it are.
+    The JPEG is marked as synthetic, as the results in it are.
     """
     columns = [_tile(source, height)]
     for before, after in pairs:
@@ -48,3 +54,16 @@ def _tile(data: bytes, height: int) -> Pixels:
 
 def _space(width: int, height: int) -> Pixels:
     return np.full((height, width, 3), _WHITE, np.uint8)
+
+
+def main() -> None:
+    """Swap the face of the source into each target, and write the strip."""
+    engine = load_engine()
+    source = (_DOCS / "samples" / _SOURCE).read_bytes()
+    targets = [(_DOCS / "samples" / name).read_bytes() for name in _TARGETS]
+    pairs = [(target, engine.swap(source, target)) for target in targets]
+    (_DOCS / "strip.jpg").write_bytes(strip(source, pairs))
+
+
+if __name__ == "__main__":
+    main()
