@@ -114,7 +114,7 @@ def test_interrupted_twice_it_leaves_with_the_ids(user: Emulator, photos: Path) 
     assert "--output 'my out' --json" in err.splitlines()[-1]
     result, last = map(json.loads, out.splitlines())
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "the next run takes it up" in result["error"]
+    assert "the next run goes on with it" in result["error"]
     assert last["summary"] == {**last["summary"], "failed": 1, "unknown": 0}
     assert "may have been paid" not in err
 
