@@ -95,7 +95,7 @@ def test_second_signal_leaves_and_reports_the_task_ids(
     assert "--output 'my out' --json" in said.err.splitlines()[-1]
     result, _ = said.rows
     assert (result["status"], result["task_id"]) == ("failed", task.task_id)
-    assert "the next run" in str(result["error"])
+    assert "the next run goes on with it" in str(result["error"])
     assert (said.summary["failed"], said.summary["unknown"]) == (1, 0)
     assert "may have been paid" not in said.err
 
