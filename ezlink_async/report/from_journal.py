@@ -54,20 +54,20 @@ def report_on(
         raise ConfigurationError(f"there is no journal of a batch in {folder}")
     with (
         contextlib.closing(FolderLock(path.with_name("lock"))) as lock,
-        contextlib.closing(Journal.open(path, locking=lock.is_real)) as book,
+        contextlib.closing(Journal.open(path, locking=lock.is_real)) as opened,
     ):
-        facts = _facts(folder, book.last_run())
-        return write_report(folder, _photos(folder, book), facts, progress=progress)
+        facts = _facts(folder, opened.last_run())
+        return write_report(folder, _photos(folder, opened), facts, progress=progress)
 
 
-def _photos(folder: Path, book: Journal) -> Iterator[Photo]:
+def _photos(folder: Path, journal: Journal) -> Iterator[Photo]:
     after = 0
-    while entries := book.entries(after):
+    while entries := journal.entries(after):
         for entry in entries:
             after = entry.id
             yield _photo(folder, entry)
     after = 0
-    while remarks := book.remarks(after):
+    while remarks := journal.remarks(after):
         for remark in remarks:
             after = remark.id
             yield _remarked(remark)

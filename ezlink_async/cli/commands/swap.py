@@ -28,7 +28,7 @@ from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
-from ezlink_async.batch.preflight import Job, Preflight
+from ezlink_async.batch.preflight import Preflight
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
@@ -262,16 +262,13 @@ def _dry_run(
             for screened in screening.decide(looks, screening.enter(copy, looks)):
                 if screened.job is not None and screened.settled is None:
                     swaps += screened.job.step is Step.SUBMIT
-                    _print_planned(screened.job, printer)
+                    planned = screened.job.outcome("skipped")
+                    planned = attrs.evolve(planned, output=screened.job.place)
+                    printer.print(planned, "planned")
                 else:
                     printer.print(screened.left_over("nothing was sent"))
     printer.finish()
     return swaps
-
-
-def _print_planned(job: Job, printer: OutcomePrinter) -> None:
-    outcome = job.outcome("skipped")
-    printer.print(attrs.evolve(outcome, output=job.place), "planned")
 
 
 @attrs.define
