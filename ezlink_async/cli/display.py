@@ -37,21 +37,15 @@ _ORDER: tuple[Status, ...] = ("succeeded", "failed", "unknown", "skipped", "plan
 STYLES: dict[Status, str] = {"failed": "red", "unknown": "yellow"}
 """The style of bad news on a terminal."""
 
+_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+
 _ECHO = 3  # columns: ^C, and the cursor behind it
 
 
 def to_json(outcome: BatchOutcome, status: Status) -> str:
     """Return the line that ``--json`` prints."""
-    return json.dumps(
-        {
-            "target": str(outcome.target),
-            "output": None if outcome.output is None else str(outcome.output),
-            "task_id": outcome.task_id,
-            "status": status,
-            "error": outcome.error,
-            "maybe_charged": outcome.maybe_charged,
-        }
-    )
+    row = {name: getattr(outcome, name) for name in _KEYS} | {"status": status}
+    return json.dumps(row, default=str)
 
 
 @attrs.define

@@ -27,7 +27,7 @@ from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
-from ezlink_async.batch.preflight import Job, Preflight
+from ezlink_async.batch.preflight import Preflight
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
@@ -262,16 +262,13 @@ def _dry_run(
             for checked in preflight.plan(inspections, records):
                 if checked.job is not None and checked.outcome is None:
                     swaps += checked.job.step is Step.SUBMIT
-                    _print_planned(checked.job, printer)
+                    planned = checked.job.outcome("skipped")
+                    planned = attrs.evolve(planned, output=checked.job.output_path)
+                    printer.print(planned, "planned")
                 else:
                     printer.print(checked.left_over())
     printer.finish()
     return swaps
-
-
-def _print_planned(job: Job, printer: OutcomePrinter) -> None:
-    outcome = job.outcome("skipped")
-    printer.print(attrs.evolve(outcome, output=job.output_path), "planned")
 
 
 @attrs.define
