@@ -86,6 +86,16 @@ def is_readable(transport: asyncio.WriteTransport | None) -> bool:
     return False
 
 
+def progress(
+    writer: AbstractStreamWriter, transport: asyncio.WriteTransport
+) -> tuple[int, bytes]:
+    """Return a value that changes with each byte that moves."""
+    # On a slow line a block stays in the kernel for long, out of asyncio's sight:
+    # there only the acknowledged bytes move.
+    sent = writer.output_size - transport.get_write_buffer_size()
+    return sent, _tcp_info(transport)[_ACKNOWLEDGED]
+
+
 _AHEAD = 64 * 1024  # bytes that may wait in asyncio, besides those in the kernel
 
 _BLOCK = 256 * 1024
@@ -192,14 +202,7 @@ class Upload(aiohttp.payload.Payload):
             raise ConnectionResetError("the connection was lost")
         transport.set_write_buffer_limits(high=_AHEAD)
         limit_unsent(transport)
-
-        def progress() -> tuple[int, bytes]:
-            # On a slow line a block stays in the kernel for long, out of asyncio's
-            # sight: there only the acknowledged bytes move.
-            sent = writer.output_size - transport.get_write_buffer_size()
-            return sent, _tcp_info(transport)[_ACKNOWLEDGED]
-
-        async with _stall_timeout(progress, self._stall):
+        async with _stall_timeout(lambda: progress(writer, transport), self._stall):
             for part in self._first:
                 await self._send_part(writer, part)
             await self._send_held(writer)
@@ -285,15 +288,15 @@ async def _wait_acknowledged(transport: asyncio.WriteTransport) -> None:
 
 @contextlib.asynccontextmanager
 async def _stall_timeout(
-    progress: Callable[[], object], stall: float
+    moved: Callable[[], object], stall: float
 ) -> AsyncIterator[None]:
-    """Raise :exc:`UploadStalledError` after *stall* seconds without *progress*."""
+    """Raise :exc:`UploadStalledError` if *moved* stays the same for *stall* seconds."""
     loop, bound = asyncio.get_running_loop(), asyncio.timeout(None)
     timer: asyncio.Handle
 
     def check(before: object = None, same: int = 0) -> None:
         nonlocal timer
-        now = progress()
+        now = moved()
         same = same + 1 if now == before else 0
         if same < _STALL_CHECKS:
             timer = loop.call_later(stall / _STALL_CHECKS, check, now, same)
@@ -307,7 +310,6 @@ async def _stall_timeout(
     except TimeoutError:  # the kernel's own, ETIMEDOUT, is one, too
         if not bound.expired():
             raise
-        says = f"no byte of the body moved for {stall:g} s"
-        raise UploadStalledError(says) from None
+        raise UploadStalledError(f"no byte of the body moved for {stall:g} s") from None
     finally:
         timer.cancel()
