@@ -162,7 +162,8 @@ class TaskHandle:
     :meth:`AsyncEzlink.task`.
     """
 
-    _task_id: str
+    task_id: str = attrs.field(on_setattr=attrs.setters.frozen)
+    """The server's id. It opens the result without a key: keep it private."""
     family: TaskFamily
     """How tasks of this kind are fetched and read."""
     _owner: HandleOwner
@@ -176,12 +177,7 @@ class TaskHandle:
 
     def __repr__(self) -> str:
         word = str(self.status) or "accepted"
-        return f"<TaskHandle {self._task_id} {word}{' done' if self._done else ''}>"
-
-    @property
-    def task_id(self) -> str:
-        """The server's id. It opens the result without a key: keep it private."""
-        return self._task_id
+        return f"<TaskHandle {self.task_id} {word}{' done' if self._done else ''}>"
 
     @property
     def record(self) -> TaskRecord | None:
@@ -259,7 +255,7 @@ class TaskHandle:
 
         Raises the errors of :meth:`result`, or :exc:`DownloadError`.
         """
-        downloads, task_id = self._owner.downloads, self._task_id
+        downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(lambda found: downloads.read(found, task_id))
 
     async def save(self, path: str | Path) -> Path:
@@ -279,7 +275,7 @@ class TaskHandle:
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
         check_path(path)
-        save, task_id = self._owner.downloads.save, self._task_id
+        save, task_id = self._owner.downloads.save, self.task_id
         return await self._download(
             lambda found: save(found, task_id, path, fit_suffix=fit_suffix)
         )
@@ -291,7 +287,7 @@ class TaskHandle:
         record, owner = await self.result(), self._owner
         if owner.background.closed:
             raise self._closed()
-        rebuilt = owner.base_url + self.family.result_request(self._task_id).path
+        rebuilt = owner.base_url + self.family.result_request(self.task_id).path
         addresses = candidate_addresses(record.image_url, rebuilt, owner.base_url)
         return await owner.background.run(download(addresses), self._closed)
 
@@ -300,7 +296,7 @@ class TaskHandle:
         return SavedHandle(
             origin=self._owner.origin,
             family=self.family.name,
-            task_id=self._task_id,
+            task_id=self.task_id,
             record=self._record,
         ).to_dict()
 
@@ -338,17 +334,17 @@ class TaskHandle:
     def _timeout(self, when: str) -> TaskTimeoutError:
         word = str(self.status) or "not refreshed yet"
         return TaskTimeoutError(
-            f"task {self._task_id} is not finished {when} (last status: {word}); "
-            f"resume it with client.task({self._task_id!r})",
-            task_id=self._task_id,
+            f"task {self.task_id} is not finished {when} (last status: {word}); "
+            f"resume it with client.task({self.task_id!r})",
+            task_id=self.task_id,
             record=self._record,
         )
 
     def _closed(self) -> ClientClosedError:
         return ClientClosedError(
-            f"the client was closed before the result of task {self._task_id} "
-            f"was downloaded; resume it with client.task({self._task_id!r})",
-            task_ids=(self._task_id,),
+            f"the client was closed before the result of task {self.task_id} "
+            f"was downloaded; resume it with client.task({self.task_id!r})",
+            task_ids=(self.task_id,),
         )
 
     def _check_loop(self) -> None:

@@ -17,20 +17,23 @@ Rules:
 from __future__ import annotations
 
 import email.utils
-import json
-import re
 from collections.abc import Mapping
 
 import attrs
 
 from ezlink_async import errors
-from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.messages import (
+    Credential,
+    HttpRequest,
+    HttpResponse,
+    collapse_blanks,
+    parse_json,
+)
 
 NO_CHANNEL_WAIT = 10.0
 """Seconds to wait when no channel is free for the account's group."""
 
 _UNAUTHORIZED = 401
-_BLANKS = re.compile(r"\s+")
 
 # Texts of the server, from its source, in English.
 _ENGLISH = {
@@ -48,24 +51,11 @@ _ENGLISH = {
 }
 
 
-def collapse_blanks(text: object) -> str:
-    """Return the server's text with single blanks; empty for any other value."""
-    return _BLANKS.sub(" ", text).strip() if isinstance(text, str) else ""
-
-
 def with_translation(text: str) -> str:
     """Return *text*, followed by its English where the text is a known one."""
     meanings = (meaning for words, meaning in _ENGLISH.items() if words in text)
     meaning = next(meanings, "")
     return f"{text} ({meaning})" if meaning else text
-
-
-def parse_json(body: bytes) -> object:
-    """Return the JSON of *body*, whatever its content type; ``None`` if none."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 @attrs.frozen

@@ -1,5 +1,5 @@
 """
-One request and one response, as values.
+One request and one response, as values, and how the values in them are read.
 
 A request has a path but no address and no key. Its body is a sequence of parts
 whose length is known before a byte of a picture is read.
@@ -8,11 +8,15 @@ whose length is known before a byte of a picture is read.
 from __future__ import annotations
 
 import enum
+import json
+import re
 from collections.abc import Mapping
 
 import attrs
 
 from ezlink_async._core.images import EncodedImage, InspectedImage
+
+_BLANKS = re.compile(r"\s+")
 
 Part = bytes | InspectedImage | EncodedImage
 """A part of a body: bytes as they are, or a picture, sent as its base64 text."""
@@ -89,3 +93,23 @@ class HttpResponse:
     def ok(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - what 2xx means
+
+
+def parse_json(body: bytes) -> object:
+    """Return the JSON of *body*, whatever its content type; ``None`` if none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def collapse_blanks(text: object) -> str:
+    """Return the server's text with single blanks; empty for any other value."""
+    return _BLANKS.sub(" ", text).strip() if isinstance(text, str) else ""
+
+
+def identifier(value: object) -> str:
+    """Return an id as text; the server writes strings, other builds numbers."""
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if type(value) is int else ""

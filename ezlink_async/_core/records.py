@@ -19,19 +19,13 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from ezlink_async._core.messages import identifier
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 _PROGRESS = tuple(TaskStatus)
 
 _NO_PROMPTS = {"finalPrompt": "", "finalZhPrompt": ""}
 _NO_PROPERTIES = TaskProperties()
-
-
-def identifier(value: object) -> str:
-    """Return an id as text; the server writes strings, other builds numbers."""
-    if isinstance(value, str):
-        return value.strip()
-    return str(value) if type(value) is int else ""
 
 
 def utc_time(seconds: float) -> dt.datetime | None:

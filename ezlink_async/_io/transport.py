@@ -8,6 +8,7 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,29 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
+_log = logging.getLogger("ezlink_async")
+
+
+class OutageLog:
+    """Logs once that a connection is lost, and once that it is back."""
+
+    def __init__(self) -> None:
+        self._offline = False
+
+    def failed(self, error: EzlinkError) -> None:
+        """Take note of a request that failed."""
+        lost = isinstance(error, TransportError) and error.stage == "connect"
+        if lost and not self._offline:
+            self._offline = True
+            _log.warning("%s; requests wait until the connection is back", error)
+
+    def answered(self) -> None:
+        """Take note of an answer."""
+        if self._offline:
+            self._offline = False
+            _log.warning("the connection is back")
+
+
 class Transport:
     """
     The connections of one client, to the API and to the addresses of results.
@@ -55,7 +79,7 @@ class Transport:
         self.settings = settings
         self.answered = False
         self.key_worked = False
-        self._outage = transport_errors.OutageLog()
+        self._outage = OutageLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
         self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")

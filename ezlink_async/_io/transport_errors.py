@@ -8,15 +8,11 @@ proxy.
 
 from __future__ import annotations
 
-import logging
-
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
-
-_log = logging.getLogger("ezlink_async")
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 """The exceptions of a request that are not ours; a timeout is an ``OSError``."""
@@ -129,23 +125,3 @@ def translate_submit_error(
         )
     error.request_id = request_id
     return error
-
-
-class OutageLog:
-    """Logs once that a connection is lost, and once that it is back."""
-
-    def __init__(self) -> None:
-        self._offline = False
-
-    def failed(self, error: EzlinkError) -> None:
-        """Take note of a request that failed."""
-        lost = isinstance(error, TransportError) and error.stage == "connect"
-        if lost and not self._offline:
-            self._offline = True
-            _log.warning("%s; requests wait until the connection is back", error)
-
-    def answered(self) -> None:
-        """Take note of an answer."""
-        if self._offline:
-            self._offline = False
-            _log.warning("the connection is back")

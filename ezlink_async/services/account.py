@@ -16,14 +16,16 @@ from urllib.parse import urlencode
 
 import attrs
 
-from ezlink_async._core.error_mapping import (
+from ezlink_async._core.error_mapping import error_from, server_time
+from ezlink_async._core.messages import (
+    Credential,
+    HttpRequest,
+    HttpResponse,
     collapse_blanks,
-    error_from,
+    identifier,
     parse_json,
-    server_time,
 )
-from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async._core.records import identifier, read_record, utc_time
+from ezlink_async._core.records import read_record, utc_time
 from ezlink_async.errors import (
     ApiError,
     AuthenticationError,

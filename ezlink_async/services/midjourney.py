@@ -14,9 +14,16 @@ from urllib.parse import quote
 
 import attrs
 
-from ezlink_async._core.error_mapping import collapse_blanks, error_from, parse_json
-from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async._core.records import identifier, progress_order, read_record
+from ezlink_async._core.error_mapping import error_from
+from ezlink_async._core.messages import (
+    Credential,
+    HttpRequest,
+    HttpResponse,
+    collapse_blanks,
+    identifier,
+    parse_json,
+)
+from ezlink_async._core.records import progress_order, read_record
 from ezlink_async.errors import (
     ApiError,
     ConfigurationError,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core import error_mapping
-from ezlink_async._core.messages import HttpResponse
+from ezlink_async._core.messages import HttpResponse, collapse_blanks, parse_json
 
 ID = " (request id: 20261122170000123456781234)"
 DATE = "Mon, 23 Nov 2026 06:36:27 GMT"
@@ -356,13 +356,13 @@ def test_message_names_status_meaning_and_words(
 
 def test_e48_blanks_of_the_server_are_collapsed() -> None:
     """The server removes host names and leaves the blanks around them."""
-    words = error_mapping.collapse_blanks("cannot read  from \n x ")
+    words = collapse_blanks("cannot read  from \n x ")
     assert words == "cannot read from x"
 
 
 @pytest.mark.parametrize("value", [None, 7, ["x"], {"a": 1}, True])
 def test_description_that_is_no_text_is_empty(value: object) -> None:
-    assert error_mapping.collapse_blanks(value) == ""
+    assert collapse_blanks(value) == ""
 
 
 def test_chinese_text_is_followed_by_its_english() -> None:
@@ -405,4 +405,4 @@ def test_error_carries_the_request_id() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000, b"9" * 5000])
 def test_bytes_that_are_no_json_are_none(body: bytes) -> None:
-    assert error_mapping.parse_json(body) is None
+    assert parse_json(body) is None

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._core.records import identifier, progress_order, read_record
+from ezlink_async._core.messages import identifier
+from ezlink_async._core.records import progress_order, read_record
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 FULL = {

@@ -16,7 +16,7 @@ import pytest
 
 from ezlink_async._core.messages import Credential, HttpRequest
 from ezlink_async._core.policies import RetryPolicy, Timeouts
-from ezlink_async._io.transport import Transport, new_request_id
+from ezlink_async._io.transport import OutageLog, Transport, new_request_id
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -694,3 +694,20 @@ async def test_thirty_submits_at_once_arrive_and_leave_no_task() -> None:
         assert {response.status for response in answers} == {200}
         assert len(server.requests) == 30
     assert len(asyncio.all_tasks()) == len(before)
+
+
+def test_outage_is_logged_once_at_its_begin_and_once_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = OutageLog()
+    outage.answered()
+    outage.failed(TransportError("cut off", stage="answer"))
+    assert caplog.messages == []
+    for _ in range(3):
+        outage.failed(TransportError("no connection to it", stage="connect"))
+    for _ in range(2):
+        outage.answered()
+    assert caplog.messages == [
+        "no connection to it; requests wait until the connection is back",
+        "the connection is back",
+    ]

@@ -10,7 +10,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from ezlink_async._core.images import InspectedImage
 from ezlink_async._io.transport_errors import (
-    OutageLog,
     translate_fetch_error,
     translate_submit_error,
 )
@@ -164,20 +163,3 @@ def test_hint_at_tls_is_for_servers_that_never_answered() -> None:
     assert "write https" in str(translate_submit_error(lost, url, "1", whole))
     known = translate_submit_error(lost, url, "1", whole, known=True)
     assert "write https" not in str(known)
-
-
-def test_outage_is_logged_once_at_its_begin_and_once_at_its_end(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    outage = OutageLog()
-    outage.answered()
-    outage.failed(TransportError("cut off", stage="answer"))
-    assert caplog.messages == []
-    for _ in range(3):
-        outage.failed(TransportError("no connection to it", stage="connect"))
-    for _ in range(2):
-        outage.answered()
-    assert caplog.messages == [
-        "no connection to it; requests wait until the connection is back",
-        "the connection is back",
-    ]
