@@ -92,9 +92,13 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that imports go one way, and that each module can be imported first."""
-    session.install(*_group("lint"), *_group("test"), "-e", ".[local,images,speed]")
+    session.install(*_group("lint"), "pytest", "-e", ".[local,images,speed]")
     session.run("lint-imports")
-    session.run("python", "-m", "tests.support.imports_alone")
+    # An order of imports can hide a circle: here each module is the first one.
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if path.name != "__main__.py":
+            session.run("python", "-c", f"import {name}", silent=True, log=False)
 
 
 @nox.session

@@ -41,7 +41,12 @@ class Connection:
     local: bool = False
     concurrency: int | None = None
     deadline: float | None = None
-    resubmit_unknown: bool = False
+
+    def adapt(self, retry: RetryPolicy) -> RetryPolicy:
+        """Return the *retry* policy of the user's settings as the command needs it."""
+        if retry.timeout == RetryPolicy().timeout:
+            return attrs.evolve(retry, timeout=_RETRY_TIMEOUT)
+        return retry
 
 
 def settings_sources() -> SettingsSources:
@@ -107,16 +112,11 @@ def _options(connection: Connection, sources: SettingsSources) -> Options:
     poll = sources.policy("poll", PollPolicy)
     if connection.deadline is not None:
         poll = attrs.evolve(poll, deadline=connection.deadline)
-    retry = sources.policy("retry", RetryPolicy)
-    if retry.timeout == RetryPolicy().timeout:
-        retry = attrs.evolve(retry, timeout=_RETRY_TIMEOUT)
-    if connection.resubmit_unknown:
-        retry = attrs.evolve(retry, resubmit_unknown=True)
     return Options(
         base_url=connection.base_url,
         max_concurrency=connection.concurrency,
         poll=poll,
-        retry=retry,
+        retry=connection.adapt(sources.policy("retry", RetryPolicy)),
     )
 
 

@@ -25,6 +25,7 @@ from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
+from tests.support.loop import turns
 from tests.support.scripted_transport import (
     BASE,
     PollerHarness,
@@ -77,11 +78,6 @@ async def _collect(stream: SwapStream, outcomes: list[SwapOutcome]) -> None:
         outcomes.append(outcome)  # noqa: PERF401 - what came before an error is kept
 
 
-async def _turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 def _pipeline(
     here: PollerHarness,
     swap: Swap,
@@ -113,7 +109,7 @@ async def test_outcomes_come_in_completion_order() -> None:
         swaps = Swaps(here)
         async with _stream(here, swaps, ["a", "b"]) as stream:
             first = asyncio.create_task(anext(stream))
-            await _turns()
+            await turns(10)
             swaps.finish("b")
             outcome = await first
             assert (outcome.source, outcome.target) == ("me", "b")
@@ -137,12 +133,12 @@ async def test_targets_are_taken_only_while_the_window_has_room() -> None:
         swaps = Swaps(here)
         async with _stream(here, swaps, targets()) as stream:
             reader = asyncio.create_task(anext(stream))
-            await _turns()
+            await turns(10)
             assert len(taken) == WINDOW
             for number in range(WINDOW):
                 swaps.finish(str(number))
             await reader
-            await _turns()
+            await turns(10)
             # One outcome was read, two wait: one more target was taken.
             assert len(taken) == WINDOW + 1
             assert swaps.most == WINDOW
@@ -158,7 +154,7 @@ async def test_error_of_one_target_does_not_stop_the_others() -> None:
         async for outcome in stream:
             found[outcome.target] = outcome.error
             if outcome.target == "b":
-                await _turns()
+                await turns(10)
                 swaps.finish("a")
                 swaps.finish("c")
         assert found == {"a": None, "b": bad, "c": None}
@@ -216,7 +212,7 @@ async def test_target_after_a_fatal_error_is_not_submitted() -> None:
         await anext(stream)
         with pytest.raises(errors.QuotaError):
             await anext(stream)
-        await _turns()
+        await turns(10)
         assert swaps.handles == {}
 
 
@@ -294,7 +290,7 @@ async def test_error_of_the_iterable_is_raised_after_running_swaps() -> None:
         swaps = Swaps(here)
         stream = _stream(here, swaps, targets())
         reader = asyncio.create_task(anext(stream))
-        await _turns()
+        await turns(10)
         swaps.finish("a")
         assert (await reader).target == "a"
         with pytest.raises(LookupError, match="my own fault"):
@@ -308,11 +304,11 @@ async def test_leaving_the_stream_stops_the_intake_and_keeps_accepted_tasks() ->
         swaps = Swaps(here)
         async with _stream(here, swaps, map(str, range(99))) as stream:
             reader = asyncio.create_task(anext(stream))
-            await _turns()
+            await turns(10)
             swaps.finish("1")
             await reader
         taken = len(swaps.handles)
-        await _turns()
+        await turns(10)
         assert len(swaps.handles) == taken
         assert not swaps.handles["0"].done()
         with pytest.raises(StopAsyncIteration):
@@ -337,11 +333,11 @@ async def test_dropped_outcomes_are_given_as_they_stand() -> None:
         swaps = Slow(here)
         async with _stream(here, swaps, iter("abcd")) as stream:
             reader = asyncio.create_task(anext(stream))
-            await _turns()
+            await turns(10)
             swaps.errors["d"] = errors.ImageError("broken")
             swaps.finish("a")
             await reader
-            await _turns()
+            await turns(10)
             assert stream.dropped() == ()
         d, b, c = stream.dropped()
         assert (d.target, d.error) == ("d", swaps.errors["d"])
@@ -376,7 +372,7 @@ async def test_iterable_may_close_the_stream_it_feeds() -> None:
         swaps = Swaps(here)
         stream = _stream(here, swaps, targets())
         assert [o async for o in stream] == []
-        await _turns()
+        await turns(10)
         assert closed == ["by the targets"]
         assert list(swaps.handles) in ([], ["a"])
 
@@ -395,13 +391,13 @@ async def test_collected_stream_stops_the_intake(
     async with poller_harness(_idle) as here:
         swaps = Swaps(here)
         reader = asyncio.create_task(read_one())
-        await _turns()
+        await turns(10)
         swaps.finish("1")
         pipeline = await reader
-        await _turns()
+        await turns(10)
         taken = len(swaps.handles)
         gc.collect()
-        await _turns()
+        await turns(10)
         assert pipeline() is None
         assert len(swaps.handles) == taken
         assert not swaps.handles["0"].done()
@@ -436,9 +432,9 @@ async def _three_accepted(here: PollerHarness) -> tuple[Swaps, SwapPipeline]:
     swaps = Swaps(here)
     pipeline = _pipeline(here, swaps, ["a", "b", "c"])
     reader = asyncio.create_task(pipeline.next())
-    await _turns()
+    await turns(10)
     reader.cancel()
-    await _turns()
+    await turns(10)
     return swaps, pipeline
 
 
@@ -451,7 +447,7 @@ async def test_unread_paid_outcomes_are_logged_once(
         swaps.finish("a")
         await pipeline.close()
         asked = asyncio.create_task(swaps.handles["b"].result())
-        await _turns()
+        await turns(10)
         for _ in range(2):
             pipeline.log_unread()
         asked.cancel()
@@ -474,7 +470,7 @@ async def test_unread_unknown_submit_is_logged_with_its_request_id(
     async with poller_harness(_idle) as here:
         pipeline = _pipeline(here, swap, ["b", "a", "c"])
         await pipeline.next()
-        await _turns()
+        await turns(10)
         await pipeline.drain()
         pipeline.log_unread()
         # All had ended before the client was closed: so does the iteration.
@@ -503,7 +499,7 @@ async def test_outcomes_read_while_the_client_closes_are_not_logged(
     async with poller_harness(_idle) as here:
         swaps, pipeline = await _three_accepted(here)
         reader = asyncio.create_task(pipeline.next())
-        await _turns()
+        await turns(10)
         for handle in swaps.handles.values():
             handle.end(errors.ClientClosedError(task_ids=[handle.task_id]))
         await pipeline.drain()
@@ -541,7 +537,7 @@ async def test_closing_client_ends_the_stream_with_client_closed_error() -> None
         pipeline = _pipeline(here, swaps, map(str, range(9)))
         stream = SwapStream(pipeline)
         reader = asyncio.create_task(anext(stream))
-        await _turns()
+        await turns(10)
         for handle in swaps.handles.values():
             handle.end(errors.ClientClosedError(task_ids=[handle.task_id]))
         await pipeline.drain()
@@ -570,7 +566,7 @@ async def test_pairs_may_come_from_an_async_iterable() -> None:
         swaps = Swaps(here)
         stream = _stream(here, swaps, pairs(), source=None)
         reader = asyncio.create_task(anext(stream))
-        await _turns()
+        await turns(10)
         swaps.finish("a")
         swaps.finish("b")
         first = await reader

@@ -13,6 +13,7 @@ import pytest
 from ezlink_async import AsyncEzlink, PollPolicy
 from ezlink_async.emulator import EmulatorSettings, scripts, serving
 from tests.end_to_end.three_hundred_swaps import DEVMODE, EXPECTED
+from tests.support.client_harness import beside_emulator
 from tests.support.pictures import jpeg
 from tests.support.programs import run_strictly
 from tests.support.raw_servers import server_tls
@@ -41,13 +42,10 @@ async def test_three_hundred_swaps() -> None:
 
 async def test_another_process_restores_a_saved_handle() -> None:
     """The value of ``to_dict`` is all that the other process needs."""
-    async with asyncio.timeout(300), serving() as server:
+    async with beside_emulator() as (ez, server):
         server.control.script_tasks(scripts.slow(0.2))
-        async with AsyncEzlink(
-            server.api_key, base_url=server.base_url, poll=POLL
-        ) as ez:
-            handle = await ez.swap_face(jpeg(20_000), jpeg(30_000))
-            saved = json.dumps(handle.to_dict())
+        handle = await ez.swap_face(jpeg(20_000), jpeg(30_000))
+        saved = json.dumps(handle.to_dict())
         arguments = ("-c", RESTORE, server.api_key, server.base_url, saved)
         assert await run_strictly(*arguments, **DEVMODE) == "SUCCESS\n"
         assert len(server.control.charges) == 1

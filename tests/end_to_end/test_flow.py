@@ -9,25 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy
-from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async import RetryPolicy
+from ezlink_async._core.settings import Options
+from ezlink_async.emulator import Emulator, EmulatorSettings, faults
+from tests.support.client_harness import beside_emulator
 from tests.support.pictures import jpeg
 
-POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
 # When no task has moved for the longest pause, the gate admits one submit above its
 # limit. The pause is long, so that a slow machine causes no such submit.
 RETRY = RetryPolicy(first=0.01, longest=30)
 SOURCE = jpeg(20_000)
-
-
-def _client(server: Emulator, slots: int) -> AsyncEzlink:
-    return AsyncEzlink(
-        server.api_key,
-        base_url=server.base_url,
-        max_concurrency=slots,
-        poll=POLL,
-        retry=RETRY,
-    )
 
 
 def _requests(server: Emulator, part: str) -> int:
@@ -40,7 +31,7 @@ async def test_tasks_are_polled_while_every_writer_thread_is_blocked(
     """Other tasks end while more saves than there are threads wait for the disk."""
     disk = threading.Event()
     monkeypatch.setattr(os, "fsync", lambda _: disk.wait(300))
-    async with asyncio.timeout(300), serving() as server, _client(server, 2) as ez:
+    async with beside_emulator(max_concurrency=2, retry=RETRY) as (ez, _):
         saving = []
         for number in range(16):
             handle = await ez.swap_face(SOURCE, jpeg(40_000 + number))
@@ -58,7 +49,7 @@ async def test_tasks_are_polled_while_every_writer_thread_is_blocked(
 
 async def test_tasks_are_polled_while_every_download_stalls() -> None:
     """Other tasks end while as many downloads as may run at once stand still."""
-    async with asyncio.timeout(300), serving() as server, _client(server, 4) as ez:
+    async with beside_emulator(max_concurrency=4, retry=RETRY) as (ez, server):
         server.control.script("image", *[faults.Stall()] * 8)
         stuck = [await ez.swap_face(SOURCE, jpeg(30_000 + n)) for n in range(9)]
         reading = [asyncio.create_task(handle.read()) for handle in stuck]
@@ -75,11 +66,8 @@ async def test_tasks_are_polled_while_every_download_stalls() -> None:
 async def test_every_photo_finishes_on_a_small_server_after_few_refusals() -> None:
     """With 64 slots against 3 running and 10 queued tasks, no photo fails."""
     settings = EmulatorSettings(concurrency=3, queue=10, engine_seconds=0.01)
-    async with (
-        asyncio.timeout(300),
-        serving(settings) as server,
-        _client(server, 64) as ez,
-    ):
+    options = Options(max_concurrency=64, retry=RETRY)
+    async with beside_emulator(settings, **options) as (ez, server):
         targets = [jpeg(30_000 + number) for number in range(100)]
         async with ez.swap_faces(SOURCE, targets) as swaps:
             outcomes = [outcome async for outcome in swaps]

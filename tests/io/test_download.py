@@ -18,8 +18,6 @@ import pytest
 
 from ezlink_async import (
     AsyncEzlink,
-    PollPolicy,
-    RetryPolicy,
     TaskHandle,
     Timeouts,
     errors,
@@ -27,7 +25,8 @@ from ezlink_async import (
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
-from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.emulator import Emulator, EmulatorSettings, faults
+from tests.support.client_harness import RETRY, beside_emulator
 from tests.support.pictures import GIF, jpeg, png
 from tests.support.raw_servers import (
     Connection,
@@ -43,8 +42,6 @@ from tests.support.raw_servers import serving as raw_server
 from tests.support.scripted_transport import Held, ScriptedTransport, offline
 from tests.support.transports import SHORT, RecordedSleep, secrets_in, transport
 
-POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
-RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=20)
 API = "https://api.ezlinkai.com"
 REBUILT = f"{API}/mj/image/7"
 
@@ -75,14 +72,10 @@ async def finished_swap(
     settings: EmulatorSettings | None = None, target: bytes | None = None
 ) -> AsyncIterator[tuple[TaskHandle, Emulator]]:
     """Give the handle of one finished swap, and its server."""
-    async with asyncio.timeout(300), serving(settings) as server:
-        client = AsyncEzlink(
-            server.api_key, base_url=server.base_url, poll=POLL, retry=RETRY
-        )
-        async with client as ez:
-            handle = await ez.swap_face(jpeg(20_000), target or jpeg(1_500_000))
-            await handle
-            yield handle, server
+    async with beside_emulator(settings) as (ez, server):
+        handle = await ez.swap_face(jpeg(20_000), target or jpeg(1_500_000))
+        await handle
+        yield handle, server
 
 
 def files(folder: Path) -> list[str]:
@@ -245,19 +238,15 @@ async def test_cancelled_save_leaves_no_file(tmp_path: Path) -> None:
 async def test_close_ends_a_save_in_progress_with_client_closed_error(
     tmp_path: Path,
 ) -> None:
-    async with asyncio.timeout(300), serving() as server:
-        ez = AsyncEzlink(server.api_key, base_url=server.base_url, poll=POLL)
-        async with ez:
-            handle = await ez.swap_face(jpeg(20_000), jpeg(1_500_000))
-            await handle
-            server.control.script("image", faults.Stall())
-            save = asyncio.create_task(handle.save(tmp_path / "a.jpg"))
-            while not any("/mj/image" in s.path for s in server.control.requests):
-                await asyncio.sleep(0)
-        with pytest.raises(errors.ClientClosedError) as caught:
-            await save
-        assert caught.value.task_ids == (handle.task_id,)
-        assert files(tmp_path) == []
+    async with finished_swap() as (handle, server):
+        server.control.script("image", faults.Stall())
+        save = asyncio.create_task(handle.save(tmp_path / "a.jpg"))
+        while not any("/mj/image" in s.path for s in server.control.requests):
+            await asyncio.sleep(0)
+    with pytest.raises(errors.ClientClosedError) as caught:
+        await save
+    assert caught.value.task_ids == (handle.task_id,)
+    assert files(tmp_path) == []
 
 
 SAVE = """

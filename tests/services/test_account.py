@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 
-from ezlink_async import AsyncEzlink, RetryPolicy, errors
+from ezlink_async import AsyncEzlink, errors
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.emulator import DEFAULT_ACCOUNT_TOKEN as TOKEN
+from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.models import TaskStatus
 from ezlink_async.services import account
+from tests.support.client_harness import beside_emulator
 from tests.support.pictures import jpeg
 from tests.support.samples import samples
 from tests.support.transports import chain
 
 SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
-RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3)
+ROOMY = EmulatorSettings(queue=1000, concurrency=64)
 
 
 def _answer(body: object, status: int = 200) -> HttpResponse:
@@ -197,26 +197,8 @@ def test_odd_values_of_a_page_are_no_errors() -> None:
     assert account.read_charge(_data({"list": [free]}), "r") is None
 
 
-@asynccontextmanager
-async def client_and_server(
-    token: str | None = "",
-) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
-    """Open a client beside an emulator; an empty *token* means the right one."""
-    settings = EmulatorSettings(queue=1000, concurrency=64)
-    async with asyncio.timeout(300), serving(settings) as server:
-        client = AsyncEzlink(
-            server.api_key,
-            base_url=server.base_url,
-            account_token=server.account_token if token == "" else token,
-            retry=RETRY,
-            max_concurrency=64,
-        )
-        async with client as ez:
-            yield ez, server
-
-
 async def test_client_returns_balance_charge_and_tasks_of_the_account() -> None:
-    async with client_and_server() as (ez, server):
+    async with beside_emulator(ROOMY, account_token=TOKEN) as (ez, server):
         handle = await ez.swap_face(SOURCE, TARGET, state="mine")
         found = await ez.account.balance()
         assert (found.used, found.requests) == (9_000, 1)
@@ -232,7 +214,7 @@ async def test_client_returns_balance_charge_and_tasks_of_the_account() -> None:
 
 
 async def test_find_returns_tasks_of_every_page_once() -> None:
-    async with client_and_server() as (ez, server):
+    async with beside_emulator(ROOMY, account_token=TOKEN) as (ez, server):
         targets = [jpeg(1_000 + number) for number in range(120)]
         async for swap in ez.swap_faces(SOURCE, targets, state="mine"):
             assert swap.error is None
@@ -244,14 +226,14 @@ async def test_find_returns_tasks_of_every_page_once() -> None:
 
 async def test_find_ends_at_an_empty_page() -> None:
     """The server promises more tasks than it lists."""
-    async with client_and_server() as (ez, server):
+    async with beside_emulator(ROOMY, account_token=TOKEN) as (ez, server):
         promise = '{"data":{"list":[],"total":9},"message":"","success":true}'
         server.control.standing("account", faults.Answer(200, promise))
         assert await ez.account.find(state="mine") == ()
 
 
 async def test_without_a_token_methods_say_what_to_set_and_send_nothing() -> None:
-    async with client_and_server(None) as (ez, server):
+    async with beside_emulator() as (ez, server):
         of = ez.account
         for call in (of.balance(), of.charged("r"), of.find(state="s")):
             with pytest.raises(errors.ConfigurationError, match="EZLINK_ACCOUNT_TOKEN"):
@@ -270,7 +252,7 @@ WRONG = "theTokenOfAnotherAccount"
 
 async def test_refused_token_is_sent_once() -> None:
     """The key still works."""
-    async with client_and_server(WRONG) as (ez, server):
+    async with beside_emulator(account_token=WRONG) as (ez, server):
         with pytest.raises(errors.AuthenticationError, match="account token is refus"):
             await ez.account.balance()
         assert len(server.control.requests) == 1
@@ -278,7 +260,7 @@ async def test_refused_token_is_sent_once() -> None:
 
 
 async def test_fault_of_the_network_is_retried() -> None:
-    async with client_and_server() as (ez, server):
+    async with beside_emulator(ROOMY, account_token=TOKEN) as (ez, server):
         server.control.script("account", faults.proxy(503), faults.Drop())
         assert (await ez.account.balance()).used == 0
         assert len(server.control.requests) == 3
@@ -301,7 +283,7 @@ async def test_account_token_is_in_no_error_and_no_log(
     fault: faults.Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with client_and_server(WRONG) as (ez, server):
+    async with beside_emulator(account_token=WRONG) as (ez, server):
         server.control.standing("account", fault)
         with pytest.raises(errors.EzlinkError) as caught:
             await ez.account.balance()

@@ -1,4 +1,4 @@
-"""A client beside an emulator, with short waits: the harness of the client's tests."""
+"""A client beside an emulator, over real sockets: the harness of the client's tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Unpack
 
+import attrs
+
 from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy
 from ezlink_async._core.settings import Options
 from ezlink_async.emulator import Emulator, EmulatorSettings, serving
@@ -14,8 +16,63 @@ from ezlink_async.emulator import Emulator, EmulatorSettings, serving
 POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
 RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=20)
 
-_HANGS = 300
-"""Seconds after which a test counts as hanging; no test comes near."""
+BOUND = 300.0
+"""Seconds after which a test is hung; no result depends on them."""
+
+
+@attrs.frozen
+class EmulatedClient:
+    """A client, the server it pays, and what the server counted."""
+
+    ez: AsyncEzlink
+    server: Emulator
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks exist upstream."""
+        return len(self.server.control.tasks)
+
+    @property
+    def charges(self) -> int:
+        """How many swaps were paid."""
+        return len(self.server.control.charges)
+
+    @property
+    def submits(self) -> int:
+        """How many submits arrived, whole or not."""
+        return sum("/insight-face/swap" in path for path in self.paths)
+
+    @property
+    def paths(self) -> list[str]:
+        """The path of every request."""
+        return [each.path for each in self.server.control.requests]
+
+
+@asynccontextmanager
+async def emulated_client(
+    settings: EmulatorSettings | None = None,
+    *,
+    path: str = "",
+    with_account: bool = False,
+    **options: Unpack[Options],
+) -> AsyncIterator[EmulatedClient]:
+    """
+    Serve, and enter a client with short waits.
+
+    *path* goes behind the server's address; *with_account* gives the client the
+    account's token; *options* go to the client.
+    """
+    async with asyncio.timeout(BOUND), serving(settings) as server:
+        chosen = Options(
+            api_key=server.api_key,
+            base_url=server.base_url + path,
+            poll=POLL,
+            retry=RETRY,
+            account_token=server.account_token if with_account else None,
+        )
+        chosen.update(options)
+        async with AsyncEzlink(**chosen) as ez:
+            yield EmulatedClient(ez, server)
 
 
 @asynccontextmanager
@@ -25,21 +82,9 @@ async def beside_emulator(
     path: str = "",
     **options: Unpack[Options],
 ) -> AsyncIterator[tuple[AsyncEzlink, Emulator]]:
-    """
-    Enter a client of an emulator that runs in the same loop.
-
-    *path* goes behind the emulator's address; *options* go to the client.
-    """
-    async with asyncio.timeout(_HANGS), serving(settings) as server:
-        chosen = Options(
-            api_key=server.api_key,
-            base_url=server.base_url + path,
-            poll=POLL,
-            retry=RETRY,
-        )
-        chosen.update(options)
-        async with AsyncEzlink(**chosen) as ez:
-            yield ez, server
+    """Do as :func:`emulated_client` does, and give client and server."""
+    async with emulated_client(settings, path=path, **options) as here:
+        yield here.ez, here.server
 
 
 async def until(server: Emulator, what: str, count: int = 1) -> None:

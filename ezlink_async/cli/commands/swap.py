@@ -14,6 +14,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from ezlink_async._core.policies import RetryPolicy
 from ezlink_async.batch.journal.jobs import JobRecord, Step
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
@@ -116,6 +117,11 @@ class SwapArguments(Connection):
     strip_metadata: Annotated[bool, _Switch] = False
     json: Annotated[bool, _Switch] = False
     report: bool = True
+
+    def adapt(self, retry: RetryPolicy) -> RetryPolicy:
+        """Return *retry* with the wish to send unknown submits again."""
+        again = retry.resubmit_unknown or self.resubmit_unknown
+        return attrs.evolve(super().adapt(retry), resubmit_unknown=again)
 
     def batch_options(self, pair_list: PairList) -> BatchOptions:
         """Return how to do the batch; no result may replace a picture of a pair."""

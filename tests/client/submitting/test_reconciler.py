@@ -33,7 +33,7 @@ from ezlink_async.services import account
 from ezlink_async.services.base import Accepted
 from ezlink_async.services.face_swap import SwapOptions
 from tests.support.account_pages import EPOCH, AccountPages
-from tests.support.emulated_client import BOUND, EmulatedClient, emulated_client
+from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock
 from tests.support.pictures import jpeg
 

@@ -31,7 +31,7 @@ from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
-from tests.support.emulated_client import BOUND, EmulatedClient, emulated_client
+from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.pictures import jpeg
 from tests.support.raw_servers import server_tls
