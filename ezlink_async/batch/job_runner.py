@@ -32,7 +32,7 @@ from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
 from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
-from ezlink_async.batch.preflight import Job
+from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.recorder import (
     FAILED_TASK_ERRORS,
     HaltedError,
@@ -142,7 +142,7 @@ class JobRunner:
         self._source: tuple[Path, Image] | None = None
         self.in_progress = 0
 
-    async def run(self, job: Job, observer: JournalObserver) -> BatchOutcome:
+    async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
         try:
             handle = await self._finish(job, observer)
@@ -156,7 +156,7 @@ class JobRunner:
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: Job, observer: JournalObserver) -> TaskHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> TaskHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
@@ -187,7 +187,9 @@ class JobRunner:
                 self.in_progress -= 1
 
     @contextlib.asynccontextmanager
-    async def _prepared(self, job: Job) -> AsyncIterator[Awaitable[Pictures] | None]:
+    async def _prepared(
+        self, job: BatchJob
+    ) -> AsyncIterator[Awaitable[Pictures] | None]:
         """Prepare the pictures of a submit while its job waits for a slot."""
         if job.step is not Step.SUBMIT:
             yield None
@@ -199,7 +201,7 @@ class JobRunner:
         finally:
             preparing.cancel()
 
-    async def _prepare_pair(self, job: Job) -> Pictures:
+    async def _prepare_pair(self, job: BatchJob) -> Pictures:
         """Return the source and the target as they are sent."""
         self._control.check()
         source_path, target_path = job.pair.source, job.pair.target
@@ -223,7 +225,7 @@ class JobRunner:
             return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
 
     async def _submit(
-        self, job: Job, pictures: Pictures, observer: JournalObserver
+        self, job: BatchJob, pictures: Pictures, observer: JournalObserver
     ) -> TaskHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
@@ -251,7 +253,7 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: Job, handle: TaskHandle) -> Path:
+    async def _download(self, job: BatchJob, handle: TaskHandle) -> Path:
         """Save the result, and return its path once the journal has it."""
         async with self._downloads, self._backed_up(job, handle):
             saved = await handle.save_fitting(job.output_path)
@@ -262,7 +264,9 @@ class JobRunner:
         return saved.path
 
     @contextlib.asynccontextmanager
-    async def _backed_up(self, job: Job, handle: TaskHandle) -> AsyncIterator[None]:
+    async def _backed_up(
+        self, job: BatchJob, handle: TaskHandle
+    ) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:
             yield
@@ -279,7 +283,7 @@ class JobRunner:
             await run_in_thread(backup.release)
 
     def _failed(
-        self, job: Job, observer: JournalObserver, error: EzlinkError
+        self, job: BatchJob, observer: JournalObserver, error: EzlinkError
     ) -> BatchOutcome:
         """Write the state that *error* leads to, and return the outcome."""
         if isinstance(error, HaltedError) and observer.unclear == job.unclear:
@@ -301,7 +305,7 @@ class JobRunner:
             resumable=state is None and problem.reason is not Reason.RESULT_GONE,
         )
 
-    def _write(self, job: Job, state: JobState | None, problem: Problem) -> None:
+    def _write(self, job: BatchJob, state: JobState | None, problem: Problem) -> None:
         this, sentence = job.record.id, problem.sentence
         now, writer = self._control.clock.now(), self._control.writer
         if state is JobState.UNKNOWN:

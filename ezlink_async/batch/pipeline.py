@@ -26,7 +26,7 @@ from ezlink_async.batch.outcomes import (
 )
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import PairReader
-from ezlink_async.batch.preflight import CheckedPair, Job, Preflight
+from ezlink_async.batch.preflight import BatchJob, CheckedPair, Preflight
 from ezlink_async.batch.recorder import JournalObserver, RunControl
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
@@ -78,7 +78,7 @@ _NOT_ANSWERED = (
 class RunningJob:
     """A job, its observer, and its outcome if it has ended."""
 
-    job: Job
+    job: BatchJob
     observer: JournalObserver
     outcome: BatchOutcome | None = None
 
@@ -200,7 +200,7 @@ class Pipeline:
     async def _look_up(self) -> None:
         """Continue with each unknown job as soon as its fate is known."""
         async for found in self.unfinished.look_up():
-            if isinstance(found, Job):
+            if isinstance(found, BatchJob):
                 await self._begin(found)
             else:
                 await self._take_in([found])
@@ -253,7 +253,7 @@ class Pipeline:
         await self._report(outcome)
         self._checked.popleft()
 
-    def _is_too_late(self, job: Job) -> bool:
+    def _is_too_late(self, job: BatchJob) -> bool:
         is_submit = job.step is Step.SUBMIT
         return self.control.stopped or (is_submit and self.control.halted is not None)
 
@@ -263,7 +263,7 @@ class Pipeline:
             return self.unfinished.reports(checked.job)
         return checked.outcome is None and self.unfinished.reports_pair(checked.pair)
 
-    def _is_duplicate(self, job: Job) -> bool:
+    def _is_duplicate(self, job: BatchJob) -> bool:
         """Return whether another pair of the page, or a look-up, has this job."""
         this = job.record.id
         if this in self._page or self.unfinished.looks_up(job):
@@ -271,7 +271,7 @@ class Pipeline:
         self._page.add(this)
         return False
 
-    def _write_why_not(self, job: Job | None, outcome: BatchOutcome) -> None:
+    def _write_why_not(self, job: BatchJob | None, outcome: BatchOutcome) -> None:
         """Write to the journal why nothing was done about a pair."""
         if outcome.error is None:
             return
@@ -286,7 +286,7 @@ class Pipeline:
             this = job.record.id
             writer.execute_soon(lambda journal: journal.note_problem(this, problem))
 
-    def _conflict(self, job: Job) -> BatchOutcome | None:
+    def _conflict(self, job: BatchJob) -> BatchOutcome | None:
         """Return the outcome if another job is the same, or has its output path."""
         this, is_submit = job.record.id, job.step is Step.SUBMIT
         is_open = any(each.job.record.id == this for each in self._open)
@@ -299,7 +299,7 @@ class Pipeline:
             return job.outcome("skipped", Problem(sentence, Reason.EXISTS))
         return None
 
-    async def _begin(self, job: Job) -> None:
+    async def _begin(self, job: BatchJob) -> None:
         observer = JournalObserver(self.control, job.record.id, job.unclear)
         running = RunningJob(job, observer)
         self._open.append(running)

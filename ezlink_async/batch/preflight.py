@@ -59,7 +59,7 @@ class Inspection:
 
 
 @attrs.frozen
-class Job:
+class BatchJob:
     """The job of a pair: its record in the journal, and its next step."""
 
     pair: Pair
@@ -118,7 +118,7 @@ class CheckedPair:
     """A pair after the preflight: its *job*, and its *outcome* if it has ended."""
 
     pair: Pair
-    job: Job | None = None
+    job: BatchJob | None = None
     outcome: BatchOutcome | None = None
 
     def left_over(self, problem: Problem = INTERRUPTED) -> BatchOutcome:
@@ -195,10 +195,10 @@ class Preflight:
         saved = record.output if record.state is JobState.SAVED else None
         intact = saved is not None and is_intact(folder, saved)
         step = next_step(record, self._options, intact=intact)
-        job = Job(pair, record, step, folder)
+        job = BatchJob(pair, record, step, folder)
         return CheckedPair(pair, job, self._outcome(job))
 
-    def _outcome(self, job: Job) -> BatchOutcome | None:
+    def _outcome(self, job: BatchJob) -> BatchOutcome | None:
         """Return how the job has ended, or ``None`` if there is something to do."""
         match job.step:
             case Step.DONE:
@@ -218,7 +218,7 @@ class Preflight:
             return attrs.evolve(job.outcome("skipped", problem), output=there)
         return None
 
-    def _existing_picture(self, job: Job) -> Path | None:
+    def _existing_picture(self, job: BatchJob) -> Path | None:
         """Return a whole picture at the output path; refuse to replace an input."""
         found = self._existing.at(job.output_path)
         own = file_ids([job.pair.source, job.pair.target])

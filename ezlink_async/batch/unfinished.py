@@ -21,7 +21,7 @@ from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import path_key
-from ezlink_async.batch.preflight import Job
+from ezlink_async.batch.preflight import BatchJob
 
 
 class UnfinishedJobs:
@@ -46,7 +46,7 @@ class UnfinishedJobs:
         self._resumed: set[int] = set()
         self._unasked: set[int] = set()  # no pair has asked for them
         self._ids: dict[tuple[Path, Path], int] = {}
-        self._unclear: dict[int, Job] = {}
+        self._unclear: dict[int, BatchJob] = {}
         self._asked: dict[int, Pair] = {}  # looked up, and asked for by a pair
         self._output_paths: set[str] = set()
         self._looked_up: set[int] = set()
@@ -56,7 +56,7 @@ class UnfinishedJobs:
         """The number of outcomes beside those of the pairs."""
         return len(self._unasked)
 
-    async def resumable(self) -> AsyncIterator[Job]:
+    async def resumable(self) -> AsyncIterator[BatchJob]:
         """Yield the jobs to follow or to download."""
         after = 0
         while records := await self._open_records(after):
@@ -84,14 +84,14 @@ class UnfinishedJobs:
         step = next_step(record, self._options, intact=False)
         return step is Step.SUBMIT and record.state is JobState.SUCCEEDED
 
-    def _job(self, record: JobRecord) -> Job:
+    def _job(self, record: JobRecord) -> BatchJob:
         pair = Pair(record.source, record.target, record.key.output_path)
         # Only a job that a pair asks for is sent again.
         plain = attrs.evolve(self._options, retry_failed=False, resubmit_unknown=False)
         step = next_step(record, plain, intact=False)
-        return Job(pair, record, step, self._options.output)
+        return BatchJob(pair, record, step, self._options.output)
 
-    def reports(self, job: Job) -> bool:
+    def reports(self, job: BatchJob) -> bool:
         """Return whether the outcome of a pair's job comes from here."""
         this = job.record.id
         if self._reports_resumed(this):
@@ -120,11 +120,11 @@ class UnfinishedJobs:
         self._unasked.discard(this)
         return True
 
-    def is_outdated(self, job: Job) -> bool:
+    def is_outdated(self, job: BatchJob) -> bool:
         """Return whether a job was looked up after its pair was checked."""
         return job.step is Step.REPORT and job.record.id in self._looked_up
 
-    def looks_up(self, job: Job) -> bool:
+    def looks_up(self, job: BatchJob) -> bool:
         """Return whether *job* is being looked up for its pair."""
         return job.record.id in self._asked
 
@@ -132,7 +132,7 @@ class UnfinishedJobs:
         """Return whether one of the results is saved at *path*."""
         return path_key(path) in self._output_paths
 
-    async def look_up(self) -> AsyncIterator[Job | Pair]:
+    async def look_up(self) -> AsyncIterator[BatchJob | Pair]:
         """Look up the unknown submits; yield jobs to follow, and pairs to send."""
         if not self._unclear or not self._reconciler.can_search:
             return
@@ -148,7 +148,9 @@ class UnfinishedJobs:
             if found is not None:
                 yield found
 
-    async def _conclude(self, job: Job, finding: Finding) -> Job | Pair | None:
+    async def _conclude(
+        self, job: BatchJob, finding: Finding
+    ) -> BatchJob | Pair | None:
         """Write *finding* to the journal, and return what to do about the job."""
         this, task_id = job.record.id, finding.task_id
         pair = self._asked.pop(this, None)

@@ -15,7 +15,7 @@ from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.preflight import Job
+from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.unfinished import UnfinishedJobs
 
 
@@ -31,16 +31,18 @@ class ScriptedReconciler:
         return [self.finding for _ in lost]
 
 
-async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, Job]:
+async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, BatchJob]:
     """Open a journal with one unknown job; return the job as its pair has it."""
     writer = await open_writer(tmp_path / "out" / ".ezlink" / "journal.sqlite3")
     source, target = tmp_path / "me.jpg", tmp_path / "a.jpg"
 
-    def make(journal: Journal) -> Job:
+    def make(journal: Journal) -> BatchJob:
         key = JobKey("server", b"1", b"2", "{}", "a")
         journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
         (record,) = journal.records()
-        return Job(Pair(source, target, "a"), record, Step.REPORT, tmp_path / "out")
+        return BatchJob(
+            Pair(source, target, "a"), record, Step.REPORT, tmp_path / "out"
+        )
 
     return writer, await writer.execute(make)
 
@@ -49,7 +51,7 @@ async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, Job]:
 @pytest.mark.parametrize(
     ("finding", "yields", "state"),
     [
-        (Finding(fate=Fate.FOUND, reason="there", task_id="77"), Job, "submitted"),
+        (Finding(fate=Fate.FOUND, reason="there", task_id="77"), BatchJob, "submitted"),
         (Finding(fate=Fate.NOT_CREATED, reason="not there"), Pair, "planned"),
         (Finding(fate=Fate.UNKNOWN, reason="who knows"), None, "unknown"),
     ],
@@ -86,7 +88,7 @@ async def test_an_unknown_job_is_reported_once(
         assert [type(each) for each in found] == ([yields] if yields else [])
     assert len(list(unfinished.remaining())) == (yields is None)
     assert list(unfinished.remaining()) == []
-    if yields is Job and not asked:
+    if yields is BatchJob and not asked:
         followed = attrs.evolve(job, step=Step.FOLLOW)
         assert unfinished.has_output_path("A")
         assert unfinished.reports(followed)
