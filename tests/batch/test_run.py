@@ -799,9 +799,9 @@ async def test_a_job_found_while_its_checked_pair_waits_is_swapped_once(
     await batch.done(photos[11:])
     batch.account = True
     looking, sending = HeldRequest(), HeldRequest()
-    batch.control.standing("account", looking)
-    batch.control.standing("submit", sending)
     async with batch.client(concurrency=1) as ez, batch.run(ez, photos) as run:
+        batch.control.standing("account", looking)
+        batch.control.standing("submit", sending)
         await looking.arrived.wait()
         await sending.arrived.wait()
         looking.release.set()
