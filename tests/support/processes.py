@@ -29,11 +29,13 @@ def _without_rights() -> list[str]:
 def run_without_rights(program: str, *arguments: object, cwd: Path) -> str:
     """Run *program* as a user without rights, and return what it prints."""
     command = [*_without_rights(), sys.executable, "-c", program, *map(str, arguments)]
-    package = Path(__file__).parents[2]
+    # Coverage could not write its data without rights, and would say so.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    env["PYTHONPATH"] = str(Path(__file__).parents[2])
     return subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(package)},
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
