@@ -261,7 +261,10 @@ def resolve(options: Options, sources: SettingsSources) -> Settings:
             found[name] = _Found(given, f"the argument {name}", _Source.ARGUMENT)
     key = _api_key(found.get("api_key", _NOT_SET))
     url, token = _server(found, sources, secure=not options.get("allow_insecure"))
-    settings = _converter.structure(found, Settings)
+    # A value that does not apply, such as a profile's own address, may be anything.
+    checked = {"base_url", "account_token"}
+    rest = {name: value for name, value in found.items() if name not in checked}
+    settings = _converter.structure(rest, Settings)
     return attrs.evolve(settings, api_key=key, base_url=url, account_token=token)
 
 

@@ -27,7 +27,12 @@ from ezlink_async.batch.journal.jobs import Problem, Reason
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import open_writer
 from ezlink_async.batch.options import LOCAL, BatchOptions
-from ezlink_async.batch.outcomes import NOTHING_SENT, BatchOutcome, BatchSummary
+from ezlink_async.batch.outcomes import (
+    INTERRUPTED,
+    NOTHING_SENT,
+    BatchOutcome,
+    BatchSummary,
+)
 from ezlink_async.batch.pairs.reader import (
     AnyPath,
     PairReader,
@@ -200,6 +205,8 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     async def _close(self, task: asyncio.Task[None]) -> None:
         left_early = not task.done()
+        # First of all: the iterator of the pairs may take long to end.
+        self._control.leave(INTERRUPTED)
         await cancel_and_wait([task])
         await self._pipeline.stop()
         with contextlib.suppress(TimeoutError):

@@ -531,6 +531,27 @@ async def test_pairs_of_a_run_that_is_left_at_once_are_skipped(
         assert (await batch.done(batch.photos(3), ez)).counts == {"succeeded": 3}
 
 
+async def test_left_run_pays_for_nothing_while_its_iterator_cleans_up(
+    batch: BatchHarness,
+) -> None:
+    photos = batch.photos(6)
+
+    async def pairs() -> AsyncIterator[tuple[Path, Path]]:
+        try:
+            for photo in photos:
+                yield batch.face, photo
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(500):  # round trips, in which another submit passes
+                await ez.fetch_tasks(["1"])
+
+    async with batch.client(concurrency=1) as ez:
+        async with run_batch(ez, None, pairs(), output=batch.output) as run:
+            await anext(run)
+            paid = batch.charges
+        assert batch.charges <= paid + 1  # the one that was being sent
+
+
 async def test_leaving_while_earlier_jobs_are_resumed_reports_each_pair_once(
     batch: BatchHarness,
 ) -> None:
