@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -56,6 +57,16 @@ def test_public_name_loads_once(name: str) -> None:
 def test_misspelt_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'AsyncEzLink'"):
         getattr(ezlink_async, "AsyncEzLink")  # noqa: B009 - mypy knows better
+
+
+@pytest.mark.parametrize("room", ["batch", "batch.pairs", "services"])
+def test_every_name_of_a_room_loads_on_first_use(room: str) -> None:
+    face = importlib.import_module(f"ezlink_async.{room}")
+    assert dir(face) == sorted(face.__all__)
+    for name in face.__all__:
+        assert face.__getattr__(name) is getattr(face, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        face.__getattr__("Nothing")
 
 
 def test_importing_the_package_loads_no_other_module() -> None:

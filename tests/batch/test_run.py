@@ -7,9 +7,11 @@ Against the emulator on a loopback socket; what was paid is read from it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -529,6 +531,21 @@ async def test_pairs_of_a_run_that_is_left_at_once_are_skipped(
         assert list(run.unread()) == []
         assert batch.sent == 0
         assert (await batch.done(batch.photos(3), ez)).counts == {"succeeded": 3}
+
+
+async def test_journal_that_fails_while_pairs_are_entered_halts_the_run(
+    batch: BatchHarness,
+) -> None:
+    await batch.done(batch.photos(1))
+    with contextlib.closing(sqlite3.connect(batch.journal)) as sql:
+        sql.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON jobs "
+            "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        )
+    ended = await batch.done([batch.photo("new.jpg", 9_000)])
+    assert ended.counts == {"skipped": 1}
+    assert "disk is full" in (ended.only.error or "")
+    assert batch.charges == 1
 
 
 async def test_left_run_pays_for_nothing_while_its_iterator_cleans_up(

@@ -29,6 +29,7 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
+from ezlink_async._client.client import session_of
 from ezlink_async._client.swap_stream import SwapPipeline
 from ezlink_async.emulator import (
     Emulator,
@@ -38,6 +39,7 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
+from ezlink_async.services.face_swap import SwapOptions
 from tests.support.client_harness import POLL, RETRY, beside_emulator, charges, until
 from tests.support.pictures import jpeg, png
 
@@ -242,6 +244,15 @@ async def test_submit_that_has_not_started_when_the_client_closes_sends_nothing(
             with pytest.raises(errors.ClientClosedError) as caught:
                 await submit
             assert caught.value.retry_safe
+        assert server.control.requests == []
+
+
+async def test_session_of_a_closed_client_submits_nothing() -> None:
+    async with beside_emulator() as (ez, server):
+        session = session_of(ez)
+        await ez.aclose()
+        with pytest.raises(errors.ClientClosedError):
+            await session.swap(SOURCE, TARGET, SwapOptions())
         assert server.control.requests == []
 
 

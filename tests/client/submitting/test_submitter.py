@@ -37,8 +37,10 @@ from tests.support.pictures import jpeg
 from tests.support.raw_servers import server_tls
 from tests.support.scripted_transport import (
     BASE,
+    Answer,
     PollerHarness,
     ScriptedTransport,
+    offline,
     refused,
     reply,
     row,
@@ -363,11 +365,12 @@ class Attempts(ScriptedTransport):
     def __init__(
         self,
         *steps: Step,
-        key: HttpResponse | None,
+        key: HttpResponse | Answer | None,
         retry: RetryPolicy,
         close: float,
     ) -> None:
-        super().__init__(lambda _: key or unknown_id())
+        answer = key or unknown_id()
+        super().__init__(answer if callable(answer) else lambda _: answer)
         self.steps = list(steps)
         self.ids: list[str] = []
         timeouts = attrs.evolve(self.settings.timeouts, close=close)
@@ -470,7 +473,7 @@ class SubmitterHarness:
 @asynccontextmanager
 async def submitting(
     *steps: Step,
-    key: HttpResponse | None = None,
+    key: HttpResponse | Answer | None = None,
     retry: RetryPolicy = QUICK,
     close: float = 5.0,
     observer: RecordingObserver | None = None,
@@ -712,10 +715,11 @@ async def test_e59_refused_key_behind_a_proxy_is_found_out(hidden: Step) -> None
         (LOST, refused("Token verification failed")),
         (LOST, unknown_id()),
         (LOST, reply(row("0"))),
+        (LOST, offline),
     ],
 )
 async def test_timeout_used_up_quota_or_good_key_leave_the_submit_unknown(
-    hidden: Step, key: HttpResponse
+    hidden: Step, key: HttpResponse | Answer
 ) -> None:
     async with submitting(hidden, key=key) as here:
         with pytest.raises(errors.SubmitUnknownError) as caught:
