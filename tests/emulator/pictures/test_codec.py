@@ -25,7 +25,6 @@ from ezlink_async.emulator.pictures.synthetic_mark import COMMENT, SOURCE_TYPE
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from docs.make_strip import strip  # noqa: E402
 from ezlink_async.emulator.pictures.codec import Pixels, decode, encode  # noqa: E402
 
 pytestmark = pytest.mark.local
@@ -324,12 +323,3 @@ def test_any_bytes_give_a_header_or_a_picture_error(body: bytes) -> None:
             continue
         assert header.width > 0
         assert header.height > 0
-
-
-def test_a_strip_shows_source_and_pairs_side_by_side() -> None:
-    """One marked JPEG of the asked height, as wide as its pictures and gaps."""
-    data = written(".jpg", scene())
-    result = decode(strip(data, [(data, data)], height=96))
-    assert result.pixels.shape == (96, 3 * 128 + 14 + 4, 3)
-    assert result.header.kind == "jpeg"
-    assert SOURCE_TYPE.encode() in strip(data, [])
