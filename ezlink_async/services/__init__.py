@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async.services.account import Account, AccountBalance, Charge
 
-__all__ = [
-    "Account",
-    "AccountBalance",
-    "Charge",
-]
+__all__ = ["Account", "AccountBalance", "Charge"]
 
 
 def __getattr__(name: str) -> object:
