@@ -200,6 +200,7 @@ class Downloader:
                         task_id=task_id,
                         status=failed.status,
                     ) from None
+                self._transport.requested_waits.begin(failed.hint, wait)
             await self._sleep(wait)
 
     async def _attempt(self, address: ResultAddress, sink: Sink) -> str | None:

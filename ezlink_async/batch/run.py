@@ -163,6 +163,15 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         return self._pipeline.runner.in_progress
 
     @property
+    def waits_until(self) -> float:
+        """
+        When the longest wait ends that the server asked for; 0 if it asked for none.
+
+        In seconds since 1970, and in the past once the wait is over.
+        """
+        return self._session.transport.requested_waits.until
+
+    @property
     def extra(self) -> int:
         """The number of outcomes beside those of the pairs."""
         return self._unfinished.extra

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime as dt
 import json
 import logging
 import os
@@ -54,6 +55,7 @@ class Tally:
 
     total: int
     in_progress: int = 0
+    waits_until: float = 0.0  # seconds since 1970; the server asked for it
     counts: collections.Counter[Status] = attrs.field(factory=collections.Counter)
     clock: Callable[[], float] = time.monotonic
     _started: float = attrs.field(
@@ -239,11 +241,14 @@ class _Bar(Progress):
         ]
         if tally.in_progress:
             words.append(f"{tally.in_progress} in progress")
+        if tally.waits_until > time.time():
+            end = dt.datetime.fromtimestamp(tally.waits_until, dt.UTC).astimezone()
+            words.append(f"going on at {end:%H:%M}")
         self.update(
             self._row,
             completed=tally.ended,
             total=tally.total,
-            description=", ".join(filter(None, (*words, tally.speed))),
+            description=", ".join(filter(None, (*words, tally.speed))) or "starting",
         )
 
 

@@ -42,6 +42,14 @@ class _OnTerminal(Running):
         os.close(self.screen)
         self.process.send_signal(signal.SIGHUP)
 
+    def show_until(self, pattern: str) -> str:
+        """Return what was shown, control sequences left out, once *pattern* was."""
+        shown, text = bytearray(), ""
+        while not re.search(pattern, text):
+            shown += os.read(self.screen, 4096)
+            text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="ignore"))
+        return text
+
     def end(self) -> Said:
         """Return the exit code, stdout if it is a pipe, and what was shown."""
         shown = bytearray()
@@ -111,6 +119,27 @@ def test_bar_is_one_row_with_room_for_an_echoed_interrupt(
     assert bars
     assert all(len(row.rstrip()) <= columns - 3 for row in bars)
     assert all(re.match(r"\d/3 ", row) for row in bars)
+
+
+def test_wait_that_the_server_asks_for_is_one_line_and_stands_on_the_bar(
+    user: Emulator, one: Command
+) -> None:
+    """Without a terminal there is the line alone; both name the time it goes on."""
+    busy = faults.Answer(429, headers=(("Retry-After", "600"),))
+    user.control.standing("submit", busy)
+    with _terminal(*one, both=False, columns=120) as command:
+        shown = command.show_until(r"━.*going on at (\d\d:\d\d)")
+        command.process.send_signal(signal.SIGINT)
+        shown += command.end().err
+    lines = re.findall(r"the server asks to wait 10 min; going on at \d\d:\d\d", shown)
+    assert len(lines) == 1
+    with start(*one) as command:
+        line = command.read_until("asks to wait")
+        command.interrupt()
+        said = command.end()
+    assert re.fullmatch(r"the server asks .* 10 min; going on at \d\d:\d\d\n", line)
+    assert "asks to wait" not in said.err
+    assert not user.control.charges
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ class Submitter:
                 raise error
             if error.maybe_charged:
                 pending.lost.append(error.request_id or "")
+            self._transport.requested_waits.begin(_hint(error), wait)
             await self._sleep(wait)
 
     async def _admit(self, start: float, error: EzlinkError | None) -> Admission:
@@ -230,6 +231,7 @@ class Submitter:
             self._gate.task_started(admission)
         elif isinstance(outcome, BusyError):
             self._gate.close(admission, _hint(outcome), full=True)
+            self._transport.requested_waits.begin(_hint(outcome), self._gate.pause)
         elif self._is_offline(outcome):
             self._gate.close(admission, full=False)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ezlink_async._core.policies import RetryPolicy
+from ezlink_async._io.concurrency import cancel_and_wait
 from ezlink_async.batch.journal.jobs import JobRecord, Step
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
@@ -320,13 +321,21 @@ class _SwapCommand:
             async with (
                 connect(self.options) as ez,
                 BatchRun(ez, self.pair_list, self.batch) as self.run,
+                _ticking(self._update),
             ):
                 if self.interrupted:
                     self.run.halt()
                 async for outcome in self.run:
-                    self.tally.total = self.pair_list.total + self.run.extra
-                    self.tally.in_progress = self.run.in_progress
+                    self._update()
                     self.printer.print(self.pair_list.as_given(outcome))
+
+    def _update(self) -> None:
+        """Show how far the run is."""
+        if self.run is not None:
+            self.tally.total = self.pair_list.total + self.run.extra
+            self.tally.in_progress = self.run.in_progress
+            self.tally.waits_until = self.run.waits_until
+            self.display.update()
 
     def _halt(self) -> None:
         self.interrupted = True
@@ -357,6 +366,22 @@ class _SwapCommand:
             return map(skipped, self.pair_list)
         self.tally.total = self.pair_list.total + self.run.extra
         return self.run.unread()
+
+
+@contextlib.asynccontextmanager
+async def _ticking(update: Callable[[], None]) -> AsyncIterator[None]:
+    """Call *update* once a second, since a run may be at work without an outcome."""
+
+    async def tick() -> None:
+        while True:
+            update()
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        await cancel_and_wait([task])
 
 
 def _swaps(count: int) -> str:
