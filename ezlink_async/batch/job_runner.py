@@ -38,6 +38,7 @@ from ezlink_async.batch.recorder import (
     HaltedError,
     JournalObserver,
     RunControl,
+    Stage,
 )
 from ezlink_async.errors import (
     BusyError,
@@ -160,16 +161,19 @@ class JobRunner:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
+            observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
             return self._session.finished(record.task_id or "", record.image_url)
         async with self._prepared(job) as pictures, self._in_progress():
             if pictures is None:
+                observer.follows()
                 # The id was given to this account, so "no such task" is no end.
                 handle = self._session.accepted(record.task_id or "", lambda: None)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
+        observer.stage = Stage.SAVING
         now = self._control.clock.now()
         writer.execute_soon(
             lambda journal: journal.succeeded(record.id, task.image_url, now)

@@ -40,14 +40,15 @@ from ezlink_async.batch.pairs.reader import (
     Targets,
     pairs_of,
 )
-from ezlink_async.batch.pipeline import Pipeline
+from ezlink_async.batch.pipeline import Pipeline, Waits
 from ezlink_async.batch.preflight import Preflight
-from ezlink_async.batch.recorder import Clock, RunControl
+from ezlink_async.batch.recorder import Clock, RunControl, Stage
 from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.services.midjourney import Mode
 
+_SAVING = 2  # silences of a download that a halted run waits for
 _AHEAD = 8  # jobs beyond those in progress: being read, prepared, or saved
 
 
@@ -161,6 +162,22 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def in_progress(self) -> int:
         """The number of jobs that the server has, or is being sent."""
         return self._pipeline.runner.in_progress
+
+    def waits(self) -> Waits:
+        """Return what the run waits for once it is halted, and how long at most."""
+        settings = self._session.transport.settings
+        times, deadline = settings.timeouts, settings.poll.deadline
+        saving = _SAVING * times.image
+        answer = times.upload + times.submit
+        if self._session.reconciler.can_search:
+            answer += times.reconcile
+        return self._pipeline.waits(
+            {
+                Stage.SENDING: answer + deadline + saving,
+                Stage.RUNNING: deadline + saving,
+                Stage.SAVING: saving,
+            }
+        )
 
     @property
     def waits_until(self) -> float:

@@ -96,10 +96,12 @@ class PairList(Iterable[Pair]):
                 (after, _PAGE),
             ).fetchall()
 
-    def as_given(self, outcome: BatchOutcome) -> BatchOutcome:
-        """Return *outcome* with its pictures named as they are in these pairs."""
-        if not outcome.target.is_absolute():
-            return outcome
+    def as_given(self, outcome: BatchOutcome) -> BatchOutcome | None:
+        """
+        Return *outcome* with its pictures named as they are in these pairs.
+
+        ``None`` if it belongs to none of them, but to a job of an earlier run.
+        """
         names = self._names(outcome.target, outcome.source)
         with self._lock:
             row = self._sql.execute(
@@ -108,7 +110,7 @@ class PairList(Iterable[Pair]):
                 names,
             ).fetchone()
         if row is None:
-            return outcome
+            return None
         source, target = map(decode_path, row)
         return attrs.evolve(outcome, source=source, target=target)
 

@@ -39,6 +39,8 @@ class Reason(enum.StrEnum):
     """The run had too many failures."""
     INTERRUPTED = "interrupted"
     """The user, or a program, stopped the run."""
+    RUNNING = "running"
+    """The run was left while the server had the job; the next one fetches it."""
     EXISTS = "exists"
     """A picture is where the result would be saved."""
     UNUSABLE = "unusable"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,20 +30,24 @@ from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
+from ezlink_async.batch.pipeline import Waits
 from ezlink_async.batch.preflight import Preflight
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.connect import Connection, check_connection, connect, server_of
-from ezlink_async.cli.display import Display, Tally, logs_shown_on
+from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.cli.pair_list import PairList
 from ezlink_async.cli.printer import OutcomePrinter
+from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.prepare import needs_preparing
 from ezlink_async.services.midjourney import Mode
 
 _SHOWN = 10  # unfinished jobs named in an error
+
+_TWO_MINUTES = 120
 
 _AT_ONCE = 64  # pairs of a dry run looked at together
 
@@ -271,7 +276,7 @@ def _dry_run(
                     swaps += checked.job.step is Step.SUBMIT
                     planned = checked.job.outcome("skipped")
                     planned = attrs.evolve(planned, output=checked.job.output_path)
-                    printer.print(planned, "planned")
+                    printer.print(planned, Kind.PLANNED)
                 else:
                     printer.print(checked.left_over())
     printer.finish()
@@ -291,6 +296,7 @@ class _SwapCommand:
     run: BatchRun | None = None
     error: EzlinkError | None = None
     interrupted: bool = False
+    interrupts: Interrupts = attrs.field(init=False)
 
     def execute(self) -> int:
         """Swap and print all pairs, and return the exit code."""
@@ -313,7 +319,7 @@ class _SwapCommand:
         # Warnings name task ids, and those of the built-in server end with it.
         level = logging.ERROR if self.options.local else logging.WARNING
         with (
-            Interrupts(self._halt),
+            Interrupts(self._halt) as self.interrupts,
             logs_shown_on(self.display, level),
             # Only the second signal cancels this task.
             contextlib.suppress(asyncio.CancelledError),
@@ -326,35 +332,46 @@ class _SwapCommand:
                 if self.interrupted:
                     self.run.halt()
                 async for outcome in self.run:
-                    self._update()
-                    self.printer.print(self.pair_list.as_given(outcome))
+                    self.tally.in_progress = self.run.in_progress
+                    self._print(outcome)
+
+    def _print(self, outcome: BatchOutcome) -> None:
+        given = self.pair_list.as_given(outcome)
+        if given is None:  # a job of an earlier run, which no target asks for
+            self.tally.total += 1
+        self.printer.print(given or outcome)
 
     def _update(self) -> None:
         """Show how far the run is."""
         if self.run is not None:
-            self.tally.total = self.pair_list.total + self.run.extra
             self.tally.in_progress = self.run.in_progress
             self.tally.waits_until = self.run.waits_until
             self.display.update()
 
     def _halt(self) -> None:
+        """Send nothing more, and say what is waited for; that wait is bounded."""
         self.interrupted = True
-        in_progress = 0
+        waits = Waits()
         if self.run is not None:
             self.run.halt()
-            in_progress = self.run.in_progress
+            waits = self.run.waits()
+            loop = asyncio.get_running_loop()
+            loop.call_later(waits.seconds, self._give_up, waits)
         self.display.note(
-            f"Stopping. Waiting for {_swaps(in_progress)} in progress; "
-            "press Ctrl-C again to quit now.",
-            "yellow",
+            f"Stopping. {_in_words(waits)}; press Ctrl-C again to quit now.", "yellow"
         )
+
+    def _give_up(self, waits: Waits) -> None:
+        if waits.seconds:
+            self.display.note(f"not waiting any longer than {_lasts(waits.seconds)}")
+            self.interrupts.leave()
 
     def _finish(self) -> None:
         """Print the outcomes that were not read, the report, and the summary."""
-        self.tally.in_progress = 0
-        for outcome in self._unread():
-            self.printer.print(self.pair_list.as_given(outcome))
         self.tally.stop()
+        self.display.end_progress()  # what was not begun is no progress
+        for outcome in self._unread():
+            self._print(outcome)
         if self.options.report and not self.interrupted:
             make_report(self.batch, self.display, self.tally.total)
         summary = BatchSummary() if self.run is None else self.run.summary
@@ -364,7 +381,6 @@ class _SwapCommand:
     def _unread(self) -> Iterator[BatchOutcome]:
         if self.run is None:
             return map(skipped, self.pair_list)
-        self.tally.total = self.pair_list.total + self.run.extra
         return self.run.unread()
 
 
@@ -382,6 +398,26 @@ async def _ticking(update: Callable[[], None]) -> AsyncIterator[None]:
         yield
     finally:
         await cancel_and_wait([task])
+
+
+def _in_words(waits: Waits) -> str:
+    """Return what a halted run waits for, and how long at most."""
+    stages = {
+        "running at the server": waits.running,
+        "being sent": waits.sending,
+        "being saved": waits.saving,
+    }
+    words = [f"{count} {stage}" for stage, count in stages.items() if count]
+    if not words:
+        return "Nothing is in progress"
+    words[0] = words[0].replace(" ", " swap " if words[0][:2] == "1 " else " swaps ", 1)
+    return f"Waiting up to {_lasts(waits.seconds)} for {' and '.join(words)}"
+
+
+def _lasts(seconds: float) -> str:
+    if seconds <= _TWO_MINUTES:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} min"
 
 
 def _swaps(count: int) -> str:
