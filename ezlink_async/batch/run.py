@@ -251,7 +251,10 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         if self._options.command is not None and resumable:
             facts["command"] = self._options.command
         if self.summary.charges is not None:
-            facts["charged"] = str(self.summary.charges)
+            charges = self.summary.charges
+            facts["charged"] = str(charges)
+            facts["charged_usd"] = repr(charges.dollars)
+            facts["accepted"] = str(charges.accepted)
         self._writer.execute_soon(
             lambda journal: journal.end_run(self._run_id, now, facts)
         )

@@ -74,6 +74,19 @@ class BrokenPipeSafeStream:
             os.close(null)
 
 
+def agree(question: str) -> bool:
+    """
+    Ask a *question* on the terminal, and return whether the answer is yes.
+
+    Without a terminal to ask on, as in a pipe or a script, the answer is yes.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 class Display:
     """
     Where a command writes its lines.

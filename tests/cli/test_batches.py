@@ -176,7 +176,7 @@ def test_fresh_counts_all_unfinished_jobs_but_those_of_the_built_in_server(
     assert "and 590 more" in said.err
 
 
-def test_dry_run_changes_no_file_and_sends_no_request(
+def test_dry_run_changes_no_file_and_submits_nothing(
     ezlink: Ezlink, user: Emulator, command: Command, photos: Path
 ) -> None:
     said = ezlink(*command, "--dry-run")
@@ -188,10 +188,10 @@ def test_dry_run_changes_no_file_and_sends_no_request(
     (photos / "newer.jpg").write_bytes(jpeg(22_001))
     _break_journal("unknown")
     Path("out/b.jpg").unlink()
-    before, seen = _tree(Path("out")), len(user.control.requests)
+    before, seen = _tree(Path("out")), len(user.control.attempts)
     said = ezlink(*command, "--dry-run", "--json")
     assert _tree(Path("out")) == before
-    assert len(user.control.requests) == seen
+    assert len(user.control.attempts) == seen
     assert "2 swaps would be paid for" in said.err
     statuses = sorted(str(row["status"]) for row in said.rows[:-1])
     assert statuses == ["planned", "planned", "planned", "skipped", "unknown"]

@@ -221,7 +221,7 @@ def test_signal_before_the_first_submit_sends_nothing(
 ) -> None:
     """One signal waits for the answer on what the key has spent, two do not."""
     asked = Reached(then=stage)
-    user.control.script("usage", asked)
+    user.control.script("usage", *[faults.Delay(0)] * 2, asked)  # after the quote
     with start(*three) as command:
         asked.wait()
         if isinstance(stage, faults.Stall):
@@ -229,6 +229,21 @@ def test_signal_before_the_first_submit_sends_nothing(
         else:
             command.interrupt()
             said = command.end()
+    assert said.code == 130
+    assert "3 not swapped: Interrupted: nothing was sent" in said.err
+    assert f"resume with: ezlink swap {three[1]}" in said.err
+    assert not user.control.attempts
+
+
+def test_signal_while_the_balance_is_asked_for_sends_nothing(
+    user: Emulator, three: tuple[object, ...]
+) -> None:
+    asked = Reached(then=faults.Stall())
+    user.control.script("usage", asked)
+    with start(*three) as command:
+        asked.wait()
+        command.process.send_signal(signal.SIGINT)
+        said = command.end()
     assert said.code == 130
     assert "3 not swapped: Interrupted: nothing was sent" in said.err
     assert f"resume with: ezlink swap {three[1]}" in said.err

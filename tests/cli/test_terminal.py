@@ -212,3 +212,55 @@ def test_closed_terminal_stops_submits_and_saves_what_runs(
         assert command.process.wait() == 130
     assert [path.name for path in Path("out").glob("*.jpg")] == ["a.jpg"]
     assert len(user.control.charges) == 1
+
+
+def _answer(*arguments: object, answer: str) -> Said:
+    """Run a command whose streams are all on a terminal, and answer its question."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ezlink_async", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, text=True
+    )
+    os.close(theirs)
+    with killed_when_hanging(process):
+        running = _OnTerminal(process, ours)
+        asked = running.show_until(r"\[y/N\] ")
+        os.write(ours, f"{answer}\n".encode())
+        said = running.end()
+    return attrs.evolve(said, err=asked + said.err)
+
+
+@pytest.mark.parametrize("answer", ["n", ""])
+def test_terminal_is_asked_before_more_than_a_hundred_swaps_are_paid(
+    user: Emulator, three: Command, photos: Path, answer: str
+) -> None:
+    for number in range(98):
+        (photos / f"{number:02}.jpg").write_bytes(jpeg(21_000 + number))
+    said = _answer(*three, answer=answer)
+    assert said.code == 1
+    assert "101 targets: 101 to swap" in said.err
+    assert "Pay for 101 swaps? [y/N] " in said.err
+    assert "nothing was sent" in said.err
+    assert not user.control.attempts
+
+
+def test_terminal_is_asked_before_fresh_pays_again(
+    ezlink: Ezlink, user: Emulator, one: Command
+) -> None:
+    """Another answer than yes leaves the journal as it is."""
+    assert ezlink(*one).code == 0
+    said = _answer(*one, "--fresh", answer="no")
+    assert "Pay for 1 swap again? [y/N] " in said.err
+    assert ezlink(*one, "--dry-run").err.count("1 done before") == 1
+    assert _answer(*one, "--fresh", answer="y").code == 0
+    assert len(user.control.charges) == 2
+
+
+def test_yes_answers_the_question_beforehand(
+    ezlink: Ezlink, user: Emulator, one: Command
+) -> None:
+    assert ezlink(*one).code == 0
+    said = _run(*one, "--fresh", "-y", both=True)
+    assert said.code == 0
+    assert "[y/N]" not in said.err
+    assert len(user.control.charges) == 2

@@ -35,17 +35,27 @@ from ezlink_async.batch.preflight import Preflight
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
-from ezlink_async.cli.connect import Connection, check_connection, connect, server_of
-from ezlink_async.cli.display import Display, logs_shown_on
+from ezlink_async.cli.connect import (
+    Connection,
+    check_connection,
+    connect,
+    server_of,
+    settings_sources,
+)
+from ezlink_async.cli.display import Display, agree, logs_shown_on
+from ezlink_async.cli.estimate import estimate
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.cli.pair_list import PairList
 from ezlink_async.cli.printer import OutcomePrinter
+from ezlink_async.cli.quote import Quote, quote
 from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.prepare import needs_preparing
 from ezlink_async.services.midjourney import Mode
 
 _SHOWN = 10  # unfinished jobs named in an error
+
+_MANY = 100  # swaps; a run that pays for more asks first
 
 _TWO_MINUTES = 120
 
@@ -86,6 +96,9 @@ class SwapArguments(Connection):
         How sources and targets go together: zip (the two folders by name),
         product (each with each), or a file that lists them (CSV or JSON Lines,
         with source and target).
+    yes
+        Do not ask before a run that pays for more than 100 swaps, or again.
+        A script is never asked.
     fresh
         Begin anew: forget earlier runs, replace what is there, and pay again.
         Refused while a paid result is not saved.
@@ -116,6 +129,9 @@ class SwapArguments(Connection):
     dry_run: Annotated[bool, _Switch] = False
     pairs: str | None = None
     fresh: Annotated[bool, _Switch] = False
+    yes: Annotated[
+        bool, Parameter(("--yes", "-y"), negative=(), show_default=False)
+    ] = False
     retry_failed: Annotated[bool, _Switch] = False
     resubmit_unknown: Annotated[bool, _Switch] = False
     max_failures: Annotated[int | None, _Count] = None
@@ -173,24 +189,14 @@ def swap(
     pairs = _find_pairs(options, pictures, left_out)
     with contextlib.closing(PairList(pairs, left_out)) as pair_list:
         batch = options.batch_options(pair_list)
-        if options.fresh and not options.dry_run:
-            archive_journal(batch.journal_path)
         tally = Tally(pair_list.total)
-        with Display(None if options.dry_run else tally) as display:
-            if left_out:
-                counts = (f"{many} ({why})" for why, many in left_out.items())
-                display.note(f"left out: {', '.join(counts)}")
-            printer = OutcomePrinter(display, tally, as_json=options.json)
-            if options.dry_run:
-                swaps = _dry_run(options, batch, pair_list, printer)
-                if options.budget is not None and options.budget < swaps:
-                    left = _swaps(swaps - options.budget)
-                    display.note(f"the budget leaves out {left}")
-                    swaps = options.budget
-                display.note(f"{_swaps(swaps)} would be paid for")
-                return printer.exit_code
-            command = _SwapCommand(options, batch, pair_list, display, tally, printer)
-            return command.execute()
+        display = Display(None if options.dry_run else tally)
+        if left_out:
+            counts = (f"{many} ({why})" for why, many in left_out.items())
+            display.note(f"left out: {', '.join(counts)}")
+        printer = OutcomePrinter(display, tally, as_json=options.json)
+        command = _SwapCommand(options, batch, pair_list, display, tally, printer)
+        return command.rehearse() if options.dry_run else command.execute()
 
 
 def _find_pairs(
@@ -217,15 +223,22 @@ def archive_journal(journal: Path) -> None:
     """Rename *journal*, unless jobs in it are unfinished: those are raised."""
     if not journal.exists():
         return
-    lock = FolderLock(journal.with_name("lock"))
-    with contextlib.closing(lock):
-        with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
-            _check_finished(old)
+    with finished(journal):
         names = (
             journal.with_name(f"{journal.stem}-{number}{journal.suffix}")
             for number in itertools.count(1)
         )
         journal.replace(next(name for name in names if not name.exists()))
+
+
+@contextlib.contextmanager
+def finished(journal: Path) -> Iterator[None]:
+    """Lock *journal*; raise :exc:`ConfigurationError` with its unfinished jobs."""
+    lock = FolderLock(journal.with_name("lock"))
+    with contextlib.closing(lock):
+        with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
+            _check_finished(old)
+        yield
 
 
 def _check_finished(journal: Journal) -> None:
@@ -285,7 +298,7 @@ def _dry_run(
 
 @attrs.define
 class _SwapCommand:
-    """The part of the command that talks to a server."""
+    """The part of the command that talks to a server, if only about the balance."""
 
     options: SwapArguments
     batch: BatchOptions
@@ -298,14 +311,28 @@ class _SwapCommand:
     interrupted: bool = False
     interrupts: Interrupts = attrs.field(init=False)
 
+    def rehearse(self) -> int:
+        """Print what a run would do and cost, and return the exit code."""
+        options, display = self.options, self.display
+        swaps = _dry_run(options, self.batch, self.pair_list, self.printer)
+        if options.budget is not None and options.budget < swaps:
+            display.note(f"the budget leaves out {_swaps(swaps - options.budget)}")
+            swaps = options.budget
+        display.note(f"{_swaps(swaps)} would be paid for")
+        if swaps and not options.local and settings_sources().text("api_key"):
+            display.note(asyncio.run(self._quote()).describe(swaps))
+        return self.printer.exit_code
+
     def execute(self) -> int:
         """Swap and print all pairs, and return the exit code."""
         try:
-            asyncio.run(self._swap())
+            begun = self._begin()
+        except KeyboardInterrupt:  # before anything was sent
+            self.interrupted = begun = True
         except EzlinkError as error:
             if self.run is None:  # nothing has begun: the error says it all
                 raise
-            self.error = error
+            self.error, begun = error, True
         finally:
             if self.run is not None or self.interrupted:
                 self._finish()
@@ -313,7 +340,42 @@ class _SwapCommand:
             return INTERRUPTED
         if self.error is not None and not (self.run and self.run.accepted):
             return 2
-        return self.printer.exit_code
+        return self.printer.exit_code if begun else 1
+
+    def _begin(self) -> bool:
+        """Run the batch if the user agrees to it, and return whether that is so."""
+        if not self._agreed():
+            self.display.note("nothing was sent")
+            return False
+        if self.options.fresh:
+            archive_journal(self.batch.journal_path)
+        with self.display:
+            asyncio.run(self._swap())
+        return True
+
+    def _agreed(self) -> bool:
+        """Show what the run will cost; ask before it pays for much, or again."""
+        options, journal = self.options, self.batch.journal_path
+        again = options.fresh and journal.exists()
+        if again:
+            with finished(journal):
+                pass  # refused before anything is asked
+        forgotten = None if options.fresh else journal
+        server = self.batch.server_name(server_of(options))
+        found = estimate(self.pair_list, self.batch, server, forgotten)
+        self.tally.total += found.outside
+        self.tally.idle = found.idle
+        self.display.note(str(found))
+        if options.local or not found.swaps:
+            return True
+        self.display.note(asyncio.run(self._quote()).describe(found.swaps))
+        if options.yes or not (again or found.swaps > _MANY):
+            return True
+        return agree(f"Pay for {_swaps(found.swaps)}{' again' if again else ''}?")
+
+    async def _quote(self) -> Quote:
+        async with connect(self.options) as ez:
+            return await quote(ez, self.batch.journal_path)
 
     async def _swap(self) -> None:
         # Warnings name task ids, and those of the built-in server end with it.
@@ -337,8 +399,6 @@ class _SwapCommand:
 
     def _print(self, outcome: BatchOutcome) -> None:
         given = self.pair_list.as_given(outcome)
-        if given is None:  # a job of an earlier run, which no target asks for
-            self.tally.total += 1
         self.printer.print(given or outcome)
 
     def _update(self) -> None:
@@ -368,6 +428,7 @@ class _SwapCommand:
 
     def _finish(self) -> None:
         """Print the outcomes that were not read, the report, and the summary."""
+        self.tally.in_progress = 0
         self.tally.stop()
         self.display.end_progress()  # what was not begun is no progress
         for outcome in self._unread():
@@ -421,4 +482,4 @@ def _lasts(seconds: float) -> str:
 
 
 def _swaps(count: int) -> str:
-    return "1 swap" if count == 1 else f"{count} swaps"
+    return "1 swap" if count == 1 else f"{count:,} swaps"
