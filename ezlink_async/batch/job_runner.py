@@ -26,6 +26,7 @@ import attrs
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
+from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
@@ -44,7 +45,9 @@ from ezlink_async.errors import (
     BusyError,
     DownloadError,
     EzlinkError,
+    ImageError,
     JournalError,
+    RejectedError,
     TaskTimeoutError,
     TransportError,
 )
@@ -107,6 +110,7 @@ _CONCURRENT_DOWNLOADS = 8
 _CONCURRENT_PREPARATIONS = 2  # each needs a processor, and up to a GB of memory
 
 _RESULT_GONE = "DownloadError: the server no longer has the result"
+_FINAL_REASONS = frozenset({Reason.RESULT_GONE, Reason.UNUSABLE})
 _GONE_STATUSES = frozenset({404, 410})
 
 # The disk is full, or cannot be written any more: no other result could be saved.
@@ -306,7 +310,7 @@ class JobRunner:
             task_id=task_id,
             request_id=error.request_id or observer.request_id,
             fault=error,
-            resumable=state is None and problem.reason is not Reason.RESULT_GONE,
+            resumable=state is None and problem.reason not in _FINAL_REASONS,
         )
 
     def _write(self, job: BatchJob, state: JobState | None, problem: Problem) -> None:
@@ -315,7 +319,7 @@ class JobRunner:
         if state is JobState.UNKNOWN:
             writer.execute_soon(lambda journal: journal.unknown(this, sentence))
         elif state is JobState.FAILED:
-            writer.execute_soon(lambda journal: journal.failed(this, sentence, now))
+            writer.execute_soon(lambda journal: journal.failed(this, problem, now))
         else:
             writer.execute_soon(lambda journal: journal.note_problem(this, problem))
 
@@ -336,12 +340,24 @@ def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
         return Problem(f"{_RESULT_GONE} ({error})", Reason.RESULT_GONE)
     if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
-        return Problem(describe_error(error))
+        return Problem(describe_error(error), _reason(error))
     says = str(error)
     if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
         status = str(error.record.status) if error.record else ""
         says = f"task {task_id} is not finished (last status: {status or 'none'})"
     return Problem(describe_error(error, f"{says}; the next run goes on with it"))
+
+
+def _reason(error: EzlinkError) -> Reason | None:
+    """Return ``UNUSABLE`` if another picture helps, and nothing else does."""
+    if isinstance(error, ImageError):
+        return Reason.UNUSABLE
+    words = ""
+    if isinstance(error, RejectedError):
+        words = error.description
+    elif isinstance(error, FAILED_TASK_ERRORS) and error.record is not None:
+        words = error.record.fail_reason or ""
+    return Reason.UNUSABLE if is_about_picture(words) else None
 
 
 def _retrieve_exception(task: asyncio.Task[Pictures]) -> None:

@@ -26,7 +26,7 @@ from rich.text import Text
 from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.report.escaping import shown
 
-STYLES = {Kind.FAILED: "red", Kind.UNKNOWN: "yellow"}
+STYLES = {Kind.FAILED: "red", Kind.UNUSABLE: "red", Kind.UNKNOWN: "yellow"}
 """The style of bad news on a terminal."""
 
 _ECHO = 3  # columns: ^C, and the cursor behind it

@@ -27,6 +27,8 @@ class Kind(enum.StrEnum):
     """Its result is saved."""
     FAILED = "failed"
     """It was refused, or something went wrong; the reason says what to do."""
+    UNUSABLE = "cannot be used"
+    """Its picture is broken, or was refused; only another picture helps."""
     UNKNOWN = "unknown"
     """It may have been paid, and its id is not known."""
     RUNNING = "still running"
@@ -45,6 +47,8 @@ def kind_of(outcome: BatchOutcome) -> Kind:
         return Kind.LEFT if outcome.error else Kind.DONE
     if outcome.reason is Reason.RUNNING:
         return Kind.RUNNING
+    if outcome.status == "failed" and outcome.reason is Reason.UNUSABLE:
+        return Kind.UNUSABLE
     return Kind(outcome.status)
 
 
@@ -90,7 +94,9 @@ class Tally:
             self._statuses[outcome.status] += 1
         self.total = max(self.total, self.kinds.total())
         self.settled += not (outcome.common or kind is Kind.RUNNING)
-        if kind is Kind.SUCCEEDED or outcome.fault is not None:
+        refused_unsent = kind is Kind.UNUSABLE and outcome.task_id is None
+        took_time = outcome.fault is not None and not refused_unsent
+        if kind is Kind.SUCCEEDED or took_time:
             self._ends.append(self.clock())
             self.swapped += 1
         else:

@@ -179,7 +179,7 @@ def test_second_signal_counts_running_jobs_apart_from_failures(
         said = command.interrupt_twice()
     assert said.code == 130
     assert "1 still running at the server; the next run fetches it" in said.err
-    assert "1 failed, 1 still running, 1 not swapped in " in said.err
+    assert "1 cannot be used, 1 still running, 1 not swapped in " in said.err
 
 
 def test_second_signal_before_the_answer_to_a_submit_names_request_and_photo(
@@ -194,7 +194,7 @@ def test_second_signal_before_the_answer_to_a_submit_names_request_and_photo(
     assert said.code == 130
     (request_id,) = user.control.attempts
     assert f"request {request_id}" in said.err
-    assert "1 may have been paid; ask the service before you swap again" in said.err
+    assert "1 may have been paid, their answers are lost:" in said.err
     assert f"  {one[2]} (request id: {request_id})\n" in said.err
     assert "Traceback" not in said.err
 

@@ -375,9 +375,10 @@ class Journal:
         """Store that a job may exist, and may be paid."""
         self._set(job, state=JobState.UNKNOWN, error=error)
 
-    def failed(self, job: int, error: str, when: float) -> None:
+    def failed(self, job: int, problem: Problem, when: float) -> None:
         """Store that the server refused a job, or failed at it."""
-        self._set(job, state=JobState.FAILED, error=error, ended_at=when)
+        error, reason = problem.sentence, problem.reason
+        self._set(job, state=JobState.FAILED, error=error, reason=reason, ended_at=when)
 
     def note_problem(self, job: int, problem: Problem) -> None:
         """Store an error that changes nothing else."""

@@ -41,6 +41,7 @@ from ezlink_async.cli.connect import (
     connect,
     server_of,
     settings_sources,
+    unknown_advice,
 )
 from ezlink_async.cli.display import Display, agree, logs_shown_on
 from ezlink_async.cli.estimate import estimate
@@ -194,7 +195,7 @@ def swap(
         if left_out:
             counts = (f"{many} ({why})" for why, many in left_out.items())
             display.note(f"left out: {', '.join(counts)}")
-        printer = OutcomePrinter(display, tally, as_json=options.json)
+        printer = OutcomePrinter(display, tally, unknown_advice, as_json=options.json)
         command = _SwapCommand(options, batch, pair_list, display, tally, printer)
         return command.rehearse() if options.dry_run else command.execute()
 
@@ -243,14 +244,17 @@ def finished(journal: Path) -> Iterator[None]:
 
 def _check_finished(journal: Journal) -> None:
     found = (record for record in _open(journal) if record.key.server != LOCAL)
-    listed = "\n".join(map(_line, itertools.islice(found, _SHOWN)))
-    if not listed:
+    first = list(itertools.islice(found, _SHOWN))
+    if not first:
         return
-    more = sum(1 for _ in found)
-    rest = f"\n  and {more} more" if more else ""
+    others = list(found)
+    lines = [*map(_line, first), *([f"  and {len(others)} more"] if others else [])]
+    advice = ["Run the command without --fresh first: it fetches what is paid."]
+    if any(record.task_id is None for record in (*first, *others)):
+        advice.append(f"To find out about the unknown ones: {unknown_advice()}.")
     raise ConfigurationError(
-        "--fresh would forget swaps that are paid, or may be; run the command without "
-        f"it first:\n{listed}{rest}"
+        "--fresh would forget swaps that are paid, or may be:\n"
+        + "\n".join((*lines, *advice))
     )
 
 
