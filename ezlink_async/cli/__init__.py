@@ -13,23 +13,41 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from io import TextIOWrapper
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 from rich.console import Console
 
 from ezlink_async import __version__
 from ezlink_async.cli.interrupts import INTERRUPTED
 from ezlink_async.errors import EzlinkError
 
-COMMANDS: dict[str, str | None] = {
+COMMANDS = {
     "ezlink_async.cli.commands.swap:swap": (
-        "Usage: ezlink swap SOURCE TARGET... --output DIR [OPTIONS]"
+        "SOURCE TARGET... --output DIR [OPTIONS]",
+        "ezlink swap me.jpg photos -o swapped --dry-run",
+        "find . -name '*.jpg' -print0 | ezlink swap me.jpg - -o out",
     ),
-    "ezlink_async.cli.commands.report:report": None,
-    "ezlink_async.cli.commands.task:task": None,
-    "ezlink_async.cli.commands.serve:serve": None,
-    "ezlink_async.cli.commands.doctor:doctor": None,
+    "ezlink_async.cli.commands.report:report": (
+        "FOLDER",
+        "ezlink report swapped",
+        "xdg-open $(ezlink report swapped)",
+    ),
+    "ezlink_async.cli.commands.task:task": (
+        "[OPTIONS] ID...",
+        "ezlink task 1733213213123456",
+        "ezlink task 1733213213123456 -o results --json",
+    ),
+    "ezlink_async.cli.commands.serve:serve": (
+        "[OPTIONS]",
+        "ezlink serve --port 8080",
+        "ezlink serve --engine copy",
+    ),
+    "ezlink_async.cli.commands.doctor:doctor": (
+        "[OPTIONS]",
+        "ezlink doctor",
+        "ezlink doctor --base-url https://api.ezlinkai.com",
+    ),
 }
-"""Where each command is, and its line of usage if cyclopts shall not make one."""
+"""Where each command is, its arguments, and two examples."""
 
 typed: ContextVar[str] = ContextVar("typed", default="ezlink")
 """The command as the user typed it, quoted for a shell."""
@@ -45,8 +63,30 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _path, _usage in COMMANDS.items():
-    app.command(_path, usage=_usage)
+for _path, (_arguments, *_examples) in COMMANDS.items():
+    _usage = f"Usage: ezlink {_path.rpartition(':')[2]} {_arguments}"
+    app.command(_path, usage="\n".join((_usage, "", "Examples:", *_examples)))
+app.register_install_completion_command(
+    help="Have the shell complete commands and options (bash, zsh, fish)."
+)
+
+
+def load_commands() -> None:
+    """Import every command: for the list of all, and for their completion."""
+    for name in app:
+        app[name]
+
+
+def _missing(error: MissingArgumentError) -> str:
+    """Return what is missing: cyclopts speaks as if its value were."""
+    command = " ".join(("ezlink", *(error.command_chain or ())))
+    argument = error.argument
+    if argument is None or error.keyword is not None:
+        return f"{error} See: {command} --help"
+    what = argument.name
+    if what == "--output":
+        what = "--output DIR"
+    return f"{what} is missing. See: {command} --help"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -58,11 +98,15 @@ def run(arguments: Sequence[str]) -> int:
     typed.set(shlex.join(("ezlink", *arguments)))
     try:
         if not arguments or arguments[0] in app.help_flags:
-            for name in app:  # a command that is not imported yet shows no help
-                app[name]
+            load_commands()  # one that is not imported yet shows no help
         # A console keeps the width it was made with, so each run makes its own.
         console = Console()
-        code = app(arguments, console=console, exit_on_error=False, print_error=False)
+        # cyclopts takes a lone dash for an option; as a path it is the same word.
+        words = ["./-" if word == "-" else word for word in arguments]
+        code = app(words, console=console, exit_on_error=False, print_error=False)
+    except MissingArgumentError as error:
+        sys.stderr.write(f"ezlink: {_missing(error)}\n")
+        return _USAGE
     except CycloptsError as error:
         command = " ".join(("ezlink", *(error.command_chain or ())))
         sys.stderr.write(f"ezlink: {error} See: {command} --help\n")

@@ -91,12 +91,14 @@ class Display:
     """
     Where a command writes its lines.
 
-    With a *tally* it shows the progress too: as a bar if stderr is a terminal
+    A *quiet* one shows results and problems alone. With a *tally* it shows the
+    progress too: as a bar if stderr is a terminal
     that can draw one, else as a line each time another tenth has ended.
     """
 
-    def __init__(self, tally: Tally | None = None) -> None:
-        self._tally = tally
+    def __init__(self, tally: Tally | None = None, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._tally = tally = None if quiet else tally
         self._tenths = self._swapped = 0
         self._out = BrokenPipeSafeStream(sys.stdout)
         self._err = BrokenPipeSafeStream(sys.stderr)
@@ -135,6 +137,11 @@ class Display:
         else:
             self._bar.console.print(Text(line, style), soft_wrap=True)
 
+    def inform(self, line: str) -> None:
+        """Write a line that names no problem, unless the display is quiet."""
+        if not self._quiet:
+            self.note(line)
+
     def update(self) -> None:
         """Show the counts of the tally, which have changed."""
         tally = self._tally
@@ -149,7 +156,7 @@ class Display:
         if is_news and tally.settled != tally.total:
             self._tenths, self._swapped = tenths, tally.swapped
             words = filter(None, (str(tally), tally.speed, tally.time_left))
-            self.note(f"{tally.settled} of {tally.total}: {', '.join(words)}")
+            self.inform(f"{tally.settled} of {tally.total}: {', '.join(words)}")
 
 
 class _Bar(Progress):

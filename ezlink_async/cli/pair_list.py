@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from ezlink_async.batch.journal.store import decode_path, encode_path
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.folders import TWICE, FileId, LeftOut, file_ids
 from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.errors import ConfigurationError
 
 _PAGE = 256
 
@@ -32,6 +35,35 @@ CREATE TABLE pairs (
 CREATE TABLE pictures (device TEXT, inode TEXT, PRIMARY KEY (device, inode))
 WITHOUT ROWID;
 """
+
+
+_ADDRESS = re.compile(r"(https?|data):", re.IGNORECASE)
+
+
+def check_no_address(picture: Path) -> None:
+    """Raise :exc:`ConfigurationError` if *picture* is a URL and not a file."""
+    name = str(picture)
+    if _ADDRESS.match(name) and not os.path.lexists(picture):
+        raise ConfigurationError(
+            f"{name:.200} is an address, and pictures are files here: download it "
+            "first, with curl -O for instance"
+        )
+
+
+def piped_paths() -> list[Path]:
+    """
+    Return the paths on stdin, separated by NUL or, where there is none, by lines.
+
+    Raises :exc:`ConfigurationError` if stdin is a terminal, which would wait.
+    """
+    if sys.stdin.isatty():
+        raise ConfigurationError(
+            "- reads the targets from a pipe, as in: find photos -name '*.jpg' "
+            "-print0 | ezlink swap me.jpg - --output swapped"
+        )
+    names = sys.stdin.buffer.read()
+    found = names.split(b"\0") if b"\0" in names else names.splitlines()
+    return [Path(os.fsdecode(name)) for name in found if name]
 
 
 class PairList(Iterable[Pair]):

@@ -102,9 +102,9 @@ class OutcomePrinter:
         if self._as_json:
             self._display.result(self._tally.to_json(charges))
         else:
-            self._display.note(f"{self._tally} in {self._tally.seconds:.1f} s")
+            self._display.inform(f"{self._tally} in {self._tally.seconds:.1f} s")
         if charges is not None:
-            self._display.note(str(charges))
+            self._display.inform(str(charges))
         if command is not None:
             self._display.note(f"resume with: {shown(command)}")
 

@@ -40,9 +40,12 @@ def test_stdout_may_be_replaced_by_a_program(ezlink: Ezlink) -> None:
     ("arguments", "says"),
     [
         (("swpa",), "Did you mean swap? "),
-        (("swap",), "--output requires an argument. See: ezlink swap --help"),
+        (("swap",), "--output DIR is missing. See: ezlink swap --help"),
+        (("swap", "-o"), "-o requires an argument. See: ezlink swap --help"),
         (("swap", "a", "--output", "b", "--local"), "give a SOURCE and at least one"),
-        (("task",), "ID requires an argument. See: ezlink task --help"),
+        (("task",), "ID is missing. See: ezlink task --help"),
+        (("swap", "https://a.b/c.jpg", "d.jpg", "-o", "x", "--local"), "download it"),
+        (("swap", "-", "d.jpg", "-o", "x", "--local"), "name the SOURCE before it"),
         (("serve", "--port", "70000"), "--port. Must be <= 65535."),
         (("swap", "a", "b", "--outptu", "c"), "Did you mean --output?"),
     ],
@@ -66,6 +69,7 @@ def test_help_fits_a_narrow_terminal(
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith(f"Usage: ezlink {command}")
     assert max(map(len, said.out.splitlines())) <= 60
+    assert said.out.count(f"\nezlink {command}") >= 1 or not command
     assert "False" not in said.out
 
 
@@ -169,3 +173,38 @@ def test_another_missing_module_is_shown_as_it_is(tmp_path: Path) -> None:
     said = run_python("import sys; sys.modules['attrs'] = None", tmp_path)
     assert said.code == 1
     assert "attrs" in said.err
+
+
+def test_completion_of_all_commands_is_installed_for_the_shell(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    assert ezlink("--install-completion").code == 0
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    (script,) = [path for path in found if path.name == "ezlink"]
+    for word in ("swap", "doctor", "--retry-failed", "--engine"):
+        assert word in script.read_text(encoding="utf-8")
+
+
+def test_tasks_as_json_are_one_object_a_line(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    user.control.script_tasks(scripts.fails("no face"))
+    ezlink("swap", photos / "me.jpg", photos / "a.jpg", photos / "b.jpeg", "-o", "out")
+    ids = {str(task.status): task.task_id for task in user.control.tasks}
+    for more in ((), ("-o", "tasks")):
+        said = ezlink("task", *ids.values(), "1" * 16, "--json", *more)
+        assert said.code == 1
+        rows = {row["task_id"]: row for row in said.rows}
+        assert len(rows) == 3
+        good, bad = rows[ids["SUCCESS"]], rows[ids["FAILURE"]]
+        assert (good["status"], good["progress"], good["error"]) == (
+            "SUCCESS",
+            100,
+            None,
+        )
+        assert bool(good["output"]) == bool(more)
+        assert "no face" in str(bad["error"])
+        assert rows["1" * 16]["status"] is None
+        assert said.err == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -177,3 +179,55 @@ def test_targets_of_one_name_are_numbered_in_their_order(
     assert _names("out") == ["A.jpg", "a-2.jpg", "a-3.jpg", "b.jpg"]
     assert ezlink(*command).out == ""
     assert len(user.control.charges) == 5
+
+
+def _piped(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(content))
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\n", b"\r\n"])
+def test_dash_reads_targets_from_a_pipe(
+    ezlink: Ezlink,
+    user: Emulator,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: bytes,
+) -> None:
+    """They may be named beside others, and are pictures or folders."""
+    _piped(monkeypatch, end.join([b"photos/trip", b"photos/b.jpeg", b""]))
+    said = ezlink("swap", photos / "me.jpg", "-", photos / "a.jpg", "-o", "out")
+    assert said.code == 0
+    assert sorted(said.out.splitlines()) == ["out/a-2.jpg", "out/a.jpg", "out/b.jpg"]
+    assert len(user.control.charges) == 3
+
+
+@pytest.mark.usefixtures("stranger")
+def test_nothing_to_swap_is_said_and_exits_2(
+    ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("empty").mkdir()
+    Path("empty/notes.txt").write_text("no picture")
+    said = ezlink("swap", photos / "me.jpg", "empty", "-o", "out", "--dry-run")
+    assert said.code == 2
+    assert "left out: 1 (no JPEG, PNG or WebP)\n" in said.err
+    assert "there is no picture to swap in empty\n" in said.err
+    _piped(monkeypatch, b"")
+    said = ezlink("swap", photos / "me.jpg", "-", "-o", "out", "-n")
+    assert (said.code, said.err) == (2, "there is no picture to swap in -\n")
+    assert not Path("out").exists()
+
+
+def test_quiet_run_prints_results_and_problems_alone(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    said = ezlink("swap", photos / "me.jpg", photos, "-o", "out", "-q")
+    assert (said.code, said.err, said.out.count("\n")) == (0, "", 3)
+    (photos / "cut.jpg").write_bytes(jpeg(20_090)[:-2])
+    said = ezlink("swap", photos / "me.jpg", photos, "-o", "out", "-q")
+    assert (said.code, said.out) == (1, "")
+    lines = said.err.splitlines()
+    assert lines[0].startswith(f"cannot be used: {photos}/cut.jpg: ImageError: ")
+    (last,) = lines[1:]
+    assert last.startswith("1 cannot be used (cut.jpg): ")
+    assert len(user.control.charges) == 3

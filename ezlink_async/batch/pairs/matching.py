@@ -8,6 +8,7 @@ that a second run gives the results the same names.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -96,7 +97,8 @@ def manifest(path: Path) -> Iterator[Pair]:
     Read pairs out of a file: CSV with a heading, or JSON Lines.
 
     Each row has ``source``, ``target`` and optionally ``output``, a path below the
-    output folder. Relative paths begin at the manifest's folder. Raises
+    output folder. Columns are separated by commas, semicolons or tabs.
+    Relative paths begin at the manifest's folder. Raises
     :exc:`ConfigurationError` with the line that is wrong.
     """
     try:
@@ -110,8 +112,11 @@ def manifest(path: Path) -> Iterator[Pair]:
 
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(lines)
+    if path.suffix.lower() in {".csv", ".tsv"}:
+        lines = iter(lines)
+        heading = next(lines, "")
+        separator = _separator(path, heading)
+        reader = csv.DictReader(itertools.chain([heading], lines), delimiter=separator)
         yield from ((reader.line_num, row) for row in reader)
         return
     for number, line in enumerate(lines, 1):
@@ -120,6 +125,20 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
                 yield number, json.loads(line)
             except ValueError:
                 raise _wrong(path, number, "this is no JSON") from None
+
+
+def _separator(path: Path, heading: str) -> str:
+    """Return the character between the columns: spreadsheets do not agree on it."""
+    for separator in ",;\t":
+        names = next(csv.reader([heading], delimiter=separator), [])
+        if {"source", "target"} <= set(names):
+            return separator
+    raise _wrong(
+        path,
+        1,
+        "the heading has to name the columns source and target, separated by "
+        f"commas, semicolons or tabs, and is {heading.strip()!r:.80}",
+    )
 
 
 def _pair(path: Path, number: int, row: object) -> Pair:

@@ -36,7 +36,7 @@ def report(folder: Path, /) -> int:
 def make_report(options: BatchOptions, display: Display, photos: int) -> None:
     """Write the report at the end of a run. Errors and Ctrl-C do not fail the run."""
     if photos >= _MANY:
-        display.note("writing the report (Ctrl-C skips it)")
+        display.inform("writing the report (Ctrl-C skips it)")
     try:
         report_on(options.output, journal=options.journal_path)
     except (EzlinkError, OSError) as error:
@@ -45,4 +45,4 @@ def make_report(options: BatchOptions, display: Display, photos: int) -> None:
         again = f"ezlink report {options.output}"
         display.note(f"the report was skipped; make it with: {again}")
     else:
-        display.note(f"report: {options.output / 'report.html'}")
+        display.inform(f"report: {options.output / 'report.html'}")

@@ -46,15 +46,18 @@ from ezlink_async.cli.connect import (
 from ezlink_async.cli.display import Display, agree, logs_shown_on
 from ezlink_async.cli.estimate import estimate
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
-from ezlink_async.cli.pair_list import PairList
+from ezlink_async.cli.pair_list import PairList, check_no_address, piped_paths
 from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.cli.quote import Quote, quote
 from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.prepare import needs_preparing
+from ezlink_async.report.escaping import shown
 from ezlink_async.services.midjourney import Mode
 
 _SHOWN = 10  # unfinished jobs named in an error
+
+_STDIN = Path("-")  # the targets are read from a pipe
 
 _MANY = 100  # swaps; a run that pays for more asks first
 
@@ -84,11 +87,13 @@ class SwapArguments(Connection):
     base_url
         Address of the API. [env: EZLINK_BASE_URL]
     mode
-        Queue of the server; the price is the same.
+        Queue of the server; the price is the same. [default: the server's]
     concurrency
         Swaps in progress at one time. [env: EZLINK_MAX_CONCURRENCY]
+        [default: 8; with --local two more than processors]
     deadline
         Seconds a task may take, once accepted. [env: EZLINK_POLL_DEADLINE]
+        [default: 900]
     existing
         What to do where another picture is there already.
     dry_run
@@ -115,19 +120,23 @@ class SwapArguments(Connection):
         Send pictures without position, names and thumbnails.
     json
         Print one JSON object a line.
+    quiet
+        Print results and problems, and nothing else.
     report
         Write report.html into the folder of the results.
 
     """
 
-    output: Path
+    output: Annotated[Path, Parameter(("--output", "-o"))]
     local: Annotated[bool, _Switch] = False
     base_url: str | None = None
     mode: Literal["fast", "turbo", "relax"] | None = None
     concurrency: Annotated[int | None, _Count] = None
     deadline: Annotated[float | None, _Seconds] = None
     existing: Literal["skip", "replace"] = "skip"
-    dry_run: Annotated[bool, _Switch] = False
+    dry_run: Annotated[
+        bool, Parameter(("--dry-run", "-n"), negative=(), show_default=False)
+    ] = False
     pairs: str | None = None
     fresh: Annotated[bool, _Switch] = False
     yes: Annotated[
@@ -139,6 +148,9 @@ class SwapArguments(Connection):
     budget: Annotated[int | None, _Count] = None
     strip_metadata: Annotated[bool, _Switch] = False
     json: Annotated[bool, _Switch] = False
+    quiet: Annotated[
+        bool, Parameter(("--quiet", "-q"), negative=(), show_default=False)
+    ] = False
     report: bool = True
 
     def adapt(self, retry: RetryPolicy) -> RetryPolicy:
@@ -177,7 +189,8 @@ def swap(
     ----------
     pictures
         First the picture the face is taken from, then pictures or folders to
-        put it into. With --pairs and a file: none.
+        put it into; - reads their names from a pipe, a line each or separated by
+        NUL. With --pairs and a file: none.
     options
         See there.
 
@@ -191,10 +204,14 @@ def swap(
     with contextlib.closing(PairList(pairs, left_out)) as pair_list:
         batch = options.batch_options(pair_list)
         tally = Tally(pair_list.total)
-        display = Display(None if options.dry_run else tally)
+        display = Display(None if options.dry_run else tally, quiet=options.quiet)
         if left_out:
             counts = (f"{many} ({why})" for why, many in left_out.items())
-            display.note(f"left out: {', '.join(counts)}")
+            display.inform(f"left out: {', '.join(counts)}")
+        if not pair_list.total and not batch.journal_path.exists():
+            named = ", ".join(map(shown, pictures[1:])) or options.pairs
+            display.note(f"there is no picture to swap in {named}")
+            return 2
         printer = OutcomePrinter(display, tally, unknown_advice, as_json=options.json)
         command = _SwapCommand(options, batch, pair_list, display, tally, printer)
         return command.rehearse() if options.dry_run else command.execute()
@@ -210,7 +227,7 @@ def _find_pairs(
         return matching.manifest(Path(options.pairs or ""))
     if len(pictures) < 2:  # noqa: PLR2004 - one of each
         raise ConfigurationError("give a SOURCE and at least one TARGET")
-    source, *targets = pictures
+    source, *targets = _named_pictures(pictures)
     search = Search(left_out=left_out, sources=[source], output=options.output)
     if options.pairs == "zip":
         return matching.by_name(source, targets, search)
@@ -218,6 +235,18 @@ def _find_pairs(
         return matching.product(source, targets, search)
     needs_preparing(source)  # raises if the source cannot be sent
     return matching.one_to_many(source, targets, search)
+
+
+def _named_pictures(pictures: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the source and the targets; a dash stands for those on stdin."""
+    for number, picture in enumerate(pictures):
+        if picture != _STDIN:
+            check_no_address(picture)
+            yield picture
+        elif number:
+            yield from piped_paths()
+        else:
+            raise ConfigurationError("- stands for targets: name the SOURCE before it")
 
 
 def archive_journal(journal: Path) -> None:
@@ -369,10 +398,10 @@ class _SwapCommand:
         found = estimate(self.pair_list, self.batch, server, forgotten)
         self.tally.total += found.outside
         self.tally.idle = found.idle
-        self.display.note(str(found))
+        self.display.inform(str(found))
         if options.local or not found.swaps:
             return True
-        self.display.note(asyncio.run(self._quote()).describe(found.swaps))
+        self.display.inform(asyncio.run(self._quote()).describe(found.swaps))
         if options.yes or not (again or found.swaps > _MANY):
             return True
         return agree(f"Pay for {_swaps(found.swaps)}{' again' if again else ''}?")

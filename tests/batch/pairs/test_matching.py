@@ -132,10 +132,20 @@ _COLUMNS = (
         ("pairs.csv", _CSV),
         ("PAIRS.CSV", "\ufeff" + _CSV.replace("\n", "\r\n")),
         ("pairs.csv", _COLUMNS),
+        ("pairs.csv", "\ufeff" + _CSV.replace(",", ";")),
+        ("pairs.tsv", _COLUMNS.replace(",", "\t")),
         ("pairs.jsonl", _LINES),
         ("pairs", "\ufeff" + _LINES.replace("\n", "\r\n")),
     ],
-    ids=["csv", "with a BOM", "other columns", "lines", "lines with a BOM"],
+    ids=[
+        "csv",
+        "with a BOM",
+        "other columns",
+        "semicolons",
+        "tabs",
+        "lines",
+        "lines with a BOM",
+    ],
 )
 def test_a_manifest_lists_pairs_and_outputs(
     tmp_path: Path, name: str, text: str
@@ -170,7 +180,7 @@ def test_a_target_outside_the_folder_has_its_result_at_the_top(
         ("a.csv", "source,target\na,b\nc\n", "line 3: it needs a source and a"),
         ("a.csv", "source,target\n\n\na,\n", "line 4: it needs a source and a"),
         ("a.csv", 'source,target,note\na,b,"x\ny"\n,b,\n', "line 4: it needs a sou"),
-        ("a.csv", "a.jpg,b.jpg\nc.jpg,d.jpg\n", "line 2: it needs a source and a"),
+        ("a.csv", "a.jpg,b.jpg\nc.jpg,d.jpg\n", "line 1: the heading has to name"),
         ("a.jsonl", '{"source": "a", "target": "b"}\n{"sou', "line 2: this is no JSON"),
         ("a.jsonl", '\n["a", "b"]', "line 2: this is no object with source"),
         ("a.jsonl", '{"source": "a", "target": 3}', "line 1: it needs a source"),
