@@ -139,7 +139,7 @@ class ConnectionPools:
         if scheme in _SCHEMES and host and not strict and not is_public(api_host):
             return Route(self._plain, proxy_for(url))
         raise AddressRefusedError(
-            f"{url} is no address of the public internet, and not the API's"
+            f"{url!r} is no address of the public internet, and not the API's"
         )
 
 

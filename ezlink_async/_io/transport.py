@@ -8,7 +8,6 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import attrs
 
 from ezlink_async import __version__
 from ezlink_async._core.error_mapping import is_retryable, retry_after
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, responses, transport_errors
@@ -39,7 +39,7 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 class OutageLog:
