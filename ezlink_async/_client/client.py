@@ -275,6 +275,8 @@ class AsyncEzlink:
         not sent. Raises :exc:`DownloadError`.
         """
         session = self._inside()
+        if not isinstance(url, str):
+            raise ConfigurationError(f"url is a str, not {type(url).__name__}")
         address = ResultAddress(url, strict=True, limit=MAX_BYTES)
         content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)

@@ -229,6 +229,8 @@ def _rows_or_fault(path: Path) -> dict[str, object] | str:
         return hide_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return ""
+    except RecursionError:
+        return "its values are nested too deeply"
     except (OSError, ValueError) as fault:
         return str(fault) or type(fault).__name__
 
