@@ -22,12 +22,12 @@ from collections.abc import Mapping
 import attrs
 
 from ezlink_async import errors
+from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
     collapse_blanks,
-    parse_json,
 )
 
 NO_CHANNEL_WAIT = 10.0

@@ -8,7 +8,6 @@ whose length is known before a byte of a picture is read.
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Mapping
 
@@ -93,14 +92,6 @@ class HttpResponse:
     def ok(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - what 2xx means
-
-
-def parse_json(body: bytes) -> object:
-    """Return the JSON of *body*, whatever its content type; ``None`` if none."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def collapse_blanks(text: object) -> str:

@@ -20,7 +20,8 @@ import attrs
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.error_mapping import with_translation
-from ezlink_async._core.messages import collapse_blanks, parse_json
+from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.messages import collapse_blanks
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
 from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, run_in_thread

@@ -17,13 +17,13 @@ from urllib.parse import urlencode
 import attrs
 
 from ezlink_async._core.error_mapping import error_from, server_time
+from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
     collapse_blanks,
     identifier,
-    parse_json,
 )
 from ezlink_async._core.records import read_record, utc_time
 from ezlink_async.errors import (

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 import attrs
 
 from ezlink_async._core.error_mapping import error_from
-from ezlink_async._core.messages import HttpRequest, HttpResponse, parse_json
+from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.records import utc_time
 from ezlink_async.errors import ProtocolError
 

@@ -15,13 +15,13 @@ from urllib.parse import quote
 import attrs
 
 from ezlink_async._core.error_mapping import error_from
+from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
     collapse_blanks,
     identifier,
-    parse_json,
 )
 from ezlink_async._core.records import progress_order, read_record
 from ezlink_async.errors import (

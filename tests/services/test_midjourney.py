@@ -109,6 +109,16 @@ def test_e58_an_acceptance_counts_under_any_status(status: int) -> None:
     assert read_submission(_answer(body, status)).task_id == "500500"
 
 
+@pytest.mark.parametrize("text", [b"\xff", b"\x00", b"\n", "运行".encode("gbk")])
+def test_one_odd_byte_hides_neither_an_id_nor_the_end_of_a_task(text: bytes) -> None:
+    """The task is paid: its id and its status count, whatever its words are."""
+    body = b'{"code":1,"description":"' + text + b'","result":"7"}'
+    assert read_submission(_answer(body)).task_id == "7"
+    body = b'{"id":"7","status":"SUCCESS","failReason":"' + text + b'"}'
+    assert MIDJOURNEY.read(_answer(body), "7").status is TaskStatus.SUCCESS
+    assert list(MIDJOURNEY.read_list(_answer(b"[" + body + b"]"))) == ["7"]
+
+
 def test_numeric_id_becomes_a_string() -> None:
     """Other builds of the server write ids as whole numbers."""
     assert read_submission(_answer({"code": 1, "result": 17})).task_id == "17"
