@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import aiohttp
 import attrs
@@ -32,6 +33,8 @@ _WRITERS = 4
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
+
+_T = TypeVar("_T")
 
 
 def new_request_id() -> str:
@@ -137,24 +140,54 @@ class Transport:
             upload.withhold_end()
             until = bound.deadline or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would drop the bytes that had come by then
-            body, broke = await responses.read_body(answer, until)
+            body, broke = await responses.read_body(answer, request.answer_limit, until)
             response = self._response(request, request_id, answer, body)
-        return attrs.evolve(response, early=not upload.complete, whole=broke is None)
+        whole = response.whole and broke is None
+        return await self._parsed(
+            attrs.evolve(response, early=not upload.complete, whole=whole)
+        )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a small request once; :exc:`TransportError` when no answer came."""
         request_id = new_request_id()
         url = self.settings.base_url + request.path
         bound = asyncio.timeout(self.settings.timeouts.fetch)
+        outcome: HttpResponse | EzlinkError
         try:
             async with bound, await self._send(request, request_id) as answer:
-                body, broke = await responses.read_body(answer)
+                body, broke = await responses.read_body(answer, request.answer_limit)
                 if broke is None:
-                    return self._response(request, request_id, answer, body)
-                error = transport_errors.translate_fetch_error(broke, url, request_id)
+                    outcome = self._response(request, request_id, answer, body)
+                else:
+                    outcome = self._fetch_error(broke, url, request_id)
         except transport_errors.FOREIGN as fault:
-            error = transport_errors.translate_fetch_error(fault, url, request_id)
-        raise self._logged(error)
+            outcome = self._fetch_error(fault, url, request_id)
+        if isinstance(outcome, EzlinkError):
+            raise outcome
+        return await self._parsed(outcome)  # not within the bound of the network
+
+    async def _parsed(self, response: HttpResponse) -> HttpResponse:
+        """Return *response* with its JSON parsed, which the loop has no time for."""
+        await self.read(response, lambda answer: answer.document)
+        return response
+
+    async def read(
+        self, response: HttpResponse, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """
+        Return what *reader* makes of *response*, in a thread if that takes long.
+
+        If the caller is cancelled, the thread goes on and its result is dropped.
+        """
+        if response.is_light:
+            return reader(response)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.readers, reader, response)
+
+    def _fetch_error(self, fault: Exception, url: str, request_id: str) -> EzlinkError:
+        return self._logged(
+            transport_errors.translate_fetch_error(fault, url, request_id)
+        )
 
     def _logged(self, error: EzlinkError) -> EzlinkError:
         # The address of a host that never answered may be mistyped: no outage.
@@ -236,15 +269,19 @@ class Transport:
         answer: aiohttp.ClientResponse,
         body: bytes,
     ) -> HttpResponse:
+        oversized = len(body) > request.answer_limit
         # Some servers echo the request, and errors quote what they cannot read.
         for secret in filter(None, map(self._secret, Credential)):
             body = responses.redact(secret.encode(), body)
         response = HttpResponse(
             answer.status,
             {name.lower(): text for name, text in answer.headers.items()},
-            body,
+            body[: request.answer_limit],
             str(answer.url),
             sent_id=request_id,
+            whole=not oversized,
+            oversized=oversized,
+            tasks=request.tasks,
         )
         # Handlers that run after the check of the key answer so; proxies do not.
         passed = response.ok or b'"upstream_error"' in body
