@@ -16,6 +16,9 @@ import attrs
 from ezlink_async._core import json_reader
 from ezlink_async._core.images import EncodedImage, InspectedImage
 
+TEXT_LIMIT = 2_000
+"""The most characters of a text of the server that are kept."""
+
 _ANSWER_BYTES = 1024 * 1024
 _TASK_BYTES = 64 * 1024
 
@@ -134,13 +137,22 @@ class HttpResponse:
         return 200 <= self.status < 300  # noqa: PLR2004 - what 2xx means
 
 
+def clip(text: str, most: int = TEXT_LIMIT) -> str:
+    """Return the server's *text*, cut off with an ellipsis behind *most* characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def collapse_blanks(text: object) -> str:
     """Return the server's text with single blanks; empty for any other value."""
-    return _BLANKS.sub(" ", text).strip() if isinstance(text, str) else ""
+    return _BLANKS.sub(" ", clip(text)).strip() if isinstance(text, str) else ""
 
 
 def identifier(value: object) -> str:
-    """Return an id as text; the server writes strings, other builds numbers."""
+    """
+    Return an id as text; the server writes strings, other builds numbers.
+
+    A text that is too long to be kept is none: a part of it is another id.
+    """
     if isinstance(value, str):
-        return value.strip()
+        return value.strip() if len(value) <= TEXT_LIMIT else ""
     return str(value) if type(value) is int else ""

@@ -41,6 +41,7 @@ _RETRYABLE = frozenset({400, 408, 425, 429})  # 400: its row cannot be read righ
 _MOST_SILENCES = 30  # bounds a download that brings a byte now and then
 _WRITE_BYTES = 1024 * 1024  # that are written to disk at once
 _DOWNLOADS_AT_ONCE = 8
+_QUICK_VERIFY = 16 * 1024  # bytes; at most 4,096 parts of a hostile picture
 _REFUSAL_BYTES = 2000  # of a refusal, which are searched for its reason
 _OK = 200
 
@@ -63,7 +64,7 @@ class MemorySink:
         self._stream = io.BytesIO()
 
     def is_quick(self, length: int) -> bool:
-        """Return whether *length* more bytes can be written and verified at once."""
+        """Return whether *length* more bytes can be written at once."""
         return self._stream.tell() + length <= INLINE_BYTES
 
     def write(self, blocks: list[bytes]) -> None:
@@ -216,7 +217,7 @@ class Downloader:
             ):
                 if stream.status != _OK:
                     raise await _refusal(stream)
-                await self._copy(stream, sink, address.limit)
+                length = await self._copy(stream, sink, address.limit)
         except ConfigurationError as fault:
             if not isinstance(fault, AddressRefusedError) and not address.foreign:
                 raise
@@ -226,7 +227,9 @@ class Downloader:
         except TimeoutError:
             raise _AttemptError(f"not whole after {longest:g} s") from None
         try:
-            return await self._run(sink, 0, sink.verify)
+            if length <= _QUICK_VERIFY:
+                return sink.verify()
+            return await run_in_thread(sink.verify, self._transport.writers)
         except ImageError as fault:
             raise _AttemptError(
                 fault.reason, status=_OK, final=address.strict
@@ -240,7 +243,8 @@ class Downloader:
         offline = own and fault.stage == "connect" and self._transport.answered
         return _AttemptError(str(fault), final=fault.stage == "tls", offline=offline)
 
-    async def _copy(self, stream: DownloadStream, sink: Sink, limit: int) -> None:
+    async def _copy(self, stream: DownloadStream, sink: Sink, limit: int) -> int:
+        """Write the whole download to *sink*, and return its length."""
         blocks, kept, length = list[bytes](), 0, 0
         while block := await stream.block():
             blocks.append(block)
@@ -252,6 +256,7 @@ class Downloader:
                 await self._run(sink, kept, partial(sink.write, blocks))
                 blocks, kept = [], 0
         await self._run(sink, kept, partial(sink.write, blocks))
+        return length
 
     async def _run(self, sink: Sink, length: int, call: Callable[[], _T]) -> _T:
         """Run *call*, which adds *length* bytes, in a thread unless it is quick."""

@@ -9,6 +9,7 @@ from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
+    collapse_blanks,
     part_length,
 )
 from tests.support.pictures import png
@@ -69,6 +70,14 @@ def test_response_of_too_much_has_no_json_and_says_why() -> None:
 )
 def test_answer_has_room_for_each_task_that_it_is_about(tasks: int, most: int) -> None:
     assert HttpRequest("GET", "/x", tasks=tasks).answer_limit == most
+
+
+def test_words_of_the_server_are_kept_up_to_a_limit() -> None:
+    """Whatever is done with them later, they are not long."""
+    assert collapse_blanks(" a \n b ") == "a b"
+    assert collapse_blanks("x" * 2_000) == "x" * 2_000
+    assert collapse_blanks("x" * 5_000_000) == "x" * 1_999 + "…"
+    assert collapse_blanks(7) == ""
 
 
 @pytest.mark.parametrize("status", [199, 200, 204, 299, 300])

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
 import aiohttp
@@ -22,6 +24,7 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
+from ezlink_async._core.containers import verify_complete
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
@@ -109,6 +112,41 @@ async def test_e37_e38_e40_passing_failure_is_retried_until_the_picture_is_whole
         path = await handle.save(tmp_path / "a.jpg")
         assert path.read_bytes() == await handle.read()
         assert files(tmp_path) == ["a.jpg"]
+
+
+@asynccontextmanager
+async def verified_in() -> AsyncIterator[set[str]]:
+    """Collect the names of the threads in which pictures are verified."""
+    names: set[str] = set()
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is verify_complete.__code__:
+            names.add(threading.current_thread().name)
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        yield names
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+@pytest.mark.parametrize("length", [20_000, 260_000])
+async def test_picture_is_verified_in_a_thread(length: int, tmp_path: Path) -> None:
+    """One that is made of markers would stop the loop; only tiny ones cannot."""
+    markers = b"\xff\xd8\xff\xda\0\2" + b"\xff\xe0\0\2" * (length // 4)
+    picture = answer(200, markers + b"\xff\xda\0\2ab\xff\xd9")
+    async with (
+        raw_server(keeps_open(picture)) as server,
+        transport(server.url) as here,
+        verified_in() as names,
+    ):
+        address = [ResultAddress(f"{server.url}/mj/image/7")]
+        downloads = Downloader(here)
+        await downloads.read(address)
+        await downloads.save(address, "7", tmp_path / "a.jpg", fit_suffix=False)
+        assert {name.rpartition("_")[0] for name in names} == {"ezlink-write"}
 
 
 LASTING_FAILURES: dict[str, tuple[faults.Fault, int, int | None]] = {
