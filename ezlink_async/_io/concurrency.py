@@ -137,8 +137,7 @@ class Semaphore:
 
         A cancelled wait takes no slot.
         """
-        if self.taken < self.limit and not self._queue:
-            self.taken += 1
+        if self.try_acquire():
             return
         granted = asyncio.get_running_loop().create_future()
         self._queue.append(granted)
@@ -153,6 +152,17 @@ class Semaphore:
                     "nothing was sent"
                 ) from None
             raise
+
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free and not waited for; return whether it did."""
+        free = self.taken < self.limit and not self._queue
+        self.taken += free
+        return free
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything waits for a slot."""
+        return any(not granted.done() for granted in self._queue)
 
     def release(self) -> None:
         """Return a slot; the next waiter owns it before this method returns."""
@@ -193,6 +203,12 @@ class Slot:
         if not self._released:
             self._released = True
             self._semaphore.release()
+
+    def trade(self, other: Semaphore) -> None:
+        """Hold a slot of *other* instead, if it has one and this one is waited for."""
+        if self._semaphore.is_wanted and other.try_acquire():
+            self.release()
+            self._semaphore, self._released = other, False
 
 
 INLINE_BYTES = 256 * 1024

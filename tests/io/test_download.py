@@ -30,6 +30,7 @@ from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults
 from tests.support.client_harness import RETRY, beside_emulator
+from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.pictures import GIF, jpeg, png
 from tests.support.raw_servers import (
     Connection,
@@ -147,6 +148,97 @@ async def test_picture_is_verified_in_a_thread(length: int, tmp_path: Path) -> N
         await downloads.read(address)
         await downloads.save(address, "7", tmp_path / "a.jpg", fit_suffix=False)
         assert {name.rpartition("_")[0] for name in names} == {"ezlink-write"}
+
+
+@attrs.define
+class SlowDownload(Held):
+    """A download that brings *portion* bytes each *pause* seconds."""
+
+    portion: int = 1
+    pause: float = 1.0
+
+    async def block(self) -> bytes:
+        """Return the next portion."""
+        block, self.content = self.content[: self.portion], self.content[self.portion :]
+        if block:
+            await asyncio.sleep(self.pause)
+        return block
+
+
+class SlowTransport(ScriptedTransport):
+    """Brings SMALL_PICTURE, a portion a second, at the rate that an address names."""
+
+    def __init__(self) -> None:
+        super().__init__(offline)
+        self.started: list[str] = []
+
+    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the signature of Transport
+        """Start a download."""
+        self.started.append(url)
+        rate = int(url.rpartition("/")[2])
+        return cast(
+            "DownloadStream", SlowDownload(200, url, SMALL_PICTURE, portion=rate)
+        )
+
+
+SMALL_PICTURE = jpeg(16_000)  # small enough to be verified without a thread
+
+
+def at_rate(rate: int) -> list[ResultAddress]:
+    return [ResultAddress(f"{API}/{rate}")]
+
+
+@on_virtual_clock
+async def test_download_without_least_progress_is_tried_again_and_ends() -> None:
+    """Each attempt lasts one window of ``Timeouts.image``, here of 5 s."""
+    here = SlowTransport()
+    with pytest.raises(errors.DownloadError, match="only 500 bytes a second"):
+        await Downloader(here).read(at_rate(500), "7")
+    assert len(here.started) == 3
+    assert now() == pytest.approx(15, abs=0.1)
+
+
+@on_virtual_clock
+async def test_slow_downloads_go_on_and_leave_their_turns_to_others() -> None:
+    downloads, here = list[asyncio.Task[bytes]](), SlowTransport()
+    downloader = Downloader(here)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            slow = group.create_task(downloader.read(at_rate(600), "7"))
+            downloads.append(slow)
+        await turns()
+        assert await downloader.read(at_rate(20_000), "8") == SMALL_PICTURE
+        assert now() == pytest.approx(6, abs=0.1)
+        assert not any(slow.done() for slow in downloads)
+    assert [slow.result() for slow in downloads] == [SMALL_PICTURE] * 8
+    assert len(here.started) == 9  # none was begun anew
+
+
+@on_virtual_clock
+async def test_only_so_many_slow_downloads_share_the_link() -> None:
+    """The others wait, or a slow link would be divided until no download moves."""
+    here = SlowTransport()
+    downloader = Downloader(here)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(30):
+            group.create_task(downloader.read(at_rate(600), "7"))
+        await asyncio.sleep(20)
+        assert len(here.started) == 16
+    assert len(here.started) == 30
+
+
+@on_virtual_clock
+async def test_slow_download_keeps_its_turn_while_none_waits() -> None:
+    here = SlowTransport()
+    downloader = Downloader(here)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(downloader.read(at_rate(600), "7"))
+        await asyncio.sleep(20)
+        for _ in range(8):
+            group.create_task(downloader.read(at_rate(600), "8"))
+        await turns()
+        assert len(here.started) == 8
 
 
 LASTING_FAILURES: dict[str, tuple[faults.Fault, int, int | None]] = {
