@@ -8,9 +8,10 @@ only after their content was verified to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +25,13 @@ from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import collapse_blanks
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
-from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, Slot, run_in_thread
+from ezlink_async._io.concurrency import (
+    INLINE_BYTES,
+    OutOfThreadsError,
+    Semaphore,
+    Slot,
+    run_in_thread,
+)
 from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.transport import Sleep, Transport
@@ -176,7 +183,9 @@ class Downloader:
     async def read(self, addresses: Addresses, task_id: str | None = None) -> bytes:
         """Return a verified picture as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
-        if await self._retrieve(addresses, task_id, sink) is None:
+        with _needs_threads(task_id):
+            media_type = await self._retrieve(addresses, task_id, sink)
+        if media_type is None:
             raise DownloadError(
                 "the result is in a format that cannot be verified; save it instead",
                 task_id=task_id,
@@ -202,7 +211,7 @@ class Downloader:
         is a :exc:`DownloadError`, too.
         """
         try:
-            with AtomicFile(path) as part:
+            with _needs_threads(task_id), AtomicFile(path) as part:
                 media_type = await self._retrieve(addresses, task_id, part)
                 final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
                 saved = await self._committer.commit(part, final_path)
@@ -264,7 +273,8 @@ class Downloader:
                     raise await _refusal(stream)
                 length = await self._copy(stream, pace, sink, address.limit)
         except ConfigurationError as fault:
-            if not isinstance(fault, AddressRefusedError) and not address.foreign:
+            refused = isinstance(fault, AddressRefusedError) or address.foreign
+            if isinstance(fault, OutOfThreadsError) or not refused:
                 raise
             raise _AttemptError(str(fault), final=True) from None
         except TransportError as fault:
@@ -310,6 +320,19 @@ class Downloader:
         if sink.is_quick(length):
             return call()
         return await run_in_thread(call, self._transport.writers)
+
+
+@contextlib.contextmanager
+def _needs_threads(task_id: str | None) -> Iterator[None]:
+    """Turn a lack of threads into an error with the id, which leads to the result."""
+    try:
+        yield
+    except OutOfThreadsError as fault:
+        raise DownloadError(
+            f"the result of task {task_id} was not downloaded: {fault}; "
+            "it stays at the server",
+            task_id=task_id,
+        ) from fault
 
 
 async def _refusal(stream: DownloadStream) -> _AttemptError:

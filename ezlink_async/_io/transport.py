@@ -22,6 +22,11 @@ from ezlink_async._core.error_mapping import is_retryable, retry_after
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, responses, transport_errors
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    is_out_of_threads,
+    run_in_any_thread,
+)
 from ezlink_async._io.image_reader import raise_allocator_threshold
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.upload import Upload
@@ -181,8 +186,7 @@ class Transport:
         """
         if response.is_light:
             return reader(response)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.readers, reader, response)
+        return await run_in_any_thread(lambda: reader(response), self.readers)
 
     def _fetch_error(self, fault: Exception, url: str, request_id: str) -> EzlinkError:
         return self._logged(
@@ -248,19 +252,26 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        return await route.session().request(
-            method,
-            addresses.parse_url(url),
-            data=data,
-            headers=headers,
-            timeout=timeout or self._timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            middlewares=(pools.with_key(key),) if key else (),
-            read_bufsize=responses.BLOCK,
-            proxy=route.proxy,
-        )
+        try:
+            return await route.session().request(
+                method,
+                addresses.parse_url(url),
+                data=data,
+                headers=headers,
+                timeout=timeout or self._timeout,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=True,
+                middlewares=(pools.with_key(key),) if key else (),
+                read_bufsize=responses.BLOCK,
+                proxy=route.proxy,
+            )
+        except RuntimeError as fault:
+            if not is_out_of_threads(fault):
+                raise
+        # The name of the host is looked up in a thread.
+        says = f"no connection to {url}: {OutOfThreadsError()}"
+        raise TransportError(says, stage="connect", retry_safe=True)
 
     def _response(
         self,

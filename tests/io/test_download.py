@@ -44,6 +44,7 @@ from tests.support.raw_servers import (
 )
 from tests.support.raw_servers import serving as raw_server
 from tests.support.scripted_transport import Held, ScriptedTransport, offline
+from tests.support.threads import out_of_threads
 from tests.support.transports import SHORT, RecordedSleep, secrets_in, transport
 
 API = "https://api.ezlinkai.com"
@@ -239,6 +240,35 @@ async def test_slow_download_keeps_its_turn_while_none_waits() -> None:
             group.create_task(downloader.read(at_rate(600), "8"))
         await turns()
         assert len(here.started) == 8
+
+
+async def test_result_stays_at_the_server_while_no_thread_can_be_started(
+    tmp_path: Path,
+) -> None:
+    """The error carries the id and says what to change; later it is downloaded."""
+    async with finished_swap() as (handle, _):
+        for download in (handle.read, lambda: handle.save(tmp_path / "a.jpg")):
+            with (
+                out_of_threads("ezlink-write"),
+                pytest.raises(errors.DownloadError, match="ulimit -u") as caught,
+            ):
+                await download()
+            assert caught.value.task_id == handle.task_id
+            assert files(tmp_path) == []
+        path = await handle.save(tmp_path / "a.jpg")
+        assert path.read_bytes() == await handle.read()
+
+
+async def test_small_result_is_not_saved_without_a_thread(tmp_path: Path) -> None:
+    """Its file is committed in a thread, with others."""
+    async with finished_swap(target=jpeg(8_000)) as (handle, _):
+        with (
+            out_of_threads("ezlink-write"),
+            pytest.raises(errors.DownloadError, match="ulimit -u"),
+        ):
+            await handle.save(tmp_path / "a.jpg")
+        assert files(tmp_path) == []
+        await handle.save(tmp_path / "a.jpg")
 
 
 LASTING_FAILURES: dict[str, tuple[faults.Fault, int, int | None]] = {

@@ -40,6 +40,7 @@ from tests.support.raw_servers import (
     stranger_tls,
     trust_file,
 )
+from tests.support.threads import out_of_threads
 from tests.support.transports import (
     FETCH,
     KEY,
@@ -376,6 +377,26 @@ async def test_heavy_answer_is_parsed_and_read_in_a_thread() -> None:
         assert (await here.read(response, thread)).startswith("ezlink-read")
         response = await here.send(FETCH)
         assert await here.read(response, thread) == threading.current_thread().name
+
+
+async def test_heavy_answer_is_read_on_the_loop_if_there_is_no_thread() -> None:
+    """It may hold the id of a paid task."""
+    handler = keeps_open(answer(200, b'["' + b"x" * 300_000 + b'"]'))
+    async with serving(handler) as server, submits(server.url) as here:
+        with out_of_threads("ezlink-read"):
+            response = await here.submit(SUBMIT)
+        assert response.document == ["x" * 300_000]
+
+
+async def test_name_that_cannot_be_looked_up_for_want_of_threads_was_never_asked() -> (
+    None
+):
+    """So the submit is safe to repeat."""
+    async with submits("http://localhost:9") as here:
+        with out_of_threads("asyncio"):
+            error = await here.error_of(SUBMIT)
+        assert (error.stage, error.retry_safe) == ("connect", True)
+        assert "ulimit -u" in str(error)
 
 
 async def test_redirect_of_the_api_is_returned_and_not_followed() -> None:
