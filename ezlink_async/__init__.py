@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async._client.client import AsyncEzlink
     from ezlink_async._client.handle import TaskHandle
-    from ezlink_async._client.swap_stream import SwapOutcome
+    from ezlink_async._client.outcomes import SwapOutcome
     from ezlink_async._core.images import Image
     from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
     from ezlink_async._version import __version__
@@ -45,7 +45,7 @@ _HOMES = {
     "Mode": "services.midjourney",
     "PollPolicy": "_core.policies",
     "RetryPolicy": "_core.policies",
-    "SwapOutcome": "_client.swap_stream",
+    "SwapOutcome": "_client.outcomes",
     "TaskHandle": "_client.handle",
     "TaskRecord": "models",
     "TaskStatus": "models",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack, overload
 
 from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.outcomes import TargetT_co
 from ezlink_async._client.session import Session, fetch_many, fetch_one
 from ezlink_async._client.submitting.pending_submit import SubmitObserver
 from ezlink_async._client.swap_stream import (
@@ -35,6 +36,15 @@ from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+class SwapKeywords(TypedDict, total=False):
+    """The keyword arguments of :meth:`AsyncEzlink.swap_face` and ``swap_faces``."""
+
+    state: str | None
+    notify_hook: str | None
+    account_filter: AccountFilter | None
+    mode: Mode | str | None
 
 
 class AsyncEzlink:
@@ -167,6 +177,31 @@ class AsyncEzlink:
         )
         return await self._inside().swap(source, target, options)
 
+    @overload
+    def swap_faces(
+        self,
+        source: ImageLike,
+        targets: Iterable[TargetT_co] | AsyncIterable[TargetT_co],
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream[TargetT_co]: ...
+
+    @overload
+    def swap_faces(
+        self,
+        source: None,
+        targets: Iterable[tuple[ImageLike, TargetT_co]]
+        | AsyncIterable[tuple[ImageLike, TargetT_co]],
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream[TargetT_co]: ...
+
+    @overload
+    def swap_faces(
+        self,
+        source: ImageLike | None,
+        targets: Targets,
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream: ...
+
     def swap_faces(
         self,
         source: ImageLike | None,
@@ -178,7 +213,7 @@ class AsyncEzlink:
         mode: Mode | str | None = None,
     ) -> SwapStream:
         """
-        Swap many, and iterate over the outcomes in the order in which they end.
+        Swap many, and iterate over each :class:`SwapOutcome` in order of their ends.
 
         *targets* is any iterable or async iterable, consumed as slots become
         free; without a *source* it yields ``(source, target)`` pairs. A *state*

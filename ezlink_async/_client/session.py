@@ -64,13 +64,13 @@ class Session:
     """
 
     def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.base_url = settings.base_url
-        self.origin = settings.origin
-        self.background = BackgroundTasks()
-        self.transport = Transport(settings, http=http)
-        self.downloads = Downloader(self.transport)
-        self.poller = Poller(
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.base_url: str = settings.base_url
+        self.origin: str = settings.origin
+        self.background: BackgroundTasks = BackgroundTasks()
+        self.transport: Transport = Transport(settings, http=http)
+        self.downloads: Downloader = Downloader(self.transport)
+        self.poller: Poller = Poller(
             self.transport, settings.poll, self.background, self.downloads
         )
         self.reconciler: AnyReconciler = NoReconciler()
@@ -78,11 +78,11 @@ class Session:
             self.reconciler = Reconciler(
                 self.transport, self.background, self._is_followed
             )
-        self.submitter = Submitter(
+        self.submitter: Submitter = Submitter(
             self.transport, self.background, self.accepted, self.reconciler
         )
         self.pipelines: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
-        self.closed = False
+        self.closed: bool = False
         self.closing: asyncio.Task[None] | None = None
 
     def _is_followed(self, task_id: str) -> bool:

@@ -77,12 +77,12 @@ class Transport:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings
-        self.answered = False
-        self.key_worked = False
+        self.answered: bool = False
+        self.key_worked: bool = False
         self._outage = OutageLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
-        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
-        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
+        self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = pools.ConnectionPools(settings, http)
         connect, silence = settings.timeouts.connect, settings.timeouts.image
         self._timeout = aiohttp.ClientTimeout(connect=connect)

@@ -140,7 +140,7 @@ class JobRunner:
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
         self._source: tuple[Path, Image] | None = None
-        self.in_progress = 0
+        self.in_progress: int = 0
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""

@@ -36,7 +36,7 @@ typed: ContextVar[str] = ContextVar("typed", default="ezlink")
 
 _USAGE = 2
 
-app = App(
+app: App = App(
     name="ezlink",
     help="Swap faces with the EZLINK AI API.",
     version=f"ezlink-async {__version__}",

@@ -696,7 +696,7 @@ async def test_unusable_targets_of_swap_faces_are_outcomes_with_errors(
     entries = list(os.scandir(os.fsencode(tmp_path)))
     targets = [*entries, "/proc/self/mem", 7, tmp_path / "a.jpg"]
     async with beside_emulator() as (ez, _):
-        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[arg-type]
+        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[type-var]
         found = {str(swap.target): swap.error async for swap in stream}
         assert found.pop(str(tmp_path / "a.jpg")) is None
         assert [type(error) for error in found.values()] == [errors.ImageError] * 3
@@ -733,7 +733,7 @@ async def test_swap_faces_with_a_missing_source_takes_no_target() -> None:
 
     async with beside_emulator() as (ez, _):
         with pytest.raises(errors.ImageError, match="no such file"):
-            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[arg-type]
+            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[call-overload]
         assert taken == []
 
 

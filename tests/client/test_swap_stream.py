@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from ezlink_async import errors
+from ezlink_async import SwapOutcome, errors
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.swap_stream import (
     PendingSwap,
     Swap,
-    SwapOutcome,
     SwapPipeline,
     SwapStream,
     TargetPairs,

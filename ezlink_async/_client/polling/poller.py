@@ -102,7 +102,7 @@ class Poller:
         background: BackgroundTasks,
         downloads: Downloader,
     ) -> None:
-        self.schedule = PollSchedule(policy)
+        self.schedule: PollSchedule = PollSchedule(policy)
         """The next poll of each followed task."""
         self._transport = transport
         self._policy = policy

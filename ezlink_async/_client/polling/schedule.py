@@ -140,9 +140,9 @@ class PollSchedule:
 
     def __init__(self, policy: PollPolicy) -> None:
         # All tasks live equally long at most: the oldest has the next deadline.
-        self.tasks = OrderedDict[str, FollowedTask]()
+        self.tasks: OrderedDict[str, FollowedTask] = OrderedDict()
         """The followed tasks by id, oldest first."""
-        self.cycle = RefreshCycle(
+        self.cycle: RefreshCycle = RefreshCycle(
             policy.shortest * _SHORTEST_PERIOD, policy.longest * _LONGEST_PERIOD
         )
         """The server's refresh cycle, as learned from these polls."""

@@ -11,7 +11,6 @@ import attrs
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import ImageLike
-from ezlink_async._io.upload import Upload
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Accepted, Job
 
@@ -48,6 +47,27 @@ class SubmitObserver(Protocol):
         """Record that a job may exist and may be paid."""
 
 
+class UploadProgress(Protocol):
+    """What a submit follows of the upload of its attempt."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has left."""
+        ...
+
+    def on_flushed(self, call: Callable[[], object]) -> None:
+        """Call *call* once the pictures have left."""
+        ...
+
+    def on_complete(self, call: Callable[[], object]) -> None:
+        """Call *call* once the whole body has left."""
+        ...
+
+    def abort(self) -> None:
+        """Abort the upload if its last part has not left."""
+        ...
+
+
 @attrs.define(eq=False)
 class PendingSubmit:
     """One submit in progress, as its caller and the closing client see it."""
@@ -57,7 +77,7 @@ class PendingSubmit:
     observer: SubmitObserver | None = None
     job: Job = attrs.field(init=False)
     """The job, once it is loaded."""
-    upload: Upload | None = None
+    upload: UploadProgress | None = None
     uploaded: Callable[[], object] = lambda: None
     """Called when the pictures have left, and another upload may begin."""
     request_id: str = ""
@@ -87,7 +107,7 @@ class PendingSubmit:
         if not self.lost:
             self.begun = asyncio.get_running_loop().time()
 
-    def follow_upload(self, upload: Upload) -> None:
+    def follow_upload(self, upload: UploadProgress) -> None:
         """Follow the upload of the attempt that begins now."""
         self.upload = upload
         upload.on_flushed(self.uploaded)

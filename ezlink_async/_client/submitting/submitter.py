@@ -62,7 +62,7 @@ class Submitter:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._settings = transport.settings
-        self.slots = Semaphore(self._settings.max_concurrency)
+        self.slots: Semaphore = Semaphore(self._settings.max_concurrency)
         self._uploads = Semaphore(self._settings.max_uploads)
         self._gate = Gate(self._settings.retry)
         self._transport = transport
