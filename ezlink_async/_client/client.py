@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack, overload
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle, TaskHandle
 from ezlink_async._client.outcomes import TargetT_co
 from ezlink_async._client.session import Session, fetch_many, fetch_one
 from ezlink_async._client.submitting.pending_submit import SubmitObserver
@@ -234,7 +234,7 @@ class AsyncEzlink:
 
         async def swap(
             source: ImageLike, target: ImageLike, observer: SubmitObserver
-        ) -> TaskHandle:
+        ) -> FollowedHandle:
             return await session.swap(
                 source, target, options, shared=shared, observer=observer
             )

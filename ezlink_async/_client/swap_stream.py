@@ -19,7 +19,7 @@ from typing import Generic, Self, cast
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.outcomes import SwapOutcome, TargetT_co
 from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
@@ -44,7 +44,7 @@ class PendingSwap:
 
     source: ImageLike
     target: ImageLike
-    handle: TaskHandle | None = None
+    handle: FollowedHandle | None = None
     record: TaskRecord | None = None
     left: bool = False  # dropped during its submit, which logs how it ends
     _request_id: str | None = None  # of the latest attempt
@@ -134,7 +134,7 @@ _DRAIN = 0.25  # seconds a closing client waits for outcomes that are almost the
 Pair = tuple[ImageLike, ImageLike]
 
 
-Swap = Callable[[ImageLike, ImageLike, PendingSwap], Awaitable[TaskHandle]]
+Swap = Callable[[ImageLike, ImageLike, PendingSwap], Awaitable[FollowedHandle]]
 
 
 class SwapPipeline:

@@ -8,9 +8,11 @@ only after their content was verified to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +28,7 @@ from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
 from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, run_in_thread
 from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
 from ezlink_async._io.responses import DownloadStream
+from ezlink_async._io.spool import ResultStream, Spool
 from ezlink_async._io.transport import Sleep, Transport
 from ezlink_async.errors import (
     ConfigurationError,
@@ -42,6 +45,15 @@ _WRITE_BYTES = 1024 * 1024  # that are written to disk at once
 _DOWNLOADS_AT_ONCE = 8
 _REFUSAL_BYTES = 2000  # of a refusal, which are searched for its reason
 _OK = 200
+
+_CLAIMED = {
+    **{suffix: media_type for media_type, suffix in images.SUFFIXES.items()},
+    ".jpeg": "image/jpeg",
+    **{f".{name}": f"image/{name}" for name in ("gif", "bmp", "tiff", "heic", "avif")},
+}
+"""The media type that a suffix promises."""
+
+_log = logging.getLogger("ezlink_async")
 
 _T = TypeVar("_T")
 
@@ -74,7 +86,7 @@ class MemorySink:
         return verify_complete(self.content)
 
 
-Sink = AtomicFile | MemorySink
+Sink = AtomicFile | MemorySink | Spool
 
 Addresses = list[ResultAddress]
 
@@ -134,11 +146,22 @@ class Downloader:
         """Return a verified picture as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
         if await self._retrieve(addresses, task_id, sink) is None:
-            raise DownloadError(
-                "the result is in a format that cannot be verified; save it instead",
-                task_id=task_id,
-            )
+            raise _unverified(task_id)
         return sink.content
+
+    async def open(
+        self, addresses: Addresses, task_id: str | None = None
+    ) -> ResultStream:
+        """Return a verified picture as a stream, or raise :exc:`DownloadError`."""
+        spool = Spool()
+        place = "the folder for temporary files"
+        with _disk_errors(place, task_id), contextlib.ExitStack() as undo:
+            undo.callback(spool.close)
+            media_type = await self._retrieve(addresses, task_id, spool)
+            if media_type is None:
+                raise _unverified(task_id)
+            undo.pop_all()
+        return ResultStream(spool, media_type)
 
     async def is_there(self, address: ResultAddress) -> bool:
         """Return whether a complete picture is at *address*, by one attempt."""
@@ -154,20 +177,15 @@ class Downloader:
         """
         Save a verified picture as *path*, complete or not at all.
 
-        With *fit_suffix* the suffix of the format that came is appended. A
-        format that cannot be verified is saved as ``NAME.unverified``, and that
-        is a :exc:`DownloadError`, too.
+        With *fit_suffix* the suffix of the format that came is appended; without
+        it, a suffix of another format is kept, and logged as a warning. A format
+        that cannot be verified is saved as ``NAME.unverified``, and that is a
+        :exc:`DownloadError`, too.
         """
-        try:
-            with AtomicFile(path) as part:
-                media_type = await self._retrieve(addresses, task_id, part)
-                final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
-                saved = await self._committer.commit(part, final_path)
-        except OSError as fault:
-            raise DownloadError(
-                f"{path} cannot be written: {fault.strerror or fault}",
-                task_id=task_id,
-            ) from fault
+        with _disk_errors(path, task_id), AtomicFile(path) as part:
+            media_type = await self._retrieve(addresses, task_id, part)
+            final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
+            saved = await self._committer.commit(part, final_path)
         if media_type is None:
             raise DownloadError(
                 "the result is in a format that cannot be verified; "
@@ -175,6 +193,8 @@ class Downloader:
                 task_id=task_id,
                 path=saved.path,
             )
+        if not fit_suffix:
+            _check_suffix(saved.path, media_type, task_id)
         return saved
 
     async def _retrieve(
@@ -275,6 +295,38 @@ async def _refusal(stream: DownloadStream) -> _AttemptError:
         hint=stream.retry_after,
         final=lasting and status not in _GONE | _RETRYABLE,
     )
+
+
+@contextlib.contextmanager
+def _disk_errors(place: object, task_id: str | None) -> Iterator[None]:
+    """Raise an error of the disk at *place* as :exc:`DownloadError`."""
+    try:
+        yield
+    except OSError as fault:
+        raise DownloadError(
+            f"{place} cannot be written: {fault.strerror or fault}", task_id=task_id
+        ) from fault
+
+
+def _unverified(task_id: str | None) -> DownloadError:
+    return DownloadError(
+        "the result is in a format that cannot be verified; save it instead",
+        task_id=task_id,
+    )
+
+
+def _check_suffix(path: Path, media_type: str, task_id: str) -> None:
+    """Log a warning if the suffix of *path* is that of another format."""
+    claimed = _CLAIMED.get(path.suffix.lower(), media_type)
+    if claimed != media_type:
+        _log.warning(
+            "task %s: %s holds %s, though its suffix says %s; save into a folder "
+            "instead, and the file gets the right one",
+            task_id,
+            path,
+            media_type,
+            claimed,
+        )
 
 
 def _final_path(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:

@@ -111,7 +111,7 @@ async def test_slots_are_held_until_tasks_end() -> None:
                 break
         assert not waiting.done()
         assert charges(server) == 3
-        handles[0].end(None)
+        session_of(ez).poller.pending()[0].end(None)
         await (await waiting)
         assert charges(server) == 4
 

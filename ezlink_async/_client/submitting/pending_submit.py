@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._core.images import ImageLike
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Accepted, Job
@@ -138,7 +138,7 @@ class PendingSubmit:
         error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
         return error
 
-    def cancel(self, task: asyncio.Task[TaskHandle]) -> None:
+    def cancel(self, task: asyncio.Task[FollowedHandle]) -> None:
         """Stop the submit, which runs in *task*, unless it is committed."""
         if self.committed:
             return
@@ -183,7 +183,7 @@ class PendingSubmit:
                 self.request_id,
             )
 
-    def log_orphan(self, task: asyncio.Task[TaskHandle]) -> None:
+    def log_orphan(self, task: asyncio.Task[FollowedHandle]) -> None:
         """Log the result of *task*, whose caller was cancelled."""
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
@@ -56,7 +56,7 @@ class Submitter:
         self,
         transport: Transport,
         background: BackgroundTasks,
-        follow: Callable[[str, Callable[[], None], TaskFamily], TaskHandle],
+        follow: Callable[[str, Callable[[], None], TaskFamily], FollowedHandle],
         reconciler: AnyReconciler,
         *,
         sleep: Sleep = asyncio.sleep,
@@ -70,9 +70,9 @@ class Submitter:
         self._follow = follow
         self._reconciler = reconciler
         self._sleep = sleep
-        self._pending: dict[asyncio.Task[TaskHandle], PendingSubmit] = {}
+        self._pending: dict[asyncio.Task[FollowedHandle], PendingSubmit] = {}
 
-    async def submit(self, pending: PendingSubmit) -> TaskHandle:
+    async def submit(self, pending: PendingSubmit) -> FollowedHandle:
         """
         Return the handle of an accepted job.
 
@@ -114,7 +114,7 @@ class Submitter:
             if late:
                 await asyncio.wait(late)
 
-    async def _run(self, pending: PendingSubmit) -> TaskHandle:
+    async def _run(self, pending: PendingSubmit) -> FollowedHandle:
         try:
             handle = await self._in_a_slot(pending)
         except asyncio.CancelledError:
@@ -130,7 +130,7 @@ class Submitter:
             )
         raise fault
 
-    async def _in_a_slot(self, pending: PendingSubmit) -> TaskHandle:
+    async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle:
         """Return the handle of the accepted job, which gives the slot back."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
