@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 
 if TYPE_CHECKING:
     import aiohttp
+
+_log = logging.getLogger("ezlink_async")
 
 
 class SwapKeywords(TypedDict, total=False):
@@ -97,6 +100,16 @@ class AsyncEzlink:
         self._profile: Path | None = None
         self._reads_profile = False
         self._session: Session | None = None
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)  # __init__ may have failed
+        if session is not None and not session.closed:
+            _log.warning(
+                "a client was dropped without being closed: use it with `async with`, "
+                "or await its aclose(). It followed %d tasks, which run on at %s",
+                len(session.poller.pending()),
+                session.origin,
+            )
 
     @classmethod
     def from_profile(

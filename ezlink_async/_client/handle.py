@@ -369,6 +369,13 @@ class FollowedHandle(TaskHandle):
         """Whether a user has waited for the end, so that its error is not lost."""
         return self._was_awaited
 
+    @property
+    def end_reason(self) -> str:
+        """How the handle has ended, in a few words: the status or the error."""
+        if self._error is not None:
+            return f"{type(self._error).__name__}: {self._error}"
+        return str(self.status)
+
     async def wait(self, timeout: float | None = None) -> TaskRecord:
         """Do as :meth:`result`, without marking the handle as awaited by a user."""
         return await self._wait(timeout)

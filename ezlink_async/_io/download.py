@@ -24,7 +24,11 @@ from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.messages import collapse_blanks, parse_json
 from ezlink_async._core.policies import RetryPolicy
-from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
+from ezlink_async._io.addresses import (
+    AddressRefusedError,
+    ResultAddress,
+    without_secrets,
+)
 from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, run_in_thread
 from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
 from ezlink_async._io.responses import DownloadStream
@@ -182,6 +186,8 @@ class Downloader:
         that cannot be verified is saved as ``NAME.unverified``, and that is a
         :exc:`DownloadError`, too.
         """
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         with _disk_errors(path, task_id), AtomicFile(path) as part:
             media_type = await self._retrieve(addresses, task_id, part)
             final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
@@ -193,6 +199,13 @@ class Downloader:
                 task_id=task_id,
                 path=saved.path,
             )
+        _log.info(
+            "task %s: saved %s (%d bytes) in %.1f s",
+            task_id,
+            saved.path,
+            saved.size,
+            loop.time() - start,
+        )
         if not fit_suffix:
             _check_suffix(saved.path, media_type, task_id)
         return saved
@@ -220,6 +233,13 @@ class Downloader:
                         task_id=task_id,
                         status=failed.status,
                     ) from None
+                says = failed.says.replace(address.url, without_secrets(address.url))
+                _log.info(
+                    "retrying the download of task %s in %.1f s: %s",
+                    task_id,
+                    wait,
+                    says,
+                )
             await self._sleep(wait)
 
     async def _attempt(self, address: ResultAddress, sink: Sink) -> str | None:

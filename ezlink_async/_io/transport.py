@@ -8,9 +8,10 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -40,6 +41,30 @@ def new_request_id() -> str:
 
 
 _log = logging.getLogger("ezlink_async")
+
+
+@contextlib.contextmanager
+def _timed(
+    method: str, url: str, request_id: str | None
+) -> Iterator[Callable[[int], None]]:
+    """Log a request with its status, or how it failed, and the seconds it took."""
+    if not _log.isEnabledFor(logging.DEBUG):
+        yield lambda _: None
+        return
+    loop = asyncio.get_running_loop()
+    start, says = loop.time(), f"{method} {addresses.without_secrets(url)}"
+
+    def log(outcome: object) -> None:
+        seconds = loop.time() - start
+        _log.debug(
+            "%s -> %s in %.3f s (request %s)", says, outcome, seconds, request_id
+        )
+
+    try:
+        yield log
+    except BaseException as fault:
+        log(type(fault).__name__)  # its text may quote headers
+        raise
 
 
 class OutageLog:
@@ -184,7 +209,9 @@ class Transport:
                 if wait is None:
                     return response
                 hint = retry_after(response) or 0.0
-            await self._sleep(max(wait, min(hint, self.settings.retry.timeout)))
+            wait = max(wait, min(hint, self.settings.retry.timeout))
+            _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
+            await self._sleep(wait)
 
     async def _send(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
@@ -215,19 +242,22 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        return await route.session().request(
-            method,
-            addresses.parse_url(url),
-            data=data,
-            headers=headers,
-            timeout=timeout or self._timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            middlewares=(pools.with_key(key),) if key else (),
-            read_bufsize=responses.BLOCK,
-            proxy=route.proxy,
-        )
+        with _timed(method, url, (headers or {}).get("X-Request-ID")) as log_status:
+            answer = await route.session().request(
+                method,
+                addresses.parse_url(url),
+                data=data,
+                headers=headers,
+                timeout=timeout or self._timeout,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=True,
+                middlewares=(pools.with_key(key),) if key else (),
+                read_bufsize=responses.BLOCK,
+                proxy=route.proxy,
+            )
+            log_status(answer.status)
+        return answer
 
     def _response(
         self,

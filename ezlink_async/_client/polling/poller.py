@@ -146,6 +146,12 @@ class Poller:
         task = self.schedule.tasks.get(handle.task_id)
         if task is not None and task.handle is handle:
             self.schedule.remove(task)
+            _log.info(
+                "task %s ended after %.1f s: %s",
+                handle.task_id,
+                self._loop.time() - task.since,
+                handle.end_reason,
+            )
             if task.release is not None:
                 task.release()
 

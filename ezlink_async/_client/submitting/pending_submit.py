@@ -93,6 +93,7 @@ class PendingSubmit:
     """Whether the caller was cancelled."""
     closing: bool = False
     """Whether the client is closing."""
+    _attempt_begun: float = attrs.field(default=0.0, init=False)
 
     @property
     def committed(self) -> bool:
@@ -104,8 +105,9 @@ class PendingSubmit:
         """Begin another attempt."""
         self.request_id = request_id
         self.upload = self.sent = None
+        self._attempt_begun = asyncio.get_running_loop().time()
         if not self.lost:
-            self.begun = asyncio.get_running_loop().time()
+            self.begun = self._attempt_begun
 
     def follow_upload(self, upload: UploadProgress) -> None:
         """Follow the upload of the attempt that begins now."""
@@ -115,6 +117,12 @@ class PendingSubmit:
 
     def _note_sent(self) -> None:
         self.sent = asyncio.get_running_loop().time()
+        _log.info(
+            "submitted %s in %.1f s (request %s)",
+            self.job.label,
+            self.sent - self._attempt_begun,
+            self.request_id,
+        )
 
     def with_earlier_attempts(self, fault: _Fault) -> _Fault | SubmitUnknownError:
         """
@@ -162,7 +170,15 @@ class PendingSubmit:
         return self.with_earlier_attempts(error)
 
     def report(self, outcome: Accepted | EzlinkError) -> None:
-        """Report the *outcome* of an attempt to the observer."""
+        """Log an acceptance, and report the *outcome* of an attempt to the observer."""
+        if isinstance(outcome, Accepted):
+            _log.info(
+                "task %s accepted after %.1f s: %s (request %s)",
+                outcome.task_id,
+                asyncio.get_running_loop().time() - self._attempt_begun,
+                self.job.label,
+                self.request_id,
+            )
         if self.observer is None:
             return
         if not isinstance(outcome, Accepted):

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterator
 
 from ezlink_async._client.handle import FollowedHandle
@@ -37,6 +38,8 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.services.base import NO_TASK, Accepted, Job, TaskFamily
+
+_log = logging.getLogger("ezlink_async")
 
 _UNSEEN = 0  # the code of an acceptance whose answer was lost
 
@@ -169,6 +172,9 @@ class Submitter:
                 raise error
             if error.maybe_charged:
                 pending.lost.append(error.request_id or "")
+            if not isinstance(error, BusyError):  # the gate has logged that it waits
+                says = "submitting %s again in %.1f s (request %s): %s"
+                _log.info(says, pending.job.label, wait, pending.request_id, error)
             await self._sleep(wait)
 
     async def _admit(self, start: float, error: EzlinkError | None) -> Admission:

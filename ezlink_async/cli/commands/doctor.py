@@ -20,7 +20,7 @@ from ezlink_async._core.settings import Options, resolve
 from ezlink_async._io.pools import proxy_for
 from ezlink_async._io.transport import Transport
 from ezlink_async.cli.connect import check_key, settings_sources
-from ezlink_async.cli.display import Display
+from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -88,7 +88,7 @@ def doctor(*, base_url: str | None = None) -> int:
 
 async def _run(base_url: str | None) -> int:
     good = True
-    with Display() as display:
+    with Display() as display, logs_shown_on(display):
         async for check in _checks(base_url):
             good = good and check.advice is None
             display.result(str(check))
