@@ -21,10 +21,11 @@ import attrs
 import cattrs
 
 from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._core.policies import is_number
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
-from ezlink_async._io.files import SavedFile, check_path
+from ezlink_async._io.files import SavedFile, as_path, check_path
 from ezlink_async._io.spool import ResultStream
 from ezlink_async.errors import (
     ClientClosedError,
@@ -216,6 +217,10 @@ class TaskHandle:
         task's deadline is over. *timeout* bounds this waiter alone: the task is
         polled on.
         """
+        if timeout is not None and not is_number(timeout):
+            raise ConfigurationError(
+                f"timeout is a number of seconds or None, not {timeout!r:.40}"
+            )
         self._was_awaited = True
         return await self._wait(timeout)
 
@@ -290,7 +295,7 @@ class TaskHandle:
         the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
-        place = Path(path)
+        place = as_path(path)
         check_path(place)
         if str(path).endswith(_SEPARATORS) or await asyncio.to_thread(place.is_dir):
             name = quote(self.task_id, safe="")  # ids are opaque: one may hold a slash

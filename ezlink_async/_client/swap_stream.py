@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import logging
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, Self, cast
@@ -22,6 +21,7 @@ import attrs
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.outcomes import SwapOutcome, TargetT_co
 from ezlink_async._core.images import Image, ImageLike
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
 from ezlink_async.errors import (
     FATAL_ERRORS,
@@ -127,7 +127,7 @@ class PendingSwap:
         return None
 
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _DRAIN = 0.25  # seconds a closing client waits for outcomes that are almost there
 

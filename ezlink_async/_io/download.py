@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import io
 import itertools
-import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import attrs
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import collapse_blanks, parse_json
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.addresses import (
@@ -57,7 +57,7 @@ _CLAIMED = {
 }
 """The media type that a suffix promises."""
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _T = TypeVar("_T")
 

@@ -59,7 +59,7 @@ def check_key(sources: SettingsSources, alternative: str = "") -> None:
     if not sources.text("api_key"):
         raise ConfigurationError(
             "there is no API key: set EZLINK_API_KEY, or write api_key into "
-            f"{profile_path(os.environ)}{alternative}"
+            f"{profile_path(sources.environ)}{alternative}"
         )
 
 

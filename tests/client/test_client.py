@@ -859,6 +859,13 @@ async def test_fetch_image_from_the_api_itself() -> None:
         assert all("authorization" not in str(headers).lower() for headers in keys)
 
 
+@pytest.mark.parametrize("url", [None, 5, b"https://a.example/x.jpg"])
+async def test_picture_is_fetched_by_an_address_in_text_only(url: object) -> None:
+    async with beside_emulator() as (ez, _):
+        with pytest.raises(errors.ConfigurationError, match="url is a str, not"):
+            await ez.fetch_image(url)  # type: ignore[arg-type]  # the mistake itself
+
+
 async def test_no_key_in_anything_that_is_shown() -> None:
     """Neither client, handle, outcome nor any error shows the key."""
     async with beside_emulator() as (ez, server):

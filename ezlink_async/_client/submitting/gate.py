@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 
 import attrs
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.policies import RetryPolicy
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 @attrs.define(eq=False)

@@ -14,7 +14,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterator
 
 from ezlink_async._client.handle import FollowedHandle
@@ -23,6 +22,7 @@ from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import AnyReconciler
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async._io.concurrency import BackgroundTasks, Semaphore, wait_until_done
 from ezlink_async._io.transport import Sleep, Transport, new_request_id
@@ -39,7 +39,7 @@ from ezlink_async.errors import (
 )
 from ezlink_async.services.base import NO_TASK, Accepted, Job, TaskFamily
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _UNSEEN = 0  # the code of an acceptance whose answer was lost
 
