@@ -40,10 +40,10 @@ class EzlinkError(Exception):
 
     def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
         super().__init__(message)
-        self.task_id = facts.get("task_id")
-        self.request_id = facts.get("request_id")
-        self.retry_safe = facts.get("retry_safe", self._never_sent)
-        self.maybe_charged = facts.get("maybe_charged", False)
+        self.task_id: str | None = facts.get("task_id")
+        self.request_id: str | None = facts.get("request_id")
+        self.retry_safe: bool = facts.get("retry_safe", self._never_sent)
+        self.maybe_charged: bool = facts.get("maybe_charged", False)
 
     def for_awaiter(self) -> Self:
         """Return a copy, so that awaiters do not share one traceback."""
@@ -222,7 +222,7 @@ class ProtocolError(EzlinkError):
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
-        self.head = bytes(head[:_HEAD])
+        self.head: bytes = bytes(head[:_HEAD])
         self.status = status
 
 

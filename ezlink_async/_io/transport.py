@@ -8,8 +8,10 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -50,6 +52,30 @@ def new_request_id() -> str:
 _log = get_logger()
 
 
+@contextlib.contextmanager
+def _timed(
+    method: str, url: str, request_id: str | None
+) -> Iterator[Callable[[int], None]]:
+    """Log a request with its status, or how it failed, and the seconds it took."""
+    if not _log.isEnabledFor(logging.DEBUG):
+        yield lambda _: None
+        return
+    loop = asyncio.get_running_loop()
+    start, says = loop.time(), f"{method} {addresses.without_secrets(url)}"
+
+    def log(outcome: object) -> None:
+        seconds = loop.time() - start
+        _log.debug(
+            "%s -> %s in %.3f s (request %s)", says, outcome, seconds, request_id
+        )
+
+    try:
+        yield log
+    except BaseException as fault:
+        log(type(fault).__name__)  # its text may quote headers
+        raise
+
+
 class OutageLog:
     """Logs once that a connection is lost, and once that it is back."""
 
@@ -85,12 +111,12 @@ class Transport:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings
-        self.answered = False
-        self.key_worked = False
+        self.answered: bool = False
+        self.key_worked: bool = False
         self._outage = OutageLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
-        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
-        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
+        self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = pools.ConnectionPools(settings, http)
         connect, silence = settings.timeouts.connect, settings.timeouts.image
         self._timeout = aiohttp.ClientTimeout(connect=connect)
@@ -221,7 +247,9 @@ class Transport:
                 if wait is None:
                     return response
                 hint = retry_after(response) or 0.0
-            await self._sleep(max(wait, min(hint, self.settings.retry.timeout)))
+            wait = max(wait, min(hint, self.settings.retry.timeout))
+            _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
+            await self._sleep(wait)
 
     async def _send(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
@@ -252,26 +280,30 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        try:
-            return await route.session().request(
-                method,
-                addresses.parse_url(url),
-                data=data,
-                headers=headers,
-                timeout=timeout or self._timeout,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=True,
-                middlewares=(pools.with_key(key),) if key else (),
-                read_bufsize=responses.BLOCK,
-                proxy=route.proxy,
-            )
-        except RuntimeError as fault:
-            if not is_out_of_threads(fault):
-                raise
-        # The name of the host is looked up in a thread.
-        says = f"no connection to {url}: {OutOfThreadsError()}"
-        raise TransportError(says, stage="connect", retry_safe=True)
+        with _timed(method, url, (headers or {}).get("X-Request-ID")) as log_status:
+            try:
+                answer = await route.session().request(
+                    method,
+                    addresses.parse_url(url),
+                    data=data,
+                    headers=headers,
+                    timeout=timeout or self._timeout,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=True,
+                    middlewares=(pools.with_key(key),) if key else (),
+                    read_bufsize=responses.BLOCK,
+                    proxy=route.proxy,
+                )
+            except RuntimeError as fault:
+                if not is_out_of_threads(fault):
+                    raise
+            else:
+                log_status(answer.status)
+                return answer
+            # The name of the host is looked up in a thread.
+            says = f"no connection to {url}: {OutOfThreadsError()}"
+            raise TransportError(says, stage="connect", retry_safe=True)
 
     def _response(
         self,

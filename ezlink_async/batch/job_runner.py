@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import SUFFIXES, Image
@@ -145,7 +145,7 @@ class JobRunner:
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
         self._source: tuple[Path, Image] | None = None
-        self.in_progress = 0
+        self.in_progress: int = 0
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
@@ -161,7 +161,7 @@ class JobRunner:
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: BatchJob, observer: JournalObserver) -> TaskHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> FollowedHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
@@ -233,7 +233,7 @@ class JobRunner:
 
     async def _submit(
         self, job: BatchJob, pictures: Pictures, observer: JournalObserver
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
@@ -260,7 +260,7 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: BatchJob, handle: TaskHandle) -> Path:
+    async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
         """Save the result, and return its path once the journal has it."""
         async with self._downloads, self._backed_up(job, handle):
             saved = await handle.save_fitting(job.output_path)
@@ -272,7 +272,7 @@ class JobRunner:
 
     @contextlib.asynccontextmanager
     async def _backed_up(
-        self, job: BatchJob, handle: TaskHandle
+        self, job: BatchJob, handle: FollowedHandle
     ) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:

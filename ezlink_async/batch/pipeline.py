@@ -132,7 +132,7 @@ class Pipeline:
     doom: EzlinkError | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.outcomes = OutcomeQueue(self.limit)
+        self.outcomes: OutcomeQueue = OutcomeQueue(self.limit)
         self._room = asyncio.Semaphore(self.limit)
         self._intake_lock = asyncio.Lock()  # pairs are taken in one after the other
         self._tasks: set[asyncio.Task[None]] = set()

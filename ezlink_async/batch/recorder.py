@@ -75,8 +75,8 @@ class RunControl:
         self.budget = budget
         self.clock = clock
         self.halted: Problem | None = None
-        self.stopped = False
-        self.leaving = False
+        self.stopped: bool = False
+        self.leaving: bool = False
         self.accepted = 0
         self.unanswered: set[JournalObserver] = set()
         self._submits: dict[asyncio.Task[object], JournalObserver] = {}

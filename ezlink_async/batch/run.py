@@ -65,7 +65,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._ez = ez
         self._options = options
         self._reader = PairReader(pairs)
-        self.summary = BatchSummary()
+        self.summary: BatchSummary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None

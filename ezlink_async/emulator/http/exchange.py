@@ -75,12 +75,12 @@ class Exchange:
 
     def __init__(self, request: web.Request, leaving: asyncio.Event) -> None:
         self.request = request
-        self.overrides = Overrides()
+        self.overrides: Overrides = Overrides()
         self.task_id = ""
         self._leaving = leaving
         headers = request.headers
         given = headers.get("X-Request-ID") or headers.get("Request-ID")
-        self.request_id = given or _new_request_id()
+        self.request_id: str = given or _new_request_id()
         self._expects_continue = headers.get("Expect", "").lower() == "100-continue"
         self._read = bytearray()
 
