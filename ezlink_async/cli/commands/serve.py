@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -13,15 +13,23 @@ from ezlink_async.cli.display import Display
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from ezlink_async.emulator import EmulatorSettings
+
 
 def serve(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
     engine: Literal["opencv", "copy"] = "opencv",
+    api_key: str | None = None,
+    origin: tuple[str, ...] = (),
+    hooks: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """
     Run the built-in server until it is interrupted.
+
+    It prints the key of this run, and the secret that opens its control API.
 
     Parameters
     ----------
@@ -31,12 +39,31 @@ def serve(
         Port to listen on; 0 is any that is free.
     engine
         What makes the results: a face swap, or a copy of the target.
+    api_key
+        The key to accept, for tests; a random one otherwise.
+    origin
+        Origin of a front end whose pages may read answers; none may by default.
+    hooks
+        Post notifications to hooks on this machine.
 
     """
     if engine == "opencv":
         check_engine()
+    from ezlink_async.emulator import EmulatorSettings  # slow to import; --help is not
+
     try:
-        asyncio.run(_serve(host, port, engine))
+        settings = EmulatorSettings(
+            engine=engine,
+            host=host,
+            port=port,
+            api_key=api_key,
+            origins=origin,
+            forward_hooks=hooks,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    try:
+        asyncio.run(_serve(settings))
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"
@@ -44,18 +71,21 @@ def serve(
     return 0
 
 
-async def _serve(host: str, port: int, engine: Literal["opencv", "copy"]) -> None:
-    from ezlink_async import emulator  # slow to import, and --help needs none
+async def _serve(settings: EmulatorSettings) -> None:
+    from ezlink_async.emulator import serving
 
     interrupted = asyncio.Event()
-    settings = emulator.EmulatorSettings(engine=engine, host=host, port=port)
     with Display() as display, Interrupts(interrupted.set):
-        async with emulator.serving(settings) as server:
+        async with serving(settings) as server:
             display.result(server.base_url)
             display.note(
                 "use it from another terminal; Ctrl-C here stops it:\n"
                 f"  export EZLINK_BASE_URL={server.base_url}\n"
                 f"  export EZLINK_API_KEY={server.api_key}\n"
-                "  ezlink doctor"
+                f"  export EZLINK_ACCOUNT_TOKEN={server.account_token}\n"
+                "  ezlink doctor\n"
+                "its state, and the faults it shall play:\n"
+                f"  curl -H 'X-Emulator-Secret: {server.control_secret}' "
+                f"{server.base_url}/__emu/state"
             )
             await interrupted.wait()

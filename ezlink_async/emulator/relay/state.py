@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 
 from ezlink_async.emulator.faults import Fault
 from ezlink_async.emulator.relay.refresh import refresh_rows
@@ -79,6 +80,7 @@ class RelayState:
     upstream: Upstream
     notifier: Notifier
     leaving: asyncio.Event
+    control_secret: str = field(factory=secrets.token_urlsafe, repr=False)
     base_url: str = ""
     faults: FaultQueue = Factory(FaultQueue)
     requests: list[RecordedRequest] = Factory(list)

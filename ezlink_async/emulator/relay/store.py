@@ -16,7 +16,7 @@ from attrs import Factory, define, frozen
 _LETTERS = string.ascii_letters + string.digits
 
 
-def _new_key() -> str:
+def new_key() -> str:
     """Return a key like the dashboard's: ``sk-`` and 48 letters and digits."""
     return "sk-" + "".join(secrets.choice(_LETTERS) for _ in range(48))
 
@@ -167,7 +167,7 @@ class Store:
         self, account: Account, quota: int | None, *, text: str | None = None
     ) -> Key:
         """Give *account* one more key; *quota* None is a key without limit."""
-        key = Key(text=text or _new_key(), account=account, quota=quota)
+        key = Key(text=text or new_key(), account=account, quota=quota)
         self.keys[key.text.removeprefix("sk-")] = key
         return key
 

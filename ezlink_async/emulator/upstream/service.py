@@ -10,11 +10,10 @@ Modelled on trueai-org/midjourney-proxy ``Services/BaseFaceSwapService.cs`` and
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from itertools import count
 
 from attrs import Factory, define
 
@@ -142,7 +141,9 @@ class Upstream:
 
     def _new_task(self, request: SwapRequest, pictures: Pictures) -> UpstreamTask:
         now = self.settings.clock.milliseconds()
-        task_id = next(one for one in _ids(now) if one not in self.tasks)
+        task_id = _new_id()
+        while task_id in self.tasks:
+            task_id = _new_id()
         task = UpstreamTask(
             task_id=task_id,
             state=request.state,
@@ -230,9 +231,10 @@ class Upstream:
         await asyncio.gather(*self._jobs, return_exceptions=True)
 
 
-def _ids(now: int) -> Iterator[str]:
-    # milliseconds and three digits at random, as the upstream makes them
-    return (f"{now + late}{random.randrange(1000):03d}" for late in count())  # noqa: S311
+def _new_id() -> str:
+    # As long as the upstream's, which are milliseconds and three digits at random: a
+    # picture is shown without a key, so no id may follow from the time of another.
+    return f"{secrets.randbelow(10**16):016d}"
 
 
 def _first_view(task_id: str, request: SwapRequest, now: int) -> dict[str, object]:
