@@ -22,7 +22,7 @@ from ezlink_async.emulator.relay.state import (
     RecordedRequest,
     RelayState,
 )
-from ezlink_async.emulator.relay.store import Account, Charge
+from ezlink_async.emulator.relay.store import Account, Charge, Refusal
 from ezlink_async.emulator.scripts import Script
 from ezlink_async.emulator.upstream.notifications import SentNotification
 
@@ -62,6 +62,7 @@ def summary(state: RelayState) -> dict[str, object]:
     return {
         "charged": sum(charge.units for charge in store.charges),
         "charges": [asdict(charge) for charge in store.charges],
+        "refusals": [asdict(refusal) for refusal in store.refusals],
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
@@ -78,7 +79,7 @@ def summary(state: RelayState) -> dict[str, object]:
 def reset(state: RelayState) -> None:
     """Delete counts, records, faults and scripts; accounts, keys and rows stay."""
     store = state.store
-    for record in (store.charges, store.refunds, state.requests, state.notifier.sent):
+    for record in (store.log, store.refunds, state.requests, state.notifier.sent):
         record.clear()
     for counter in (store.uploads, store.attempts):
         counter.clear()
@@ -119,7 +120,12 @@ class Control:
     @property
     def charges(self) -> list[Charge]:
         """The consumption log: one entry for each submit that was charged."""
-        return self._on_loop(lambda: list(self._state.store.charges))
+        return self._on_loop(lambda: self._state.store.charges)
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """The free entries of the log: one for each submit that a handler refused."""
+        return self._on_loop(lambda: self._state.store.refusals)
 
     @property
     def charged(self) -> int:

@@ -18,7 +18,7 @@ from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, as_json
 from ezlink_async.emulator.relay.routes import Route, with_account, with_key
 from ezlink_async.emulator.relay.state import RelayState
-from ezlink_async.emulator.relay.store import Account, Charge, Key, Row
+from ezlink_async.emulator.relay.store import Account, Charge, Key, Refusal, Row
 
 _UNITS_PER_DOLLAR = 500_000
 _NO_LIMIT = 100_000_000  # dollars, the server's figure for a key without limit
@@ -32,13 +32,13 @@ async def show_account(
 
 
 async def show_log(state: RelayState, exchange: Exchange, owner: Account) -> Reply:
-    """Show the charges of the account that pass the filters, newest first."""
+    """Show charges and refusals that pass the filters, newest first."""
     since, until = _between(exchange)
     entries = [
-        _shown_charge(number, charge)
-        for number, charge in enumerate(state.store.charges, 1)
-        if charge.account == owner.number and since <= charge.seconds <= until
-        if _is_logged(charge, state)
+        _shown_entry(number, entry)
+        for number, entry in enumerate(state.store.log, 1)
+        if entry.account == owner.number and since <= entry.seconds <= until
+        if _is_logged(entry, state)
     ]
     kept = _filtered(
         entries, exchange, "x_request_id", "type", "model_name", "token_name"
@@ -103,9 +103,9 @@ ROUTES = (
 )
 
 
-def _is_logged(charge: Charge, state: RelayState) -> bool:
+def _is_logged(entry: Charge | Refusal, state: RelayState) -> bool:
     lag = state.account_lag
-    return lag.log and charge.seconds + lag.log_delay <= state.seconds
+    return lag.log and entry.seconds + lag.log_delay <= state.seconds
 
 
 def _between(exchange: Exchange) -> tuple[int, float]:
@@ -177,19 +177,25 @@ def _shown_account(account: Account) -> dict[str, object]:
     }
 
 
-def _shown_charge(number: int, charge: Charge) -> dict[str, object]:
-    price = f"{charge.units / 500_000:.2f}"
+def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
+    units, text = 0, ""
+    if isinstance(entry, Charge):
+        units = entry.units
+        price = f"{units / _UNITS_PER_DOLLAR:.2f}"
+        text = f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE"
+    else:
+        text = entry.text
     return {
         "id": number,
         "request_id": "",
-        "user_id": charge.account,
-        "created_at": charge.seconds,
+        "user_id": entry.account,
+        "created_at": entry.seconds,
         "type": 2,
-        "content": f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE",
-        "username": f"user{charge.account}",
+        "content": text,
+        "username": f"user{entry.account}",
         "token_name": "n",
         "model_name": "swap_face",
-        "quota": charge.units,
+        "quota": units,
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "cached_tokens": 0,
@@ -199,7 +205,7 @@ def _shown_charge(number: int, charge: Charge) -> dict[str, object]:
         "title": "",
         "http_referer": "",
         "provider": "",
-        "x_request_id": charge.request_id,
+        "x_request_id": entry.request_id,
         "x_response_id": "",
         "first_word_latency": 0,
         "video_task_id": "",

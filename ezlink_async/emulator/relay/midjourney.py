@@ -27,7 +27,7 @@ from ezlink_async.emulator.http.replies import (
 )
 from ezlink_async.emulator.relay.routes import Route, with_key
 from ezlink_async.emulator.relay.state import RelayState
-from ezlink_async.emulator.relay.store import Charge, Key, Row
+from ezlink_async.emulator.relay.store import Charge, Key, Refusal, Row
 from ezlink_async.emulator.upstream.requests import SwapRequest, UpstreamReply
 
 _OK = 200
@@ -47,17 +47,16 @@ async def swap(state: RelayState, exchange: Exchange, key: Key) -> Reply:
         return Reply(500, b"", None)
     try:
         request = await _read_request(body, exchange)
-        refusal = _refusal(state, exchange, key, request)
-        if refusal is not None:
-            return refusal
+        if "no_channel" in exchange.overrides.trouble or state.gone_channel is not None:
+            return _no_channel(exchange, key)
+        _check(state, exchange, key, request)
         reply = await _forward(state, exchange, request, len(body))
-    except BadBodyError as exc:
-        return _unreadable(exc, exchange)
-    except BrokenCallError as exc:
-        return upstream_error(5, str(exc))
-    if reply.code not in _ACCEPTED:
-        return upstream_error(reply.code, reply.description, reply.result)
-    return _charge_and_record(state, exchange, key, reply)
+        return _charge_and_record(state, exchange, key, reply)
+    except BadBodyError:
+        return api_error(400, "Model name is required", exchange.request_id)
+    except RefusedCallError as refused:
+        _log_refusal(state, exchange, key, refused)
+        return refused.reply
 
 
 async def fetch(state: RelayState, exchange: Exchange, key: Key) -> Reply:
@@ -95,8 +94,8 @@ async def seed(state: RelayState, exchange: Exchange, key: Key) -> Reply:
             reply = read_upstream_reply(answer)
         else:
             reply = UpstreamReply(5, "empty_response_body", status=answer.status)
-    except BrokenCallError as exc:
-        return upstream_error(5, str(exc))
+    except RefusedCallError as refused:
+        return refused.reply
     return sniffed_json(reply.status, _shown_reply(reply))
 
 
@@ -133,36 +132,35 @@ ROUTES = (
 
 async def _read_request(body: bytes, exchange: Exchange) -> SwapRequest:
     content_type = exchange.header("Content-Type")
-    if len(body) <= _INLINE:
-        request = read_swap(body, content_type)
-    else:
-        request = await asyncio.to_thread(read_swap, body, content_type)
+    try:
+        if len(body) <= _INLINE:
+            request = read_swap(body, content_type)
+        else:
+            request = await asyncio.to_thread(read_swap, body, content_type)
+    except BadBodyError as exc:
+        if exc.early:
+            raise
+        raise RefusedCallError(4, "bind_request_body_failed") from None
     return evolve(request, request_id=exchange.request_id)
 
 
-def _unreadable(error: BadBodyError, exchange: Exchange) -> Reply:
-    if error.early:
-        return api_error(400, "Model name is required", exchange.request_id)
-    return upstream_error(4, "bind_request_body_failed")
+def _no_channel(exchange: Exchange, key: Key) -> Reply:
+    text = (
+        "There are no channels available for model swap_face under the"
+        f" current group {key.account.group}"
+    )
+    return api_error(503, text, exchange.request_id)
 
 
-def _refusal(
+def _check(
     state: RelayState, exchange: Exchange, key: Key, request: SwapRequest
-) -> Reply | None:
-    trouble = exchange.overrides.trouble
-    if "no_channel" in trouble or state.gone_channel is not None:
-        text = (
-            "There are no channels available for model swap_face under the"
-            f" current group {key.account.group}"
-        )
-        return api_error(503, text, exchange.request_id)
+) -> None:
     if not (request.source and request.target):
-        return upstream_error(4, _MISSING)
-    if "user_quota_lookup" in trouble:
-        return upstream_error(4, "Failed to get user quota", "Error")
+        raise RefusedCallError(4, _MISSING)
+    if "user_quota_lookup" in exchange.overrides.trouble:
+        raise RefusedCallError(4, "Failed to get user quota", "Error")
     if key.account.balance < state.settings.price:
-        return upstream_error(4, "User quota is not enough", "Error")
-    return None
+        raise RefusedCallError(4, "User quota is not enough", "Error")
 
 
 async def _forward(
@@ -183,6 +181,8 @@ async def _forward(
 def _charge_and_record(
     state: RelayState, exchange: Exchange, key: Key, reply: UpstreamReply
 ) -> Reply:
+    if reply.code not in _ACCEPTED:
+        raise RefusedCallError(reply.code, reply.description, reply.result)
     if reply.status == _OK and reply.code == 1:
         charge = Charge(
             request_id=exchange.request_id,
@@ -194,7 +194,7 @@ def _charge_and_record(
         )
         state.store.charge(key, charge)
     if "insert_failed" in exchange.overrides.trouble:
-        return upstream_error(4, "insert_midjourney_task_failed")
+        raise RefusedCallError(4, "insert_midjourney_task_failed")
     now = state.settings.clock.milliseconds()
     row = Row(
         number=state.store.next_number(),
@@ -211,6 +211,27 @@ def _charge_and_record(
     if state.settings.plain_text:
         return sniffed_json(reply.status, _shown_reply(reply))
     return as_json(_shown_reply(reply), status=reply.status)
+
+
+def _log_refusal(
+    state: RelayState, exchange: Exchange, key: Key, refused: RefusedCallError
+) -> None:
+    refusal = Refusal(
+        request_id=exchange.request_id,
+        text=str(refused),
+        account=key.account.number,
+        key=key.text,
+        seconds=state.seconds,
+    )
+    state.store.log.append(refusal)
+
+
+class RefusedCallError(Exception):
+    """A handler of the relay, or its upstream, refuses a call."""
+
+    def __init__(self, code: int, description: str, result: str = "") -> None:
+        super().__init__(f"{description} {result}".strip())
+        self.reply = upstream_error(code, description, result)
 
 
 # Bodies as the relay reads them
@@ -330,8 +351,11 @@ _BROKEN = {
 _UNREADABLE = "unmarshal_response_body_failed"
 
 
-class BrokenCallError(Exception):
-    """The relay's call to the upstream failed; the text is the relay's (code 5)."""
+class BrokenCallError(RefusedCallError):
+    """The relay's call to the upstream failed; *text* is the relay's (code 5)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(5, text)
 
 
 def read_upstream_reply(answer: faults.Upstream) -> UpstreamReply:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 
-from ezlink_async.emulator import Emulator, scripts
+import pytest
+
+from ezlink_async.emulator import Emulator, faults, scripts
 from tests.support.emulator_requests import SWAP, RawApi, swap_body
 from tests.support.wire import RawConnection, RawResponse
 
@@ -83,6 +85,71 @@ async def test_log_is_filtered_by_time_type_model_and_key(
     assert await ids("type=0&model_name=&token_name=n") == both
     assert await ids("type=2&model_name=swap_face") == both
     assert await ids("type=1") == await ids("model_name=other") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (faults.banned_word(), "可能包含敏感词"),
+        (faults.queue_full(), "提交失败，队列已满，请稍后重试"),
+        (faults.Upstream(broken="reset"), "do_request_failed"),
+        (faults.Upstream(broken="half"), "read_response_body_failed"),
+        (faults.Upstream(body=""), "empty_response_body"),
+        (faults.Upstream(body="<html>"), "unmarshal_response_body_failed"),
+        (faults.Trouble("user_quota_lookup"), "Failed to get user quota Error"),
+    ],
+)
+async def test_refused_submit_is_logged_as_free(
+    stopped: Emulator, stopped_api: RawApi, fault: faults.Fault, text: str
+) -> None:
+    """One entry of type 2 without a price, under the submit's request id."""
+    stopped.control.script("submit", fault)
+
+    await stopped_api.post(SWAP, swap_body(), ("X-Request-ID", "lost"))
+
+    (entry,) = await _entries(stopped, f"{_LOG}?x_request_id=lost")
+    shown = {name: entry[name] for name in ("type", "quota", "content", "model_name")}
+    assert shown == {"type": 2, "quota": 0, "content": text, "model_name": "swap_face"}
+    (refusal,) = stopped.control.refusals
+    assert (refusal.request_id, refusal.text) == ("lost", text)
+    assert stopped.control.charges == []
+    stopped.control.reset()
+    assert await _entries(stopped, _LOG) == []
+
+
+async def test_insert_failure_is_charged_and_then_logged_as_refused(
+    stopped: Emulator, stopped_api: RawApi
+) -> None:
+    """Only the quota tells that the job was paid; its entry is the older one."""
+    stopped.control.script("submit", faults.Trouble("insert_failed"))
+
+    await stopped_api.post(SWAP, swap_body(), ("X-Request-ID", "lost"))
+
+    entries = await _entries(stopped, f"{_LOG}?x_request_id=lost")
+    assert [entry["quota"] for entry in entries] == [0, 9000]
+    assert entries[0]["content"] == "insert_midjourney_task_failed"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.Trouble("no_channel"),
+        faults.Trouble("token_verification"),
+        faults.Trouble("panic"),
+        faults.Trouble("queued"),
+        None,
+    ],
+)
+async def test_submit_refused_before_its_handler_is_not_logged(
+    stopped: Emulator, stopped_api: RawApi, fault: faults.Fault | None
+) -> None:
+    """Nor is an accepted one that is free; None is a body that is not JSON."""
+    if fault is not None:
+        stopped.control.script("submit", fault)
+
+    await stopped_api.post(SWAP, b"{" if fault is None else swap_body())
+
+    assert await _entries(stopped, _LOG) == []
 
 
 async def test_pages_lag_behind_as_ordered(
