@@ -23,6 +23,8 @@ from ezlink_async.emulator.settings import EmulatorSettings
 SECRET_HEADER = "X-Emulator-Secret"  # noqa: S105 - a name, not the secret
 #: The beginning of the emulator's own paths.
 OWN_PATHS = "/__emu/"
+# The relay's CORS middleware lets these pass without a header of its own.
+_NOT_SHARED = {"HEAD", "PATCH"}
 
 
 def is_called_by_its_name(exchange: Exchange, settings: EmulatorSettings) -> bool:
@@ -46,6 +48,8 @@ def wrong_host(exchange: Exchange) -> Reply:
 def allowed_origin(exchange: Exchange, settings: EmulatorSettings) -> str:
     """Return the origin whose pages may read the answer, or an empty text."""
     origin = exchange.header("Origin")
+    if exchange.method in _NOT_SHARED:
+        return ""
     if exchange.path.startswith(OWN_PATHS) or origin not in settings.origins:
         return ""
     return origin

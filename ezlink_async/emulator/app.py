@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from ezlink_async.emulator import admission, control_api
+from ezlink_async.emulator.http import paths
 from ezlink_async.emulator.http.exchange import Exchange, GoneError, put_in_order
 from ezlink_async.emulator.http.replies import Reply, redirect, unknown_path
 from ezlink_async.emulator.relay import account, midjourney
@@ -53,7 +54,9 @@ async def _answer(state: RelayState, exchange: Exchange) -> Reply:
     method = exchange.method
     if exchange.shared_with and admission.is_preflight(exchange):
         return admission.preflight(exchange)
-    found = _find(method, exchange.path)
+    if not paths.is_well_escaped(exchange.path):
+        await exchange.send_raw(paths.BAD_REQUEST)
+    found = _find(method, unquote(exchange.path))
     if found is None:
         return _not_found(exchange)
     route, exchange.task_id = found
@@ -70,16 +73,16 @@ def _find(method: str, path: str) -> tuple[Route, str] | None:
     for route in _ROUTES:
         found = re.fullmatch(route.pattern, path)
         if found and route.method == method:
-            return route, unquote((*found.groups(), "")[0])
+            return route, (*found.groups(), "")[0]
     return None
 
 
 def _not_found(exchange: Exchange) -> Reply:
-    path = exchange.path
+    path = unquote(exchange.path)
     other = path[:-1] if path.endswith("/") else f"{path}/"
     if _find(exchange.method, other) is not None:
-        query = exchange.request.raw_path[len(path) :]
-        return redirect(exchange.method, other + query)
+        query = exchange.request.raw_path[len(exchange.path) :]
+        return redirect(exchange.method, paths.cleaned(other) + query)
     reply = unknown_path(exchange.method, path)
     return reply.packed_for(exchange.header("Accept-Encoding"))
 

@@ -13,7 +13,7 @@ import asyncio
 from attrs import evolve
 
 from ezlink_async.emulator import faults
-from ezlink_async.emulator.http import go_json
+from ezlink_async.emulator.http import go_json, paths
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import (
     JSON,
@@ -62,7 +62,8 @@ async def swap(state: RelayState, exchange: Exchange, key: Key) -> Reply:
 async def fetch(state: RelayState, exchange: Exchange, key: Key) -> Reply:
     """Show the oldest row of the caller with this id."""
     state.refresh_if_live()
-    row = state.store.row_for(key.account, exchange.task_id)
+    task_id = exchange.task_id
+    row = state.store.row_for(key.account, task_id) if task_id else None
     shown = [] if row is None else _shown_rows(state, exchange, [row])
     if not shown or "tasks_unreadable" in exchange.overrides.trouble:
         return upstream_error(4, "Get mj id failed", "Error")
@@ -119,7 +120,7 @@ async def cdn(state: RelayState, exchange: Exchange) -> Reply:
 _MJ = "(?:/[^/]+)?/mj"
 ROUTES = (
     Route("POST", f"{_MJ}/insight-face/swap", "submit", with_key(swap)),
-    Route("GET", f"{_MJ}/task/([^/]+)/fetch", "fetch", with_key(fetch)),
+    Route("GET", f"{_MJ}/task/([^/]*)/fetch", "fetch", with_key(fetch)),
     Route("POST", f"{_MJ}/task/list-by-condition", "list", with_key(list_by_condition)),
     Route("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", with_key(seed)),
     Route("GET", f"{_MJ}/image/([^/]+)", "image", image),
@@ -265,35 +266,46 @@ def read_swap(body: bytes, content_type: str) -> SwapRequest:
 
     Without a JSON content type the relay reads an unusable body as an empty one.
     """
-    if content_type.partition(";")[0].strip() in _FORMS:
+    kind = content_type.partition(";")[0].strip()
+    if kind == "application/x-www-form-urlencoded" and _is_form(body):
+        return SwapRequest()  # whose fields are none of the relay's
+    if kind in _FORMS:
         raise BadBodyError(early=True)
-    strict = content_type.startswith("application/json")
+    if content_type.startswith("application/json"):
+        return _bind(body)
     try:
-        return _bind(body, strict=strict)
-    except BadBodyError:
-        if strict:
-            raise
+        value = go_json.loads(body)
+    except ValueError:
         return SwapRequest()
+    return _read_fields(value) if isinstance(value, dict) else SwapRequest()
 
 
-def _bind(body: bytes, *, strict: bool) -> SwapRequest:
+def _is_form(body: bytes) -> bool:
+    # net/url ParseQuery refuses both, and every data URI has a semicolon.
+    return b";" not in body and paths.is_well_escaped(body.decode("latin-1"))
+
+
+def _bind(body: bytes) -> SwapRequest:
     try:
         value = go_json.loads(body)
     except ValueError:
         raise BadBodyError(early=True) from None
     if value is None:
         return SwapRequest()
-    if not isinstance(value, dict) or (strict and not _is_general(value)):
+    if not isinstance(value, dict) or not _is_general(value):
         raise BadBodyError(early=True)
-    source, target = (_last(value, name) for name in ("sourceBase64", "targetBase64"))
-    if not (isinstance(source, str) and isinstance(target, str)):
-        raise BadBodyError(early=False)
-    state, hook = (_last(value, name) for name in ("state", "notifyHook"))
+    for name in ("sourceBase64", "targetBase64"):
+        if not _is_list_of_texts(go_json.folded(value, name)):
+            raise BadBodyError(early=False)
+    return _read_fields(value)
+
+
+def _read_fields(value: dict[str, object]) -> SwapRequest:
     return SwapRequest(
-        source=source,
-        target=target,
-        state=state if isinstance(state, str) else "",
-        hook=hook if isinstance(hook, str) else "",
+        source=_last(value, "sourceBase64"),
+        target=_last(value, "targetBase64"),
+        state=_last(value, "state"),
+        hook=_last(value, "notifyHook"),
     )
 
 
@@ -314,12 +326,11 @@ def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(i, str | None) for i in value)
 
 
-def _last(value: dict[str, object], name: str) -> object:
-    # encoding/json: a later key wins, null leaves the value as it is, and a wrong
-    # type anywhere fails the whole.
-    found = [item for item in go_json.folded(value, name) if item is not None]
-    wrong = [item for item in found if not isinstance(item, str)]
-    return (wrong or found or [""])[-1]
+def _last(value: dict[str, object], name: str) -> str:
+    # encoding/json: a later key wins; null, or a value of a wrong type, leaves what
+    # was read before.
+    found = [item for item in go_json.folded(value, name) if isinstance(item, str)]
+    return found[-1] if found else ""
 
 
 def read_ids(body: bytes) -> list[str]:
