@@ -10,7 +10,6 @@ emulator's state by a simple form.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from http import HTTPStatus
 
 from attrs import evolve
@@ -29,11 +28,9 @@ _NOT_SHARED = {"HEAD", "PATCH"}
 
 def is_called_by_its_name(exchange: Exchange, settings: EmulatorSettings) -> bool:
     """Tell whether ``Host`` is an address or a name of this server, on any port."""
-    address = exchange.local_address
-    known = {address, settings.host.lower(), *map(str.lower, settings.hosts)}
-    if ipaddress.ip_address(address).is_loopback:
-        known.add("localhost")
-    return exchange.host in known
+    # No page can have the name localhost: browsers look it up in no network.
+    known = {"localhost", exchange.local_address, settings.host, *settings.hosts}
+    return exchange.host in map(str.lower, known)
 
 
 def wrong_host(exchange: Exchange) -> Reply:

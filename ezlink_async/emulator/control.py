@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from attrs import asdict, frozen
 
-from ezlink_async.emulator.faults import Fault
+from ezlink_async.emulator.faults import Fault, check_fault
 from ezlink_async.emulator.relay.state import (
     REQUEST_KINDS,
     AccountLag,
@@ -23,7 +23,7 @@ from ezlink_async.emulator.relay.state import (
     RelayState,
 )
 from ezlink_async.emulator.relay.store import Account, Charge, Refusal
-from ezlink_async.emulator.scripts import Script
+from ezlink_async.emulator.scripts import Script, check_script
 from ezlink_async.emulator.upstream.notifications import SentNotification
 
 T = TypeVar("T")
@@ -86,6 +86,13 @@ def reset(state: RelayState) -> None:
     state.faults.clear()
     state.upstream.scripts.clear()
     state.upstream.reset_peaks()
+
+
+def unplayed(state: RelayState) -> list[str]:
+    """Return a line for each fault and script that met no request."""
+    return state.faults.unplayed() + [
+        f"task: {each}" for each in state.upstream.scripts
+    ]
 
 
 class Control:
@@ -182,19 +189,38 @@ class Control:
         """
         Apply *faults* to the next requests of *kind*, one each, in order.
 
-        Kinds: submit, fetch, list, image, seed, usage, account.
+        Kinds: submit, fetch, list, image, seed, usage, account. ValueError for another
+        one, TypeError for what is no fault.
         """
         _check(kind)
+        for each in faults:
+            check_fault(each)
         self._on_loop(lambda: self._state.faults.add(kind, *faults))
 
     def standing(self, kind: str, fault: Fault | None) -> None:
         """Apply *fault* to every request of *kind*, until None is given."""
         _check(kind)
+        if fault is not None:
+            check_fault(fault)
         self._on_loop(lambda: self._state.faults.stand(kind, fault))
 
     def script_tasks(self, *scripts: Script) -> None:
-        """Script the lives of the next tasks, one each, in order."""
+        """Script the lives of the next tasks, one each, in order; else TypeError."""
+        for script in scripts:
+            check_script(script)
         self._on_loop(lambda: self._state.upstream.scripts.extend(scripts))
+
+    def assert_all_played(self) -> None:
+        """
+        Raise AssertionError if a fault or a script of a task met no request.
+
+        A standing fault counts as played once a request has met it; one that was
+        ended or deleted is not asked for.
+        """
+        lines = self._on_loop(lambda: unplayed(self._state))
+        if lines:
+            listed = "\n".join(f"  {line}" for line in lines)
+            raise AssertionError(f"scripted and never played:\n{listed}")
 
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock forward by *seconds*."""

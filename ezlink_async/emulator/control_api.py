@@ -111,7 +111,7 @@ def _made(item: dict[str, object], makers: Mapping[str, _Maker]) -> object:
         raise BadInstructionError(f"kind must be one of {', '.join(sorted(makers))}")
     try:
         return maker(**options)
-    except TypeError as exc:
+    except (TypeError, ValueError) as exc:
         raise BadInstructionError(f"{item['kind']}: {exc}") from None
 
 

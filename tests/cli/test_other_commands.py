@@ -47,6 +47,7 @@ def test_stdout_may_be_replaced_by_a_program(ezlink: Ezlink) -> None:
         (("swap", "a", "--output", "b", "--local"), "give a SOURCE and at least one"),
         (("task",), "ID requires an argument. See: ezlink task --help"),
         (("serve", "--port", "70000"), "--port. Must be <= 65535."),
+        (("serve", "--engine", "copy", "--fault", "lots:1"), "lots:1' is no fault"),
         (("serve", "--engine", "copy", "--origin", "*"), "'*' is no origin"),
         (("swap", "a", "b", "--outptu", "c"), "Did you mean --output?"),
     ],
@@ -184,3 +185,22 @@ def test_another_missing_module_is_shown_as_it_is(tmp_path: Path) -> None:
     said = run_python("import sys; sys.modules['attrs'] = None", tmp_path)
     assert said.code == 1
     assert "attrs" in said.err
+
+
+@pytest.mark.usefixtures("stranger")
+def test_serve_plays_faults_at_random(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rate of 1 every task fails."""
+    options = ("--delay", "0.01", "--beat", "0.01", "--capacity", "1")
+    with start(
+        *("serve", "--engine", "copy", "--fault", "failed:1", "--api-key", "sk-x"),
+        *options,
+    ) as command:
+        monkeypatch.setenv("EZLINK_BASE_URL", command.first_line())
+        monkeypatch.setenv("EZLINK_API_KEY", "sk-x")
+        assert command.read_until("EZLINK_API_KEY=").strip().endswith("=sk-x")
+        said = ezlink("swap", *FACES, "--output", "out")
+        assert said.code == 1
+        command.process.send_signal(signal.SIGINT)
+        assert command.end().code == 0

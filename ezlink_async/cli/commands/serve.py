@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -15,6 +16,9 @@ from ezlink_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ezlink_async.emulator import EmulatorSettings
+    from ezlink_async.emulator.faults import Fault
+
+_Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
 
 
 def serve(
@@ -25,6 +29,10 @@ def serve(
     api_key: str | None = None,
     origin: tuple[str, ...] = (),
     hooks: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    delay: _Seconds = 0.0,
+    beat: _Seconds = 0.0,
+    capacity: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
+    fault: tuple[str, ...] = (),
 ) -> int:
     """
     Run the built-in server until it is interrupted.
@@ -45,13 +53,24 @@ def serve(
         Origin of a front end whose pages may read answers; none may by default.
     hooks
         Post notifications to hooks on this machine.
+    delay
+        Seconds that each swap takes at least.
+    beat
+        Seconds between two refreshes of the tasks; 0 is at every request.
+    capacity
+        Tasks that run at the same time.
+    fault
+        KIND:RATE, a fault that strikes at random, such as lost:0.05. Kinds: busy,
+        dropped, failed, gateway, lost, refused, unavailable, cut.
 
     """
     if engine == "opencv":
         check_engine()
-    from ezlink_async.emulator import EmulatorSettings  # slow to import; --help is not
+    # Slow to import, and --help needs none.
+    from ezlink_async.emulator import EmulatorSettings, read_random_faults
 
     try:
+        faults = read_random_faults(fault)
         settings = EmulatorSettings(
             engine=engine,
             host=host,
@@ -59,11 +78,14 @@ def serve(
             api_key=api_key,
             origins=origin,
             forward_hooks=hooks,
+            engine_seconds=delay,
+            poll_interval=beat,
+            concurrency=capacity,
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     try:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, faults))
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"
@@ -71,12 +93,14 @@ def serve(
     return 0
 
 
-async def _serve(settings: EmulatorSettings) -> None:
+async def _serve(settings: EmulatorSettings, faults: Mapping[str, Fault]) -> None:
     from ezlink_async.emulator import serving
 
     interrupted = asyncio.Event()
     with Display() as display, Interrupts(interrupted.set):
         async with serving(settings) as server:
+            for kind, fault in faults.items():
+                server.control.standing(kind, fault)
             display.result(server.base_url)
             display.note(
                 "use it from another terminal; Ctrl-C here stops it:\n"

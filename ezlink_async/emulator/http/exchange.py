@@ -26,6 +26,7 @@ from ezlink_async.emulator.http.replies import Reply
 
 if TYPE_CHECKING:
     from ezlink_async.emulator.faults import Picture, Rows, Upstream
+    from ezlink_async.emulator.scripts import Script
 
 # net/http writeChunkSize and maxPostHandlerReadBytes
 _UNCHUNKED = 2048
@@ -58,6 +59,7 @@ class Overrides:
     upstream: Upstream | None = None
     picture: Picture | None = None
     rows: Rows | None = None
+    life: Script | None = None
 
 
 def _new_request_id() -> str:

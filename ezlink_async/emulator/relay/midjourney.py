@@ -173,7 +173,7 @@ async def _forward(
         answer = faults.Upstream(413, "")
     if answer is not None:
         return read_upstream_reply(answer)
-    reply = await state.upstream.submit(request)
+    reply = await state.upstream.submit(request, exchange.overrides.life)
     if reply.code == 1 and "queued" in exchange.overrides.trouble:
         return evolve(reply, code=_QUEUED)
     return reply

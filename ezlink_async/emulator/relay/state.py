@@ -21,10 +21,15 @@ REQUEST_KINDS = ("submit", "fetch", "list", "image", "seed", "usage", "account")
 
 @define
 class FaultQueue:
-    """Faults by kind of request: those to come, in order, and the standing ones."""
+    """
+    Faults by kind of request: those to come, in order, and the standing ones.
+
+    *idle* are the kinds whose standing fault has met no request yet.
+    """
 
     coming: dict[str, deque[Fault]] = Factory(dict)
     standing: dict[str, Fault] = Factory(dict)
+    idle: set[str] = Factory(set)
 
     def add(self, kind: str, *faults: Fault) -> None:
         """Script *faults* for the next requests of *kind*, one each."""
@@ -33,18 +38,31 @@ class FaultQueue:
     def stand(self, kind: str, fault: Fault | None) -> None:
         """Script *fault* for all requests of *kind*, or end that with None."""
         self.standing.pop(kind, None)
+        self.idle.discard(kind)
         if fault is not None:
             self.standing[kind] = fault
+            self.idle.add(kind)
 
     def take(self, kind: str) -> Fault | None:
         """Remove and return the next fault of *kind*; without one, the standing one."""
         coming = self.coming.get(kind)
-        return coming.popleft() if coming else self.standing.get(kind)
+        if coming:
+            return coming.popleft()
+        self.idle.discard(kind)
+        return self.standing.get(kind)
+
+    def unplayed(self) -> list[str]:
+        """Return a line for each fault that has met no request."""
+        lines = [
+            f"{kind}: {each}" for kind in self.coming for each in self.coming[kind]
+        ]
+        return lines + [f"{kind}: {self.standing[kind]}" for kind in sorted(self.idle)]
 
     def clear(self) -> None:
         """Drop all faults."""
         self.coming.clear()
         self.standing.clear()
+        self.idle.clear()
 
 
 @define

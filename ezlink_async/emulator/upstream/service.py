@@ -106,8 +106,10 @@ class Upstream:
     )
     _jobs: set[asyncio.Task[None]] = Factory(set)
 
-    async def submit(self, request: SwapRequest) -> UpstreamReply:
-        """Queue a job, or refuse it."""
+    async def submit(
+        self, request: SwapRequest, life: Script | None = None
+    ) -> UpstreamReply:
+        """Queue a job, or refuse it; *life* goes before the scripts to come."""
         limit = self.settings.max_image
         try:
             if request.size <= _INLINE:
@@ -119,14 +121,16 @@ class Upstream:
                 )
         except RefusedError as refusal:
             return UpstreamReply(4, str(refusal))
-        return self._accept(request, pictures)
+        return self._accept(request, pictures, life)
 
-    def _accept(self, request: SwapRequest, pictures: Pictures) -> UpstreamReply:
+    def _accept(
+        self, request: SwapRequest, pictures: Pictures, life: Script | None
+    ) -> UpstreamReply:
         waiting = max(0, len(self._open) - self.settings.concurrency)
         if waiting >= self.settings.queue:
             return UpstreamReply(9, "提交失败，队列已满，请稍后重试")
         task = self._new_task(request, pictures)
-        script = self.scripts.popleft() if self.scripts else Script()
+        script = life or (self.scripts.popleft() if self.scripts else Script())
         task.mentioned = script.mentioned
         self._open.add(task.task_id)
         self.peak = max(self.peak, len(self._open))
@@ -141,9 +145,7 @@ class Upstream:
 
     def _new_task(self, request: SwapRequest, pictures: Pictures) -> UpstreamTask:
         now = self.settings.clock.milliseconds()
-        task_id = _new_id()
-        while task_id in self.tasks:
-            task_id = _new_id()
+        task_id = next(one for one in iter(_new_id, "") if one not in self.tasks)
         task = UpstreamTask(
             task_id=task_id,
             state=request.state,
