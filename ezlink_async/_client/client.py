@@ -23,6 +23,7 @@ from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import (
     Options,
     SettingsSources,
+    hide_secrets,
     profile_sources,
     resolve,
 )
@@ -71,7 +72,7 @@ class AsyncEzlink:
         account_token: str | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        self._options = Options(
+        options = Options(
             api_key=api_key,
             base_url=base_url,
             max_concurrency=max_concurrency,
@@ -83,6 +84,7 @@ class AsyncEzlink:
             account_token=account_token,
             allow_insecure=allow_insecure,
         )
+        self._options = hide_secrets(options)
         self._http = http
         self._profile: Path | None = None
         self._reads_profile = False
@@ -99,6 +101,7 @@ class AsyncEzlink:
         ``~/.config/ezlink/config.toml``. It is read on entering, which raises
         :exc:`ConfigurationError` if a file that was named is missing.
         """
+        options = hide_secrets(options)  # an unknown one passes this frame
         client = cls(**options)
         client._reads_profile = True
         client._profile = Path(path) if path is not None else None
@@ -272,6 +275,8 @@ class AsyncEzlink:
         not sent. Raises :exc:`DownloadError`.
         """
         session = self._inside()
+        if not isinstance(url, str):
+            raise ConfigurationError(f"url is a str, not {type(url).__name__}")
         address = ResultAddress(url, strict=True, limit=MAX_BYTES)
         content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)

@@ -18,10 +18,11 @@ import attrs
 import cattrs
 
 from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._core.policies import is_number
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
-from ezlink_async._io.files import SavedFile, check_path
+from ezlink_async._io.files import SavedFile, as_path, check_path
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -205,6 +206,10 @@ class TaskHandle:
         task's deadline is over. *timeout* bounds this waiter alone: the task is
         polled on.
         """
+        if timeout is not None and not is_number(timeout):
+            raise ConfigurationError(
+                f"timeout is a number of seconds or None, not {timeout!r:.40}"
+            )
         self.was_awaited = True
         return await self.wait(timeout)
 
@@ -267,7 +272,7 @@ class TaskHandle:
         the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
-        return (await self._save(Path(path), fit_suffix=False)).path
+        return (await self._save(as_path(path), fit_suffix=False)).path
 
     async def save_fitting(self, path: Path) -> SavedFile:
         """Save the result at *path* with the suffix of its real format appended."""

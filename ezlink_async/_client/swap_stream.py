@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import logging
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Self, cast
@@ -21,6 +20,7 @@ import attrs
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import Image, ImageLike
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
 from ezlink_async.errors import (
     FATAL_ERRORS,
@@ -142,7 +142,7 @@ class PendingSwap:
         return None
 
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _DRAIN = 0.25  # seconds a closing client waits for outcomes that are almost there
 

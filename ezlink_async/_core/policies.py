@@ -7,6 +7,7 @@ No clock and no event loop: the caller sleeps.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ from ezlink_async.errors import ConfigurationError
 _Value = TypeVar("_Value")
 
 _MOST_DOUBLINGS = 64  # more than any wait needs, and no overflow
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether *value* is a number and no NaN; a boolean is none."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and not (isinstance(value, float) and math.isnan(value))
 
 
 def is_duration(value: object) -> TypeGuard[float]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from typing import Self, TypeVar
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async.errors import ClientClosedError, SlotTimeoutError
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _T = TypeVar("_T")
 

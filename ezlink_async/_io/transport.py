@@ -8,7 +8,6 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import attrs
 
 from ezlink_async import __version__
 from ezlink_async._core.error_mapping import is_retryable, retry_after
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, responses, transport_errors
@@ -39,7 +39,7 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 class OutageLog:
@@ -137,7 +137,7 @@ class Transport:
             upload.withhold_end()
             until = bound.deadline or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would drop the bytes that had come by then
-            body, broke = await responses.read_body(answer, until)
+            body, broke = await self._read(answer, until)
             response = self._response(request, request_id, answer, body)
         return attrs.evolve(response, early=not upload.complete, whole=broke is None)
 
@@ -148,7 +148,7 @@ class Transport:
         bound = asyncio.timeout(self.settings.timeouts.fetch)
         try:
             async with bound, await self._send(request, request_id) as answer:
-                body, broke = await responses.read_body(answer)
+                body, broke = await self._read(answer)
                 if broke is None:
                     return self._response(request, request_id, answer, body)
                 error = transport_errors.translate_fetch_error(broke, url, request_id)
@@ -236,12 +236,9 @@ class Transport:
         answer: aiohttp.ClientResponse,
         body: bytes,
     ) -> HttpResponse:
-        # Some servers echo the request, and errors quote what they cannot read.
-        for secret in filter(None, map(self._secret, Credential)):
-            body = responses.redact(secret.encode(), body)
         response = HttpResponse(
             answer.status,
-            {name.lower(): text for name, text in answer.headers.items()},
+            {name.lower(): self._redact(text) for name, text in answer.headers.items()},
             body,
             str(answer.url),
             sent_id=request_id,
@@ -252,6 +249,24 @@ class Transport:
         self.answered = True
         self._outage.answered()
         return response
+
+    async def _read(
+        self, answer: aiohttp.ClientResponse, until: float | None = None
+    ) -> tuple[bytes, Exception | None]:
+        """Read the body, without the secrets, as far as it comes."""
+        body, broke = await responses.read_body(answer, until)
+        return self._redact_body(body), broke
+
+    def _redact_body(self, body: bytes) -> bytes:
+        # Some servers echo the request, and errors quote what they cannot read.
+        for secret in filter(None, map(self._secret, Credential)):
+            body = responses.redact(secret.encode(), body)
+        return body
+
+    def _redact(self, text: str) -> str:
+        return self._redact_body(text.encode(errors="surrogateescape")).decode(
+            errors="surrogateescape"
+        )
 
     async def stream(self, url: str, *, strict: bool) -> DownloadStream:
         """

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +26,7 @@ from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import SUFFIXES, Image
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
@@ -50,7 +50,7 @@ from ezlink_async.errors import (
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 from ezlink_async.services.face_swap import SwapOptions
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 class ReplacedFileBackup:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import time
 from collections.abc import Iterator
 
 import attrs
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
@@ -31,7 +31,7 @@ from ezlink_async.batch.recorder import JournalObserver, RunControl
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 class OutcomeQueue:

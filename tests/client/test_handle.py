@@ -471,3 +471,17 @@ def test_every_other_difference_is_a_change(
 ) -> None:
     """Two unknown status words are equal for deciding, but a change to a reader."""
     assert not is_same_state(before, after)
+
+
+@pytest.mark.parametrize("path", [5, None, b"a.jpg"])
+async def test_result_is_not_saved_at_what_is_no_path(path: object) -> None:
+    async with poller_harness(lambda _: reply(row("7"))) as here:
+        with pytest.raises(ConfigurationError, match="is saved at a path"):
+            await here.follow("7").save(path)  # type: ignore[arg-type]  # the mistake itself
+
+
+@pytest.mark.parametrize("timeout", ["x", True, float("nan"), b"1"])
+async def test_timeout_that_is_no_number_is_refused(timeout: object) -> None:
+    async with poller_harness(lambda _: reply(row("7"))) as here:
+        with pytest.raises(ConfigurationError, match="timeout is a number of seconds"):
+            await here.follow("7").result(timeout)  # type: ignore[arg-type]  # the mistake itself

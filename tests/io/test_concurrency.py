@@ -23,6 +23,7 @@ from ezlink_async._io.concurrency import (
     wait_until_done,
 )
 from ezlink_async.errors import ClientClosedError, SlotTimeoutError
+from tests.support.cancelling import cancel
 from tests.support.loop import turns
 
 # The semaphore
@@ -325,9 +326,7 @@ async def test_cancelling_the_caller_of_run_cancels_its_work() -> None:
 
     caller = asyncio.create_task(background.run(work()))
     await turns()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
+    await cancel(caller)
     assert stopped.is_set()
 
 
@@ -353,9 +352,7 @@ async def test_caller_cancelled_while_the_client_closes_stays_cancelled() -> Non
     caller = asyncio.create_task(background.run(forever()))
     await turns()
     closing = asyncio.create_task(background.close())
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
+    await cancel(caller)
     await closing
 
 
@@ -488,6 +485,4 @@ async def test_wait_cancelled_in_the_turn_its_work_ends_is_cancelled() -> None:
     wait = asyncio.create_task(wait_until_done(work))
     await asyncio.sleep(0)
     work.set_result(None)
-    wait.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await wait
+    await cancel(wait)

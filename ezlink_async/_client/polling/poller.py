@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterator
 
@@ -26,6 +25,7 @@ import attrs
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.polling.schedule import LIST_FROM, FollowedTask, PollSchedule
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.addresses import ResultAddress
@@ -46,7 +46,7 @@ from ezlink_async.errors import (
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.base import TaskFamily
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -11,11 +10,12 @@ import attrs
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import ImageLike
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Accepted, Job
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _Fault = TypeVar("_Fault", bound=Exception)
 

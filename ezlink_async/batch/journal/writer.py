@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import queue
 import sqlite3
@@ -23,12 +22,13 @@ from typing import TypeVar
 
 import attrs
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import run_in_thread
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 _T = TypeVar("_T")
 
 # SQLite's log grows to 4 MiB before it is merged and begun anew: with room for one

@@ -118,7 +118,7 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise _wrong(path, number, "this is no JSON") from None
 
 
