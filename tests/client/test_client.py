@@ -607,6 +607,8 @@ async def test_fetch_calls_make_one_request_and_leave_unknown_ids_out() -> None:
         assert caught.value.task_id == "1"
         server.control.standing("list", faults.Answer(404, "<html>"))
         assert list(await ez.fetch_tasks([*ids, "1", "..", "\ud800"])) == ids
+        server.control.standing("list", faults.Answer(200, "[]," * 30_000))
+        assert list(await ez.fetch_tasks(ids)) == ids
 
 
 @pytest.mark.parametrize("status", [401, 403, 407, 511])

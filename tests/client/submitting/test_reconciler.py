@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 import attrs
 import pytest
@@ -16,7 +17,7 @@ from ezlink_async._client.session import Session
 from ezlink_async._client.submitting import evidence
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import KnownSubmits
-from ezlink_async._core.messages import HttpResponse
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async.emulator import (
     Emulator,
@@ -37,6 +38,8 @@ from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock
 from tests.support.pictures import jpeg
+
+_T = TypeVar("_T")
 
 POLL = PollPolicy(first=0.02, shortest=0.02, longest=0.1)
 
@@ -928,8 +931,10 @@ async def test_account_find_reads_the_latest_ten_thousand_tasks(
 ) -> None:
     for number in range(100 * account.PAGES + 1):
         pages.add_task(str(number), "mine" if number < 2 else "x")
-    (record,) = await account.Account(pages.transport.send_with_retries).find(
-        state="mine"
-    )
+
+    async def ask(request: HttpRequest, reader: Callable[[HttpResponse], _T]) -> _T:
+        return reader(await pages.transport.send_with_retries(request))
+
+    (record,) = await account.Account(ask).find(state="mine")
     assert record.task_id == "1"
     assert pages.requests("/api/mj/self") == account.PAGES
