@@ -299,6 +299,7 @@ class Downloader:
                     wait,
                     says,
                 )
+                self._transport.requested_waits.begin(failed.hint, wait)
             await self._sleep(wait)
 
     async def _attempt(
