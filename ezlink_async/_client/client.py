@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from ezlink_async._client.handle import TaskHandle
 from ezlink_async._client.session import Session, fetch_many, fetch_one
@@ -36,6 +36,8 @@ from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 
 if TYPE_CHECKING:
     import aiohttp
+
+_T = TypeVar("_T")
 
 
 class AsyncEzlink:
@@ -248,8 +250,10 @@ class AsyncEzlink:
         """The account behind the key; its calls need ``account_token``."""
         return Account(self._ask_account)
 
-    async def _ask_account(self, request: HttpRequest) -> HttpResponse:
-        return await self._inside().ask_account(request)
+    async def _ask_account(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        return await self._inside().ask_account(request, reader)
 
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Fetch one task once; raises :exc:`TaskNotFoundError` for an unknown id."""

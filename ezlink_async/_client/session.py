@@ -7,7 +7,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -52,6 +52,8 @@ from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
 
 if TYPE_CHECKING:
     import aiohttp
+
+_T = TypeVar("_T")
 
 _HANDLES_A_TURN = 1000  # handles ended in one turn of the loop
 
@@ -150,14 +152,17 @@ class Session:
             await self.transport.send_with_retries(billing.usage_request())
         )
 
-    async def ask_account(self, request: HttpRequest) -> HttpResponse:
-        """Send a request that the account's access token opens."""
+    async def ask_account(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a request that the account's access token opens; read the answer."""
         if self.transport.settings.account_token is None:
             raise ConfigurationError(
                 "this needs the account's access token, which the dashboard makes: "
                 "set EZLINK_ACCOUNT_TOKEN or pass account_token="
             )
-        return await self.background.run(self.transport.send_with_retries(request))
+        response = await self.background.run(self.transport.send_with_retries(request))
+        return await self.transport.read(response, reader)
 
     async def open(self) -> None:
         """Open the connection pools and start polling."""
@@ -330,8 +335,8 @@ async def fetch_many(
         chunk = ids[start : start + midjourney.LIST_LIMIT]
         try:
             response = await transport.send_with_retries(MIDJOURNEY.list_request(chunk))
-            found = MIDJOURNEY.read_list(response)
-        except (EndpointNotSupportedError, RejectedError):
+            found = await transport.read(response, MIDJOURNEY.read_list)
+        except (EndpointNotSupportedError, RejectedError, ProtocolError):
             found = await _fetch_each(transport, chunk)
         records |= {task_id: found[task_id] for task_id in chunk if task_id in found}
     return records

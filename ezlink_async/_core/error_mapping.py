@@ -27,7 +27,6 @@ from ezlink_async._core.messages import (
     HttpRequest,
     HttpResponse,
     collapse_blanks,
-    parse_json,
 )
 
 NO_CHANNEL_WAIT = 10.0
@@ -148,7 +147,7 @@ class _Envelope:
 
 
 def _envelope(response: HttpResponse) -> _Envelope:
-    body = parse_json(response.body)
+    body = response.document
     if not isinstance(body, Mapping):
         return _Envelope()
     error, code = body.get("error"), body.get("code")
@@ -187,7 +186,7 @@ def _rule_by_status(status: int) -> _Rule:
 def _is_whole(response: HttpResponse) -> bool:
     # Some proxies end an answer cleanly that broke off behind them.
     is_json = response.body.lstrip()[:1] in {b"{", b"["}
-    return response.whole and not (is_json and parse_json(response.body) is None)
+    return response.whole and not (is_json and response.document is None)
 
 
 def retry_after(response: HttpResponse) -> float | None:

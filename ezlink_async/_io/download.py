@@ -8,9 +8,10 @@ only after their content was verified to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,10 +21,17 @@ import attrs
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.error_mapping import with_translation
-from ezlink_async._core.messages import collapse_blanks, parse_json
+from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.messages import collapse_blanks
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
-from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, run_in_thread
+from ezlink_async._io.concurrency import (
+    INLINE_BYTES,
+    OutOfThreadsError,
+    Semaphore,
+    Slot,
+    run_in_thread,
+)
 from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.transport import Sleep, Transport
@@ -40,6 +48,10 @@ _RETRYABLE = frozenset({400, 408, 425, 429})  # 400: its row cannot be read righ
 _MOST_SILENCES = 30  # bounds a download that brings a byte now and then
 _WRITE_BYTES = 1024 * 1024  # that are written to disk at once
 _DOWNLOADS_AT_ONCE = 8
+_SLOW_DOWNLOADS = 8  # besides, which share the link with the others
+_LEAST_RATE = 512  # bytes a second; a link of 8 KiB/s has it for all of them
+_SLOW_RATE = 16 * 1024  # bytes a second
+_QUICK_VERIFY = 16 * 1024  # bytes; at most 4,096 parts of a hostile picture
 _REFUSAL_BYTES = 2000  # of a refusal, which are searched for its reason
 _OK = 200
 
@@ -62,7 +74,7 @@ class MemorySink:
         self._stream = io.BytesIO()
 
     def is_quick(self, length: int) -> bool:
-        """Return whether *length* more bytes can be written and verified at once."""
+        """Return whether *length* more bytes can be written at once."""
         return self._stream.tell() + length <= INLINE_BYTES
 
     def write(self, blocks: list[bytes]) -> None:
@@ -117,6 +129,43 @@ class _RetrySchedule:
         return None if over else self._policy.busy_pause(self._offline_attempts)
 
 
+class _Pace:
+    """
+    The speed of one download, judged in windows of so many seconds.
+
+    Only the time spent waiting for bytes counts. A download that brings less than
+    512 bytes a second ends. One below 16 KiB a second goes on without its *turn*,
+    if others wait for one and *slow* has room.
+    """
+
+    def __init__(self, window: float, turn: Slot, slow: Semaphore) -> None:
+        self._window = window
+        self._turn = turn
+        self._slow = slow
+        self._waited = 0.0
+        self._bytes = 0
+
+    async def block(self, stream: DownloadStream) -> bytes:
+        """Return the next bytes of *stream*, or none at its end."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        block = await stream.block()
+        # A loop that was stopped for long has not waited for bytes all the time.
+        self._waited += min(loop.time() - began, self._window)
+        self._bytes += len(block)
+        if block and self._waited >= self._window:
+            self._judge()
+        return block
+
+    def _judge(self) -> None:
+        rate = self._bytes / self._waited
+        self._waited, self._bytes = 0.0, 0
+        if rate < _LEAST_RATE:
+            raise _AttemptError(f"only {rate:.0f} bytes a second")
+        if rate < _SLOW_RATE:
+            self._turn.trade(self._slow)
+
+
 class Downloader:
     """
     The downloads of one client.
@@ -128,12 +177,15 @@ class Downloader:
         self._transport = transport
         self._sleep = sleep
         self._slots = Semaphore(_DOWNLOADS_AT_ONCE)
+        self._slow = Semaphore(_SLOW_DOWNLOADS)
         self._committer = GroupCommitter(transport.writers)
 
     async def read(self, addresses: Addresses, task_id: str | None = None) -> bytes:
         """Return a verified picture as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
-        if await self._retrieve(addresses, task_id, sink) is None:
+        with _needs_threads(task_id):
+            media_type = await self._retrieve(addresses, task_id, sink)
+        if media_type is None:
             raise DownloadError(
                 "the result is in a format that cannot be verified; save it instead",
                 task_id=task_id,
@@ -143,8 +195,8 @@ class Downloader:
     async def is_there(self, address: ResultAddress) -> bool:
         """Return whether a complete picture is at *address*, by one attempt."""
         try:
-            async with self._slots.slot():
-                return await self._attempt(address, MemorySink()) is not None
+            async with self._slots.slot() as turn:
+                return await self._attempt(address, MemorySink(), turn) is not None
         except (_AttemptError, EzlinkError):
             return False
 
@@ -159,7 +211,7 @@ class Downloader:
         is a :exc:`DownloadError`, too.
         """
         try:
-            with AtomicFile(path) as part:
+            with _needs_threads(task_id), AtomicFile(path) as part:
                 media_type = await self._retrieve(addresses, task_id, part)
                 final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
                 saved = await self._committer.commit(part, final_path)
@@ -187,8 +239,8 @@ class Downloader:
         while True:
             address = next(order)
             try:
-                async with self._slots.slot():
-                    return await self._attempt(address, sink)
+                async with self._slots.slot() as turn:
+                    return await self._attempt(address, sink, turn)
             except _AttemptError as failed:
                 gone += failed.status in _GONE
                 if address.foreign:
@@ -202,9 +254,13 @@ class Downloader:
                     ) from None
             await self._sleep(wait)
 
-    async def _attempt(self, address: ResultAddress, sink: Sink) -> str | None:
+    async def _attempt(
+        self, address: ResultAddress, sink: Sink, turn: Slot
+    ) -> str | None:
         """Download once, and return the media type of the complete picture."""
-        longest = _MOST_SILENCES * self._transport.settings.timeouts.image
+        silence = self._transport.settings.timeouts.image
+        pace = _Pace(silence, turn, self._slow)
+        longest = _MOST_SILENCES * silence
         await self._run(sink, 0, sink.restart)
         try:
             async with (
@@ -215,9 +271,10 @@ class Downloader:
             ):
                 if stream.status != _OK:
                     raise await _refusal(stream)
-                await self._copy(stream, sink, address.limit)
+                length = await self._copy(stream, pace, sink, address.limit)
         except ConfigurationError as fault:
-            if not isinstance(fault, AddressRefusedError) and not address.foreign:
+            refused = isinstance(fault, AddressRefusedError) or address.foreign
+            if isinstance(fault, OutOfThreadsError) or not refused:
                 raise
             raise _AttemptError(str(fault), final=True) from None
         except TransportError as fault:
@@ -225,7 +282,9 @@ class Downloader:
         except TimeoutError:
             raise _AttemptError(f"not whole after {longest:g} s") from None
         try:
-            return await self._run(sink, 0, sink.verify)
+            if length <= _QUICK_VERIFY:
+                return sink.verify()
+            return await run_in_thread(sink.verify, self._transport.writers)
         except ImageError as fault:
             raise _AttemptError(
                 fault.reason, status=_OK, final=address.strict
@@ -239,9 +298,12 @@ class Downloader:
         offline = own and fault.stage == "connect" and self._transport.answered
         return _AttemptError(str(fault), final=fault.stage == "tls", offline=offline)
 
-    async def _copy(self, stream: DownloadStream, sink: Sink, limit: int) -> None:
+    async def _copy(
+        self, stream: DownloadStream, pace: _Pace, sink: Sink, limit: int
+    ) -> int:
+        """Write the whole download to *sink*, and return its length."""
         blocks, kept, length = list[bytes](), 0, 0
-        while block := await stream.block():
+        while block := await pace.block(stream):
             blocks.append(block)
             kept += len(block)
             length += len(block)
@@ -251,12 +313,26 @@ class Downloader:
                 await self._run(sink, kept, partial(sink.write, blocks))
                 blocks, kept = [], 0
         await self._run(sink, kept, partial(sink.write, blocks))
+        return length
 
     async def _run(self, sink: Sink, length: int, call: Callable[[], _T]) -> _T:
         """Run *call*, which adds *length* bytes, in a thread unless it is quick."""
         if sink.is_quick(length):
             return call()
         return await run_in_thread(call, self._transport.writers)
+
+
+@contextlib.contextmanager
+def _needs_threads(task_id: str | None) -> Iterator[None]:
+    """Turn a lack of threads into an error with the id, which leads to the result."""
+    try:
+        yield
+    except OutOfThreadsError as fault:
+        raise DownloadError(
+            f"the result of task {task_id} was not downloaded: {fault}; "
+            "it stays at the server",
+            task_id=task_id,
+        ) from fault
 
 
 async def _refusal(stream: DownloadStream) -> _AttemptError:

@@ -22,7 +22,13 @@ from typing import Self
 import attrs
 
 from ezlink_async._core.containers import verify_complete
-from ezlink_async._io.concurrency import INLINE_BYTES, run_in_thread, wait_uninterrupted
+from ezlink_async._io.concurrency import (
+    INLINE_BYTES,
+    OutOfThreadsError,
+    run_in_thread,
+    start_in_thread,
+    wait_uninterrupted,
+)
 from ezlink_async.errors import ConfigurationError, ImageError
 
 _GROUP = 16  # files that are committed together at most
@@ -199,10 +205,9 @@ class GroupCommitter:
                     commit.done.set_exception(result)
             self._commit_next(folder)
 
-        loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self._pool, _commit_group, folder, group)
-        except RuntimeError as fault:  # the pool was shut down
+            work = start_in_thread(lambda: _commit_group(folder, group), self._pool)
+        except (RuntimeError, OutOfThreadsError) as fault:  # the pool was shut down
             finish([fault] * len(group))
         else:
             work.add_done_callback(lambda work: finish(work.result()))

@@ -18,7 +18,6 @@ from ezlink_async.errors import TransportError
 BLOCK = 256 * 1024
 """How many bytes are read at once."""
 
-_BODY_LIMIT = 16 * 1024 * 1024
 _GRACE = 0.1  # seconds to read what arrived while the loop was blocked
 _LONG_KEY = 16  # characters; a shorter key may be a word of ordinary answers
 
@@ -51,24 +50,25 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
 
 
 async def read_body(
-    answer: aiohttp.ClientResponse, until: float | None = None
+    answer: aiohttp.ClientResponse, most: int, until: float | None = None
 ) -> tuple[bytes, Exception | None]:
     """
     Return the body of *answer*, and the exception that ended it early, if any.
 
-    Reads up to 16 MiB, until *until* on the loop's clock. The bytes before a
-    break are returned: the id of a paid task may be among them.
+    Reads one byte more than *most* at the most, until *until* on the loop's
+    clock. The bytes before a break are returned: the id of a paid task may be
+    among them.
     """
     kept, content = bytearray(), answer.content
     try:
         # Most bodies have arrived with their head, and need no wait.
         async with asyncio.timeout_at(None if content.is_eof() else until):
-            while len(kept) < _BODY_LIMIT and (more := await content.read(BLOCK)):
+            while more := await content.read(min(BLOCK, most + 1 - len(kept))):
                 kept += more
     except transport_errors.FOREIGN as fault:
         # Time is up, but the rest may have arrived while the loop was blocked.
         with contextlib.suppress(*transport_errors.FOREIGN):
-            kept += content.read_nowait()
+            kept += content.read_nowait(most + 1 - len(kept))
             return bytes(kept), None if content.at_eof() else fault
         return bytes(kept), fault
     return bytes(kept), None

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import aiohttp
 import attrs
@@ -21,6 +22,11 @@ from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, responses, transport_errors
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    is_out_of_threads,
+    run_in_any_thread,
+)
 from ezlink_async._io.image_reader import raise_allocator_threshold
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.upload import Upload
@@ -32,6 +38,8 @@ _WRITERS = 4
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
+
+_T = TypeVar("_T")
 
 
 def new_request_id() -> str:
@@ -137,24 +145,53 @@ class Transport:
             upload.withhold_end()
             until = bound.deadline or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would drop the bytes that had come by then
-            body, broke = await self._read(answer, until)
+            body, broke = await self._read(request, answer, until)
             response = self._response(request, request_id, answer, body)
-        return attrs.evolve(response, early=not upload.complete, whole=broke is None)
+        whole = response.whole and broke is None
+        return await self._parsed(
+            attrs.evolve(response, early=not upload.complete, whole=whole)
+        )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a small request once; :exc:`TransportError` when no answer came."""
         request_id = new_request_id()
         url = self.settings.base_url + request.path
         bound = asyncio.timeout(self.settings.timeouts.fetch)
+        outcome: HttpResponse | EzlinkError
         try:
             async with bound, await self._send(request, request_id) as answer:
-                body, broke = await self._read(answer)
+                body, broke = await self._read(request, answer)
                 if broke is None:
-                    return self._response(request, request_id, answer, body)
-                error = transport_errors.translate_fetch_error(broke, url, request_id)
+                    outcome = self._response(request, request_id, answer, body)
+                else:
+                    outcome = self._fetch_error(broke, url, request_id)
         except transport_errors.FOREIGN as fault:
-            error = transport_errors.translate_fetch_error(fault, url, request_id)
-        raise self._logged(error)
+            outcome = self._fetch_error(fault, url, request_id)
+        if isinstance(outcome, EzlinkError):
+            raise outcome
+        return await self._parsed(outcome)  # not within the bound of the network
+
+    async def _parsed(self, response: HttpResponse) -> HttpResponse:
+        """Return *response* with its JSON parsed, which the loop has no time for."""
+        await self.read(response, lambda answer: answer.document)
+        return response
+
+    async def read(
+        self, response: HttpResponse, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """
+        Return what *reader* makes of *response*, in a thread if that takes long.
+
+        If the caller is cancelled, the thread goes on and its result is dropped.
+        """
+        if response.is_light:
+            return reader(response)
+        return await run_in_any_thread(lambda: reader(response), self.readers)
+
+    def _fetch_error(self, fault: Exception, url: str, request_id: str) -> EzlinkError:
+        return self._logged(
+            transport_errors.translate_fetch_error(fault, url, request_id)
+        )
 
     def _logged(self, error: EzlinkError) -> EzlinkError:
         # The address of a host that never answered may be mistyped: no outage.
@@ -215,19 +252,26 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        return await route.session().request(
-            method,
-            addresses.parse_url(url),
-            data=data,
-            headers=headers,
-            timeout=timeout or self._timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            middlewares=(pools.with_key(key),) if key else (),
-            read_bufsize=responses.BLOCK,
-            proxy=route.proxy,
-        )
+        try:
+            return await route.session().request(
+                method,
+                addresses.parse_url(url),
+                data=data,
+                headers=headers,
+                timeout=timeout or self._timeout,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=True,
+                middlewares=(pools.with_key(key),) if key else (),
+                read_bufsize=responses.BLOCK,
+                proxy=route.proxy,
+            )
+        except RuntimeError as fault:
+            if not is_out_of_threads(fault):
+                raise
+        # The name of the host is looked up in a thread.
+        says = f"no connection to {url}: {OutOfThreadsError()}"
+        raise TransportError(says, stage="connect", retry_safe=True)
 
     def _response(
         self,
@@ -236,12 +280,16 @@ class Transport:
         answer: aiohttp.ClientResponse,
         body: bytes,
     ) -> HttpResponse:
+        oversized = len(body) > request.answer_limit
         response = HttpResponse(
             answer.status,
             {name.lower(): self._redact(text) for name, text in answer.headers.items()},
-            body,
+            body[: request.answer_limit],
             str(answer.url),
             sent_id=request_id,
+            whole=not oversized,
+            oversized=oversized,
+            tasks=request.tasks,
         )
         # Handlers that run after the check of the key answer so; proxies do not.
         passed = response.ok or b'"upstream_error"' in body
@@ -251,11 +299,18 @@ class Transport:
         return response
 
     async def _read(
-        self, answer: aiohttp.ClientResponse, until: float | None = None
+        self,
+        request: HttpRequest,
+        answer: aiohttp.ClientResponse,
+        until: float | None = None,
     ) -> tuple[bytes, Exception | None]:
-        """Read the body, without the secrets, as far as it comes."""
-        body, broke = await responses.read_body(answer, until)
-        return self._redact_body(body), broke
+        """Read the body, without the secrets, as far as it comes and may be long."""
+        limit = request.answer_limit
+        body, broke = await responses.read_body(answer, limit, until)
+        is_oversized = len(body) > limit
+        body = self._redact_body(body)
+        # An echo makes the text shorter, which does not bring it within the limit.
+        return body.ljust(limit + 1) if is_oversized else body, broke
 
     def _redact_body(self, body: bytes) -> bytes:
         # Some servers echo the request, and errors quote what they cannot read.

@@ -18,6 +18,7 @@ import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -27,7 +28,11 @@ from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._io.concurrency import run_in_thread
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    run_in_any_thread,
+    run_in_thread,
+)
 from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
@@ -219,10 +224,12 @@ class JobRunner:
 
     async def _prepare(self, path: Path) -> Prepared:
         strip = self._options.strip_metadata
-        if not strip and not await asyncio.to_thread(needs_preparing, path):
+        if not strip and not await run_in_any_thread(partial(needs_preparing, path)):
             return Prepared(Image.from_path(path))
         async with self._preparations:
-            return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
+            return await run_in_any_thread(
+                partial(prepare_picture, path, strip_metadata=strip)
+            )
 
     async def _submit(
         self, job: BatchJob, pictures: Pictures, observer: JournalObserver
@@ -273,14 +280,17 @@ class JobRunner:
             return
         backup = ReplacedFileBackup(job.output_path)
         try:
-            await asyncio.to_thread(backup.create)
+            await run_in_any_thread(backup.create)
         except OSError as fault:
             says = f"the picture at {job.output_path} cannot be kept: {fault.strerror}"
             raise DownloadError(says, task_id=handle.task_id) from fault
         try:
             yield
         finally:
-            await run_in_thread(backup.release)
+            try:
+                await run_in_thread(backup.release)
+            except OutOfThreadsError:
+                backup.release()
 
     def _failed(
         self, job: BatchJob, observer: JournalObserver, error: EzlinkError

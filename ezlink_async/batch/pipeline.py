@@ -11,11 +11,16 @@ import asyncio
 import collections
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import attrs
 
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
+from ezlink_async._io.concurrency import (
+    BackgroundTasks,
+    cancel_and_wait,
+    run_in_any_thread,
+)
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
 from ezlink_async.batch.outcomes import (
@@ -209,7 +214,7 @@ class Pipeline:
         if self.control.stopped:
             return [CheckedPair(pair) for pair in pairs]
         preflight = self.preflight
-        inspections = await asyncio.to_thread(preflight.inspect, pairs)
+        inspections = await run_in_any_thread(partial(preflight.inspect, pairs))
         try:
             records = await self.control.writer.execute(
                 lambda journal: preflight.register(journal, inspections)
@@ -217,7 +222,7 @@ class Pipeline:
         except JournalError as error:
             self.control.halt(Problem(describe_error(error), Reason.STORAGE))
             return [CheckedPair(pair) for pair in pairs]
-        return await asyncio.to_thread(preflight.plan, inspections, records)
+        return await run_in_any_thread(partial(preflight.plan, inspections, records))
 
     async def _take_in(self, pairs: list[Pair]) -> None:
         """Check a few pairs, and begin their jobs."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import attrs
 
 from ezlink_async._core.error_mapping import error_from
-from ezlink_async._core.messages import HttpRequest, HttpResponse, parse_json
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.records import utc_time
 from ezlink_async.errors import ProtocolError
 
@@ -81,14 +81,14 @@ def _cents(usage: HttpResponse) -> float:
 def _number(page: HttpResponse, name: str, most: float = sys.float_info.max) -> float:
     if not page.ok:
         raise error_from(page)
-    body = parse_json(page.body)
+    body = page.document
     found = body.get(name) if isinstance(body, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, int | float):
         found = math.nan
     if abs(found) <= most:  # JSON may say NaN, and any integer
         return float(found)
     raise ProtocolError(
-        f"the balance page has no number {name!r}: {page.body[:60]!r}",
+        f"the balance page has no number {name!r}: {page.excerpt}",
         head=page.body,
         status=page.status,
         request_id=page.request_id,

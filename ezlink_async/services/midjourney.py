@@ -21,7 +21,6 @@ from ezlink_async._core.messages import (
     HttpResponse,
     collapse_blanks,
     identifier,
-    parse_json,
 )
 from ezlink_async._core.records import progress_order, read_record
 from ezlink_async.errors import (
@@ -85,7 +84,7 @@ def read_submission(response: HttpResponse) -> Accepted:
     under status 500. Code 1 means accepted, 22 accepted and queued, 21 that the
     job was there already.
     """
-    body = parse_json(response.body)
+    body = response.document
     code = body.get("code") if isinstance(body, Mapping) else None
     if isinstance(body, Mapping) and type(code) is int and code in _ACCEPTED:
         if task_id := identifier(body.get("result")):
@@ -106,7 +105,7 @@ def _unreadable(
     maybe_charged: bool = False,
 ) -> ProtocolError:
     return ProtocolError(
-        f"{message}: {response.body[:60]!r}",
+        f"{message}: {response.excerpt}",
         head=response.body,
         status=response.status,
         task_id=task_id,
@@ -162,7 +161,7 @@ class MidjourneyFamily:
         """Ask for up to :data:`LIST_LIMIT` tasks at once; ids must be strings."""
         body = json.dumps({"ids": list(task_ids)}).encode()
         path = "/mj/task/list-by-condition"
-        return HttpRequest("POST", path, (body,), repeatable=True)
+        return HttpRequest("POST", path, (body,), repeatable=True, tasks=len(task_ids))
 
     def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
         """
@@ -173,7 +172,7 @@ class MidjourneyFamily:
         """
         if not response.ok:
             raise error_from(response)
-        rows = parse_json(response.body)
+        rows = response.document
         if not isinstance(rows, list):
             raise _unreadable(response, "the answer is no list of tasks")
         records: dict[str, TaskRecord] = {}
@@ -195,7 +194,7 @@ class MidjourneyFamily:
 
 def _read_one(response: HttpResponse, task_id: str) -> TaskRecord:
     try:
-        record = read_record(parse_json(response.body), task_id)
+        record = read_record(response.document, task_id)
     except ValueError as fault:
         message = f"the answer is no task ({fault})"
         raise _unreadable(response, message, task_id=task_id) from None

@@ -29,6 +29,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
+from tests.support.cancelling import cancel
 
 LONG_AGO = "SubmitUnknownError: long ago"
 BY_TEST = Problem("Interrupted: by a test")
@@ -117,9 +118,7 @@ async def test_a_submit_cancelled_before_its_intent_changes_nothing(
     observer = job.observer(unclear)
     waiting = asyncio.create_task(observer.before_submit("req-1", None))
     await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await cancel(waiting)
     observer.refused(ClientClosedError("cut off"))
     observer.unknown(SubmitUnknownError("cut off"))
     assert (await job.record()).state == "failed"
@@ -139,9 +138,7 @@ async def test_a_submit_cancelled_while_its_intent_is_written_is_planned_again(
     writing = asyncio.create_task(observer.before_submit("req-1", None))
     while not job.control.unanswered:
         await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
+    await cancel(writing)
     observer.refused(ClientClosedError("cut off"))
     observer.refused(ClientClosedError("cut off"))
     assert (await job.record()).state == "planned"

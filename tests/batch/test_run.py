@@ -31,7 +31,9 @@ from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from tests.support.batch_harness import POLL, TIMEOUTS, BatchHarness, read
+from tests.support.cancelling import cancel
 from tests.support.pictures import jpeg
+from tests.support.threads import out_of_threads
 
 JSON = "application/json"
 
@@ -157,9 +159,7 @@ async def test_cancelling_an_entering_run_leaves_the_folder_unlocked(
         batch.control.standing("usage", held)
         entering = asyncio.create_task(batch.run(ez, batch.photos(1)).__aenter__())
         await held.arrived.wait()
-        entering.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await entering
+        await cancel(entering)
         held.release.set()
         assert (await batch.done(batch.photos(1))).counts == {"succeeded": 1}
 
@@ -511,9 +511,7 @@ async def test_a_run_cancelled_twice_closes_its_journal(batch: BatchHarness) -> 
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         batch.control.advance(600)
         assert (await batch.done(batch.photos(4), ez)).counts == {"succeeded": 4}
         assert batch.charges == 4
@@ -848,3 +846,33 @@ async def test_a_job_found_while_its_checked_pair_waits_is_swapped_once(
         ended = await read(run)
     assert ended.counts == {"succeeded": 12}
     assert batch.charges == 12
+
+
+async def test_results_that_no_thread_could_save_are_fetched_by_the_next_run(
+    batch: BatchHarness,
+) -> None:
+    """They are paid, and stay at the server."""
+    photos = batch.photos(3)
+    with out_of_threads("ezlink-write"):
+        ended = await batch.done(photos)
+    assert ended.counts == {"failed": 3}
+    assert all("ulimit -u" in (each.error or "") for each in ended.outcomes)
+    assert all(each.resumable for each in ended.outcomes)
+    assert batch.charges == 3
+    assert (await batch.done(photos)).counts == {"succeeded": 3}
+    assert batch.charges == 3
+
+
+@pytest.mark.parametrize("name", ["asyncio", "ezlink-journal"])
+async def test_run_whose_journal_has_no_thread_sends_nothing_and_says_why(
+    batch: BatchHarness, name: str
+) -> None:
+    photos = batch.photos(1)
+    async with batch.client() as ez:
+        with (
+            out_of_threads(name),
+            pytest.raises(ConfigurationError, match="no thread can be started"),
+        ):
+            await batch.run(ez, photos).__aenter__()
+        assert batch.sent == 0
+        assert (await batch.done(photos, ez)).counts == {"succeeded": 1}

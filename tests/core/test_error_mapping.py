@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core import error_mapping
-from ezlink_async._core.messages import HttpResponse, collapse_blanks, parse_json
+from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.messages import HttpResponse, collapse_blanks
 
 ID = " (request id: 20261122170000123456781234)"
 DATE = "Mon, 23 Nov 2026 06:36:27 GMT"

@@ -109,6 +109,35 @@ def test_e58_an_acceptance_counts_under_any_status(status: int) -> None:
     assert read_submission(_answer(body, status)).task_id == "500500"
 
 
+@pytest.mark.parametrize("text", [b"\xff", b"\x00", b"\n", "运行".encode("gbk")])
+def test_one_odd_byte_hides_neither_an_id_nor_the_end_of_a_task(text: bytes) -> None:
+    """The task is paid: its id and its status count, whatever its words are."""
+    body = b'{"code":1,"description":"' + text + b'","result":"7"}'
+    assert read_submission(_answer(body)).task_id == "7"
+    body = b'{"id":"7","status":"SUCCESS","failReason":"' + text + b'"}'
+    assert MIDJOURNEY.read(_answer(body), "7").status is TaskStatus.SUCCESS
+    assert list(MIDJOURNEY.read_list(_answer(b"[" + body + b"]"))) == ["7"]
+
+
+def test_answer_of_too_much_is_an_error_that_says_so() -> None:
+    """It is not parsed; the job of such an answer to a submit may be paid."""
+    body = b"[" + b"[]," * 6000 + b"1]"
+    says = "it has more than 5,000 brackets"
+    with pytest.raises(errors.ProtocolError, match=says):
+        MIDJOURNEY.read(_answer(body), "7")
+    with pytest.raises(errors.ProtocolError, match=says):
+        MIDJOURNEY.read_list(_answer(body))
+    with pytest.raises(errors.EzlinkError, match=says) as caught:
+        read_submission(_answer(body))
+    assert caught.value.maybe_charged
+
+
+def test_list_request_says_how_many_tasks_its_answer_is_about() -> None:
+    """A list may be larger than one task."""
+    assert MIDJOURNEY.list_request(["7", "8"]).tasks == 2
+    assert MIDJOURNEY.fetch_request("7").tasks == 1
+
+
 def test_numeric_id_becomes_a_string() -> None:
     """Other builds of the server write ids as whole numbers."""
     assert read_submission(_answer({"code": 1, "result": 17})).task_id == "17"

@@ -8,8 +8,8 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
    five times in a row, ends a task.
 2. One or two due tasks are polled by id, more by list. A list answer proves
    nothing about the ids it leaves out: these are polled by id next. After a
-   refused list the poller goes without for a while, or for good if the server
-   has no such call.
+   list that is refused, or cannot be read, the poller goes without for a while,
+   or for good if the server has no such call.
 3. A poll in flight delays neither a deadline nor another poll, except that at
    most 32 are in flight at once.
 """
@@ -38,6 +38,7 @@ from ezlink_async.errors import (
     EndpointNotSupportedError,
     EzlinkError,
     PermissionDeniedError,
+    ProtocolError,
     QuotaError,
     RejectedError,
     TaskFailedError,
@@ -222,8 +223,12 @@ class Poller:
         with self._retrying(*tasks):
             try:
                 response, sent = await self._send(family.list_request(ids))
-                records = family.read_list(response)
+                records = await self._transport.read(response, family.read_list)
             except (EndpointNotSupportedError, RejectedError) as error:
+                self._lists.refuse(family, self._loop.time(), error.status)
+                left_out = tasks
+            except ProtocolError as error:
+                # An answer that is no list, or too much of one: each is asked alone.
                 self._lists.refuse(family, self._loop.time(), error.status)
                 left_out = tasks
             except EzlinkError as error:

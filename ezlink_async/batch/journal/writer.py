@@ -23,7 +23,11 @@ from typing import TypeVar
 import attrs
 
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._io.concurrency import run_in_thread
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    is_out_of_threads,
+    run_in_thread,
+)
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
@@ -244,7 +248,14 @@ async def open_writer(path: Path) -> JournalWriter:
         )
     # Named after the journal, which may be in a folder with files of other programs.
     writer = JournalWriter(journal, lock, path.with_name(f"{path.name}-reserve"))
-    writer.start()
+    try:
+        writer.start()
+    except RuntimeError as fault:
+        journal.close()
+        lock.close()
+        if is_out_of_threads(fault):
+            raise OutOfThreadsError from fault
+        raise
     return writer
 
 

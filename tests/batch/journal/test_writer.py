@@ -20,6 +20,7 @@ from ezlink_async.batch.journal.sqlite import open_database
 from ezlink_async.batch.journal.store import SCHEMA, Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.errors import ConfigurationError, JournalError
+from tests.support.cancelling import cancel
 
 FULL = "database or disk is full"
 
@@ -166,9 +167,7 @@ async def test_a_cancelled_caller_does_not_undo_its_change(opened: OpenWriter) -
         for work in (adding("a"), failing):
             call = asyncio.create_task(opened.writer.execute(work))
             await asyncio.sleep(0)
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
+            await cancel(call)
     await opened.writer.close()
     assert opened.output_paths() == ["a"]
 
@@ -354,9 +353,7 @@ async def test_cancelling_an_open_leaves_the_folder_unlocked(path: Path) -> None
             overwrite(path)
         opening = asyncio.create_task(open_writer(path))
         await asyncio.sleep(0)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
+        await cancel(opening)
         if not is_damaged:
             await (await open_writer(path)).close()
     FolderLock(path.with_name("lock")).close()

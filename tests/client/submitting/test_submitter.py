@@ -31,6 +31,7 @@ from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.pictures import jpeg
@@ -487,13 +488,6 @@ async def submitting(
             yield here
     finally:
         await here.owner.background.close()
-
-
-async def cancel(task: asyncio.Task[TaskHandle]) -> None:
-    """Cancel a caller and wait for its end."""
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""
+JSON that a stranger wrote, read as far as it can be, within limits.
+
+An answer may hold the id of a paid task, so one byte that is wrong must not hide
+the others. Parsing holds the interpreter's lock from its start to its end, in a
+thread too: so what would take long is refused before it is parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+BRACKETS_A_TASK = 5_000
+"""The most ``[`` and ``{`` for each task that an answer is about; a task has 30."""
+
+MOST_BRACKETS = 100_000
+"""The most ``[`` and ``{``: parsed in 50 ms."""
+
+MOST_COMMAS = 150_000
+"""The most commas, which count the values: parsed in 100 ms."""
+
+DEEPEST = 100
+"""The deepest nesting; a task has 4."""
+
+_LIGHT_BYTES = 256 * 1024
+_LIGHT_BRACKETS = 5_000
+_LIGHT_COMMAS = 20_000
+
+_CONTROL = "".join(map(chr, range(0x20)))
+
+# A text as a whole, or one bracket; possessive, so that no text takes long.
+_TOKEN = re.compile(
+    rb"""[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?|([\[{])|([\]}]))""", re.DOTALL
+)
+
+
+def obstacle(body: bytes, tasks: int = 1) -> str:
+    """
+    Return why *body*, an answer about so many *tasks*, is not parsed.
+
+    Empty if it is. The limits are many times what a server of tasks sends.
+    """
+    brackets = _brackets(body)
+    most = min(BRACKETS_A_TASK * tasks, MOST_BRACKETS)
+    if brackets > most:
+        return f"it has more than {most:,} brackets"
+    if body.count(b",") > MOST_COMMAS:
+        return f"it has more than {MOST_COMMAS:,} values"
+    if brackets > DEEPEST and _is_too_deep(body):
+        return f"it is nested deeper than {DEEPEST} levels"
+    return ""
+
+
+def is_light(body: bytes) -> bool:
+    """Return whether *body* is parsed and read in a few milliseconds."""
+    return (
+        len(body) <= _LIGHT_BYTES
+        and _brackets(body) <= _LIGHT_BRACKETS
+        and body.count(b",") <= _LIGHT_COMMAS
+    )
+
+
+def parse_json(body: bytes) -> object:
+    """
+    Return the JSON of *body*, whatever its content type; ``None`` if none.
+
+    Bytes that are not UTF-8 become U+FFFD, control characters in texts stay, and
+    those around the value are dropped. GB 18030, the other encoding of Chinese
+    servers, is tried when that fails: half of one of its characters may be a
+    backslash, which hides the end of a text.
+    """
+    for encoding in ("utf-8-sig", "gb18030"):
+        text = body.decode(encoding, "replace")
+        try:
+            return json.loads(text.strip(_CONTROL), strict=False)
+        except (ValueError, RecursionError):
+            if "\ufffd" not in text:
+                break  # the bytes were read as they were meant
+    return None
+
+
+def _brackets(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
+
+
+def _is_too_deep(body: bytes) -> bool:
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        depth += bool(token[1]) - bool(token[2])
+        if depth > DEEPEST:
+            return True
+    return False
