@@ -39,9 +39,9 @@ from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 if TYPE_CHECKING:
     import aiohttp
 
-_T = TypeVar("_T")
-
 _log = get_logger()
+
+_T = TypeVar("_T")
 
 
 class SwapKeywords(TypedDict, total=False):

@@ -211,8 +211,8 @@ class Downloader:
         spool = Spool()
         place = "the folder for temporary files"
         with (
-            _disk_errors(place, task_id),
             _needs_threads(task_id),
+            _disk_errors(place, task_id),
             contextlib.ExitStack() as undo,
         ):
             undo.callback(spool.close)
@@ -244,8 +244,8 @@ class Downloader:
         loop = asyncio.get_running_loop()
         start = loop.time()
         with (
-            _disk_errors(path, task_id),
             _needs_threads(task_id),
+            _disk_errors(path, task_id),
             AtomicFile(path) as part,
         ):
             media_type = await self._retrieve(addresses, task_id, part)
@@ -299,6 +299,7 @@ class Downloader:
                     wait,
                     says,
                 )
+                self._transport.requested_waits.begin(failed.hint, wait)
             await self._sleep(wait)
 
     async def _attempt(

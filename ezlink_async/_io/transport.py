@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -37,6 +39,9 @@ from ezlink_async.errors import EzlinkError, TransportError
 _REDIRECTS = 5
 _READERS = 2  # more threads only wait for the interpreter's lock
 _WRITERS = 4
+_LONG_WAIT = 15.0  # seconds; a shorter wait is no news
+_SAME_WAIT = 5.0  # seconds between the ends of two waits that count as one
+_MINUTE = 60.0
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -96,6 +101,32 @@ class OutageLog:
             _log.warning("the connection is back")
 
 
+class RequestedWaitLog:
+    """
+    Logs once that the server asks to wait, and when the client goes on.
+
+    *until* is the end of the longest such wait, in seconds since 1970.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.until = 0.0
+        self._clock = clock
+
+    def begin(self, asked: float | None, seconds: float) -> None:
+        """Note a wait of *seconds*, which is the client's answer to *asked*."""
+        asked, until = asked or 0.0, self._clock() + seconds
+        if asked < _LONG_WAIT or until < self.until + _SAME_WAIT:
+            return  # short, or the same wait met by another request
+        self.until = until
+        is_long = asked >= 2 * _MINUTE
+        end = dt.datetime.fromtimestamp(until, dt.UTC).astimezone()
+        _log.warning(
+            "the server asks to wait %s; going on at %s",
+            f"{asked / _MINUTE:.0f} min" if is_long else f"{asked:.0f} s",
+            f"{end:%H:%M}" if is_long else f"{end:%H:%M:%S}",
+        )
+
+
 class Transport:
     """
     The connections of one client, to the API and to the addresses of results.
@@ -114,6 +145,7 @@ class Transport:
         self.answered: bool = False
         self.key_worked: bool = False
         self._outage = OutageLog()
+        self.requested_waits = RequestedWaitLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
         self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")
@@ -249,6 +281,7 @@ class Transport:
                 hint = retry_after(response) or 0.0
             wait = max(wait, min(hint, self.settings.retry.timeout))
             _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
+            self.requested_waits.begin(hint, wait)
             await self._sleep(wait)
 
     async def _send(
@@ -280,9 +313,8 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        request_id = (headers or {}).get("X-Request-ID")
-        try:
-            with _timed(method, url, request_id) as log_status:
+        with _timed(method, url, (headers or {}).get("X-Request-ID")) as log_status:
+            try:
                 answer = await route.session().request(
                     method,
                     addresses.parse_url(url),
@@ -296,15 +328,15 @@ class Transport:
                     read_bufsize=responses.BLOCK,
                     proxy=route.proxy,
                 )
+            except RuntimeError as fault:
+                if not is_out_of_threads(fault):
+                    raise
+            else:
                 log_status(answer.status)
-        except RuntimeError as fault:
-            if not is_out_of_threads(fault):
-                raise
-        else:
-            return answer
-        # The name of the host is looked up in a thread.
-        says = f"no connection to {url}: {OutOfThreadsError()}"
-        raise TransportError(says, stage="connect", retry_safe=True)
+                return answer
+            # The name of the host is looked up in a thread.
+            says = f"no connection to {url}: {OutOfThreadsError()}"
+            raise TransportError(says, stage="connect", retry_safe=True)
 
     def _response(
         self,

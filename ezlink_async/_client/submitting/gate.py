@@ -74,6 +74,13 @@ class Gate:
         """Whether submits pass without a pause."""
         return not self._closures
 
+    @property
+    def pause(self) -> float:
+        """Seconds until the gate opens; 0 if it is open or about to."""
+        if self.is_open:
+            return 0.0
+        return max(0.0, self._opens_at - asyncio.get_running_loop().time())
+
     def deadline(self, start: float) -> float:
         """Return when a submit that began at *start* gives up a closed gate."""
         return max(start, self._closed_since) + self._policy.timeout

@@ -175,6 +175,7 @@ class Submitter:
             if not isinstance(error, BusyError):  # the gate has logged that it waits
                 says = "submitting %s again in %.1f s (request %s): %s"
                 _log.info(says, pending.job.label, wait, pending.request_id, error)
+            self._transport.requested_waits.begin(_hint(error), wait)
             await self._sleep(wait)
 
     async def _admit(self, start: float, error: EzlinkError | None) -> Admission:
@@ -236,6 +237,7 @@ class Submitter:
             self._gate.task_started(admission)
         elif isinstance(outcome, BusyError):
             self._gate.close(admission, _hint(outcome), full=True)
+            self._transport.requested_waits.begin(_hint(outcome), self._gate.pause)
         elif self._is_offline(outcome):
             self._gate.close(admission, full=False)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):
