@@ -109,7 +109,7 @@ class RequestedWaitLog:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.until = 0.0
+        self.until: float = 0.0
         self._clock = clock
 
     def begin(self, asked: float | None, seconds: float) -> None:
@@ -145,7 +145,7 @@ class Transport:
         self.answered: bool = False
         self.key_worked: bool = False
         self._outage = OutageLog()
-        self.requested_waits = RequestedWaitLog()
+        self.requested_waits: RequestedWaitLog = RequestedWaitLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
         self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")

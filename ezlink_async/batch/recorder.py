@@ -173,7 +173,7 @@ class JournalObserver:
         self._job = job
         self._is_submitting = False
         self.stage: Stage | None = None
-        self.followed_at = 0.0  # the loop's time at which its task was first followed
+        self.followed_at: float = 0.0  # the loop's time; its task is followed since
         self.task_id: str | None = None
         self.request_id: str | None = None
         self.unclear = unclear

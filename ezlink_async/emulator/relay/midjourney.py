@@ -232,7 +232,7 @@ class RefusedCallError(Exception):
 
     def __init__(self, code: int, description: str, result: str = "") -> None:
         super().__init__(f"{description} {result}".strip())
-        self.reply = upstream_error(code, description, result)
+        self.reply: Reply = upstream_error(code, description, result)
 
 
 # Bodies as the relay reads them
