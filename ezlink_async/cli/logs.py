@@ -18,10 +18,10 @@ from typing import Annotated
 import attrs
 from cyclopts import Group, Parameter
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.report.escaping import shown
 
-LOG = logging.getLogger("ezlink_async")
+LOG = get_logger()
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _GROUP = Group("Log", sort_key=100)
@@ -51,14 +51,6 @@ class LogOptions:
     log: Annotated[Path | None, Parameter("--log")] = None
 
 
-class _LineFormatter(logging.Formatter):
-    """One line for each message, though the name of a file may hold a line feed."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
-        """Return time, level and message; a traceback follows on lines of its own."""
-        return shown(super().formatMessage(record))
-
-
 @contextmanager
 def logging_as(options: LogOptions) -> Iterator[None]:
     """Log as *options* say; :exc:`ConfigurationError` if the file cannot be opened."""
@@ -83,7 +75,7 @@ def _written_to(path: Path) -> Iterator[None]:
             f"the log cannot be written to {path}: {fault.strerror}; "
             "give --log another file"
         ) from None
-    file.setFormatter(_LineFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler = logging.handlers.QueueHandler(lines)
     listener = logging.handlers.QueueListener(lines, file)
