@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, overload
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle, TaskHandle
+from ezlink_async._client.outcomes import TargetT_co
 from ezlink_async._client.session import Session, fetch_many, fetch_one
 from ezlink_async._client.submitting.pending_submit import SubmitObserver
 from ezlink_async._client.swap_stream import (
@@ -18,6 +19,7 @@ from ezlink_async._client.swap_stream import (
     Targets,
 )
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import (
@@ -37,7 +39,18 @@ from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 if TYPE_CHECKING:
     import aiohttp
 
+_log = get_logger()
+
 _T = TypeVar("_T")
+
+
+class SwapKeywords(TypedDict, total=False):
+    """The keyword arguments of :meth:`AsyncEzlink.swap_face` and ``swap_faces``."""
+
+    state: str | None
+    notify_hook: str | None
+    account_filter: AccountFilter | None
+    mode: Mode | str | None
 
 
 class AsyncEzlink:
@@ -91,6 +104,16 @@ class AsyncEzlink:
         self._profile: Path | None = None
         self._reads_profile = False
         self._session: Session | None = None
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)  # __init__ may have failed
+        if session is not None and not session.closed:
+            _log.warning(
+                "a client was dropped without being closed: use it with `async with`, "
+                "or await its aclose(). It followed %d tasks, which run on at %s",
+                len(session.poller.pending()),
+                session.origin,
+            )
 
     @classmethod
     def from_profile(
@@ -172,6 +195,31 @@ class AsyncEzlink:
         )
         return await self._inside().swap(source, target, options)
 
+    @overload
+    def swap_faces(
+        self,
+        source: ImageLike,
+        targets: Iterable[TargetT_co] | AsyncIterable[TargetT_co],
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream[TargetT_co]: ...
+
+    @overload
+    def swap_faces(
+        self,
+        source: None,
+        targets: Iterable[tuple[ImageLike, TargetT_co]]
+        | AsyncIterable[tuple[ImageLike, TargetT_co]],
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream[TargetT_co]: ...
+
+    @overload
+    def swap_faces(
+        self,
+        source: ImageLike | None,
+        targets: Targets,
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream: ...
+
     def swap_faces(
         self,
         source: ImageLike | None,
@@ -183,7 +231,7 @@ class AsyncEzlink:
         mode: Mode | str | None = None,
     ) -> SwapStream:
         """
-        Swap many, and iterate over the outcomes in the order in which they end.
+        Swap many, and iterate over each :class:`SwapOutcome` in order of their ends.
 
         *targets* is any iterable or async iterable, consumed as slots become
         free; without a *source* it yields ``(source, target)`` pairs. A *state*
@@ -204,7 +252,7 @@ class AsyncEzlink:
 
         async def swap(
             source: ImageLike, target: ImageLike, observer: SubmitObserver
-        ) -> TaskHandle:
+        ) -> FollowedHandle:
             return await session.swap(
                 source, target, options, shared=shared, observer=observer
             )

@@ -1,8 +1,9 @@
 """
 The handle of a task: its latest record, and its end.
 
-A handle ends once, by :meth:`TaskHandle.receive` (a terminal record came, polled
-or pushed) or by :meth:`TaskHandle.end` (another error ended it).
+Users see a :class:`TaskHandle`, the client the same object as a
+:class:`FollowedHandle`. It ends once, by :meth:`FollowedHandle.receive` (a terminal
+record came, polled or pushed) or by :meth:`FollowedHandle.end` (another error).
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 import attrs
 import cattrs
@@ -23,6 +26,7 @@ from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile, as_path, check_path
+from ezlink_async._io.spool import ResultStream
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -38,6 +42,8 @@ from ezlink_async.services.base import TaskFamily
 FORMAT = 1
 
 _T = TypeVar("_T")
+
+_SEPARATORS = tuple({"/", os.sep})
 
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -142,7 +148,7 @@ class HandleOwner(Protocol):
     downloads: Downloader
     background: BackgroundTasks
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, and give its slot back."""
         ...
 
@@ -174,10 +180,10 @@ class TaskHandle:
     # Separate sets: each poll of many tasks brings changes, which wake few waiters.
     _awaiting_change: _Waiters | None = attrs.field(default=None, init=False)
     _awaiting_end: _Waiters | None = attrs.field(default=None, init=False)
-    was_awaited: bool = attrs.field(default=False, init=False)
+    _was_awaited: bool = attrs.field(default=False, init=False)
 
     def __repr__(self) -> str:
-        word = str(self.status) or "accepted"
+        word = str(self._record.status if self._record else "") or "accepted"
         return f"<TaskHandle {self.task_id} {word}{' done' if self._done else ''}>"
 
     @property
@@ -187,8 +193,13 @@ class TaskHandle:
 
     @property
     def status(self) -> TaskStatus:
-        """The latest status; ``TaskStatus.EMPTY`` before the first poll."""
-        return self._record.status if self._record else TaskStatus.EMPTY
+        """
+        The latest status; ``SUBMITTED`` until a record says more.
+
+        ``record.status`` keeps the server's word, which is empty at first.
+        """
+        word = self._record.status if self._record else TaskStatus.EMPTY
+        return TaskStatus.SUBMITTED if word is TaskStatus.EMPTY else word
 
     def done(self) -> bool:
         """Whether the task has ended, well or not; true even if never awaited."""
@@ -210,11 +221,10 @@ class TaskHandle:
             raise ConfigurationError(
                 f"timeout is a number of seconds or None, not {timeout!r:.40}"
             )
-        self.was_awaited = True
-        return await self.wait(timeout)
+        self._was_awaited = True
+        return await self._wait(timeout)
 
-    async def wait(self, timeout: float | None = None) -> TaskRecord:
-        """Do as :meth:`result`, without marking the handle as awaited by a user."""
+    async def _wait(self, timeout: float | None = None) -> TaskRecord:
         self._check_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -237,7 +247,7 @@ class TaskHandle:
         A slow reader gets only the newest record. A failure or cancellation of the
         task is yielded, not raised; any other error that ends the handle is raised.
         """
-        self.was_awaited = True
+        self._was_awaited = True
         self._check_loop()
         seen: TaskRecord | None = None
         while True:
@@ -263,20 +273,34 @@ class TaskHandle:
         downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(lambda found: downloads.read(found, task_id))
 
+    async def open(self) -> ResultStream:
+        """
+        Wait for the result and return it as a stream, verified to be a whole picture.
+
+        The stream has ``media_type`` and ``length``, as a web server needs them.
+        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
+        """
+        downloads, task_id = self._owner.downloads, self.task_id
+        return await self._download(lambda found: downloads.open(found, task_id))
+
     async def save(self, path: str | Path) -> Path:
         """
-        Wait for the result and put it at *path*, whole or not at all.
+        Wait for the result and put it at *path*, whole or not at all; return its path.
 
-        Makes missing folders, replaces an existing file, keeps the suffix as given.
+        Makes missing folders, replaces an existing file, keeps the suffix as given;
+        the log warns of a suffix that names another format. Where *path* is a folder,
+        or a string that ends with ``/``, the file is named by the task's id there,
+        with the suffix of its format.
         Raises :exc:`ConfigurationError` at once when no file can have that name,
         the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
-        return (await self._save(as_path(path), fit_suffix=False)).path
-
-    async def save_fitting(self, path: Path) -> SavedFile:
-        """Save the result at *path* with the suffix of its real format appended."""
-        return await self._save(path, fit_suffix=True)
+        place = as_path(path)
+        check_path(place)
+        if str(path).endswith(_SEPARATORS) or await asyncio.to_thread(place.is_dir):
+            name = quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
+            return (await self._save(place / name, fit_suffix=True)).path
+        return (await self._save(place, fit_suffix=False)).path
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
         check_path(path)
@@ -304,6 +328,66 @@ class TaskHandle:
             task_id=self.task_id,
             record=self._record,
         ).to_dict()
+
+    def _timeout(self, when: str) -> TaskTimeoutError:
+        word = str(self._record.status if self._record else "") or "not refreshed yet"
+        return TaskTimeoutError(
+            f"task {self.task_id} is not finished {when} (last status: {word}); "
+            f"resume it with client.task({self.task_id!r})",
+            task_id=self.task_id,
+            record=self._record,
+        )
+
+    def _closed(self) -> ClientClosedError:
+        return ClientClosedError(
+            f"the client was closed before the result of task {self.task_id} "
+            f"was downloaded; resume it with client.task({self.task_id!r})",
+            task_ids=(self.task_id,),
+        )
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._owner.loop:
+            raise ConfigurationError(
+                "this handle belongs to another event loop: use it in the loop of "
+                "its client, or restore it from to_dict() with a client of this loop"
+            )
+
+    async def _woken(self, waiters: _Waiters) -> None:
+        waiter = self._owner.loop.create_future()
+        waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            waiters.discard(waiter)
+
+
+@attrs.define(eq=False, repr=False)
+class FollowedHandle(TaskHandle):
+    """A handle as its client sees it, with the ways in which it ends."""
+
+    def __dir__(self) -> list[str]:
+        # Prompts complete what users are given, not what the client does with it.
+        return [name for name in dir(TaskHandle) if name not in vars(FollowedHandle)]
+
+    @property
+    def was_awaited(self) -> bool:
+        """Whether a user has waited for the end, so that its error is not lost."""
+        return self._was_awaited
+
+    @property
+    def end_reason(self) -> str:
+        """How the handle has ended, in a few words: the status or the error."""
+        if self._error is not None:
+            return f"{type(self._error).__name__}: {self._error}"
+        return str(self.status)
+
+    async def wait(self, timeout: float | None = None) -> TaskRecord:
+        """Do as :meth:`result`, without marking the handle as awaited by a user."""
+        return await self._wait(timeout)
+
+    async def save_fitting(self, path: Path) -> SavedFile:
+        """Save the result at *path* with the suffix of its real format appended."""
+        return await self._save(path, fit_suffix=True)
 
     def receive(self, record: TaskRecord) -> None:
         """
@@ -335,37 +419,6 @@ class TaskHandle:
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
-
-    def _timeout(self, when: str) -> TaskTimeoutError:
-        word = str(self.status) or "not refreshed yet"
-        return TaskTimeoutError(
-            f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"resume it with client.task({self.task_id!r})",
-            task_id=self.task_id,
-            record=self._record,
-        )
-
-    def _closed(self) -> ClientClosedError:
-        return ClientClosedError(
-            f"the client was closed before the result of task {self.task_id} "
-            f"was downloaded; resume it with client.task({self.task_id!r})",
-            task_ids=(self.task_id,),
-        )
-
-    def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._owner.loop:
-            raise ConfigurationError(
-                "this handle belongs to another event loop: use it in the loop of "
-                "its client, or restore it from to_dict() with a client of this loop"
-            )
-
-    async def _woken(self, waiters: _Waiters) -> None:
-        waiter = self._owner.loop.create_future()
-        waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            waiters.discard(waiter)
 
 
 def _wake(waiters: _Waiters | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from ezlink_async._client.handle import SavedHandle, TaskHandle
+from ezlink_async._client.handle import FollowedHandle, SavedHandle
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
@@ -66,13 +66,13 @@ class Session:
     """
 
     def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.base_url = settings.base_url
-        self.origin = settings.origin
-        self.background = BackgroundTasks()
-        self.transport = Transport(settings, http=http)
-        self.downloads = Downloader(self.transport)
-        self.poller = Poller(
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.base_url: str = settings.base_url
+        self.origin: str = settings.origin
+        self.background: BackgroundTasks = BackgroundTasks()
+        self.transport: Transport = Transport(settings, http=http)
+        self.downloads: Downloader = Downloader(self.transport)
+        self.poller: Poller = Poller(
             self.transport, settings.poll, self.background, self.downloads
         )
         self.reconciler: AnyReconciler = NoReconciler()
@@ -80,11 +80,11 @@ class Session:
             self.reconciler = Reconciler(
                 self.transport, self.background, self._is_followed
             )
-        self.submitter = Submitter(
+        self.submitter: Submitter = Submitter(
             self.transport, self.background, self.accepted, self.reconciler
         )
         self.pipelines: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
-        self.closed = False
+        self.closed: bool = False
         self.closing: asyncio.Task[None] | None = None
 
     def _is_followed(self, task_id: str) -> bool:
@@ -122,7 +122,7 @@ class Session:
         *,
         shared: SharedSource | None = None,
         observer: SubmitObserver | None = None,
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """
         Submit one swap; *observer* is notified of each attempt.
 
@@ -213,7 +213,7 @@ class Session:
         finally:
             await self.transport.close()
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, and release its slot."""
         self.poller.forget(handle)
 
@@ -222,12 +222,12 @@ class Session:
         task_id: str,
         release: Callable[[], None],
         family: TaskFamily = MIDJOURNEY,
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """Follow a task that this client submitted; *release* frees its slot."""
         if known := self.poller.find(task_id):
             release()  # code 21: the job existed already, and holds a slot
             return known
-        handle = TaskHandle(task_id, family, self)
+        handle = FollowedHandle(task_id, family, self)
         self.poller.follow(handle, own=True, release=release)
         try:
             family.fetch_request(task_id)
@@ -240,18 +240,18 @@ class Session:
             )
         return handle
 
-    def follow(self, task_id: str, family: TaskFamily) -> TaskHandle:
+    def follow(self, task_id: str, family: TaskFamily) -> FollowedHandle:
         """Follow a task by its id; it takes no slot."""
         if known := self.poller.find(task_id):
             return known
         family.fetch_request(task_id)  # raises for an id that cannot be one
-        handle = TaskHandle(task_id, family, self)
+        handle = FollowedHandle(task_id, family, self)
         self.poller.follow(handle)
         return handle
 
-    def finished(self, task_id: str, image_url: str | None) -> TaskHandle:
+    def finished(self, task_id: str, image_url: str | None) -> FollowedHandle:
         """Return the handle of a task that has succeeded, without a request."""
-        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        handle = FollowedHandle(task_id, MIDJOURNEY, self)
         place = self.base_url + MIDJOURNEY.result_request(task_id).path
         handle.receive(
             TaskRecord(
@@ -262,7 +262,7 @@ class Session:
         )
         return handle
 
-    def restore(self, saved: object) -> TaskHandle:
+    def restore(self, saved: object) -> FollowedHandle:
         """Resume a saved handle; a finished one makes no request."""
         found = SavedHandle.from_dict(saved)
         if found.origin != self.origin:
@@ -282,7 +282,7 @@ class Session:
         if known := self.poller.find(found.task_id):
             known.receive(record)  # wakes its awaiters
             return known
-        handle = TaskHandle(found.task_id, family, self)
+        handle = FollowedHandle(found.task_id, family, self)
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         return handle

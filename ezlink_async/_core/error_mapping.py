@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Mapping
 
 import attrs
@@ -55,6 +56,15 @@ def with_translation(text: str) -> str:
     meanings = (meaning for words, meaning in _ENGLISH.items() if words in text)
     meaning = next(meanings, "")
     return f"{text} ({meaning})" if meaning else text
+
+
+# What the servers say of a picture that they refuse, in Chinese or English.
+_PICTURE = re.compile(r"人脸|目标图片|敏感词|(?<![\w/-])faces?\b", re.IGNORECASE)
+
+
+def is_about_picture(text: str) -> bool:
+    """Return whether *text* of a server refuses a picture, so another one helps."""
+    return _PICTURE.search(text) is not None
 
 
 @attrs.frozen

@@ -78,6 +78,12 @@ def parse_url(url: str) -> yarl.URL:
     raise AddressRefusedError(f"{url!r} is no address")
 
 
+def without_secrets(url: str) -> str:
+    """Return *url* as it may be logged: without user, password and query."""
+    address = parse_url(url)
+    return f"{address.origin()}{address.raw_path}"
+
+
 def origin(url: str) -> tuple[str, str, int | None]:
     """
     Return scheme, host and port; :exc:`AddressRefusedError` for no address.

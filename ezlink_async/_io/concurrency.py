@@ -54,7 +54,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[object]] = set()
         self._patience = tuple(patience)
         self._refuses = False
-        self.closed = False
+        self.closed: bool = False
         self.exempt: set[asyncio.Task[object]] = set()
         """Tasks of this client that closing neither cancels nor waits for."""
 
@@ -129,7 +129,7 @@ class Semaphore:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.taken = 0
+        self.taken: int = 0
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
 
     async def acquire(self, timeout: float | None = None) -> None:

@@ -22,9 +22,14 @@ from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import collapse_blanks
 from ezlink_async._core.policies import RetryPolicy
-from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
+from ezlink_async._io.addresses import (
+    AddressRefusedError,
+    ResultAddress,
+    without_secrets,
+)
 from ezlink_async._io.concurrency import (
     INLINE_BYTES,
     OutOfThreadsError,
@@ -34,6 +39,7 @@ from ezlink_async._io.concurrency import (
 )
 from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
 from ezlink_async._io.responses import DownloadStream
+from ezlink_async._io.spool import ResultStream, Spool
 from ezlink_async._io.transport import Sleep, Transport
 from ezlink_async.errors import (
     ConfigurationError,
@@ -54,6 +60,15 @@ _SLOW_RATE = 16 * 1024  # bytes a second
 _QUICK_VERIFY = 16 * 1024  # bytes; at most 4,096 parts of a hostile picture
 _REFUSAL_BYTES = 2000  # of a refusal, which are searched for its reason
 _OK = 200
+
+_CLAIMED = {
+    **{suffix: media_type for media_type, suffix in images.SUFFIXES.items()},
+    ".jpeg": "image/jpeg",
+    **{f".{name}": f"image/{name}" for name in ("gif", "bmp", "tiff", "heic", "avif")},
+}
+"""The media type that a suffix promises."""
+
+_log = get_logger()
 
 _T = TypeVar("_T")
 
@@ -86,7 +101,7 @@ class MemorySink:
         return verify_complete(self.content)
 
 
-Sink = AtomicFile | MemorySink
+Sink = AtomicFile | MemorySink | Spool
 
 Addresses = list[ResultAddress]
 
@@ -186,11 +201,26 @@ class Downloader:
         with _needs_threads(task_id):
             media_type = await self._retrieve(addresses, task_id, sink)
         if media_type is None:
-            raise DownloadError(
-                "the result is in a format that cannot be verified; save it instead",
-                task_id=task_id,
-            )
+            raise _unverified(task_id)
         return sink.content
+
+    async def open(
+        self, addresses: Addresses, task_id: str | None = None
+    ) -> ResultStream:
+        """Return a verified picture as a stream, or raise :exc:`DownloadError`."""
+        spool = Spool()
+        place = "the folder for temporary files"
+        with (
+            _needs_threads(task_id),
+            _disk_errors(place, task_id),
+            contextlib.ExitStack() as undo,
+        ):
+            undo.callback(spool.close)
+            media_type = await self._retrieve(addresses, task_id, spool)
+            if media_type is None:
+                raise _unverified(task_id)
+            undo.pop_all()
+        return ResultStream(spool, media_type)
 
     async def is_there(self, address: ResultAddress) -> bool:
         """Return whether a complete picture is at *address*, by one attempt."""
@@ -206,20 +236,21 @@ class Downloader:
         """
         Save a verified picture as *path*, complete or not at all.
 
-        With *fit_suffix* the suffix of the format that came is appended. A
-        format that cannot be verified is saved as ``NAME.unverified``, and that
-        is a :exc:`DownloadError`, too.
+        With *fit_suffix* the suffix of the format that came is appended; without
+        it, a suffix of another format is kept, and logged as a warning. A format
+        that cannot be verified is saved as ``NAME.unverified``, and that is a
+        :exc:`DownloadError`, too.
         """
-        try:
-            with _needs_threads(task_id), AtomicFile(path) as part:
-                media_type = await self._retrieve(addresses, task_id, part)
-                final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
-                saved = await self._committer.commit(part, final_path)
-        except OSError as fault:
-            raise DownloadError(
-                f"{path} cannot be written: {fault.strerror or fault}",
-                task_id=task_id,
-            ) from fault
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        with (
+            _needs_threads(task_id),
+            _disk_errors(path, task_id),
+            AtomicFile(path) as part,
+        ):
+            media_type = await self._retrieve(addresses, task_id, part)
+            final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
+            saved = await self._committer.commit(part, final_path)
         if media_type is None:
             raise DownloadError(
                 "the result is in a format that cannot be verified; "
@@ -227,6 +258,15 @@ class Downloader:
                 task_id=task_id,
                 path=saved.path,
             )
+        _log.info(
+            "task %s: saved %s (%d bytes) in %.1f s",
+            task_id,
+            saved.path,
+            saved.size,
+            loop.time() - start,
+        )
+        if not fit_suffix:
+            _check_suffix(saved.path, media_type, task_id)
         return saved
 
     async def _retrieve(
@@ -252,6 +292,14 @@ class Downloader:
                         task_id=task_id,
                         status=failed.status,
                     ) from None
+                says = failed.says.replace(address.url, without_secrets(address.url))
+                _log.info(
+                    "retrying the download of task %s in %.1f s: %s",
+                    task_id,
+                    wait,
+                    says,
+                )
+                self._transport.requested_waits.begin(failed.hint, wait)
             await self._sleep(wait)
 
     async def _attempt(
@@ -351,6 +399,38 @@ async def _refusal(stream: DownloadStream) -> _AttemptError:
         hint=stream.retry_after,
         final=lasting and status not in _GONE | _RETRYABLE,
     )
+
+
+@contextlib.contextmanager
+def _disk_errors(place: object, task_id: str | None) -> Iterator[None]:
+    """Raise an error of the disk at *place* as :exc:`DownloadError`."""
+    try:
+        yield
+    except OSError as fault:
+        raise DownloadError(
+            f"{place} cannot be written: {fault.strerror or fault}", task_id=task_id
+        ) from fault
+
+
+def _unverified(task_id: str | None) -> DownloadError:
+    return DownloadError(
+        "the result is in a format that cannot be verified; save it instead",
+        task_id=task_id,
+    )
+
+
+def _check_suffix(path: Path, media_type: str, task_id: str) -> None:
+    """Log a warning if the suffix of *path* is that of another format."""
+    claimed = _CLAIMED.get(path.suffix.lower(), media_type)
+    if claimed != media_type:
+        _log.warning(
+            "task %s: %s holds %s, though its suffix says %s; save into a folder "
+            "instead, and the file gets the right one",
+            task_id,
+            path,
+            media_type,
+            claimed,
+        )
 
 
 def _final_path(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:

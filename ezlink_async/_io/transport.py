@@ -8,8 +8,12 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime as dt
+import logging
 import secrets
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -37,6 +41,9 @@ from ezlink_async.errors import EzlinkError, TransportError
 _REDIRECTS = 5
 _READERS = 2  # more threads only wait for the interpreter's lock
 _WRITERS = 4
+_LONG_WAIT = 15.0  # seconds; a shorter wait is no news
+_SAME_WAIT = 5.0  # seconds between the ends of two waits that count as one
+_MINUTE = 60.0
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -50,6 +57,30 @@ def new_request_id() -> str:
 
 
 _log = get_logger()
+
+
+@contextlib.contextmanager
+def _timed(
+    method: str, url: str, request_id: str | None
+) -> Iterator[Callable[[int], None]]:
+    """Log a request with its status, or how it failed, and the seconds it took."""
+    if not _log.isEnabledFor(logging.DEBUG):
+        yield lambda _: None
+        return
+    loop = asyncio.get_running_loop()
+    start, says = loop.time(), f"{method} {addresses.without_secrets(url)}"
+
+    def log(outcome: object) -> None:
+        seconds = loop.time() - start
+        _log.debug(
+            "%s -> %s in %.3f s (request %s)", says, outcome, seconds, request_id
+        )
+
+    try:
+        yield log
+    except BaseException as fault:
+        log(type(fault).__name__)  # its text may quote headers
+        raise
 
 
 class OutageLog:
@@ -72,6 +103,32 @@ class OutageLog:
             _log.warning("the connection is back")
 
 
+class RequestedWaitLog:
+    """
+    Logs once that the server asks to wait, and when the client goes on.
+
+    *until* is the end of the longest such wait, in seconds since 1970.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.until: float = 0.0
+        self._clock = clock
+
+    def begin(self, asked: float | None, seconds: float) -> None:
+        """Note a wait of *seconds*, which is the client's answer to *asked*."""
+        asked, until = asked or 0.0, self._clock() + seconds
+        if asked < _LONG_WAIT or until < self.until + _SAME_WAIT:
+            return  # short, or the same wait met by another request
+        self.until = until
+        is_long = asked >= 2 * _MINUTE
+        end = dt.datetime.fromtimestamp(until, dt.UTC).astimezone()
+        _log.warning(
+            "the server asks to wait %s; going on at %s",
+            f"{asked / _MINUTE:.0f} min" if is_long else f"{asked:.0f} s",
+            f"{end:%H:%M}" if is_long else f"{end:%H:%M:%S}",
+        )
+
+
 class Transport:
     """
     The connections of one client, to the API and to the addresses of results.
@@ -87,12 +144,13 @@ class Transport:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings
-        self.answered = False
-        self.key_worked = False
+        self.answered: bool = False
+        self.key_worked: bool = False
         self._outage = OutageLog()
+        self.requested_waits: RequestedWaitLog = RequestedWaitLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
-        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
-        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
+        self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = pools.ConnectionPools(settings, http)
         connect, silence = settings.timeouts.connect, settings.timeouts.image
         self._timeout = aiohttp.ClientTimeout(connect=connect)
@@ -220,7 +278,10 @@ class Transport:
                 if wait is None:
                     return response
                 hint = retry_after(response) or 0.0
-            await self._sleep(max(wait, min(hint, self.settings.retry.timeout)))
+            wait = max(wait, min(hint, self.settings.retry.timeout))
+            _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
+            self.requested_waits.begin(hint, wait)
+            await self._sleep(wait)
 
     async def _send(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
@@ -251,26 +312,30 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        try:
-            return await route.session().request(
-                method,
-                addresses.parse_url(url),
-                data=data,
-                headers=headers,
-                timeout=timeout or self._timeout,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=True,
-                middlewares=(pools.with_key(key),) if key else (),
-                read_bufsize=responses.BLOCK,
-                proxy=route.proxy,
-            )
-        except RuntimeError as fault:
-            if not is_out_of_threads(fault):
-                raise
-        # The name of the host is looked up in a thread.
-        says = f"no connection to {url}: {OutOfThreadsError()}"
-        raise TransportError(says, stage="connect", retry_safe=True)
+        with _timed(method, url, (headers or {}).get("X-Request-ID")) as log_status:
+            try:
+                answer = await route.session().request(
+                    method,
+                    addresses.parse_url(url),
+                    data=data,
+                    headers=headers,
+                    timeout=timeout or self._timeout,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=True,
+                    middlewares=(pools.with_key(key),) if key else (),
+                    read_bufsize=responses.BLOCK,
+                    proxy=route.proxy,
+                )
+            except RuntimeError as fault:
+                if not is_out_of_threads(fault):
+                    raise
+            else:
+                log_status(answer.status)
+                return answer
+            # The name of the host is looked up in a thread.
+            says = f"no connection to {url}: {OutOfThreadsError()}"
+            raise TransportError(says, stage="connect", retry_safe=True)
 
     def _response(
         self,

@@ -23,9 +23,10 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
+from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import (
@@ -43,12 +44,15 @@ from ezlink_async.batch.recorder import (
     HaltedError,
     JournalObserver,
     RunControl,
+    Stage,
 )
 from ezlink_async.errors import (
     BusyError,
     DownloadError,
     EzlinkError,
+    ImageError,
     JournalError,
+    RejectedError,
     TaskTimeoutError,
     TransportError,
 )
@@ -111,6 +115,7 @@ _CONCURRENT_DOWNLOADS = 8
 _CONCURRENT_PREPARATIONS = 2  # each needs a processor, and up to a GB of memory
 
 _RESULT_GONE = "DownloadError: the server no longer has the result"
+_FINAL_REASONS = frozenset({Reason.RESULT_GONE, Reason.UNUSABLE})
 _GONE_STATUSES = frozenset({404, 410})
 
 # The disk is full, or cannot be written any more: no other result could be saved.
@@ -145,7 +150,7 @@ class JobRunner:
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
         self._source: tuple[Path, Image] | None = None
-        self.in_progress = 0
+        self.in_progress: int = 0
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
@@ -161,20 +166,23 @@ class JobRunner:
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: BatchJob, observer: JournalObserver) -> TaskHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> FollowedHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
+            observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
             return self._session.finished(record.task_id or "", record.image_url)
         async with self._prepared(job) as pictures, self._in_progress():
             if pictures is None:
+                observer.follows()
                 # The id was given to this account, so "no such task" is no end.
                 handle = self._session.accepted(record.task_id or "", lambda: None)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
+        observer.stage = Stage.SAVING
         now = self._control.clock.now()
         writer.execute_soon(
             lambda journal: journal.succeeded(record.id, task.image_url, now)
@@ -233,7 +241,7 @@ class JobRunner:
 
     async def _submit(
         self, job: BatchJob, pictures: Pictures, observer: JournalObserver
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
@@ -260,7 +268,7 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: BatchJob, handle: TaskHandle) -> Path:
+    async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
         """Save the result, and return its path once the journal has it."""
         async with self._downloads, self._backed_up(job, handle):
             saved = await handle.save_fitting(job.output_path)
@@ -272,7 +280,7 @@ class JobRunner:
 
     @contextlib.asynccontextmanager
     async def _backed_up(
-        self, job: BatchJob, handle: TaskHandle
+        self, job: BatchJob, handle: FollowedHandle
     ) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:
@@ -312,7 +320,7 @@ class JobRunner:
             task_id=task_id,
             request_id=error.request_id or observer.request_id,
             fault=error,
-            resumable=state is None and problem.reason is not Reason.RESULT_GONE,
+            resumable=state is None and problem.reason not in _FINAL_REASONS,
         )
 
     def _write(self, job: BatchJob, state: JobState | None, problem: Problem) -> None:
@@ -321,7 +329,7 @@ class JobRunner:
         if state is JobState.UNKNOWN:
             writer.execute_soon(lambda journal: journal.unknown(this, sentence))
         elif state is JobState.FAILED:
-            writer.execute_soon(lambda journal: journal.failed(this, sentence, now))
+            writer.execute_soon(lambda journal: journal.failed(this, problem, now))
         else:
             writer.execute_soon(lambda journal: journal.note_problem(this, problem))
 
@@ -342,12 +350,24 @@ def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
         return Problem(f"{_RESULT_GONE} ({error})", Reason.RESULT_GONE)
     if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
-        return Problem(describe_error(error))
+        return Problem(describe_error(error), _reason(error))
     says = str(error)
     if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
         status = str(error.record.status) if error.record else ""
         says = f"task {task_id} is not finished (last status: {status or 'none'})"
     return Problem(describe_error(error, f"{says}; the next run goes on with it"))
+
+
+def _reason(error: EzlinkError) -> Reason | None:
+    """Return ``UNUSABLE`` if another picture helps, and nothing else does."""
+    if isinstance(error, ImageError):
+        return Reason.UNUSABLE
+    words = ""
+    if isinstance(error, RejectedError):
+        words = error.description
+    elif isinstance(error, FAILED_TASK_ERRORS) and error.record is not None:
+        words = error.record.fail_reason or ""
+    return Reason.UNUSABLE if is_about_picture(words) else None
 
 
 def _retrieve_exception(task: asyncio.Task[Pictures]) -> None:

@@ -23,6 +23,7 @@ from ezlink_async._io.concurrency import (
 )
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
+from ezlink_async.batch.options import LOCAL
 from ezlink_async.batch.outcomes import (
     INTERRUPTED,
     BatchOutcome,
@@ -32,7 +33,7 @@ from ezlink_async.batch.outcomes import (
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import PairReader
 from ezlink_async.batch.preflight import BatchJob, CheckedPair, Preflight
-from ezlink_async.batch.recorder import JournalObserver, RunControl
+from ezlink_async.batch.recorder import JournalObserver, RunControl, Stage
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
@@ -72,7 +73,9 @@ class OutcomeQueue:
                 yield outcome
 
 
-_NOT_SAVED = Problem("Interrupted: not saved yet; the next run goes on with it")
+_NOT_SAVED = Problem(
+    "Interrupted: not saved yet; the next run goes on with it", Reason.RUNNING
+)
 _NOT_ANSWERED = (
     "SubmitUnknownError: the run was left while the server had the job but had not "
     "answered: it may have been created and paid"
@@ -101,6 +104,8 @@ class RunningJob:
         task_id = observer.task_id or job.task_id
         if self.outcome is not None:
             return self.outcome
+        if job.record.key.server == LOCAL:
+            return skipped(job.pair, problem)  # its server ends with this process
         if task_id is not None:
             outcome = job.outcome("failed", _NOT_SAVED)
             return attrs.evolve(outcome, task_id=task_id, resumable=True)
@@ -108,6 +113,21 @@ class RunningJob:
             return job.left_over(problem)
         outcome = job.outcome("unknown", Problem(observer.unclear or _NOT_ANSWERED))
         return attrs.evolve(outcome, request_id=observer.request_id)
+
+
+@attrs.frozen(kw_only=True)
+class Waits:
+    """
+    What a halted run still waits for, in numbers of jobs, and how long at most.
+
+    *sending* are being sent or wait for the answer, *running* are at the server,
+    *saving* are being downloaded; *seconds* is the longest that one of them takes.
+    """
+
+    sending: int = 0
+    running: int = 0
+    saving: int = 0
+    seconds: float = 0.0
 
 
 _PAGE = 500
@@ -132,7 +152,7 @@ class Pipeline:
     doom: EzlinkError | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.outcomes = OutcomeQueue(self.limit)
+        self.outcomes: OutcomeQueue = OutcomeQueue(self.limit)
         self._room = asyncio.Semaphore(self.limit)
         self._intake_lock = asyncio.Lock()  # pairs are taken in one after the other
         self._tasks: set[asyncio.Task[None]] = set()
@@ -175,6 +195,24 @@ class Pipeline:
             looking_up.result()
         finally:
             looking_up.cancel()
+
+    def waits(self, bounds: dict[Stage, float]) -> Waits:
+        """Return what is waited for; *bounds* are the most seconds in each stage."""
+        now = asyncio.get_running_loop().time()
+        numbers: collections.Counter[Stage] = collections.Counter()
+        longest = 0.0
+        for observer in (each.observer for each in self._open if each.outcome is None):
+            stage = observer.stage
+            if stage is not None:
+                elapsed = now - observer.followed_at if stage is Stage.RUNNING else 0.0
+                numbers[stage] += 1
+                longest = max(longest, bounds[stage] - elapsed)
+        return Waits(
+            sending=numbers[Stage.SENDING],
+            running=numbers[Stage.RUNNING],
+            saving=numbers[Stage.SAVING],
+            seconds=longest,
+        )
 
     async def stop(self) -> None:
         """Cancel the running jobs, and wait until they have ended."""

@@ -210,7 +210,7 @@ class Preflight:
         try:
             there = self._existing_picture(job)
         except ConfigurationError as fault:
-            problem = Problem(describe_error(fault), Reason.UNUSABLE)
+            problem = Problem(describe_error(fault), Reason.BLOCKED)
             return attrs.evolve(job.outcome("failed", problem), fault=fault)
         if job.step is Step.SUBMIT and there and self._options.keeps_existing:
             sentence = f"FileExistsError: {there} is there already"
@@ -253,7 +253,7 @@ def _unusable(pair: Pair, fault: EzlinkError | None) -> CheckedPair:
         target=pair.target,
         status="failed",
         error=describe_error(error),
-        reason=Reason.UNUSABLE,
+        reason=Reason.UNUSABLE if isinstance(error, ImageError) else Reason.BLOCKED,
         fault=error,
     )
     return CheckedPair(pair, outcome=outcome)

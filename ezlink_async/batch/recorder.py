@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import time
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -75,8 +76,8 @@ class RunControl:
         self.budget = budget
         self.clock = clock
         self.halted: Problem | None = None
-        self.stopped = False
-        self.leaving = False
+        self.stopped: bool = False
+        self.leaving: bool = False
         self.accepted = 0
         self.unanswered: set[JournalObserver] = set()
         self._submits: dict[asyncio.Task[object], JournalObserver] = {}
@@ -146,6 +147,17 @@ class RunControl:
             await self._all_answered.wait()
 
 
+class Stage(enum.Enum):
+    """How far a job is that a run waits for, even after it was halted."""
+
+    SENDING = enum.auto()
+    """Being sent, or sent and not answered."""
+    RUNNING = enum.auto()
+    """Accepted: the server has it."""
+    SAVING = enum.auto()
+    """Finished at the server; its result is being downloaded."""
+
+
 class JournalObserver:
     """
     The observer of one job's submits; writes what happens to them in order.
@@ -160,6 +172,8 @@ class JournalObserver:
         self._control = control
         self._job = job
         self._is_submitting = False
+        self.stage: Stage | None = None
+        self.followed_at: float = 0.0  # the loop's time; its task is followed since
         self.task_id: str | None = None
         self.request_id: str | None = None
         self.unclear = unclear
@@ -175,6 +189,11 @@ class JournalObserver:
         """Whether a submit has begun, or was accepted."""
         return self._is_submitting or self.task_id is not None
 
+    def follows(self) -> None:
+        """Note that the server has the job, from now on or from an earlier run."""
+        self.stage = Stage.RUNNING
+        self.followed_at = asyncio.get_running_loop().time()
+
     async def before_submit(self, request_id: str, state: str | None) -> None:
         """Write the intent to the disk, or raise why nothing may be sent."""
         control, this = self._control, self._job
@@ -185,7 +204,7 @@ class JournalObserver:
             when=control.clock.now(),
             since=control.clock.since(),
         )
-        self._is_submitting = True
+        self._is_submitting, self.stage = True, Stage.SENDING
         control.unanswered.add(self)
         try:
             await control.writer.execute(
@@ -213,6 +232,7 @@ class JournalObserver:
     def accepted(self, task_id: str) -> None:
         """Write the id."""
         self.task_id, self.unclear = task_id, None
+        self.follows()
         self._control.accepted += 1
         self._control.writer.execute_soon(
             lambda journal: journal.accepted(self._job, task_id)
@@ -257,6 +277,8 @@ class JournalObserver:
 
     def _end_submit(self, *, may_be_paid: bool) -> None:
         self._is_submitting = False
+        if self.stage is Stage.SENDING:
+            self.stage = None
         if may_be_paid:
             self._control.budget.spend()
         else:

@@ -40,14 +40,15 @@ from ezlink_async.batch.pairs.reader import (
     Targets,
     pairs_of,
 )
-from ezlink_async.batch.pipeline import Pipeline
+from ezlink_async.batch.pipeline import Pipeline, Waits
 from ezlink_async.batch.preflight import Preflight
-from ezlink_async.batch.recorder import Clock, RunControl
+from ezlink_async.batch.recorder import Clock, RunControl, Stage
 from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
 from ezlink_async.services.midjourney import Mode
 
+_SAVING = 2  # silences of a download that a halted run waits for
 _AHEAD = 8  # jobs beyond those in progress: being read, prepared, or saved
 
 
@@ -65,7 +66,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._ez = ez
         self._options = options
         self._reader = PairReader(pairs)
-        self.summary = BatchSummary()
+        self.summary: BatchSummary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -162,6 +163,31 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         """The number of jobs that the server has, or is being sent."""
         return self._pipeline.runner.in_progress
 
+    def waits(self) -> Waits:
+        """Return what the run waits for once it is halted, and how long at most."""
+        settings = self._session.transport.settings
+        times, deadline = settings.timeouts, settings.poll.deadline
+        saving = _SAVING * times.image
+        answer = times.upload + times.submit
+        if self._session.reconciler.can_search:
+            answer += times.reconcile
+        return self._pipeline.waits(
+            {
+                Stage.SENDING: answer + deadline + saving,
+                Stage.RUNNING: deadline + saving,
+                Stage.SAVING: saving,
+            }
+        )
+
+    @property
+    def waits_until(self) -> float:
+        """
+        When the longest wait ends that the server asked for; 0 if it asked for none.
+
+        In seconds since 1970, and in the past once the wait is over.
+        """
+        return self._session.transport.requested_waits.until
+
     @property
     def extra(self) -> int:
         """The number of outcomes beside those of the pairs."""
@@ -225,7 +251,10 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         if self._options.command is not None and resumable:
             facts["command"] = self._options.command
         if self.summary.charges is not None:
-            facts["charged"] = str(self.summary.charges)
+            charges = self.summary.charges
+            facts["charged"] = str(charges)
+            facts["charged_usd"] = repr(charges.dollars)
+            facts["accepted"] = str(charges.accepted)
         self._writer.execute_soon(
             lambda journal: journal.end_run(self._run_id, now, facts)
         )

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from io import TextIOWrapper
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from ezlink_async import __version__
 from ezlink_async._io.concurrency import OutOfThreadsError, is_out_of_threads
 from ezlink_async.cli.interrupts import INTERRUPTED
+from ezlink_async.cli.logs import LogOptions, logging_as
 from ezlink_async.errors import EzlinkError
 
 COMMANDS: dict[str, str | None] = {
@@ -37,7 +39,7 @@ typed: ContextVar[str] = ContextVar("typed", default="ezlink")
 
 _USAGE = 2
 
-app = App(
+app: App = App(
     name="ezlink",
     help="Swap faces with the EZLINK AI API.",
     version=f"ezlink-async {__version__}",
@@ -48,6 +50,21 @@ app = App(
 )
 for _path, _usage in COMMANDS.items():
     app.command(_path, usage=_usage)
+
+
+app.meta.suppress_keyboard_interrupt = False
+
+
+@app.meta.default
+def _command(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    options: LogOptions = LogOptions(),  # noqa: B008 - it is frozen
+) -> int:
+    """Swap faces with the EZLINK AI API."""
+    with logging_as(options):
+        console = Console()
+        code = app(tokens, console=console, exit_on_error=False, print_error=False)
+    return code if isinstance(code, int) else 0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,7 +90,9 @@ def _run(arguments: Sequence[str]) -> int:
                 app[name]
         # A console keeps the width it was made with, so each run makes its own.
         console = Console()
-        code = app(arguments, console=console, exit_on_error=False, print_error=False)
+        code = app.meta(
+            arguments, console=console, exit_on_error=False, print_error=False
+        )
     except CycloptsError as error:
         command = " ".join(("ezlink", *(error.command_chain or ())))
         sys.stderr.write(f"ezlink: {error} See: {command} --help\n")

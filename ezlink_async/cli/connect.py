@@ -63,6 +63,17 @@ def check_key(sources: SettingsSources, alternative: str = "") -> None:
         )
 
 
+def unknown_advice() -> str:
+    """Return what helps against unknown submits: above all the account's token."""
+    last = "; as the last resort --resubmit-unknown sends again, and may pay twice"
+    if settings_sources().text("account_token"):
+        return "run the same command again: it looks them up, for nothing" + last
+    return (
+        "set EZLINK_ACCOUNT_TOKEN to the account's access token, which the dashboard "
+        f"makes, and run the same command again: it looks them up, for nothing{last}"
+    )
+
+
 def check_connection(connection: Connection, alternative: str = "") -> None:
     """Raise ConfigurationError if a setting is missing or wrong. Sends nothing."""
     if not connection.local:

@@ -8,102 +8,29 @@ pass them through :func:`~ezlink_async.report.escaping.shown` first.
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import json
+import datetime as dt
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Literal, Self, TextIO, cast, get_args
+from typing import IO, Self, TextIO, cast
 
-import attrs
 from rich.console import Console
 from rich.constrain import Constrain
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus
-from ezlink_async.batch.spending import Charges
+from ezlink_async.cli.logs import shown_level
+from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.report.escaping import shown
 
-Status = BatchStatus | Literal["planned"]
-"""``planned`` is a target that a dry run would send."""
-
-_ORDER: tuple[Status, ...] = ("succeeded", "failed", "unknown", "skipped", "planned")
-
-STYLES: dict[Status, str] = {"failed": "red", "unknown": "yellow"}
+STYLES = {Kind.FAILED: "red", Kind.UNUSABLE: "red", Kind.UNKNOWN: "yellow"}
 """The style of bad news on a terminal."""
 
-_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
-
 _ECHO = 3  # columns: ^C, and the cursor behind it
-
-
-def to_json(outcome: BatchOutcome, status: Status) -> str:
-    """Return the line that ``--json`` prints."""
-    row = {name: getattr(outcome, name) for name in _KEYS} | {"status": status}
-    return json.dumps(row, default=str)
-
-
-@attrs.define
-class Tally:
-    """How many targets there are, are in progress, and ended how; and the time."""
-
-    total: int
-    in_progress: int = 0
-    counts: collections.Counter[Status] = attrs.field(factory=collections.Counter)
-    clock: Callable[[], float] = time.monotonic
-    _started: float = attrs.field(
-        init=False, default=attrs.Factory(lambda self: self.clock(), takes_self=True)
-    )
-    _stopped: float | None = attrs.field(init=False, default=None)
-
-    @property
-    def ended(self) -> int:
-        """How many have ended, with any status."""
-        return self.counts.total()
-
-    @property
-    def worked_on(self) -> int:
-        """How many took work in this run; skipped ones took none."""
-        return self.ended - self.counts["skipped"]
-
-    @property
-    def seconds(self) -> float:
-        """How long the run has taken, or took until it was stopped."""
-        now = self.clock() if self._stopped is None else self._stopped
-        return now - self._started
-
-    @property
-    def speed(self) -> str:
-        """Targets a second or a minute, of those that took work; may be empty."""
-        if not self.worked_on or not self.seconds:
-            return ""
-        per_second = self.worked_on / self.seconds
-        if per_second < 1:
-            return f"{per_second * 60:.1f}/min"
-        return f"{per_second:.1f}/s"
-
-    def stop(self) -> None:
-        """Stop the time: what follows is no work of the run."""
-        self._stopped = self.clock()
-
-    def __str__(self) -> str:
-        words = [f"{self.counts[word]} {word}" for word in _ORDER if self.counts[word]]
-        return ", ".join(words) or "nothing to do"
-
-    def to_json(self, charges: Charges | None = None) -> str:
-        """Return the last line that ``--json`` prints."""
-        counts: dict[str, float] = {"total": self.total}
-        counts |= {status: self.counts[status] for status in get_args(BatchStatus)}
-        counts["seconds"] = round(self.seconds, 3)
-        if charges is not None:
-            counts["charged_usd"] = charges.dollars
-            counts["accounted"] = charges.accepted
-        return json.dumps({"summary": counts})
 
 
 class BrokenPipeSafeStream:
@@ -148,6 +75,19 @@ class BrokenPipeSafeStream:
             os.close(null)
 
 
+def agree(question: str) -> bool:
+    """
+    Ask a *question* on the terminal, and return whether the answer is yes.
+
+    Without a terminal to ask on, as in a pipe or a script, the answer is yes.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 class Display:
     """
     Where a command writes its lines.
@@ -158,7 +98,7 @@ class Display:
 
     def __init__(self, tally: Tally | None = None) -> None:
         self._tally = tally
-        self._tenths = self._worked_on = 0
+        self._tenths = self._swapped = 0
         self._out = BrokenPipeSafeStream(sys.stdout)
         self._err = BrokenPipeSafeStream(sys.stderr)
         dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
@@ -174,6 +114,11 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end_progress()
+
+    def end_progress(self) -> None:
+        """Show the progress no more; lines can still be written."""
+        self._tally = None
         if self._bar is not None:
             self._bar.stop()
 
@@ -199,12 +144,13 @@ class Display:
         if self._bar is not None:
             self._bar.show(tally)
             return
-        tenths = 10 * tally.ended // max(1, tally.total)
-        # Skipped targets alone are no news, and a summary follows the last one.
-        is_news = tenths != self._tenths and tally.worked_on != self._worked_on
-        if is_news and tally.ended != tally.total:
-            self._tenths, self._worked_on = tenths, tally.worked_on
-            self.note(f"{tally.ended} of {tally.total}: {tally}, {tally.speed}")
+        tenths = 10 * tally.settled // max(1, tally.total)
+        # Targets done before are no news, and a summary follows the last one.
+        is_news = tenths != self._tenths and tally.swapped != self._swapped
+        if is_news and tally.settled != tally.total:
+            self._tenths, self._swapped = tenths, tally.swapped
+            words = filter(None, (str(tally), tally.speed, tally.time_left))
+            self.note(f"{tally.settled} of {tally.total}: {', '.join(words)}")
 
 
 class _Bar(Progress):
@@ -217,7 +163,6 @@ class _Bar(Progress):
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
             TextColumn("{task.description}"),
-            TimeRemainingColumn(compact=True),
             console=self._console,
             expand=True,
             transient=True,  # the summary stays, the bar does not
@@ -231,19 +176,24 @@ class _Bar(Progress):
         yield from (Constrain(row, width) for row in super().get_renderables())
 
     def show(self, tally: Tally) -> None:
-        """Draw the counts and the rate."""
+        """Draw the counts, the rate and the time left."""
         words = [
-            f"[{style}]{tally.counts[status]} {status}[/]"
-            for status, style in STYLES.items()
-            if tally.counts[status]
+            f"[{style}]{tally.kinds[kind]} {kind}[/]"
+            for kind, style in STYLES.items()
+            if tally.kinds[kind]
         ]
         if tally.in_progress:
             words.append(f"{tally.in_progress} in progress")
+        if tally.waits_until > time.time():
+            end = dt.datetime.fromtimestamp(tally.waits_until, dt.UTC).astimezone()
+            words.append(f"going on at {end:%H:%M}")
+        else:
+            words += filter(None, (tally.speed, tally.time_left))
         self.update(
             self._row,
-            completed=tally.ended,
+            completed=tally.settled,
             total=tally.total,
-            description=", ".join(filter(None, (*words, tally.speed))),
+            description=", ".join(words) or "starting",
         )
 
 
@@ -255,13 +205,19 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show the message, and the traceback if there is one, line by line."""
         for line in self.format(record).splitlines():
-            self._display.note(shown(line), "yellow")
+            is_bad = record.levelno >= logging.WARNING
+            self._display.note(shown(line), "yellow" if is_bad else "dim")
 
 
 @contextmanager
 def logs_shown_on(display: Display, level: int = logging.WARNING) -> Iterator[None]:
-    """Show the library's log on *display* while entered, from *level* upwards."""
-    handler = _LogHandler(display, level)
+    """
+    Show the library's log on *display* while entered, from *level* upwards.
+
+    With ``-v`` the user's level counts.
+    """
+    chosen = shown_level.get()
+    handler = _LogHandler(display, level if chosen == logging.WARNING else chosen)
     log = logging.getLogger("ezlink_async")
     log.addHandler(handler)
     try:

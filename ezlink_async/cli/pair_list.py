@@ -26,7 +26,7 @@ _PAGE = 256
 _TABLES = """
 CREATE TABLE pairs (
     id INTEGER PRIMARY KEY, target_name NOT NULL, source_name NOT NULL,
-    source NOT NULL, target NOT NULL, wished NOT NULL, problem TEXT,
+    source NOT NULL, target NOT NULL, wished NOT NULL, problem TEXT, expected TEXT,
     UNIQUE (target_name, source_name)
 );
 CREATE TABLE pictures (device TEXT, inode TEXT, PRIMARY KEY (device, inode))
@@ -47,7 +47,7 @@ class PairList(Iterable[Pair]):
         self._sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._lock = threading.Lock()
         self._real_folder = functools.lru_cache(maxsize=8)(os.path.realpath)
-        self.total = 0
+        self.total: int = 0
         try:
             self._sql.executescript(_TABLES)
             self._sql.execute("BEGIN")
@@ -68,7 +68,7 @@ class PairList(Iterable[Pair]):
             encode_path(path) for path in (pair.source, pair.target, pair.wanted_path)
         )
         cursor = self._sql.execute(
-            "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL)",
             (*self._names(pair.target, pair.source), *paths, pair.problem),
         )
         return bool(cursor.rowcount)
@@ -81,25 +81,32 @@ class PairList(Iterable[Pair]):
         )
 
     def __iter__(self) -> Iterator[Pair]:
+        return self._pairs("TRUE")
+
+    def _pairs(self, condition: str) -> Iterator[Pair]:
         last = 0
-        while rows := self._rows(last):
+        while rows := self._rows(last, condition):
             last = rows[-1][0]
             for _, source, target, wished, problem in rows:
                 paths = decode_path(source), decode_path(target)
                 yield Pair(*paths, os.fsdecode(wished), problem)
 
-    def _rows(self, after: int) -> list[tuple[int, str, str, str, str | None]]:
+    def _rows(
+        self, after: int, condition: str
+    ) -> list[tuple[int, str, str, str, str | None]]:
         with self._lock:
             return self._sql.execute(
-                "SELECT id, source, target, wished, problem FROM pairs "
-                "WHERE id > ? ORDER BY id LIMIT ?",
+                "SELECT id, source, target, wished, problem FROM pairs "  # noqa: S608 - our own words
+                f"WHERE id > ? AND {condition} ORDER BY id LIMIT ?",
                 (after, _PAGE),
             ).fetchall()
 
-    def as_given(self, outcome: BatchOutcome) -> BatchOutcome:
-        """Return *outcome* with its pictures named as they are in these pairs."""
-        if not outcome.target.is_absolute():
-            return outcome
+    def as_given(self, outcome: BatchOutcome) -> BatchOutcome | None:
+        """
+        Return *outcome* with its pictures named as they are in these pairs.
+
+        ``None`` if it belongs to none of them, but to a job of an earlier run.
+        """
         names = self._names(outcome.target, outcome.source)
         with self._lock:
             row = self._sql.execute(
@@ -108,9 +115,30 @@ class PairList(Iterable[Pair]):
                 names,
             ).fetchone()
         if row is None:
-            return outcome
+            return None
         source, target = map(decode_path, row)
         return attrs.evolve(outcome, source=source, target=target)
+
+    def expect(self, source: Path, target: Path, what: str) -> bool:
+        """Note *what* is expected of a pair; return whether there is such a pair."""
+        names = self._names(target, source)
+        with self._lock:
+            cursor = self._sql.execute(
+                "UPDATE pairs SET expected = ? WHERE target_name = ? "
+                "AND source_name = ?",
+                (what, *names),
+            )
+        return bool(cursor.rowcount)
+
+    def expected(self, what: str) -> int:
+        """Return the number of pairs of which *what* is expected."""
+        with self._lock:
+            query = "SELECT count(*) FROM pairs WHERE expected = ?"
+            return int(self._sql.execute(query, (what,)).fetchone()[0])
+
+    def unexpected(self) -> Iterator[Pair]:
+        """Yield the pairs of which nothing is expected yet."""
+        return self._pairs("expected IS NULL")
 
     def is_given(self, file_id: FileId) -> bool:
         """Return whether this file is the source or the target of a pair."""

@@ -2,55 +2,92 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.spending import Charges
-from ezlink_async.cli.display import STYLES, Display, Status, Tally, to_json
+from ezlink_async.cli.display import STYLES, Display
+from ezlink_async.cli.tally import Kind, Tally, kind_of
 from ezlink_async.report.escaping import shown
+
+_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+
+
+def to_json(outcome: BatchOutcome, kind: Kind) -> str:
+    """Return the line that ``--json`` prints."""
+    row = {name: getattr(outcome, name) for name in _KEYS}
+    if kind is Kind.PLANNED:
+        row["status"] = str(kind)
+    return json.dumps(row, default=str)
+
+
+_NAMED = 5  # pictures that are named at the end, too
 
 
 class OutcomePrinter:
-    """Counts outcomes and prints them, as text or as one JSON object a line."""
+    """
+    Counts outcomes and prints them, as text or as one JSON object a line.
 
-    def __init__(self, display: Display, tally: Tally, *, as_json: bool) -> None:
+    *advice* returns what to do about the unknown ones.
+    """
+
+    def __init__(
+        self,
+        display: Display,
+        tally: Tally,
+        advice: Callable[[], str],
+        *,
+        as_json: bool,
+    ) -> None:
+        self._advice = advice
         self._display = display
         self._tally = tally
         self._as_json = as_json
         self._unknown: list[BatchOutcome] = []
+        self._unusable: list[str] = []  # the first ones
         # By reason: the sentence may differ each time.
         self._in_the_way: dict[Reason | None, list[str]] = {}
 
-    def print(self, outcome: BatchOutcome, status: Status | None = None) -> None:
-        """Print one outcome and count it, as *status* if that is given."""
-        status = status or outcome.status
-        self._tally.counts[status] += 1
-        if status == "unknown":
+    def print(self, outcome: BatchOutcome, kind: Kind | None = None) -> None:
+        """Print one outcome and count it, as *kind* if that is given."""
+        kind = kind or kind_of(outcome)
+        self._tally.add(outcome, kind)
+        if kind is Kind.UNUSABLE and len(self._unusable) < _NAMED:
+            self._unusable.append(outcome.target.name)
+        if kind is Kind.UNKNOWN:
             self._unknown.append(outcome)
-        elif outcome.error and (outcome.common or status == "skipped"):
+        elif outcome.error and (outcome.common or kind is Kind.LEFT):
             self._in_the_way.setdefault(outcome.reason, []).append(outcome.error)
         if self._as_json:
-            self._display.result(to_json(outcome, status))
+            self._display.result(to_json(outcome, kind))
         else:
-            self._print_text(outcome, status)
+            self._print_text(outcome, kind)
         self._display.update()
 
-    def _print_text(self, outcome: BatchOutcome, status: Status) -> None:
+    def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
         target = shown(outcome.target)
-        if status == "succeeded":
+        if kind is Kind.SUCCEEDED:
             self._display.result(shown(outcome.output))
-        elif status == "planned":
+        elif kind is Kind.PLANNED:
             self._display.result(f"send {target} -> {shown(outcome.output)}")
-        elif status in STYLES and not outcome.common:
+        elif kind in STYLES and not outcome.common:
             # An error about the file itself names it once more.
             error = (outcome.error or "").replace(f" {outcome.target}: ", " ", 1)
-            line = f"{status}: {target}: {shown(error)}"
-            self._display.note(line, STYLES[status])
+            self._display.note(f"{kind}: {target}: {shown(error)}", STYLES[kind])
 
     @property
     def exit_code(self) -> int:
         """0 when every target is done, in this run or before, else 1."""
-        counts = self._tally.counts
-        return int(bool(counts["failed"] or counts["unknown"] or self._in_the_way))
+        kinds = self._tally.kinds
+        undone = (
+            kinds[Kind.FAILED]
+            + kinds[Kind.UNUSABLE]
+            + kinds[Kind.UNKNOWN]
+            + kinds[Kind.RUNNING]
+        )
+        return int(bool(undone or self._in_the_way))
 
     def finish(
         self, command: str | None = None, charges: Charges | None = None
@@ -60,18 +97,8 @@ class OutcomePrinter:
 
         *charges* is what the server charged, if that is known.
         """
-        for sentences in self._in_the_way.values():
-            line = f"{len(sentences)} not swapped: {shown(sentences[0])}"
-            self._display.note(line, "yellow")
-        if self._unknown:
-            self._display.note(
-                f"{len(self._unknown)} may have been paid; ask the service before you "
-                "swap again (--resubmit-unknown swaps without asking):",
-                "yellow",
-            )
-        for outcome in self._unknown:
-            known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
-            self._display.note(f"  {shown(outcome.target)}{known}")
+        self._print_left_over()
+        self._print_unknown()
         if self._as_json:
             self._display.result(self._tally.to_json(charges))
         else:
@@ -80,3 +107,31 @@ class OutcomePrinter:
             self._display.note(str(charges))
         if command is not None:
             self._display.note(f"resume with: {shown(command)}")
+
+    def _print_left_over(self) -> None:
+        for sentences in self._in_the_way.values():
+            line = f"{len(sentences)} not swapped: {shown(sentences[0])}"
+            self._display.note(line, "yellow")
+        if many := self._tally.kinds[Kind.UNUSABLE]:
+            names = ", ".join(map(shown, self._unusable))
+            more = ", ..." if many > _NAMED else ""
+            self._display.note(
+                f"{many} cannot be used ({names}{more}): mend them or give other "
+                "pictures; a rerun alone changes nothing",
+                "yellow",
+            )
+        if running := self._tally.kinds[Kind.RUNNING]:
+            them = "it" if running == 1 else "them"
+            self._display.note(
+                f"{running} still running at the server; the next run fetches {them}"
+            )
+
+    def _print_unknown(self) -> None:
+        if not self._unknown:
+            return
+        line = f"{len(self._unknown)} may have been paid, their answers are lost:"
+        self._display.note(line, "yellow")
+        for outcome in self._unknown:
+            known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
+            self._display.note(f"  {shown(outcome.target)}{known}")
+        self._display.note(f"to find out: {self._advice()}", "yellow")

@@ -26,13 +26,16 @@ _STATUS: dict[JobState, Status] = {
 }
 _NEXT: dict[Status, str] = {
     "failed": "--retry-failed sends it again.",
-    "unknown": "Ask the service for the request id; --resubmit-unknown sends it again, "
-    "and may pay again.",
+    "unknown": "The same command with EZLINK_ACCOUNT_TOKEN, the access token of the "
+    "account, finds out what became of it, for nothing. As the last resort "
+    "--resubmit-unknown sends it again, and may pay twice.",
     "open": "The same command resumes it, without paying again.",
     "skipped": "The same command swaps it.",
 }
 _LEFT_OVER = {Reason.EXISTS, Reason.BUDGET, Reason.FAILURES, Reason.INTERRUPTED}
 _THERE = "--existing replace swaps it, and replaces what is there."
+_REPLACE = "Mend the picture, or give another one; a rerun alone changes nothing."
+_FAILED = {Reason.UNUSABLE, Reason.BLOCKED}
 _MEND = "Remove the cause; then the same command swaps it."
 
 
@@ -99,19 +102,22 @@ def _photo(folder: Path, record: JobRecord) -> Photo:
 def _next_step(record: JobRecord, status: Status) -> str | None:
     if record.reason is Reason.EXISTS:
         return _THERE
+    if status == "failed" and record.reason is Reason.UNUSABLE:
+        return _REPLACE
     if status == "failed" and record.state is JobState.PLANNED:
         return _MEND
     return _NEXT.get(status)
 
 
 def _remarked(remark: Remark) -> Photo:
-    failed = remark.reason is Reason.UNUSABLE
+    failed = remark.reason in _FAILED
+    mend = _REPLACE if remark.reason is Reason.UNUSABLE else _MEND
     return Photo(
         source=remark.source,
         target=remark.target,
         status="failed" if failed else "skipped",
         error=remark.error,
-        next_step=_MEND if failed else _NEXT["skipped"],
+        next_step=mend if failed else _NEXT["skipped"],
     )
 
 

@@ -214,7 +214,7 @@ class Crashes(RuleBasedStateMachine):
             "succeeded": lambda journal: journal.succeeded(this, None, 3.0),
             "saved": lambda journal: journal.saved(this, _OUTPUT),
             "damaged": lambda journal: journal.damaged(this),
-            "failed": lambda journal: journal.failed(this, "TaskFailedError: no", 3.0),
+            "failed": lambda journal: journal.failed(this, Problem("no"), 3.0),
             "gone": lambda journal: journal.note_problem(
                 this, Problem("gone", Reason.RESULT_GONE)
             ),

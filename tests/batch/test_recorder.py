@@ -113,7 +113,7 @@ async def test_a_submit_cancelled_before_its_intent_changes_nothing(
 ) -> None:
     """A failed job that was to be sent again stays failed, and the budget is whole."""
     job.limit(1)
-    await job.writer.execute(lambda j: j.failed(job.id, "RejectedError: no", 1.0))
+    await job.writer.execute(lambda j: j.failed(job.id, Problem("no"), 1.0))
     assert await job.control.budget.reserve()
     observer = job.observer(unclear)
     waiting = asyncio.create_task(observer.before_submit("req-1", None))

@@ -149,7 +149,8 @@ def test_fresh_is_refused_while_jobs_are_unfinished(
     assert said.code == 2
     words = "is not saved" if state == "submitted" else "may have been paid"
     assert said.err.count(words) == 2
-    assert "run the command without it first" in said.err
+    assert "Run the command without --fresh first: it fetches what is paid." in said.err
+    assert ("EZLINK_ACCOUNT_TOKEN" in said.err) == (state != "submitted")
     assert Path("out/.ezlink/journal.sqlite3").exists()
     assert len(user.control.attempts) == before
 
@@ -176,7 +177,7 @@ def test_fresh_counts_all_unfinished_jobs_but_those_of_the_built_in_server(
     assert "and 590 more" in said.err
 
 
-def test_dry_run_changes_no_file_and_sends_no_request(
+def test_dry_run_changes_no_file_and_submits_nothing(
     ezlink: Ezlink, user: Emulator, command: Command, photos: Path
 ) -> None:
     said = ezlink(*command, "--dry-run")
@@ -188,10 +189,10 @@ def test_dry_run_changes_no_file_and_sends_no_request(
     (photos / "newer.jpg").write_bytes(jpeg(22_001))
     _break_journal("unknown")
     Path("out/b.jpg").unlink()
-    before, seen = _tree(Path("out")), len(user.control.requests)
+    before, seen = _tree(Path("out")), len(user.control.attempts)
     said = ezlink(*command, "--dry-run", "--json")
     assert _tree(Path("out")) == before
-    assert len(user.control.requests) == seen
+    assert len(user.control.attempts) == seen
     assert "2 swaps would be paid for" in said.err
     statuses = sorted(str(row["status"]) for row in said.rows[:-1])
     assert statuses == ["planned", "planned", "planned", "skipped", "unknown"]
@@ -244,16 +245,58 @@ def test_retry_failed_sends_only_failed_jobs_again(
     assert len(user.control.tasks) == 4
 
 
-def test_unknown_jobs_are_listed_in_every_run_until_resubmitted(
-    ezlink: Ezlink, user: Emulator, command: Command, one: Command
+def test_pictures_that_no_rerun_mends_are_counted_apart(
+    ezlink: Ezlink, user: Emulator, command: Command, photos: Path
 ) -> None:
-    """They are listed with their request ids."""
+    """Another run is advised neither here nor in the report, and the exit code is 1."""
+    (photos / "cut.jpg").write_bytes(jpeg(20_050)[:-2])
+    reason = "no face was found in the target picture"
+    user.control.script_tasks(scripts.fails(reason))
+    for _ in range(2):
+        said = ezlink(*command)
+        assert said.code == 1
+        assert "cannot be used: " in said.err
+        assert "2 cannot be used (" in said.err
+        assert "cut.jpg" in said.err.split("2 cannot be used (")[1].split(")")[0]
+        assert "a rerun alone changes nothing" in said.err
+        assert "resume with" not in said.err
+        assert "2 cannot be used, " in said.err or "2 cannot be used in" in said.err
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "--retry-failed" not in page
+    assert "a rerun alone changes nothing" in page
+    assert len(user.control.tasks) == 3
+
+
+def test_failure_that_may_pass_is_no_fault_of_the_picture(
+    ezlink: Ezlink, user: Emulator, command: Command
+) -> None:
+    user.control.script_tasks(scripts.fails())
+    said = ezlink(*command)
+    assert "1 failed, 2 done" not in said.err
+    assert "cannot be used" not in said.err
+    assert "--retry-failed" in Path("out/report.html").read_text(encoding="utf-8")
+
+
+def test_unknown_jobs_are_listed_in_every_run_until_resubmitted(
+    ezlink: Ezlink,
+    user: Emulator,
+    command: Command,
+    one: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are listed with their request ids, and with what finds them for nothing."""
     user.control.script("submit", faults.Drop(job=True))
     ezlink(*command)
     for said in (ezlink(*one), ezlink(*command)):
         assert said.code == 1
-        assert "1 may have been paid; ask the service before you swap" in said.err
+        assert "1 may have been paid, their answers are lost:\n  " in said.err
         assert "(request id: " in said.err
+        assert "to find out: set EZLINK_ACCOUNT_TOKEN to the account's" in said.err
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", "0" * 32)  # refused: it finds nothing
+    said = ezlink(*command)
+    assert "to find out: run the same command again: it looks them up" in said.err
+    assert "as the last resort --resubmit-unknown" in said.err
+    monkeypatch.delenv("EZLINK_ACCOUNT_TOKEN")
     asked = ezlink(*command, "--resubmit-unknown", "--json")
     assert (asked.code, asked.summary) == (0, sums(succeeded=1, skipped=2))
     assert len(user.control.charges) == 4

@@ -14,7 +14,6 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ezlink_async.cli.display import Tally
 from ezlink_async.emulator import Emulator, faults, scripts
 from tests.support.command_line import (
     Ezlink,
@@ -41,6 +40,14 @@ class _OnTerminal(Running):
         """Close the terminal."""
         os.close(self.screen)
         self.process.send_signal(signal.SIGHUP)
+
+    def show_until(self, pattern: str) -> str:
+        """Return what was shown, control sequences left out, once *pattern* was."""
+        shown, text = bytearray(), ""
+        while not re.search(pattern, text):
+            shown += os.read(self.screen, 4096)
+            text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="ignore"))
+        return text
 
     def end(self) -> Said:
         """Return the exit code, stdout if it is a pipe, and what was shown."""
@@ -82,7 +89,7 @@ def test_bar_is_on_stderr_and_paths_alone_on_stdout(
     said = _run(*three, both=False)
     assert said.code == 1
     assert "3/3" in said.err
-    assert "1 failed" in said.err
+    assert "1 cannot be used" in said.err
     assert all(line.startswith("out/") for line in said.out.splitlines())
     assert len(said.out.splitlines()) == 2
 
@@ -113,19 +120,25 @@ def test_bar_is_one_row_with_room_for_an_echoed_interrupt(
     assert all(re.match(r"\d/3 ", row) for row in bars)
 
 
-@pytest.mark.parametrize(
-    ("succeeded", "seconds", "speed"),
-    [(0, 9.0, ""), (5, 0.0, ""), (5, 10.0, "30.0/min"), (50, 20.0, "2.5/s")],
-)
-def test_speed_leaves_out_skipped_targets(
-    succeeded: int, seconds: float, speed: str
+def test_wait_that_the_server_asks_for_is_one_line_and_stands_on_the_bar(
+    user: Emulator, one: Command
 ) -> None:
-    """A slow run counts by the minute."""
-    times = iter((100.0, 100.0 + seconds))
-    tally = Tally(100, clock=lambda: next(times))
-    tally.counts["succeeded"], tally.counts["skipped"] = succeeded, 7
-    tally.stop()
-    assert tally.speed == speed
+    """Without a terminal there is the line alone; both name the time it goes on."""
+    busy = faults.Answer(429, headers=(("Retry-After", "600"),))
+    user.control.standing("submit", busy)
+    with _terminal(*one, both=False, columns=120) as command:
+        shown = command.show_until(r"━.*going on at (\d\d:\d\d)")
+        command.process.send_signal(signal.SIGINT)
+        shown += command.end().err
+    lines = re.findall(r"the server asks to wait 10 min; going on at \d\d:\d\d", shown)
+    assert len(lines) == 1
+    with start(*one) as command:
+        line = command.read_until("asks to wait")
+        command.interrupt()
+        said = command.end()
+    assert re.fullmatch(r"the server asks .* 10 min; going on at \d\d:\d\d\n", line)
+    assert "asks to wait" not in said.err
+    assert not user.control.charges
 
 
 def test_lines_of_counts_are_written_now_and_then_without_a_terminal(
@@ -138,7 +151,7 @@ def test_lines_of_counts_are_written_now_and_then_without_a_terminal(
     said = ezlink(*three)
     counts = [line for line in said.err.splitlines() if " of 100: " in line]
     assert 5 <= len(counts) <= 9
-    assert "99 succeeded, 1 skipped in " in said.err
+    assert "99 succeeded, 1 not swapped in " in said.err
     assert len(user.control.charges) == 99
 
 
@@ -199,3 +212,55 @@ def test_closed_terminal_stops_submits_and_saves_what_runs(
         assert command.process.wait() == 130
     assert [path.name for path in Path("out").glob("*.jpg")] == ["a.jpg"]
     assert len(user.control.charges) == 1
+
+
+def _answer(*arguments: object, answer: str) -> Said:
+    """Run a command whose streams are all on a terminal, and answer its question."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ezlink_async", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, text=True
+    )
+    os.close(theirs)
+    with killed_when_hanging(process):
+        running = _OnTerminal(process, ours)
+        asked = running.show_until(r"\[y/N\] ")
+        os.write(ours, f"{answer}\n".encode())
+        said = running.end()
+    return attrs.evolve(said, err=asked + said.err)
+
+
+@pytest.mark.parametrize("answer", ["n", ""])
+def test_terminal_is_asked_before_more_than_a_hundred_swaps_are_paid(
+    user: Emulator, three: Command, photos: Path, answer: str
+) -> None:
+    for number in range(98):
+        (photos / f"{number:02}.jpg").write_bytes(jpeg(21_000 + number))
+    said = _answer(*three, answer=answer)
+    assert said.code == 1
+    assert "101 targets: 101 to swap" in said.err
+    assert "Pay for 101 swaps? [y/N] " in said.err
+    assert "nothing was sent" in said.err
+    assert not user.control.attempts
+
+
+def test_terminal_is_asked_before_fresh_pays_again(
+    ezlink: Ezlink, user: Emulator, one: Command
+) -> None:
+    """Another answer than yes leaves the journal as it is."""
+    assert ezlink(*one).code == 0
+    said = _answer(*one, "--fresh", answer="no")
+    assert "Pay for 1 swap again? [y/N] " in said.err
+    assert ezlink(*one, "--dry-run").err.count("1 done before") == 1
+    assert _answer(*one, "--fresh", answer="y").code == 0
+    assert len(user.control.charges) == 2
+
+
+def test_yes_answers_the_question_beforehand(
+    ezlink: Ezlink, user: Emulator, one: Command
+) -> None:
+    assert ezlink(*one).code == 0
+    said = _run(*one, "--fresh", "-y", both=True)
+    assert said.code == 0
+    assert "[y/N]" not in said.err
+    assert len(user.control.charges) == 2

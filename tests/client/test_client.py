@@ -112,7 +112,7 @@ async def test_slots_are_held_until_tasks_end() -> None:
                 break
         assert not waiting.done()
         assert charges(server) == 3
-        handles[0].end(None)
+        session_of(ez).poller.pending()[0].end(None)
         await (await waiting)
         assert charges(server) == 4
 
@@ -691,7 +691,7 @@ async def test_unusable_targets_of_swap_faces_are_outcomes_with_errors(
     entries = list(os.scandir(os.fsencode(tmp_path)))
     targets = [*entries, "/proc/self/mem", 7, tmp_path / "a.jpg"]
     async with beside_emulator() as (ez, _):
-        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[arg-type]
+        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[type-var]
         found = {str(swap.target): swap.error async for swap in stream}
         assert found.pop(str(tmp_path / "a.jpg")) is None
         assert [type(error) for error in found.values()] == [errors.ImageError] * 3
@@ -728,7 +728,7 @@ async def test_swap_faces_with_a_missing_source_takes_no_target() -> None:
 
     async with beside_emulator() as (ez, _):
         with pytest.raises(errors.ImageError, match="no such file"):
-            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[arg-type]
+            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[call-overload]
         assert taken == []
 
 

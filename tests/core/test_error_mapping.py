@@ -407,3 +407,23 @@ def test_error_carries_the_request_id() -> None:
 @pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000, b"9" * 5000])
 def test_bytes_that_are_no_json_are_none(body: bytes) -> None:
     assert parse_json(body) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "about"),
+    [
+        ("人脸图片格式错误", True),
+        ("目标图片大小超过最大限制", True),
+        ("可能包含敏感词", True),
+        ("No face was detected", True),
+        ("2 faces overlap", True),
+        ("文件上传失败", False),
+        ("POST /mj/insight-face/swap failed", False),
+        ("interface error", False),
+        ("", False),
+    ],
+)
+def test_refusal_of_a_picture_is_told_from_other_failures(
+    words: str, *, about: bool
+) -> None:
+    assert error_mapping.is_about_picture(words) is about

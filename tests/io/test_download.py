@@ -325,14 +325,54 @@ async def test_download_carries_no_key() -> None:
         assert "authorization" not in str([s.headers for s in images]).lower()
 
 
-async def test_save_keeps_the_suffix_and_save_fitting_appends_one(
-    tmp_path: Path,
+async def test_save_warns_of_a_suffix_that_names_another_format(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with finished_swap(target=png()) as (handle, _):
-        assert await handle.save(tmp_path / "a.jpg") == tmp_path / "a.jpg"
-        saved = await handle.save_fitting(tmp_path / "b.c")
-        assert saved.path == tmp_path / "b.c.png"
-        assert files(tmp_path) == ["a.jpg", "b.c.png"]
+        for name in ("a.png", "b", "c.PNG", "d.v2"):
+            assert await handle.save(tmp_path / name) == tmp_path / name
+        assert caplog.text == ""
+        assert await handle.save(tmp_path / "a.JPG") == tmp_path / "a.JPG"
+        [record] = caplog.records
+        assert f"{tmp_path / 'a.JPG'} holds image/png" in record.getMessage()
+        assert handle.task_id in record.getMessage()
+
+
+async def test_save_into_a_folder_names_the_file_by_task_and_format(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with finished_swap(target=png()) as (handle, _):
+        named = tmp_path / f"{handle.task_id}.png"
+        assert await handle.save(tmp_path) == named
+        new = await handle.save(f"{tmp_path}/new/")
+        assert new == tmp_path / "new" / named.name
+        assert named.read_bytes() == new.read_bytes() == await handle.read()
+        assert caplog.text == ""
+
+
+@pytest.mark.parametrize("size", [30_000, 1_500_000])
+async def test_opened_result_streams_a_picture_of_known_length(size: int) -> None:
+    async with finished_swap(target=jpeg(size)) as (handle, server):
+        server.control.script("image", faults.Picture(keep=size // 2))
+        async with await handle.open() as stream:
+            content = b"".join([block async for block in stream])
+            assert [block async for block in stream] == []
+        assert (stream.media_type, stream.length) == ("image/jpeg", len(content))
+        assert content == await handle.read()
+
+
+async def test_stream_left_early_ends() -> None:
+    async with finished_swap() as (handle, _):
+        async with await handle.open() as stream:
+            assert len(await anext(stream)) < stream.length
+        assert [block async for block in stream] == []
+
+
+async def test_result_that_cannot_be_verified_is_not_streamed() -> None:
+    settings = EmulatorSettings(engine=GifEngine())
+    async with finished_swap(settings) as (handle, _):
+        with pytest.raises(errors.DownloadError, match="cannot be verified"):
+            await handle.open()
 
 
 class GifEngine:
@@ -360,12 +400,19 @@ async def test_result_that_cannot_be_verified_is_saved_as_unverified(
 
 async def test_path_that_cannot_be_written_is_a_download_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    (tmp_path / "folder").mkdir()
     async with finished_swap() as (handle, _):
-        for path in ("file/a.jpg", "folder"):
-            with pytest.raises(errors.DownloadError, match="cannot be written"):
-                await handle.save(tmp_path / path)
-    assert files(tmp_path) == ["file", "folder"]
+        with pytest.raises(errors.DownloadError, match="cannot be written"):
+            await handle.save(tmp_path / "file" / "a.jpg")
+    assert files(tmp_path) == ["file"]
+
+
+async def test_full_temporary_folder_is_a_download_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    async with finished_swap() as (handle, _):
+        with pytest.raises(errors.DownloadError, match="the folder for temporary"):
+            await handle.open()
 
 
 async def test_failed_save_keeps_the_old_file_and_a_good_one_replaces_it(

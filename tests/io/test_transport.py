@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gzip
 import json
 import threading
@@ -17,7 +18,12 @@ import pytest
 
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryPolicy, Timeouts
-from ezlink_async._io.transport import OutageLog, Transport, new_request_id
+from ezlink_async._io.transport import (
+    OutageLog,
+    RequestedWaitLog,
+    Transport,
+    new_request_id,
+)
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -760,3 +766,18 @@ def test_outage_is_logged_once_at_its_begin_and_once_at_its_end(
         "no connection to it; requests wait until the connection is back",
         "the connection is back",
     ]
+
+
+def test_requested_wait_is_logged_once_with_the_time_of_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A later end is another line; a wait of seconds is none."""
+    noon = dt.datetime(2026, 5, 4, 12, 0, 5).astimezone()
+    waits = RequestedWaitLog(noon.timestamp)
+    for asked, seconds in ((None, 40.0), (10.0, 14.0), (90.0, 100.0), (90.0, 99.0)):
+        waits.begin(asked, seconds)
+    assert caplog.messages == ["the server asks to wait 90 s; going on at 12:01:45"]
+    for seconds in (4_000.0, 4_004.0, 3_600.0):
+        waits.begin(3_600.0, seconds)
+    assert caplog.messages[1:] == ["the server asks to wait 60 min; going on at 13:06"]
+    assert waits.until == noon.timestamp() + 4_000

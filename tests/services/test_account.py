@@ -23,7 +23,7 @@ from tests.support.samples import samples
 from tests.support.transports import chain
 
 SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
-ROOMY = EmulatorSettings(queue=1000, concurrency=64)
+ROOMY = EmulatorSettings(queue=1000, concurrency=64, account_token=TOKEN)
 
 
 def _answer(body: object, status: int = 200) -> HttpResponse:

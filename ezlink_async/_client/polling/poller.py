@@ -24,7 +24,7 @@ from functools import partial
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.polling.schedule import LIST_FROM, FollowedTask, PollSchedule
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -104,7 +104,7 @@ class Poller:
         background: BackgroundTasks,
         downloads: Downloader,
     ) -> None:
-        self.schedule = PollSchedule(policy)
+        self.schedule: PollSchedule = PollSchedule(policy)
         """The next poll of each followed task."""
         self._transport = transport
         self._policy = policy
@@ -119,7 +119,7 @@ class Poller:
 
     def follow(
         self,
-        handle: TaskHandle,
+        handle: FollowedHandle,
         *,
         own: bool = False,
         release: Callable[[], None] | None = None,
@@ -134,20 +134,26 @@ class Poller:
         self.schedule.add(FollowedTask(handle, own, now, by_id, release))
         self._wake_if_due()
 
-    def find(self, task_id: str) -> TaskHandle | None:
+    def find(self, task_id: str) -> FollowedHandle | None:
         """Return the handle that is followed under *task_id*."""
         task = self.schedule.tasks.get(task_id)
         return task.handle if task else None
 
-    def pending(self) -> tuple[TaskHandle, ...]:
+    def pending(self) -> tuple[FollowedHandle, ...]:
         """Return every handle that is followed now, oldest first."""
         return tuple(task.handle for task in self.schedule.tasks.values())
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, which has ended; another one of its id goes on."""
         task = self.schedule.tasks.get(handle.task_id)
         if task is not None and task.handle is handle:
             self.schedule.remove(task)
+            _log.info(
+                "task %s ended after %.1f s: %s",
+                handle.task_id,
+                self._loop.time() - task.since,
+                handle.end_reason,
+            )
             if task.release is not None:
                 task.release()
 
@@ -277,7 +283,7 @@ class Poller:
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
 
-    async def _find_result(self, handle: TaskHandle, error: EzlinkError) -> None:
+    async def _find_result(self, handle: FollowedHandle, error: EzlinkError) -> None:
         """Ask for the picture itself: the task's id opens it without a key."""
         path = handle.family.result_request(handle.task_id).path
         url = self._transport.settings.base_url + path

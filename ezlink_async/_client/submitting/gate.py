@@ -13,7 +13,10 @@ import math
 
 import attrs
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.policies import RetryPolicy
+
+_log = get_logger()
 
 
 @attrs.define(eq=False)
@@ -70,6 +73,13 @@ class Gate:
     def is_open(self) -> bool:
         """Whether submits pass without a pause."""
         return not self._closures
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the gate opens; 0 if it is open or about to."""
+        if self.is_open:
+            return 0.0
+        return max(0.0, self._opens_at - asyncio.get_running_loop().time())
 
     def deadline(self, start: float) -> float:
         """Return when a submit that began at *start* gives up a closed gate."""
@@ -142,7 +152,10 @@ class Gate:
         self._age += 1
         self._closures += 1
         self._changed_at = now
-        self._opens_at = now + self._policy.busy_pause(self._closures, hint)
+        pause = self._policy.busy_pause(self._closures, hint)
+        self._opens_at = now + pause
+        reason = "the server is full" if full else "the server cannot be reached"
+        _log.info("new submits wait %.1f s: %s", pause, reason)
         if full:
             self.limit = max(1, self.running)
             self._filled_by_us = self.running > 0

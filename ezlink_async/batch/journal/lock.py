@@ -45,7 +45,7 @@ class FolderLock:
 
     def __init__(self, path: Path, lock: Callable[[int], None] = _system_lock) -> None:
         self._path = path
-        self.is_real = True
+        self.is_real: bool = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)

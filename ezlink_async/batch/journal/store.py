@@ -257,6 +257,15 @@ class Journal:
             return None
         return Run(row["started_at"], row["ended_at"], json.loads(row["facts"]))
 
+    def price(self) -> float | None:
+        """Return what one accepted job cost in the latest run that knows it, in USD."""
+        rows = self._sql.execute("SELECT facts FROM runs ORDER BY id DESC")
+        for facts in (json.loads(row["facts"]) for row in rows):
+            dollars, jobs = facts.get("charged_usd"), facts.get("accepted")
+            if dollars and jobs and float(dollars) > 0 and int(jobs) > 0:
+                return float(dollars) / int(jobs)
+        return None
+
     def forget_unfinished(self, server: str) -> None:
         """Plan again the open jobs of *server*, which has ended with its tasks."""
         # Saved jobs lose their ids, too: their results cannot be downloaded again.
@@ -366,9 +375,10 @@ class Journal:
         """Store that a job may exist, and may be paid."""
         self._set(job, state=JobState.UNKNOWN, error=error)
 
-    def failed(self, job: int, error: str, when: float) -> None:
+    def failed(self, job: int, problem: Problem, when: float) -> None:
         """Store that the server refused a job, or failed at it."""
-        self._set(job, state=JobState.FAILED, error=error, ended_at=when)
+        error, reason = problem.sentence, problem.reason
+        self._set(job, state=JobState.FAILED, error=error, reason=reason, ended_at=when)
 
     def note_problem(self, job: int, problem: Problem) -> None:
         """Store an error that changes nothing else."""

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ezlink_async._core.policies import RetryPolicy
+from ezlink_async._io.concurrency import cancel_and_wait
 from ezlink_async.batch.journal.jobs import JobRecord, Step
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
@@ -28,20 +30,35 @@ from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
+from ezlink_async.batch.pipeline import Waits
 from ezlink_async.batch.preflight import Preflight
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
-from ezlink_async.cli.connect import Connection, check_connection, connect, server_of
-from ezlink_async.cli.display import Display, Tally, logs_shown_on
+from ezlink_async.cli.connect import (
+    Connection,
+    check_connection,
+    connect,
+    server_of,
+    settings_sources,
+    unknown_advice,
+)
+from ezlink_async.cli.display import Display, agree, logs_shown_on
+from ezlink_async.cli.estimate import estimate
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.cli.pair_list import PairList
 from ezlink_async.cli.printer import OutcomePrinter
+from ezlink_async.cli.quote import Quote, quote
+from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.prepare import needs_preparing
 from ezlink_async.services.midjourney import Mode
 
 _SHOWN = 10  # unfinished jobs named in an error
+
+_MANY = 100  # swaps; a run that pays for more asks first
+
+_TWO_MINUTES = 120
 
 _AT_ONCE = 64  # pairs of a dry run looked at together
 
@@ -80,6 +97,9 @@ class SwapArguments(Connection):
         How sources and targets go together: zip (the two folders by name),
         product (each with each), or a file that lists them (CSV or JSON Lines,
         with source and target).
+    yes
+        Do not ask before a run that pays for more than 100 swaps, or again.
+        A script is never asked.
     fresh
         Begin anew: forget earlier runs, replace what is there, and pay again.
         Refused while a paid result is not saved.
@@ -110,6 +130,9 @@ class SwapArguments(Connection):
     dry_run: Annotated[bool, _Switch] = False
     pairs: str | None = None
     fresh: Annotated[bool, _Switch] = False
+    yes: Annotated[
+        bool, Parameter(("--yes", "-y"), negative=(), show_default=False)
+    ] = False
     retry_failed: Annotated[bool, _Switch] = False
     resubmit_unknown: Annotated[bool, _Switch] = False
     max_failures: Annotated[int | None, _Count] = None
@@ -167,24 +190,14 @@ def swap(
     pairs = _find_pairs(options, pictures, left_out)
     with contextlib.closing(PairList(pairs, left_out)) as pair_list:
         batch = options.batch_options(pair_list)
-        if options.fresh and not options.dry_run:
-            archive_journal(batch.journal_path)
         tally = Tally(pair_list.total)
-        with Display(None if options.dry_run else tally) as display:
-            if left_out:
-                counts = (f"{many} ({why})" for why, many in left_out.items())
-                display.note(f"left out: {', '.join(counts)}")
-            printer = OutcomePrinter(display, tally, as_json=options.json)
-            if options.dry_run:
-                swaps = _dry_run(options, batch, pair_list, printer)
-                if options.budget is not None and options.budget < swaps:
-                    left = _swaps(swaps - options.budget)
-                    display.note(f"the budget leaves out {left}")
-                    swaps = options.budget
-                display.note(f"{_swaps(swaps)} would be paid for")
-                return printer.exit_code
-            command = _SwapCommand(options, batch, pair_list, display, tally, printer)
-            return command.execute()
+        display = Display(None if options.dry_run else tally)
+        if left_out:
+            counts = (f"{many} ({why})" for why, many in left_out.items())
+            display.note(f"left out: {', '.join(counts)}")
+        printer = OutcomePrinter(display, tally, unknown_advice, as_json=options.json)
+        command = _SwapCommand(options, batch, pair_list, display, tally, printer)
+        return command.rehearse() if options.dry_run else command.execute()
 
 
 def _find_pairs(
@@ -211,10 +224,7 @@ def archive_journal(journal: Path) -> None:
     """Rename *journal*, unless jobs in it are unfinished: those are raised."""
     if not journal.exists():
         return
-    lock = FolderLock(journal.with_name("lock"))
-    with contextlib.closing(lock):
-        with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
-            _check_finished(old)
+    with finished(journal):
         names = (
             journal.with_name(f"{journal.stem}-{number}{journal.suffix}")
             for number in itertools.count(1)
@@ -222,16 +232,29 @@ def archive_journal(journal: Path) -> None:
         journal.replace(next(name for name in names if not name.exists()))
 
 
+@contextlib.contextmanager
+def finished(journal: Path) -> Iterator[None]:
+    """Lock *journal*; raise :exc:`ConfigurationError` with its unfinished jobs."""
+    lock = FolderLock(journal.with_name("lock"))
+    with contextlib.closing(lock):
+        with contextlib.closing(Journal.open(journal, locking=lock.is_real)) as old:
+            _check_finished(old)
+        yield
+
+
 def _check_finished(journal: Journal) -> None:
     found = (record for record in _open(journal) if record.key.server != LOCAL)
-    listed = "\n".join(map(_line, itertools.islice(found, _SHOWN)))
-    if not listed:
+    first = list(itertools.islice(found, _SHOWN))
+    if not first:
         return
-    more = sum(1 for _ in found)
-    rest = f"\n  and {more} more" if more else ""
+    others = list(found)
+    lines = [*map(_line, first), *([f"  and {len(others)} more"] if others else [])]
+    advice = ["Run the command without --fresh first: it fetches what is paid."]
+    if any(record.task_id is None for record in (*first, *others)):
+        advice.append(f"To find out about the unknown ones: {unknown_advice()}.")
     raise ConfigurationError(
-        "--fresh would forget swaps that are paid, or may be; run the command without "
-        f"it first:\n{listed}{rest}"
+        "--fresh would forget swaps that are paid, or may be:\n"
+        + "\n".join((*lines, *advice))
     )
 
 
@@ -270,7 +293,7 @@ def _dry_run(
                     swaps += checked.job.step is Step.SUBMIT
                     planned = checked.job.outcome("skipped")
                     planned = attrs.evolve(planned, output=checked.job.output_path)
-                    printer.print(planned, "planned")
+                    printer.print(planned, Kind.PLANNED)
                 else:
                     printer.print(checked.left_over())
     printer.finish()
@@ -279,7 +302,7 @@ def _dry_run(
 
 @attrs.define
 class _SwapCommand:
-    """The part of the command that talks to a server."""
+    """The part of the command that talks to a server, if only about the balance."""
 
     options: SwapArguments
     batch: BatchOptions
@@ -290,15 +313,30 @@ class _SwapCommand:
     run: BatchRun | None = None
     error: EzlinkError | None = None
     interrupted: bool = False
+    interrupts: Interrupts = attrs.field(init=False)
+
+    def rehearse(self) -> int:
+        """Print what a run would do and cost, and return the exit code."""
+        options, display = self.options, self.display
+        swaps = _dry_run(options, self.batch, self.pair_list, self.printer)
+        if options.budget is not None and options.budget < swaps:
+            display.note(f"the budget leaves out {_swaps(swaps - options.budget)}")
+            swaps = options.budget
+        display.note(f"{_swaps(swaps)} would be paid for")
+        if swaps and not options.local and settings_sources().text("api_key"):
+            display.note(asyncio.run(self._quote()).describe(swaps))
+        return self.printer.exit_code
 
     def execute(self) -> int:
         """Swap and print all pairs, and return the exit code."""
         try:
-            asyncio.run(self._swap())
+            begun = self._begin()
+        except KeyboardInterrupt:  # before anything was sent
+            self.interrupted = begun = True
         except EzlinkError as error:
             if self.run is None:  # nothing has begun: the error says it all
                 raise
-            self.error = error
+            self.error, begun = error, True
         finally:
             if self.run is not None or self.interrupted:
                 self._finish()
@@ -306,13 +344,48 @@ class _SwapCommand:
             return INTERRUPTED
         if self.error is not None and not (self.run and self.run.accepted):
             return 2
-        return self.printer.exit_code
+        return self.printer.exit_code if begun else 1
+
+    def _begin(self) -> bool:
+        """Run the batch if the user agrees to it, and return whether that is so."""
+        if not self._agreed():
+            self.display.note("nothing was sent")
+            return False
+        if self.options.fresh:
+            archive_journal(self.batch.journal_path)
+        with self.display:
+            asyncio.run(self._swap())
+        return True
+
+    def _agreed(self) -> bool:
+        """Show what the run will cost; ask before it pays for much, or again."""
+        options, journal = self.options, self.batch.journal_path
+        again = options.fresh and journal.exists()
+        if again:
+            with finished(journal):
+                pass  # refused before anything is asked
+        forgotten = None if options.fresh else journal
+        server = self.batch.server_name(server_of(options))
+        found = estimate(self.pair_list, self.batch, server, forgotten)
+        self.tally.total += found.outside
+        self.tally.idle = found.idle
+        self.display.note(str(found))
+        if options.local or not found.swaps:
+            return True
+        self.display.note(asyncio.run(self._quote()).describe(found.swaps))
+        if options.yes or not (again or found.swaps > _MANY):
+            return True
+        return agree(f"Pay for {_swaps(found.swaps)}{' again' if again else ''}?")
+
+    async def _quote(self) -> Quote:
+        async with connect(self.options) as ez:
+            return await quote(ez, self.batch.journal_path)
 
     async def _swap(self) -> None:
         # Warnings name task ids, and those of the built-in server end with it.
         level = logging.ERROR if self.options.local else logging.WARNING
         with (
-            Interrupts(self._halt),
+            Interrupts(self._halt) as self.interrupts,
             logs_shown_on(self.display, level),
             # Only the second signal cancels this task.
             contextlib.suppress(asyncio.CancelledError),
@@ -320,32 +393,50 @@ class _SwapCommand:
             async with (
                 connect(self.options) as ez,
                 BatchRun(ez, self.pair_list, self.batch) as self.run,
+                _ticking(self._update),
             ):
                 if self.interrupted:
                     self.run.halt()
                 async for outcome in self.run:
-                    self.tally.total = self.pair_list.total + self.run.extra
                     self.tally.in_progress = self.run.in_progress
-                    self.printer.print(self.pair_list.as_given(outcome))
+                    self._print(outcome)
+
+    def _print(self, outcome: BatchOutcome) -> None:
+        given = self.pair_list.as_given(outcome)
+        self.printer.print(given or outcome)
+
+    def _update(self) -> None:
+        """Show how far the run is."""
+        if self.run is not None:
+            self.tally.in_progress = self.run.in_progress
+            self.tally.waits_until = self.run.waits_until
+            self.display.update()
 
     def _halt(self) -> None:
+        """Send nothing more, and say what is waited for; that wait is bounded."""
         self.interrupted = True
-        in_progress = 0
+        waits = Waits()
         if self.run is not None:
             self.run.halt()
-            in_progress = self.run.in_progress
+            waits = self.run.waits()
+            loop = asyncio.get_running_loop()
+            loop.call_later(waits.seconds, self._give_up, waits)
         self.display.note(
-            f"Stopping. Waiting for {_swaps(in_progress)} in progress; "
-            "press Ctrl-C again to quit now.",
-            "yellow",
+            f"Stopping. {_in_words(waits)}; press Ctrl-C again to quit now.", "yellow"
         )
+
+    def _give_up(self, waits: Waits) -> None:
+        if waits.seconds:
+            self.display.note(f"not waiting any longer than {_lasts(waits.seconds)}")
+            self.interrupts.leave()
 
     def _finish(self) -> None:
         """Print the outcomes that were not read, the report, and the summary."""
         self.tally.in_progress = 0
-        for outcome in self._unread():
-            self.printer.print(self.pair_list.as_given(outcome))
         self.tally.stop()
+        self.display.end_progress()  # what was not begun is no progress
+        for outcome in self._unread():
+            self._print(outcome)
         if self.options.report and not self.interrupted:
             make_report(self.batch, self.display, self.tally.total)
         summary = BatchSummary() if self.run is None else self.run.summary
@@ -355,9 +446,44 @@ class _SwapCommand:
     def _unread(self) -> Iterator[BatchOutcome]:
         if self.run is None:
             return map(skipped, self.pair_list)
-        self.tally.total = self.pair_list.total + self.run.extra
         return self.run.unread()
 
 
+@contextlib.asynccontextmanager
+async def _ticking(update: Callable[[], None]) -> AsyncIterator[None]:
+    """Call *update* once a second, since a run may be at work without an outcome."""
+
+    async def tick() -> None:
+        while True:
+            update()
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        await cancel_and_wait([task])
+
+
+def _in_words(waits: Waits) -> str:
+    """Return what a halted run waits for, and how long at most."""
+    stages = {
+        "running at the server": waits.running,
+        "being sent": waits.sending,
+        "being saved": waits.saving,
+    }
+    words = [f"{count} {stage}" for stage, count in stages.items() if count]
+    if not words:
+        return "Nothing is in progress"
+    words[0] = words[0].replace(" ", " swap " if words[0][:2] == "1 " else " swaps ", 1)
+    return f"Waiting up to {_lasts(waits.seconds)} for {' and '.join(words)}"
+
+
+def _lasts(seconds: float) -> str:
+    if seconds <= _TWO_MINUTES:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} min"
+
+
 def _swaps(count: int) -> str:
-    return "1 swap" if count == 1 else f"{count} swaps"
+    return "1 swap" if count == 1 else f"{count:,} swaps"

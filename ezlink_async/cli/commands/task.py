@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.batch.pairs.output_paths import escape, why_not_writable
+from ezlink_async.batch.pairs.output_paths import why_not_writable
 from ezlink_async.cli.connect import Connection, check_connection, connect
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
@@ -97,12 +97,12 @@ async def _save(
             handle = ez.task(task_id)
             await handle
             async with downloads:
-                saved = await handle.save_fitting(output / escape(task_id))
+                saved = await handle.save(f"{output}/")
         except EzlinkError as error:
             line = shown(f"{task_id}: {type(error).__name__}: {error}")
             display.note(line, "red")
             return False
-        display.result(shown(str(saved.path)))
+        display.result(shown(str(saved)))
         return True
 
     return all(await asyncio.gather(*map(save, ids)))

@@ -22,11 +22,11 @@ try:
         decode,
         encode,
     )
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         "the local engine needs numpy and OpenCV: pip install 'ezlink-async[local]' "
-        f"({exc})"
-    ) from exc
+        f"({_missing})"
+    ) from _missing
 
 _KEPT_SOURCES = 8
 

@@ -146,7 +146,7 @@ def test_a_job_that_is_sent_again_keeps_its_request_ids_only(journal: Journal) -
     journal.submitting(job.id, _submit("r1", "m1", 1.0))
     journal.accepted(job.id, "7")
     journal.succeeded(job.id, "https://a.example/7", 2.0)
-    journal.failed(job.id, "TaskFailedError: no face", 3.0)
+    journal.failed(job.id, Problem("TaskFailedError: no face"), 3.0)
     failed = _now(journal, job)
     assert (failed.state, failed.task_id, failed.ended_at) == (
         JobState.FAILED,
@@ -285,7 +285,7 @@ def test_unfinished_jobs_of_an_ended_server_are_planned_again(journal: Journal) 
     for path in ("done", "home"):
         journal.succeeded(_job(journal, path).id, None, 2.0)
     journal.saved(_job(journal, "home").id, OUTPUT)
-    journal.failed(_job(journal, "bad").id, "TaskFailedError: no face", 2.0)
+    journal.failed(_job(journal, "bad").id, Problem("TaskFailedError: no face"), 2.0)
     other = _job(journal, "sent", "https://b.example")
     journal.accepted(other.id, "7")
     journal.forget_unfinished(SERVER)
@@ -350,7 +350,7 @@ def test_open_jobs_may_be_paid_and_are_not_saved(journal: Journal) -> None:
         JobState.SUBMITTED: lambda job: journal.accepted(job, "7"),
         JobState.SUCCEEDED: lambda job: journal.succeeded(job, None, 1.0),
         JobState.SAVED: lambda job: journal.saved(job, OUTPUT),
-        JobState.FAILED: lambda job: journal.failed(job, "no", 1.0),
+        JobState.FAILED: lambda job: journal.failed(job, Problem("no"), 1.0),
         JobState.UNKNOWN: lambda job: journal.unknown(job, "lost"),
     }
     for state, verb in verbs.items():

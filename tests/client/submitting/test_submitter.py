@@ -20,7 +20,7 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
@@ -437,17 +437,17 @@ class SubmitterHarness:
             NoReconciler(),
             sleep=sleep,
         )
-        self.followed: list[TaskHandle] = []
+        self.followed: list[FollowedHandle] = []
 
     def _follow(
         self, task_id: str, release: Callable[[], None], family: TaskFamily
-    ) -> TaskHandle:
-        handle = TaskHandle(task_id, family, self.owner)
+    ) -> FollowedHandle:
+        handle = FollowedHandle(task_id, family, self.owner)
         self.owner.poller.follow(handle, own=True, release=release)
         self.followed.append(handle)
         return handle
 
-    async def submit(self, job: FaceSwapJob = JOB) -> TaskHandle:
+    async def submit(self, job: FaceSwapJob = JOB) -> FollowedHandle:
         """Submit the job."""
 
         async def load() -> FaceSwapJob:
@@ -456,7 +456,7 @@ class SubmitterHarness:
         pending = PendingSubmit(load, "target.jpg", self.observer)
         return await self.submitter.submit(pending)
 
-    async def start(self, attempts: int = 1) -> asyncio.Task[TaskHandle]:
+    async def start(self, attempts: int = 1) -> asyncio.Task[FollowedHandle]:
         """Start a submit, and wait until so many *attempts* have begun."""
         task = asyncio.create_task(self.submit())
         while len(self.transport.ids) < attempts:

@@ -1,0 +1,138 @@
+"""
+How many swaps a run will send, from the journal and the folders alone.
+
+No picture is read, so thousands of targets take seconds. A target that has changed
+since, or was moved, is judged by its name and its date: the run itself goes by the
+content and may send a few more or less.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from ezlink_async.batch.journal.jobs import JobRecord, JobState, Step, next_step
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import LOCAL, BatchOptions
+from ezlink_async.batch.pairs.output_paths import Existing, is_whole
+from ezlink_async.cli.pair_list import PairList
+
+
+class Expected(enum.StrEnum):
+    """What a run will probably do about a pair."""
+
+    NEW = "to swap"
+    """It will be sent, and paid."""
+    OPEN = "open from before"
+    """An earlier run has paid it, or may have; its result is fetched."""
+    DONE = "done before"
+    """Its result is saved."""
+    OTHER = "not to be sent"
+    """It failed before, or a picture is in the way."""
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """
+    How many pairs a run will send, and not send.
+
+    *swaps* is how many it may pay for, at most the budget. *outside* counts the
+    open jobs of earlier runs that no pair asks for.
+    """
+
+    total: int
+    pairs: dict[Expected, int]
+    swaps: int
+    outside: int
+
+    @property
+    def idle(self) -> int:
+        """The number of pairs that need no swap in this run."""
+        return self.total - self.swaps - self.pairs.get(Expected.OPEN, 0)
+
+    def __str__(self) -> str:
+        targets = "1 target" if self.total == 1 else f"{self.total:,} targets"
+        known = [
+            f"{self.pairs[each]:,} {each}" for each in Expected if each in self.pairs
+        ]
+        return f"{targets}: {', '.join(known)}"
+
+
+def estimate(
+    pair_list: PairList, options: BatchOptions, server: str, journal: Path | None
+) -> Estimate:
+    """
+    Return how many pairs of *pair_list* a run at *server* will send.
+
+    *journal* is the file that tells what earlier runs did, ``None`` to forget it.
+    """
+    outside = 0
+    with contextlib.closing(Journal.rehearsal(journal)) as earlier:
+        if server == LOCAL:
+            earlier.forget_unfinished(LOCAL)
+        for record in _records(earlier, server, options):
+            expected = _expected(record, options)
+            known = pair_list.expect(record.source, record.target, expected)
+            outside += not known and expected is Expected.OPEN
+    existing = Existing()
+    for pair in pair_list.unexpected():
+        found = existing.at(options.output / pair.wanted_path)
+        blocked = options.keeps_existing and any(map(is_whole, found))
+        expected = Expected.OTHER if pair.problem or blocked else Expected.NEW
+        pair_list.expect(pair.source, pair.target, expected)
+    pairs = {each: many for each in Expected if (many := pair_list.expected(each))}
+    swaps = pairs.get(Expected.NEW, 0)
+    if options.budget is not None:
+        swaps = min(swaps, options.budget)
+    total = pair_list.total
+    return Estimate(total=total, pairs=pairs, swaps=swaps, outside=outside)
+
+
+def _records(
+    journal: Journal, server: str, options: BatchOptions
+) -> Iterator[JobRecord]:
+    after = 0
+    while records := journal.records(after):
+        after = records[-1].id
+        for record in records:
+            key = record.key
+            if (key.server, key.options) == (server, options.job_options):
+                yield record
+
+
+def _expected(record: JobRecord, options: BatchOptions) -> Expected:
+    saved = record.output if record.state is JobState.SAVED else None
+    intact = saved is not None and _is_there(options.output / saved.path, saved.size)
+    match next_step(record, options, intact=intact):
+        case Step.SUBMIT:
+            return Expected.NEW
+        case Step.DONE if not _has_changed(record):
+            return Expected.DONE
+        case Step.DONE if not options.keeps_existing:
+            return Expected.NEW
+        case Step.DONE | Step.GIVE_UP:
+            return Expected.OTHER
+        case _:
+            return Expected.OPEN
+
+
+def _is_there(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _has_changed(record: JobRecord) -> bool:
+    """Return whether a picture was written after the job was sent."""
+    if record.sent_at is None:
+        return False
+    try:
+        times = [path.stat().st_mtime for path in (record.source, record.target)]
+    except OSError:
+        return False  # the run says what is wrong with it
+    return max(times) > record.sent_at

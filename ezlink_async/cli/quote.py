@@ -1,0 +1,116 @@
+"""What a run will cost, and what there is to pay it: asked for free, if it is known."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+
+from ezlink_async import AsyncEzlink
+from ezlink_async._client.client import session_of
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.errors import EzlinkError
+from ezlink_async.services import billing
+
+_UNITS_PER_DOLLAR = 500_000
+_PATIENCE = 5.0  # seconds; a run does not depend on the answers
+
+_Answer = TypeVar("_Answer")
+
+
+@attrs.frozen(kw_only=True)
+class Quote:
+    """
+    The price of one swap and the balances, in US dollars; ``None`` is not known.
+
+    *key* is what the pages say about the key, *account* what the account has left.
+    """
+
+    price: float | None = None
+    key: billing.KeyBalance | None = None
+    account: float | None = None
+
+    @property
+    def _left(self) -> float | None:
+        """What can be spent; the pages of a key may show the account instead."""
+        key = self.key
+        limit = None if key is None or key.limit is None else key.limit
+        spendable = limit
+        if key is not None and limit is not None and key.used <= limit:
+            spendable = limit - key.used
+        known = [each for each in (spendable, self.account) if each is not None]
+        return min(known, default=None)
+
+    def describe(self, swaps: int) -> str:
+        """Return what *swaps* will cost, what there is, and what is missing."""
+        words: list[str] = []
+        if self.price is not None:
+            words.append(f"about {_usd(swaps * self.price)} at {_usd(self.price)} each")
+        else:
+            words.append("the price of one is not known yet")
+        if self.account is not None:
+            words.append(f"the account has {_usd(self.account)}")
+        if self.key is not None:
+            words.append(f"the key: {self.key}")
+        if self.price is not None and self._left is not None:
+            missing = swaps * self.price - self._left
+            if missing > 0:
+                words.append(f"{_usd(missing)} are missing")
+        if self.account is None and self.key is None:
+            words.append("the balance is not known")
+        return "; ".join(words)
+
+
+def _usd(dollars: float) -> str:
+    return f"{dollars:,.2f} USD" if dollars >= 1 else f"{dollars:.4g} USD"
+
+
+async def quote(ez: AsyncEzlink, journal: Path) -> Quote:
+    """
+    Ask the server for the balances; the price is from the account or *journal*.
+
+    An answer that fails or does not come in 5 s is not known.
+    """
+    price, witness = await asyncio.to_thread(_known, journal, session_of(ez).origin)
+    key, account, charged = await asyncio.gather(
+        _or_none(_key_balance(ez)),
+        _or_none(_account_balance(ez)),
+        _or_none(_charged(ez, witness)),
+    )
+    return Quote(price=charged or price, key=key, account=account)
+
+
+async def _or_none(asked: Awaitable[_Answer | None]) -> _Answer | None:
+    with contextlib.suppress(EzlinkError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            return await asked
+    return None
+
+
+async def _key_balance(ez: AsyncEzlink) -> billing.KeyBalance:
+    transport = session_of(ez).transport
+    return billing.read_balance(
+        await transport.send(billing.subscription_request()),
+        await transport.send(billing.usage_request()),
+    )
+
+
+async def _account_balance(ez: AsyncEzlink) -> float | None:
+    return (await ez.account.balance()).dollars
+
+
+async def _charged(ez: AsyncEzlink, request_id: str | None) -> float | None:
+    if request_id is None:
+        return None
+    charge = await ez.account.charged(request_id)
+    return None if charge is None else charge.units / _UNITS_PER_DOLLAR
+
+
+def _known(path: Path, server: str) -> tuple[float | None, str | None]:
+    """Return the price in the journal, and the id of a request that was charged."""
+    with contextlib.closing(Journal.rehearsal(path)) as journal:
+        return journal.price(), next(iter(journal.witnesses(server, most=1)), None)

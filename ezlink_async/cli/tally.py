@@ -1,0 +1,159 @@
+"""How the targets of a run ended, how fast, and how long the others will take."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import json
+import time
+from collections.abc import Callable
+from typing import get_args
+
+import attrs
+
+from ezlink_async.batch.journal.jobs import Reason
+from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus
+from ezlink_async.batch.spending import Charges
+
+_RECENT = 100  # swaps that the rate is taken from: it follows a change of pace
+
+_MINUTE = 60
+
+
+class Kind(enum.StrEnum):
+    """How one target ended, in the words of the terminal."""
+
+    SUCCEEDED = "succeeded"
+    """Its result is saved."""
+    FAILED = "failed"
+    """It was refused, or something went wrong; the reason says what to do."""
+    UNUSABLE = "cannot be used"
+    """Its picture is broken, or was refused; only another picture helps."""
+    UNKNOWN = "unknown"
+    """It may have been paid, and its id is not known."""
+    RUNNING = "still running"
+    """The server has it, and the run was left."""
+    DONE = "done before"
+    """An earlier run saved it."""
+    LEFT = "not swapped"
+    """Nothing was sent: the run was left, or a picture is in the way."""
+    PLANNED = "planned"
+    """A dry run would send it."""
+
+
+def kind_of(outcome: BatchOutcome) -> Kind:
+    """Return how *outcome* is counted on the terminal."""
+    if outcome.status == "skipped":
+        return Kind.LEFT if outcome.error else Kind.DONE
+    if outcome.reason is Reason.RUNNING:
+        return Kind.RUNNING
+    if outcome.status == "failed" and outcome.reason is Reason.UNUSABLE:
+        return Kind.UNUSABLE
+    return Kind(outcome.status)
+
+
+@attrs.define
+class Tally:
+    """
+    How many targets there are, are in progress, and ended how; and the time.
+
+    *total* may grow by jobs that earlier runs left open, and never shrinks.
+    *idle* is how many of the targets need no swap, as far as that is known
+    beforehand; *waits_until* is when a wait ends that the server asked for, in
+    seconds since 1970.
+    """
+
+    total: int
+    idle: int = 0
+    in_progress: int = 0
+    waits_until: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    kinds: collections.Counter[Kind] = attrs.field(
+        init=False, factory=collections.Counter
+    )
+    _statuses: collections.Counter[BatchStatus] = attrs.field(
+        init=False, factory=collections.Counter
+    )
+    settled: int = attrs.field(init=False, default=0)
+    """How many were done or decided; what the run did not come to is not."""
+    swapped: int = attrs.field(init=False, default=0)
+    """How many swaps of this run have ended, well or not."""
+    _idled: int = attrs.field(init=False, default=0)  # targets without a swap
+    _ends: collections.deque[float] = attrs.field(init=False)  # of the latest swaps
+    _started: float = attrs.field(init=False)
+    _stopped: float | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._started = self.clock()
+        self._ends = collections.deque([self._started], maxlen=_RECENT + 1)
+
+    def add(self, outcome: BatchOutcome, kind: Kind) -> None:
+        """Count *outcome* as *kind*."""
+        self.kinds[kind] += 1
+        if kind is not Kind.PLANNED:
+            self._statuses[outcome.status] += 1
+        self.total = max(self.total, self.kinds.total())
+        self.settled += not (outcome.common or kind is Kind.RUNNING)
+        refused_unsent = kind is Kind.UNUSABLE and outcome.task_id is None
+        took_time = outcome.fault is not None and not refused_unsent
+        if kind is Kind.SUCCEEDED or took_time:
+            self._ends.append(self.clock())
+            self.swapped += 1
+        else:
+            self._idled += 1
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, or took until it was stopped."""
+        now = self.clock() if self._stopped is None else self._stopped
+        return now - self._started
+
+    @property
+    def _rate(self) -> float:
+        """Swaps a second, of the latest ones; 0 while none has ended."""
+        now = self.clock() if self._stopped is None else self._stopped
+        return (len(self._ends) - 1) / max(now - self._ends[0], 1e-9)
+
+    @property
+    def speed(self) -> str:
+        """Swaps a second or a minute; what took no swap does not count."""
+        if not (rate := self._rate):
+            return ""
+        return f"{rate * _MINUTE:.1f}/min" if rate < 1 else f"{rate:.1f}/s"
+
+    @property
+    def time_left(self) -> str:
+        """The time that the swaps still to be made will take; may be empty."""
+        idle = max(0, self.idle - self._idled)
+        swaps = self.total - self.kinds.total() - idle
+        if not (rate := self._rate) or swaps <= 0:
+            return ""
+        minutes, seconds = divmod(round(swaps / rate), _MINUTE)
+        if minutes < _MINUTE:
+            return f"{minutes}:{seconds:02} left"
+        return f"{minutes // _MINUTE}:{minutes % _MINUTE:02}:{seconds:02} left"
+
+    def stop(self) -> None:
+        """Stop the time: what follows is no work of the run."""
+        self._stopped = self.clock()
+
+    def __str__(self) -> str:
+        words = [f"{self.kinds[kind]} {kind}" for kind in Kind if self.kinds[kind]]
+        return ", ".join(words) or "nothing to do"
+
+    def to_json(self, charges: Charges | None = None) -> str:
+        """
+        Return the last line that ``--json`` prints.
+
+        The jobs that still run at the server are counted as failed, as in their
+        own lines, and once more as running.
+        """
+        counts: dict[str, float] = {"total": self.kinds.total()}
+        counts |= {status: self._statuses[status] for status in get_args(BatchStatus)}
+        counts["seconds"] = round(self.seconds, 3)
+        if running := self.kinds[Kind.RUNNING]:
+            counts["running"] = running
+        if charges is not None:
+            counts["charged_usd"] = charges.dollars
+            counts["accounted"] = charges.accepted
+        return json.dumps({"summary": counts})
