@@ -395,6 +395,20 @@ async def test_heavy_answer_is_read_on_the_loop_if_there_is_no_thread() -> None:
         assert response.document == ["x" * 300_000]
 
 
+async def test_error_of_a_callers_own_hook_is_no_lack_of_threads() -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("mine")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(fail)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as session,
+        transport("http://localhost:9", http=session) as here,
+    ):
+        with pytest.raises(RuntimeError, match="mine"):
+            await here.send(FETCH)
+
+
 async def test_name_that_cannot_be_looked_up_for_want_of_threads_was_never_asked() -> (
     None
 ):
