@@ -85,9 +85,10 @@ class HttpResponse:
 
     *early* means that the response came before the whole body was sent, so the
     server cannot have acted on the request. If a response is not *whole*, its
-    rest was lost on the way; if it is *oversized*, its rest was not read. It
-    is about at most so many *tasks*. *url* is the address that answered, *sent_id* the
-    ``X-Request-ID`` of the request. Header names are in lower case.
+    rest was lost on the way. *oversized* is the limit of one that has more bytes:
+    then only its start is kept. It is about at most so many *tasks*. *url* is the
+    address that answered, *sent_id* the ``X-Request-ID`` of the request. Header
+    names are in lower case.
     """
 
     status: int
@@ -97,29 +98,35 @@ class HttpResponse:
     early: bool = False
     whole: bool = True
     sent_id: str | None = None
-    oversized: bool = False
+    oversized: int = 0
     tasks: int = 1
-    _parsed: list[object] = attrs.field(factory=list, init=False, eq=False, repr=False)
+    _parsed: list[tuple[str, object]] = attrs.field(
+        factory=list, init=False, eq=False, repr=False
+    )
 
     @property
     def document(self) -> object:
         """The JSON of the body, parsed once; ``None`` if there is none, or too much."""
-        if not self._parsed:
-            refused = self.obstacle
-            self._parsed.append(None if refused else json_reader.parse_json(self.body))
-        return self._parsed[0]
+        return self._read_once()[1]
 
     @property
     def obstacle(self) -> str:
         """Why the body is not parsed; empty if it is."""
-        if self.oversized:
-            return f"it has more than {len(self.body):,} bytes"
-        return json_reader.obstacle(self.body, self.tasks)
+        return self._read_once()[0]
+
+    def _read_once(self) -> tuple[str, object]:
+        if not self._parsed:
+            why = f"it has more than {self.oversized:,} bytes" if self.oversized else ""
+            why = why or json_reader.obstacle(self.body, self.tasks)
+            self._parsed.append(
+                (why, None if why else json_reader.parse_json(self.body))
+            )
+        return self._parsed[0]
 
     @property
     def is_light(self) -> bool:
-        """Whether the body is parsed and read in a few milliseconds."""
-        return self.oversized or json_reader.is_light(self.body)
+        """Whether the body is parsed and read in about a millisecond."""
+        return json_reader.is_light(self.body)
 
     @property
     def excerpt(self) -> str:

@@ -258,7 +258,7 @@ def start_in_thread(
     except RuntimeError as fault:
         # A pool queues the work before it starts a thread for it. So one of its
         # other threads may have begun it, or would find it later.
-        if outcome.cancel():
+        if outcome.cancel():  # pragma: no branch - another thread may be that quick
             if is_out_of_threads(fault):
                 raise OutOfThreadsError from fault
             raise

@@ -18,6 +18,7 @@ from ezlink_async.errors import TransportError
 BLOCK = 256 * 1024
 """How many bytes are read at once."""
 
+_START = 64 * 1024  # bytes that are kept of an answer that has too many
 _GRACE = 0.1  # seconds to read what arrived while the loop was blocked
 _LONG_KEY = 16  # characters; a shorter key may be a word of ordinary answers
 
@@ -49,15 +50,27 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
         await self._answer.__aexit__(None, None, None)  # the rest is not read
 
 
+@attrs.frozen
+class Body:
+    """
+    The bytes of an answer, and the exception that *broke* it off, if any.
+
+    *oversized* is the limit of one that has more; then only its start is kept.
+    """
+
+    content: bytes
+    broke: Exception | None = None
+    oversized: int = 0
+
+
 async def read_body(
     answer: aiohttp.ClientResponse, most: int, until: float | None = None
-) -> tuple[bytes, Exception | None]:
+) -> Body:
     """
-    Return the body of *answer*, and the exception that ended it early, if any.
+    Return the body of *answer*, of at most *most* bytes, as far as it comes.
 
-    Reads one byte more than *most* at the most, until *until* on the loop's
-    clock. The bytes before a break are returned: the id of a paid task may be
-    among them.
+    Reads until *until* on the loop's clock. The bytes before a break are
+    returned: the id of a paid task may be among them.
     """
     kept, content = bytearray(), answer.content
     try:
@@ -69,9 +82,15 @@ async def read_body(
         # Time is up, but the rest may have arrived while the loop was blocked.
         with contextlib.suppress(*transport_errors.FOREIGN):
             kept += content.read_nowait(most + 1 - len(kept))
-            return bytes(kept), None if content.at_eof() else fault
-        return bytes(kept), fault
-    return bytes(kept), None
+            return _body(kept, most, None if content.at_eof() else fault)
+        return _body(kept, most, fault)
+    return _body(kept, most)
+
+
+def _body(kept: bytearray, most: int, broke: Exception | None = None) -> Body:
+    if len(kept) > most:
+        return Body(bytes(kept[:_START]), oversized=most)
+    return Body(bytes(kept), broke)
 
 
 class GraceTimeout:

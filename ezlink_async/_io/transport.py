@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -30,9 +31,10 @@ from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     is_out_of_threads,
     run_in_any_thread,
+    run_in_thread_if_large,
 )
 from ezlink_async._io.image_reader import raise_allocator_threshold
-from ezlink_async._io.responses import DownloadStream
+from ezlink_async._io.responses import Body, DownloadStream
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
 
@@ -203,12 +205,9 @@ class Transport:
             upload.withhold_end()
             until = bound.deadline or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would drop the bytes that had come by then
-            body, broke = await self._read(request, answer, until)
+            body = await self._read(request, answer, until)
             response = self._response(request, request_id, answer, body)
-        whole = response.whole and broke is None
-        return await self._parsed(
-            attrs.evolve(response, early=not upload.complete, whole=whole)
-        )
+        return await self._parsed(attrs.evolve(response, early=not upload.complete))
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a small request once; :exc:`TransportError` when no answer came."""
@@ -218,11 +217,11 @@ class Transport:
         outcome: HttpResponse | EzlinkError
         try:
             async with bound, await self._send(request, request_id) as answer:
-                body, broke = await self._read(request, answer)
-                if broke is None:
+                body = await self._read(request, answer)
+                if body.broke is None:
                     outcome = self._response(request, request_id, answer, body)
                 else:
-                    outcome = self._fetch_error(broke, url, request_id)
+                    outcome = self._fetch_error(body.broke, url, request_id)
         except transport_errors.FOREIGN as fault:
             outcome = self._fetch_error(fault, url, request_id)
         if isinstance(outcome, EzlinkError):
@@ -343,21 +342,20 @@ class Transport:
         request: HttpRequest,
         request_id: str,
         answer: aiohttp.ClientResponse,
-        body: bytes,
+        body: Body,
     ) -> HttpResponse:
-        oversized = len(body) > request.answer_limit
         response = HttpResponse(
             answer.status,
             {name.lower(): self._redact(text) for name, text in answer.headers.items()},
-            body[: request.answer_limit],
+            body.content,
             str(answer.url),
             sent_id=request_id,
-            whole=not oversized,
-            oversized=oversized,
+            whole=body.broke is None and not body.oversized,
+            oversized=body.oversized,
             tasks=request.tasks,
         )
         # Handlers that run after the check of the key answer so; proxies do not.
-        passed = response.ok or b'"upstream_error"' in body
+        passed = response.ok or b'"upstream_error"' in body.content
         self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
         self._outage.answered()
@@ -368,14 +366,13 @@ class Transport:
         request: HttpRequest,
         answer: aiohttp.ClientResponse,
         until: float | None = None,
-    ) -> tuple[bytes, Exception | None]:
+    ) -> Body:
         """Read the body, without the secrets, as far as it comes and may be long."""
-        limit = request.answer_limit
-        body, broke = await responses.read_body(answer, limit, until)
-        is_oversized = len(body) > limit
-        body = self._redact_body(body)
-        # An echo makes the text shorter, which does not bring it within the limit.
-        return body.ljust(limit + 1) if is_oversized else body, broke
+        body = await responses.read_body(answer, request.answer_limit, until)
+        plain = await run_in_thread_if_large(
+            len(body.content), partial(self._redact_body, body.content), self.readers
+        )
+        return attrs.evolve(body, content=plain)
 
     def _redact_body(self, body: bytes) -> bytes:
         # Some servers echo the request, and errors quote what they cannot read.

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from ezlink_async import __version__
+from ezlink_async._io.concurrency import OutOfThreadsError, is_out_of_threads
 from ezlink_async.cli.interrupts import INTERRUPTED
 from ezlink_async.cli.logs import LogOptions, logging_as
 from ezlink_async.errors import EzlinkError
@@ -68,6 +69,16 @@ def _command(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command, and return its exit code."""
+    try:
+        return _run(arguments)
+    except RuntimeError as fault:
+        if not is_out_of_threads(fault):  # pragma: no cover - a bug of ours
+            raise
+    sys.stderr.write(f"ezlink: {OutOfThreadsError()}\n")
+    return _USAGE
+
+
+def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # File names may hold characters that the terminal's encoding lacks.

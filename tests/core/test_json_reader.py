@@ -47,8 +47,8 @@ DEEP = b"[" * 101 + b"]" * 101
         (b"{}," * 5_001, 2, ""),
         (b"{}," * 10_001, 2, "it has more than 10,000 brackets"),
         (b"[]," * 100_001, 100, "it has more than 100,000 brackets"),
-        (b"1," * 150_000, 1, ""),
-        (b"1," * 150_001, 100, "it has more than 150,000 values"),
+        (b"1," * 60_000, 1, ""),
+        (b"1," * 60_001, 100, "it has more than 60,000 values"),
         (b"[" * 100 + b"]" * 100, 1, ""),
         (DEEP, 1, "it is nested deeper than 100 levels"),
         (b'{"a":' * 5_000, 1, "it is nested deeper than 100 levels"),
@@ -67,7 +67,7 @@ def test_small_answers_are_light() -> None:
     """More bytes, brackets or values are parsed in a thread."""
     assert is_light(b'{"code":1,"result":"7"}')
     assert is_light(b"x" * 256 * 1024)
-    heavy = b"x" * (256 * 1024 + 1), b"[]," * 5_001, b"1," * 20_001
+    heavy = b"x" * (256 * 1024 + 1), b"[]," * 501, b"1," * 5_001
     assert not any(map(is_light, heavy))
 
 

@@ -58,7 +58,7 @@ def test_json_of_a_response_is_parsed_once() -> None:
 
 def test_response_of_too_much_has_no_json_and_says_why() -> None:
     """Its first bytes would show nothing of that."""
-    cut = HttpResponse(200, body=b"[1]", oversized=True)
+    cut = HttpResponse(200, body=b"[1]", oversized=3)
     assert (cut.document, cut.excerpt) == (None, "it has more than 3 bytes")
     many = HttpResponse(200, body=b"[" + b"[]," * 6000 + b"1]")
     assert (many.document, many.excerpt) == (None, "it has more than 5,000 brackets")

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import attrs
 
@@ -217,7 +218,9 @@ class Poller:
         with self._retrying(task):
             try:
                 response, sent = await self._send(family.fetch_request(task.task_id))
-                record = family.read(response, task.task_id)
+                record = await self._transport.read(
+                    response, partial(family.read, task_id=task.task_id)
+                )
             except EzlinkError as error:
                 await self._handle_failure(task, error)
             else:

@@ -25,7 +25,6 @@ import attrs
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import (
     OutOfThreadsError,
-    is_out_of_threads,
     run_in_thread,
 )
 from ezlink_async.batch.journal.lock import FolderLock
@@ -253,9 +252,7 @@ async def open_writer(path: Path) -> JournalWriter:
     except RuntimeError as fault:
         journal.close()
         lock.close()
-        if is_out_of_threads(fault):
-            raise OutOfThreadsError from fault
-        raise
+        raise OutOfThreadsError from fault
     return writer
 
 

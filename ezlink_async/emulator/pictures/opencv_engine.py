@@ -85,7 +85,7 @@ class OpenCVEngine:
         """
         Return *target* with the face of *source*, in the same format and size.
 
-        The metadata of the result says that it is synthetic. Raises ``NoFaceError``,
+        The metadata of the result says that it is synthetic. Raises ``FaceError``,
         whose *which* names the picture, or ``PictureError`` for unusable bytes.
         """
         picture = self._decode(target)

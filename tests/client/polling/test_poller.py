@@ -134,7 +134,7 @@ async def test_server_without_list_call_is_asked_for_a_list_once(status: int) ->
         HttpResponse(499, {}, b"", BASE),
         reply({"code": 4, "description": "x", "type": "upstream_error"}, 400),
         pytest.param(HttpResponse(200, {}, b"[" + b"[]," * 6000, BASE), id="too much"),
-        pytest.param(HttpResponse(200, {}, b"[{}", oversized=True), id="too long"),
+        pytest.param(HttpResponse(200, {}, b"[{}", oversized=4), id="too long"),
     ],
 )
 async def test_tasks_of_a_refused_list_are_fetched_and_later_listed_again(
