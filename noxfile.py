@@ -230,7 +230,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False)
 def series(session: nox.Session) -> None:
     """Run the long series against raw sockets, all or the named ones."""
-    session.install(*_group("test"), "-e", ".[speed]")
+    session.install(*_group("test"), "-e", ".[speed,cli]")
     session.run("python", "-m", "tests.series", *session.posargs)
 
 

@@ -56,8 +56,12 @@ def write_report(
     page cannot be written. A picture that cannot be shown is named in the page.
     """
     page_path = absolute(folder) / "report.html"
-    thumbnails = _thumbnails(page_path.parent / ASSETS)
-    with _spool(thumbnails.folder) as rows, _spool(thumbnails.folder) as troubles:
+    with contextlib.ExitStack() as stack:
+        thumbnails = _thumbnails(page_path.parent / ASSETS)
+        stack.callback(thumbnails.close)
+        rows, troubles = (
+            stack.enter_context(_spool(thumbnails.folder)) for _ in range(2)
+        )
         began = os.fstat(rows.fileno()).st_mtime_ns
         counts = Counts()
         with contextlib.closing(_pictured(photos, thumbnails, workers)) as pictured:

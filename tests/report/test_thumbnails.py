@@ -151,7 +151,7 @@ def test_result_of_any_size_gets_the_size_of_its_target(
     thumbnails: Thumbnails, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     before = thumbnails.of(photo(tmp_path / "a.jpg"))
-    after = thumbnails.of(photo(tmp_path / "b.jpg", size), before)
+    after = thumbnails.of_result(photo(tmp_path / "b.jpg", size), before)
     ours, theirs = both(thumbnails, before), both(thumbnails, after)
     assert [each.size for each in ours] == [each.size for each in theirs]
 
@@ -160,7 +160,7 @@ def test_result_of_another_shape_is_padded_and_not_distorted(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
     before = thumbnails.of(photo(tmp_path / "a.jpg"))
-    after = thumbnails.of(photo(tmp_path / "b.jpg", (800, 800)), before)
+    after = thumbnails.of_result(photo(tmp_path / "b.jpg", (800, 800)), before)
     large, _ = both(thumbnails, after)
     for x, colour in ((100, PAPER), (300, RED), (1000, BLUE), (1200, PAPER)):
         assert is_about(large, (x, 400), colour)
@@ -249,7 +249,7 @@ def _bomb() -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is no picture"),
         (jpeg(500), "it is no picture, or a broken one"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "ezlink-async[images]"),
-        (_bomb(), "it is broken, or too large"),
+        (_bomb(), "has 10,000 megapixels, and up to 120 are shown here"),
     ],
 )
 def test_file_that_is_no_picture_gets_a_reason_and_no_files(
