@@ -34,6 +34,9 @@ from ezlink_async.errors import ConfigurationError, ImageError
 _GROUP = 16  # files that are committed together at most
 _GROUP_DELAY = 0.002  # seconds: results that end together arrive in several turns
 
+OWN_FOLDER = ".ezlink"
+"""The folder of our own files, in the folder of the results."""
+
 _VECTOR = 256  # blocks in one system call; systems take 1024
 
 
@@ -244,6 +247,28 @@ def check_path(path: Path) -> None:
     except UnicodeEncodeError:
         says = "it holds a character that no name may have"
     raise ConfigurationError(f"nothing can be saved as {str(path)!r}: {says}")
+
+
+def check_own(path: Path) -> None:
+    """
+    Raise :exc:`ConfigurationError` if a file or folder of ours is a link.
+
+    That is *path*, and what is above it up to :data:`OWN_FOLDER`; a path outside of
+    such a folder is not checked. A folder of results may come from somebody else, and
+    through a link in it files of the user's would be changed or deleted.
+    """
+    own = [path]
+    for above in path.parents:
+        own.append(above)
+        if above.name == OWN_FOLDER:
+            break
+    else:
+        return
+    for each in own:
+        if each.is_symlink():
+            raise ConfigurationError(
+                f"{each} is a link, and may lead to other files of yours: remove it"
+            )
 
 
 def sync_folder(folder: Path) -> None:

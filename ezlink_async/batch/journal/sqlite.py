@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._io.files import check_own
 from ezlink_async.errors import ConfigurationError
 
 # Not `nolock=1`, with which SQLite does without the write-ahead log.
@@ -43,9 +44,10 @@ def open_database(
 
     Without *locking* the file system is not asked for locks. Raises
     :exc:`ConfigurationError` if the file is damaged, of a newer version, in use,
-    or of another application.
+    of another application, or a link in a folder of ours.
     """
     way = "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
+    check_own(path)
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(_address(path, way), schema.patience)

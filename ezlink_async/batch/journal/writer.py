@@ -133,8 +133,11 @@ class JournalWriter:
     def _run(self) -> None:
         """Make all changes in groups; the thread's main function."""
         with contextlib.suppress(OSError):
-            # Random bytes: a file of zeros may take no room on the disk.
-            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+            # A new file: one that is there may be a link to another.
+            self._reserve.unlink(missing_ok=True)
+            with self._reserve.open("xb") as reserve:
+                # Random bytes: a file of zeros may take no room on the disk.
+                reserve.write(os.urandom(_RESERVE_BYTES))
         is_last = False
         while not is_last:
             group, is_last = self._next_group()

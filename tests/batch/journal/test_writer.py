@@ -375,3 +375,18 @@ async def test_without_file_locks_a_warning_is_logged(
     assert await writer.execute(adding("a")) == 1
     await writer.close()
     await (await open_writer(path)).close()
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite3", "journal.sqlite3-reserve"])
+async def test_no_file_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    """In place of the reserve it is replaced, in place of the journal refused."""
+    path, mine = tmp_path / ".ezlink" / "journal.sqlite3", tmp_path / "mine"
+    mine.write_bytes(b"")
+    path.parent.mkdir()
+    path.with_name(name).symlink_to(mine)
+    if path.is_symlink():
+        with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+            await open_writer(path)
+    else:
+        await (await open_writer(path)).close()
+    assert mine.read_bytes() == b""
