@@ -37,6 +37,8 @@ _GROUP_DELAY = 0.002  # seconds: results that end together arrive in several tur
 OWN_FOLDER = ".ezlink"
 """The folder of our own files, in the folder of the results."""
 
+_PRIVATE = 0o600  # the rights of files with ids in them, which open pictures
+
 _VECTOR = 256  # blocks in one system call; systems take 1024
 
 
@@ -269,6 +271,17 @@ def check_own(path: Path) -> None:
             raise ConfigurationError(
                 f"{each} is a link, and may lead to other files of yours: remove it"
             )
+
+
+def make_private(path: Path) -> None:
+    """Let the owner only read the file at *path*, which is made if missing."""
+    # Never opened if it is there: closing it again would end the locks that this
+    # process has on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        return
+    with contextlib.suppress(OSError):  # another user's, or a system without rights
+        path.chmod(path.stat().st_mode & _PRIVATE)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ezlink_async._io.files import check_own
+from ezlink_async._io.files import check_own, make_private
 from ezlink_async.errors import ConfigurationError
 
 if sys.platform == "win32":  # pragma: no cover - not run there
@@ -51,7 +51,8 @@ class FolderLock:
         check_own(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            make_private(path)
+            self._descriptor = os.open(path, os.O_RDWR)
             with contextlib.ExitStack() as failed:
                 failed.callback(os.close, self._descriptor)
                 self._take(lock)

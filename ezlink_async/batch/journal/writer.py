@@ -27,6 +27,7 @@ from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_thread,
 )
+from ezlink_async._io.files import make_private
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
@@ -135,7 +136,8 @@ class JournalWriter:
         with contextlib.suppress(OSError):
             # A new file: one that is there may be a link to another.
             self._reserve.unlink(missing_ok=True)
-            with self._reserve.open("xb") as reserve:
+            make_private(self._reserve)
+            with self._reserve.open("r+b") as reserve:
                 # Random bytes: a file of zeros may take no room on the disk.
                 reserve.write(os.urandom(_RESERVE_BYTES))
         is_last = False
