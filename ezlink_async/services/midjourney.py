@@ -27,7 +27,9 @@ from ezlink_async.errors import (
     ApiError,
     ConfigurationError,
     ProtocolError,
+    SubmitUnknownError,
     TaskNotFoundError,
+    TransportError,
 )
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import Accepted, TaskFamily
@@ -83,17 +85,31 @@ def read_submission(response: HttpResponse) -> Accepted:
     The body counts before the status: the server was seen to accept a job
     under status 500. Code 1 means accepted, 22 accepted and queued, 21 that the
     job was there already.
+
+    An answer that came before the end of the body is no acceptance: the server
+    had no whole job then, so there is none, and the submit may be sent again.
     """
     body = response.document
     code = body.get("code") if isinstance(body, Mapping) else None
-    if isinstance(body, Mapping) and type(code) is int and code in _ACCEPTED:
+    is_accepted = type(code) is int and code in _ACCEPTED
+    if response.early and (is_accepted or response.ok):
+        raise TransportError(
+            "an answer came before the end of the submit, so there is no job: "
+            f"{response.excerpt}",
+            request_id=response.request_id,
+            retry_safe=True,
+            stage="upload",
+        )
+    if isinstance(body, Mapping) and type(code) is int and is_accepted:
         if task_id := identifier(body.get("result")):
             return Accepted(task_id, code, collapse_blanks(body.get("description")))
         message = "the job was accepted without an id: it is paid, and cannot be found"
         raise _unreadable(response, message, maybe_charged=True)
     if response.ok:
         message = "the answer to the submit cannot be read, and the job may be paid"
-        raise _unreadable(response, message, maybe_charged=True)
+        cause = _unreadable(response, message)
+        unknown = SubmitUnknownError(str(cause), request_id=response.request_id)
+        raise unknown from cause
     raise error_from(response, submit=True)
 
 

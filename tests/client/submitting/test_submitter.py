@@ -530,7 +530,7 @@ async def test_refusal_without_a_job_is_followed_by_another_attempt(
         (HttpResponse(504, {}, b"", BASE), errors.SubmitUnknownError),
         (HttpResponse(500, {}, b"", BASE), errors.SubmitUnknownError),
         (_b(4, "insert_midjourney_task_failed "), errors.SubmitUnknownError),
-        (HttpResponse(200, {}, b'{"code":1,', BASE), errors.ProtocolError),
+        (HttpResponse(200, {}, b'{"code":1,', BASE), errors.SubmitUnknownError),
         (reply({"code": 1, "result": ""}), errors.ProtocolError),
     ],
 )
@@ -642,7 +642,6 @@ def _lost(number: int) -> errors.TransportError:
         _b(4, "User quota is not enough Error"),
         refused("Token not provided"),
         HttpResponse(413, {}, b"<html>", BASE),
-        HttpResponse(200, {}, b"<html>", BASE, sent_id="r3"),
         DISTRUSTED,
         CUT,
         errors.ImageError("changed"),
@@ -670,6 +669,24 @@ async def test_unknown_attempts_keep_all_their_ids() -> None:
             await here.submit()
         assert caught.value.request_ids == ("r1", "r2", "r3")
         assert caught.value.request_id == "r3"
+
+
+async def test_answer_that_cannot_be_read_is_an_unknown_attempt() -> None:
+    """It is repeated if the caller resubmits unknown submits."""
+    page = HttpResponse(200, {}, b"<html>", BASE, sent_id="r1")
+    async with submitting(
+        page, reply({"code": 1, "result": "7"}), retry=WILLING
+    ) as here:
+        assert (await here.submit()).task_id == "7"
+        assert here.observer.lines[1] == "unknown SubmitUnknownError"
+
+
+async def test_acceptance_that_came_too_early_is_not_this_jobs() -> None:
+    """An answer left on a kept connection gives the job no foreign id."""
+    early = attrs.evolve(reply({"code": 1, "result": "8"}), early=True)
+    async with submitting(early, reply({"code": 1, "result": "7"})) as here:
+        assert (await here.submit()).task_id == "7"
+        assert here.observer.lines[1] == "refused TransportError"
 
 
 async def test_failing_observer_does_not_hide_an_unknown_attempt() -> None:
