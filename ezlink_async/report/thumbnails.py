@@ -104,9 +104,10 @@ class Thumbnails:
         """Return whether both files are there and not empty, and mark them as used."""
         try:
             for file in self._files(stem):
-                os.utime(file)
-                if not file.stat().st_size:
+                found = file.lstat()
+                if not found.st_size or not stat.S_ISREG(found.st_mode):
                     return False
+                os.utime(file)
         except OSError:
             return False
         return True
@@ -126,7 +127,7 @@ class Thumbnails:
         """Delete thumbnails neither made nor used since *moment*, in nanoseconds."""
         for file in (*self.folder.glob("*.jpg"), *self.folder.glob("*.part")):
             with contextlib.suppress(OSError):
-                if file.stat().st_mtime_ns < moment - _COARSE:
+                if file.lstat().st_mtime_ns < moment - _COARSE:
                     file.unlink()
 
 

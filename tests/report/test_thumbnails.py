@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import os
 import struct
@@ -17,7 +18,8 @@ pytest.importorskip("PIL", reason="needs the cli extra")
 
 from PIL import Image, ImageCms
 
-from ezlink_async.report import Photo
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.report import Facts, Photo, write_report
 from ezlink_async.report.models import Thumbnail
 from ezlink_async.report.thumbnails import LARGE, SMALL, Thumbnails
 from tests.support.pictures import jpeg
@@ -292,3 +294,38 @@ def test_pillow_heif_is_registered_if_it_is_installed(
     monkeypatch.setitem(sys.modules, "pillow_heif", package if installed else None)
     Thumbnails(tmp_path)
     assert calls == ["registered"] * installed
+
+
+# Links
+
+
+@pytest.mark.parametrize("link", [".ezlink", ".ezlink/report"])
+def test_report_is_not_written_through_a_link(tmp_path: Path, link: str) -> None:
+    """Pictures behind the link are not deleted as thumbnails that are not used."""
+    out, album = tmp_path / "out", tmp_path / "album"
+    (album / "report").mkdir(parents=True)
+    kept = [album / "a.jpg", album / "report" / "b.jpg", album / "c.part"]
+    for file in kept:
+        file.write_bytes(b"mine")
+        os.utime(file, (1, 1))
+    (out / link).parent.mkdir(parents=True, exist_ok=True)
+    (out / link).symlink_to(album)
+    now = dt.datetime.now(dt.UTC)
+    facts = Facts(title="a", started=now, finished=now, seconds=0)
+    with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+        write_report(out, [], facts)
+    assert [file.read_bytes() for file in kept] == [b"mine"] * 3
+
+
+def test_thumbnail_that_is_a_link_is_made_anew(
+    thumbnails: Thumbnails, tmp_path: Path
+) -> None:
+    path, mine = photo(tmp_path / "a.jpg"), tmp_path / "mine.txt"
+    mine.write_bytes(b"mine")
+    os.utime(mine, (1, 1))
+    made = thumbnails.folder / f"{thumbnails.of(path).stem}-l.jpg"
+    made.unlink()
+    made.symlink_to(mine)
+    thumbnails.of(path)
+    assert not made.is_symlink()
+    assert (mine.read_bytes(), mine.stat().st_mtime) == (b"mine", 1)

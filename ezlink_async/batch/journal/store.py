@@ -28,7 +28,12 @@ from ezlink_async.batch.journal.jobs import (
     Submit,
 )
 from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
-from ezlink_async.batch.pairs.output_paths import Output, numbered, path_key
+from ezlink_async.batch.pairs.output_paths import (
+    Output,
+    is_below,
+    numbered,
+    path_key,
+)
 
 # Columns of version 1: `place` is an output path, `wished` the wanted one, `same`
 # the key of an output path, and `mark` a state tag.
@@ -125,6 +130,19 @@ def decode_path(name: str | bytes) -> Path:
     return Path(os.fsdecode(name))
 
 
+def _path_below(name: str | bytes) -> str:
+    """
+    Return a path that is joined to the output folder.
+
+    A journal may come from somebody else, and must not have files outside of that
+    folder written or shown.
+    """
+    path = os.fsdecode(name)
+    if not is_below(Path(path)):
+        raise sqlite3.DatabaseError(f"the path {path!r} leads out of the output folder")
+    return path
+
+
 def _remark(row: sqlite3.Row) -> Remark:
     return Remark(
         id=row["id"],
@@ -142,7 +160,7 @@ def _reason(row: sqlite3.Row) -> Reason | None:
 def _job_record(row: sqlite3.Row) -> JobRecord:
     output = None
     if row["output"] is not None:
-        path = decode_path(row["output"])
+        path = Path(_path_below(row["output"]))
         output = Output(path, row["output_size"], row["output_hash"])
     return JobRecord(
         id=row["id"],
@@ -151,7 +169,7 @@ def _job_record(row: sqlite3.Row) -> JobRecord:
             row["source_hash"],
             row["target_hash"],
             row["options"],
-            os.fsdecode(row["place"]),
+            _path_below(row["place"]),
         ),
         source=decode_path(row["source"]),
         target=decode_path(row["target"]),
@@ -293,7 +311,7 @@ class Journal:
             (*now, *pair, wanted),
         ).fetchall()
         if found:
-            return os.fsdecode(found[0]["place"])
+            return _path_below(found[0]["place"])
         names = numbered(claim.wanted_path)
         path = next(name for name in names if self._is_free(name, claim, run))
         self._sql.execute(

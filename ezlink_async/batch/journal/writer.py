@@ -27,6 +27,7 @@ from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_thread,
 )
+from ezlink_async._io.files import make_private
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
@@ -133,8 +134,12 @@ class JournalWriter:
     def _run(self) -> None:
         """Make all changes in groups; the thread's main function."""
         with contextlib.suppress(OSError):
-            # Random bytes: a file of zeros may take no room on the disk.
-            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+            # A new file: one that is there may be a link to another.
+            self._reserve.unlink(missing_ok=True)
+            make_private(self._reserve)
+            with self._reserve.open("r+b") as reserve:
+                # Random bytes: a file of zeros may take no room on the disk.
+                reserve.write(os.urandom(_RESERVE_BYTES))
         is_last = False
         while not is_last:
             group, is_last = self._next_group()

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -375,3 +376,47 @@ async def test_without_file_locks_a_warning_is_logged(
     assert await writer.execute(adding("a")) == 1
     await writer.close()
     await (await open_writer(path)).close()
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite3", "journal.sqlite3-reserve"])
+async def test_no_file_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    """In place of the reserve it is replaced, in place of the journal refused."""
+    path, mine = tmp_path / ".ezlink" / "journal.sqlite3", tmp_path / "mine"
+    mine.write_bytes(b"")
+    path.parent.mkdir()
+    path.with_name(name).symlink_to(mine)
+    if path.is_symlink():
+        with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+            await open_writer(path)
+    else:
+        await (await open_writer(path)).close()
+    assert mine.read_bytes() == b""
+
+
+def _rights(folder: Path) -> dict[str, str]:
+    return {file.name: oct(file.stat().st_mode & 0o777) for file in folder.iterdir()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another kind of rights")
+@pytest.mark.parametrize("earlier", [None, 0o644])
+async def test_only_the_owner_may_read_the_files_of_a_run(
+    tmp_path: Path, earlier: int | None
+) -> None:
+    """A task id in the journal opens its picture without a key."""
+    path = tmp_path / "journal.sqlite3"
+    lock, reserve = tmp_path / "lock", tmp_path / "journal.sqlite3-reserve"
+    before = os.umask(0)
+    try:
+        if earlier is not None:  # the files of an earlier version
+            Journal.open(path).close()
+            lock.touch()
+            for file in (path, lock):
+                file.chmod(earlier)
+        writer = await open_writer(path)
+        await writer.execute(lambda journal: journal.start_run(1))
+        files = _rights(tmp_path)
+        await writer.close()
+    finally:
+        os.umask(before)
+    assert {path.name, f"{path.name}-wal", lock.name, reserve.name} <= files.keys()
+    assert set(files.values()) == {"0o600"}
