@@ -27,6 +27,9 @@ _LIGHT_BYTES = 256 * 1024
 _LIGHT_BRACKETS = 500  # a list of 100 swaps has 300
 _LIGHT_COMMAS = 5_000
 
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
 _CONTROL = "".join(map(chr, range(0x20)))
 
 # A text as a whole, or one bracket; possessive, so that no text takes long.
@@ -66,18 +69,41 @@ def parse_json(body: bytes) -> object:
     Return the JSON of *body*, whatever its content type; ``None`` if none.
 
     Bytes that are not UTF-8 become U+FFFD, control characters in texts stay, and
-    those around the value are dropped. GB 18030, the other encoding of Chinese
+    those around the value are dropped. Halves of characters stay escapes, as
+    :func:`storable` writes them. GB 18030, the other encoding of Chinese
     servers, is tried when that fails: half of one of its characters may be a
     backslash, which hides the end of a text.
     """
     for encoding in ("utf-8-sig", "gb18030"):
         text = body.decode(encoding, "replace")
         try:
-            return json.loads(text.strip(_CONTROL), strict=False)
+            found = json.loads(text.strip(_CONTROL), strict=False)
         except (ValueError, RecursionError):
             if "\ufffd" not in text:
                 break  # the bytes were read as they were meant
+        else:
+            return _storable_value(found) if _ESCAPED_HALF.search(text) else found
     return None
+
+
+def storable(text: str) -> str:
+    """
+    Return *text* with halves of surrogate pairs as escapes of six characters.
+
+    JSON may hold them, and so does a name or a header whose bytes are no text. No
+    file, database or request takes them.
+    """
+    return _HALF.sub(lambda half: f"\\u{ord(half[0]):x}", text)
+
+
+def _storable_value(value: object) -> object:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_storable_value(each) for each in value]
+    if isinstance(value, dict):
+        return {storable(name): _storable_value(each) for name, each in value.items()}
+    return value
 
 
 def _brackets(body: bytes) -> int:

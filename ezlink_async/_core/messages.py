@@ -136,7 +136,9 @@ class HttpResponse:
     @property
     def request_id(self) -> str | None:
         """The id the server gave the request, else the one the client sent."""
-        return self.headers.get("x-request-id") or self.sent_id
+        return (
+            json_reader.storable(self.headers.get("x-request-id", "")) or self.sent_id
+        )
 
     @property
     def ok(self) -> bool:

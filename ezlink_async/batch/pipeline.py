@@ -343,7 +343,9 @@ class Pipeline:
         return None
 
     async def _begin(self, job: BatchJob) -> None:
-        observer = JournalObserver(self.control, job.record.id, job.unclear)
+        observer = JournalObserver(
+            self.control, job.record.id, job.unclear, job.task_id
+        )
         running = RunningJob(job, observer)
         self._open.append(running)
         await self._start(running)

@@ -24,6 +24,7 @@ from ezlink_async.errors import (
     FATAL_ERRORS,
     BusyError,
     EzlinkError,
+    JournalError,
     RejectedError,
     TaskCancelledError,
     TaskFailedError,
@@ -68,11 +69,14 @@ class RunControl:
 
     *halted* is the problem that ended the submits, *stopped* says that downloads
     are not begun either, *leaving* that the user wants to leave soon. *unanswered*
-    are the submits whose outcome is not known yet.
+    are the submits whose outcome is not known yet. *loss* is the error by which the
+    journal has lost a change of this run.
     """
 
     def __init__(self, writer: JournalWriter, budget: Budget, clock: Clock) -> None:
         self.writer = writer
+        writer.on_loss = self._halt_after_loss
+        self.loss: JournalError | None = None
         self.budget = budget
         self.clock = clock
         self.halted: Problem | None = None
@@ -89,6 +93,10 @@ class RunControl:
         self.halted = self.halted or problem  # the first one counts
         self.stopped = self.stopped or not submits_only
         self._cancel_queued()
+
+    def _halt_after_loss(self, error: JournalError) -> None:
+        self.loss = self.loss or error
+        self.halt(Problem(describe_error(error), Reason.STORAGE))
 
     def leave(self, problem: Problem) -> None:
         """Halt, and resume no task that has timed out."""
@@ -164,10 +172,15 @@ class JournalObserver:
 
     *unclear* says why the job may be paid without a known id, by a submit of this
     run or an earlier one; *refusal* why its latest submit surely created nothing.
+    *written_ids* are the ids of tasks of the job that are surely on disk.
     """
 
     def __init__(
-        self, control: RunControl, job: int, unclear: str | None = None
+        self,
+        control: RunControl,
+        job: int,
+        unclear: str | None = None,
+        known_id: str | None = None,
     ) -> None:
         self._control = control
         self._job = job
@@ -177,6 +190,7 @@ class JournalObserver:
         self.task_id: str | None = None
         self.request_id: str | None = None
         self.unclear = unclear
+        self.written_ids: set[str] = {known_id} if known_id else set()
         self.refusal: EzlinkError | None = None
 
     @property
@@ -235,7 +249,8 @@ class JournalObserver:
         self.follows()
         self._control.accepted += 1
         self._control.writer.execute_soon(
-            lambda journal: journal.accepted(self._job, task_id)
+            lambda journal: journal.accepted(self._job, task_id),
+            lambda: self.written_ids.add(task_id),
         )
         self._end_submit(may_be_paid=True)
 

@@ -150,8 +150,8 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def doom(self) -> EzlinkError | None:
-        """The error that stops every job, if there is one."""
-        return self._pipeline.doom
+        """The error that stops every job, or a gap in the journal, if there is one."""
+        return self._pipeline.doom or self._control.loss
 
     @property
     def accepted(self) -> int:

@@ -876,3 +876,45 @@ async def test_run_whose_journal_has_no_thread_sends_nothing_and_says_why(
             await batch.run(ez, photos).__aenter__()
         assert batch.sent == 0
         assert (await batch.done(photos, ez)).counts == {"succeeded": 1}
+
+
+# Words of a server that are no text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (400, '{"error":{"message":"\\ud800 word","type":"api_error"}}', "failed"),
+        (200, '{"code":1,"description":"ok","result":"17\\ud800"}', "submitted"),
+    ],
+    ids=["refusal", "id"],
+)
+async def test_an_answer_with_half_a_character_is_in_the_journal(
+    batch: BatchHarness, status: int, body: str, state: str
+) -> None:
+    batch.control.script("submit", faults.Answer(status, body, JSON))
+    async with batch.client(poll=attrs.evolve(POLL, deadline=0.05)) as ez:
+        ended = await batch.done(batch.photos(1), ez)
+    assert ended.error is None
+    assert ended.only.status == "failed"
+    (row,) = batch.jobs()
+    assert row["state"] == state
+    assert r"\ud800" in (row["error"] if state == "failed" else row["task_id"])
+
+
+async def test_a_failure_with_half_a_character_is_in_the_journal(
+    batch: BatchHarness,
+) -> None:
+    batch.control.script_tasks(scripts.slow(600))
+    fetched = '{"id":"%s","status":"FAILURE","progress":"50%%","failReason":"a\\udfff"}'
+
+    async with batch.client() as ez, batch.run(ez, batch.photos(1)) as run:
+        while not batch.control.charges:
+            await asyncio.sleep(0)
+        (task_id,) = [each.task_id for each in ez.pending()] or [""]
+        answer = faults.Answer(200, fetched % task_id, JSON)
+        batch.control.script("fetch", answer)
+        (outcome,) = [each async for each in run]
+    assert outcome.status == "failed"
+    assert batch.states() == {"failed": 1}
+    assert r"a\udfff" in batch.jobs()[0]["error"]

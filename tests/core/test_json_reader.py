@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._core.json_reader import is_light, obstacle, parse_json
+from ezlink_async._core.json_reader import (
+    is_light,
+    obstacle,
+    parse_json,
+    storable,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,26 @@ def test_what_is_wrong_in_one_place_hides_nothing_else(
 )
 def test_what_is_no_json_is_none(body: bytes) -> None:
     assert parse_json(body) is None
+
+
+def test_halves_of_characters_are_escaped() -> None:
+    """A text with one could be written to no file; whole pairs stay characters."""
+    body = rb'[{"a\udfff":"\ud800 b","c":"\uD83D\ude0e"},"\\ud800",7,"\uDc00\ud800"]'
+    found = parse_json(body)
+    assert found == [
+        {r"a\udfff": r"\ud800 b", "c": "\U0001f60e"},
+        r"\ud800",
+        7,
+        r"\udc00\ud800",
+    ]
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_every_storable_text_can_be_encoded(text: str) -> None:
+    stored = storable(text)
+    stored.encode()
+    assert storable(stored) == stored
+    assert (stored == text) is not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 DEEP = b"[" * 101 + b"]" * 101

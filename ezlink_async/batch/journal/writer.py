@@ -61,7 +61,8 @@ class JournalWriter:
     The owner of *journal*, in a thread of its own.
 
     Changes are made in the order of the calls. Call it from the event loop only.
-    *fault* says why no new submit is allowed: the disk is full, or worse.
+    *fault* says why no new submit is allowed: the disk is full, or worse. *on_loss*
+    is called on the loop when a change that nothing waits for is given up.
     """
 
     def __init__(self, journal: Journal, lock: FolderLock, reserve: Path) -> None:
@@ -74,6 +75,7 @@ class JournalWriter:
         self._closing = False
         self._late: list[_Change] = []
         self.fault: JournalError | None = None
+        self.on_loss: Callable[[JournalError], object] = lambda _: None
         self._thread = threading.Thread(
             target=self._run, name="ezlink-journal", daemon=True
         )
@@ -105,12 +107,23 @@ class JournalWriter:
         self._put(_Change(work, done))
         return await waiter
 
-    def execute_soon(self, work: Callable[[Journal], object]) -> None:
-        """Call *work* with the next commit; a failure is logged."""
+    def execute_soon(
+        self,
+        work: Callable[[Journal], object],
+        written: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        Call *work* with the next commit, and *written* once its changes are on disk.
+
+        If they cannot be written the journal has a gap: *on_loss* is called.
+        """
 
         def done(_: object, fault: BaseException | None) -> None:
-            if fault is not None:
-                _log.error("a change is missing from the journal: %s", fault)
+            if fault is None:
+                written()
+                return
+            _log.error("a change is missing from the journal: %s", fault)
+            self.on_loss(fault if isinstance(fault, JournalError) else _loss(fault))
 
         self._put(_Change(work, done, patient=True))
 
@@ -189,6 +202,8 @@ class JournalWriter:
                 self.fault = JournalError(f"the journal cannot be written: {fault}")
             except Exception as fault:  # noqa: BLE001 - its caller gets it
                 change.fault = fault
+                if change.patient:
+                    self.fault = _loss(fault)
                 return True
             else:
                 return True
@@ -221,6 +236,11 @@ class JournalWriter:
     def _on_loop(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(call)
+
+
+def _loss(fault: BaseException) -> JournalError:
+    says = f"{type(fault).__name__}: {fault}"
+    return JournalError(f"a change cannot be written to the journal ({says})")
 
 
 def _report(changes: list[_Change]) -> None:

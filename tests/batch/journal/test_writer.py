@@ -151,13 +151,19 @@ async def test_a_bug_in_one_change_is_raised_to_its_caller_only(
     assert await opened.writer.execute(adding("c"), new=True) == 3
 
 
-async def test_a_failed_change_that_is_not_awaited_is_logged(
+async def test_a_failed_change_that_is_not_awaited_stops_new_submits(
     opened: OpenWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened.writer.execute_soon(failing)
-    opened.writer.execute_soon(adding("a"))
+    """The journal has a gap: it is logged and told, and old work goes on."""
+    losses: list[JournalError] = []
+    opened.writer.on_loss = losses.append
+    opened.writer.execute_soon(failing, losses.clear)
+    assert await opened.writer.execute(adding("a")) == 1
+    with pytest.raises(JournalError, match="LookupError: a bug"):
+        await opened.writer.execute(adding("b"), new=True)
     await opened.writer.close()
     assert opened.output_paths() == ["a"]
+    assert ["LookupError: a bug" in str(error) for error in losses] == [True]
     assert [record.message for record in caplog.records] == [
         "a change is missing from the journal: a bug"
     ]
