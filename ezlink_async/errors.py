@@ -45,9 +45,11 @@ class EzlinkError(Exception):
     The root: catch it to catch every error this package raises.
 
     *retry_safe* means that the job surely was not created, so sending it again
-    cannot pay twice. *maybe_charged* means that it may have been paid for.
-    Both are false where the error says nothing about a submit. A message has at
-    most 2,000 characters; of a longer one the middle is left out.
+    cannot pay twice. *maybe_charged* means that it may have been paid for: the
+    outcome of a submit is unknown, or the job was accepted and is not given back
+    (a download that fails, a task that takes too long). Only an unknown outcome
+    has no *task_id*. Both are false where the error says nothing about a submit.
+    A message has at most 2,000 characters; of a longer one the middle is left out.
     """
 
     _never_sent: ClassVar[bool] = False

@@ -109,6 +109,23 @@ _converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 _converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
 
 
+_UPSTREAM_GONE = "渠道"  # "channel"
+
+
+def is_refunded(record: TaskRecord | None) -> bool:
+    """
+    Return whether the server gives back what the task of *record* cost.
+
+    It does so for a FAILURE with a reason, but not when the reason is that its
+    upstream is gone, and not for a success that came after its hour
+    (``ye4293/one-api``: ``controller/midjourney.go``).
+    """
+    if record is None or record.status is not TaskStatus.FAILURE:
+        return False
+    reason = record.fail_reason or ""
+    return bool(reason) and _UPSTREAM_GONE not in reason and not record.image_url
+
+
 def error_of(record: TaskRecord) -> TaskError | None:
     """Return the error of a terminal *record*; ``None`` for a success."""
     reason = with_translation(record.fail_reason) or "no reason given"
@@ -181,6 +198,7 @@ class TaskHandle:
     _awaiting_change: _Waiters | None = attrs.field(default=None, init=False)
     _awaiting_end: _Waiters | None = attrs.field(default=None, init=False)
     _was_awaited: bool = attrs.field(default=False, init=False)
+    _is_paid: bool = attrs.field(default=False, init=False)
 
     def __repr__(self) -> str:
         word = str(self._record.status if self._record else "") or "accepted"
@@ -318,7 +336,15 @@ class TaskHandle:
             raise self._closed()
         rebuilt = owner.base_url + self.family.result_request(self.task_id).path
         addresses = candidate_addresses(record.image_url, rebuilt, owner.base_url)
-        return await owner.background.run(download(addresses), self._closed)
+        try:
+            return await owner.background.run(download(addresses), self._closed)
+        except EzlinkError as error:
+            self._note_charge(error)
+            raise
+
+    def _note_charge(self, error: EzlinkError) -> None:
+        """Say on *error* that the job was paid, unless the server gives that back."""
+        error.maybe_charged |= self._is_paid and not is_refunded(self._record)
 
     def to_dict(self) -> dict[str, object]:
         """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""
@@ -331,12 +357,14 @@ class TaskHandle:
 
     def _timeout(self, when: str) -> TaskTimeoutError:
         word = str(self._record.status if self._record else "") or "not refreshed yet"
-        return TaskTimeoutError(
+        error = TaskTimeoutError(
             f"task {self.task_id} is not finished {when} (last status: {word}); "
             f"resume it with client.task({self.task_id!r})",
             task_id=self.task_id,
             record=self._record,
         )
+        self._note_charge(error)
+        return error
 
     def _closed(self) -> ClientClosedError:
         return ClientClosedError(
@@ -389,6 +417,10 @@ class FollowedHandle(TaskHandle):
         """Save the result at *path* with the suffix of its real format appended."""
         return await self._save(path, fit_suffix=True)
 
+    def mark_paid(self) -> None:
+        """Note that a submit was accepted as this task, which charges for it."""
+        self._is_paid = True
+
     def receive(self, record: TaskRecord) -> None:
         """
         Take a record, polled or pushed; the first terminal one ends the handle.
@@ -411,6 +443,8 @@ class FollowedHandle(TaskHandle):
         """End the handle with *error*, or with its record when that is ``None``."""
         if self._done:
             return
+        if error is not None:
+            self._note_charge(error)
         self._done, self._error = True, error
         self._owner.forget(self)
         _wake(self._awaiting_change)

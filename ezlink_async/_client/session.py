@@ -228,6 +228,7 @@ class Session:
             release()  # code 21: the job existed already, and holds a slot
             return known
         handle = FollowedHandle(task_id, family, self)
+        handle.mark_paid()
         self.poller.follow(handle, own=True, release=release)
         try:
             family.fetch_request(task_id)
@@ -252,6 +253,7 @@ class Session:
     def finished(self, task_id: str, image_url: str | None) -> FollowedHandle:
         """Return the handle of a task that has succeeded, without a request."""
         handle = FollowedHandle(task_id, MIDJOURNEY, self)
+        handle.mark_paid()
         place = self.base_url + MIDJOURNEY.result_request(task_id).path
         handle.receive(
             TaskRecord(
@@ -274,7 +276,9 @@ class Session:
             raise ConfigurationError(f"no kind of task is called {found.family!r}")
         record = found.record
         if record is None or not record.is_terminal:
-            return self.follow(found.task_id, family)
+            handle = self.follow(found.task_id, family)
+            handle.mark_paid()
+            return handle
         if record.task_id != found.task_id:
             raise ConfigurationError(
                 f"this handle of {found.task_id!r} has a record of {record.task_id!r}"
@@ -283,6 +287,7 @@ class Session:
             known.receive(record)  # wakes its awaiters
             return known
         handle = FollowedHandle(found.task_id, family, self)
+        handle.mark_paid()
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         return handle

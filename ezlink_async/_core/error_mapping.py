@@ -87,7 +87,11 @@ _FAULT = _Rule(errors.ServerError)
 _MAY_RUN = _Rule(errors.ServerError, safe=False)
 _BUSY = _Rule(errors.BusyError, says="no room now")
 _REJECTED = _Rule(errors.RejectedError)
-_AUTH = _Rule(errors.AuthenticationError, says="the key is refused")
+_AUTH = _Rule(
+    errors.AuthenticationError,
+    says="the key is refused; set EZLINK_API_KEY to a valid one, which "
+    "'ezlink doctor' checks",
+)
 _QUOTA = _Rule(errors.QuotaError)
 _KEY_USED_UP = _Rule(errors.QuotaError, says="the key's quota is used up")
 _TOO_POOR = _Rule(errors.QuotaError, says="the balance is below the price")

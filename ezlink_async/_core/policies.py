@@ -114,6 +114,31 @@ class RetryPolicy:
         return least * random.uniform(1.0, 1.5)  # noqa: S311 - jitter, no secret
 
 
+class RetryWaits:
+    """The waits between the attempts of one request, bounded as a whole."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._waits = policy.waits()
+        self._end: float | None = None
+
+    def next(self, now: float, hint: float | None = None) -> float | None:
+        """
+        Return the seconds before the next attempt; ``None`` when there is none.
+
+        *hint* is the wait that the server asks for. The next attempt begins before
+        the policy's timeout is over, counted from the first call, on the clock of
+        *now*.
+        """
+        wait = next(self._waits, None)
+        if wait is None:
+            return None
+        if self._end is None:
+            self._end = now + self._policy.timeout
+        wait = max(wait, self._policy.capped_hint(hint))
+        return wait if now + wait < self._end else None
+
+
 @attrs.frozen(kw_only=True)
 class PollPolicy:
     """

@@ -24,7 +24,7 @@ from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import collapse_blanks
-from ezlink_async._core.policies import RetryPolicy
+from ezlink_async._core.policies import RetryPolicy, RetryWaits
 from ezlink_async._io.addresses import (
     AddressRefusedError,
     ResultAddress,
@@ -122,21 +122,16 @@ class _RetrySchedule:
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._waits = policy.waits()
+        self._waits = RetryWaits(policy)
         self._offline_attempts = 0
         self._offline_since = 0.0
 
     def after(self, failed: _AttemptError) -> float | None:
         """Return the seconds to wait after *failed*, ``None`` to give up."""
+        now = asyncio.get_running_loop().time()
         if not failed.offline:
             self._offline_attempts = 0
-            wait = next(self._waits, None)
-            return (
-                None
-                if wait is None
-                else max(wait, self._policy.capped_hint(failed.hint))
-            )
-        now = asyncio.get_running_loop().time()
+            return self._waits.next(now, failed.hint)
         if not self._offline_attempts:
             self._offline_since = now
         self._offline_attempts += 1

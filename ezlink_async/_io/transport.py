@@ -25,6 +25,7 @@ from ezlink_async import __version__
 from ezlink_async._core.error_mapping import is_retryable, retry_after
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, responses, transport_errors
 from ezlink_async._io.concurrency import (
@@ -260,25 +261,27 @@ class Transport:
         """
         Send a *repeatable* request until its answer is no failure of the server.
 
-        After the last attempt its error is raised, or its answer returned.
+        After the last attempt its error is raised, or its answer returned. All
+        attempts begin within the timeout of the policy.
         """
         if not request.repeatable:
             raise ValueError(f"{request.path} is not repeatable")
-        waits = self.settings.retry.waits()
+        clock, waits = asyncio.get_running_loop().time, RetryWaits(self.settings.retry)
         while True:
-            hint = 0.0
+            hint: float | None = None
             try:
                 response = await self.send(request)
             except TransportError as error:
-                wait = None if error.stage == "tls" else next(waits, None)
+                wait = None if error.stage == "tls" else waits.next(clock())
                 if wait is None:
                     raise
             else:
-                wait = next(waits, None) if is_retryable(request, response) else None
+                if not is_retryable(request, response):
+                    return response
+                hint = retry_after(response)
+                wait = waits.next(clock(), hint)
                 if wait is None:
                     return response
-                hint = retry_after(response) or 0.0
-            wait = max(wait, min(hint, self.settings.retry.timeout))
             _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
             self.requested_waits.begin(hint, wait)
             await self._sleep(wait)

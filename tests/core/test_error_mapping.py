@@ -390,6 +390,12 @@ def test_error_of_an_image_request_keeps_status_and_words(
     assert (error.status, error.description) == (status, words)
 
 
+def test_refused_key_says_what_to_set() -> None:
+    error = error_mapping.error_from(_middleware(401, "Token not provided" + ID))
+    assert "EZLINK_API_KEY" in str(error)
+    assert "ezlink doctor" in str(error)
+
+
 @pytest.mark.parametrize("key", ["description", "message"])
 def test_words_and_code_of_a_foreign_envelope_are_kept(key: str) -> None:
     error = error_mapping.error_from(_answer(400, {"code": 7, key: "no"}))

@@ -205,7 +205,8 @@ class Submitter:
         else:
             again = False
         wait = next(waits, None) if again else None
-        return None if wait is None else max(wait, _hint(error) or 0.0)
+        hint = self._settings.retry.capped_hint(_hint(error))
+        return None if wait is None else max(wait, hint)
 
     def _is_offline(self, outcome: object) -> bool:
         # A host that never answered may be mistyped: then attempts count.

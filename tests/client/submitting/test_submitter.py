@@ -611,6 +611,17 @@ async def test_wait_for_a_busy_server_is_bounded_by_timeout() -> None:
         assert here.submitter.slots.taken == 0
 
 
+@on_virtual_clock
+async def test_wait_that_a_server_asks_for_is_cut_to_half_the_timeout() -> None:
+    """A refusal that names a day is followed by another attempt."""
+    busy = refused("Token verification failed")
+    day = attrs.evolve(busy, headers={**busy.headers, "retry-after": "86400"})
+    async with submitting(day, ACCEPTED, retry=RetryPolicy(timeout=400)) as here:
+        start = now()
+        assert (await here.submit()).task_id == "7"
+        assert now() - start == pytest.approx(200, abs=1)
+
+
 async def test_no_channel_waits_ten_seconds() -> None:
     waits: list[float] = []
 
@@ -924,7 +935,7 @@ async def test_large_body_is_not_repeated_on_an_empty_answer() -> None:
 async def test_wait_beyond_the_time_left_is_not_begun() -> None:
     """When the next attempt would come too late, the fault is raised at once."""
     short = attrs.evolve(QUICK, timeout=5)
-    async with submitting(NO_CHANNEL, ACCEPTED, retry=short) as here:
+    async with submitting(NO_CHANNEL, NO_CHANNEL, ACCEPTED, retry=short) as here:
         with pytest.raises(errors.ServerError, match="no upstream"):
             await here.submit()
 
