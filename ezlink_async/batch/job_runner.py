@@ -115,7 +115,7 @@ _CONCURRENT_DOWNLOADS = 8
 _CONCURRENT_PREPARATIONS = 2  # each needs a processor, and up to a GB of memory
 
 _RESULT_GONE = "DownloadError: the server no longer has the result"
-_FINAL_REASONS = frozenset({Reason.RESULT_GONE, Reason.UNUSABLE})
+_FINAL_REASONS = frozenset({Reason.RESULT_GONE, Reason.UNUSABLE, Reason.STORAGE})
 _GONE_STATUSES = frozenset({404, 410})
 
 # The disk is full, or cannot be written any more: no other result could be saved.
@@ -307,8 +307,9 @@ class JobRunner:
         if isinstance(error, HaltedError) and observer.unclear == job.unclear:
             return job.left_over(self._control.halted or INTERRUPTED)
         task_id = error.task_id or observer.task_id or job.task_id
-        problem = _problem(error, task_id)
         state = observer.state_after(error, task_id)
+        unwritten = observer.unwritten(task_id) if state is None else None
+        problem = unwritten or _problem(error, task_id)
         if state is JobState.UNKNOWN and not error.maybe_charged:
             # An earlier submit is unknown, and the journal has its error.
             problem = Problem(f"{observer.unclear} (sent again: {error})")
@@ -320,6 +321,7 @@ class JobRunner:
             task_id=task_id,
             request_id=error.request_id or observer.request_id,
             fault=error,
+            maybe_charged=state is JobState.UNKNOWN or unwritten is not None,
             resumable=state is None and problem.reason not in _FINAL_REASONS,
         )
 

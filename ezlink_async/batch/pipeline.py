@@ -107,8 +107,13 @@ class RunningJob:
         if job.record.key.server == LOCAL:
             return skipped(job.pair, problem)  # its server ends with this process
         if task_id is not None:
-            outcome = job.outcome("failed", _NOT_SAVED)
-            return attrs.evolve(outcome, task_id=task_id, resumable=True)
+            unwritten = observer.unwritten(task_id)
+            return attrs.evolve(
+                job.outcome("failed", unwritten or _NOT_SAVED),
+                task_id=task_id,
+                maybe_charged=unwritten is not None,
+                resumable=unwritten is None,
+            )
         if observer.request_id is None or observer.refusal is not None:
             return job.left_over(problem)
         outcome = job.outcome("unknown", Problem(observer.unclear or _NOT_ANSWERED))

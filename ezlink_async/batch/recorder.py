@@ -203,6 +203,21 @@ class JournalObserver:
         """Whether a submit has begun, or was accepted."""
         return self._is_submitting or self.task_id is not None
 
+    def unwritten(self, task_id: str | None) -> Problem | None:
+        """Return what to do about a task whose id cannot be written to the disk."""
+        fault = self._control.writer.fault
+        if fault is None or task_id is None or task_id in self.written_ids:
+            return None
+        return Problem(
+            describe_error(
+                fault,
+                f"{fault}; task {task_id} is accepted and paid for, but no later run "
+                f"knows its id: keep it, and fetch the result with `ezlink task "
+                f"{task_id} --output FOLDER`",
+            ),
+            Reason.STORAGE,
+        )
+
     def follows(self) -> None:
         """Note that the server has the job, from now on or from an earlier run."""
         self.stage = Stage.RUNNING
