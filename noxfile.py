@@ -8,11 +8,14 @@ sessions that need a browser or much time are run by name.
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -22,6 +25,9 @@ PACKAGE = "ezlink_async"
 AT_ONCE = ("-n", "2", "--dist", "worksteal")
 """Two workers: tests wait a lot, but more of them would only wait for a processor."""
 
+PARTS_WITH_FILES = ("cli", "emulator", "end_to_end", "report")
+"""Tests of what lies in the wheel besides modules, and of its programs as a whole."""
+
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
@@ -29,6 +35,7 @@ nox.options.sessions = [
     "lint",
     "imports",
     "types",
+    "pyright",
     "tests",
     "coverage",
     "docs",
@@ -103,19 +110,53 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the package, of its tests and of its users."""
+    """Check the types of the package, of its tests and of its users' scripts."""
     session.install(*_group("types"), "-e", ".[local,images,speed]")
     session.run("mypy", PACKAGE, "tests", "noxfile.py")
+    scripts = _write_scripts(Path(session.create_tmp()) / "scripts")
+    session.run("mypy", "--strict", "--config-file=", str(scripts))
+
+
+@nox.session
+def pyright(session: nox.Session) -> None:
+    """Check the types that editors show; skipped where Pyright cannot be had."""
+    try:
+        session.install(*_group("pyright"), "-e", ".[local,images,speed]")
+        session.run("pyright", "--version", silent=True)  # fetches its program
+    except CommandFailed:
+        session.skip("Pyright cannot be installed: it needs a network, and Node.js")
+    scripts = _write_scripts(Path(session.create_tmp()) / "scripts")
+    shutil.copytree(ROOT / "tests" / "typing", scripts / "typing")
+    for mode in ("basic", "strict"):
+        config = scripts / f"{mode}.json"
+        config.write_text(json.dumps({"include": ["."], "typeCheckingMode": mode}))
+        session.run("pyright", "--project", str(config))
+    session.run("pyright", "--verifytypes", PACKAGE, "--ignoreexternal")
+
+
+def _write_scripts(folder: Path) -> Path:
+    """Write the scripts of README and tutorial into *folder*, as a user would."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for page in (ROOT / "README.md", ROOT / "docs" / "tutorial.md"):
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        # A block that imports asyncio begins a script; others go on with the last.
+        scripts = re.split(r"^(?=import asyncio$)", "".join(blocks), flags=re.MULTILINE)
+        for number, script in enumerate(filter(None, scripts)):
+            name = f"{page.stem.lower()}_{number}.py"
+            (folder / name).write_text(script, encoding="utf-8")
+    return folder
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
     session.install(*_group("test"), "-e", ".[local,images,speed]")
+    # No code asks for the version of Python, so one interpreter shows the coverage.
+    measured = ("coverage", "run", "-m") if session.python == OLDEST else ()
     session.run(
-        "coverage",
-        "run",
-        "-m",
+        *measured,
         "pytest",
         *AT_ONCE,
         *session.posargs,
@@ -168,7 +209,8 @@ def package(session: nox.Session) -> None:
     shutil.copy(ROOT / "pyproject.toml", tree)
     session.chdir(tree)
     session.run("python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
-    session.run("pytest", "-q", *AT_ONCE, *session.posargs)
+    parts = session.posargs or [f"tests/{part}" for part in PARTS_WITH_FILES]
+    session.run("pytest", "-q", *AT_ONCE, *parts)
 
 
 @nox.session(default=False)
@@ -188,7 +230,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False)
 def series(session: nox.Session) -> None:
     """Run the long series against raw sockets, all or the named ones."""
-    session.install(*_group("test"), "-e", ".[speed]")
+    session.install(*_group("test"), "-e", ".[speed,cli]")
     session.run("python", "-m", "tests.series", *session.posargs)
 
 

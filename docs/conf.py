@@ -31,6 +31,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(Path|PathLike|Iterable|AsyncIterator|Mapping|Self|Unpack|dt\..*)"),
     ("py:.*", r"ezlink_async\.(images\.ImageLike|stream\..*|config\.Options)"),
     ("py:.*", r"(ImageLike|Targets|Options|Home|TaskFamily|SwapStream|Image)"),
+    ("py:.*", r"ezlink_async\._client\..*\.(.*_co|SwapKeywords|SwapStream)"),
     ("py:.*", r"(EzlinkError|TaskRecord|TaskStatus|TaskHandle|Mode|Timeouts|.*Policy)"),
 ]
 

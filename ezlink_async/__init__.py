@@ -11,50 +11,160 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ezlink_async import errors
     from ezlink_async._client.client import AsyncEzlink
     from ezlink_async._client.handle import TaskHandle
-    from ezlink_async._client.swap_stream import SwapOutcome
+    from ezlink_async._client.outcomes import Outcome, SwapOutcome
+    from ezlink_async._client.swap_stream import SwapStream
     from ezlink_async._core.images import Image
     from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
+    from ezlink_async._io.spool import ResultStream
     from ezlink_async._version import __version__
-    from ezlink_async.errors import EzlinkError
+    from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
+    from ezlink_async.batch.pairs.matching import Pair
+    from ezlink_async.batch.run import BatchRun, run_batch
+    from ezlink_async.errors import (
+        ApiError,
+        AuthenticationError,
+        BusyError,
+        ClientClosedError,
+        ConfigurationError,
+        DownloadError,
+        EndpointNotSupportedError,
+        EzlinkError,
+        ImageError,
+        JournalError,
+        PermissionDeniedError,
+        ProtocolError,
+        QuotaError,
+        RejectedError,
+        ServerError,
+        SlotTimeoutError,
+        SubmitUnknownError,
+        TaskCancelledError,
+        TaskError,
+        TaskFailedError,
+        TaskNotFoundError,
+        TaskTimeoutError,
+        TransportError,
+    )
     from ezlink_async.models import TaskRecord, TaskStatus
     from ezlink_async.services.midjourney import AccountFilter, Mode
 
 __all__ = [
     "AccountFilter",
+    "ApiError",
     "AsyncEzlink",
+    "AuthenticationError",
+    "BatchOutcome",
+    "BatchRun",
+    "BatchSummary",
+    "BusyError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "DownloadError",
+    "EndpointNotSupportedError",
     "EzlinkError",
     "Image",
+    "ImageError",
+    "JournalError",
     "Mode",
+    "Outcome",
+    "Pair",
+    "PermissionDeniedError",
     "PollPolicy",
+    "ProtocolError",
+    "QuotaError",
+    "RejectedError",
+    "ResultStream",
     "RetryPolicy",
+    "ServerError",
+    "SlotTimeoutError",
+    "SubmitUnknownError",
     "SwapOutcome",
+    "SwapStream",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskFailedError",
     "TaskHandle",
+    "TaskNotFoundError",
     "TaskRecord",
     "TaskStatus",
+    "TaskTimeoutError",
     "Timeouts",
+    "TransportError",
     "__version__",
+    "errors",
+    "run_batch",
 ]
 
-_HOMES = {
-    "AccountFilter": "services.midjourney",
-    "AsyncEzlink": "_client.client",
-    "EzlinkError": "errors",
-    "Image": "_core.images",
-    "Mode": "services.midjourney",
-    "PollPolicy": "_core.policies",
-    "RetryPolicy": "_core.policies",
-    "SwapOutcome": "_client.swap_stream",
-    "TaskHandle": "_client.handle",
-    "TaskRecord": "models",
-    "TaskStatus": "models",
-    "Timeouts": "_core.policies",
-    "__version__": "_version",
+_NAMES = {
+    "_client.client": ("AsyncEzlink",),
+    "_client.handle": ("TaskHandle",),
+    "_client.outcomes": (
+        "Outcome",
+        "SwapOutcome",
+    ),
+    "_client.swap_stream": ("SwapStream",),
+    "_core.images": ("Image",),
+    "_core.policies": (
+        "PollPolicy",
+        "RetryPolicy",
+        "Timeouts",
+    ),
+    "_io.spool": ("ResultStream",),
+    "_version": ("__version__",),
+    "batch.outcomes": (
+        "BatchOutcome",
+        "BatchSummary",
+    ),
+    "batch.pairs.matching": ("Pair",),
+    "batch.run": (
+        "BatchRun",
+        "run_batch",
+    ),
+    "errors": (
+        "ApiError",
+        "AuthenticationError",
+        "BusyError",
+        "ClientClosedError",
+        "ConfigurationError",
+        "DownloadError",
+        "EndpointNotSupportedError",
+        "EzlinkError",
+        "ImageError",
+        "JournalError",
+        "PermissionDeniedError",
+        "ProtocolError",
+        "QuotaError",
+        "RejectedError",
+        "ServerError",
+        "SlotTimeoutError",
+        "SubmitUnknownError",
+        "TaskCancelledError",
+        "TaskError",
+        "TaskFailedError",
+        "TaskNotFoundError",
+        "TaskTimeoutError",
+        "TransportError",
+    ),
+    "models": (
+        "TaskRecord",
+        "TaskStatus",
+    ),
+    "services.midjourney": (
+        "AccountFilter",
+        "Mode",
+    ),
 }
+"""The names by the module they come from."""
+
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("ezlink_async.errors")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 
 _HEAD = 200  # bytes of an unreadable answer that are kept
 
+_MOST = 1900  # characters of a message
+
+_END = 300  # characters of a message's end, where it says what to change
+
+
+def _shortened(message: str) -> str:
+    """Return *message* without its middle if a value in it makes it too long."""
+    if len(message) <= _MOST:
+        return message
+    left_out = len(message) - _MOST
+    begin = message[: _MOST - _END]
+    return f"{begin} [{left_out} characters left out] {message[-_END:]}"
+
 
 class _Facts(TypedDict, total=False):
     """The keyword arguments that every error takes."""
@@ -32,18 +45,21 @@ class EzlinkError(Exception):
     The root: catch it to catch every error this package raises.
 
     *retry_safe* means that the job surely was not created, so sending it again
-    cannot pay twice. *maybe_charged* means that it may have been paid for.
-    Both are false where the error says nothing about a submit.
+    cannot pay twice. *maybe_charged* means that it may have been paid for: the
+    outcome of a submit is unknown, or the job was accepted and is not given back
+    (a download that fails, a task that takes too long). Only an unknown outcome
+    has no *task_id*. Both are false where the error says nothing about a submit.
+    A message has at most 2,000 characters; of a longer one the middle is left out.
     """
 
     _never_sent: ClassVar[bool] = False
 
     def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
-        super().__init__(message)
-        self.task_id = facts.get("task_id")
-        self.request_id = facts.get("request_id")
-        self.retry_safe = facts.get("retry_safe", self._never_sent)
-        self.maybe_charged = facts.get("maybe_charged", False)
+        super().__init__(_shortened(message))
+        self.task_id: str | None = facts.get("task_id")
+        self.request_id: str | None = facts.get("request_id")
+        self.retry_safe: bool = facts.get("retry_safe", self._never_sent)
+        self.maybe_charged: bool = facts.get("maybe_charged", False)
 
     def for_awaiter(self) -> Self:
         """Return a copy, so that awaiters do not share one traceback."""
@@ -222,7 +238,7 @@ class ProtocolError(EzlinkError):
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
-        self.head = bytes(head[:_HEAD])
+        self.head: bytes = bytes(head[:_HEAD])
         self.status = status
 
 

@@ -67,6 +67,15 @@ class TaskStatus(enum.Enum):
 _TERMINAL = frozenset({"SUCCESS", "FAILURE", "CANCEL"})
 
 
+def _plain(_: object, __: object, value: object) -> object:
+    """Return a value of a record as one that JSON has."""
+    if isinstance(value, TaskStatus):
+        return str(value)
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
 @attrs.frozen
 class Button:
     """A follow-up action the server offers on a finished task."""
@@ -111,6 +120,16 @@ class TaskRecord:
     prompt: str = ""
     buttons: tuple[Button, ...] = ()
     properties: TaskProperties | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """
+        Return the fields by name, fit for JSON.
+
+        The status is the server's word, a time is ISO 8601 with its zone. Leave
+        ``image_url`` and ``task_id`` out of what strangers see: each opens the
+        picture without a key.
+        """
+        return dict(attrs.asdict(self, value_serializer=_plain))
 
     @property
     def is_frozen(self) -> bool:

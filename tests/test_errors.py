@@ -141,3 +141,14 @@ def test_client_closed_error_lists_the_running_tasks(
 def test_protocol_error_keeps_200_bytes_of_the_answer() -> None:
     error = errors.ProtocolError("odd", head=b"x" * 1000)
     assert error.head == b"x" * 200
+
+
+def test_message_has_at_most_2000_characters_and_keeps_its_end() -> None:
+    """A value in it may be as long as a picture."""
+    error = errors.ConfigurationError(f"not {'x' * 100_000!r}: give a path")
+    assert len(str(error)) < 2000
+    assert str(error).startswith("not 'xxx")
+    assert str(error).endswith("x': give a path")
+    assert "characters left out" in str(error)
+    exact = "y" * 1900
+    assert str(errors.EzlinkError(exact)) == exact

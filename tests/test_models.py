@@ -7,15 +7,25 @@ Numbers such as E54 are this project's own list of edge cases.
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import json
 import pickle
 
 import attrs
 import pytest
 
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import AccountFilter, Mode
 
+FINISHED = TaskRecord(
+    task_id="7",
+    status=TaskStatus("Paused"),
+    progress=37.0,
+    submit_time=dt.datetime(2026, 11, 23, tzinfo=dt.UTC),
+    buttons=(Button(custom_id="b", type=2),),
+    properties=TaskProperties(final_prompt="p"),
+)
 RUNNING = TaskRecord(task_id="7", status=TaskStatus.IN_PROGRESS)
 
 
@@ -115,3 +125,13 @@ def test_value_cannot_be_changed(value: object, name: str) -> None:
     """Records are shared between awaiters."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(value, name, "x")
+
+
+def test_record_as_a_dict_is_json_with_the_words_of_the_server() -> None:
+    fields = json.loads(json.dumps(FINISHED.to_dict()))
+    assert fields["status"] == "Paused"
+    assert fields["submit_time"] == "2026-11-23T00:00:00+00:00"
+    assert (fields["finish_time"], fields["progress"]) == (None, 37.0)
+    assert [button["custom_id"] for button in fields["buttons"]] == ["b"]
+    assert fields["properties"] == {"final_prompt": "p", "final_zh_prompt": ""}
+    assert set(fields) == {field.name for field in attrs.fields(TaskRecord)}

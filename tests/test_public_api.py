@@ -18,18 +18,49 @@ from ezlink_async.batch.spending import Charges
 
 NAMES = [
     "AccountFilter",
+    "ApiError",
     "AsyncEzlink",
+    "AuthenticationError",
+    "BatchOutcome",
+    "BatchRun",
+    "BatchSummary",
+    "BusyError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "DownloadError",
+    "EndpointNotSupportedError",
     "EzlinkError",
     "Image",
+    "ImageError",
+    "JournalError",
     "Mode",
+    "Outcome",
+    "Pair",
+    "PermissionDeniedError",
     "PollPolicy",
+    "ProtocolError",
+    "QuotaError",
+    "RejectedError",
+    "ResultStream",
     "RetryPolicy",
+    "ServerError",
+    "SlotTimeoutError",
+    "SubmitUnknownError",
     "SwapOutcome",
+    "SwapStream",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskFailedError",
     "TaskHandle",
+    "TaskNotFoundError",
     "TaskRecord",
     "TaskStatus",
+    "TaskTimeoutError",
     "Timeouts",
+    "TransportError",
     "__version__",
+    "errors",
+    "run_batch",
 ]
 
 OPTIONAL = ["cyclopts", "rich", "numpy", "cv2", "PIL", "pillow_heif", "pybase64"]
@@ -52,6 +83,11 @@ def test_public_names_are_the_ones_listed_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_public_name_loads_once(name: str) -> None:
     assert getattr(ezlink_async, name) is getattr(ezlink_async, name)
+
+
+def test_module_of_errors_loads_with_the_package() -> None:
+    code = "import ezlink_async; print(ezlink_async.errors.QuotaError.__name__)"
+    assert _run(code) == "QuotaError"
 
 
 def test_misspelt_name_is_an_attribute_error() -> None:

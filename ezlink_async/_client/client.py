@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, overload
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle, TaskHandle
+from ezlink_async._client.outcomes import TargetT_co
 from ezlink_async._client.session import Session, fetch_many, fetch_one
 from ezlink_async._client.submitting.pending_submit import SubmitObserver
 from ezlink_async._client.swap_stream import (
@@ -18,11 +19,13 @@ from ezlink_async._client.swap_stream import (
     Targets,
 )
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import (
     Options,
     SettingsSources,
+    hide_secrets,
     profile_sources,
     resolve,
 )
@@ -35,6 +38,19 @@ from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
 
 if TYPE_CHECKING:
     import aiohttp
+
+_log = get_logger()
+
+_T = TypeVar("_T")
+
+
+class SwapKeywords(TypedDict, total=False):
+    """The keyword arguments of :meth:`AsyncEzlink.swap_face` and ``swap_faces``."""
+
+    state: str | None
+    notify_hook: str | None
+    account_filter: AccountFilter | None
+    mode: Mode | str | None
 
 
 class AsyncEzlink:
@@ -71,7 +87,7 @@ class AsyncEzlink:
         account_token: str | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        self._options = Options(
+        options = Options(
             api_key=api_key,
             base_url=base_url,
             max_concurrency=max_concurrency,
@@ -83,10 +99,21 @@ class AsyncEzlink:
             account_token=account_token,
             allow_insecure=allow_insecure,
         )
+        self._options = hide_secrets(options)
         self._http = http
         self._profile: Path | None = None
         self._reads_profile = False
         self._session: Session | None = None
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)  # __init__ may have failed
+        if session is not None and not session.closed:
+            _log.warning(
+                "a client was dropped without being closed: use it with `async with`, "
+                "or await its aclose(). It followed %d tasks, which run on at %s",
+                len(session.poller.pending()),
+                session.origin,
+            )
 
     @classmethod
     def from_profile(
@@ -99,6 +126,7 @@ class AsyncEzlink:
         ``~/.config/ezlink/config.toml``. It is read on entering, which raises
         :exc:`ConfigurationError` if a file that was named is missing.
         """
+        options = hide_secrets(options)  # an unknown one passes this frame
         client = cls(**options)
         client._reads_profile = True
         client._profile = Path(path) if path is not None else None
@@ -167,6 +195,31 @@ class AsyncEzlink:
         )
         return await self._inside().swap(source, target, options)
 
+    @overload
+    def swap_faces(
+        self,
+        source: ImageLike,
+        targets: Iterable[TargetT_co] | AsyncIterable[TargetT_co],
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream[TargetT_co]: ...
+
+    @overload
+    def swap_faces(
+        self,
+        source: None,
+        targets: Iterable[tuple[ImageLike, TargetT_co]]
+        | AsyncIterable[tuple[ImageLike, TargetT_co]],
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream[TargetT_co]: ...
+
+    @overload
+    def swap_faces(
+        self,
+        source: ImageLike | None,
+        targets: Targets,
+        **options: Unpack[SwapKeywords],
+    ) -> SwapStream: ...
+
     def swap_faces(
         self,
         source: ImageLike | None,
@@ -178,7 +231,7 @@ class AsyncEzlink:
         mode: Mode | str | None = None,
     ) -> SwapStream:
         """
-        Swap many, and iterate over the outcomes in the order in which they end.
+        Swap many, and iterate over each :class:`SwapOutcome` in order of their ends.
 
         *targets* is any iterable or async iterable, consumed as slots become
         free; without a *source* it yields ``(source, target)`` pairs. A *state*
@@ -199,7 +252,7 @@ class AsyncEzlink:
 
         async def swap(
             source: ImageLike, target: ImageLike, observer: SubmitObserver
-        ) -> TaskHandle:
+        ) -> FollowedHandle:
             return await session.swap(
                 source, target, options, shared=shared, observer=observer
             )
@@ -245,8 +298,10 @@ class AsyncEzlink:
         """The account behind the key; its calls need ``account_token``."""
         return Account(self._ask_account)
 
-    async def _ask_account(self, request: HttpRequest) -> HttpResponse:
-        return await self._inside().ask_account(request)
+    async def _ask_account(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        return await self._inside().ask_account(request, reader)
 
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Fetch one task once; raises :exc:`TaskNotFoundError` for an unknown id."""
@@ -272,6 +327,8 @@ class AsyncEzlink:
         not sent. Raises :exc:`DownloadError`.
         """
         session = self._inside()
+        if not isinstance(url, str):
+            raise ConfigurationError(f"url is a str, not {type(url).__name__}")
         address = ResultAddress(url, strict=True, limit=MAX_BYTES)
         content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)

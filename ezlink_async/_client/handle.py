@@ -1,8 +1,9 @@
 """
 The handle of a task: its latest record, and its end.
 
-A handle ends once, by :meth:`TaskHandle.receive` (a terminal record came, polled
-or pushed) or by :meth:`TaskHandle.end` (another error ended it).
+Users see a :class:`TaskHandle`, the client the same object as a
+:class:`FollowedHandle`. It ends once, by :meth:`FollowedHandle.receive` (a terminal
+record came, polled or pushed) or by :meth:`FollowedHandle.end` (another error).
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 import attrs
 import cattrs
 
 from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._core.policies import is_number
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
-from ezlink_async._io.files import SavedFile, check_path
+from ezlink_async._io.files import SavedFile, as_path, check_path
+from ezlink_async._io.spool import ResultStream
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -37,6 +42,8 @@ from ezlink_async.services.base import TaskFamily
 FORMAT = 1
 
 _T = TypeVar("_T")
+
+_SEPARATORS = tuple({"/", os.sep})
 
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -102,6 +109,23 @@ _converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 _converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
 
 
+_UPSTREAM_GONE = "渠道"  # "channel"
+
+
+def is_refunded(record: TaskRecord | None) -> bool:
+    """
+    Return whether the server gives back what the task of *record* cost.
+
+    It does so for a FAILURE with a reason, but not when the reason is that its
+    upstream is gone, and not for a success that came after its hour
+    (``ye4293/one-api``: ``controller/midjourney.go``).
+    """
+    if record is None or record.status is not TaskStatus.FAILURE:
+        return False
+    reason = record.fail_reason or ""
+    return bool(reason) and _UPSTREAM_GONE not in reason and not record.image_url
+
+
 def error_of(record: TaskRecord) -> TaskError | None:
     """Return the error of a terminal *record*; ``None`` for a success."""
     reason = with_translation(record.fail_reason) or "no reason given"
@@ -141,7 +165,7 @@ class HandleOwner(Protocol):
     downloads: Downloader
     background: BackgroundTasks
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, and give its slot back."""
         ...
 
@@ -173,10 +197,11 @@ class TaskHandle:
     # Separate sets: each poll of many tasks brings changes, which wake few waiters.
     _awaiting_change: _Waiters | None = attrs.field(default=None, init=False)
     _awaiting_end: _Waiters | None = attrs.field(default=None, init=False)
-    was_awaited: bool = attrs.field(default=False, init=False)
+    _was_awaited: bool = attrs.field(default=False, init=False)
+    _is_paid: bool = attrs.field(default=False, init=False)
 
     def __repr__(self) -> str:
-        word = str(self.status) or "accepted"
+        word = str(self._record.status if self._record else "") or "accepted"
         return f"<TaskHandle {self.task_id} {word}{' done' if self._done else ''}>"
 
     @property
@@ -186,8 +211,13 @@ class TaskHandle:
 
     @property
     def status(self) -> TaskStatus:
-        """The latest status; ``TaskStatus.EMPTY`` before the first poll."""
-        return self._record.status if self._record else TaskStatus.EMPTY
+        """
+        The latest status; ``SUBMITTED`` until a record says more.
+
+        ``record.status`` keeps the server's word, which is empty at first.
+        """
+        word = self._record.status if self._record else TaskStatus.EMPTY
+        return TaskStatus.SUBMITTED if word is TaskStatus.EMPTY else word
 
     def done(self) -> bool:
         """Whether the task has ended, well or not; true even if never awaited."""
@@ -205,11 +235,14 @@ class TaskHandle:
         task's deadline is over. *timeout* bounds this waiter alone: the task is
         polled on.
         """
-        self.was_awaited = True
-        return await self.wait(timeout)
+        if timeout is not None and not is_number(timeout):
+            raise ConfigurationError(
+                f"timeout is a number of seconds or None, not {timeout!r:.40}"
+            )
+        self._was_awaited = True
+        return await self._wait(timeout)
 
-    async def wait(self, timeout: float | None = None) -> TaskRecord:
-        """Do as :meth:`result`, without marking the handle as awaited by a user."""
+    async def _wait(self, timeout: float | None = None) -> TaskRecord:
         self._check_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -232,7 +265,7 @@ class TaskHandle:
         A slow reader gets only the newest record. A failure or cancellation of the
         task is yielded, not raised; any other error that ends the handle is raised.
         """
-        self.was_awaited = True
+        self._was_awaited = True
         self._check_loop()
         seen: TaskRecord | None = None
         while True:
@@ -258,20 +291,34 @@ class TaskHandle:
         downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(lambda found: downloads.read(found, task_id))
 
+    async def open(self) -> ResultStream:
+        """
+        Wait for the result and return it as a stream, verified to be a whole picture.
+
+        The stream has ``media_type`` and ``length``, as a web server needs them.
+        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
+        """
+        downloads, task_id = self._owner.downloads, self.task_id
+        return await self._download(lambda found: downloads.open(found, task_id))
+
     async def save(self, path: str | Path) -> Path:
         """
-        Wait for the result and put it at *path*, whole or not at all.
+        Wait for the result and put it at *path*, whole or not at all; return its path.
 
-        Makes missing folders, replaces an existing file, keeps the suffix as given.
+        Makes missing folders, replaces an existing file, keeps the suffix as given;
+        the log warns of a suffix that names another format. Where *path* is a folder,
+        or a string that ends with ``/``, the file is named by the task's id there,
+        with the suffix of its format.
         Raises :exc:`ConfigurationError` at once when no file can have that name,
         the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
-        return (await self._save(Path(path), fit_suffix=False)).path
-
-    async def save_fitting(self, path: Path) -> SavedFile:
-        """Save the result at *path* with the suffix of its real format appended."""
-        return await self._save(path, fit_suffix=True)
+        place = as_path(path)
+        check_path(place)
+        if str(path).endswith(_SEPARATORS) or await asyncio.to_thread(place.is_dir):
+            name = quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
+            return (await self._save(place / name, fit_suffix=True)).path
+        return (await self._save(place, fit_suffix=False)).path
 
     async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
         check_path(path)
@@ -289,7 +336,15 @@ class TaskHandle:
             raise self._closed()
         rebuilt = owner.base_url + self.family.result_request(self.task_id).path
         addresses = candidate_addresses(record.image_url, rebuilt, owner.base_url)
-        return await owner.background.run(download(addresses), self._closed)
+        try:
+            return await owner.background.run(download(addresses), self._closed)
+        except EzlinkError as error:
+            self._note_charge(error)
+            raise
+
+    def _note_charge(self, error: EzlinkError) -> None:
+        """Say on *error* that the job was paid, unless the server gives that back."""
+        error.maybe_charged |= self._is_paid and not is_refunded(self._record)
 
     def to_dict(self) -> dict[str, object]:
         """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""
@@ -299,6 +354,72 @@ class TaskHandle:
             task_id=self.task_id,
             record=self._record,
         ).to_dict()
+
+    def _timeout(self, when: str) -> TaskTimeoutError:
+        word = str(self._record.status if self._record else "") or "not refreshed yet"
+        error = TaskTimeoutError(
+            f"task {self.task_id} is not finished {when} (last status: {word}); "
+            f"resume it with client.task({self.task_id!r})",
+            task_id=self.task_id,
+            record=self._record,
+        )
+        self._note_charge(error)
+        return error
+
+    def _closed(self) -> ClientClosedError:
+        return ClientClosedError(
+            f"the client was closed before the result of task {self.task_id} "
+            f"was downloaded; resume it with client.task({self.task_id!r})",
+            task_ids=(self.task_id,),
+        )
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._owner.loop:
+            raise ConfigurationError(
+                "this handle belongs to another event loop: use it in the loop of "
+                "its client, or restore it from to_dict() with a client of this loop"
+            )
+
+    async def _woken(self, waiters: _Waiters) -> None:
+        waiter = self._owner.loop.create_future()
+        waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            waiters.discard(waiter)
+
+
+@attrs.define(eq=False, repr=False)
+class FollowedHandle(TaskHandle):
+    """A handle as its client sees it, with the ways in which it ends."""
+
+    def __dir__(self) -> list[str]:
+        # Prompts complete what users are given, not what the client does with it.
+        return [name for name in dir(TaskHandle) if name not in vars(FollowedHandle)]
+
+    @property
+    def was_awaited(self) -> bool:
+        """Whether a user has waited for the end, so that its error is not lost."""
+        return self._was_awaited
+
+    @property
+    def end_reason(self) -> str:
+        """How the handle has ended, in a few words: the status or the error."""
+        if self._error is not None:
+            return f"{type(self._error).__name__}: {self._error}"
+        return str(self.status)
+
+    async def wait(self, timeout: float | None = None) -> TaskRecord:
+        """Do as :meth:`result`, without marking the handle as awaited by a user."""
+        return await self._wait(timeout)
+
+    async def save_fitting(self, path: Path) -> SavedFile:
+        """Save the result at *path* with the suffix of its real format appended."""
+        return await self._save(path, fit_suffix=True)
+
+    def mark_paid(self) -> None:
+        """Note that a submit was accepted as this task, which charges for it."""
+        self._is_paid = True
 
     def receive(self, record: TaskRecord) -> None:
         """
@@ -322,6 +443,8 @@ class TaskHandle:
         """End the handle with *error*, or with its record when that is ``None``."""
         if self._done:
             return
+        if error is not None:
+            self._note_charge(error)
         self._done, self._error = True, error
         self._owner.forget(self)
         _wake(self._awaiting_change)
@@ -330,37 +453,6 @@ class TaskHandle:
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
-
-    def _timeout(self, when: str) -> TaskTimeoutError:
-        word = str(self.status) or "not refreshed yet"
-        return TaskTimeoutError(
-            f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"resume it with client.task({self.task_id!r})",
-            task_id=self.task_id,
-            record=self._record,
-        )
-
-    def _closed(self) -> ClientClosedError:
-        return ClientClosedError(
-            f"the client was closed before the result of task {self.task_id} "
-            f"was downloaded; resume it with client.task({self.task_id!r})",
-            task_ids=(self.task_id,),
-        )
-
-    def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._owner.loop:
-            raise ConfigurationError(
-                "this handle belongs to another event loop: use it in the loop of "
-                "its client, or restore it from to_dict() with a client of this loop"
-            )
-
-    async def _woken(self, waiters: _Waiters) -> None:
-        waiter = self._owner.loop.create_future()
-        waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            waiters.discard(waiter)
 
 
 def _wake(waiters: _Waiters | None) -> None:

@@ -7,11 +7,11 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from ezlink_async._client.handle import SavedHandle, TaskHandle
+from ezlink_async._client.handle import FollowedHandle, SavedHandle
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
@@ -53,6 +53,8 @@ from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
 if TYPE_CHECKING:
     import aiohttp
 
+_T = TypeVar("_T")
+
 _HANDLES_A_TURN = 1000  # handles ended in one turn of the loop
 
 
@@ -64,13 +66,13 @@ class Session:
     """
 
     def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.base_url = settings.base_url
-        self.origin = settings.origin
-        self.background = BackgroundTasks()
-        self.transport = Transport(settings, http=http)
-        self.downloads = Downloader(self.transport)
-        self.poller = Poller(
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.base_url: str = settings.base_url
+        self.origin: str = settings.origin
+        self.background: BackgroundTasks = BackgroundTasks()
+        self.transport: Transport = Transport(settings, http=http)
+        self.downloads: Downloader = Downloader(self.transport)
+        self.poller: Poller = Poller(
             self.transport, settings.poll, self.background, self.downloads
         )
         self.reconciler: AnyReconciler = NoReconciler()
@@ -78,11 +80,11 @@ class Session:
             self.reconciler = Reconciler(
                 self.transport, self.background, self._is_followed
             )
-        self.submitter = Submitter(
+        self.submitter: Submitter = Submitter(
             self.transport, self.background, self.accepted, self.reconciler
         )
         self.pipelines: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
-        self.closed = False
+        self.closed: bool = False
         self.closing: asyncio.Task[None] | None = None
 
     def _is_followed(self, task_id: str) -> bool:
@@ -120,7 +122,7 @@ class Session:
         *,
         shared: SharedSource | None = None,
         observer: SubmitObserver | None = None,
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """
         Submit one swap; *observer* is notified of each attempt.
 
@@ -150,14 +152,17 @@ class Session:
             await self.transport.send_with_retries(billing.usage_request())
         )
 
-    async def ask_account(self, request: HttpRequest) -> HttpResponse:
-        """Send a request that the account's access token opens."""
+    async def ask_account(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a request that the account's access token opens; read the answer."""
         if self.transport.settings.account_token is None:
             raise ConfigurationError(
                 "this needs the account's access token, which the dashboard makes: "
                 "set EZLINK_ACCOUNT_TOKEN or pass account_token="
             )
-        return await self.background.run(self.transport.send_with_retries(request))
+        response = await self.background.run(self.transport.send_with_retries(request))
+        return await self.transport.read(response, reader)
 
     async def open(self) -> None:
         """Open the connection pools and start polling."""
@@ -208,7 +213,7 @@ class Session:
         finally:
             await self.transport.close()
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, and release its slot."""
         self.poller.forget(handle)
 
@@ -217,12 +222,13 @@ class Session:
         task_id: str,
         release: Callable[[], None],
         family: TaskFamily = MIDJOURNEY,
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """Follow a task that this client submitted; *release* frees its slot."""
         if known := self.poller.find(task_id):
             release()  # code 21: the job existed already, and holds a slot
             return known
-        handle = TaskHandle(task_id, family, self)
+        handle = FollowedHandle(task_id, family, self)
+        handle.mark_paid()
         self.poller.follow(handle, own=True, release=release)
         try:
             family.fetch_request(task_id)
@@ -235,18 +241,19 @@ class Session:
             )
         return handle
 
-    def follow(self, task_id: str, family: TaskFamily) -> TaskHandle:
+    def follow(self, task_id: str, family: TaskFamily) -> FollowedHandle:
         """Follow a task by its id; it takes no slot."""
         if known := self.poller.find(task_id):
             return known
         family.fetch_request(task_id)  # raises for an id that cannot be one
-        handle = TaskHandle(task_id, family, self)
+        handle = FollowedHandle(task_id, family, self)
         self.poller.follow(handle)
         return handle
 
-    def finished(self, task_id: str, image_url: str | None) -> TaskHandle:
+    def finished(self, task_id: str, image_url: str | None) -> FollowedHandle:
         """Return the handle of a task that has succeeded, without a request."""
-        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        handle = FollowedHandle(task_id, MIDJOURNEY, self)
+        handle.mark_paid()
         place = self.base_url + MIDJOURNEY.result_request(task_id).path
         handle.receive(
             TaskRecord(
@@ -257,7 +264,7 @@ class Session:
         )
         return handle
 
-    def restore(self, saved: object) -> TaskHandle:
+    def restore(self, saved: object) -> FollowedHandle:
         """Resume a saved handle; a finished one makes no request."""
         found = SavedHandle.from_dict(saved)
         if found.origin != self.origin:
@@ -269,7 +276,9 @@ class Session:
             raise ConfigurationError(f"no kind of task is called {found.family!r}")
         record = found.record
         if record is None or not record.is_terminal:
-            return self.follow(found.task_id, family)
+            handle = self.follow(found.task_id, family)
+            handle.mark_paid()
+            return handle
         if record.task_id != found.task_id:
             raise ConfigurationError(
                 f"this handle of {found.task_id!r} has a record of {record.task_id!r}"
@@ -277,7 +286,8 @@ class Session:
         if known := self.poller.find(found.task_id):
             known.receive(record)  # wakes its awaiters
             return known
-        handle = TaskHandle(found.task_id, family, self)
+        handle = FollowedHandle(found.task_id, family, self)
+        handle.mark_paid()
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         return handle
@@ -330,8 +340,8 @@ async def fetch_many(
         chunk = ids[start : start + midjourney.LIST_LIMIT]
         try:
             response = await transport.send_with_retries(MIDJOURNEY.list_request(chunk))
-            found = MIDJOURNEY.read_list(response)
-        except (EndpointNotSupportedError, RejectedError):
+            found = await transport.read(response, MIDJOURNEY.read_list)
+        except (EndpointNotSupportedError, RejectedError, ProtocolError):
             found = await _fetch_each(transport, chunk)
         records |= {task_id: found[task_id] for task_id in chunk if task_id in found}
     return records

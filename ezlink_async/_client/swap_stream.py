@@ -12,15 +12,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import logging
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Self, cast
+from typing import Generic, Self, cast
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
+from ezlink_async._client.outcomes import SwapOutcome, TargetT_co
 from ezlink_async._core.images import Image, ImageLike
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
 from ezlink_async.errors import (
     FATAL_ERRORS,
@@ -30,22 +31,6 @@ from ezlink_async.errors import (
     SubmitUnknownError,
 )
 from ezlink_async.models import TaskRecord
-
-
-@attrs.frozen
-class SwapOutcome:
-    """
-    How one swap of many ended: exactly one of *record* and *error* is set.
-
-    *handle* is set once the server has accepted the job, so the id is known
-    even if the task failed later.
-    """
-
-    source: ImageLike
-    target: ImageLike
-    handle: TaskHandle | None = None
-    record: TaskRecord | None = None
-    error: EzlinkError | None = None
 
 
 @attrs.define(eq=False)
@@ -59,7 +44,7 @@ class PendingSwap:
 
     source: ImageLike
     target: ImageLike
-    handle: TaskHandle | None = None
+    handle: FollowedHandle | None = None
     record: TaskRecord | None = None
     left: bool = False  # dropped during its submit, which logs how it ends
     _request_id: str | None = None  # of the latest attempt
@@ -142,14 +127,14 @@ class PendingSwap:
         return None
 
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _DRAIN = 0.25  # seconds a closing client waits for outcomes that are almost there
 
 Pair = tuple[ImageLike, ImageLike]
 
 
-Swap = Callable[[ImageLike, ImageLike, PendingSwap], Awaitable[TaskHandle]]
+Swap = Callable[[ImageLike, ImageLike, PendingSwap], Awaitable[FollowedHandle]]
 
 
 class SwapPipeline:
@@ -345,7 +330,7 @@ Targets = (
 _END = object()
 
 
-class SwapStream(AsyncIterator[SwapOutcome]):
+class SwapStream(AsyncIterator[SwapOutcome[TargetT_co]], Generic[TargetT_co]):
     """
     The outcomes of ``swap_faces()``, in the order in which swaps end.
 
@@ -368,15 +353,16 @@ class SwapStream(AsyncIterator[SwapOutcome]):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def __anext__(self) -> SwapOutcome:
+    async def __anext__(self) -> SwapOutcome[TargetT_co]:
         """Return the next outcome; a fatal error is raised after the last one."""
-        return await self._pipeline.next()
+        # The pipeline hands each target back as it was given, so its type is known.
+        return cast("SwapOutcome[TargetT_co]", await self._pipeline.next())
 
     async def aclose(self) -> None:
         """Stop the intake, cancel unsent swaps, and wait for both."""
         await self._pipeline.close()
 
-    def dropped(self) -> tuple[SwapOutcome, ...]:
+    def dropped(self) -> tuple[SwapOutcome[TargetT_co], ...]:
         """
         Return the outcomes that were not read before the stream was closed.
 
@@ -384,7 +370,7 @@ class SwapStream(AsyncIterator[SwapOutcome]):
         task carries its id, even if the acceptance came after the close. Without
         this call the log names every swap that is paid or may be.
         """
-        return self._pipeline.dropped()
+        return cast("tuple[SwapOutcome[TargetT_co], ...]", self._pipeline.dropped())
 
 
 def _abandon(loop: asyncio.AbstractEventLoop, pipeline: SwapPipeline) -> None:

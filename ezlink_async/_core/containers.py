@@ -44,6 +44,13 @@ _ORIENTATION = 0x0112
 
 _LONG = 4  # the type of a number of four bytes
 
+# Segments of a fixed length, with marker and length: the number of lines, and
+# the interval of restarts.
+_FIXED = {0xDC: 6, 0xDD: 6}
+
+# Frames, tables and scans, without the markers that have no meaning here.
+_PIXELS = {*range(0xC0, 0xD0), _END, _SCAN, 0xDB, *_FIXED} - {0xC8}
+
 # Segments without which a JPEG shows other colours: how one begins, how much of
 # it is kept, and what is put behind. JFIF gets a thumbnail of no pixels.
 _JPEG_KEPT = {
@@ -52,15 +59,30 @@ _JPEG_KEPT = {
     0xEE: (b"Adobe", 12, b""),
 }
 
-# Chunks that change how a PNG looks, beside the critical ones, whose names begin
-# with a capital letter.
+# The chunks that every reader must know. Any other with a capital letter in front
+# is one that a reader may not skip.
+_PNG_CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT"))
+
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+# Chunks that change how a PNG looks, beside the critical ones.
 _PNG_KEPT = frozenset(
     b"tRNS gAMA cHRM iCCP sRGB sBIT cICP mDCV cLLI bKGD pHYs acTL fcTL fdAT".split()
 )
 
 _WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 
+_WEBP_FRAME = 24  # bytes of ANMF before its chunks
+
+_FRAME_KEPT = frozenset((b"VP8 ", b"VP8L", b"ALPH"))
+
 _WEBP_HEAD = 12
+
+# Most bytes of zeros at the end of coded pixels, for each pixel. Photos have far
+# fewer; a flat picture has some, because its pixels cost next to nothing.
+_ZEROS_A_PIXEL = {b"VP8 ": 1 / 64, b"VP8L": 1 / 2}
+
+_FEW_ZEROS = 64
 
 _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04  # flags of VP8X
 
@@ -96,8 +118,10 @@ def strip_metadata(picture: bytes) -> bytes:
 
     Position, serial numbers, thumbnails, maker notes, XMP, comments and all
     bytes behind the end are removed. The colour profile stays, and the
-    orientation as the only entry of a new Exif. :exc:`ImageError` when the
-    picture has another format or is cut off.
+    orientation as the only entry of a new Exif. Bytes inside the coded pixels
+    stay, also those that a program has hidden behind the last pixel. :exc:`ImageError`
+    when the picture has another format, is cut off, or has a part of an unknown
+    kind that readers may not skip.
     """
     return _format_of(picture).strip(picture)
 
@@ -143,6 +167,13 @@ def _format_of(picture: bytes) -> _Format:
 
 def _cut_off(name: str) -> ImageError:
     return ImageError(f"the {name} is cut off or broken; copy it again, or export it")
+
+
+def _unknown(name: str, part: str) -> ImageError:
+    return ImageError(
+        f"the {name} has a part ({part}) that may hold metadata and cannot be "
+        "removed; export the picture again"
+    )
 
 
 def _big(content: bytes) -> int:
@@ -232,7 +263,11 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 def _kept_of_jpeg(marker: int, part: bytes) -> bytes:
     """Return what is kept of a part: all, some or nothing."""
-    if marker == _CODED_PIXELS or marker in range(0xC0, 0xE0):  # frames, tables, scans
+    if marker in range(0xC0, 0xE0):
+        if marker not in _PIXELS or len(part) != _FIXED.get(marker, len(part)):
+            raise _unknown("JPEG", f"FF {marker:02X}")
+        return part
+    if marker == _CODED_PIXELS:
         return part
     begin, length, end = _JPEG_KEPT.get(marker, (b"", 0, b""))
     content = part[4:]
@@ -285,8 +320,12 @@ def _check_png(picture: Buffer) -> None:
 
 
 def _kept_of_png(name: bytes, part: bytes) -> bytes:
-    if name in _PNG_KEPT or name[:1].isupper():
+    if name == b"IEND":
+        return _PNG_END  # it may hold bytes of its own
+    if name in _PNG_KEPT or name in _PNG_CRITICAL:
         return part
+    if name[:1].isupper():
+        raise _unknown("PNG", name.decode("latin-1"))
     turn = orientation(part[8:-4]) if name == b"eXIf" else 1
     if turn == 1:
         return b""
@@ -314,14 +353,49 @@ def _png_dimensions(picture: bytes) -> tuple[int, int]:
 
 
 def _check_webp(picture: Buffer) -> None:
-    if not len(picture) >= 8 + _little(picture[4:8]) > _WEBP_HEAD:
+    end = 8 + _little(picture[4:8])
+    if not len(picture) >= end > _WEBP_HEAD or _is_zero_filled(picture, end):
         raise _cut_off("WebP")
 
 
-def _webp_chunks(picture: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each chunk with its name and its padding; some writers omit the last."""
-    last = 8 + _little(picture[4:8])
+def _is_zero_filled(picture: Buffer, end: int) -> bool:
+    """
+    Return whether the bytes before *end* were reserved and never written.
+
+    That is certain where a chunk begins with zeros, and where more zeros end the
+    coded pixels than so many pixels can take. Fewer cannot be told from pixels.
+    """
+    zeros = _first_zero(picture, end)
     start = _WEBP_HEAD
+    for _ in range(MOST_PARTS):
+        if start >= zeros or start >= end - 8:
+            return start < end - 8
+        name = picture[start : start + 4]
+        last = start + 8 + _little(picture[start + 4 : start + 8])
+        if name in _ZEROS_A_PIXEL:  # what follows it is not needed
+            width, height = _webp_size(name, picture[start : start + 18])
+            most = width * height * _ZEROS_A_PIXEL[name] + _FEW_ZEROS
+            return min(last, end) - zeros > most
+        start = last + last % 2
+    return False
+
+
+def _first_zero(picture: Buffer, end: int) -> int:
+    """Return where the zeros begin that reach to *end*."""
+    while end > 0:
+        start = max(0, end - _PIECE)
+        kept = picture[start:end].rstrip(b"\0")
+        if kept:
+            return start + len(kept)
+        end = start
+    return 0
+
+
+def _webp_chunks(
+    picture: bytes, start: int = _WEBP_HEAD, end: int | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each chunk with its name and its padding; some writers omit the last."""
+    last = 8 + _little(picture[4:8]) if end is None else end
     for _ in range(MOST_PARTS):
         length = _little(picture[start + 4 : start + 8])
         end = start + 8 + length
@@ -341,7 +415,7 @@ def _strip_webp(picture: bytes) -> bytes:
         if name == b"EXIF":
             turn = orientation(chunk[8:])
         elif name in _WEBP_KEPT:
-            kept.append(chunk)
+            kept.append(_frame(chunk) if name == b"ANMF" else chunk)
     if kept and kept[0].startswith(b"VP8X"):  # the head of all but the simplest
         kept[0] = _webp_head(kept[0], turned=turn != 1)
         if turn != 1:
@@ -349,6 +423,18 @@ def _strip_webp(picture: bytes) -> bytes:
             kept.append(b"EXIF" + len(exif).to_bytes(4, "little") + exif)
     content = b"WEBP" + b"".join(kept)
     return b"RIFF" + len(content).to_bytes(4, "little") + content
+
+
+def _frame(chunk: bytes) -> bytes:
+    """Return a frame of an animation with its pixels alone."""
+    end = 8 + _little(chunk[4:8])
+    parts = [
+        part
+        for name, part in _webp_chunks(chunk, _WEBP_FRAME, end)
+        if name in _FRAME_KEPT
+    ]
+    content = chunk[8:_WEBP_FRAME] + b"".join(parts)
+    return chunk[:4] + len(content).to_bytes(4, "little") + content
 
 
 def _webp_head(chunk: bytes, *, turned: bool) -> bytes:
@@ -359,7 +445,11 @@ def _webp_head(chunk: bytes, *, turned: bool) -> bytes:
 
 
 def _webp_dimensions(picture: bytes) -> tuple[int, int]:
-    name, chunk = next(_webp_chunks(picture))
+    return _webp_size(*next(_webp_chunks(picture)))
+
+
+def _webp_size(name: bytes, chunk: bytes) -> tuple[int, int]:
+    """Return the size that the begin of a first chunk says."""
     if name == b"VP8X":
         return _little(chunk[12:15]) + 1, _little(chunk[15:18]) + 1
     if name == b"VP8L":

@@ -28,7 +28,6 @@ from ezlink_async._core.messages import (
     HttpRequest,
     HttpResponse,
     collapse_blanks,
-    parse_json,
 )
 
 NO_CHANNEL_WAIT = 10.0
@@ -88,7 +87,11 @@ _FAULT = _Rule(errors.ServerError)
 _MAY_RUN = _Rule(errors.ServerError, safe=False)
 _BUSY = _Rule(errors.BusyError, says="no room now")
 _REJECTED = _Rule(errors.RejectedError)
-_AUTH = _Rule(errors.AuthenticationError, says="the key is refused")
+_AUTH = _Rule(
+    errors.AuthenticationError,
+    says="the key is refused; set EZLINK_API_KEY to a valid one, which "
+    "'ezlink doctor' checks",
+)
 _QUOTA = _Rule(errors.QuotaError)
 _KEY_USED_UP = _Rule(errors.QuotaError, says="the key's quota is used up")
 _TOO_POOR = _Rule(errors.QuotaError, says="the balance is below the price")
@@ -158,7 +161,7 @@ class _Envelope:
 
 
 def _envelope(response: HttpResponse) -> _Envelope:
-    body = parse_json(response.body)
+    body = response.document
     if not isinstance(body, Mapping):
         return _Envelope()
     error, code = body.get("error"), body.get("code")
@@ -197,7 +200,7 @@ def _rule_by_status(status: int) -> _Rule:
 def _is_whole(response: HttpResponse) -> bool:
     # Some proxies end an answer cleanly that broke off behind them.
     is_json = response.body.lstrip()[:1] in {b"{", b"["}
-    return response.whole and not (is_json and parse_json(response.body) is None)
+    return response.whole and not (is_json and response.document is None)
 
 
 def retry_after(response: HttpResponse) -> float | None:

@@ -27,6 +27,8 @@ HEAD_BYTES = 32
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 """The suffix of a file for each media type that can be sent and verified."""
 
+_LONGEST_PATH = 8192  # characters; no system takes a longer one
+
 _FOREIGN = {
     "GIF": re.compile(rb"GIF8"),
     "BMP": re.compile(rb"BM"),
@@ -104,10 +106,17 @@ class Image:
             raise ImageError("this is an address; use `await client.fetch_image(url)`")
         if text.startswith("data:"):
             raise ImageError("this is a data URI; use `Image.from_data_uri(uri)`")
+        if len(text) > _LONGEST_PATH:
+            raise ImageError(
+                f"this text of {len(text)} characters is no path; give a picture's "
+                "bytes, or base64 text as `Image.from_data_uri('data:;base64,...')`"
+            )
         try:
             return cls(path=Path(path))
         except TypeError:  # the entries of a folder that was given as bytes
-            raise ImageError(f"{path!r} is a path in bytes, not a string") from None
+            raise ImageError(
+                f"{path!r:.200} is a path in bytes, not a string"
+            ) from None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:

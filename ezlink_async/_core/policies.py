@@ -7,6 +7,7 @@ No clock and no event loop: the caller sleeps.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ from ezlink_async.errors import ConfigurationError
 _Value = TypeVar("_Value")
 
 _MOST_DOUBLINGS = 64  # more than any wait needs, and no overflow
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether *value* is a number and no NaN; a boolean is none."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and not (isinstance(value, float) and math.isnan(value))
 
 
 def is_duration(value: object) -> TypeGuard[float]:
@@ -105,6 +112,31 @@ class RetryPolicy:
         grown = min(self.longest, _grown(self.first, strikes - 1))
         least = max(grown, self.capped_hint(hint))
         return least * random.uniform(1.0, 1.5)  # noqa: S311 - jitter, no secret
+
+
+class RetryWaits:
+    """The waits between the attempts of one request, bounded as a whole."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._waits = policy.waits()
+        self._end: float | None = None
+
+    def next(self, now: float, hint: float | None = None) -> float | None:
+        """
+        Return the seconds before the next attempt; ``None`` when there is none.
+
+        *hint* is the wait that the server asks for. The next attempt begins before
+        the policy's timeout is over, counted from the first call, on the clock of
+        *now*.
+        """
+        wait = next(self._waits, None)
+        if wait is None:
+            return None
+        if self._end is None:
+            self._end = now + self._policy.timeout
+        wait = max(wait, self._policy.capped_hint(hint))
+        return wait if now + wait < self._end else None
 
 
 @attrs.frozen(kw_only=True)

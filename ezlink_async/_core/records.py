@@ -3,7 +3,8 @@ One task object of the server into a :class:`TaskRecord`.
 
 A field of a record is read by its type, under its name in camel case. Only the
 id and the status are required: the task is paid for, so an odd value in any
-other field must not make its result unreachable. Source of the fields:
+other field must not make its result unreachable. Long texts are cut off: records
+are kept in journals and reports. Source of the fields:
 ``ye4293/one-api`` ``relay/channel/midjourney/model.go`` and
 ``coverMidjourneyTaskDto``.
 """
@@ -19,10 +20,12 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from ezlink_async._core.messages import identifier
+from ezlink_async._core.messages import clip, identifier
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 _PROGRESS = tuple(TaskStatus)
+
+_ADDRESS_LIMIT = 8_000
 
 _NO_PROMPTS = {"finalPrompt": "", "finalZhPrompt": ""}
 _NO_PROPERTIES = TaskProperties()
@@ -38,12 +41,17 @@ def utc_time(seconds: float) -> dt.datetime | None:
 
 def _text(value: object, _: object = None) -> str:
     if isinstance(value, str):
-        return value
+        return clip(value)
     return str(value) if type(value) in {int, float} else ""
 
 
 def _text_or_none(value: object, _: object = None) -> str | None:
     return _text(value) or None
+
+
+def _address(value: object, _: object = None) -> str | None:
+    # A signed address is longer than words are, and of no use when it is cut off.
+    return (clip(value, _ADDRESS_LIMIT) or None) if isinstance(value, str) else None
 
 
 def _integer(value: object, _: object = None) -> int | None:
@@ -53,7 +61,8 @@ def _integer(value: object, _: object = None) -> int | None:
 def _status(value: object, _: object = None) -> TaskStatus:
     if value is None:
         return TaskStatus.EMPTY
-    return TaskStatus(value)  # ValueError on anything but a word
+    # ValueError on anything but a word.
+    return TaskStatus(clip(value) if isinstance(value, str) else value)
 
 
 # The same few texts come again with each poll of a task, so both are cached.
@@ -106,12 +115,17 @@ _READERS: Mapping[object, Callable[[object, object], object]] = {
     TaskProperties | None: _properties,
 }
 
+_BY_NAME: Mapping[str, Callable[[object, object], object]] = {
+    "task_id": lambda value, _: value,  # read already, and never cut off
+    "image_url": _address,
+}
+
 
 def _register(kind: type[attrs.AttrsInstance]) -> None:
     wire = {
         field.name: override(
             rename="id" if field.name == "task_id" else _camel_case(field.name),
-            struct_hook=_READERS[field.type],
+            struct_hook=_BY_NAME.get(field.name) or _READERS[field.type],
         )
         for field in attrs.fields(attrs.resolve_types(kind))
     }

@@ -5,7 +5,9 @@ Each setting is one field of :class:`Settings` or of a policy: its name is that
 of the argument and of the profile's key, and ``EZLINK_`` with the name (of a
 policy also its table: ``EZLINK_POLL_FIRST``) that of the variable. Nothing is
 read at import. An error says where the bad value stands; the key and the
-account token appear in no repr and in no message.
+account token appear in no repr, in no message, and in no local variable of a
+frame that an exception passes. So a check returns what is wrong with a text, and
+its caller, which does not hold the text, raises.
 """
 
 from __future__ import annotations
@@ -32,6 +34,14 @@ from ezlink_async._core.policies import (
     check_count,
     check_seconds,
 )
+from ezlink_async._core.secret_text import (
+    SecretText,
+    WrongKind,
+    hide_argument,
+    hide_optional,
+    hide_table,
+    hide_text,
+)
 from ezlink_async.errors import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.ezlinkai.com"
@@ -54,13 +64,25 @@ class Options(TypedDict, total=False):
     allow_insecure: bool
 
 
+def hide_secrets(options: Options) -> Options:
+    """Return *options* with texts that no repr shows: any may be the key."""
+    secret = {
+        name: hide_argument(options.get(name))
+        for name in ("api_key", "account_token", "base_url")
+        if name in options
+    }
+    return Options(**{**options, **secret})  # type: ignore[typeddict-item]  # a wrong kind is refused by resolve()
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """All a client needs to know, checked by :func:`resolve`."""
 
-    api_key: str = attrs.field(repr=False)
+    api_key: str = attrs.field(repr=False, converter=hide_text)
     base_url: str = DEFAULT_BASE_URL
-    account_token: str | None = attrs.field(default=None, repr=False)
+    account_token: str | None = attrs.field(
+        default=None, repr=False, converter=hide_optional
+    )
     max_concurrency: int = 8
     max_uploads: int = 8
     slot_timeout: float | None = None
@@ -92,7 +114,7 @@ class _Source(enum.Enum):
 class _Found:
     """A value that was set; *where* says in a message where it stands."""
 
-    value: object
+    value: object = attrs.field(repr=False)
     where: str
     source: _Source
 
@@ -108,9 +130,10 @@ def _text(found: _Found) -> str:
 
 
 def _mistyped(found: _Found, kind: type) -> ConfigurationError:
-    return ConfigurationError(
-        f"{found.where} is a {kind.__name__}, not {type(found.value).__name__}"
-    )
+    value = found.value
+    given = value.name if isinstance(value, WrongKind) else type(value).__name__
+    given = given.replace(SecretText.__name__, "str")
+    return ConfigurationError(f"{found.where} is a {kind.__name__}, not {given}")
 
 
 def _number(found: _Found) -> object:
@@ -118,7 +141,12 @@ def _number(found: _Found) -> object:
     if isinstance(found.value, str) and found.source is not _Source.ARGUMENT:
         with contextlib.suppress(ValueError):
             return float(found.value)
-    return found.value
+    return _plain(found.value)
+
+
+def _plain(value: object) -> object:
+    """Return text as messages quote it; of a number's and a switch's place only."""
+    return str(value) if isinstance(value, str) else value
 
 
 def _seconds(found: _Found) -> float:
@@ -135,7 +163,7 @@ def _count(found: _Found) -> int:
 def _boolean(found: _Found) -> bool:
     # Only these words: a switch that may pay twice is not guessed.
     words = {"true": True, "1": True, "false": False, "0": False}
-    value = words.get(str(found.value).lower(), found.value)
+    value = words.get(str(found.value).lower(), _plain(found.value))
     return check_boolean(value, found.where)
 
 
@@ -168,24 +196,43 @@ _register(Timeouts)
 def profile_path(environ: Mapping[str, str]) -> Path:
     """Return the one profile file; never one in the current folder."""
     if named := environ.get("EZLINK_CONFIG"):
-        return Path(named).expanduser()
+        return Path(str(named)).expanduser()
     if os.name == "nt":  # pragma: no cover - another system's folder
         return Path(environ.get("APPDATA", "~"), "ezlink", "config.toml").expanduser()
     return Path("~/.config/ezlink/config.toml").expanduser()
 
 
+def own_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are read here, with texts that no repr shows."""
+    return {
+        name: SecretText(text)
+        for name, text in environ.items()
+        if name.startswith("EZLINK_") or name == "APPDATA"
+    }
+
+
 def read_profile(path: Path, *, demanded: bool) -> dict[str, object]:
     """Read the profile; a missing one is empty unless it was *demanded*."""
+    rows = _rows_or_fault(path)
+    if isinstance(rows, dict):
+        return rows
+    if rows:
+        raise ConfigurationError(f"the profile {path} cannot be read: {rows}")
+    if demanded:
+        raise ConfigurationError(f"there is no profile at {path}")
+    return {}
+
+
+def _rows_or_fault(path: Path) -> dict[str, object] | str:
+    """Return the rows of a profile, or what is wrong; empty for a missing file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return hide_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        if demanded:
-            raise ConfigurationError(f"there is no profile at {path}") from None
-        return {}
+        return ""
+    except RecursionError:
+        return "its values are nested too deeply"
     except (OSError, ValueError) as fault:
-        raise ConfigurationError(
-            f"the profile {path} cannot be read: {fault}"
-        ) from None
+        return str(fault) or type(fault).__name__
 
 
 @attrs.frozen
@@ -196,8 +243,8 @@ class SettingsSources:
     Messages name the profile by *path*, by default :func:`profile_path`.
     """
 
-    environ: Mapping[str, str]
-    profile: Mapping[str, object] = attrs.field(factory=dict)
+    environ: Mapping[str, str] = attrs.field(converter=own_variables)
+    profile: Mapping[str, object] = attrs.field(factory=dict, converter=hide_table)
     path: Path | None = None
 
     @property
@@ -247,6 +294,7 @@ class SettingsSources:
 
 def profile_sources(environ: Mapping[str, str], path: Path | None) -> SettingsSources:
     """Return both sources; a profile named by *path* or the environment must exist."""
+    environ = own_variables(environ)
     named = path is not None or bool(environ.get("EZLINK_CONFIG"))
     path = path or profile_path(environ)
     return SettingsSources(environ, read_profile(path, demanded=named), path)
@@ -255,6 +303,7 @@ def profile_sources(environ: Mapping[str, str], path: Path | None) -> SettingsSo
 def resolve(options: Options, sources: SettingsSources) -> Settings:
     """Return checked settings: argument before environment before profile."""
     found = sources.find(Settings)
+    options = hide_secrets(options)
     for name in attrs.fields_dict(Settings):
         given = options.get(name)
         if given is not None and given != "":  # an empty text is not given
@@ -315,42 +364,50 @@ def _api_key(found: _Found) -> str:
     )
 
 
-def _secret(found: _Found, what: str) -> str:
+def _secret(found: _Found, what: str) -> SecretText:
+    if fault := _secret_fault(found, what):
+        raise ConfigurationError(f"{found.where} {fault}")
+    return SecretText(_text(found).strip())
+
+
+def _secret_fault(found: _Found, what: str) -> str:
+    """Return what keeps the text from being a secret; empty for nothing."""
     text = _text(found).strip()
     if text.lower().startswith("bearer "):
-        raise ConfigurationError(f"{found.where} is the {what} alone, without 'Bearer'")
+        return f"is the {what} alone, without 'Bearer'"
     if not text.isascii() or not (text.isprintable() and " " not in text):
-        raise ConfigurationError(
-            f"{found.where} holds a blank or a character that no {what} has"
-        )
-    return text
+        return f"holds a blank or a character that no {what} has"
+    return ""
 
 
 def _base_url(found: _Found, *, secure: bool) -> str:
     """Return the address of a server that the key may be sent to."""
-    url, where = _text(found) or DEFAULT_BASE_URL, found.where
+    if fault := _address_fault(_text(found) or DEFAULT_BASE_URL, secure=secure):
+        raise ConfigurationError(f"{found.where} {fault}")
+    return (_text(found) or DEFAULT_BASE_URL).strip().rstrip("/")
+
+
+def _address_fault(url: str, *, secure: bool) -> str:
+    """Return what keeps *url* from being such an address; empty for nothing."""
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{where} is scheme, host and perhaps a path: no user, password, "
-            "query or fragment"
+        return (
+            "is scheme, host and perhaps a path: no user, password, query or fragment"
         )
     if parts.scheme not in {"http", "https"} or not host or "\\" in url:
         # A text without :// may be the key, and before an @ stands a password.
-        shown = f", not {url!r}" if "://" in url and "@" not in url else ""
-        raise ConfigurationError(
-            f"{where} is an address such as {DEFAULT_BASE_URL}{shown}"
-        )
+        shown = f", not {str(url)!r}" if "://" in url and "@" not in url else ""
+        return f"is an address such as {DEFAULT_BASE_URL}{shown}"
     if parts.scheme == "http" and not is_loopback(host) and secure:
-        raise ConfigurationError(
-            f"{where} would send the key in clear to {url}: make it https, or "
+        return (
+            f"would send the key in clear to {url}: make it https, or "
             "pass allow_insecure=True"
         )
-    return url.strip().rstrip("/")
+    return ""
 
 
 def is_loopback(host: str | None) -> bool:

@@ -16,6 +16,8 @@ from ezlink_async.errors import ConfigurationError
 
 _PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
 
 _ALLOCATED = ipaddress.ip_network("2000::/3")  # the part of IPv6 that is in use
@@ -62,12 +64,24 @@ def _inner(address: _Address) -> _Address:
 @functools.lru_cache(512)
 def parse_url(url: str) -> yarl.URL:
     """Return *url* as it is requested, or raise :exc:`AddressRefusedError`."""
-    with contextlib.suppress(ValueError):
-        # Quoting a signed address anew would break its signature.
-        address = yarl.URL(url, encoded=url.isascii())
-        if address.raw_host and address.port is not None:
-            return address
-    raise AddressRefusedError(f"{url} is no address")
+    text = url.strip(" ")
+    # A line break in a request would end its first line.
+    if not _CONTROL.search(text):
+        with contextlib.suppress(ValueError):
+            # Quoting a signed address anew would break its signature, so only the
+            # blank is quoted, which cannot stand in a request line.
+            quoted = text.replace(" ", "%20")
+            address = yarl.URL(quoted, encoded=quoted.isascii())
+            host = address.raw_host
+            if host and "%20" not in host and address.port is not None:
+                return address
+    raise AddressRefusedError(f"{url!r} is no address")
+
+
+def without_secrets(url: str) -> str:
+    """Return *url* as it may be logged: without user, password and query."""
+    address = parse_url(url)
+    return f"{address.origin()}{address.raw_path}"
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -86,7 +100,7 @@ def resolve_redirect(url: str, target: str) -> str:
     try:
         return urljoin(url, target)
     except ValueError:
-        raise AddressRefusedError(f"{target} is no address") from None
+        raise AddressRefusedError(f"{target!r} is no address") from None
 
 
 class AddressRefusedError(ConfigurationError):

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
+from concurrent.futures import Future as ConcurrentFuture
 from typing import Self, TypeVar
 
-from ezlink_async.errors import ClientClosedError, SlotTimeoutError
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async.errors import ClientClosedError, ConfigurationError, SlotTimeoutError
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _T = TypeVar("_T")
 
@@ -53,7 +54,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[object]] = set()
         self._patience = tuple(patience)
         self._refuses = False
-        self.closed = False
+        self.closed: bool = False
         self.exempt: set[asyncio.Task[object]] = set()
         """Tasks of this client that closing neither cancels nor waits for."""
 
@@ -128,7 +129,7 @@ class Semaphore:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.taken = 0
+        self.taken: int = 0
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
 
     async def acquire(self, timeout: float | None = None) -> None:
@@ -137,8 +138,7 @@ class Semaphore:
 
         A cancelled wait takes no slot.
         """
-        if self.taken < self.limit and not self._queue:
-            self.taken += 1
+        if self.try_acquire():
             return
         granted = asyncio.get_running_loop().create_future()
         self._queue.append(granted)
@@ -153,6 +153,17 @@ class Semaphore:
                     "nothing was sent"
                 ) from None
             raise
+
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free and not waited for; return whether it did."""
+        free = self.taken < self.limit and not self._queue
+        self.taken += free
+        return free
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything waits for a slot."""
+        return any(not granted.done() for granted in self._queue)
 
     def release(self) -> None:
         """Return a slot; the next waiter owns it before this method returns."""
@@ -194,9 +205,64 @@ class Slot:
             self._released = True
             self._semaphore.release()
 
+    def trade(self, other: Semaphore) -> None:
+        """Hold a slot of *other* instead, if it has one and this one is waited for."""
+        if self._semaphore.is_wanted and other.try_acquire():
+            self.release()
+            self._semaphore, self._released = other, False
+
 
 INLINE_BYTES = 256 * 1024
 """Work on at most this many bytes runs on the loop: a thread would cost more."""
+
+
+class OutOfThreadsError(ConfigurationError):
+    """The system starts no more threads."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no thread can be started: the limit of processes or of memory is "
+            "reached; raise it (ulimit -u, ulimit -v), or end other programs"
+        )
+
+
+def is_out_of_threads(fault: RuntimeError) -> bool:
+    """Return whether *fault* means that the system starts no more threads."""
+    return "start new thread" in str(fault)
+
+
+def start_in_thread(
+    call: Callable[[], _T], pool: Executor | None = None
+) -> asyncio.Future[_T]:
+    """
+    Run *call* in a thread of *pool*, or of the loop's default pool.
+
+    :exc:`OutOfThreadsError` if there is no thread for it; it is never called then.
+    """
+    outcome: ConcurrentFuture[_T] = ConcurrentFuture()
+
+    def work() -> None:
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            outcome.set_exception(error)
+
+    loop = asyncio.get_running_loop()
+    try:
+        if pool is None:
+            _ = loop.run_in_executor(None, work)
+        else:
+            pool.submit(work)
+    except RuntimeError as fault:
+        # A pool queues the work before it starts a thread for it. So one of its
+        # other threads may have begun it, or would find it later.
+        if outcome.cancel():  # pragma: no branch - another thread may be that quick
+            if is_out_of_threads(fault):
+                raise OutOfThreadsError from fault
+            raise
+    return asyncio.wrap_future(outcome)
 
 
 async def run_in_thread_if_large(
@@ -209,7 +275,20 @@ async def run_in_thread_if_large(
     """
     if length <= INLINE_BYTES:
         return call()
-    return await asyncio.get_running_loop().run_in_executor(pool, call)
+    return await run_in_any_thread(call, pool)
+
+
+async def run_in_any_thread(call: Callable[[], _T], pool: Executor | None = None) -> _T:
+    """
+    Run *call* in a thread of *pool*, or on the loop if the system starts no more.
+
+    If the caller is cancelled, the thread goes on and its result is dropped.
+    """
+    try:
+        work = start_in_thread(call, pool)
+    except OutOfThreadsError:
+        return call()  # a pause of the loop is better than a lost answer
+    return await work
 
 
 async def wait_until_done(work: asyncio.Future[_T]) -> None:
@@ -236,9 +315,9 @@ async def run_in_thread(call: Callable[[], _T], pool: Executor | None = None) ->
 
     If the caller is cancelled, wait for the thread, then raise
     :exc:`asyncio.CancelledError`: the file is still in use.
+    :exc:`OutOfThreadsError` if there is no thread for it.
     """
-    work = asyncio.get_running_loop().run_in_executor(pool, call)
-    return await wait_uninterrupted(work)
+    return await wait_uninterrupted(start_in_thread(call, pool))
 
 
 async def wait_uninterrupted(work: asyncio.Future[_T]) -> _T:

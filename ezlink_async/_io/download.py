@@ -8,9 +8,10 @@ only after their content was verified to the end. The key is never sent along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +21,25 @@ import attrs
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.error_mapping import with_translation
-from ezlink_async._core.messages import collapse_blanks, parse_json
-from ezlink_async._core.policies import RetryPolicy
-from ezlink_async._io.addresses import AddressRefusedError, ResultAddress
-from ezlink_async._io.concurrency import INLINE_BYTES, Semaphore, run_in_thread
+from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._core.messages import collapse_blanks
+from ezlink_async._core.policies import RetryPolicy, RetryWaits
+from ezlink_async._io.addresses import (
+    AddressRefusedError,
+    ResultAddress,
+    without_secrets,
+)
+from ezlink_async._io.concurrency import (
+    INLINE_BYTES,
+    OutOfThreadsError,
+    Semaphore,
+    Slot,
+    run_in_thread,
+)
 from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
 from ezlink_async._io.responses import DownloadStream
+from ezlink_async._io.spool import ResultStream, Spool
 from ezlink_async._io.transport import Sleep, Transport
 from ezlink_async.errors import (
     ConfigurationError,
@@ -40,8 +54,21 @@ _RETRYABLE = frozenset({400, 408, 425, 429})  # 400: its row cannot be read righ
 _MOST_SILENCES = 30  # bounds a download that brings a byte now and then
 _WRITE_BYTES = 1024 * 1024  # that are written to disk at once
 _DOWNLOADS_AT_ONCE = 8
+_SLOW_DOWNLOADS = 8  # besides, which share the link with the others
+_LEAST_RATE = 512  # bytes a second; a link of 8 KiB/s has it for all of them
+_SLOW_RATE = 16 * 1024  # bytes a second
+_QUICK_VERIFY = 16 * 1024  # bytes; at most 4,096 parts of a hostile picture
 _REFUSAL_BYTES = 2000  # of a refusal, which are searched for its reason
 _OK = 200
+
+_CLAIMED = {
+    **{suffix: media_type for media_type, suffix in images.SUFFIXES.items()},
+    ".jpeg": "image/jpeg",
+    **{f".{name}": f"image/{name}" for name in ("gif", "bmp", "tiff", "heic", "avif")},
+}
+"""The media type that a suffix promises."""
+
+_log = get_logger()
 
 _T = TypeVar("_T")
 
@@ -62,7 +89,7 @@ class MemorySink:
         self._stream = io.BytesIO()
 
     def is_quick(self, length: int) -> bool:
-        """Return whether *length* more bytes can be written and verified at once."""
+        """Return whether *length* more bytes can be written at once."""
         return self._stream.tell() + length <= INLINE_BYTES
 
     def write(self, blocks: list[bytes]) -> None:
@@ -74,7 +101,7 @@ class MemorySink:
         return verify_complete(self.content)
 
 
-Sink = AtomicFile | MemorySink
+Sink = AtomicFile | MemorySink | Spool
 
 Addresses = list[ResultAddress]
 
@@ -95,26 +122,58 @@ class _RetrySchedule:
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._waits = policy.waits()
+        self._waits = RetryWaits(policy)
         self._offline_attempts = 0
         self._offline_since = 0.0
 
     def after(self, failed: _AttemptError) -> float | None:
         """Return the seconds to wait after *failed*, ``None`` to give up."""
+        now = asyncio.get_running_loop().time()
         if not failed.offline:
             self._offline_attempts = 0
-            wait = next(self._waits, None)
-            return (
-                None
-                if wait is None
-                else max(wait, self._policy.capped_hint(failed.hint))
-            )
-        now = asyncio.get_running_loop().time()
+            return self._waits.next(now, failed.hint)
         if not self._offline_attempts:
             self._offline_since = now
         self._offline_attempts += 1
         over = now - self._offline_since >= self._policy.timeout
         return None if over else self._policy.busy_pause(self._offline_attempts)
+
+
+class _Pace:
+    """
+    The speed of one download, judged in windows of so many seconds.
+
+    Only the time spent waiting for bytes counts. A download that brings less than
+    512 bytes a second ends. One below 16 KiB a second goes on without its *turn*,
+    if others wait for one and *slow* has room.
+    """
+
+    def __init__(self, window: float, turn: Slot, slow: Semaphore) -> None:
+        self._window = window
+        self._turn = turn
+        self._slow = slow
+        self._waited = 0.0
+        self._bytes = 0
+
+    async def block(self, stream: DownloadStream) -> bytes:
+        """Return the next bytes of *stream*, or none at its end."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        block = await stream.block()
+        # A loop that was stopped for long has not waited for bytes all the time.
+        self._waited += min(loop.time() - began, self._window)
+        self._bytes += len(block)
+        if block and self._waited >= self._window:
+            self._judge()
+        return block
+
+    def _judge(self) -> None:
+        rate = self._bytes / self._waited
+        self._waited, self._bytes = 0.0, 0
+        if rate < _LEAST_RATE:
+            raise _AttemptError(f"only {rate:.0f} bytes a second")
+        if rate < _SLOW_RATE:
+            self._turn.trade(self._slow)
 
 
 class Downloader:
@@ -128,23 +187,41 @@ class Downloader:
         self._transport = transport
         self._sleep = sleep
         self._slots = Semaphore(_DOWNLOADS_AT_ONCE)
+        self._slow = Semaphore(_SLOW_DOWNLOADS)
         self._committer = GroupCommitter(transport.writers)
 
     async def read(self, addresses: Addresses, task_id: str | None = None) -> bytes:
         """Return a verified picture as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
-        if await self._retrieve(addresses, task_id, sink) is None:
-            raise DownloadError(
-                "the result is in a format that cannot be verified; save it instead",
-                task_id=task_id,
-            )
+        with _needs_threads(task_id):
+            media_type = await self._retrieve(addresses, task_id, sink)
+        if media_type is None:
+            raise _unverified(task_id)
         return sink.content
+
+    async def open(
+        self, addresses: Addresses, task_id: str | None = None
+    ) -> ResultStream:
+        """Return a verified picture as a stream, or raise :exc:`DownloadError`."""
+        spool = Spool()
+        place = "the folder for temporary files"
+        with (
+            _needs_threads(task_id),
+            _disk_errors(place, task_id),
+            contextlib.ExitStack() as undo,
+        ):
+            undo.callback(spool.close)
+            media_type = await self._retrieve(addresses, task_id, spool)
+            if media_type is None:
+                raise _unverified(task_id)
+            undo.pop_all()
+        return ResultStream(spool, media_type)
 
     async def is_there(self, address: ResultAddress) -> bool:
         """Return whether a complete picture is at *address*, by one attempt."""
         try:
-            async with self._slots.slot():
-                return await self._attempt(address, MemorySink()) is not None
+            async with self._slots.slot() as turn:
+                return await self._attempt(address, MemorySink(), turn) is not None
         except (_AttemptError, EzlinkError):
             return False
 
@@ -154,20 +231,21 @@ class Downloader:
         """
         Save a verified picture as *path*, complete or not at all.
 
-        With *fit_suffix* the suffix of the format that came is appended. A
-        format that cannot be verified is saved as ``NAME.unverified``, and that
-        is a :exc:`DownloadError`, too.
+        With *fit_suffix* the suffix of the format that came is appended; without
+        it, a suffix of another format is kept, and logged as a warning. A format
+        that cannot be verified is saved as ``NAME.unverified``, and that is a
+        :exc:`DownloadError`, too.
         """
-        try:
-            with AtomicFile(path) as part:
-                media_type = await self._retrieve(addresses, task_id, part)
-                final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
-                saved = await self._committer.commit(part, final_path)
-        except OSError as fault:
-            raise DownloadError(
-                f"{path} cannot be written: {fault.strerror or fault}",
-                task_id=task_id,
-            ) from fault
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        with (
+            _needs_threads(task_id),
+            _disk_errors(path, task_id),
+            AtomicFile(path) as part,
+        ):
+            media_type = await self._retrieve(addresses, task_id, part)
+            final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
+            saved = await self._committer.commit(part, final_path)
         if media_type is None:
             raise DownloadError(
                 "the result is in a format that cannot be verified; "
@@ -175,6 +253,15 @@ class Downloader:
                 task_id=task_id,
                 path=saved.path,
             )
+        _log.info(
+            "task %s: saved %s (%d bytes) in %.1f s",
+            task_id,
+            saved.path,
+            saved.size,
+            loop.time() - start,
+        )
+        if not fit_suffix:
+            _check_suffix(saved.path, media_type, task_id)
         return saved
 
     async def _retrieve(
@@ -187,8 +274,8 @@ class Downloader:
         while True:
             address = next(order)
             try:
-                async with self._slots.slot():
-                    return await self._attempt(address, sink)
+                async with self._slots.slot() as turn:
+                    return await self._attempt(address, sink, turn)
             except _AttemptError as failed:
                 gone += failed.status in _GONE
                 if address.foreign:
@@ -200,12 +287,23 @@ class Downloader:
                         task_id=task_id,
                         status=failed.status,
                     ) from None
+                says = failed.says.replace(address.url, without_secrets(address.url))
+                _log.info(
+                    "retrying the download of task %s in %.1f s: %s",
+                    task_id,
+                    wait,
+                    says,
+                )
                 self._transport.requested_waits.begin(failed.hint, wait)
             await self._sleep(wait)
 
-    async def _attempt(self, address: ResultAddress, sink: Sink) -> str | None:
+    async def _attempt(
+        self, address: ResultAddress, sink: Sink, turn: Slot
+    ) -> str | None:
         """Download once, and return the media type of the complete picture."""
-        longest = _MOST_SILENCES * self._transport.settings.timeouts.image
+        silence = self._transport.settings.timeouts.image
+        pace = _Pace(silence, turn, self._slow)
+        longest = _MOST_SILENCES * silence
         await self._run(sink, 0, sink.restart)
         try:
             async with (
@@ -216,9 +314,10 @@ class Downloader:
             ):
                 if stream.status != _OK:
                     raise await _refusal(stream)
-                await self._copy(stream, sink, address.limit)
+                length = await self._copy(stream, pace, sink, address.limit)
         except ConfigurationError as fault:
-            if not isinstance(fault, AddressRefusedError) and not address.foreign:
+            refused = isinstance(fault, AddressRefusedError) or address.foreign
+            if isinstance(fault, OutOfThreadsError) or not refused:
                 raise
             raise _AttemptError(str(fault), final=True) from None
         except TransportError as fault:
@@ -226,7 +325,9 @@ class Downloader:
         except TimeoutError:
             raise _AttemptError(f"not whole after {longest:g} s") from None
         try:
-            return await self._run(sink, 0, sink.verify)
+            if length <= _QUICK_VERIFY:
+                return sink.verify()
+            return await run_in_thread(sink.verify, self._transport.writers)
         except ImageError as fault:
             raise _AttemptError(
                 fault.reason, status=_OK, final=address.strict
@@ -240,9 +341,12 @@ class Downloader:
         offline = own and fault.stage == "connect" and self._transport.answered
         return _AttemptError(str(fault), final=fault.stage == "tls", offline=offline)
 
-    async def _copy(self, stream: DownloadStream, sink: Sink, limit: int) -> None:
+    async def _copy(
+        self, stream: DownloadStream, pace: _Pace, sink: Sink, limit: int
+    ) -> int:
+        """Write the whole download to *sink*, and return its length."""
         blocks, kept, length = list[bytes](), 0, 0
-        while block := await stream.block():
+        while block := await pace.block(stream):
             blocks.append(block)
             kept += len(block)
             length += len(block)
@@ -252,12 +356,26 @@ class Downloader:
                 await self._run(sink, kept, partial(sink.write, blocks))
                 blocks, kept = [], 0
         await self._run(sink, kept, partial(sink.write, blocks))
+        return length
 
     async def _run(self, sink: Sink, length: int, call: Callable[[], _T]) -> _T:
         """Run *call*, which adds *length* bytes, in a thread unless it is quick."""
         if sink.is_quick(length):
             return call()
         return await run_in_thread(call, self._transport.writers)
+
+
+@contextlib.contextmanager
+def _needs_threads(task_id: str | None) -> Iterator[None]:
+    """Turn a lack of threads into an error with the id, which leads to the result."""
+    try:
+        yield
+    except OutOfThreadsError as fault:
+        raise DownloadError(
+            f"the result of task {task_id} was not downloaded: {fault}; "
+            "it stays at the server",
+            task_id=task_id,
+        ) from fault
 
 
 async def _refusal(stream: DownloadStream) -> _AttemptError:
@@ -276,6 +394,38 @@ async def _refusal(stream: DownloadStream) -> _AttemptError:
         hint=stream.retry_after,
         final=lasting and status not in _GONE | _RETRYABLE,
     )
+
+
+@contextlib.contextmanager
+def _disk_errors(place: object, task_id: str | None) -> Iterator[None]:
+    """Raise an error of the disk at *place* as :exc:`DownloadError`."""
+    try:
+        yield
+    except OSError as fault:
+        raise DownloadError(
+            f"{place} cannot be written: {fault.strerror or fault}", task_id=task_id
+        ) from fault
+
+
+def _unverified(task_id: str | None) -> DownloadError:
+    return DownloadError(
+        "the result is in a format that cannot be verified; save it instead",
+        task_id=task_id,
+    )
+
+
+def _check_suffix(path: Path, media_type: str, task_id: str) -> None:
+    """Log a warning if the suffix of *path* is that of another format."""
+    claimed = _CLAIMED.get(path.suffix.lower(), media_type)
+    if claimed != media_type:
+        _log.warning(
+            "task %s: %s holds %s, though its suffix says %s; save into a folder "
+            "instead, and the file gets the right one",
+            task_id,
+            path,
+            media_type,
+            claimed,
+        )
 
 
 def _final_path(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path:

@@ -22,11 +22,22 @@ from typing import Self
 import attrs
 
 from ezlink_async._core.containers import verify_complete
-from ezlink_async._io.concurrency import INLINE_BYTES, run_in_thread, wait_uninterrupted
+from ezlink_async._io.concurrency import (
+    INLINE_BYTES,
+    OutOfThreadsError,
+    run_in_thread,
+    start_in_thread,
+    wait_uninterrupted,
+)
 from ezlink_async.errors import ConfigurationError, ImageError
 
 _GROUP = 16  # files that are committed together at most
 _GROUP_DELAY = 0.002  # seconds: results that end together arrive in several turns
+
+OWN_FOLDER = ".ezlink"
+"""The folder of our own files, in the folder of the results."""
+
+_PRIVATE = 0o600  # the rights of files with ids in them, which open pictures
 
 _VECTOR = 256  # blocks in one system call; systems take 1024
 
@@ -199,10 +210,9 @@ class GroupCommitter:
                     commit.done.set_exception(result)
             self._commit_next(folder)
 
-        loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self._pool, _commit_group, folder, group)
-        except RuntimeError as fault:  # the pool was shut down
+            work = start_in_thread(lambda: _commit_group(folder, group), self._pool)
+        except (RuntimeError, OutOfThreadsError) as fault:  # the pool was shut down
             finish([fault] * len(group))
         else:
             work.add_done_callback(lambda work: finish(work.result()))
@@ -220,6 +230,16 @@ def _commit_group(folder: Path, group: list[_Commit]) -> list[SavedFile | Except
     return results
 
 
+def as_path(given: str | os.PathLike[str]) -> Path:
+    """Return the path, or raise :exc:`ConfigurationError` if it is none."""
+    if isinstance(given, str | os.PathLike):
+        with contextlib.suppress(TypeError):  # a path of bytes
+            return Path(given)
+    raise ConfigurationError(
+        f"a result is saved at a path (a str or a Path), not {type(given).__name__}"
+    )
+
+
 def check_path(path: Path) -> None:
     """Raise :exc:`ConfigurationError` for a path that no system takes."""
     try:
@@ -229,6 +249,39 @@ def check_path(path: Path) -> None:
     except UnicodeEncodeError:
         says = "it holds a character that no name may have"
     raise ConfigurationError(f"nothing can be saved as {str(path)!r}: {says}")
+
+
+def check_own(path: Path) -> None:
+    """
+    Raise :exc:`ConfigurationError` if a file or folder of ours is a link.
+
+    That is *path*, and what is above it up to :data:`OWN_FOLDER`; a path outside of
+    such a folder is not checked. A folder of results may come from somebody else, and
+    through a link in it files of the user's would be changed or deleted.
+    """
+    own = [path]
+    for above in path.parents:
+        own.append(above)
+        if above.name == OWN_FOLDER:
+            break
+    else:
+        return
+    for each in own:
+        if each.is_symlink():
+            raise ConfigurationError(
+                f"{each} is a link, and may lead to other files of yours: remove it"
+            )
+
+
+def make_private(path: Path) -> None:
+    """Let the owner only read the file at *path*, which is made if missing."""
+    # Never opened if it is there: closing it again would end the locks that this
+    # process has on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        return
+    with contextlib.suppress(OSError):  # another user's, or a system without rights
+        path.chmod(path.stat().st_mode & _PRIVATE)
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, suppress
 import aiohttp
 import attrs
 
+from ezlink_async._core.secret_text import SecretText
 from ezlink_async._core.settings import Settings, is_loopback
 from ezlink_async._io.addresses import (
     AddressRefusedError,
@@ -50,7 +51,7 @@ def with_key(key: str) -> aiohttp.ClientMiddlewareType:
     async def add_key(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.headers["Authorization"] = f"Bearer {key}"
+        request.headers["Authorization"] = SecretText(f"Bearer {key}")
         return await handler(request)
 
     return add_key
@@ -61,7 +62,7 @@ class Route:
     """The session and the proxy that a request takes."""
 
     _session: aiohttp.ClientSession
-    proxy: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)  # holds a password
     given: bool = False
 
     def session(self) -> aiohttp.ClientSession:
@@ -138,7 +139,7 @@ class ConnectionPools:
         if scheme in _SCHEMES and host and not strict and not is_public(api_host):
             return Route(self._plain, proxy_for(url))
         raise AddressRefusedError(
-            f"{url} is no address of the public internet, and not the API's"
+            f"{url!r} is no address of the public internet, and not the API's"
         )
 
 
@@ -172,16 +173,11 @@ def proxy_for(url: str) -> str | None:
     scheme, host, port = origin(url)
     if is_loopback(host):
         return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(f"{host}:{port}"):
+    if urllib.request.proxy_bypass(f"{host}:{port}"):
         return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    kind = ""
-    with suppress(AddressRefusedError):
-        kind = parse_url(proxy).scheme
-    if kind in _SCHEMES:
+    proxy = _named_proxy(scheme)
+    kind = _scheme(proxy)
+    if proxy is None or kind in _SCHEMES:
         return proxy
     # Any part of an unreadable address may be a password.
     found = f"a {kind} proxy" if kind else "a proxy without an address"
@@ -189,3 +185,18 @@ def proxy_for(url: str) -> str | None:
         f"the environment names {found} for {scheme}://{host}, and only HTTP proxies "
         "can be used: set HTTPS_PROXY, or NO_PROXY to do without"
     )
+
+
+def _named_proxy(scheme: str) -> SecretText | None:
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    return SecretText(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _scheme(proxy: str | None) -> str:
+    """Return the scheme of a proxy's address; empty if it is none."""
+    with suppress(AddressRefusedError):
+        return parse_url(str(proxy)).scheme
+    return ""

@@ -18,7 +18,7 @@ from ezlink_async.errors import TransportError
 BLOCK = 256 * 1024
 """How many bytes are read at once."""
 
-_BODY_LIMIT = 16 * 1024 * 1024
+_START = 64 * 1024  # bytes that are kept of an answer that has too many
 _GRACE = 0.1  # seconds to read what arrived while the loop was blocked
 _LONG_KEY = 16  # characters; a shorter key may be a word of ordinary answers
 
@@ -50,28 +50,47 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
         await self._answer.__aexit__(None, None, None)  # the rest is not read
 
 
-async def read_body(
-    answer: aiohttp.ClientResponse, until: float | None = None
-) -> tuple[bytes, Exception | None]:
+@attrs.frozen
+class Body:
     """
-    Return the body of *answer*, and the exception that ended it early, if any.
+    The bytes of an answer, and the exception that *broke* it off, if any.
 
-    Reads up to 16 MiB, until *until* on the loop's clock. The bytes before a
-    break are returned: the id of a paid task may be among them.
+    *oversized* is the limit of one that has more; then only its start is kept.
+    """
+
+    content: bytes
+    broke: Exception | None = None
+    oversized: int = 0
+
+
+async def read_body(
+    answer: aiohttp.ClientResponse, most: int, until: float | None = None
+) -> Body:
+    """
+    Return the body of *answer*, of at most *most* bytes, as far as it comes.
+
+    Reads until *until* on the loop's clock. The bytes before a break are
+    returned: the id of a paid task may be among them.
     """
     kept, content = bytearray(), answer.content
     try:
         # Most bodies have arrived with their head, and need no wait.
         async with asyncio.timeout_at(None if content.is_eof() else until):
-            while len(kept) < _BODY_LIMIT and (more := await content.read(BLOCK)):
+            while more := await content.read(min(BLOCK, most + 1 - len(kept))):
                 kept += more
     except transport_errors.FOREIGN as fault:
         # Time is up, but the rest may have arrived while the loop was blocked.
         with contextlib.suppress(*transport_errors.FOREIGN):
-            kept += content.read_nowait()
-            return bytes(kept), None if content.at_eof() else fault
-        return bytes(kept), fault
-    return bytes(kept), None
+            kept += content.read_nowait(most + 1 - len(kept))
+            return _body(kept, most, None if content.at_eof() else fault)
+        return _body(kept, most, fault)
+    return _body(kept, most)
+
+
+def _body(kept: bytearray, most: int, broke: Exception | None = None) -> Body:
+    if len(kept) > most:
+        return Body(bytes(kept[:_START]), oversized=most)
+    return Body(bytes(kept), broke)
 
 
 class GraceTimeout:

@@ -8,23 +8,34 @@ here; a request marked ``repeatable`` may be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 import aiohttp
 import attrs
 
 from ezlink_async import __version__
 from ezlink_async._core.error_mapping import is_retryable, retry_after
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import addresses, pools, responses, transport_errors
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    is_out_of_threads,
+    run_in_any_thread,
+    run_in_thread_if_large,
+)
 from ezlink_async._io.image_reader import raise_allocator_threshold
-from ezlink_async._io.responses import DownloadStream
+from ezlink_async._io.responses import Body, DownloadStream
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
 
@@ -38,13 +49,39 @@ _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
 
+_T = TypeVar("_T")
+
 
 def new_request_id() -> str:
     """Return an id for one attempt; the server uses it as its own."""
     return secrets.token_hex(16)
 
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
+
+
+@contextlib.contextmanager
+def _timed(
+    method: str, url: str, request_id: str | None
+) -> Iterator[Callable[[int], None]]:
+    """Log a request with its status, or how it failed, and the seconds it took."""
+    if not _log.isEnabledFor(logging.DEBUG):
+        yield lambda _: None
+        return
+    loop = asyncio.get_running_loop()
+    start, says = loop.time(), f"{method} {addresses.without_secrets(url)}"
+
+    def log(outcome: object) -> None:
+        seconds = loop.time() - start
+        _log.debug(
+            "%s -> %s in %.3f s (request %s)", says, outcome, seconds, request_id
+        )
+
+    try:
+        yield log
+    except BaseException as fault:
+        log(type(fault).__name__)  # its text may quote headers
+        raise
 
 
 class OutageLog:
@@ -75,7 +112,7 @@ class RequestedWaitLog:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.until = 0.0
+        self.until: float = 0.0
         self._clock = clock
 
     def begin(self, asked: float | None, seconds: float) -> None:
@@ -108,13 +145,13 @@ class Transport:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings
-        self.answered = False
-        self.key_worked = False
+        self.answered: bool = False
+        self.key_worked: bool = False
         self._outage = OutageLog()
-        self.requested_waits = RequestedWaitLog()
+        self.requested_waits: RequestedWaitLog = RequestedWaitLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
-        self.readers = ThreadPoolExecutor(_READERS, "ezlink-read")
-        self.writers = ThreadPoolExecutor(_WRITERS, "ezlink-write")
+        self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
+        self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")
         self._pools = pools.ConnectionPools(settings, http)
         connect, silence = settings.timeouts.connect, settings.timeouts.image
         self._timeout = aiohttp.ClientTimeout(connect=connect)
@@ -169,24 +206,50 @@ class Transport:
             upload.withhold_end()
             until = bound.deadline or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would drop the bytes that had come by then
-            body, broke = await responses.read_body(answer, until)
+            body = await self._read(request, answer, until)
             response = self._response(request, request_id, answer, body)
-        return attrs.evolve(response, early=not upload.complete, whole=broke is None)
+        return await self._parsed(attrs.evolve(response, early=not upload.complete))
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a small request once; :exc:`TransportError` when no answer came."""
         request_id = new_request_id()
         url = self.settings.base_url + request.path
         bound = asyncio.timeout(self.settings.timeouts.fetch)
+        outcome: HttpResponse | EzlinkError
         try:
             async with bound, await self._send(request, request_id) as answer:
-                body, broke = await responses.read_body(answer)
-                if broke is None:
-                    return self._response(request, request_id, answer, body)
-                error = transport_errors.translate_fetch_error(broke, url, request_id)
+                body = await self._read(request, answer)
+                if body.broke is None:
+                    outcome = self._response(request, request_id, answer, body)
+                else:
+                    outcome = self._fetch_error(body.broke, url, request_id)
         except transport_errors.FOREIGN as fault:
-            error = transport_errors.translate_fetch_error(fault, url, request_id)
-        raise self._logged(error)
+            outcome = self._fetch_error(fault, url, request_id)
+        if isinstance(outcome, EzlinkError):
+            raise outcome
+        return await self._parsed(outcome)  # not within the bound of the network
+
+    async def _parsed(self, response: HttpResponse) -> HttpResponse:
+        """Return *response* with its JSON parsed, which the loop has no time for."""
+        await self.read(response, lambda answer: answer.document)
+        return response
+
+    async def read(
+        self, response: HttpResponse, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """
+        Return what *reader* makes of *response*, in a thread if that takes long.
+
+        If the caller is cancelled, the thread goes on and its result is dropped.
+        """
+        if response.is_light:
+            return reader(response)
+        return await run_in_any_thread(lambda: reader(response), self.readers)
+
+    def _fetch_error(self, fault: Exception, url: str, request_id: str) -> EzlinkError:
+        return self._logged(
+            transport_errors.translate_fetch_error(fault, url, request_id)
+        )
 
     def _logged(self, error: EzlinkError) -> EzlinkError:
         # The address of a host that never answered may be mistyped: no outage.
@@ -198,25 +261,28 @@ class Transport:
         """
         Send a *repeatable* request until its answer is no failure of the server.
 
-        After the last attempt its error is raised, or its answer returned.
+        After the last attempt its error is raised, or its answer returned. All
+        attempts begin within the timeout of the policy.
         """
         if not request.repeatable:
             raise ValueError(f"{request.path} is not repeatable")
-        waits = self.settings.retry.waits()
+        clock, waits = asyncio.get_running_loop().time, RetryWaits(self.settings.retry)
         while True:
-            hint = 0.0
+            hint: float | None = None
             try:
                 response = await self.send(request)
             except TransportError as error:
-                wait = None if error.stage == "tls" else next(waits, None)
+                wait = None if error.stage == "tls" else waits.next(clock())
                 if wait is None:
                     raise
             else:
-                wait = next(waits, None) if is_retryable(request, response) else None
+                if not is_retryable(request, response):
+                    return response
+                hint = retry_after(response)
+                wait = waits.next(clock(), hint)
                 if wait is None:
                     return response
-                hint = retry_after(response) or 0.0
-            wait = max(wait, min(hint, self.settings.retry.timeout))
+            _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
             self.requested_waits.begin(hint, wait)
             await self._sleep(wait)
 
@@ -249,43 +315,78 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
-        return await route.session().request(
-            method,
-            addresses.parse_url(url),
-            data=data,
-            headers=headers,
-            timeout=timeout or self._timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            middlewares=(pools.with_key(key),) if key else (),
-            read_bufsize=responses.BLOCK,
-            proxy=route.proxy,
-        )
+        with _timed(method, url, (headers or {}).get("X-Request-ID")) as log_status:
+            try:
+                answer = await route.session().request(
+                    method,
+                    addresses.parse_url(url),
+                    data=data,
+                    headers=headers,
+                    timeout=timeout or self._timeout,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=True,
+                    middlewares=(pools.with_key(key),) if key else (),
+                    read_bufsize=responses.BLOCK,
+                    proxy=route.proxy,
+                )
+            except RuntimeError as fault:
+                if not is_out_of_threads(fault):
+                    raise
+            else:
+                log_status(answer.status)
+                return answer
+            # The name of the host is looked up in a thread.
+            says = f"no connection to {url}: {OutOfThreadsError()}"
+            raise TransportError(says, stage="connect", retry_safe=True)
 
     def _response(
         self,
         request: HttpRequest,
         request_id: str,
         answer: aiohttp.ClientResponse,
-        body: bytes,
+        body: Body,
     ) -> HttpResponse:
-        # Some servers echo the request, and errors quote what they cannot read.
-        for secret in filter(None, map(self._secret, Credential)):
-            body = responses.redact(secret.encode(), body)
         response = HttpResponse(
             answer.status,
-            {name.lower(): text for name, text in answer.headers.items()},
-            body,
+            {name.lower(): self._redact(text) for name, text in answer.headers.items()},
+            body.content,
             str(answer.url),
             sent_id=request_id,
+            whole=body.broke is None and not body.oversized,
+            oversized=body.oversized,
+            tasks=request.tasks,
         )
         # Handlers that run after the check of the key answer so; proxies do not.
-        passed = response.ok or b'"upstream_error"' in body
+        passed = response.ok or b'"upstream_error"' in body.content
         self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
         self._outage.answered()
         return response
+
+    async def _read(
+        self,
+        request: HttpRequest,
+        answer: aiohttp.ClientResponse,
+        until: float | None = None,
+    ) -> Body:
+        """Read the body, without the secrets, as far as it comes and may be long."""
+        body = await responses.read_body(answer, request.answer_limit, until)
+        plain = await run_in_thread_if_large(
+            len(body.content), partial(self._redact_body, body.content), self.readers
+        )
+        return attrs.evolve(body, content=plain)
+
+    def _redact_body(self, body: bytes) -> bytes:
+        # Some servers echo the request, and errors quote what they cannot read.
+        for secret in filter(None, map(self._secret, Credential)):
+            body = responses.redact(secret.encode(), body)
+        return body
+
+    def _redact(self, text: str) -> str:
+        return self._redact_body(text.encode(errors="surrogateescape")).decode(
+            errors="surrogateescape"
+        )
 
     async def stream(self, url: str, *, strict: bool) -> DownloadStream:
         """

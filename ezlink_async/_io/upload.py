@@ -148,7 +148,7 @@ class Upload(aiohttp.payload.Payload):
         self._transport: asyncio.WriteTransport | None = None
         self._aborted = False
         self._withheld = False
-        self.complete = False
+        self.complete: bool = False
         self.fault: BaseException | None = None
 
     def on_flushed(self, call: Callable[[], object]) -> None:

@@ -15,20 +15,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.session import Session
 from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
-from ezlink_async._io.concurrency import run_in_thread
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    run_in_any_thread,
+    run_in_thread,
+)
 from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
@@ -54,7 +59,7 @@ from ezlink_async.errors import (
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 from ezlink_async.services.face_swap import SwapOptions
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 class ReplacedFileBackup:
@@ -110,7 +115,7 @@ _CONCURRENT_DOWNLOADS = 8
 _CONCURRENT_PREPARATIONS = 2  # each needs a processor, and up to a GB of memory
 
 _RESULT_GONE = "DownloadError: the server no longer has the result"
-_FINAL_REASONS = frozenset({Reason.RESULT_GONE, Reason.UNUSABLE})
+_FINAL_REASONS = frozenset({Reason.RESULT_GONE, Reason.UNUSABLE, Reason.STORAGE})
 _GONE_STATUSES = frozenset({404, 410})
 
 # The disk is full, or cannot be written any more: no other result could be saved.
@@ -145,7 +150,7 @@ class JobRunner:
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
         self._source: tuple[Path, Image] | None = None
-        self.in_progress = 0
+        self.in_progress: int = 0
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
@@ -161,7 +166,7 @@ class JobRunner:
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: BatchJob, observer: JournalObserver) -> TaskHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> FollowedHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
@@ -227,14 +232,16 @@ class JobRunner:
 
     async def _prepare(self, path: Path) -> Prepared:
         strip = self._options.strip_metadata
-        if not strip and not await asyncio.to_thread(needs_preparing, path):
+        if not strip and not await run_in_any_thread(partial(needs_preparing, path)):
             return Prepared(Image.from_path(path))
         async with self._preparations:
-            return await asyncio.to_thread(prepare_picture, path, strip_metadata=strip)
+            return await run_in_any_thread(
+                partial(prepare_picture, path, strip_metadata=strip)
+            )
 
     async def _submit(
         self, job: BatchJob, pictures: Pictures, observer: JournalObserver
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
@@ -261,7 +268,7 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: BatchJob, handle: TaskHandle) -> Path:
+    async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
         """Save the result, and return its path once the journal has it."""
         async with self._downloads, self._backed_up(job, handle):
             saved = await handle.save_fitting(job.output_path)
@@ -273,7 +280,7 @@ class JobRunner:
 
     @contextlib.asynccontextmanager
     async def _backed_up(
-        self, job: BatchJob, handle: TaskHandle
+        self, job: BatchJob, handle: FollowedHandle
     ) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:
@@ -281,14 +288,17 @@ class JobRunner:
             return
         backup = ReplacedFileBackup(job.output_path)
         try:
-            await asyncio.to_thread(backup.create)
+            await run_in_any_thread(backup.create)
         except OSError as fault:
             says = f"the picture at {job.output_path} cannot be kept: {fault.strerror}"
             raise DownloadError(says, task_id=handle.task_id) from fault
         try:
             yield
         finally:
-            await run_in_thread(backup.release)
+            try:
+                await run_in_thread(backup.release)
+            except OutOfThreadsError:
+                backup.release()
 
     def _failed(
         self, job: BatchJob, observer: JournalObserver, error: EzlinkError
@@ -297,8 +307,9 @@ class JobRunner:
         if isinstance(error, HaltedError) and observer.unclear == job.unclear:
             return job.left_over(self._control.halted or INTERRUPTED)
         task_id = error.task_id or observer.task_id or job.task_id
-        problem = _problem(error, task_id)
         state = observer.state_after(error, task_id)
+        unwritten = observer.unwritten(task_id) if state is None else None
+        problem = unwritten or _problem(error, task_id)
         if state is JobState.UNKNOWN and not error.maybe_charged:
             # An earlier submit is unknown, and the journal has its error.
             problem = Problem(f"{observer.unclear} (sent again: {error})")
@@ -310,6 +321,7 @@ class JobRunner:
             task_id=task_id,
             request_id=error.request_id or observer.request_id,
             fault=error,
+            maybe_charged=state is JobState.UNKNOWN or unwritten is not None,
             resumable=state is None and problem.reason not in _FINAL_REASONS,
         )
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async._io.files import OWN_FOLDER
 from ezlink_async.batch.pairs.folders import FileId
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.midjourney import Mode
@@ -78,4 +79,4 @@ class BatchOptions:
 
 def journal_of(folder: Path) -> Path:
     """Return the path of the journal of the results in *folder*."""
-    return folder / ".ezlink" / "journal.sqlite3"
+    return folder / OWN_FOLDER / "journal.sqlite3"

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import attrs
 
-from ezlink_async._io.concurrency import BackgroundTasks, cancel_and_wait
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._io.concurrency import (
+    BackgroundTasks,
+    cancel_and_wait,
+    run_in_any_thread,
+)
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
 from ezlink_async.batch.options import LOCAL
@@ -32,7 +37,7 @@ from ezlink_async.batch.recorder import JournalObserver, RunControl, Stage
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 
 class OutcomeQueue:
@@ -102,8 +107,13 @@ class RunningJob:
         if job.record.key.server == LOCAL:
             return skipped(job.pair, problem)  # its server ends with this process
         if task_id is not None:
-            outcome = job.outcome("failed", _NOT_SAVED)
-            return attrs.evolve(outcome, task_id=task_id, resumable=True)
+            unwritten = observer.unwritten(task_id)
+            return attrs.evolve(
+                job.outcome("failed", unwritten or _NOT_SAVED),
+                task_id=task_id,
+                maybe_charged=unwritten is not None,
+                resumable=unwritten is None,
+            )
         if observer.request_id is None or observer.refusal is not None:
             return job.left_over(problem)
         outcome = job.outcome("unknown", Problem(observer.unclear or _NOT_ANSWERED))
@@ -147,7 +157,7 @@ class Pipeline:
     doom: EzlinkError | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.outcomes = OutcomeQueue(self.limit)
+        self.outcomes: OutcomeQueue = OutcomeQueue(self.limit)
         self._room = asyncio.Semaphore(self.limit)
         self._intake_lock = asyncio.Lock()  # pairs are taken in one after the other
         self._tasks: set[asyncio.Task[None]] = set()
@@ -247,7 +257,7 @@ class Pipeline:
         if self.control.stopped:
             return [CheckedPair(pair) for pair in pairs]
         preflight = self.preflight
-        inspections = await asyncio.to_thread(preflight.inspect, pairs)
+        inspections = await run_in_any_thread(partial(preflight.inspect, pairs))
         try:
             records = await self.control.writer.execute(
                 lambda journal: preflight.register(journal, inspections)
@@ -255,7 +265,7 @@ class Pipeline:
         except JournalError as error:
             self.control.halt(Problem(describe_error(error), Reason.STORAGE))
             return [CheckedPair(pair) for pair in pairs]
-        return await asyncio.to_thread(preflight.plan, inspections, records)
+        return await run_in_any_thread(partial(preflight.plan, inspections, records))
 
     async def _take_in(self, pairs: list[Pair]) -> None:
         """Check a few pairs, and begin their jobs."""
@@ -338,7 +348,9 @@ class Pipeline:
         return None
 
     async def _begin(self, job: BatchJob) -> None:
-        observer = JournalObserver(self.control, job.record.id, job.unclear)
+        observer = JournalObserver(
+            self.control, job.record.id, job.unclear, job.task_id
+        )
         running = RunningJob(job, observer)
         self._open.append(running)
         await self._start(running)

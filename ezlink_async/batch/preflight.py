@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import attrs
 
@@ -36,6 +36,7 @@ from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import (
     Existing,
     digest_of,
+    is_below,
     is_intact,
     is_whole,
     why_not_writable,
@@ -167,6 +168,11 @@ class Preflight:
         try:
             if pair.problem is not None:
                 raise ImageError(pair.problem, path=pair.target)
+            if not is_below(PurePosixPath(pair.wanted_path)):
+                raise ConfigurationError(
+                    f"the result cannot be saved as {pair.wanted_path!r}: give a path "
+                    "below the output folder"
+                )
             if blocked := why_not_writable(folder):
                 raise ConfigurationError(f"nothing can be saved: {blocked}")
             source, target = self._source_hash(pair.source), _hash(pair.target)

@@ -24,6 +24,7 @@ from ezlink_async.errors import (
     FATAL_ERRORS,
     BusyError,
     EzlinkError,
+    JournalError,
     RejectedError,
     TaskCancelledError,
     TaskFailedError,
@@ -68,16 +69,19 @@ class RunControl:
 
     *halted* is the problem that ended the submits, *stopped* says that downloads
     are not begun either, *leaving* that the user wants to leave soon. *unanswered*
-    are the submits whose outcome is not known yet.
+    are the submits whose outcome is not known yet. *loss* is the error by which the
+    journal has lost a change of this run.
     """
 
     def __init__(self, writer: JournalWriter, budget: Budget, clock: Clock) -> None:
         self.writer = writer
+        writer.on_loss = self._halt_after_loss
+        self.loss: JournalError | None = None
         self.budget = budget
         self.clock = clock
         self.halted: Problem | None = None
-        self.stopped = False
-        self.leaving = False
+        self.stopped: bool = False
+        self.leaving: bool = False
         self.accepted = 0
         self.unanswered: set[JournalObserver] = set()
         self._submits: dict[asyncio.Task[object], JournalObserver] = {}
@@ -89,6 +93,10 @@ class RunControl:
         self.halted = self.halted or problem  # the first one counts
         self.stopped = self.stopped or not submits_only
         self._cancel_queued()
+
+    def _halt_after_loss(self, error: JournalError) -> None:
+        self.loss = self.loss or error
+        self.halt(Problem(describe_error(error), Reason.STORAGE))
 
     def leave(self, problem: Problem) -> None:
         """Halt, and resume no task that has timed out."""
@@ -164,19 +172,25 @@ class JournalObserver:
 
     *unclear* says why the job may be paid without a known id, by a submit of this
     run or an earlier one; *refusal* why its latest submit surely created nothing.
+    *written_ids* are the ids of tasks of the job that are surely on disk.
     """
 
     def __init__(
-        self, control: RunControl, job: int, unclear: str | None = None
+        self,
+        control: RunControl,
+        job: int,
+        unclear: str | None = None,
+        known_id: str | None = None,
     ) -> None:
         self._control = control
         self._job = job
         self._is_submitting = False
         self.stage: Stage | None = None
-        self.followed_at = 0.0  # the loop's time at which its task was first followed
+        self.followed_at: float = 0.0  # the loop's time; its task is followed since
         self.task_id: str | None = None
         self.request_id: str | None = None
         self.unclear = unclear
+        self.written_ids: set[str] = {known_id} if known_id else set()
         self.refusal: EzlinkError | None = None
 
     @property
@@ -188,6 +202,21 @@ class JournalObserver:
     def has_begun(self) -> bool:
         """Whether a submit has begun, or was accepted."""
         return self._is_submitting or self.task_id is not None
+
+    def unwritten(self, task_id: str | None) -> Problem | None:
+        """Return what to do about a task whose id cannot be written to the disk."""
+        fault = self._control.writer.fault
+        if fault is None or task_id is None or task_id in self.written_ids:
+            return None
+        return Problem(
+            describe_error(
+                fault,
+                f"{fault}; task {task_id} is accepted and paid for, but no later run "
+                f"knows its id: keep it, and fetch the result with `ezlink task "
+                f"{task_id} --output FOLDER`",
+            ),
+            Reason.STORAGE,
+        )
 
     def follows(self) -> None:
         """Note that the server has the job, from now on or from an earlier run."""
@@ -235,7 +264,8 @@ class JournalObserver:
         self.follows()
         self._control.accepted += 1
         self._control.writer.execute_soon(
-            lambda journal: journal.accepted(self._job, task_id)
+            lambda journal: journal.accepted(self._job, task_id),
+            lambda: self.written_ids.add(task_id),
         )
         self._end_submit(may_be_paid=True)
 

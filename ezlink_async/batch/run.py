@@ -66,7 +66,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self._ez = ez
         self._options = options
         self._reader = PairReader(pairs)
-        self.summary = BatchSummary()
+        self.summary: BatchSummary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -150,8 +150,8 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def doom(self) -> EzlinkError | None:
-        """The error that stops every job, if there is one."""
-        return self._pipeline.doom
+        """The error that stops every job, or a gap in the journal, if there is one."""
+        return self._pipeline.doom or self._control.loss
 
     @property
     def accepted(self) -> int:

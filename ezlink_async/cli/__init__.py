@@ -12,12 +12,15 @@ import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from io import TextIOWrapper
+from typing import Annotated
 
-from cyclopts import App, CycloptsError, MissingArgumentError
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from rich.console import Console
 
 from ezlink_async import __version__
+from ezlink_async._io.concurrency import OutOfThreadsError, is_out_of_threads
 from ezlink_async.cli.interrupts import INTERRUPTED
+from ezlink_async.cli.logs import LogOptions, logging_as
 from ezlink_async.errors import EzlinkError
 
 COMMANDS = {
@@ -54,7 +57,7 @@ typed: ContextVar[str] = ContextVar("typed", default="ezlink")
 
 _USAGE = 2
 
-app = App(
+app: App = App(
     name="ezlink",
     help="Swap faces with the EZLINK AI API.",
     version=f"ezlink-async {__version__}",
@@ -77,20 +80,42 @@ def load_commands() -> None:
         app[name]
 
 
-def _missing(error: MissingArgumentError) -> str:
-    """Return what is missing: cyclopts speaks as if its value were."""
-    command = " ".join(("ezlink", *(error.command_chain or ())))
+def _says(error: CycloptsError) -> str:
+    """Return *error* as a sentence; an option that is missing lacks no value."""
     argument = error.argument
-    if argument is None or error.keyword is not None:
-        return f"{error} See: {command} --help"
-    what = argument.name
-    if what == "--output":
-        what = "--output DIR"
-    return f"{what} is missing. See: {command} --help"
+    if not isinstance(error, MissingArgumentError) or argument is None or error.keyword:
+        return str(error)
+    value = " DIR" if argument.name == "--output" else ""
+    return f"{argument.name}{value} is missing."
+
+
+app.meta.suppress_keyboard_interrupt = False
+
+
+@app.meta.default
+def _command(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    options: LogOptions = LogOptions(),  # noqa: B008 - it is frozen
+) -> int:
+    """Swap faces with the EZLINK AI API."""
+    with logging_as(options):
+        console = Console()
+        code = app(tokens, console=console, exit_on_error=False, print_error=False)
+    return code if isinstance(code, int) else 0
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command, and return its exit code."""
+    try:
+        return _run(arguments)
+    except RuntimeError as fault:
+        if not is_out_of_threads(fault):  # pragma: no cover - a bug of ours
+            raise
+    sys.stderr.write(f"ezlink: {OutOfThreadsError()}\n")
+    return _USAGE
+
+
+def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # File names may hold characters that the terminal's encoding lacks.
@@ -103,13 +128,10 @@ def run(arguments: Sequence[str]) -> int:
         console = Console()
         # cyclopts takes a lone dash for an option; as a path it is the same word.
         words = ["./-" if word == "-" else word for word in arguments]
-        code = app(words, console=console, exit_on_error=False, print_error=False)
-    except MissingArgumentError as error:
-        sys.stderr.write(f"ezlink: {_missing(error)}\n")
-        return _USAGE
+        code = app.meta(words, console=console, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         command = " ".join(("ezlink", *(error.command_chain or ())))
-        sys.stderr.write(f"ezlink: {error} See: {command} --help\n")
+        sys.stderr.write(f"ezlink: {_says(error)} See: {command} --help\n")
         return _USAGE
     except EzlinkError as error:
         sys.stderr.write(f"ezlink: {error}\n")

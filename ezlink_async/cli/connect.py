@@ -15,7 +15,7 @@ from ezlink_async._core.settings import (
     Options,
     SettingsSources,
     profile_path,
-    read_profile,
+    profile_sources,
     resolve,
 )
 from ezlink_async.batch.options import LOCAL
@@ -51,9 +51,7 @@ class Connection:
 
 def settings_sources() -> SettingsSources:
     """Return environment and profile; the command line always reads both."""
-    named = bool(os.environ.get("EZLINK_CONFIG"))
-    profile = read_profile(profile_path(os.environ), demanded=named)
-    return SettingsSources(os.environ, profile)
+    return profile_sources(os.environ, None)
 
 
 def check_key(sources: SettingsSources, alternative: str = "") -> None:
@@ -61,7 +59,7 @@ def check_key(sources: SettingsSources, alternative: str = "") -> None:
     if not sources.text("api_key"):
         raise ConfigurationError(
             "there is no API key: set EZLINK_API_KEY, or write api_key into "
-            f"{profile_path(os.environ)}{alternative}"
+            f"{profile_path(sources.environ)}{alternative}"
         )
 
 

@@ -23,6 +23,7 @@ from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from ezlink_async.cli.logs import shown_level
 from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.report.escaping import shown
 
@@ -211,13 +212,19 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show the message, and the traceback if there is one, line by line."""
         for line in self.format(record).splitlines():
-            self._display.note(shown(line), "yellow")
+            is_bad = record.levelno >= logging.WARNING
+            self._display.note(shown(line), "yellow" if is_bad else "dim")
 
 
 @contextmanager
 def logs_shown_on(display: Display, level: int = logging.WARNING) -> Iterator[None]:
-    """Show the library's log on *display* while entered, from *level* upwards."""
-    handler = _LogHandler(display, level)
+    """
+    Show the library's log on *display* while entered, from *level* upwards.
+
+    With ``-v`` the user's level counts.
+    """
+    chosen = shown_level.get()
+    handler = _LogHandler(display, level if chosen == logging.WARNING else chosen)
     log = logging.getLogger("ezlink_async")
     log.addHandler(handler)
     try:

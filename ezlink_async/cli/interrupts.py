@@ -27,7 +27,7 @@ class Interrupts:
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
         self._previous: dict[int, object] = {}
-        self.count = 0
+        self.count: int = 0
 
     def __enter__(self) -> Self:
         self._task = cast("asyncio.Task[object]", asyncio.current_task())

@@ -79,7 +79,7 @@ class PairList(Iterable[Pair]):
         self._sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._lock = threading.Lock()
         self._real_folder = functools.lru_cache(maxsize=8)(os.path.realpath)
-        self.total = 0
+        self.total: int = 0
         try:
             self._sql.executescript(_TABLES)
             self._sql.execute("BEGIN")

@@ -9,6 +9,7 @@ from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.clock import Clock
 from ezlink_async.emulator.control import Control
 from ezlink_async.emulator.pictures.copy_engine import read_hashes
+from ezlink_async.emulator.random_faults import RANDOM_FAULTS, read_random_faults
 from ezlink_async.emulator.server import Emulator, in_thread, running, serving
 from ezlink_async.emulator.settings import (
     DEFAULT_ACCOUNT_TOKEN,
@@ -20,6 +21,7 @@ from ezlink_async.emulator.settings import (
 __all__ = [
     "DEFAULT_ACCOUNT_TOKEN",
     "DEFAULT_KEY",
+    "RANDOM_FAULTS",
     "Clock",
     "Control",
     "Emulator",
@@ -28,6 +30,7 @@ __all__ = [
     "faults",
     "in_thread",
     "read_hashes",
+    "read_random_faults",
     "running",
     "scripts",
     "serving",

@@ -1,5 +1,5 @@
 """
-From a request to its answer: routes, CORS, faults.
+From a request to its answer: admission, routes, faults.
 
 A family is a module in ``relay/`` with its ``ROUTES``, and one line here. Routes are
 those of ye4293/one-api ``router/relay-router.go``, redirects those of gin.
@@ -8,12 +8,12 @@ those of ye4293/one-api ``router/relay-router.go``, redirects those of gin.
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from ezlink_async.emulator import control_api
+from ezlink_async.emulator import admission, control_api
+from ezlink_async.emulator.http import paths
 from ezlink_async.emulator.http.exchange import Exchange, GoneError, put_in_order
 from ezlink_async.emulator.http.replies import Reply, redirect, unknown_path
 from ezlink_async.emulator.relay import account, midjourney
@@ -48,10 +48,15 @@ def make_app(state: RelayState) -> web.Application:
 
 
 async def _answer(state: RelayState, exchange: Exchange) -> Reply:
+    if not admission.is_called_by_its_name(exchange, state.settings):
+        return admission.wrong_host(exchange)
+    exchange.shared_with = admission.allowed_origin(exchange, state.settings)
     method = exchange.method
-    if method == "OPTIONS" and exchange.header("Access-Control-Request-Method"):
-        return _preflight(exchange)
-    found = _find(method, exchange.path)
+    if exchange.shared_with and admission.is_preflight(exchange):
+        return admission.preflight(exchange)
+    if not paths.is_well_escaped(exchange.path):
+        await exchange.send_raw(paths.BAD_REQUEST)
+    found = _find(method, unquote(exchange.path))
     if found is None:
         return _not_found(exchange)
     route, exchange.task_id = found
@@ -68,16 +73,16 @@ def _find(method: str, path: str) -> tuple[Route, str] | None:
     for route in _ROUTES:
         found = re.fullmatch(route.pattern, path)
         if found and route.method == method:
-            return route, unquote((*found.groups(), "")[0])
+            return route, (*found.groups(), "")[0]
     return None
 
 
 def _not_found(exchange: Exchange) -> Reply:
-    path = exchange.path
+    path = unquote(exchange.path)
     other = path[:-1] if path.endswith("/") else f"{path}/"
     if _find(exchange.method, other) is not None:
-        query = exchange.request.raw_path[len(path) :]
-        return redirect(exchange.method, other + query)
+        query = exchange.request.raw_path[len(exchange.path) :]
+        return redirect(exchange.method, paths.cleaned(other) + query)
     reply = unknown_path(exchange.method, path)
     return reply.packed_for(exchange.header("Accept-Encoding"))
 
@@ -87,16 +92,3 @@ def _record(state: RelayState, exchange: Exchange) -> None:
     headers = tuple(request.headers.items())
     method, path, number = request.method, request.raw_path, exchange.request_id
     state.requests.append(RecordedRequest(method, path, number, headers))
-
-
-def _preflight(exchange: Exchange) -> Reply:
-    asked = exchange.header("Access-Control-Request-Headers")
-    names = ", ".join(name.strip().title() for name in asked.split(",") if name)
-    method = exchange.header("Access-Control-Request-Method")
-    vary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-    headers = (
-        *([("Access-Control-Allow-Headers", names)] if names else ()),
-        ("Access-Control-Allow-Methods", method),
-        ("Vary", vary),
-    )
-    return Reply(HTTPStatus.OK, b"", None, headers, vary=0)

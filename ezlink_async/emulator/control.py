@@ -15,15 +15,15 @@ from typing import TypeVar
 
 from attrs import asdict, frozen
 
-from ezlink_async.emulator.faults import Fault
+from ezlink_async.emulator.faults import Fault, check_fault
 from ezlink_async.emulator.relay.state import (
     REQUEST_KINDS,
     AccountLag,
     RecordedRequest,
     RelayState,
 )
-from ezlink_async.emulator.relay.store import Account, Charge
-from ezlink_async.emulator.scripts import Script
+from ezlink_async.emulator.relay.store import Account, Charge, Refusal
+from ezlink_async.emulator.scripts import Script, check_script
 from ezlink_async.emulator.upstream.notifications import SentNotification
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ def summary(state: RelayState) -> dict[str, object]:
     return {
         "charged": sum(charge.units for charge in store.charges),
         "charges": [asdict(charge) for charge in store.charges],
+        "refusals": [asdict(refusal) for refusal in store.refusals],
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
@@ -78,13 +79,20 @@ def summary(state: RelayState) -> dict[str, object]:
 def reset(state: RelayState) -> None:
     """Delete counts, records, faults and scripts; accounts, keys and rows stay."""
     store = state.store
-    for record in (store.charges, store.refunds, state.requests, state.notifier.sent):
+    for record in (store.log, store.refunds, state.requests, state.notifier.sent):
         record.clear()
     for counter in (store.uploads, store.attempts):
         counter.clear()
     state.faults.clear()
     state.upstream.scripts.clear()
     state.upstream.reset_peaks()
+
+
+def unplayed(state: RelayState) -> list[str]:
+    """Return a line for each fault and script that met no request."""
+    return state.faults.unplayed() + [
+        f"task: {each}" for each in state.upstream.scripts
+    ]
 
 
 class Control:
@@ -119,7 +127,12 @@ class Control:
     @property
     def charges(self) -> list[Charge]:
         """The consumption log: one entry for each submit that was charged."""
-        return self._on_loop(lambda: list(self._state.store.charges))
+        return self._on_loop(lambda: self._state.store.charges)
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """The free entries of the log: one for each submit that a handler refused."""
+        return self._on_loop(lambda: self._state.store.refusals)
 
     @property
     def charged(self) -> int:
@@ -176,19 +189,38 @@ class Control:
         """
         Apply *faults* to the next requests of *kind*, one each, in order.
 
-        Kinds: submit, fetch, list, image, seed, usage, account.
+        Kinds: submit, fetch, list, image, seed, usage, account. ValueError for another
+        one, TypeError for what is no fault.
         """
         _check(kind)
+        for each in faults:
+            check_fault(each)
         self._on_loop(lambda: self._state.faults.add(kind, *faults))
 
     def standing(self, kind: str, fault: Fault | None) -> None:
         """Apply *fault* to every request of *kind*, until None is given."""
         _check(kind)
+        if fault is not None:
+            check_fault(fault)
         self._on_loop(lambda: self._state.faults.stand(kind, fault))
 
     def script_tasks(self, *scripts: Script) -> None:
-        """Script the lives of the next tasks, one each, in order."""
+        """Script the lives of the next tasks, one each, in order; else TypeError."""
+        for script in scripts:
+            check_script(script)
         self._on_loop(lambda: self._state.upstream.scripts.extend(scripts))
+
+    def assert_all_played(self) -> None:
+        """
+        Raise AssertionError if a fault or a script of a task met no request.
+
+        A standing fault counts as played once a request has met it; one that was
+        ended or deleted is not asked for.
+        """
+        lines = self._on_loop(lambda: unplayed(self._state))
+        if lines:
+            listed = "\n".join(f"  {line}" for line in lines)
+            raise AssertionError(f"scripted and never played:\n{listed}")
 
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock forward by *seconds*."""

@@ -1,7 +1,8 @@
 """
 The control API: the emulator's state and faults for other processes, as JSON.
 
-``GET /__emu/state``, ``POST /__emu/faults``, ``POST /__emu/reset``.
+``GET /__emu/state``, ``POST /__emu/faults``, ``POST /__emu/reset``; each needs the
+secret of the run in ``X-Emulator-Secret``, and a POST is of the type JSON.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from ezlink_async.emulator import control, faults, scripts
+from ezlink_async.emulator import admission, control, faults, scripts
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply, as_json
-from ezlink_async.emulator.relay.routes import Route
+from ezlink_async.emulator.relay.routes import Handler, Route
 from ezlink_async.emulator.relay.state import REQUEST_KINDS, RelayState
 
 _FAULT_NAMES = "answer cut delay drop garbage picture rows stall trouble upstream"
@@ -64,10 +65,18 @@ async def reset(state: RelayState, _exchange: Exchange) -> Reply:
     return as_json({"ok": True})
 
 
+def _with_secret(handler: Handler) -> Handler:
+    async def checked(state: RelayState, exchange: Exchange) -> Reply:
+        refusal = admission.control_refusal(exchange, state.control_secret)
+        return refusal or await handler(state, exchange)
+
+    return checked
+
+
 ROUTES = (
-    Route("GET", "/__emu/state", "", show_state),
-    Route("POST", "/__emu/faults", "", add_faults),
-    Route("POST", "/__emu/reset", "", reset),
+    Route("GET", "/__emu/state", "", _with_secret(show_state)),
+    Route("POST", "/__emu/faults", "", _with_secret(add_faults)),
+    Route("POST", "/__emu/reset", "", _with_secret(reset)),
 )
 
 
@@ -102,7 +111,7 @@ def _made(item: dict[str, object], makers: Mapping[str, _Maker]) -> object:
         raise BadInstructionError(f"kind must be one of {', '.join(sorted(makers))}")
     try:
         return maker(**options)
-    except TypeError as exc:
+    except (TypeError, ValueError) as exc:
         raise BadInstructionError(f"{item['kind']}: {exc}") from None
 
 

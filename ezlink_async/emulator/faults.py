@@ -6,14 +6,16 @@ Faults for a test to inject: drops, delays, strange answers, trouble in the rela
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen, validators
 
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import HTML, Reply
+from ezlink_async.emulator.scripts import Script
 
 __all__ = [
     "Answer",
@@ -22,6 +24,8 @@ __all__ = [
     "Drop",
     "Fault",
     "Garbage",
+    "Life",
+    "Mixture",
     "Picture",
     "Rows",
     "Stall",
@@ -37,6 +41,13 @@ __all__ = [
 
 Proceed = Callable[[], Awaitable[Reply]]
 
+_STATUS = [validators.instance_of(int), validators.ge(100), validators.le(999)]
+_BROKEN = ("refused", "reset", "half")
+_TROUBLES = (
+    *("token_verification", "user_lookup", "no_channel", "user_quota_lookup"),
+    *("insert_failed", "panic", "tasks_unreadable", "queued"),
+)
+
 
 class Fault(Protocol):
     """Something that goes wrong with one request."""
@@ -44,6 +55,15 @@ class Fault(Protocol):
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Return the answer to send; *proceed* handles the request and returns its."""
         ...
+
+
+def check_fault(value: object) -> None:
+    """Raise TypeError unless *value* is a fault."""
+    if isinstance(value, type) or not callable(getattr(value, "apply", None)):
+        raise TypeError(
+            f"{value!r} is no fault: make one of ezlink_async.emulator.faults, such as "
+            "faults.Answer(500)"
+        )
 
 
 @frozen
@@ -56,8 +76,8 @@ class Answer:
     *close* sends ``Connection: close``.
     """
 
-    status: int
-    body: str = ""
+    status: int = field(validator=_STATUS)
+    body: str = field(default="", validator=validators.instance_of(str))
     content_type: str | None = HTML
     job: bool = False
     early: bool = False
@@ -111,7 +131,7 @@ class Stall:
 class Delay:
     """Answer as usual, *seconds* of real time later; with *job* the work is first."""
 
-    seconds: float
+    seconds: float = field(validator=validators.ge(0))
     job: bool = False
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
@@ -141,7 +161,7 @@ class Garbage:
 class Cut:
     """Announce the whole answer, send *keep* bytes of it, and hang up."""
 
-    keep: int
+    keep: int = field(validator=validators.ge(0))
 
     async def apply(self, _exchange: Exchange, proceed: Proceed) -> Reply:
         """Cut the normal answer."""
@@ -157,9 +177,9 @@ class Upstream:
     fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks off).
     """
 
-    status: int = 200
+    status: int = field(default=200, validator=_STATUS)
     body: object = None
-    broken: str = ""
+    broken: str = field(default="", validator=validators.in_(("", *_BROKEN)))
 
     @property
     def content(self) -> bytes:
@@ -185,7 +205,7 @@ class Trouble:
     (accepted with code 22 even if the queue is empty: not charged).
     """
 
-    word: str
+    word: str = field(validator=validators.in_(_TROUBLES))
 
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request under this trouble."""
@@ -205,7 +225,7 @@ class Picture:
     between blocks of *block* bytes.
     """
 
-    status: int = 200
+    status: int = field(default=200, validator=_STATUS)
     content: str | bytes | None = None
     content_type: str | None = ""
     keep: int | None = None
@@ -216,6 +236,44 @@ class Picture:
     async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
         """Handle the request with this answer from the picture's server."""
         exchange.overrides.picture = self
+        return await proceed()
+
+
+@frozen
+class Life:
+    """Let the task that this submit makes live by *script*."""
+
+    script: Script = field(validator=validators.instance_of(Script))
+
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Handle the request with this life for its task."""
+        exchange.overrides.life = self.script
+        return await proceed()
+
+
+def _check_shares(
+    _mixture: object, _field: object, shares: tuple[tuple[float, Fault], ...]
+) -> None:
+    for _, fault in shares:
+        check_fault(fault)
+    rates = [rate for rate, _ in shares]
+    if min(rates, default=0) < 0 or sum(rates) > 1:
+        raise ValueError(f"rates are at least 0, and together at most 1, not {rates}")
+
+
+@frozen
+class Mixture:
+    """One fault or none, at random: each of *shares* is a rate, and what strikes."""
+
+    shares: tuple[tuple[float, Fault], ...] = field(validator=_check_shares)
+
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Apply one fault, or handle the request."""
+        point = random.random()  # noqa: S311 - no secret
+        for rate, fault in self.shares:
+            if point < rate:
+                return await fault.apply(exchange, proceed)
+            point -= rate
         return await proceed()
 
 

@@ -8,7 +8,7 @@ see it.
 
 from collections.abc import Mapping
 
-from attrs import Factory, frozen
+from attrs import field, frozen, validators
 
 __all__ = [
     "Script",
@@ -25,6 +25,11 @@ __all__ = [
 ]
 
 
+def _check_view(_step: object, _field: object, view: object) -> None:
+    if not isinstance(view, Mapping):
+        raise TypeError(f"{view!r} is no view of a task: it is a mapping of fields")
+
+
 @frozen
 class Step:
     """
@@ -34,8 +39,10 @@ class Step:
     step lasts *seconds*, or with None until the relay's next poll.
     """
 
-    view: Mapping[str, object] = Factory(dict)
-    seconds: float | None = None
+    view: Mapping[str, object] = field(factory=dict, validator=_check_view)
+    seconds: float | None = field(
+        default=None, validator=validators.optional(validators.ge(0))
+    )
 
 
 @frozen
@@ -46,9 +53,20 @@ class Script:
     *swap*: the engine runs after the steps. *mentioned*: the upstream lists the task.
     """
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = field(
+        default=(), validator=validators.deep_iterable(validators.instance_of(Step))
+    )
     swap: bool = True
     mentioned: bool = True
+
+
+def check_script(value: object) -> None:
+    """Raise TypeError unless *value* is the script of a task."""
+    if not isinstance(value, Script):
+        raise TypeError(
+            f"{value!r} is no script of a task: call one of "
+            "ezlink_async.emulator.scripts, such as scripts.fails()"
+        )
 
 
 def sequence(*views: Mapping[str, object], swap: bool = False) -> Script:

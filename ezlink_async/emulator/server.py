@@ -12,19 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, cast
 
 from aiohttp import web
-from attrs import frozen
+from attrs import field, frozen
 
 from ezlink_async.emulator.app import make_app
 from ezlink_async.emulator.control import Control
 from ezlink_async.emulator.pictures.copy_engine import CopyEngine
 from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Store
-from ezlink_async.emulator.settings import (
-    DEFAULT_ACCOUNT_TOKEN,
-    DEFAULT_KEY,
-    EmulatorSettings,
-    Engine,
-)
+from ezlink_async.emulator.settings import DEFAULT_KEY, EmulatorSettings, Engine
 from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
 
@@ -38,12 +33,18 @@ class _Maker(Protocol):
 
 @frozen(eq=False)
 class Emulator:
-    """A running emulator: its address, a valid key and access token, its control."""
+    """
+    A running emulator: its address, a valid key and access token, its control.
+
+    *control_secret* opens the same control over HTTP, in the header
+    ``X-Emulator-Secret``. None of the three appears in the representation.
+    """
 
     base_url: str
-    api_key: str
-    account_token: str
+    api_key: str = field(repr=False)
+    account_token: str = field(repr=False)
     control: Control
+    control_secret: str = field(repr=False)
 
 
 def _engine(settings: EmulatorSettings) -> Engine:
@@ -61,9 +62,9 @@ def _engine(settings: EmulatorSettings) -> Engine:
 def _new_state(settings: EmulatorSettings, pool: ThreadPoolExecutor) -> RelayState:
     store = Store()
     account = store.add_account(
-        settings.balance, token=DEFAULT_ACCOUNT_TOKEN, group=settings.group
+        settings.balance, token=settings.account_token, group=settings.group
     )
-    store.add_key(account, settings.key_quota, text=DEFAULT_KEY)
+    store.add_key(account, settings.key_quota, text=settings.api_key)
     notifier = Notifier(settings)
     upstream = Upstream(
         settings,
@@ -71,7 +72,20 @@ def _new_state(settings: EmulatorSettings, pool: ThreadPoolExecutor) -> RelaySta
         pool,
         lambda task: notifier.notify(task.hook, task.view),
     )
-    return RelayState(settings, store, upstream, notifier, asyncio.Event())
+    state = RelayState(settings, store, upstream, notifier, asyncio.Event())
+    state.control_secret = settings.control_secret or state.control_secret
+    return state
+
+
+def _opened(state: RelayState) -> Emulator:
+    (key,) = state.store.keys.values()
+    return Emulator(
+        base_url=state.base_url,
+        api_key=key.text,
+        account_token=key.account.token,
+        control=Control(state),
+        control_secret=state.control_secret,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -89,9 +103,7 @@ async def serving(
     with ThreadPoolExecutor(workers, thread_name_prefix="ezlink-engine") as pool:
         state = _new_state(settings or EmulatorSettings(), pool)
         async with _running(state):
-            yield Emulator(
-                state.base_url, DEFAULT_KEY, DEFAULT_ACCOUNT_TOKEN, Control(state)
-            )
+            yield _opened(state)
 
 
 @contextlib.asynccontextmanager
@@ -137,10 +149,13 @@ async def running(
     """
     Run an emulator on this event loop, and give its base URL.
 
-    :data:`DEFAULT_KEY` is valid there. *settings* are the fields of
-    :class:`EmulatorSettings`.
+    :data:`DEFAULT_KEY` is valid there, unless *settings* have another key. They are
+    the fields of :class:`EmulatorSettings`. Everybody knows the default key; for
+    :func:`serving` one is made for each run.
     """
-    chosen = cast("_Maker", EmulatorSettings)(engine=engine, **settings)
+    chosen = cast("_Maker", EmulatorSettings)(
+        engine=engine, **{"api_key": DEFAULT_KEY, **settings}
+    )
     async with serving(chosen) as emulator:
         yield emulator.base_url
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from ezlink_async.emulator.clock import Clock
 
-#: The key that every emulator accepts: ``sk-`` and 48 letters and digits.
+#: A key for tests, as ``EmulatorSettings(api_key=DEFAULT_KEY)``; known to everybody.
 DEFAULT_KEY = "sk-ezlinkEmulatorKey0000000000000000000000000000000"
-#: The access token of the account behind :data:`DEFAULT_KEY`.
+#: An access token for tests, as ``EmulatorSettings(account_token=...)``.
 DEFAULT_ACCOUNT_TOKEN = "ezlinkemulatoraccount00000000000"  # noqa: S105 - opens nothing real
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 _MIB = 1024 * 1024
 
@@ -27,12 +30,28 @@ class Engine(Protocol):
         ...
 
 
+def _check_origins(
+    _settings: object, _field: Attribute[tuple[str, ...]], origins: tuple[str, ...]
+) -> None:
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin!r} is no origin: write it as a browser sends it, in lower "
+                "case and without a path, such as http://localhost:3000"
+            )
+
+
 @frozen(kw_only=True)
 class EmulatorSettings:
     """
     The settings of an emulator: by default quick, as a test double should be.
 
     *engine* is ``copy``, ``opencv`` or an object. Times are seconds of *clock*.
+
+    *api_key*, *account_token*, *control_secret*: credentials of the first account, and
+    of the control API; None: a random one each run. *hosts*: names that requests may
+    give as their ``Host``, besides the address they came to. *origins*: whose pages
+    may read answers of the API (never of the control API); by default none's.
 
     *poll_interval*: the relay refreshes its rows that often; 0: at every request.
     *start_seconds*, *submit_seconds*, *engine_seconds*: the least time that a task
@@ -45,9 +64,10 @@ class EmulatorSettings:
     show the account instead of the key, as after an operator's switch. *plain_text*:
     an accepted submit is sent as ``text/plain``, as the real server does.
 
-    *forward_hooks*: post notifications to a job's ``notifyHook``, within
-    *hook_timeout*; *hooks_anywhere*: not to loopback hosts only; *hook_twice*: post
-    the end of a task twice.
+    *forward_hooks*: post notifications to a job's ``notifyHook`` on a loopback host,
+    within *hook_timeout*; *hooks_anywhere*: and on any other; *hook_twice*: post the
+    end of a task twice. By default none is sent: each client that may submit chooses
+    the address, and so could reach servers of this machine.
 
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
     pictures kept before the oldest link expires.
@@ -57,6 +77,11 @@ class EmulatorSettings:
     host: str = "127.0.0.1"
     port: int = 0
     ssl_context: ssl.SSLContext | None = None
+    api_key: str | None = field(default=None, repr=False)
+    account_token: str | None = field(default=None, repr=False)
+    control_secret: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = field(default=(), validator=_check_origins)
     clock: Clock = field(factory=Clock)
     poll_interval: float = 0.0
     start_seconds: float = 0.0
@@ -72,7 +97,7 @@ class EmulatorSettings:
     server_address: str | None = None
     shows_account: bool = False
     plain_text: bool = True
-    forward_hooks: bool = True
+    forward_hooks: bool = False
     hooks_anywhere: bool = False
     hook_twice: bool = False
     hook_timeout: float = 5.0

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
+from ezlink_async._io.files import OWN_FOLDER
 from ezlink_async.report.escaping import markup
 from ezlink_async.report.models import MEANINGS, Facts, Status
 from ezlink_async.report.rows import Counts
@@ -56,7 +57,7 @@ def span(started: dt.datetime, finished: dt.datetime) -> str:
     return f"{day(started)}, {started:%H:%M} – {end} ({started.tzname()})"
 
 
-ASSETS = ".ezlink/report"
+ASSETS = f"{OWN_FOLDER}/report"
 """The folder of the thumbnails, relative to the page; the template has it too."""
 
 _SCRIPTS = ("data.js", "list.js", "cards.js", "view.js", "page.js")

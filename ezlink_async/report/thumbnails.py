@@ -14,11 +14,13 @@ import io
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ezlink_async._core.images import HEAD_BYTES, foreign_format
+from ezlink_async.report.decoder import Decoder, NotShownError, within
 from ezlink_async.report.models import Photo, Pictures, Thumbnail
 
 LARGE = 1280
@@ -27,15 +29,11 @@ LARGE = 1280
 SMALL = 480
 """The long edge, in pixels, of the pictures in the list."""
 
-# Pillow opens more formats, and starts programs for some of them; a file with the
-# name of a photo may be any of them.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF")
-
 # JPEG, since WebP takes six times as long for a fifth less.
 _QUALITY = 80
 
 # Part of the name, so that thumbnails made with other figures are made again.
-_FORM = f"1 {LARGE} {SMALL} {_QUALITY}"
+_FORM = f"2 {LARGE} {SMALL} {_QUALITY}"
 
 # Results may be a pixel wider or narrower than the target; stretching hides it.
 _NEARLY = 0.02
@@ -44,6 +42,8 @@ _PAPER = (236, 236, 236)  # around a result that has another shape
 _LONG_PROFILE = 64 * 1024  # bytes; only those of printers are longer
 _COARSE = 2 * 10**9  # nanoseconds: how exact the worst file system's times are
 
+_Decode = Callable[[Path], Image.Image]
+
 
 class Thumbnails:
     """The thumbnails in one folder, which is made if it is missing. Thread-safe."""
@@ -51,31 +51,41 @@ class Thumbnails:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        with contextlib.suppress(ImportError):  # it is in the `images` extra
-            from pillow_heif import register_heif_opener
+        self._decoder = Decoder(LARGE)
 
-            register_heif_opener()
-        Image.init()
-        self._formats = [name for name in _FORMATS if name in Image.OPEN]
+    def close(self) -> None:
+        """Make no more thumbnails."""
+        self._decoder.close()
 
     def pictures(self, photo: Photo) -> Pictures:
         """Return the thumbnails of one photo; before and after have the same size."""
         before = self.of(photo.target)
-        after = self.of(photo.output, before) if photo.output else None
+        after = self.of_result(photo.output, before) if photo.output else None
         return Pictures(self.of(photo.source), before, after)
 
-    def of(self, path: Path, like: Thumbnail | None = None) -> Thumbnail:
+    def of(self, path: Path) -> Thumbnail:
         """
         Return a picture's thumbnail, which is made unless there is one.
 
-        It has exactly the size of *like*, if given, so that one can lie on the
-        other. Raises nothing: the thumbnail says why the picture cannot be shown.
+        Raises nothing: the thumbnail says why the picture cannot be shown.
         """
-        like = like or Thumbnail()
+        return self._thumbnail(path, Thumbnail(), self._decoder.decode)
+
+    def of_result(self, path: Path, like: Thumbnail) -> Thumbnail:
+        """
+        Return the same of a picture that came from a server.
+
+        It has exactly the size of *like*, so that one can lie on the other.
+        """
+        return self._thumbnail(path, like, self._decoder.decode_result)
+
+    def _thumbnail(self, path: Path, like: Thumbnail, decode: _Decode) -> Thumbnail:
         try:
             stem = _stem(path, like)
             if not self._kept(stem):
-                self._make(path, stem, like)
+                self._make(decode(path), stem, like)
+        except NotShownError as fault:
+            return Thumbnail(fault=str(fault))
         except FileNotFoundError:
             return Thumbnail(fault="The file is no longer there.")
         except UnidentifiedImageError:
@@ -84,7 +94,7 @@ class Thumbnails:
             says = fault.strerror or "it is broken"
             return Thumbnail(fault=f"It cannot be shown: {says}.")
         except Exception:  # noqa: BLE001 - at broken files Pillow raises anything
-            return Thumbnail(fault="It cannot be shown: it is broken, or too large.")
+            return Thumbnail(fault="It cannot be shown: it is broken.")
         return Thumbnail(stem)
 
     def _files(self, stem: str) -> tuple[Path, Path]:
@@ -94,24 +104,22 @@ class Thumbnails:
         """Return whether both files are there and not empty, and mark them as used."""
         try:
             for file in self._files(stem):
-                os.utime(file)
-                if not file.stat().st_size:
+                found = file.lstat()
+                if not found.st_size or not stat.S_ISREG(found.st_mode):
                     return False
+                os.utime(file)
         except OSError:
             return False
         return True
 
-    def _make(self, path: Path, stem: str, like: Thumbnail) -> None:
-        # Opened here, since Pillow does not close a file it fails to identify.
-        with (
-            path.open("rb") as stream,
-            Image.open(stream, formats=self._formats) as picture,
-        ):
-            large, profile = _large(picture)
+    def _make(self, large: Image.Image, stem: str, like: Thumbnail) -> None:
+        profile = large.info.get("icc_profile")
+        if profile and len(profile) > _LONG_PROFILE:
+            profile = None
         if like.stem is not None:
             with Image.open(self._files(like.stem)[0]) as pattern:
                 large = _shaped(large, pattern.size)
-        small = large.resize(_within(SMALL, large.size), Image.Resampling.HAMMING)
+        small = large.resize(within(SMALL, large.size), Image.Resampling.HAMMING)
         for file, thumbnail in zip(self._files(stem), (large, small), strict=True):
             _write(file, thumbnail, profile)
 
@@ -119,7 +127,7 @@ class Thumbnails:
         """Delete thumbnails neither made nor used since *moment*, in nanoseconds."""
         for file in (*self.folder.glob("*.jpg"), *self.folder.glob("*.part")):
             with contextlib.suppress(OSError):
-                if file.stat().st_mtime_ns < moment - _COARSE:
+                if file.lstat().st_mtime_ns < moment - _COARSE:
                     file.unlink()
 
 
@@ -137,39 +145,6 @@ def _unidentified(path: Path) -> str:
         if foreign_format(stream.read(HEAD_BYTES)) == "HEIC":
             return "HEIC is shown with the extra: pip install 'ezlink-async[images]'"
     return "It cannot be shown: it is no picture, or a broken one."
-
-
-def _within(edge: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Return *size* scaled to fit into a square; it is never enlarged."""
-    scale = min(1.0, edge / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _large(picture: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """Return the picture upright and in RGB, and its colour profile."""
-    # Decode a large JPEG at a half, a quarter or an eighth of its size.
-    picture.draft("RGB", (LARGE, LARGE))
-    profile = picture.info.get("icc_profile") if picture.mode == "RGB" else None
-    if profile and len(profile) > _LONG_PROFILE:
-        profile = None
-    plain = _plain(picture)
-    large = plain.resize(
-        _within(LARGE, plain.size), Image.Resampling.HAMMING, reducing_gap=2.0
-    )
-    # Metadata may be broken where the picture is not.
-    with contextlib.suppress(Exception):
-        large = ImageOps.exif_transpose(large)
-    return large, profile
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    layer = picture.convert("RGBA")
-    paper = Image.new("RGBA", layer.size, "white")
-    flat = Image.alpha_composite(paper, layer).convert("RGB")
-    flat.info = picture.info
-    return flat
 
 
 def _shaped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

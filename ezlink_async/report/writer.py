@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ezlink_async._io.files import AtomicFile
+from ezlink_async._io.files import AtomicFile, check_own
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.report.escaping import absolute, script_json
 from ezlink_async.report.models import GOOD, Facts, Photo, Pictures
@@ -52,12 +52,18 @@ def write_report(
     and an exception it raises ends the work. The previous page stays until the new
     one is complete.
 
-    Raises :exc:`ConfigurationError` if Pillow is missing, and :exc:`OSError` if the
+    Raises :exc:`ConfigurationError` if Pillow is missing, or the folder of the
+    thumbnails is a link, and :exc:`OSError` if the
     page cannot be written. A picture that cannot be shown is named in the page.
     """
     page_path = absolute(folder) / "report.html"
-    thumbnails = _thumbnails(page_path.parent / ASSETS)
-    with _spool(thumbnails.folder) as rows, _spool(thumbnails.folder) as troubles:
+    with contextlib.ExitStack() as stack:
+        check_own(page_path.parent / ASSETS)
+        thumbnails = _thumbnails(page_path.parent / ASSETS)
+        stack.callback(thumbnails.close)
+        rows, troubles = (
+            stack.enter_context(_spool(thumbnails.folder)) for _ in range(2)
+        )
         began = os.fstat(rows.fileno()).st_mtime_ns
         counts = Counts()
         with contextlib.closing(_pictured(photos, thumbnails, workers)) as pictured:

@@ -11,19 +11,20 @@ in clear, so no error keeps any of it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
 import attrs
 
 from ezlink_async._core.error_mapping import error_from, server_time
+from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
     collapse_blanks,
     identifier,
-    parse_json,
 )
 from ezlink_async._core.records import read_record, utc_time
 from ezlink_async.errors import (
@@ -39,6 +40,8 @@ PAGE = 100
 
 PAGES = 100
 """The most pages that are read."""
+
+_T = TypeVar("_T")
 
 _UNITS_PER_DOLLAR = 500_000
 _MOST = 2**63  # the server counts in int64
@@ -109,7 +112,9 @@ def log_request(request_id: str) -> HttpRequest:
 
 def _request(path: str, **query: str) -> HttpRequest:
     whole = f"{path}?{urlencode(query)}" if query else path
-    return HttpRequest("GET", whole, repeatable=True, credential=Credential.ACCOUNT)
+    return HttpRequest(
+        "GET", whole, repeatable=True, credential=Credential.ACCOUNT, tasks=PAGE
+    )
 
 
 def read_balance(response: HttpResponse) -> AccountBalance:
@@ -189,7 +194,7 @@ def _nested_json(text: object) -> object:
 
 
 def _data(response: HttpResponse) -> Mapping[str, object]:
-    body = parse_json(response.body)
+    body = response.document
     envelope = body if isinstance(body, Mapping) else {}
     if envelope.get("success") is False:
         raise _refused(response, collapse_blanks(envelope.get("message")))
@@ -217,7 +222,7 @@ def _refused(response: HttpResponse, words: str) -> ApiError:
 def _unreadable(response: HttpResponse, says: str) -> ProtocolError:
     # Without its first bytes: the page of the account shows the token.
     return ProtocolError(
-        f"{says}; check base_url",
+        f"{says}; {response.obstacle or 'check base_url'}",
         status=response.status,
         request_id=response.request_id,
     )
@@ -236,6 +241,16 @@ def _integer(value: object) -> int | None:
     return value if type(value) is int and abs(value) < _MOST else None
 
 
+class Asking(Protocol):
+    """How :class:`Account` sends a request and has its answer read."""
+
+    async def __call__(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T], /
+    ) -> _T:
+        """Return what *reader* makes of the answer to *request*."""
+        ...
+
+
 class Account:
     """
     The account behind the key; get it as ``client.account``.
@@ -246,12 +261,12 @@ class Account:
     :exc:`AuthenticationError`.
     """
 
-    def __init__(self, send: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> None:
-        self._send = send
+    def __init__(self, ask: Asking) -> None:
+        self._ask = ask
 
     async def balance(self) -> AccountBalance:
         """Return what the account has left and has used."""
-        return read_balance(await self._send(self_request()))
+        return await self._ask(self_request(), read_balance)
 
     async def charged(self, request_id: str) -> Charge | None:
         """
@@ -261,7 +276,10 @@ class Account:
         operator has switched the log off, or the entry is a few seconds late.
         A job that was accepted with code 22 is not charged.
         """
-        return read_charge(await self._send(log_request(request_id)), request_id)
+        return await self._ask(
+            log_request(request_id),
+            lambda response: read_charge(response, request_id),
+        )
 
     async def find(self, *, state: str) -> tuple[TaskRecord, ...]:
         """
@@ -272,7 +290,7 @@ class Account:
         """
         found: dict[str, TaskRecord] = {}
         for number in range(1, PAGES + 1):
-            page = read_tasks(await self._send(tasks_request(number)))
+            page = await self._ask(tasks_request(number), read_tasks)
             for record in page.records:
                 if record.state == state:  # twice, if a newer task moved it down
                     found.setdefault(record.task_id, record)

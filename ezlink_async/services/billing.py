@@ -15,13 +15,14 @@ from collections.abc import Mapping
 import attrs
 
 from ezlink_async._core.error_mapping import error_from
-from ezlink_async._core.messages import HttpRequest, HttpResponse, parse_json
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.records import utc_time
 from ezlink_async.errors import ProtocolError
 
 _UNLIMITED = 100_000_000
 _CENTS = 100
 _UNITS_PER_CENT = 5_000
+_MOST = 2**63 / _UNITS_PER_CENT  # cents: the server counts units in int64
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +60,7 @@ def read_balance(subscription: HttpResponse, usage: HttpResponse) -> KeyBalance:
     limit = _number(subscription, "hard_limit_usd")
     return KeyBalance(
         limit=limit if limit < _UNLIMITED else None,
-        used=_number(usage, "total_usage") / _CENTS,
+        used=_cents(usage) / _CENTS,
         expires=utc_time(_number(subscription, "access_until")),
     )
 
@@ -70,20 +71,24 @@ def read_units(usage: HttpResponse) -> int:
 
     The result is exact: the page divides units into cents, with a rounding error.
     """
-    return round(_number(usage, "total_usage") * _UNITS_PER_CENT)
+    return round(_cents(usage) * _UNITS_PER_CENT)
 
 
-def _number(page: HttpResponse, name: str) -> float:
+def _cents(usage: HttpResponse) -> float:
+    return _number(usage, "total_usage", _MOST)
+
+
+def _number(page: HttpResponse, name: str, most: float = sys.float_info.max) -> float:
     if not page.ok:
         raise error_from(page)
-    body = parse_json(page.body)
+    body = page.document
     found = body.get(name) if isinstance(body, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, int | float):
         found = math.nan
-    if abs(found) <= sys.float_info.max:  # JSON may say NaN, and any integer
+    if abs(found) <= most:  # JSON may say NaN, and any integer
         return float(found)
     raise ProtocolError(
-        f"the balance page has no number {name!r}: {page.body[:60]!r}",
+        f"the balance page has no number {name!r}: {page.excerpt}",
         head=page.body,
         status=page.status,
         request_id=page.request_id,

@@ -21,6 +21,13 @@ from ezlink_async.services.midjourney import (
     read_submission,
 )
 
+PRICE = 9_000
+"""
+What a swap costs, in units: 500,000 to the US dollar.
+
+The default of the server (``ye4293/one-api``); an operator may set another price.
+"""
+
 _STATE_LIMIT = 255
 
 _HOOK_LIMIT = 2000

@@ -21,14 +21,15 @@ from ezlink_async._core.messages import (
     HttpResponse,
     collapse_blanks,
     identifier,
-    parse_json,
 )
 from ezlink_async._core.records import progress_order, read_record
 from ezlink_async.errors import (
     ApiError,
     ConfigurationError,
     ProtocolError,
+    SubmitUnknownError,
     TaskNotFoundError,
+    TransportError,
 )
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import Accepted, TaskFamily
@@ -84,17 +85,31 @@ def read_submission(response: HttpResponse) -> Accepted:
     The body counts before the status: the server was seen to accept a job
     under status 500. Code 1 means accepted, 22 accepted and queued, 21 that the
     job was there already.
+
+    An answer that came before the end of the body is no acceptance: the server
+    had no whole job then, so there is none, and the submit may be sent again.
     """
-    body = parse_json(response.body)
+    body = response.document
     code = body.get("code") if isinstance(body, Mapping) else None
-    if isinstance(body, Mapping) and type(code) is int and code in _ACCEPTED:
+    is_accepted = type(code) is int and code in _ACCEPTED
+    if response.early and (is_accepted or response.ok):
+        raise TransportError(
+            "an answer came before the end of the submit, so there is no job: "
+            f"{response.excerpt}",
+            request_id=response.request_id,
+            retry_safe=True,
+            stage="upload",
+        )
+    if isinstance(body, Mapping) and type(code) is int and is_accepted:
         if task_id := identifier(body.get("result")):
             return Accepted(task_id, code, collapse_blanks(body.get("description")))
         message = "the job was accepted without an id: it is paid, and cannot be found"
         raise _unreadable(response, message, maybe_charged=True)
     if response.ok:
         message = "the answer to the submit cannot be read, and the job may be paid"
-        raise _unreadable(response, message, maybe_charged=True)
+        cause = _unreadable(response, message)
+        unknown = SubmitUnknownError(str(cause), request_id=response.request_id)
+        raise unknown from cause
     raise error_from(response, submit=True)
 
 
@@ -106,7 +121,7 @@ def _unreadable(
     maybe_charged: bool = False,
 ) -> ProtocolError:
     return ProtocolError(
-        f"{message}: {response.body[:60]!r}",
+        f"{message}: {response.excerpt}",
         head=response.body,
         status=response.status,
         task_id=task_id,
@@ -162,7 +177,7 @@ class MidjourneyFamily:
         """Ask for up to :data:`LIST_LIMIT` tasks at once; ids must be strings."""
         body = json.dumps({"ids": list(task_ids)}).encode()
         path = "/mj/task/list-by-condition"
-        return HttpRequest("POST", path, (body,), repeatable=True)
+        return HttpRequest("POST", path, (body,), repeatable=True, tasks=len(task_ids))
 
     def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
         """
@@ -173,7 +188,7 @@ class MidjourneyFamily:
         """
         if not response.ok:
             raise error_from(response)
-        rows = parse_json(response.body)
+        rows = response.document
         if not isinstance(rows, list):
             raise _unreadable(response, "the answer is no list of tasks")
         records: dict[str, TaskRecord] = {}
@@ -195,7 +210,7 @@ class MidjourneyFamily:
 
 def _read_one(response: HttpResponse, task_id: str) -> TaskRecord:
     try:
-        record = read_record(parse_json(response.body), task_id)
+        record = read_record(response.document, task_id)
     except ValueError as fault:
         message = f"the answer is no task ({fault})"
         raise _unreadable(response, message, task_id=task_id) from None

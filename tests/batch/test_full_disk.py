@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread
+from ezlink_async.batch.journal.jobs import Reason
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.emulator import Emulator, EmulatorSettings, in_thread, scripts
+from ezlink_async.errors import JournalError
+from tests.support.batch_harness import BatchHarness
 from tests.support.filesystems import small_disk
 from tests.support.pictures import jpeg
 
@@ -130,3 +137,51 @@ def test_somebody_who_may_not_write_pays_nothing(
     assert code == 2
     assert "is read-only" in err
     assert not server.control.attempts
+
+
+# A disk that fails for good
+
+_LOST_IDS = """
+CREATE TRIGGER lost BEFORE UPDATE OF task_id ON jobs WHEN NEW.task_id IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END
+"""
+
+
+def _lose_ids(journal: Path) -> None:
+    """Let the journal fail from the first accepted submit on."""
+    Journal.open(journal).close()
+    with contextlib.closing(sqlite3.connect(journal)) as sql:
+        sql.execute(_LOST_IDS)
+
+
+async def test_an_id_that_is_not_on_disk_stands_in_the_error(
+    batch: BatchHarness,
+) -> None:
+    """No run can go on with it: the user is told what to do with the id."""
+    _lose_ids(batch.journal)
+    ended = await batch.done(batch.photos(1))
+    assert isinstance(ended.error, JournalError)
+    task_id = ended.only.task_id
+    assert task_id is not None
+    assert f"ezlink task {task_id} --output" in str(ended.only.error)
+    assert "the next run" not in str(ended.only.error)
+    assert "disk I/O error" in str(ended.only.error)
+    assert not ended.only.resumable
+    assert ended.only.maybe_charged
+    assert ended.only.reason is Reason.STORAGE
+    assert batch.states() == {"submitting": 1}
+
+
+async def test_an_id_that_is_not_on_disk_is_named_when_the_run_is_left(
+    batch: BatchHarness,
+) -> None:
+    _lose_ids(batch.journal)
+    batch.control.script_tasks(scripts.slow(600))
+    async with batch.client() as ez:
+        async with batch.run(ez, batch.photos(1)) as run:
+            while not run.accepted:
+                await asyncio.sleep(0)
+        (left,) = run.unread()
+    assert f"ezlink task {left.task_id} --output" in str(left.error)
+    assert not left.resumable
+    assert left.maybe_charged

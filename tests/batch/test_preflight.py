@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async.batch.options import BatchOptions
@@ -40,6 +41,15 @@ def test_a_picture_that_cannot_be_used_is_a_fault_with_its_name(
     assert says in str(found.fault)
     assert "a.jpg" in str(found.fault)
     assert found.target_hash == b""
+
+
+@pytest.mark.parametrize("wanted", ["../a", "/a", "b/../../a", ""])
+def test_an_output_path_that_leads_out_of_the_folder_is_a_fault(
+    preflight: Preflight, tmp_path: Path, wanted: str
+) -> None:
+    pair = attrs.evolve(_pair(tmp_path, jpeg(3_000)), wanted_path=wanted)
+    (found,) = preflight.inspect([pair])
+    assert "a path below the output folder" in str(found.fault)
 
 
 def test_a_folder_in_place_of_a_picture_is_a_fault(

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey, JobRecord, JobState, Problem
+from ezlink_async.batch.journal.jobs import JobKey, JobRecord, JobState, Problem, Reason
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.batch.recorder import Clock, HaltedError, JournalObserver, RunControl
@@ -29,6 +29,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
+from tests.support.cancelling import cancel
 
 LONG_AGO = "SubmitUnknownError: long ago"
 BY_TEST = Problem("Interrupted: by a test")
@@ -117,9 +118,7 @@ async def test_a_submit_cancelled_before_its_intent_changes_nothing(
     observer = job.observer(unclear)
     waiting = asyncio.create_task(observer.before_submit("req-1", None))
     await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await cancel(waiting)
     observer.refused(ClientClosedError("cut off"))
     observer.unknown(SubmitUnknownError("cut off"))
     assert (await job.record()).state == "failed"
@@ -139,9 +138,7 @@ async def test_a_submit_cancelled_while_its_intent_is_written_is_planned_again(
     writing = asyncio.create_task(observer.before_submit("req-1", None))
     while not job.control.unanswered:
         await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
+    await cancel(writing)
     observer.refused(ClientClosedError("cut off"))
     observer.refused(ClientClosedError("cut off"))
     assert (await job.record()).state == "planned"
@@ -247,3 +244,25 @@ async def test_waiting_for_answers_waits_for_every_submit(job: OneJob) -> None:
     second.accepted("2")
     await waiting
     assert not job.control.unanswered
+
+
+async def test_a_gap_in_the_journal_halts_the_run(job: OneJob) -> None:
+    def broken(_: Journal) -> None:
+        raise LookupError("a bug")
+
+    job.writer.execute_soon(broken)
+    await job.record()
+    assert "a change cannot be written" in str(job.control.loss)
+    assert job.control.halted is not None
+    assert job.control.halted.reason is Reason.STORAGE
+    with pytest.raises(HaltedError, match="LookupError: a bug"):
+        job.control.check()
+
+
+async def test_an_id_counts_as_written_once_it_is_on_disk(job: OneJob) -> None:
+    observer = job.observer()
+    await observer.before_submit("req-1", None)
+    observer.accepted("77")
+    assert observer.written_ids == set()
+    await job.record()
+    assert observer.written_ids == {"77"}

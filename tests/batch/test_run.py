@@ -31,7 +31,9 @@ from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from tests.support.batch_harness import POLL, TIMEOUTS, BatchHarness, read
+from tests.support.cancelling import cancel
 from tests.support.pictures import jpeg
+from tests.support.threads import out_of_threads
 
 JSON = "application/json"
 
@@ -157,9 +159,7 @@ async def test_cancelling_an_entering_run_leaves_the_folder_unlocked(
         batch.control.standing("usage", held)
         entering = asyncio.create_task(batch.run(ez, batch.photos(1)).__aenter__())
         await held.arrived.wait()
-        entering.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await entering
+        await cancel(entering)
         held.release.set()
         assert (await batch.done(batch.photos(1))).counts == {"succeeded": 1}
 
@@ -511,9 +511,7 @@ async def test_a_run_cancelled_twice_closes_its_journal(batch: BatchHarness) -> 
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         batch.control.advance(600)
         assert (await batch.done(batch.photos(4), ez)).counts == {"succeeded": 4}
         assert batch.charges == 4
@@ -848,3 +846,75 @@ async def test_a_job_found_while_its_checked_pair_waits_is_swapped_once(
         ended = await read(run)
     assert ended.counts == {"succeeded": 12}
     assert batch.charges == 12
+
+
+async def test_results_that_no_thread_could_save_are_fetched_by_the_next_run(
+    batch: BatchHarness,
+) -> None:
+    """They are paid, and stay at the server."""
+    photos = batch.photos(3)
+    with out_of_threads("ezlink-write"):
+        ended = await batch.done(photos)
+    assert ended.counts == {"failed": 3}
+    assert all("ulimit -u" in (each.error or "") for each in ended.outcomes)
+    assert all(each.resumable for each in ended.outcomes)
+    assert batch.charges == 3
+    assert (await batch.done(photos)).counts == {"succeeded": 3}
+    assert batch.charges == 3
+
+
+@pytest.mark.parametrize("name", ["asyncio", "ezlink-journal"])
+async def test_run_whose_journal_has_no_thread_sends_nothing_and_says_why(
+    batch: BatchHarness, name: str
+) -> None:
+    photos = batch.photos(1)
+    async with batch.client() as ez:
+        with (
+            out_of_threads(name),
+            pytest.raises(ConfigurationError, match="no thread can be started"),
+        ):
+            await batch.run(ez, photos).__aenter__()
+        assert batch.sent == 0
+        assert (await batch.done(photos, ez)).counts == {"succeeded": 1}
+
+
+# Words of a server that are no text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (400, '{"error":{"message":"\\ud800 word","type":"api_error"}}', "failed"),
+        (200, '{"code":1,"description":"ok","result":"17\\ud800"}', "submitted"),
+    ],
+    ids=["refusal", "id"],
+)
+async def test_an_answer_with_half_a_character_is_in_the_journal(
+    batch: BatchHarness, status: int, body: str, state: str
+) -> None:
+    batch.control.script("submit", faults.Answer(status, body, JSON))
+    async with batch.client(poll=attrs.evolve(POLL, deadline=0.05)) as ez:
+        ended = await batch.done(batch.photos(1), ez)
+    assert ended.error is None
+    assert ended.only.status == "failed"
+    (row,) = batch.jobs()
+    assert row["state"] == state
+    assert r"\ud800" in (row["error"] if state == "failed" else row["task_id"])
+
+
+async def test_a_failure_with_half_a_character_is_in_the_journal(
+    batch: BatchHarness,
+) -> None:
+    batch.control.script_tasks(scripts.slow(600))
+    fetched = '{"id":"%s","status":"FAILURE","progress":"50%%","failReason":"a\\udfff"}'
+
+    async with batch.client() as ez, batch.run(ez, batch.photos(1)) as run:
+        while not batch.control.charges:
+            await asyncio.sleep(0)
+        (task_id,) = [each.task_id for each in ez.pending()] or [""]
+        answer = faults.Answer(200, fetched % task_id, JSON)
+        batch.control.script("fetch", answer)
+        (outcome,) = [each async for each in run]
+    assert outcome.status == "failed"
+    assert batch.states() == {"failed": 1}
+    assert r"a\udfff" in batch.jobs()[0]["error"]

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 
 from attrs import Factory, define
 
-from ezlink_async import PollPolicy, TaskHandle, TaskRecord, TaskStatus
+from ezlink_async import PollPolicy, TaskRecord, TaskStatus
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
@@ -90,13 +91,13 @@ class _Client:
         self.family = _Family()
         self.slots = Semaphore(10**6)
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*."""
         self.poller.forget(handle)
 
     def follow(self, number: int) -> None:
         """Follow a new handle, as after an accepted submit."""
-        handle = TaskHandle(f"{1733213213000000 + number}", self.family, self)
+        handle = FollowedHandle(f"{1733213213000000 + number}", self.family, self)
         self.poller.follow(handle, own=True, release=self.slots.release)
 
 

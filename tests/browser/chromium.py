@@ -98,8 +98,12 @@ class Page:
 
     async def open(self, path: Path) -> None:
         """Load a file, and wait until it has loaded."""
+        await self.visit(path.as_uri())
+
+    async def visit(self, url: str) -> None:
+        """Load a page, and wait until it has loaded."""
         self._loaded.clear()
-        await self.call("Page.navigate", url=path.as_uri())
+        await self.call("Page.navigate", url=url)
         await self._loaded.wait()
 
     async def run(self, script: str) -> object:
@@ -176,12 +180,13 @@ class Page:
 
 
 @asynccontextmanager
-async def browsing(home: Path) -> AsyncIterator[Page]:
+async def browsing(home: Path, *options: str) -> AsyncIterator[Page]:
     """Run a browser that keeps everything in *home*, with one tab."""
     root = ("--no-sandbox",) if getattr(os, "geteuid", lambda: 1)() == 0 else ()
     process = await asyncio.create_subprocess_exec(
         PROGRAM or "chromium",
         *root,
+        *options,
         "--headless=new",
         "--remote-debugging-port=0",
         f"--user-data-dir={home}",

@@ -27,11 +27,11 @@ def _page(text: str) -> faults.Answer:
 
 
 def test_all_checks_pass_and_nothing_is_charged(ezlink: Ezlink, user: Emulator) -> None:
-    """The checks are settings, address, clock, key, balance and route."""
+    """The checks are settings, address, clock, key, its limit and the route."""
     said = ezlink("doctor")
     assert said.code == 0
     assert said.out.count("ok  ") == 6
-    assert "2000.00 USD" in said.out
+    assert "ok  key limit limit 2000.00 USD" in said.out
     assert user.control.charges == []
     assert user.api_key not in said.out + said.err
 
@@ -63,7 +63,7 @@ def test_all_checks_pass_and_nothing_is_charged(ezlink: Ezlink, user: Emulator) 
             lambda u: u.control.script(
                 "usage", _page('{"hard_limit_usd": 0, "access_until": 0}')
             ),
-            "limit 0.00 USD, 0.00 USD used\n             -> top up the account",
+            "below the price of a swap\n              -> give the key a larger limit",
         ),
     ],
 )
@@ -83,19 +83,80 @@ def test_account_token_is_checked_if_there_is_one(
     monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
     said = ezlink("doctor")
     assert said.code == 0
-    assert "ok  account  token accepted, 2000.00 USD left" in said.out
+    assert "ok  account   token accepted, 2000.00 USD left" in said.out
     assert user.account_token not in said.out + said.err
 
     user.control.script("account", faults.Answer(502, "<html>"))
     said = ezlink("doctor")
     assert said.code == 1
-    assert "!!  account  " in said.out
+    assert "!!  account   " in said.out
 
     monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", "another")
     said = ezlink("doctor")
     assert said.code == 1
     assert "make a new access token" in said.out
     assert "ok  swaps" in said.out
+
+
+def test_missing_account_token_is_recommended_with_the_reason(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    """It is no fault: swaps work without it."""
+    assert user.account_token
+    said = ezlink("doctor")
+    assert said.code == 0
+    assert "--  account   no access token, so the balance is not known" in said.out
+    assert "set EZLINK_ACCOUNT_TOKEN to it: with it the client finds" in said.out
+
+
+@pytest.mark.parametrize(("units", "code"), [(9_000, 0), (8_999, 1), (0, 1), (-5, 1)])
+def test_balance_below_the_price_of_a_swap_fails(
+    ezlink: Ezlink,
+    user: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    units: int,
+    code: int,
+) -> None:
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
+    limit = _page('{"hard_limit_usd": 100000000, "access_until": 0}')
+    user.control.script("usage", limit)  # only the account is short of money
+    user.control.balance = units
+    said = ezlink("doctor")
+    assert said.code == code
+    short = "left: below the price of a swap\n              -> top up the account"
+    assert (short in said.out) == bool(code)
+    assert ("!!  account " in said.out) == bool(code)
+
+
+def test_limit_that_may_be_used_up_is_said_but_no_failure(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    """Some operators show the balance of the account as the limit of the key."""
+    limit = _page('{"hard_limit_usd": 2.0, "access_until": 0}')
+    user.control.script("usage", limit, _page('{"total_usage": 199.0}'))
+    said = ezlink("doctor")
+    assert said.code == 0
+    assert "--  key limit limit 2.00 USD, 1.99 USD used: used up, if" in said.out
+
+
+def test_api_key_given_as_access_token_is_recognised(
+    ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (user.api_key, "sk-another"):
+        monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", key)
+        said = ezlink("doctor")
+        assert said.code == 1
+        assert "EZLINK_ACCOUNT_TOKEN holds an API key" in said.out
+        assert key not in said.out + said.err
+
+
+def test_access_token_given_as_api_key_is_recognised(
+    ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EZLINK_API_KEY", user.account_token)
+    said = ezlink("doctor")
+    assert said.code == 1
+    assert "which belongs into EZLINK_ACCOUNT_TOKEN" in said.out
 
 
 @pytest.mark.usefixtures("stranger")
@@ -117,7 +178,7 @@ def test_server_without_balance_pages_passes(ezlink: Ezlink, user: Emulator) -> 
     user.control.script("usage", faults.Answer(404, "<html>"))
     said = ezlink("doctor")
     assert said.code == 0
-    assert "balance  not shown by this server" in said.out
+    assert "key limit not shown by this server" in said.out
 
 
 def test_key_from_the_profile_is_named_and_a_broken_profile_too(
@@ -129,7 +190,7 @@ def test_key_from_the_profile_is_named_and_a_broken_profile_too(
     profile.write_text(f'api_key = "{user.api_key}"')
     said = ezlink("doctor")
     assert said.code == 0
-    assert f"settings {user.base_url}, key from profile" in said.out
+    assert f"settings  {user.base_url}, key from profile" in said.out
     profile.write_text("api_key =")
     said = ezlink("doctor")
     assert said.code == 1

@@ -10,6 +10,7 @@ import pytest
 from ezlink_async.emulator import Emulator, faults, scripts
 from tests.support.command_line import Ezlink, enter_home, sums
 from tests.support.pictures import jpeg
+from tests.support.threads import out_of_threads
 
 Command = tuple[object, ...]
 
@@ -149,3 +150,17 @@ def test_read_only_output_folder_is_refused_before_anything_is_sent(
     assert (said.code, said.out) == (2, "")
     assert "locked is read-only" in said.err
     assert user.control.requests == []
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("name", ["ezlink-journal", "Thread-"])
+def test_lack_of_threads_is_one_sentence(
+    ezlink: Ezlink, one: Command, name: str
+) -> None:
+    """The end of an event loop needs a thread, too: one without a name."""
+    with out_of_threads(name):
+        said = ezlink(*one)
+    assert said.code == 2
+    assert said.err.strip().splitlines()[-1].startswith("ezlink: no thread can be")
+    assert "ulimit -u" in said.err
+    assert "Traceback" not in said.err

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import signal
 import sys
+import urllib.request
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -47,6 +50,8 @@ def test_stdout_may_be_replaced_by_a_program(ezlink: Ezlink) -> None:
         (("swap", "https://a.b/c.jpg", "d.jpg", "-o", "x", "--local"), "download it"),
         (("swap", "-", "d.jpg", "-o", "x", "--local"), "name the SOURCE before it"),
         (("serve", "--port", "70000"), "--port. Must be <= 65535."),
+        (("serve", "--engine", "copy", "--fault", "lots:1"), "lots:1' is no fault"),
+        (("serve", "--engine", "copy", "--origin", "*"), "'*' is no origin"),
         (("swap", "a", "b", "--outptu", "c"), "Did you mean --output?"),
     ],
 )
@@ -132,6 +137,13 @@ def test_results_are_saved_by_id_and_a_failure_exits_1(
     assert ezlink("task", task_id, "--output", f"results/{task_id}.jpg").code == 2
 
 
+def _state(url: str, secret: str) -> dict[str, object]:
+    request = urllib.request.Request(f"{url}/__emu/state")  # noqa: S310 - loopback
+    request.add_header("X-Emulator-Secret", secret)
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
+        return cast("dict[str, object]", json.load(answer))
+
+
 @pytest.mark.usefixtures("stranger")
 @pytest.mark.parametrize("engine", ["copy", pytest.param("opencv", marks=_engine)])
 def test_serve_prints_how_to_use_it_and_ends_well_when_interrupted(
@@ -142,6 +154,10 @@ def test_serve_prints_how_to_use_it_and_ends_well_when_interrupted(
         key = command.read_until("EZLINK_API_KEY=").strip()
         monkeypatch.setenv("EZLINK_BASE_URL", url)
         monkeypatch.setenv("EZLINK_API_KEY", key.partition("=")[2])
+        token = command.read_until("EZLINK_ACCOUNT_TOKEN=").strip()
+        monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", token.partition("=")[2])
+        secret = command.read_until("X-Emulator-Secret: ").strip()
+        assert _state(url, secret.partition(": ")[2].partition("'")[0])["rows"] == 0
         said = ezlink("swap", *FACES, "--output", "out")
         assert (said.code, said.out) == (0, "out/synthetic_1.jpg\n")
         port = url.rpartition(":")[2]
@@ -208,3 +224,22 @@ def test_tasks_as_json_are_one_object_a_line(
         assert "no face" in str(bad["error"])
         assert rows["1" * 16]["status"] is None
         assert said.err == ""
+
+
+@pytest.mark.usefixtures("stranger")
+def test_serve_plays_faults_at_random(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rate of 1 every task fails."""
+    options = ("--delay", "0.01", "--beat", "0.01", "--capacity", "1")
+    with start(
+        *("serve", "--engine", "copy", "--fault", "failed:1", "--api-key", "sk-x"),
+        *options,
+    ) as command:
+        monkeypatch.setenv("EZLINK_BASE_URL", command.first_line())
+        monkeypatch.setenv("EZLINK_API_KEY", "sk-x")
+        assert command.read_until("EZLINK_API_KEY=").strip().endswith("=sk-x")
+        said = ezlink("swap", *FACES, "--output", "out")
+        assert said.code == 1
+        command.process.send_signal(signal.SIGINT)
+        assert command.end().code == 0

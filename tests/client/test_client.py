@@ -40,6 +40,7 @@ from ezlink_async.emulator import (
     serving,
 )
 from ezlink_async.services.face_swap import SwapOptions
+from tests.support.cancelling import cancel
 from tests.support.client_harness import POLL, RETRY, beside_emulator, charges, until
 from tests.support.pictures import jpeg, png
 
@@ -111,7 +112,7 @@ async def test_slots_are_held_until_tasks_end() -> None:
                 break
         assert not waiting.done()
         assert charges(server) == 3
-        handles[0].end(None)
+        session_of(ez).poller.pending()[0].end(None)
         await (await waiting)
         assert charges(server) == 4
 
@@ -140,9 +141,7 @@ async def test_submit_cancelled_while_waiting_for_a_slot_sends_nothing() -> None
         await ez.swap_face(SOURCE, TARGET)
         waiting = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
         await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        await cancel(waiting)
         assert charges(server) == 1
 
 
@@ -152,9 +151,7 @@ async def test_submit_cancelled_while_uploading_creates_no_job() -> None:
         server.control.script("submit", faults.Stall(after_bytes=100_000))
         task = asyncio.create_task(ez.swap_face(SOURCE, LARGE))
         await until(server, "requests")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         assert server.control.uploads == {}
         await (await ez.swap_face(SOURCE, TARGET))
         assert charges(server) == 1
@@ -169,9 +166,7 @@ async def test_submit_cancelled_after_its_last_byte_appears_in_pending(
         server.control.script_tasks(scripts.slow(0.3))
         task = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
         await until(server, "charges")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         with caplog.at_level(logging.WARNING, logger="ezlink_async"):
             while not caplog.records:
                 await asyncio.sleep(0)
@@ -289,9 +284,7 @@ async def test_cancelled_aclose_closes_everything_and_then_raises() -> None:
         await until(server, "charges")
         closing = asyncio.create_task(ez.aclose())
         await asyncio.sleep(0)
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
+        await cancel(closing)
         with pytest.raises(errors.SubmitUnknownError):
             await task
 
@@ -614,6 +607,8 @@ async def test_fetch_calls_make_one_request_and_leave_unknown_ids_out() -> None:
         assert caught.value.task_id == "1"
         server.control.standing("list", faults.Answer(404, "<html>"))
         assert list(await ez.fetch_tasks([*ids, "1", "..", "\ud800"])) == ids
+        server.control.standing("list", faults.Answer(200, "[]," * 30_000))
+        assert list(await ez.fetch_tasks(ids)) == ids
 
 
 @pytest.mark.parametrize("status", [401, 403, 407, 511])
@@ -696,7 +691,7 @@ async def test_unusable_targets_of_swap_faces_are_outcomes_with_errors(
     entries = list(os.scandir(os.fsencode(tmp_path)))
     targets = [*entries, "/proc/self/mem", 7, tmp_path / "a.jpg"]
     async with beside_emulator() as (ez, _):
-        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[arg-type]
+        stream = ez.swap_faces(SOURCE, targets)  # type: ignore[type-var]
         found = {str(swap.target): swap.error async for swap in stream}
         assert found.pop(str(tmp_path / "a.jpg")) is None
         assert [type(error) for error in found.values()] == [errors.ImageError] * 3
@@ -733,7 +728,7 @@ async def test_swap_faces_with_a_missing_source_takes_no_target() -> None:
 
     async with beside_emulator() as (ez, _):
         with pytest.raises(errors.ImageError, match="no such file"):
-            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[arg-type]
+            await anext(ez.swap_faces("no-such.jpg", targets()))  # type: ignore[call-overload]
         assert taken == []
 
 
@@ -864,6 +859,13 @@ async def test_fetch_image_from_the_api_itself() -> None:
                 await ez.fetch_image(url)
         keys = [s.headers for s in server.control.requests if "/mj/image/" in s.path]
         assert all("authorization" not in str(headers).lower() for headers in keys)
+
+
+@pytest.mark.parametrize("url", [None, 5, b"https://a.example/x.jpg"])
+async def test_picture_is_fetched_by_an_address_in_text_only(url: object) -> None:
+    async with beside_emulator() as (ez, _):
+        with pytest.raises(errors.ConfigurationError, match="url is a str, not"):
+            await ez.fetch_image(url)  # type: ignore[arg-type]  # the mistake itself
 
 
 async def test_no_key_in_anything_that_is_shown() -> None:

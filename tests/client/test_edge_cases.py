@@ -229,11 +229,9 @@ async def test_codes_1_21_and_22_with_an_id_are_an_acceptance(name: str) -> None
         assert ez.pending() == (handle,)
 
 
-async def test_e23_group_without_a_channel_is_not_retried_within_the_time_left() -> (
-    None
-):
-    async with beside_emulator(retry=attrs.evolve(RETRY, timeout=9)) as (ez, server):
-        server.control.script("submit", faults.Trouble("no_channel"))
+async def test_e23_group_without_a_channel_is_retried_within_the_timeout() -> None:
+    async with beside_emulator(retry=attrs.evolve(RETRY, timeout=0.02)) as (ez, server):
+        server.control.script("submit", *[faults.Trouble("no_channel")] * 3)
         with pytest.raises(errors.ServerError, match="no upstream is free") as caught:
             await ez.swap_face(SOURCE, TARGET)
         assert (caught.value.retry_after, caught.value.retry_safe) == (10, True)
@@ -455,3 +453,49 @@ def test_each_number_has_a_test_or_a_reason() -> None:
         and f"test_{number.lower()}_" not in text
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "paid"),
+    [
+        ("文件上传失败", False),
+        ("获取渠道信息失败，请联系管理员，渠道ID：3", True),
+        ("", True),
+    ],
+    ids=["refunded", "the upstream is gone", "no reason"],
+)
+async def test_failed_task_is_paid_unless_the_server_gives_it_back(
+    reason: str, *, paid: bool
+) -> None:
+    async with beside_emulator() as (ez, server):
+        server.control.script_tasks(scripts.fails_at_100(reason))
+        handle = await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.TaskFailedError) as caught:
+            await handle
+        assert caught.value.maybe_charged is paid
+        again = ez.restore(handle.to_dict())
+        with pytest.raises(errors.TaskFailedError) as caught:
+            await again
+        assert caught.value.maybe_charged is paid
+
+
+async def test_result_that_cannot_be_had_is_paid_for() -> None:
+    """The task of a submit is; a task known by its id may be anybody's."""
+    async with beside_emulator() as (ez, server):
+        server.control.script("image", *[faults.Answer(404)] * 20)
+        handle = await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.DownloadError) as caught:
+            await handle.read()
+        assert caught.value.maybe_charged
+        with pytest.raises(errors.DownloadError) as caught:
+            await ez.task(handle.task_id).read()
+        assert not caught.value.maybe_charged
+
+
+async def test_task_that_is_not_finished_in_time_is_paid_for() -> None:
+    async with beside_emulator() as (ez, server):
+        server.control.script_tasks(scripts.stuck())
+        handle = await ez.swap_face(SOURCE, TARGET)
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await handle.result(timeout=0)
+        assert caught.value.maybe_charged

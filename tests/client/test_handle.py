@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from ezlink_async import errors
 from ezlink_async._client.handle import (
     FORMAT,
+    FollowedHandle,
     SavedHandle,
-    TaskHandle,
     error_of,
     is_same_state,
 )
@@ -157,10 +157,10 @@ def _still_running(_: HttpRequest) -> HttpResponse:
 
 
 @asynccontextmanager
-async def _unfollowed() -> AsyncIterator[TaskHandle]:
+async def _unfollowed() -> AsyncIterator[FollowedHandle]:
     """Give a handle that no poller follows."""
     async with poller_harness(_still_running) as here:
-        yield TaskHandle("7", MIDJOURNEY, here)
+        yield FollowedHandle("7", MIDJOURNEY, here)
 
 
 async def _turn() -> None:
@@ -292,7 +292,7 @@ async def test_updates_raise_an_end_that_no_record_shows(
         assert seen == records
 
 
-async def _read(handle: TaskHandle, seen: list[TaskRecord]) -> None:
+async def _read(handle: FollowedHandle, seen: list[TaskRecord]) -> None:
     async for record in handle.updates():
         seen.append(record)  # noqa: PERF401 - records before an error are kept
 
@@ -362,10 +362,30 @@ async def test_handle_in_a_foreign_event_loop_is_refused() -> None:
 async def test_repr_names_id_and_status() -> None:
     async with _unfollowed() as handle:
         assert repr(handle) == "<TaskHandle 7 accepted>"
-        assert (handle.record, handle.status) == (None, TaskStatus.EMPTY)
+        assert handle.record is None
         assert handle.family is MIDJOURNEY
         handle.receive(DONE)
         assert repr(handle) == "<TaskHandle 7 SUCCESS done>"
+
+
+async def test_status_is_submitted_until_a_record_says_more() -> None:
+    """The record keeps the server's word, which is empty at first."""
+    async with _unfollowed() as handle:
+        assert handle.status is TaskStatus.SUBMITTED
+        handle.receive(TaskRecord(task_id="7"))
+        assert handle.record is not None
+        assert (str(handle.record.status), str(handle.status)) == ("", "SUBMITTED")
+        handle.receive(RUNNING)
+        assert str(handle.status) == "IN_PROGRESS"
+
+
+async def test_completion_offers_what_is_for_users() -> None:
+    async with _unfollowed() as handle:
+        public = {name for name in dir(handle) if not name.startswith("_")}
+        assert public == {
+            *("task_id", "family", "record", "status", "done", "result", "updates"),
+            *("read", "open", "save", "to_dict"),
+        }
 
 
 # How a record ends a task
@@ -471,3 +491,17 @@ def test_every_other_difference_is_a_change(
 ) -> None:
     """Two unknown status words are equal for deciding, but a change to a reader."""
     assert not is_same_state(before, after)
+
+
+@pytest.mark.parametrize("path", [5, None, b"a.jpg"])
+async def test_result_is_not_saved_at_what_is_no_path(path: object) -> None:
+    async with poller_harness(lambda _: reply(row("7"))) as here:
+        with pytest.raises(ConfigurationError, match="is saved at a path"):
+            await here.follow("7").save(path)  # type: ignore[arg-type]  # the mistake itself
+
+
+@pytest.mark.parametrize("timeout", ["x", True, float("nan"), b"1"])
+async def test_timeout_that_is_no_number_is_refused(timeout: object) -> None:
+    async with poller_harness(lambda _: reply(row("7"))) as here:
+        with pytest.raises(ConfigurationError, match="timeout is a number of seconds"):
+            await here.follow("7").result(timeout)  # type: ignore[arg-type]  # the mistake itself

@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from ezlink_async import errors
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async import SwapOutcome, errors
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.swap_stream import (
     PendingSwap,
     Swap,
-    SwapOutcome,
     SwapPipeline,
     SwapStream,
     TargetPairs,
@@ -47,19 +46,19 @@ class Swaps:
 
     def __init__(self, here: PollerHarness) -> None:
         self.here = here
-        self.handles: dict[ImageLike, TaskHandle] = {}
+        self.handles: dict[ImageLike, FollowedHandle] = {}
         self.errors: dict[ImageLike, errors.EzlinkError] = {}
         self.most = 0
 
     async def __call__(
         self, _: ImageLike, target: ImageLike, pending: PendingSwap
-    ) -> TaskHandle:
+    ) -> FollowedHandle:
         """Accept *target*, or refuse it."""
         await asyncio.sleep(0)
         if target in self.errors:
             raise self.errors[target]
         pending.accepted(str(target))
-        handle = TaskHandle(str(target), MIDJOURNEY, self.here)
+        handle = FollowedHandle(str(target), MIDJOURNEY, self.here)
         self.handles[target] = handle
         self.most = max(self.most, sum(not h.done() for h in self.handles.values()))
         return handle
@@ -219,7 +218,9 @@ async def test_target_after_a_fatal_error_is_not_submitted() -> None:
 async def test_unexpected_exception_becomes_the_error_of_its_outcome() -> None:
     """The error chains the exception, and keeps ids and money facts."""
 
-    async def swap(_: ImageLike, target: ImageLike, pending: PendingSwap) -> TaskHandle:
+    async def swap(
+        _: ImageLike, target: ImageLike, pending: PendingSwap
+    ) -> FollowedHandle:
         if target == "sent":
             await pending.before_submit("request-1", None)
         if target == "paid":
@@ -322,7 +323,7 @@ async def test_dropped_outcomes_are_given_as_they_stand() -> None:
     class Slow(Swaps):
         async def __call__(
             self, source: ImageLike, target: ImageLike, pending: PendingSwap
-        ) -> TaskHandle:
+        ) -> FollowedHandle:
             if target == "c":
                 self.late = pending
                 await pending.before_submit("request-1", None)
@@ -462,7 +463,7 @@ async def test_unread_unknown_submit_is_logged_with_its_request_id(
 ) -> None:
     """An outcome that costs nothing, such as a broken photo, is not logged."""
 
-    async def swap(_: ImageLike, target: ImageLike, __: PendingSwap) -> TaskHandle:
+    async def swap(_: ImageLike, target: ImageLike, __: PendingSwap) -> FollowedHandle:
         if target == "a":
             raise errors.SubmitUnknownError("lost", request_id="request-1")
         raise errors.ImageError("broken")

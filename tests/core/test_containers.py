@@ -38,6 +38,7 @@ from tests.support.pictures import (
     PICTURES,
     WHOLE,
     chunk,
+    jpeg,
     png,
     progressive,
     segment,
@@ -488,3 +489,99 @@ def test_other_formats_are_refused() -> None:
     for call in (containers.strip_metadata, containers.dimensions):
         with pytest.raises(ImageError, match="give a JPEG, PNG or WebP"):
             call(encoded(Pillow.new("L", (1, 1)), "BMP"))
+
+
+SECRET = b"51.5007 N, 0.1246 W"
+
+
+def _riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    content = b"WEBP" + b"".join(_riff_chunk(*each) for each in chunks)
+    return b"RIFF" + len(content).to_bytes(4, "little") + content
+
+
+def _riff_chunk(name: bytes, content: bytes) -> bytes:
+    return name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
+
+
+LOSSLESS = b"\x2f" + (99 | 99 << 14).to_bytes(4, "little")  # 100 pixels each way
+
+LOSSY = b"\x10\2\0\x9d\x01\x2a" + b"\x64\0\x64\0"
+
+
+def test_strip_metadata_drops_chunks_inside_the_frame_of_a_webp() -> None:
+    head = bytes(range(16))
+    pixels = _riff_chunk(b"ALPH", b"a") + _riff_chunk(b"VP8 ", b"pixels")
+    extra = _riff_chunk(b"EXIF", SECRET) + _riff_chunk(b"abcd", SECRET)
+    canvas = (b"VP8X", b"\2" + bytes(9))
+    given = _riff(canvas, (b"ANIM", bytes(6)), (b"ANMF", head + extra + pixels + extra))
+    kept = _riff(canvas, (b"ANIM", bytes(6)), (b"ANMF", head + pixels))
+    assert containers.strip_metadata(given) == kept
+    assert containers.strip_metadata(kept) == kept
+
+
+def test_frame_of_a_webp_that_is_cut_off_is_not_stripped() -> None:
+    given = _riff((b"VP8X", bytes(10)), (b"ANMF", bytes(16) + b"VP8 \xff\0\0\0"))
+    with pytest.raises(ImageError, match="cut off"):
+        containers.strip_metadata(given)
+
+
+@pytest.mark.parametrize("marker", [0xC8, 0xD0, 0xD8, 0xDC, 0xDD, 0xDE, 0xDF])
+def test_jpeg_with_an_unknown_segment_is_not_stripped(marker: int) -> None:
+    whole = jpeg(2000)
+    given = whole[:2] + segment(marker, SECRET) + whole[2:]
+    with pytest.raises(ImageError, match=f"a part .FF {marker:02X}. that may hold"):
+        containers.strip_metadata(given)
+
+
+def test_number_of_lines_of_a_jpeg_is_kept() -> None:
+    whole = jpeg(2000)
+    kept = containers.strip_metadata(whole[:2] + segment(0xDC, b"\0\7") + whole[2:])
+    assert segment(0xDC, b"\0\7") in kept
+
+
+def test_png_with_an_unknown_critical_chunk_is_not_stripped() -> None:
+    whole = png()
+    given = whole[:33] + chunk(b"GPSx", SECRET) + whole[33:]
+    with pytest.raises(ImageError, match=r"a part .GPSx. that may hold metadata"):
+        containers.strip_metadata(given)
+
+
+def test_strip_metadata_empties_the_end_of_a_png() -> None:
+    given = png()[:-12] + chunk(b"IEND", SECRET)
+    assert containers.strip_metadata(given) == containers.strip_metadata(png())
+
+
+@pytest.mark.parametrize(
+    ("pixels", "zeros"),
+    [((b"VP8 ", LOSSY), 100 * 100 // 64 + 64), ((b"VP8L", LOSSLESS), 5064)],
+    ids=["lossy", "lossless"],
+)
+def test_webp_with_more_zeros_than_its_pixels_take_is_cut_off(
+    pixels: tuple[bytes, bytes], zeros: int
+) -> None:
+    """A file of the right length whose end was never written."""
+    name, content = pixels
+    content += b"pixels"
+    assert containers.verify_complete(_riff((name, content + bytes(zeros))))
+    assert containers.verify_complete(_riff((b"VP8X", bytes(10)), (name, content)))
+    with pytest.raises(ImageError, match="the WEBP is cut off"):
+        containers.verify_complete(_riff((name, content + bytes(zeros + 2))))
+
+
+@pytest.mark.parametrize("length", [40, 300_000, 1_000_000])
+def test_webp_with_zeros_in_place_of_a_chunk_is_cut_off(length: int) -> None:
+    whole = _riff((b"VP8X", b"\x10" + bytes(9)), (b"VP8 ", LOSSY + b"x" * length))
+    head = 30
+    with pytest.raises(ImageError, match="the WEBP is cut off"):
+        containers.verify_complete(whole[:head] + bytes(len(whole) - head))
+
+
+def test_zeros_behind_the_pixels_of_a_webp_are_allowed() -> None:
+    given = _riff((b"VP8 ", LOSSY + b"x" * 99), (bytes(4), bytes(500)))
+    assert containers.verify_complete(given) == "image/webp"
+
+
+def test_zeros_at_the_end_of_other_chunks_of_a_webp_are_allowed() -> None:
+    """Cameras reserve room in their Exif."""
+    given = _riff((b"VP8 ", LOSSY + b"x" * 99), (b"EXIF", b"MM\0*" + bytes(5000)))
+    assert containers.verify_complete(given) == "image/webp"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core import error_mapping
-from ezlink_async._core.messages import HttpResponse, collapse_blanks, parse_json
+from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.messages import HttpResponse, collapse_blanks
 
 ID = " (request id: 20261122170000123456781234)"
 DATE = "Mon, 23 Nov 2026 06:36:27 GMT"
@@ -387,6 +388,12 @@ def test_error_of_an_image_request_keeps_status_and_words(
     assert type(error) is kind
     assert isinstance(error, errors.ApiError)
     assert (error.status, error.description) == (status, words)
+
+
+def test_refused_key_says_what_to_set() -> None:
+    error = error_mapping.error_from(_middleware(401, "Token not provided" + ID))
+    assert "EZLINK_API_KEY" in str(error)
+    assert "ezlink doctor" in str(error)
 
 
 @pytest.mark.parametrize("key", ["description", "message"])

@@ -154,3 +154,18 @@ def test_prefix_and_text_make_a_data_uri_of_the_promised_length(tail: bytes) -> 
     text = base64.b64encode(content)
     assert len(text) == image.text_length
     assert Image.from_data_uri((image.prefix + text).decode()).content == content
+
+
+def test_base64_text_in_place_of_a_path_is_named_in_a_short_error() -> None:
+    text = base64.b64encode(bytes(100_000)).decode()
+    with pytest.raises(
+        ImageError, match="is no path; give a picture's bytes"
+    ) as caught:
+        Image.of(text)
+    assert len(str(caught.value)) < 300
+
+
+def test_error_about_a_long_path_has_at_most_2000_characters() -> None:
+    error = ImageError("there is no such file", path="A" * 8000)
+    assert len(str(error)) < 2000
+    assert error.path == "A" * 8000

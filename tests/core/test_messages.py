@@ -9,6 +9,7 @@ from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
+    collapse_blanks,
     part_length,
 )
 from tests.support.pictures import png
@@ -45,6 +46,38 @@ def test_request_id_is_the_servers_else_the_one_sent(
     headers: dict[str, str], sent: str | None, known: str | None
 ) -> None:
     assert HttpResponse(200, headers, sent_id=sent).request_id == known
+
+
+def test_json_of_a_response_is_parsed_once() -> None:
+    response = HttpResponse(200, body=b'{"a":[1]}')
+    assert response.document == {"a": [1]}
+    assert response.document is response.document
+    assert (response.obstacle, response.is_light) == ("", True)
+    assert response.excerpt == "b'{\"a\":[1]}'"
+
+
+def test_response_of_too_much_has_no_json_and_says_why() -> None:
+    """Its first bytes would show nothing of that."""
+    cut = HttpResponse(200, body=b"[1]", oversized=3)
+    assert (cut.document, cut.excerpt) == (None, "it has more than 3 bytes")
+    many = HttpResponse(200, body=b"[" + b"[]," * 6000 + b"1]")
+    assert (many.document, many.excerpt) == (None, "it has more than 5,000 brackets")
+    assert HttpResponse(200, body=many.body, tasks=2).document is not None
+
+
+@pytest.mark.parametrize(
+    ("tasks", "most"), [(1, 1 << 20), (16, 1 << 20), (100, 100 << 16)]
+)
+def test_answer_has_room_for_each_task_that_it_is_about(tasks: int, most: int) -> None:
+    assert HttpRequest("GET", "/x", tasks=tasks).answer_limit == most
+
+
+def test_words_of_the_server_are_kept_up_to_a_limit() -> None:
+    """Whatever is done with them later, they are not long."""
+    assert collapse_blanks(" a \n b ") == "a b"
+    assert collapse_blanks("x" * 2_000) == "x" * 2_000
+    assert collapse_blanks("x" * 5_000_000) == "x" * 1_999 + "…"
+    assert collapse_blanks(7) == ""
 
 
 @pytest.mark.parametrize("status", [199, 200, 204, 299, 300])

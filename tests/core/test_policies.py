@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts, is_duration
+from ezlink_async._core.policies import (
+    PollPolicy,
+    RetryPolicy,
+    RetryWaits,
+    Timeouts,
+    is_duration,
+)
 from ezlink_async.errors import ConfigurationError
 
 SECONDS = st.floats(0.5, 1000)
@@ -83,6 +89,25 @@ def test_waits_double_up_to_the_longest() -> None:
     assert all(
         0.8 * bound < seen <= bound for seen, bound in zip(highest, bounds, strict=True)
     )
+
+
+@given(RETRIES, st.none() | st.floats(0, 1e6), st.floats(0, 100))
+def test_all_attempts_begin_within_the_timeout(
+    policy: RetryPolicy, hint: float | None, answer: float
+) -> None:
+    """However long the server asks to wait, and each answer takes some time."""
+    waits, now = RetryWaits(policy), 0.0
+    while (wait := waits.next(now, hint)) is not None:
+        assert wait >= min(hint or 0.0, policy.timeout / 2)
+        now += wait
+        assert now < policy.timeout
+        now += answer
+
+
+def test_first_wait_of_a_day_is_cut_to_half_the_timeout() -> None:
+    waits = RetryWaits(RetryPolicy(timeout=900))
+    assert waits.next(5.0, 86_400.0) == 450
+    assert waits.next(455.0, 86_400.0) is None
 
 
 @given(RETRIES, st.integers(1, 10_000), st.none() | st.floats(0, 10_000))

@@ -170,6 +170,31 @@ def test_odd_value_is_read_as_what_it_can_be(
         assert getattr(read_record({**FULL, field: value}), name) == read
 
 
+@pytest.mark.parametrize(
+    ("field", "name", "most"),
+    [
+        ("failReason", "fail_reason", 2_000),
+        ("prompt", "prompt", 2_000),
+        ("status", "status", 2_000),
+        ("imageUrl", "image_url", 8_000),
+    ],
+)
+def test_long_text_is_cut_off_where_it_is_kept(
+    field: str, name: str, most: int
+) -> None:
+    """Journals, JSON lines and reports keep records; a signed address may be long."""
+    text = str(getattr(read_record({**FULL, field: "x" * most}), name))
+    assert text == "x" * most
+    text = str(getattr(read_record({**FULL, field: "x" * 5_000_000}), name))
+    assert text == "x" * (most - 1) + "…"
+
+
+def test_texts_of_buttons_are_cut_off() -> None:
+    row = {**FULL, "buttons": [{"customId": "x" * 3_000}]}
+    (button,) = read_record(row).buttons
+    assert button.custom_id == "x" * 1_999 + "…"
+
+
 def test_milliseconds_may_come_as_text() -> None:
     assert read_record({**FULL, "submitTime": "1733213213123"}) == read_record(FULL)
 
@@ -188,7 +213,8 @@ def test_odd_fields_of_a_button_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [("7", "7"), (" 7 ", "7"), (7, "7"), (True, ""), (7.0, "")]
+    ("value", "text"),
+    [("7", "7"), (" 7 ", "7"), (7, "7"), (True, ""), (7.0, ""), ("7" * 2_001, "")],
 )
 def test_identifier_is_text_or_a_whole_number(value: object, text: str) -> None:
     assert identifier(value) == text

@@ -219,7 +219,7 @@ OUTCOMES = {
     # Addresses that are not served.
     "route-trailing-slash-post": _safe(errors.EndpointNotSupportedError),
     "route-wrong-method": _safe(errors.EndpointNotSupportedError),
-    "route-preflight": Outcome(errors.ProtocolError, paid=True),
+    "route-preflight": Outcome(errors.SubmitUnknownError, paid=True),
     "route-trailing-slash-get": _NO_CALL,
     "route-head": _NO_CALL,
     "route-unknown-mj": _NO_CALL,

@@ -480,7 +480,11 @@ def test_missing_profile_is_an_error_only_if_it_was_named(tmp_path: Path) -> Non
         read_profile(path, demanded=True)
 
 
-@pytest.mark.parametrize("content", [b"api_key", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"api_key", b"\xff\xfe", b"a = " + b"[" * 50_000],
+    ids=["no value", "no text", "deep arrays"],
+)
 def test_unreadable_profile_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(content)

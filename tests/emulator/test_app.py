@@ -1,6 +1,8 @@
-"""Requests that no family answers: redirects and preflights."""
+"""Paths as the server reads them, redirects, preflights and unknown paths."""
 
-from ezlink_async.emulator import Emulator
+import pytest
+
+from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from tests.support.emulator_requests import FETCH, RawApi
 from tests.support.wire import RawConnection
 
@@ -11,11 +13,94 @@ async def test_redirect_removes_a_slash_and_keeps_the_query(api: RawApi) -> None
     assert response.header("Location") == f"{FETCH}?a=1"
 
 
-async def test_preflight_without_headers_allows_none(emu: Emulator) -> None:
+async def test_preflight_without_headers_allows_none() -> None:
     """A preflight that asks for no header is answered without a list of headers."""
-    asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "GET")]
-    async with RawConnection(emu.base_url) as raw:
+    origin = "https://a.example"
+    asked = [("Origin", origin), ("Access-Control-Request-Method", "GET")]
+    async with (
+        serving(EmulatorSettings(origins=(origin,))) as emu,
+        RawConnection(emu.base_url) as raw,
+    ):
         response = await raw.request("OPTIONS", "/anything", asked)
 
     assert response.status == 200
     assert response.header("Access-Control-Allow-Headers") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "location", "shown"),
+    [
+        ("/mj/task//fetch/", "/mj/task/fetch", "/mj/task/fetch"),
+        ("/mj/task/a%2e./fetch/?a=1&b=2", "/mj/task/a../fetch?a=1&b=2", "?a=1&amp;b=2"),
+        ("/mj/task/1/fetch/?'", "/mj/task/1/fetch?'", "?&#39;"),
+        ("/mj/task/%41%20%22/fetch/", "/mj/task/A%20%22/fetch", "%22/fetch"),
+    ],
+)
+async def test_redirect_names_the_cleaned_path(
+    api: RawApi, path: str, location: str, shown: str
+) -> None:
+    """The body is a link, whose text is escaped for HTML."""
+    response = await api.get(path)
+
+    assert (response.status, response.header("Location")) == (301, location)
+    assert f'{shown}">Moved Permanently</a>' in response.body.decode()
+
+
+async def test_slash_in_an_id_is_decoded_before_the_path_is_looked_up(
+    api: RawApi,
+) -> None:
+    response = await api.get("/mj/task/1%2F2/fetch")
+
+    assert (response.status, response.body) == (404, b"")
+    assert response.header("Content-Type") == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("key", ["right", "wrong"])
+async def test_empty_id_is_unknown_behind_the_check_of_the_key(
+    emu: Emulator, api: RawApi, key: str
+) -> None:
+    """A row without an id is not found by it."""
+    emu.control.script("submit", faults.Upstream(200, {"code": 1, "result": ""}))
+    await api.submit()
+    given = emu.api_key if key == "right" else "sk-wrong"
+    async with RawConnection(emu.base_url) as raw:
+        named = [("Authorization", f"Bearer {given}")]
+        response = await raw.request("GET", "/mj/task//fetch", named)
+
+    assert response.status == (400 if key == "right" else 401)
+    assert ("Get mj id failed Error" in response.body.decode()) == (key == "right")
+
+
+@pytest.mark.parametrize("path", ["/mj/task/%/fetch", "/mj/task/1/fetch%2", "/%zz"])
+async def test_invalid_escape_gets_a_bare_refusal(emu: Emulator, path: str) -> None:
+    """Go's server answers before any handler, without a date or a length."""
+    async with RawConnection(emu.base_url) as raw:
+        await raw.send("GET", path)
+        answer = await raw.reader.read()
+
+    assert answer == (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Connection: close\r\n\r\n400 Bad Request"
+    )
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "GET"])
+async def test_unknown_paths_are_shared_for_routed_methods_only(method: str) -> None:
+    """An answer to HEAD or PATCH has no CORS headers, and to HEAD no length."""
+    origin = "https://a.example"
+    async with (
+        serving(EmulatorSettings(origins=(origin,))) as emu,
+        RawConnection(emu.base_url) as raw,
+    ):
+        response = await raw.request(method, "/nowhere", [("Origin", origin)])
+
+    assert response.status == 404
+    allowed = response.header("Access-Control-Allow-Origin")
+    assert allowed == (origin if method == "GET" else None)
+    assert response.header("Content-Length") == (None if method == "HEAD" else "0")
+
+
+async def test_unknown_path_is_named_decoded(api: RawApi) -> None:
+    response = await api.get("/v1/n%6Fpe")
+
+    assert "Invalid URL (GET /v1/nope)" in response.body.decode()

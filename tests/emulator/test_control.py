@@ -24,7 +24,7 @@ async def test_control_changes_balances_accounts_and_keys(emu: Emulator) -> None
 
 
 async def _instruct(api: RawApi, instruction: object) -> tuple[int, object]:
-    response = await api.post("/__emu/faults", json.dumps(instruction).encode())
+    response = await api.control("faults", json.dumps(instruction).encode())
     return response.status, response.fields()
 
 
@@ -45,10 +45,10 @@ async def test_api_scripts_faults_and_tasks_and_shows_the_state(
     assert (await api.fetch(await api.submit()))["status"] == "SUBMITTED"
     second = await api.submit()
     assert (await api.fetch(second))["status"] == "IN_PROGRESS"
-    state = (await api.get("/__emu/state")).fields()
+    state = (await api.control("state")).fields()
     assert state == json.loads(json.dumps(emu.control.state()))
     assert len(emu.control.charges) == 2
-    assert (await api.post("/__emu/reset")).fields() == {"ok": True}
+    assert (await api.control("reset", b"{}")).fields() == {"ok": True}
     assert emu.control.charges == []
 
 
@@ -83,4 +83,4 @@ async def test_api_refuses_a_bad_instruction_and_says_why(
 
 
 async def test_api_refuses_a_body_that_is_not_json(api: RawApi) -> None:
-    assert (await api.post("/__emu/faults", b"{")).status == 400
+    assert (await api.control("faults", b"{")).status == 400

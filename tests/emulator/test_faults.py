@@ -2,12 +2,22 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
-from ezlink_async.emulator import Emulator, faults, read_hashes, scripts, serving
+from ezlink_async.emulator import (
+    RANDOM_FAULTS,
+    Emulator,
+    faults,
+    read_hashes,
+    read_random_faults,
+    scripts,
+    serving,
+)
 from tests.support.emulator_requests import (
     FETCH,
+    LIST,
     SWAP,
     RawApi,
     headers,
@@ -316,3 +326,109 @@ def test_unknown_kind_of_request_is_a_value_error(ezlink_emulator: Emulator) -> 
     """A typing error in a kind raises instead of scripting a fault in vain."""
     with pytest.raises(ValueError, match="no such kind of request"):
         ezlink_emulator.control.script("nowhere", faults.limiter())
+
+
+@pytest.mark.parametrize("wrong", [500, "drop", faults.Drop, None])
+def test_what_is_no_fault_is_refused_at_once(
+    ezlink_emulator: Emulator, wrong: faults.Fault
+) -> None:
+    """A number, a name, or a class that was not called."""
+    control = ezlink_emulator.control
+    with pytest.raises(TypeError, match="is no fault"):
+        control.script("submit", faults.Drop(), wrong)
+    if wrong is not None:
+        with pytest.raises(TypeError, match="is no fault"):
+            control.standing("submit", wrong)
+    control.assert_all_played()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: faults.Trouble("panik"),
+        lambda: faults.Upstream(broken="twice"),
+        lambda: faults.Answer(5),
+        lambda: faults.Answer("500"),  # type: ignore[arg-type]
+        lambda: faults.Delay(-1),
+        lambda: faults.Mixture(((0.6, faults.Drop()), (0.6, faults.Stall()))),
+        lambda: faults.Mixture(((-0.1, faults.Drop()),)),
+        lambda: faults.Mixture(((0.1, 500),)),  # type: ignore[arg-type]
+        lambda: faults.Life("fails"),  # type: ignore[arg-type]
+    ],
+)
+def test_fault_with_a_wrong_word_or_number_is_refused_at_once(
+    make: Callable[[], object],
+) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        make()
+
+
+async def test_fault_is_played_once_a_request_has_met_it(
+    emu: Emulator, api: RawApi
+) -> None:
+    """Until then the control names it; so it does with a standing one."""
+    control = emu.control
+    control.assert_all_played()
+    control.script("fetch", faults.limiter())
+    control.standing("list", faults.limiter())
+    control.standing("image", faults.limiter())
+    with pytest.raises(AssertionError, match="fetch: Answer") as caught:
+        control.assert_all_played()
+    assert "list: Answer" in str(caught.value)
+    assert "image: Answer" in str(caught.value)
+
+    await api.get(FETCH)
+    await api.post(LIST)
+    control.standing("image", None)
+
+    control.assert_all_played()
+    control.script("fetch", faults.limiter())
+    control.reset()
+    control.assert_all_played()
+
+
+async def test_mixture_plays_each_fault_at_its_rate(emu: Emulator, api: RawApi) -> None:
+    """Rates of one together leave no request alone, a rate of none each."""
+    teapots = tuple((0.5, faults.Answer(status)) for status in (418, 419))
+    emu.control.standing("fetch", faults.Mixture(teapots))
+    assert {(await api.get(FETCH)).status for _ in range(40)} == {418, 419}
+    emu.control.standing("fetch", faults.Mixture(((0.0, faults.Answer(418)),)))
+    assert (await api.get(FETCH)).status == 400
+
+
+async def test_life_goes_before_the_scripts_to_come(emu: Emulator, api: RawApi) -> None:
+    emu.control.script_tasks(scripts.stuck("SUBMITTED"))
+    emu.control.script("submit", faults.Life(scripts.fails("why")))
+    first, second = await api.submit(), await api.submit()
+
+    assert (await api.fetch(first))["failReason"] == "why"
+    assert (await api.fetch(second))["status"] == "SUBMITTED"
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["lots:0.1"], "kinds: busy, "),
+        (["lost"], "'lost': the rate is a number"),
+        (["lost:often"], "a number from 0 to 1"),
+        (["lost:nan"], "a number from 0 to 1"),
+        (["lost:1.5"], "a number from 0 to 1"),
+        (["lost:0.6", "busy:0.6"], "together at most 1"),
+    ],
+)
+def test_random_fault_that_cannot_be_read_is_a_value_error(
+    texts: list[str], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_random_faults(texts)
+
+
+async def test_random_faults_strike_their_kinds_of_request(emu: Emulator) -> None:
+    """Every name is one, and the faults of one kind share it."""
+    texts = [f"{name}:0.1" for name in RANDOM_FAULTS]
+    mixtures = read_random_faults(texts)
+
+    for kind, mixture in mixtures.items():
+        emu.control.standing(kind, mixture)
+    assert set(mixtures) == {"submit", "fetch", "image"}
+    assert sum(len(each.shares) for each in mixtures.values()) == len(RANDOM_FAULTS)

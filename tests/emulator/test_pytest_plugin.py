@@ -33,20 +33,67 @@ def test_the_client_swaps(ezlink_emulator, ezlink_client):
     record = asyncio.run(swap())
     assert str(record.status) == "SUCCESS"
     assert len(ezlink_emulator.control.charges) == 1
+
+
+def test_the_environment_names_the_emulator(ezlink_environment):
+    from ezlink_async import AsyncEzlink
+
+    async def balance():
+        async with AsyncEzlink() as ez:
+            return await ez.account.balance()
+
+    asyncio.run(balance())
+    assert ezlink_environment.control.requests
+
+
+def test_the_session_has_one_emulator(ezlink_session_emulator, ezlink_emulator):
+    assert ezlink_session_emulator.base_url != ezlink_emulator.base_url
+"""
+
+_UNPLAYED = """
+import pytest
+from ezlink_async.emulator import EmulatorSettings, faults, scripts
+
+
+@pytest.fixture
+def ezlink_emulator_settings():
+    return EmulatorSettings(price=7, api_key="sk-mine")
+
+
+def test_settings_are_the_projects_own(ezlink_emulator):
+    assert ezlink_emulator.api_key == "sk-mine"
+
+
+def test_something_is_left(ezlink_emulator):
+    ezlink_emulator.control.script("submit", faults.Drop())
+    ezlink_emulator.control.script_tasks(scripts.stuck())
 """
 
 
-def test_fixtures_work_in_a_project_without_an_async_plugin(tmp_path: Path) -> None:
-    (tmp_path / "test_project.py").write_text(_PROJECT, "utf-8")
+def _run(tmp_path: Path, project: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "test_project.py").write_text(project, "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", str(tmp_path)]
 
     # A child of a test is no child of the coverage run of its parent.
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def test_fixtures_work_in_a_project_without_an_async_plugin(tmp_path: Path) -> None:
+    ran = _run(tmp_path, _PROJECT)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "3 passed" in ran.stdout
+    assert "5 passed" in ran.stdout
+
+
+def test_fault_that_was_never_played_fails_its_test_at_the_end(tmp_path: Path) -> None:
+    ran = _run(tmp_path, _UNPLAYED)
+
+    assert "2 passed, 1 error" in ran.stdout
+    assert "scripted and never played" in ran.stdout
+    assert "submit: Drop(" in ran.stdout
+    assert "task: Script(" in ran.stdout
 
 
 def test_fixtures_work_beside_an_async_plugin(

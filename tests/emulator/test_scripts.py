@@ -1,5 +1,7 @@
 """The scripted lives of tasks, as fetches show them."""
 
+from collections.abc import Callable
+
 import pytest
 
 from ezlink_async.emulator import Emulator, scripts
@@ -79,3 +81,29 @@ async def test_slow_task_runs_until_the_clock_has_advanced(
         stopped.control.beat()
 
     assert before["status"] == "IN_PROGRESS"
+
+
+@pytest.mark.parametrize("wrong", ["fail", scripts.fails, 500])
+def test_what_is_no_script_is_refused_at_once(
+    ezlink_emulator: Emulator, wrong: scripts.Script
+) -> None:
+    """A name, a function that was not called, a number."""
+    with pytest.raises(TypeError, match="is no script of a task"):
+        ezlink_emulator.control.script_tasks(scripts.stuck(), wrong)
+    ezlink_emulator.control.assert_all_played()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: scripts.Script((5,)),  # type: ignore[arg-type]
+        lambda: scripts.Step("SUCCESS"),  # type: ignore[arg-type]
+        lambda: scripts.slow("soon"),  # type: ignore[arg-type]
+        lambda: scripts.slow(-1),
+    ],
+)
+def test_script_with_a_wrong_step_is_refused_at_once(
+    make: Callable[[], object],
+) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        make()

@@ -45,7 +45,7 @@ def test_control_may_be_read_after_the_end() -> None:
 async def test_leaving_ends_every_task(emu: Emulator) -> None:
     """Stuck jobs, the refresh and notifications all end with the block."""
     before = asyncio.all_tasks()
-    async with serving(EmulatorSettings(poll_interval=1)) as other:
+    async with serving(EmulatorSettings(poll_interval=1, forward_hooks=True)) as other:
         other.control.script_tasks(scripts.stuck(), scripts.slow(99))
         for name in "tu":
             hook = f"{emu.base_url}/hook"

@@ -78,7 +78,7 @@ async def test_swap_through_https_proxy_sends_everything_over_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The proxy of ``HTTPS_PROXY`` carries submit, polls and picture."""
-    settings = EmulatorSettings(ssl_context=server_tls())
+    settings = EmulatorSettings(ssl_context=server_tls(), hosts=("api.example.com",))
     asked: list[str] = []
     async with asyncio.timeout(300), serving(settings) as server:
         port = urlsplit(server.base_url).port or 0

@@ -23,11 +23,12 @@ from tests.series.failures import (
     reset_after_last_byte,
     reset_half_way,
 )
+from tests.series.heavy_answers import CALLS, answers, outcome_of, serve
 from tests.series.network import Connection, Request
 from tests.series.photos import length_for
 from tests.series.result import Environment
 from tests.series.server import SwapServer
-from tests.support.raw_servers import SMALL, server_tls
+from tests.support.raw_servers import SMALL, server_tls, serving
 
 BODY = 2_000_000
 
@@ -196,3 +197,15 @@ async def test_connections_closed_before_a_submit_are_not_used(
         here, patience=0, pauses=(0, 0), count=20, clients=1
     )
     assert not result.broken
+
+
+@pytest.mark.parametrize("call", sorted(CALLS.keys() - {"task"}))
+async def test_every_answer_gives_a_value_or_an_error_of_the_package(call: str) -> None:
+    """Whatever it holds, and whatever asked for it."""
+    async with serving(serve) as server:
+        ends = [
+            await outcome_of(call, server.url, number)
+            for number in range(len(answers()))
+        ]
+    assert len(ends) == len(answers())
+    assert all(ends)

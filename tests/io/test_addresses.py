@@ -96,6 +96,37 @@ def test_unreadable_address_is_refused(url: str) -> None:
         addresses.origin(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://a.example/x y.jpg?q=1 2", "https://a.example/x%20y.jpg?q=1%202"),
+        (" https://a.example/x ", "https://a.example/x"),
+        ("https://a.example/%2f ?s=%7B", "https://a.example/%2f%20?s=%7B"),
+        ("https://a.example/ü x", "https://a.example/%C3%BC%20x"),
+        ("https://a.example/x?sig=a%2Fb+c%3D", "https://a.example/x?sig=a%2Fb+c%3D"),
+    ],
+)
+def test_blank_in_an_address_is_sent_encoded(url: str, sent: str) -> None:
+    """What is encoded already stays as it is: it may be signed."""
+    assert str(addresses.parse_url(url)) == sent
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a/x\r\nHost: b",
+        "http://a\n/x",
+        "http://a/\x00",
+        "http://a b/x",
+        "\ud800",
+    ],
+)
+def test_address_with_a_line_break_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(AddressRefusedError, match="is no address") as caught:
+        addresses.parse_url(url)
+    assert str(caught.value).isprintable()
+
+
 def test_redirect_is_joined_to_its_origin_or_refused() -> None:
     assert addresses.resolve_redirect("http://a/b/c", "../d") == "http://a/d"
     with pytest.raises(AddressRefusedError):

@@ -17,13 +17,18 @@ from hypothesis import strategies as st
 from ezlink_async._io.concurrency import (
     INLINE_BYTES,
     BackgroundTasks,
+    OutOfThreadsError,
     Semaphore,
+    run_in_any_thread,
     run_in_thread,
     run_in_thread_if_large,
+    start_in_thread,
     wait_until_done,
 )
 from ezlink_async.errors import ClientClosedError, SlotTimeoutError
+from tests.support.cancelling import cancel
 from tests.support.loop import turns
+from tests.support.threads import out_of_threads
 
 # The semaphore
 
@@ -325,9 +330,7 @@ async def test_cancelling_the_caller_of_run_cancels_its_work() -> None:
 
     caller = asyncio.create_task(background.run(work()))
     await turns()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
+    await cancel(caller)
     assert stopped.is_set()
 
 
@@ -353,9 +356,7 @@ async def test_caller_cancelled_while_the_client_closes_stays_cancelled() -> Non
     caller = asyncio.create_task(background.run(forever()))
     await turns()
     closing = asyncio.create_task(background.close())
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
+    await cancel(caller)
     await closing
 
 
@@ -488,6 +489,31 @@ async def test_wait_cancelled_in_the_turn_its_work_ends_is_cancelled() -> None:
     wait = asyncio.create_task(wait_until_done(work))
     await asyncio.sleep(0)
     work.set_result(None)
-    wait.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await wait
+    await cancel(wait)
+
+
+async def test_work_without_a_thread_is_an_error_and_is_never_done_later() -> None:
+    """A pool keeps it in its queue, where its other threads would find it."""
+    done = list[str]()
+    hold = threading.Event()
+    with ThreadPoolExecutor(2, "busy") as pool:
+        first = start_in_thread(hold.wait, pool)
+        with out_of_threads("busy"), pytest.raises(OutOfThreadsError, match="ulimit"):
+            await run_in_thread(lambda: done.append("refused"), pool)
+        hold.set()
+        await first
+        await run_in_thread(lambda: done.append("later"), pool)
+    assert done == ["later"]
+
+
+async def test_work_that_must_be_done_runs_on_the_loop_without_a_thread() -> None:
+    with ThreadPoolExecutor(1, "none") as pool, out_of_threads("none"):
+        name = await run_in_any_thread(lambda: threading.current_thread().name, pool)
+    assert name == threading.current_thread().name
+
+
+async def test_pool_that_was_shut_down_is_no_lack_of_threads() -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await run_in_thread(list, pool)

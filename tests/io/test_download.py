@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
 import aiohttp
@@ -22,11 +24,14 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
+from ezlink_async._core.containers import verify_complete
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults
+from tests.support.cancelling import cancel
 from tests.support.client_harness import RETRY, beside_emulator
+from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.pictures import GIF, jpeg, png
 from tests.support.raw_servers import (
     Connection,
@@ -40,6 +45,7 @@ from tests.support.raw_servers import (
 )
 from tests.support.raw_servers import serving as raw_server
 from tests.support.scripted_transport import Held, ScriptedTransport, offline
+from tests.support.threads import out_of_threads
 from tests.support.transports import SHORT, RecordedSleep, secrets_in, transport
 
 API = "https://api.ezlinkai.com"
@@ -111,6 +117,161 @@ async def test_e37_e38_e40_passing_failure_is_retried_until_the_picture_is_whole
         assert files(tmp_path) == ["a.jpg"]
 
 
+@asynccontextmanager
+async def verified_in() -> AsyncIterator[set[str]]:
+    """Collect the names of the threads in which pictures are verified."""
+    names: set[str] = set()
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is verify_complete.__code__:
+            names.add(threading.current_thread().name)
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        yield names
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+@pytest.mark.parametrize("length", [20_000, 260_000])
+async def test_picture_is_verified_in_a_thread(length: int, tmp_path: Path) -> None:
+    """One that is made of markers would stop the loop; only tiny ones cannot."""
+    markers = b"\xff\xd8\xff\xda\0\2" + b"\xff\xe0\0\2" * (length // 4)
+    picture = answer(200, markers + b"\xff\xda\0\2ab\xff\xd9")
+    async with (
+        raw_server(keeps_open(picture)) as server,
+        transport(server.url) as here,
+        verified_in() as names,
+    ):
+        address = [ResultAddress(f"{server.url}/mj/image/7")]
+        downloads = Downloader(here)
+        await downloads.read(address)
+        await downloads.save(address, "7", tmp_path / "a.jpg", fit_suffix=False)
+        assert {name.rpartition("_")[0] for name in names} == {"ezlink-write"}
+
+
+@attrs.define
+class SlowDownload(Held):
+    """A download that brings *portion* bytes each *pause* seconds."""
+
+    portion: int = 1
+    pause: float = 1.0
+
+    async def block(self) -> bytes:
+        """Return the next portion."""
+        block, self.content = self.content[: self.portion], self.content[self.portion :]
+        if block:
+            await asyncio.sleep(self.pause)
+        return block
+
+
+class SlowTransport(ScriptedTransport):
+    """Brings SMALL_PICTURE, a portion a second, at the rate that an address names."""
+
+    def __init__(self) -> None:
+        super().__init__(offline)
+        self.started: list[str] = []
+
+    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the signature of Transport
+        """Start a download."""
+        self.started.append(url)
+        rate = int(url.rpartition("/")[2])
+        return cast(
+            "DownloadStream", SlowDownload(200, url, SMALL_PICTURE, portion=rate)
+        )
+
+
+SMALL_PICTURE = jpeg(16_000)  # small enough to be verified without a thread
+
+
+def at_rate(rate: int) -> list[ResultAddress]:
+    return [ResultAddress(f"{API}/{rate}")]
+
+
+@on_virtual_clock
+async def test_download_without_least_progress_is_tried_again_and_ends() -> None:
+    """Each attempt lasts one window of ``Timeouts.image``, here of 5 s."""
+    here = SlowTransport()
+    with pytest.raises(errors.DownloadError, match="only 500 bytes a second"):
+        await Downloader(here).read(at_rate(500), "7")
+    assert len(here.started) == 3
+    assert 14.9 < now() < 18.1  # a window ends with the next portion
+
+
+@on_virtual_clock
+async def test_slow_downloads_go_on_and_leave_their_turns_to_others() -> None:
+    downloads, here = list[asyncio.Task[bytes]](), SlowTransport()
+    downloader = Downloader(here)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            slow = group.create_task(downloader.read(at_rate(600), "7"))
+            downloads.append(slow)
+        await turns()
+        assert await downloader.read(at_rate(20_000), "8") == SMALL_PICTURE
+        assert 5.9 < now() < 7.1  # after one window of the others
+        assert not any(slow.done() for slow in downloads)
+    assert [slow.result() for slow in downloads] == [SMALL_PICTURE] * 8
+    assert len(here.started) == 9  # none was begun anew
+
+
+@on_virtual_clock
+async def test_only_so_many_slow_downloads_share_the_link() -> None:
+    """The others wait, or a slow link would be divided until no download moves."""
+    here = SlowTransport()
+    downloader = Downloader(here)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(30):
+            group.create_task(downloader.read(at_rate(600), "7"))
+        await asyncio.sleep(20)
+        assert len(here.started) == 16
+    assert len(here.started) == 30
+
+
+@on_virtual_clock
+async def test_slow_download_keeps_its_turn_while_none_waits() -> None:
+    here = SlowTransport()
+    downloader = Downloader(here)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(downloader.read(at_rate(600), "7"))
+        await asyncio.sleep(20)
+        for _ in range(8):
+            group.create_task(downloader.read(at_rate(600), "8"))
+        await turns()
+        assert len(here.started) == 8
+
+
+async def test_result_stays_at_the_server_while_no_thread_can_be_started(
+    tmp_path: Path,
+) -> None:
+    """The error carries the id and says what to change; later it is downloaded."""
+    async with finished_swap() as (handle, _):
+        for download in (handle.read, lambda: handle.save(tmp_path / "a.jpg")):
+            with (
+                out_of_threads("ezlink-write"),
+                pytest.raises(errors.DownloadError, match="ulimit -u") as caught,
+            ):
+                await download()
+            assert caught.value.task_id == handle.task_id
+            assert files(tmp_path) == []
+        path = await handle.save(tmp_path / "a.jpg")
+        assert path.read_bytes() == await handle.read()
+
+
+async def test_small_result_is_not_saved_without_a_thread(tmp_path: Path) -> None:
+    """Its file is committed in a thread, with others."""
+    async with finished_swap(target=jpeg(8_000)) as (handle, _):
+        with (
+            out_of_threads("ezlink-write"),
+            pytest.raises(errors.DownloadError, match="ulimit -u"),
+        ):
+            await handle.save(tmp_path / "a.jpg")
+        assert files(tmp_path) == []
+        await handle.save(tmp_path / "a.jpg")
+
+
 LASTING_FAILURES: dict[str, tuple[faults.Fault, int, int | None]] = {
     "gone: 403 twice": (faults.Picture(status=403, content="<Error>"), 2, 403),
     "gone: 404 twice": (faults.Picture(status=404, content="x"), 2, 404),
@@ -164,14 +325,54 @@ async def test_download_carries_no_key() -> None:
         assert "authorization" not in str([s.headers for s in images]).lower()
 
 
-async def test_save_keeps_the_suffix_and_save_fitting_appends_one(
-    tmp_path: Path,
+async def test_save_warns_of_a_suffix_that_names_another_format(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with finished_swap(target=png()) as (handle, _):
-        assert await handle.save(tmp_path / "a.jpg") == tmp_path / "a.jpg"
-        saved = await handle.save_fitting(tmp_path / "b.c")
-        assert saved.path == tmp_path / "b.c.png"
-        assert files(tmp_path) == ["a.jpg", "b.c.png"]
+        for name in ("a.png", "b", "c.PNG", "d.v2"):
+            assert await handle.save(tmp_path / name) == tmp_path / name
+        assert caplog.text == ""
+        assert await handle.save(tmp_path / "a.JPG") == tmp_path / "a.JPG"
+        [record] = caplog.records
+        assert f"{tmp_path / 'a.JPG'} holds image/png" in record.getMessage()
+        assert handle.task_id in record.getMessage()
+
+
+async def test_save_into_a_folder_names_the_file_by_task_and_format(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with finished_swap(target=png()) as (handle, _):
+        named = tmp_path / f"{handle.task_id}.png"
+        assert await handle.save(tmp_path) == named
+        new = await handle.save(f"{tmp_path}/new/")
+        assert new == tmp_path / "new" / named.name
+        assert named.read_bytes() == new.read_bytes() == await handle.read()
+        assert caplog.text == ""
+
+
+@pytest.mark.parametrize("size", [30_000, 1_500_000])
+async def test_opened_result_streams_a_picture_of_known_length(size: int) -> None:
+    async with finished_swap(target=jpeg(size)) as (handle, server):
+        server.control.script("image", faults.Picture(keep=size // 2))
+        async with await handle.open() as stream:
+            content = b"".join([block async for block in stream])
+            assert [block async for block in stream] == []
+        assert (stream.media_type, stream.length) == ("image/jpeg", len(content))
+        assert content == await handle.read()
+
+
+async def test_stream_left_early_ends() -> None:
+    async with finished_swap() as (handle, _):
+        async with await handle.open() as stream:
+            assert len(await anext(stream)) < stream.length
+        assert [block async for block in stream] == []
+
+
+async def test_result_that_cannot_be_verified_is_not_streamed() -> None:
+    settings = EmulatorSettings(engine=GifEngine())
+    async with finished_swap(settings) as (handle, _):
+        with pytest.raises(errors.DownloadError, match="cannot be verified"):
+            await handle.open()
 
 
 class GifEngine:
@@ -199,12 +400,19 @@ async def test_result_that_cannot_be_verified_is_saved_as_unverified(
 
 async def test_path_that_cannot_be_written_is_a_download_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    (tmp_path / "folder").mkdir()
     async with finished_swap() as (handle, _):
-        for path in ("file/a.jpg", "folder"):
-            with pytest.raises(errors.DownloadError, match="cannot be written"):
-                await handle.save(tmp_path / path)
-    assert files(tmp_path) == ["file", "folder"]
+        with pytest.raises(errors.DownloadError, match="cannot be written"):
+            await handle.save(tmp_path / "file" / "a.jpg")
+    assert files(tmp_path) == ["file"]
+
+
+async def test_full_temporary_folder_is_a_download_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    async with finished_swap() as (handle, _):
+        with pytest.raises(errors.DownloadError, match="the folder for temporary"):
+            await handle.open()
 
 
 async def test_failed_save_keeps_the_old_file_and_a_good_one_replaces_it(
@@ -229,9 +437,7 @@ async def test_cancelled_save_leaves_no_file(tmp_path: Path) -> None:
         save = asyncio.create_task(handle.save(tmp_path / "a.jpg"))
         while not files(tmp_path):
             await asyncio.sleep(0)
-        save.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await save
+        await cancel(save)
         assert files(tmp_path) == []
 
 

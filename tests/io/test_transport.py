@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import gzip
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import aiohttp
 import attrs
 import pytest
 
-from ezlink_async._core.messages import Credential, HttpRequest
+from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._io.transport import (
     OutageLog,
@@ -45,6 +46,7 @@ from tests.support.raw_servers import (
     stranger_tls,
     trust_file,
 )
+from tests.support.threads import out_of_threads
 from tests.support.transports import (
     FETCH,
     KEY,
@@ -344,7 +346,12 @@ async def test_answer_with_broken_compression_has_its_status_and_no_body() -> No
             await here.transport.send(FETCH)
 
 
-async def test_body_of_an_endless_answer_is_read_up_to_16_mib() -> None:
+@pytest.mark.parametrize(("tasks", "most"), [(1, MIB), (16, MIB), (17, 17 * MIB // 16)])
+async def test_body_of_an_endless_answer_is_read_up_to_its_limit(
+    tasks: int, most: int
+) -> None:
+    """One task has room in 1 MiB, more of them in 64 KiB each."""
+
     async def endless(conn: Connection) -> None:
         await conn.read_request()
         conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -353,8 +360,64 @@ async def test_body_of_an_endless_answer_is_read_up_to_16_mib() -> None:
             await conn.writer.drain()
 
     async with serving(endless) as server, transport(server.url) as here:
+        response = await here.send(attrs.evolve(FETCH, tasks=tasks))
+        assert response.oversized == most
+        assert len(response.body) == 64 * 1024
+        assert (response.document, response.whole) == (None, False)
+
+
+async def test_heavy_answer_is_parsed_and_read_in_a_thread() -> None:
+    """The loop has no time for it; a small one is read at once."""
+
+    def thread(response: HttpResponse) -> str:
+        assert response.document == ["x" * len(response.body[4:])]
+        return threading.current_thread().name
+
+    heavy = answer(200, b'["' + b"x" * 300_000 + b'"]')
+    light = answer(200, b'["x"]')
+    async with (
+        serving(keeps_open(heavy, light)) as server,
+        transport(server.url) as here,
+    ):
         response = await here.send(FETCH)
-        assert 16 * MIB <= len(response.body) < 17 * MIB
+        assert response.document is response.document
+        assert (await here.read(response, thread)).startswith("ezlink-read")
+        response = await here.send(FETCH)
+        assert await here.read(response, thread) == threading.current_thread().name
+
+
+async def test_heavy_answer_is_read_on_the_loop_if_there_is_no_thread() -> None:
+    """It may hold the id of a paid task."""
+    handler = keeps_open(answer(200, b'["' + b"x" * 300_000 + b'"]'))
+    async with serving(handler) as server, submits(server.url) as here:
+        with out_of_threads("ezlink-read"):
+            response = await here.submit(SUBMIT)
+        assert response.document == ["x" * 300_000]
+
+
+async def test_error_of_a_callers_own_hook_is_no_lack_of_threads() -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("mine")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(fail)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as session,
+        transport("http://localhost:9", http=session) as here,
+    ):
+        with pytest.raises(RuntimeError, match="mine"):
+            await here.send(FETCH)
+
+
+async def test_name_that_cannot_be_looked_up_for_want_of_threads_was_never_asked() -> (
+    None
+):
+    """So the submit is safe to repeat."""
+    async with submits("http://localhost:9") as here:
+        with out_of_threads("asyncio"):
+            error = await here.error_of(SUBMIT)
+        assert (error.stage, error.retry_safe) == ("connect", True)
+        assert "ulimit -u" in str(error)
 
 
 async def test_redirect_of_the_api_is_returned_and_not_followed() -> None:
@@ -445,11 +508,11 @@ async def test_error_of_the_last_attempt_is_raised() -> None:
         assert len(sleep.waits) == 2
 
 
-async def test_retry_after_is_honoured_up_to_the_retry_timeout() -> None:
+async def test_retry_after_is_honoured_up_to_half_the_retry_timeout() -> None:
     week = BUSY.replace(b"Retry-After: 7", b"Retry-After: 604800")
     async with retrying(closes_after(BUSY, week, OK)) as (here, sleep, _):
         assert (await here.send_with_retries(FETCH)).status == 200
-        assert sleep.waits == [5, 5]  # the policy's timeout
+        assert sleep.waits == [2.5, 2.5]  # the policy's timeout is 5
 
 
 async def test_tls_error_is_not_retried() -> None:

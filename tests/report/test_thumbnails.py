@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import os
 import struct
@@ -17,7 +18,8 @@ pytest.importorskip("PIL", reason="needs the cli extra")
 
 from PIL import Image, ImageCms
 
-from ezlink_async.report import Photo
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.report import Facts, Photo, write_report
 from ezlink_async.report.models import Thumbnail
 from ezlink_async.report.thumbnails import LARGE, SMALL, Thumbnails
 from tests.support.pictures import jpeg
@@ -151,7 +153,7 @@ def test_result_of_any_size_gets_the_size_of_its_target(
     thumbnails: Thumbnails, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     before = thumbnails.of(photo(tmp_path / "a.jpg"))
-    after = thumbnails.of(photo(tmp_path / "b.jpg", size), before)
+    after = thumbnails.of_result(photo(tmp_path / "b.jpg", size), before)
     ours, theirs = both(thumbnails, before), both(thumbnails, after)
     assert [each.size for each in ours] == [each.size for each in theirs]
 
@@ -160,7 +162,7 @@ def test_result_of_another_shape_is_padded_and_not_distorted(
     thumbnails: Thumbnails, tmp_path: Path
 ) -> None:
     before = thumbnails.of(photo(tmp_path / "a.jpg"))
-    after = thumbnails.of(photo(tmp_path / "b.jpg", (800, 800)), before)
+    after = thumbnails.of_result(photo(tmp_path / "b.jpg", (800, 800)), before)
     large, _ = both(thumbnails, after)
     for x, colour in ((100, PAPER), (300, RED), (1000, BLUE), (1200, PAPER)):
         assert is_about(large, (x, 400), colour)
@@ -249,7 +251,7 @@ def _bomb() -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is no picture"),
         (jpeg(500), "it is no picture, or a broken one"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "ezlink-async[images]"),
-        (_bomb(), "it is broken, or too large"),
+        (_bomb(), "has 10,000 megapixels, and up to 120 are shown here"),
     ],
 )
 def test_file_that_is_no_picture_gets_a_reason_and_no_files(
@@ -292,3 +294,38 @@ def test_pillow_heif_is_registered_if_it_is_installed(
     monkeypatch.setitem(sys.modules, "pillow_heif", package if installed else None)
     Thumbnails(tmp_path)
     assert calls == ["registered"] * installed
+
+
+# Links
+
+
+@pytest.mark.parametrize("link", [".ezlink", ".ezlink/report"])
+def test_report_is_not_written_through_a_link(tmp_path: Path, link: str) -> None:
+    """Pictures behind the link are not deleted as thumbnails that are not used."""
+    out, album = tmp_path / "out", tmp_path / "album"
+    (album / "report").mkdir(parents=True)
+    kept = [album / "a.jpg", album / "report" / "b.jpg", album / "c.part"]
+    for file in kept:
+        file.write_bytes(b"mine")
+        os.utime(file, (1, 1))
+    (out / link).parent.mkdir(parents=True, exist_ok=True)
+    (out / link).symlink_to(album)
+    now = dt.datetime.now(dt.UTC)
+    facts = Facts(title="a", started=now, finished=now, seconds=0)
+    with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+        write_report(out, [], facts)
+    assert [file.read_bytes() for file in kept] == [b"mine"] * 3
+
+
+def test_thumbnail_that_is_a_link_is_made_anew(
+    thumbnails: Thumbnails, tmp_path: Path
+) -> None:
+    path, mine = photo(tmp_path / "a.jpg"), tmp_path / "mine.txt"
+    mine.write_bytes(b"mine")
+    os.utime(mine, (1, 1))
+    made = thumbnails.folder / f"{thumbnails.of(path).stem}-l.jpg"
+    made.unlink()
+    made.symlink_to(mine)
+    thumbnails.of(path)
+    assert not made.is_symlink()
+    assert (mine.read_bytes(), mine.stat().st_mtime) == (b"mine", 1)

@@ -26,6 +26,8 @@ from tests.series.failures import (
     reset_half_way,
     slow_link,
 )
+from tests.series.heavy_answers import heavy_answers
+from tests.series.hostile_results import hostile_results_series
 from tests.series.result import Environment, SeriesResult
 from tests.support.programs import ProgramError, certificate_file, run_strictly
 from tests.support.raw_servers import server_tls, trust_file
@@ -67,6 +69,8 @@ SERIES: dict[str, Callable[[Environment], Awaitable[SeriesResult]]] = {
     "stale-1.9": partial(idle_connections, patience=1.9, pauses=(1.895, 1.905)),
     "stale-2.1": partial(idle_connections, patience=2.1, pauses=(1.95, 2.15)),
     "three-hundred": three_hundred,
+    "heavy_answers": heavy_answers,
+    "hostile-results": hostile_results_series,
 }
 
 

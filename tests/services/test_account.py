@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import math
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +23,7 @@ from tests.support.samples import samples
 from tests.support.transports import chain
 
 SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
-ROOMY = EmulatorSettings(queue=1000, concurrency=64)
+ROOMY = EmulatorSettings(queue=1000, concurrency=64, account_token=TOKEN)
 
 
 def _answer(body: object, status: int = 200) -> HttpResponse:
@@ -195,6 +196,23 @@ def test_odd_values_of_a_page_are_no_errors() -> None:
     assert charge == account.Charge(request_id="r", units=18, model="", time=None)
     free = {**entry, "quota": 0}
     assert account.read_charge(_data({"list": [free]}), "r") is None
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, -1, 1733213213123, 2**62, 2**64, 10**400, 1e308, math.inf, math.nan, "1", True],
+)
+def test_any_number_of_a_page_is_read_or_left_out(number: object) -> None:
+    """A time in milliseconds is one beyond the calendar, and the charge counts."""
+    entry = {"x_request_id": "r", "quota": 9, "created_at": number}
+    charge = account.read_charge(_data({"list": [entry]}), "r")
+    assert charge is not None
+    assert charge.units == 9
+    assert charge.time is None
+    names = ("submit_time", "start_time", "finish_time", "progress", "code")
+    row = {"mj_id": "7", "status": "SUCCESS", **dict.fromkeys(names, number)}
+    page = account.read_tasks(_data({"list": [row], "total": 1}))
+    assert [each.task_id for each in page.records] == ["7"]
 
 
 async def test_client_returns_balance_charge_and_tasks_of_the_account() -> None:

@@ -90,6 +90,15 @@ def test_units_are_read_without_the_rounding_error_of_the_page(units: int) -> No
     assert read_units(_page({"total_usage": units / 500_000 * 100})) == units
 
 
+@pytest.mark.parametrize("cents", [1e308, -1e308, 2**63, 1e300])
+def test_impossible_sum_is_a_protocol_error(cents: float) -> None:
+    """A run asks for what was charged, and goes on without it."""
+    page = _page({"total_usage": cents})
+    for read in (read_units, lambda usage: read_balance(_page(LIMIT), usage)):
+        with pytest.raises(errors.ProtocolError, match="no number 'total_usage'"):
+            read(page)
+
+
 def test_refused_key_is_an_authentication_error() -> None:
     says = {"message": "Token not provided (request id: 1)", "type": "api_error"}
     denied = _page({"error": says}, 401)
@@ -131,3 +140,4 @@ def test_any_page_is_a_balance_or_an_error_of_ours(limit: object, used: object) 
     except errors.EzlinkError:
         return
     assert str(found).count("USD") >= 1
+    assert read_units(_page(used)) == pytest.approx(found.used * 500_000, abs=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -109,6 +110,35 @@ def test_e58_an_acceptance_counts_under_any_status(status: int) -> None:
     assert read_submission(_answer(body, status)).task_id == "500500"
 
 
+@pytest.mark.parametrize("text", [b"\xff", b"\x00", b"\n", "运行".encode("gbk")])
+def test_one_odd_byte_hides_neither_an_id_nor_the_end_of_a_task(text: bytes) -> None:
+    """The task is paid: its id and its status count, whatever its words are."""
+    body = b'{"code":1,"description":"' + text + b'","result":"7"}'
+    assert read_submission(_answer(body)).task_id == "7"
+    body = b'{"id":"7","status":"SUCCESS","failReason":"' + text + b'"}'
+    assert MIDJOURNEY.read(_answer(body), "7").status is TaskStatus.SUCCESS
+    assert list(MIDJOURNEY.read_list(_answer(b"[" + body + b"]"))) == ["7"]
+
+
+def test_answer_of_too_much_is_an_error_that_says_so() -> None:
+    """It is not parsed; the job of such an answer to a submit may be paid."""
+    body = b"[" + b"[]," * 6000 + b"1]"
+    says = "it has more than 5,000 brackets"
+    with pytest.raises(errors.ProtocolError, match=says):
+        MIDJOURNEY.read(_answer(body), "7")
+    with pytest.raises(errors.ProtocolError, match=says):
+        MIDJOURNEY.read_list(_answer(body))
+    with pytest.raises(errors.EzlinkError, match=says) as caught:
+        read_submission(_answer(body))
+    assert caught.value.maybe_charged
+
+
+def test_list_request_says_how_many_tasks_its_answer_is_about() -> None:
+    """A list may be larger than one task."""
+    assert MIDJOURNEY.list_request(["7", "8"]).tasks == 2
+    assert MIDJOURNEY.fetch_request("7").tasks == 1
+
+
 def test_numeric_id_becomes_a_string() -> None:
     """Other builds of the server write ids as whole numbers."""
     assert read_submission(_answer({"code": 1, "result": 17})).task_id == "17"
@@ -136,11 +166,26 @@ def test_e12_acceptance_without_an_id_is_maybe_charged(
 )
 def test_unreadable_2xx_is_maybe_charged(body: object) -> None:
     """A 2xx that is cut off or strange is never safe to repeat."""
-    with pytest.raises(errors.ProtocolError, match="the job may be paid") as caught:
+    with pytest.raises(errors.SubmitUnknownError, match="may be paid") as caught:
         read_submission(_answer(body))
     assert (caught.value.maybe_charged, caught.value.retry_safe) == (True, False)
+    assert caught.value.request_ids == ("r-1",)
+    cause = caught.value.__cause__
+    assert isinstance(cause, errors.ProtocolError)
     if isinstance(body, bytes):
-        assert caught.value.head == body
+        assert cause.head == body
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", {"code": 1, "result": "7"}, {"code": 21, "result": ""}]
+)
+def test_answer_before_the_end_of_the_body_is_no_acceptance(body: object) -> None:
+    """It may be another request's, left on the connection, or a login page's."""
+    early = attrs.evolve(_answer(body), early=True)
+    with pytest.raises(errors.TransportError, match="there is no job") as caught:
+        read_submission(early)
+    assert (caught.value.maybe_charged, caught.value.retry_safe) == (False, True)
+    assert caught.value.stage == "upload"
 
 
 @pytest.mark.parametrize("code", [True, 1.0, "1", None, 2, [1]])
@@ -322,15 +367,13 @@ DEEP = b'{"status":' * 980 + b"0" + b"}" * 980
 def test_any_answer_to_a_submit_is_an_acceptance_or_an_error(
     body: bytes, status: int
 ) -> None:
-    """Under 2xx an id or a ProtocolError, elsewhere an id or an EzlinkError."""
-    kind = errors.ProtocolError if status < 300 else errors.EzlinkError
+    """Under 2xx an id or an error of a job that may be paid."""
     try:
-        accepted = read_submission(_answer(body, status))
-    except kind as error:
-        said = str(error)
-    else:
-        said = accepted.task_id
-    assert said
+        answer = read_submission(_answer(body, status)).task_id
+    except errors.EzlinkError as error:
+        answer = "unknown" if error.maybe_charged else "refused"
+    assert answer
+    assert answer != "refused" or status >= 300
 
 
 @given(BODIES, STATUSES)

@@ -16,7 +16,11 @@ FETCH = "/mj/task/1/fetch"
 """A fetch of an unknown id."""
 
 #: Rows wait for a refresh; each user makes its own clock that stands still.
-STOPPED = EmulatorSettings(poll_interval=10, server_address="https://relay.example")
+STOPPED = EmulatorSettings(
+    poll_interval=10,
+    server_address="https://relay.example",
+    origins=("https://app.example",),
+)
 
 # A JPEG by its magic bytes; the filling between makes each another.
 _JPEG = b"\xff\xd8\xff\xe0%b\xff\xd9"
@@ -72,6 +76,14 @@ class RawApi:
         async with RawConnection(self._emulator.base_url) as raw:
             named = headers(self._emulator, *more)
             return await raw.request("POST", path, named, body)
+
+    async def control(self, name: str, body: bytes | None = None) -> RawResponse:
+        """Send *body* to the control API, or read there without one."""
+        secret = ("X-Emulator-Secret", self._emulator.control_secret)
+        path = f"/__emu/{name}"
+        if body is None:
+            return await self.get(path, secret)
+        return await self.post(path, body, secret)
 
     async def rows(self, *task_ids: str) -> list[dict[str, object]]:
         """Return the rows of a list by ids."""

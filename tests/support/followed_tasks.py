@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from ezlink_async._client.handle import HandleOwner, TaskHandle
+from ezlink_async._client.handle import FollowedHandle, HandleOwner
 from ezlink_async._client.polling.schedule import FollowedTask
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
@@ -13,7 +13,7 @@ from ezlink_async.services.midjourney import MIDJOURNEY
 class _NoClient:
     """The owner of a handle that no client follows."""
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Do nothing."""
 
 
@@ -21,7 +21,7 @@ def followed_task(
     task_id: str, since: float = 0.0, *, own: bool = True
 ) -> FollowedTask:
     """Return a task that was accepted, or resumed, at *since*."""
-    handle = TaskHandle(task_id, MIDJOURNEY, cast("HandleOwner", _NoClient()))
+    handle = FollowedHandle(task_id, MIDJOURNEY, cast("HandleOwner", _NoClient()))
     return FollowedTask(handle, own, since)
 
 

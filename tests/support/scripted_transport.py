@@ -15,7 +15,7 @@ from typing import cast
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
@@ -142,13 +142,13 @@ class PollerHarness:
         self.released: list[str] = []
         self.some_released = asyncio.Event()
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*."""
         self.poller.forget(handle)
 
-    def follow(self, task_id: str, *, own: bool = True) -> TaskHandle:
+    def follow(self, task_id: str, *, own: bool = True) -> FollowedHandle:
         """Follow a new task."""
-        handle = TaskHandle(task_id, MIDJOURNEY, self)
+        handle = FollowedHandle(task_id, MIDJOURNEY, self)
         self.poller.follow(handle, own=own, release=lambda: self._release(task_id))
         return handle
 

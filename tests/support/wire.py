@@ -42,11 +42,12 @@ class RawResponse:
 
 
 class RawConnection:
-    """One connection to a server."""
+    """One connection to a server; *host* is the name it is called by."""
 
     def __init__(self, base_url: str, trusting: ssl.SSLContext | None = None) -> None:
         self._address = urlsplit(base_url)
         self._trusting = trusting
+        self.host = self._address.netloc
 
     async def __aenter__(self) -> Self:
         host, port = self._address.hostname, self._address.port
@@ -67,7 +68,7 @@ class RawConnection:
         self, method: str, path: str, headers: Headers = (), length: int | None = None
     ) -> None:
         """Send the request up to its body."""
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._address.netloc}"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}"]
         lines += [f"{name}: {value}" for name, value in headers]
         if length is not None:
             lines.append(f"Content-Length: {length}")

@@ -121,10 +121,10 @@ async def a_folder(targets: AsyncIterator[Path]) -> list[str]:
         async with ez.swap_faces("me.jpg", Path("photos").rglob("*.jpg")) as outcomes:
             async for outcome in outcomes:
                 failed += describe(outcome)
-        async for outcome in ez.swap_faces("me.jpg", targets, mode="relax"):
-            failed += describe(outcome)
-        async for outcome in ez.swap_faces(None, [("me.jpg", "a.jpg")]):
-            failed += describe(outcome)
+        async for relaxed in ez.swap_faces("me.jpg", targets, mode="relax"):
+            failed += describe(relaxed)
+        async for paired in ez.swap_faces(None, [("me.jpg", "a.jpg")]):
+            failed += describe(paired)
     return failed
 
 

@@ -8,8 +8,8 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
    five times in a row, ends a task.
 2. One or two due tasks are polled by id, more by list. A list answer proves
    nothing about the ids it leaves out: these are polled by id next. After a
-   refused list the poller goes without for a while, or for good if the server
-   has no such call.
+   list that is refused, or cannot be read, the poller goes without for a while,
+   or for good if the server has no such call.
 3. A poll in flight delays neither a deadline nor another poll, except that at
    most 32 are in flight at once.
 """
@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.polling.schedule import LIST_FROM, FollowedTask, PollSchedule
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.addresses import ResultAddress
@@ -38,6 +39,7 @@ from ezlink_async.errors import (
     EndpointNotSupportedError,
     EzlinkError,
     PermissionDeniedError,
+    ProtocolError,
     QuotaError,
     RejectedError,
     TaskFailedError,
@@ -46,7 +48,7 @@ from ezlink_async.errors import (
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.base import TaskFamily
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 
@@ -102,7 +104,7 @@ class Poller:
         background: BackgroundTasks,
         downloads: Downloader,
     ) -> None:
-        self.schedule = PollSchedule(policy)
+        self.schedule: PollSchedule = PollSchedule(policy)
         """The next poll of each followed task."""
         self._transport = transport
         self._policy = policy
@@ -117,7 +119,7 @@ class Poller:
 
     def follow(
         self,
-        handle: TaskHandle,
+        handle: FollowedHandle,
         *,
         own: bool = False,
         release: Callable[[], None] | None = None,
@@ -132,20 +134,26 @@ class Poller:
         self.schedule.add(FollowedTask(handle, own, now, by_id, release))
         self._wake_if_due()
 
-    def find(self, task_id: str) -> TaskHandle | None:
+    def find(self, task_id: str) -> FollowedHandle | None:
         """Return the handle that is followed under *task_id*."""
         task = self.schedule.tasks.get(task_id)
         return task.handle if task else None
 
-    def pending(self) -> tuple[TaskHandle, ...]:
+    def pending(self) -> tuple[FollowedHandle, ...]:
         """Return every handle that is followed now, oldest first."""
         return tuple(task.handle for task in self.schedule.tasks.values())
 
-    def forget(self, handle: TaskHandle) -> None:
+    def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, which has ended; another one of its id goes on."""
         task = self.schedule.tasks.get(handle.task_id)
         if task is not None and task.handle is handle:
             self.schedule.remove(task)
+            _log.info(
+                "task %s ended after %.1f s: %s",
+                handle.task_id,
+                self._loop.time() - task.since,
+                handle.end_reason,
+            )
             if task.release is not None:
                 task.release()
 
@@ -210,7 +218,9 @@ class Poller:
         with self._retrying(task):
             try:
                 response, sent = await self._send(family.fetch_request(task.task_id))
-                record = family.read(response, task.task_id)
+                record = await self._transport.read(
+                    response, partial(family.read, task_id=task.task_id)
+                )
             except EzlinkError as error:
                 await self._handle_failure(task, error)
             else:
@@ -222,8 +232,12 @@ class Poller:
         with self._retrying(*tasks):
             try:
                 response, sent = await self._send(family.list_request(ids))
-                records = family.read_list(response)
+                records = await self._transport.read(response, family.read_list)
             except (EndpointNotSupportedError, RejectedError) as error:
+                self._lists.refuse(family, self._loop.time(), error.status)
+                left_out = tasks
+            except ProtocolError as error:
+                # An answer that is no list, or too much of one: each is asked alone.
                 self._lists.refuse(family, self._loop.time(), error.status)
                 left_out = tasks
             except EzlinkError as error:
@@ -269,7 +283,7 @@ class Poller:
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
 
-    async def _find_result(self, handle: TaskHandle, error: EzlinkError) -> None:
+    async def _find_result(self, handle: FollowedHandle, error: EzlinkError) -> None:
         """Ask for the picture itself: the task's id opens it without a key."""
         path = handle.family.result_request(handle.task_id).path
         url = self._transport.settings.base_url + path

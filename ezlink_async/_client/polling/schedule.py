@@ -24,7 +24,7 @@ from itertools import takewhile
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.polling.durations import START, Durations, ProgressRate
 from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
@@ -59,7 +59,7 @@ _UNPLANNED = -1
 class FollowedTask:
     """The state of one task that is polled; small, since there may be many."""
 
-    handle: TaskHandle
+    handle: FollowedHandle
     own: bool  # the server gave the id to this very client
     since: float  # when it was accepted, or resumed
     by_id: bool = False  # may not be polled by list
@@ -140,9 +140,9 @@ class PollSchedule:
 
     def __init__(self, policy: PollPolicy) -> None:
         # All tasks live equally long at most: the oldest has the next deadline.
-        self.tasks = OrderedDict[str, FollowedTask]()
+        self.tasks: OrderedDict[str, FollowedTask] = OrderedDict()
         """The followed tasks by id, oldest first."""
-        self.cycle = RefreshCycle(
+        self.cycle: RefreshCycle = RefreshCycle(
             policy.shortest * _SHORTEST_PERIOD, policy.longest * _LONGEST_PERIOD
         )
         """The server's refresh cycle, as learned from these polls."""

@@ -13,7 +13,10 @@ import math
 
 import attrs
 
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.policies import RetryPolicy
+
+_log = get_logger()
 
 
 @attrs.define(eq=False)
@@ -149,7 +152,10 @@ class Gate:
         self._age += 1
         self._closures += 1
         self._changed_at = now
-        self._opens_at = now + self._policy.busy_pause(self._closures, hint)
+        pause = self._policy.busy_pause(self._closures, hint)
+        self._opens_at = now + pause
+        reason = "the server is full" if full else "the server cannot be reached"
+        _log.info("new submits wait %.1f s: %s", pause, reason)
         if full:
             self.limit = max(1, self.running)
             self._filled_by_us = self.running > 0

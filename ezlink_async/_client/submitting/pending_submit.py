@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import attrs
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._core.images import ImageLike
-from ezlink_async._io.upload import Upload
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Accepted, Job
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 
 _Fault = TypeVar("_Fault", bound=Exception)
 
@@ -48,6 +47,27 @@ class SubmitObserver(Protocol):
         """Record that a job may exist and may be paid."""
 
 
+class UploadProgress(Protocol):
+    """What a submit follows of the upload of its attempt."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has left."""
+        ...
+
+    def on_flushed(self, call: Callable[[], object]) -> None:
+        """Call *call* once the pictures have left."""
+        ...
+
+    def on_complete(self, call: Callable[[], object]) -> None:
+        """Call *call* once the whole body has left."""
+        ...
+
+    def abort(self) -> None:
+        """Abort the upload if its last part has not left."""
+        ...
+
+
 @attrs.define(eq=False)
 class PendingSubmit:
     """One submit in progress, as its caller and the closing client see it."""
@@ -57,7 +77,7 @@ class PendingSubmit:
     observer: SubmitObserver | None = None
     job: Job = attrs.field(init=False)
     """The job, once it is loaded."""
-    upload: Upload | None = None
+    upload: UploadProgress | None = None
     uploaded: Callable[[], object] = lambda: None
     """Called when the pictures have left, and another upload may begin."""
     request_id: str = ""
@@ -73,6 +93,7 @@ class PendingSubmit:
     """Whether the caller was cancelled."""
     closing: bool = False
     """Whether the client is closing."""
+    _attempt_begun: float = attrs.field(default=0.0, init=False)
 
     @property
     def committed(self) -> bool:
@@ -84,10 +105,11 @@ class PendingSubmit:
         """Begin another attempt."""
         self.request_id = request_id
         self.upload = self.sent = None
+        self._attempt_begun = asyncio.get_running_loop().time()
         if not self.lost:
-            self.begun = asyncio.get_running_loop().time()
+            self.begun = self._attempt_begun
 
-    def follow_upload(self, upload: Upload) -> None:
+    def follow_upload(self, upload: UploadProgress) -> None:
         """Follow the upload of the attempt that begins now."""
         self.upload = upload
         upload.on_flushed(self.uploaded)
@@ -95,6 +117,12 @@ class PendingSubmit:
 
     def _note_sent(self) -> None:
         self.sent = asyncio.get_running_loop().time()
+        _log.info(
+            "submitted %s in %.1f s (request %s)",
+            self.job.label,
+            self.sent - self._attempt_begun,
+            self.request_id,
+        )
 
     def with_earlier_attempts(self, fault: _Fault) -> _Fault | SubmitUnknownError:
         """
@@ -118,7 +146,7 @@ class PendingSubmit:
         error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
         return error
 
-    def cancel(self, task: asyncio.Task[TaskHandle]) -> None:
+    def cancel(self, task: asyncio.Task[FollowedHandle]) -> None:
         """Stop the submit, which runs in *task*, unless it is committed."""
         if self.committed:
             return
@@ -142,7 +170,15 @@ class PendingSubmit:
         return self.with_earlier_attempts(error)
 
     def report(self, outcome: Accepted | EzlinkError) -> None:
-        """Report the *outcome* of an attempt to the observer."""
+        """Log an acceptance, and report the *outcome* of an attempt to the observer."""
+        if isinstance(outcome, Accepted):
+            _log.info(
+                "task %s accepted after %.1f s: %s (request %s)",
+                outcome.task_id,
+                asyncio.get_running_loop().time() - self._attempt_begun,
+                self.job.label,
+                self.request_id,
+            )
         if self.observer is None:
             return
         if not isinstance(outcome, Accepted):
@@ -163,7 +199,7 @@ class PendingSubmit:
                 self.request_id,
             )
 
-    def log_orphan(self, task: asyncio.Task[TaskHandle]) -> None:
+    def log_orphan(self, task: asyncio.Task[FollowedHandle]) -> None:
         """Log the result of *task*, whose caller was cancelled."""
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():

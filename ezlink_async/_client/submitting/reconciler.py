@@ -363,7 +363,8 @@ class Reconciler:
         records: list[TaskRecord] = []
         reaches: float | None = None
         for number in range(1, account.PAGES + 1):
-            page = account.read_tasks(await self._ask(account.tasks_request(number)))
+            response = await self._ask(account.tasks_request(number))
+            page = await self._transport.read(response, account.read_tasks)
             records += page.records
             if page.is_last(number):
                 reaches = -math.inf

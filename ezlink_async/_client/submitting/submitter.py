@@ -16,12 +16,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import AnyReconciler
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
+from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async._io.concurrency import BackgroundTasks, Semaphore, wait_until_done
 from ezlink_async._io.transport import Sleep, Transport, new_request_id
@@ -37,6 +38,8 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.services.base import NO_TASK, Accepted, Job, TaskFamily
+
+_log = get_logger()
 
 _UNSEEN = 0  # the code of an acceptance whose answer was lost
 
@@ -56,13 +59,13 @@ class Submitter:
         self,
         transport: Transport,
         background: BackgroundTasks,
-        follow: Callable[[str, Callable[[], None], TaskFamily], TaskHandle],
+        follow: Callable[[str, Callable[[], None], TaskFamily], FollowedHandle],
         reconciler: AnyReconciler,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._settings = transport.settings
-        self.slots = Semaphore(self._settings.max_concurrency)
+        self.slots: Semaphore = Semaphore(self._settings.max_concurrency)
         self._uploads = Semaphore(self._settings.max_uploads)
         self._gate = Gate(self._settings.retry)
         self._transport = transport
@@ -70,9 +73,9 @@ class Submitter:
         self._follow = follow
         self._reconciler = reconciler
         self._sleep = sleep
-        self._pending: dict[asyncio.Task[TaskHandle], PendingSubmit] = {}
+        self._pending: dict[asyncio.Task[FollowedHandle], PendingSubmit] = {}
 
-    async def submit(self, pending: PendingSubmit) -> TaskHandle:
+    async def submit(self, pending: PendingSubmit) -> FollowedHandle:
         """
         Return the handle of an accepted job.
 
@@ -114,7 +117,7 @@ class Submitter:
             if late:
                 await asyncio.wait(late)
 
-    async def _run(self, pending: PendingSubmit) -> TaskHandle:
+    async def _run(self, pending: PendingSubmit) -> FollowedHandle:
         try:
             handle = await self._in_a_slot(pending)
         except asyncio.CancelledError:
@@ -130,7 +133,7 @@ class Submitter:
             )
         raise fault
 
-    async def _in_a_slot(self, pending: PendingSubmit) -> TaskHandle:
+    async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle:
         """Return the handle of the accepted job, which gives the slot back."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
@@ -169,6 +172,9 @@ class Submitter:
                 raise error
             if error.maybe_charged:
                 pending.lost.append(error.request_id or "")
+            if not isinstance(error, BusyError):  # the gate has logged that it waits
+                says = "submitting %s again in %.1f s (request %s): %s"
+                _log.info(says, pending.job.label, wait, pending.request_id, error)
             self._transport.requested_waits.begin(_hint(error), wait)
             await self._sleep(wait)
 
@@ -199,7 +205,8 @@ class Submitter:
         else:
             again = False
         wait = next(waits, None) if again else None
-        return None if wait is None else max(wait, _hint(error) or 0.0)
+        hint = self._settings.retry.capped_hint(_hint(error))
+        return None if wait is None else max(wait, hint)
 
     def _is_offline(self, outcome: object) -> bool:
         # A host that never answered may be mistyped: then attempts count.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ezlink_async._io.files import check_own, make_private
 from ezlink_async.errors import ConfigurationError
 
 if sys.platform == "win32":  # pragma: no cover - not run there
@@ -40,15 +41,18 @@ class FolderLock:
     Where the file system knows no locks, the file itself is the lock, with the
     name of the process in it: :attr:`is_real` is false then, and a lock whose
     process has ended on this machine is ignored. Raises
-    :exc:`ConfigurationError` if another run holds it, or it cannot be made.
+    :exc:`ConfigurationError` if another run holds it, it cannot be made, or it or its
+    folder is a link.
     """
 
     def __init__(self, path: Path, lock: Callable[[int], None] = _system_lock) -> None:
         self._path = path
-        self.is_real = True
+        self.is_real: bool = True
+        check_own(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            make_private(path)
+            self._descriptor = os.open(path, os.O_RDWR)
             with contextlib.ExitStack() as failed:
                 failed.callback(os.close, self._descriptor)
                 self._take(lock)

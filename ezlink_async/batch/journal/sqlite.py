@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._io.files import check_own, make_private
 from ezlink_async.errors import ConfigurationError
 
 # Not `nolock=1`, with which SQLite does without the write-ahead log.
@@ -41,13 +42,15 @@ def open_database(
     """
     Open the file at *path*, made if missing, and migrate it to the latest version.
 
-    Without *locking* the file system is not asked for locks. Raises
-    :exc:`ConfigurationError` if the file is damaged, of a newer version, in use,
-    or of another application.
+    Only the owner may read it. Without *locking* the file system is not asked for
+    locks. Raises :exc:`ConfigurationError` if the file is damaged, of a newer
+    version, in use, of another application, or a link in a folder of ours.
     """
     way = "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
+    check_own(path)
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(path)
         connection = _connect(_address(path, way), schema.patience)
         with _closed_on_failure(connection):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -62,6 +65,14 @@ def open_database(
             _check(connection)
             _migrate(connection, schema)
     return connection
+
+
+def _make_private(path: Path) -> None:
+    """Let the owner only read the file, and the log that a crash has left."""
+    make_private(path)  # SQLite gives a new log the same rights
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists():
+        make_private(log)
 
 
 def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:

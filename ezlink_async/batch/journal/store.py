@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import attrs
 
+from ezlink_async._core.json_reader import storable
 from ezlink_async.batch.journal.jobs import (
     JobKey,
     JobRecord,
@@ -28,7 +29,12 @@ from ezlink_async.batch.journal.jobs import (
     Submit,
 )
 from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
-from ezlink_async.batch.pairs.output_paths import Output, numbered, path_key
+from ezlink_async.batch.pairs.output_paths import (
+    Output,
+    is_below,
+    numbered,
+    path_key,
+)
 
 # Columns of version 1: `place` is an output path, `wished` the wanted one, `same`
 # the key of an output path, and `mark` a state tag.
@@ -125,6 +131,23 @@ def decode_path(name: str | bytes) -> Path:
     return Path(os.fsdecode(name))
 
 
+def _stored(value: object) -> object:
+    return storable(value) if isinstance(value, str) else value
+
+
+def _path_below(name: str | bytes) -> str:
+    """
+    Return a path that is joined to the output folder.
+
+    A journal may come from somebody else, and must not have files outside of that
+    folder written or shown.
+    """
+    path = os.fsdecode(name)
+    if not is_below(Path(path)):
+        raise sqlite3.DatabaseError(f"the path {path!r} leads out of the output folder")
+    return path
+
+
 def _remark(row: sqlite3.Row) -> Remark:
     return Remark(
         id=row["id"],
@@ -142,7 +165,7 @@ def _reason(row: sqlite3.Row) -> Reason | None:
 def _job_record(row: sqlite3.Row) -> JobRecord:
     output = None
     if row["output"] is not None:
-        path = decode_path(row["output"])
+        path = Path(_path_below(row["output"]))
         output = Output(path, row["output_size"], row["output_hash"])
     return JobRecord(
         id=row["id"],
@@ -151,7 +174,7 @@ def _job_record(row: sqlite3.Row) -> JobRecord:
             row["source_hash"],
             row["target_hash"],
             row["options"],
-            os.fsdecode(row["place"]),
+            _path_below(row["place"]),
         ),
         source=decode_path(row["source"]),
         target=decode_path(row["target"]),
@@ -215,6 +238,15 @@ class Journal:
         """Open a copy for a dry run, empty without *path*; it leaves no file."""
         return cls(open_copy(path, SCHEMA))
 
+    def _execute(
+        self, query: str, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> sqlite3.Cursor:
+        """Execute *query*; texts that cannot be encoded are stored as escapes."""
+        if isinstance(values, Mapping):
+            named = {name: _stored(value) for name, value in values.items()}
+            return self._sql.execute(query, named)
+        return self._sql.execute(query, [_stored(value) for value in values])
+
     def close(self) -> None:
         """Close the file; a change that was not committed is undone."""
         self._sql.close()
@@ -234,32 +266,32 @@ class Journal:
 
     def start_run(self, when: float) -> int:
         """Begin a run; a submit that was cut short is unknown from now on."""
-        self._sql.execute(
+        self._execute(
             "UPDATE jobs SET state = 'unknown', error = ?, reason = NULL "
             "WHERE state = 'submitting'",
             (_CUT_SHORT,),
         )
-        self._sql.execute("DELETE FROM remarks")
-        cursor = self._sql.execute("INSERT INTO runs (started_at) VALUES (?)", (when,))
+        self._execute("DELETE FROM remarks")
+        cursor = self._execute("INSERT INTO runs (started_at) VALUES (?)", (when,))
         return cursor.lastrowid or 0
 
     def end_run(self, run: int, when: float, facts: dict[str, str]) -> None:
         """Store the end of a run."""
-        self._sql.execute(
+        self._execute(
             "UPDATE runs SET ended_at = ?, facts = ? WHERE id = ?",
             (when, json.dumps(facts), run),
         )
 
     def last_run(self) -> Run | None:
         """Return the latest run."""
-        row = self._sql.execute("SELECT * FROM runs ORDER BY id DESC").fetchone()
+        row = self._execute("SELECT * FROM runs ORDER BY id DESC").fetchone()
         if row is None:
             return None
         return Run(row["started_at"], row["ended_at"], json.loads(row["facts"]))
 
     def price(self) -> float | None:
         """Return what one accepted job cost in the latest run that knows it, in USD."""
-        rows = self._sql.execute("SELECT facts FROM runs ORDER BY id DESC")
+        rows = self._execute("SELECT facts FROM runs ORDER BY id DESC")
         for facts in (json.loads(row["facts"]) for row in rows):
             dollars, jobs = facts.get("charged_usd"), facts.get("accepted")
             if dollars and jobs and float(dollars) > 0 and int(jobs) > 0:
@@ -269,7 +301,7 @@ class Journal:
     def forget_unfinished(self, server: str) -> None:
         """Plan again the open jobs of *server*, which has ended with its tasks."""
         # Saved jobs lose their ids, too: their results cannot be downloaded again.
-        self._sql.execute(
+        self._execute(
             f"UPDATE jobs SET state = CASE WHEN {_OPEN} THEN 'planned' ELSE state END, "  # noqa: S608 - our own words
             f"error = CASE WHEN {_OPEN} THEN NULL ELSE error END, "
             f"reason = CASE WHEN {_OPEN} THEN NULL ELSE reason END, task_id = NULL, "
@@ -287,16 +319,16 @@ class Journal:
         """
         pair = encode_path(claim.source), encode_path(claim.target)
         wanted, now = encode_path(claim.wanted_path), (claim.content, run)
-        found = self._sql.execute(
+        found = self._execute(
             "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
             "AND wished = ? RETURNING place",
             (*now, *pair, wanted),
         ).fetchall()
         if found:
-            return os.fsdecode(found[0]["place"])
+            return _path_below(found[0]["place"])
         names = numbered(claim.wanted_path)
         path = next(name for name in names if self._is_free(name, claim, run))
-        self._sql.execute(
+        self._execute(
             "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
             "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (encode_path(path_key(path)), encode_path(path), wanted, *pair, *now),
@@ -310,7 +342,7 @@ class Journal:
         The same picture under another name was moved; the same name with another
         source is for the option ``existing`` to decide.
         """
-        owner = self._sql.execute(
+        owner = self._execute(
             "SELECT content, target, wished, run FROM places WHERE same = ?",
             (encode_path(path_key(path)),),
         ).fetchone()
@@ -327,7 +359,7 @@ class Journal:
             *(key.server, key.source_hash, key.target_hash, key.options),
             encode_path(key.output_path),
         )
-        self._sql.execute(
+        self._execute(
             "INSERT INTO jobs (server, source_hash, target_hash, options, place, "
             "source, target, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'planned') "
             "ON CONFLICT DO UPDATE SET source = excluded.source, "
@@ -344,7 +376,7 @@ class Journal:
     def submitting(self, job: int, submit: Submit) -> None:
         """Store that a job is about to be sent, perhaps again."""
         # An earlier submit that is unknown began before this one.
-        self._sql.execute(
+        self._execute(
             "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
             "state = 'submitting', mark = :state_tag, task_id = NULL, error = NULL, "
             "reason = NULL, "
@@ -364,7 +396,7 @@ class Journal:
 
         The job stays unknown if an earlier submit is.
         """
-        self._sql.execute(
+        self._execute(
             "UPDATE jobs SET state = CASE unclear WHEN 0 THEN 'planned' "
             "ELSE 'unknown' END, error = CASE unclear WHEN 0 THEN ? ELSE ? END, "
             "reason = NULL, task_id = NULL WHERE id = ?",
@@ -412,7 +444,7 @@ class Journal:
         self, run: int, source: Path, target: Path, problem: Problem
     ) -> None:
         """Store why a pair did not become a job."""
-        self._sql.execute(
+        self._execute(
             "INSERT INTO remarks (run, source, target, error, reason) "
             "VALUES (?, ?, ?, ?, ?)",
             (run, *map(encode_path, (source, target)), *attrs.astuple(problem)),
@@ -420,7 +452,7 @@ class Journal:
 
     def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:
         """Return the next *most* remarks whose number is above *after*."""
-        rows = self._sql.execute(
+        rows = self._execute(
             "SELECT * FROM remarks WHERE id > ? ORDER BY id LIMIT ?", (after, most)
         )
         return [_remark(row) for row in rows]
@@ -442,7 +474,7 @@ class Journal:
 
     def witnesses(self, server: str, most: int = 20) -> list[str]:
         """Return request ids of submits that *server* has accepted, latest first."""
-        rows = self._sql.execute(
+        rows = self._execute(
             "SELECT request_ids FROM jobs WHERE server = ? AND task_id IS NOT NULL "
             "AND request_ids <> '' ORDER BY sent_at DESC LIMIT ?",
             (server, most),
@@ -451,7 +483,7 @@ class Journal:
 
     def task_ids(self, server: str) -> set[str]:
         """Return the ids of all known tasks of *server*."""
-        rows = self._sql.execute(
+        rows = self._execute(
             "SELECT task_id FROM jobs WHERE server = ? AND task_id IS NOT NULL",
             (server,),
         )
@@ -461,13 +493,13 @@ class Journal:
         if "error" in values:
             values.setdefault("reason", None)  # the reason of an error it replaces
         columns = ", ".join(f"{name} = ?" for name in values)
-        self._sql.execute(
+        self._execute(
             f"UPDATE jobs SET {columns} WHERE id = ?",  # noqa: S608 - our own names
             (*values.values(), job),
         )
 
     def _select(self, where: str, values: Iterable[object]) -> list[JobRecord]:
-        rows = self._sql.execute(
+        rows = self._execute(
             f"SELECT * FROM jobs WHERE {where}",  # noqa: S608 - our own words
             tuple(values),
         )

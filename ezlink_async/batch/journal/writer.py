@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import queue
 import sqlite3
@@ -23,12 +22,17 @@ from typing import TypeVar
 
 import attrs
 
-from ezlink_async._io.concurrency import run_in_thread
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._io.concurrency import (
+    OutOfThreadsError,
+    run_in_thread,
+)
+from ezlink_async._io.files import make_private
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import JournalError
 
-_log = logging.getLogger("ezlink_async")
+_log = get_logger()
 _T = TypeVar("_T")
 
 # SQLite's log grows to 4 MiB before it is merged and begun anew: with room for one
@@ -57,7 +61,8 @@ class JournalWriter:
     The owner of *journal*, in a thread of its own.
 
     Changes are made in the order of the calls. Call it from the event loop only.
-    *fault* says why no new submit is allowed: the disk is full, or worse.
+    *fault* says why no new submit is allowed: the disk is full, or worse. *on_loss*
+    is called on the loop when a change that nothing waits for is given up.
     """
 
     def __init__(self, journal: Journal, lock: FolderLock, reserve: Path) -> None:
@@ -70,6 +75,7 @@ class JournalWriter:
         self._closing = False
         self._late: list[_Change] = []
         self.fault: JournalError | None = None
+        self.on_loss: Callable[[JournalError], object] = lambda _: None
         self._thread = threading.Thread(
             target=self._run, name="ezlink-journal", daemon=True
         )
@@ -101,12 +107,23 @@ class JournalWriter:
         self._put(_Change(work, done))
         return await waiter
 
-    def execute_soon(self, work: Callable[[Journal], object]) -> None:
-        """Call *work* with the next commit; a failure is logged."""
+    def execute_soon(
+        self,
+        work: Callable[[Journal], object],
+        written: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        Call *work* with the next commit, and *written* once its changes are on disk.
+
+        If they cannot be written the journal has a gap: *on_loss* is called.
+        """
 
         def done(_: object, fault: BaseException | None) -> None:
-            if fault is not None:
-                _log.error("a change is missing from the journal: %s", fault)
+            if fault is None:
+                written()
+                return
+            _log.error("a change is missing from the journal: %s", fault)
+            self.on_loss(fault if isinstance(fault, JournalError) else _loss(fault))
 
         self._put(_Change(work, done, patient=True))
 
@@ -130,8 +147,12 @@ class JournalWriter:
     def _run(self) -> None:
         """Make all changes in groups; the thread's main function."""
         with contextlib.suppress(OSError):
-            # Random bytes: a file of zeros may take no room on the disk.
-            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+            # A new file: one that is there may be a link to another.
+            self._reserve.unlink(missing_ok=True)
+            make_private(self._reserve)
+            with self._reserve.open("r+b") as reserve:
+                # Random bytes: a file of zeros may take no room on the disk.
+                reserve.write(os.urandom(_RESERVE_BYTES))
         is_last = False
         while not is_last:
             group, is_last = self._next_group()
@@ -181,6 +202,8 @@ class JournalWriter:
                 self.fault = JournalError(f"the journal cannot be written: {fault}")
             except Exception as fault:  # noqa: BLE001 - its caller gets it
                 change.fault = fault
+                if change.patient:
+                    self.fault = _loss(fault)
                 return True
             else:
                 return True
@@ -215,6 +238,11 @@ class JournalWriter:
             self._loop.call_soon_threadsafe(call)
 
 
+def _loss(fault: BaseException) -> JournalError:
+    says = f"{type(fault).__name__}: {fault}"
+    return JournalError(f"a change cannot be written to the journal ({says})")
+
+
 def _report(changes: list[_Change]) -> None:
     for change in changes:
         change.done(change.result, change.fault)
@@ -244,7 +272,12 @@ async def open_writer(path: Path) -> JournalWriter:
         )
     # Named after the journal, which may be in a folder with files of other programs.
     writer = JournalWriter(journal, lock, path.with_name(f"{path.name}-reserve"))
-    writer.start()
+    try:
+        writer.start()
+    except RuntimeError as fault:
+        journal.close()
+        lock.close()
+        raise OutOfThreadsError from fault
     return writer
 
 

@@ -18,7 +18,7 @@ from typing import TypeGuard
 import attrs
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
-from ezlink_async.batch.pairs.output_paths import output_path_for, path_key
+from ezlink_async.batch.pairs.output_paths import is_below, output_path_for, path_key
 from ezlink_async.errors import ConfigurationError
 
 
@@ -123,7 +123,7 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise _wrong(path, number, "this is no JSON") from None
 
 
@@ -151,7 +151,7 @@ def _pair(path: Path, number: int, row: object) -> Pair:
     if not output:
         inside = not Path(target).is_absolute() and ".." not in Path(target).parts
         wanted = output_path_for(Path(target) if inside else Path(found.name))
-    elif _is_path(output) and _is_below(PurePosixPath(output)):
+    elif _is_path(output) and is_below(PurePosixPath(output)):
         wanted = output_path_for(Path(output))
     else:
         raise _wrong(path, number, f"the output {output!r} is no path below the folder")
@@ -165,10 +165,6 @@ def _is_path(value: object) -> TypeGuard[str]:
         return bool(os.fsencode(value))
     except UnicodeEncodeError:  # half a character, which JSON can say
         return False
-
-
-def _is_below(path: PurePosixPath) -> bool:
-    return not path.is_absolute() and ".." not in path.parts and bool(path.parts)
 
 
 def _wrong(path: Path, number: int, says: str) -> ConfigurationError:

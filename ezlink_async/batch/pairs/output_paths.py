@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import attrs
 
@@ -75,6 +75,14 @@ def output_path_for(below: Path) -> str:
     """Return the output path for a target at *below*, the path in its folder."""
     above = (escape(_short(part)) for part in below.parent.parts)
     return "/".join((*above, escape(_short(stem_of(below)))))
+
+
+def is_below(path: PurePath) -> bool:
+    """Return whether *path* stays below each folder that it is joined to."""
+    parts = path.parts
+    return (
+        bool(parts) and not path.anchor and ".." not in parts and "\0" not in str(path)
+    )
 
 
 def numbered(name: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
@@ -11,6 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
 from typing import cast
 
+from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair, one_to_many
 from ezlink_async.batch.pairs.output_paths import output_path_for
@@ -54,7 +54,7 @@ class PairReader:
                 return [_pair(await anext(self._async))]
             except StopAsyncIteration:
                 return []
-        await asyncio.to_thread(self._read, self._count)
+        await run_in_any_thread(lambda: self._read(self._count))
         found, self._found = self._found, []
         return found
 

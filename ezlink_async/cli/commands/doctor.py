@@ -16,11 +16,11 @@ import attrs
 
 from ezlink_async._core.error_mapping import error_from, server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async._core.settings import Options, resolve
+from ezlink_async._core.settings import Options, Settings, resolve
 from ezlink_async._io.pools import proxy_for
 from ezlink_async._io.transport import Transport
 from ezlink_async.cli.connect import check_key, settings_sources
-from ezlink_async.cli.display import Display
+from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -36,9 +36,14 @@ from ezlink_async.errors import (
 from ezlink_async.report.escaping import shown
 from ezlink_async.services import account, billing
 from ezlink_async.services.base import NO_TASK
+from ezlink_async.services.face_swap import PRICE
 from ezlink_async.services.midjourney import MIDJOURNEY
 
 _SKEW = 60.0  # seconds; a clock further off misjudges certificates and expiries
+
+_PRICE = PRICE / 500_000  # US dollars
+
+_KEY_PREFIX = "sk-"  # the dashboard shows each key with it
 
 _MISSING_FIELD = 4  # the code of "source and target are required"
 
@@ -59,23 +64,41 @@ _UNREACHABLE = {
 }
 
 
+_TOP_UP = "top up the account: a swap costs {:.3f} USD unless the operator changed it"
+
+_RECOMMENDATION = (
+    "make an access token in the dashboard, and set EZLINK_ACCOUNT_TOKEN to it: with "
+    "it the client finds out what became of a paid swap whose answer was lost"
+)
+
+
 @attrs.frozen
 class Check:
-    """The result of one check; *advice* is what to do if the check failed."""
+    """
+    The result of one check; *advice* is what to do if the check failed.
+
+    If it is *optional*, swaps work without it, and the advice is a recommendation.
+    """
 
     name: str
     result: str
     advice: str | None = None
+    optional: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing has to be done."""
+        return self.advice is None or self.optional
 
     def __str__(self) -> str:
-        mark = "ok" if self.advice is None else "!!"
-        then = f"\n{'':13}-> {shown(self.advice)}" if self.advice else ""
-        return f"{mark}  {self.name:9}{shown(self.result)}{then}"
+        mark = "ok" if self.advice is None else "--" if self.optional else "!!"
+        then = f"\n{'':14}-> {shown(self.advice)}" if self.advice else ""
+        return f"{mark}  {self.name:10}{shown(self.result)}{then}"
 
 
 def doctor(*, base_url: str | None = None) -> int:
     """
-    Check address, key, balance, route and clock, and say what to do.
+    Check address, key, money, route and clock, and say what to do.
 
     Parameters
     ----------
@@ -88,9 +111,9 @@ def doctor(*, base_url: str | None = None) -> int:
 
 async def _run(base_url: str | None) -> int:
     good = True
-    with Display() as display:
+    with Display() as display, logs_shown_on(display):
         async for check in _checks(base_url):
-            good = good and check.advice is None
+            good = good and check.good
             display.result(str(check))
     return int(not good)
 
@@ -133,11 +156,9 @@ async def _server_checks(transport: Transport) -> AsyncIterator[Check]:
     try:
         yield _key(response)
     except EzlinkError as error:
-        yield Check("key", str(error), _advice(error))
+        yield Check("key", str(error), _key_advice(error, settings))
         return
-    checks = {"balance": _balance, "account": _account, "swaps": _route}
-    if settings.account_token is None:
-        del checks["account"]
+    checks = {"key limit": _key_limit, "account": _account, "swaps": _route}
     for name, check in checks.items():
         try:
             yield await check(transport)
@@ -150,6 +171,18 @@ def _advice(error: EzlinkError) -> str:
         if isinstance(error, kind):
             return advice
     return "try again later; the fault is the server's"
+
+
+def _key_advice(error: EzlinkError, settings: Settings) -> str:
+    """Say what to do about a refused key; an access token is a usual mistake for it."""
+    refused = isinstance(error, AuthenticationError)
+    if not refused or settings.api_key.startswith(_KEY_PREFIX):
+        return _advice(error)
+    return (
+        f"EZLINK_API_KEY is an API key, which begins with {_KEY_PREFIX}; this may be "
+        "the account's access token, which belongs into EZLINK_ACCOUNT_TOKEN; else "
+        "make a new key"
+    )
 
 
 def _proxy(base_url: str) -> str:
@@ -179,26 +212,55 @@ def _key(response: HttpResponse) -> Check:
     return Check("key", "accepted")
 
 
-async def _balance(transport: Transport) -> Check:
+async def _key_limit(transport: Transport) -> Check:
+    """Check what the key may spend, which is not what the account has."""
     try:
         found = billing.read_balance(
             await transport.send(billing.subscription_request()),
             await transport.send(billing.usage_request()),
         )
     except EndpointNotSupportedError:
-        return Check("balance", "not shown by this server")
-    empty = found.limit is not None and found.limit <= 0
-    return Check("balance", str(found), "top up the account" if empty else None)
+        return Check("key limit", "not shown by this server")
+    if found.limit is None or found.limit - found.used >= _PRICE:
+        return Check("key limit", str(found))
+    if found.limit >= _PRICE:  # some operators show what the account has left there
+        result = f"{found}: used up, if the limit is the key's own"
+        advice = "give the key a larger limit if swaps are refused"
+        return Check("key limit", result, advice, optional=True)
+    return Check(
+        "key limit",
+        f"{found}: below the price of a swap",
+        f"give the key a larger limit, or {_TOP_UP.format(_PRICE)}",
+    )
 
 
 async def _account(transport: Transport) -> Check:
-    """Check the token: without the account page a lost swap stays unknown."""
+    """Check token and balance: without the account page a lost swap stays unknown."""
+    token = transport.settings.account_token
+    if token is None:
+        result = "no access token, so the balance is not known"
+        return Check("account", result, _RECOMMENDATION, optional=True)
     try:
         found = account.read_balance(await transport.send(account.self_request()))
     except AuthenticationError as error:
-        advice = "make a new access token, and set EZLINK_ACCOUNT_TOKEN to it"
-        return Check("account", str(error), advice)
-    return Check("account", f"token accepted, {found.dollars:.2f} USD left")
+        return Check("account", str(error), _token_advice(token, transport.settings))
+    balance = f"token accepted, {found.dollars:.2f} USD left"
+    if found.units >= PRICE:
+        return Check("account", balance)
+    return Check(
+        "account",
+        f"token accepted, {found.dollars:.3f} USD left: below the price of a swap",
+        _TOP_UP.format(_PRICE),
+    )
+
+
+def _token_advice(token: str, settings: Settings) -> str:
+    if token == settings.api_key or token.startswith(_KEY_PREFIX):
+        return (
+            "EZLINK_ACCOUNT_TOKEN holds an API key; the access token is another one, "
+            "which the dashboard makes on the page of the account"
+        )
+    return "make a new access token, and set EZLINK_ACCOUNT_TOKEN to it"
 
 
 async def _route(transport: Transport) -> Check:

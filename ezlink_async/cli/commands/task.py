@@ -13,7 +13,7 @@ import attrs
 from cyclopts import Parameter
 
 from ezlink_async import AsyncEzlink
-from ezlink_async.batch.pairs.output_paths import escape, why_not_writable
+from ezlink_async.batch.pairs.output_paths import why_not_writable
 from ezlink_async.cli.connect import Connection, check_connection, connect
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
@@ -140,11 +140,11 @@ async def _save(
             handle = ez.task(task_id)
             record = await handle
             async with downloads:
-                saved = await handle.save_fitting(output / escape(task_id))
+                saved = await handle.save(f"{output}/")
         except EzlinkError as error:
             line = f"{type(error).__name__}: {error}"
             return _Line(task_id=task_id, record=record, error=line)
-        return _Line(task_id=task_id, record=record, output=saved.path)
+        return _Line(task_id=task_id, record=record, output=saved)
 
     for ended in asyncio.as_completed([save(task_id) for task_id in ids]):
         yield await ended

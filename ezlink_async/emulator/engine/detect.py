@@ -26,7 +26,8 @@ _TILE_OVERLAP = 1.3
 _PADDING = 0.4
 _CONTEXT = 1.5  # the mesh needs this many times the box
 # The shortest picture each set of grids is for: n means n x n tiles.
-_GRIDS = ((1101, (2, 3, 5)), (400, (2, 3)), (200, (2,)), (0, ()))
+# The finest grid and the whole picture find what coarser grids find.
+_GRIDS = ((1101, 5), (400, 3), (200, 2), (0, 0))
 
 # Columns of a table of boxes: left, top, right, bottom, then x and y of the
 # right and of the left eye, then the score.
@@ -148,20 +149,19 @@ def _anchors() -> Floats:
 def _tiles(image: Pixels) -> list[tuple[int, int, int, int]]:
     height, width = image.shape[:2]
     longest = max(height, width)
-    grids = next(grids for least, grids in _GRIDS if longest >= least)
-    tiles = [(0, 0, width, height)]
-    for count in grids:
-        side = max(
-            min(int(width / count * _TILE_OVERLAP), width),
-            min(int(height / count * _TILE_OVERLAP), height),
-        )
-        across, down = min(side, width), min(side, height)
-        for row in range(count):
-            top = (height - down) * row // (count - 1)
-            for column in range(count):
-                left = (width - across) * column // (count - 1)
-                tiles.append((left, top, left + across, top + down))
-    return list(dict.fromkeys(tiles))
+    count = next(count for least, count in _GRIDS if longest >= least)
+    whole = (0, 0, width, height)
+    if not count:
+        return [whole]
+    side = max(
+        min(int(width / count * _TILE_OVERLAP), width),
+        min(int(height / count * _TILE_OVERLAP), height),
+    )
+    across, down = min(side, width), min(side, height)
+    tops = [(height - down) * row // (count - 1) for row in range(count)]
+    lefts = [(width - across) * column // (count - 1) for column in range(count)]
+    tiles = [(left, top, left + across, top + down) for top in tops for left in lefts]
+    return list(dict.fromkeys([whole, *tiles]))
 
 
 def _views(image: Pixels) -> Iterator[View]:

@@ -56,6 +56,15 @@ class Square:
             angle=angle,
         )
 
+    def shifted(self, part: float) -> Square:
+        """Return the square moved down along its own side, by a *part* of that."""
+        by = part * self.side
+        return attrs.evolve(
+            self,
+            x=self.x - by * math.sin(self.angle),
+            y=self.y + by * math.cos(self.angle),
+        )
+
     def matrix(self, pixels: int) -> Matrix:
         """Return the 2x3 map from a cut of *pixels* a side to the picture."""
         scale = self.side / pixels

@@ -2,7 +2,9 @@
 Faces as meshes of 468 points, found with two networks.
 
 The mesh is fitted to a turned square around a candidate; the square is then computed
-anew from the mesh, twice, which corrects faces that the detector found askew.
+anew from the mesh, twice, which corrects faces that the detector found askew. A mesh
+is a face if it stays where it is when the square is moved a little: on anything else
+the network finds a face wherever it looks.
 """
 
 from __future__ import annotations
@@ -17,25 +19,33 @@ from ezlink_async.emulator.engine import landmarks
 from ezlink_async.emulator.engine.arrays import Floats, Pixels
 from ezlink_async.emulator.engine.detect import Detector, overlap
 from ezlink_async.emulator.engine.geometry import Square
-from ezlink_async.emulator.engine.networks import LANDMARKS, Network, sigmoid
+from ezlink_async.emulator.engine.networks import LANDMARKS, Network
 
 _SIDE = 192  # pixels the network sees
 _CONTEXT = 1.5
 _ROUNDS = 2
-_HOPELESS = 0.2  # so poor a fit gives a useless next square
-LEAST_SCORE = 0.5
-"""A mesh with a lower score is no face."""
-_FIRM = 0.999  # below, the face may be upside down
+_HOPELESS = -1.4  # a flag: so poor a fit gives a useless next square
+_LEAST_FLAG = 4.0  # faces have 10 to 30
+_SHIFT = 0.07  # of the square's side, up and down along the face
+_MOST_WANDER = 0.02  # of the face's width
+_QUARTER = math.pi / 2
+LEAST_WIDTH = 30
+"""Pixels; smaller faces are ignored, since other things look like them."""
 _SAME_OVERLAP = 0.35
 _SAME_PLACE = 0.35  # of the size of the box
 
 
 @attrs.frozen(eq=False)
 class Face:
-    """A mesh: *points* is (468, 3) in pixels, *score* from 0 to 1."""
+    """
+    A mesh: *points* is (468, 3) in pixels.
+
+    *flag* says how much it looks like a face: 10 to 30 for real ones, lower for
+    covered and blurred ones.
+    """
 
     points: Floats
-    score: float
+    flag: float
 
     @property
     def box(self) -> Floats:
@@ -79,6 +89,11 @@ class Face:
             self, points=((self.points - origin) * scale).astype(np.float32)
         )
 
+    def distance(self, other: Face) -> float:
+        """Return how far the points of two meshes lie apart, in pixels on average."""
+        apart = self.points[:, :2] - other.points[:, :2]
+        return float(np.linalg.norm(apart, axis=1).mean())
+
     def is_same(self, other: Face) -> bool:
         """Tell whether two meshes lie on one face."""
         if overlap(self.box, other.box[None])[0] > _SAME_OVERLAP:
@@ -109,44 +124,50 @@ class Finder:
                 return sorted(faces, key=lambda face: -face.area)
         return []
 
-    def mirrored(self, flipped: Pixels, face: Face) -> Face:
+    def mirrored(self, flipped: Pixels, face: Face) -> Face | None:
         """Return the mesh of a *face* in its picture *flipped* left to right."""
         square = Square.around(face.points, _CONTEXT)
         there = attrs.evolve(
             square, x=flipped.shape[1] - 1 - square.x, angle=-square.angle
         )
-        return self._settled(flipped, there)
+        return self._checked(flipped, there)
 
     def _meshes(self, image: Pixels, squares: list[Square]) -> list[Face]:
         faces: list[Face] = []
         for square in squares:
-            face = self._best_turned(image, square)
-            known = any(face.is_same(other) for other in faces)
-            if face.score >= LEAST_SCORE and not known and _inside(face, image):
+            face = self._upright(image, square)
+            if face is None or face.width < LEAST_WIDTH or not _inside(face, image):
+                continue
+            if not any(face.is_same(other) for other in faces):
                 faces.append(face)
         return faces
 
-    def _best_turned(self, image: Pixels, square: Square) -> Face:
-        # The detector reports a face on its head as an upright one, and the mesh then
-        # fits badly.
-        face = self._settled(image, square)
-        if face.score >= _FIRM:
-            return face
-        turned = (
-            self._settled(
-                image, attrs.evolve(square, angle=square.angle + quarter * math.pi / 2)
-            )
-            for quarter in (1, 2, 3)
+    def _upright(self, image: Pixels, square: Square) -> Face | None:
+        # The detector reports a face on its head as an upright one, on which the
+        # mesh does not hold still.
+        turns = (
+            attrs.evolve(square, angle=square.angle + quarter * _QUARTER)
+            for quarter in range(4)
         )
-        return max(face, *turned, key=lambda face: face.score)
+        found = (self._checked(image, turned) for turned in turns)
+        return next(filter(None, found), None)
 
-    def _settled(self, image: Pixels, square: Square) -> Face:
+    def _checked(self, image: Pixels, square: Square) -> Face | None:
+        """Return the mesh near *square*, or ``None`` if it is not one of a face."""
         face = self._fitted(image, square)
         for _ in range(_ROUNDS):
-            if face.score < _HOPELESS:
-                break
-            face = self._fitted(image, Square.around(face.points, _CONTEXT))
-        return face
+            if face.flag < _HOPELESS:
+                return None
+            square = Square.around(face.points, _CONTEXT)
+            face = self._fitted(image, square)
+        others = [
+            self._fitted(image, square.shifted(part)) for part in (-_SHIFT, _SHIFT)
+        ]
+        flag = (face.flag + sum(other.flag for other in others)) / 3
+        wander = sum(face.distance(other) for other in others) / 2
+        if flag <= _LEAST_FLAG or wander >= _MOST_WANDER * face.width:
+            return None
+        return attrs.evolve(face, flag=flag)
 
     def _fitted(self, image: Pixels, square: Square) -> Face:
         part = square.cut(image, _SIDE)
@@ -158,7 +179,7 @@ class Finder:
         deep = points[:, 2:] * (square.side / _SIDE)
         return Face(
             points=np.concatenate([flat, deep], axis=1).astype(np.float32),
-            score=float(sigmoid(flag.reshape(-1))[0]),
+            flag=float(flag.reshape(-1)[0]),
         )
 
 

@@ -18,7 +18,7 @@ from ezlink_async.emulator.engine.arrays import Floats, Mask, Pixels, scaled, to
 from ezlink_async.emulator.engine.blend import blend, levels_for
 from ezlink_async.emulator.engine.colour import SkinSample, relit, softened
 from ezlink_async.emulator.engine.geometry import target_shape, warp_map
-from ezlink_async.emulator.engine.mesh import LEAST_SCORE, Face, Finder
+from ezlink_async.emulator.engine.mesh import LEAST_WIDTH, Face, Finder
 from ezlink_async.emulator.engine.networks import load_triangles
 from ezlink_async.emulator.engine.validity import source_validity
 from ezlink_async.emulator.engine.window import Window
@@ -27,18 +27,51 @@ _PULL = 0.35  # of the source's proportions
 _PLATE_MARGIN = 0.5  # of the longer side of the box
 _PLATE_FACE = 700  # pixels; the largest face at the working size
 _MIRROR_GAIN = 0.12  # of yaw; a smaller gain does not justify mirroring
+_LEAST_SOURCE = 60  # pixels
+_MOST_YAW = 0.55  # beyond, the nose is torn and the far cheek smeared
+_CLEAR_FLAG = 15.5  # hair, hands and strong blur are below, bare faces above
 _SHARPER = 1.4  # the source is shrunk to this many times the target's size
 
 
-class NoFaceError(ValueError):
-    """No face was found in one of the pictures; *which* names it."""
+Reason = Literal["none", "small", "turned", "covered"]
 
-    def __init__(self, which: Literal["source", "target"]) -> None:
+_ADVICE: dict[Reason, str] = {
+    "small": "is less than 60 pixels wide; give a larger picture of it",
+    "turned": "is turned away; give one that looks into the camera",
+    "covered": "is covered or blurred; give a sharp picture without hair, a hand or "
+    "a mask over it",
+}
+
+
+class FaceError(ValueError):
+    """
+    A picture has no face, or the source none that can be used.
+
+    *which* names the picture. *reason* is ``none``, or the fault of the biggest
+    face of a source.
+    """
+
+    def __init__(
+        self, which: Literal["source", "target"], reason: Reason = "none"
+    ) -> None:
+        least = _LEAST_SOURCE if which == "source" else LEAST_WIDTH
         super().__init__(
-            f"no face was found in the {which} picture; give one in which a face "
-            "is seen from the front and is at least 60 pixels wide"
+            f"the face in the {which} picture {_ADVICE[reason]}"
+            if reason != "none"
+            else f"no face was found in the {which} picture; give one in which a "
+            f"face is seen from the front and is at least {least} pixels wide"
         )
         self.which: Literal["source", "target"] = which
+        self.reason: Reason = reason
+
+
+def fault_of_source(face: Face) -> Reason | None:
+    """Return why *face* cannot be put into other pictures; ``None`` if it can."""
+    if face.width < _LEAST_SOURCE:
+        return "small"
+    if abs(face.yaw) > _MOST_YAW:
+        return "turned"
+    return "covered" if face.flag <= _CLEAR_FLAG else None
 
 
 @attrs.frozen(eq=False)
@@ -110,32 +143,40 @@ class Swapper:
         self._triangles = load_triangles()
 
     def analyse(self, picture: Pixels) -> Source:
-        """Return the biggest face of *picture*; :exc:`NoFaceError` without one."""
-        faces = self._finder.faces(picture)
-        if not faces:
-            raise NoFaceError("source")
+        """Return the biggest usable face of *picture*, or raise :exc:`FaceError`."""
+        found = self._usable(picture)
         window = Window.about(
-            faces[0], picture, margin=_PLATE_MARGIN, most=_PLATE_FACE * 2
+            found, picture, margin=_PLATE_MARGIN, most=_PLATE_FACE * 2
         )
         pixels = np.ascontiguousarray(window.cut(picture))
-        face = window.seen(faces[0])
+        face = window.seen(found)
         flipped = np.ascontiguousarray(pixels[:, ::-1])
         mirrored = self._finder.mirrored(flipped, face)
-        found = [(pixels, face), (flipped, mirrored)]
-        return Source(
-            tuple(Plate.of(*each) for each in found if each[1].score >= LEAST_SCORE)
-        )
+        plates = [Plate.of(pixels, face)]
+        if mirrored is not None:
+            plates.append(Plate.of(flipped, mirrored))
+        return Source(tuple(plates))
+
+    def _usable(self, picture: Pixels) -> Face:
+        faces = self._finder.faces(picture)
+        if not faces:
+            raise FaceError("source")
+        faults = [fault_of_source(face) for face in faces]
+        for face, fault in zip(faces, faults, strict=True):
+            if fault is None:
+                return face
+        raise FaceError("source", faults[0] or "none")
 
     def swap(self, source: Source, target: Pixels) -> Pixels:
         """
         Return a copy of *target* with every face replaced.
 
-        :exc:`NoFaceError` when no face is found. Pixels away from the faces are the
+        :exc:`FaceError` when no face is found. Pixels away from the faces are the
         same to the bit.
         """
         faces = self._finder.faces(target)
         if not faces:
-            raise NoFaceError("target")
+            raise FaceError("target")
         result = target.copy()
         for face in faces:
             self._replace(source.facing(face.yaw), face, result)

@@ -10,7 +10,7 @@ from ezlink_async.emulator.engine.arrays import Floats, Pixels, scaled
 from ezlink_async.emulator.engine.mesh import Face
 
 _MOST = 720  # pixels of the longer side
-_MARGIN = 0.25
+_MARGIN = 0.12
 _BAND = 128  # rows written at once
 
 

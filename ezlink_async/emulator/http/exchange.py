@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from aiohttp import ClientConnectionError, http_exceptions, web
 from attrs import define
 from multidict import CIMultiDict
+from yarl import URL
 
 from ezlink_async.emulator.http.replies import Reply
 
 if TYPE_CHECKING:
     from ezlink_async.emulator.faults import Picture, Rows, Upstream
+    from ezlink_async.emulator.scripts import Script
 
 # net/http writeChunkSize and maxPostHandlerReadBytes
 _UNCHUNKED = 2048
@@ -57,6 +59,7 @@ class Overrides:
     upstream: Upstream | None = None
     picture: Picture | None = None
     rows: Rows | None = None
+    life: Script | None = None
 
 
 def _new_request_id() -> str:
@@ -70,17 +73,19 @@ class Exchange:
     """
     A request and the way to answer it. *leaving* is set when the server closes.
 
-    *task_id* is the id in the path, or empty.
+    *task_id* is the id in the path, or empty. *shared_with* is the origin whose pages
+    may read the answer, or empty.
     """
 
     def __init__(self, request: web.Request, leaving: asyncio.Event) -> None:
         self.request = request
-        self.overrides = Overrides()
+        self.overrides: Overrides = Overrides()
         self.task_id = ""
+        self.shared_with = ""
         self._leaving = leaving
         headers = request.headers
         given = headers.get("X-Request-ID") or headers.get("Request-ID")
-        self.request_id = given or _new_request_id()
+        self.request_id: str = given or _new_request_id()
         self._expects_continue = headers.get("Expect", "").lower() == "100-continue"
         self._read = bytearray()
 
@@ -93,6 +98,20 @@ class Exchange:
     def path(self) -> str:
         """The path as it was sent, still escaped, without the query."""
         return self.request.raw_path.partition("?")[0]
+
+    @property
+    def host(self) -> str:
+        """The name or address in the Host header, in lower case; empty if it is odd."""
+        try:
+            host = URL(f"http://{self.header('Host')}").host or ""
+        except ValueError:
+            return ""
+        return host.lower().removesuffix(".")
+
+    @property
+    def local_address(self) -> str:
+        """The address of this machine that the connection came to."""
+        return str(self._transport().get_extra_info("sockname")[0])
 
     def header(self, name: str) -> str:
         """Return the first header of this name, or an empty string."""
@@ -237,9 +256,9 @@ def _headers(
     if not reply.bare:
         named += [("Vary", "Origin")] * reply.vary
         named.append(("X-Request-Id", exchange.request_id))
-        if origin := exchange.header("Origin"):
+        if exchange.shared_with:
             named.append(("Access-Control-Allow-Credentials", "true"))
-            named.append(("Access-Control-Allow-Origin", origin))
+            named.append(("Access-Control-Allow-Origin", exchange.shared_with))
     typed = [("Content-Type", reply.content_type)] if reply.content_type else []
     if not reply.sniffed:
         named += typed

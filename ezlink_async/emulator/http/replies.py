@@ -7,6 +7,7 @@ ye4293/one-api ``controller/relay.go`` RelayMidjourney and ``middleware/auth.go`
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -113,7 +114,9 @@ def redirect(method: str, location: str) -> Reply:
     headers = (("Location", location),)
     if method != "GET":
         return Reply(307, b"", None, headers, bare=True)
-    body = f'<a href="{location}">Moved Permanently</a>.\n\n'.encode()
+    # net/http htmlEscape spells quotes otherwise than Python
+    link = html.escape(location).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    body = f'<a href="{link}">Moved Permanently</a>.\n\n'.encode()
     return Reply(301, body, HTML, headers, bare=True)
 
 

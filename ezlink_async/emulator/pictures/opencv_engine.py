@@ -22,11 +22,11 @@ try:
         decode,
         encode,
     )
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         "the local engine needs numpy and OpenCV: pip install 'ezlink-async[local]' "
-        f"({exc})"
-    ) from exc
+        f"({_missing})"
+    ) from _missing
 
 _KEPT_SOURCES = 8
 
@@ -85,7 +85,7 @@ class OpenCVEngine:
         """
         Return *target* with the face of *source*, in the same format and size.
 
-        The metadata of the result says that it is synthetic. Raises ``NoFaceError``,
+        The metadata of the result says that it is synthetic. Raises ``FaceError``,
         whose *which* names the picture, or ``PictureError`` for unusable bytes.
         """
         picture = self._decode(target)

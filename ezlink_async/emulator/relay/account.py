@@ -9,6 +9,7 @@ errors with status 200; only a bad token is a 401.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from attrs import evolve
@@ -16,11 +17,20 @@ from attrs import evolve
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, as_json
-from ezlink_async.emulator.relay.routes import Route, with_account, with_key
+from ezlink_async.emulator.relay.routes import (
+    AccountHandler,
+    Handler,
+    KeyHandler,
+    Route,
+    with_account,
+    with_key,
+)
 from ezlink_async.emulator.relay.state import RelayState
-from ezlink_async.emulator.relay.store import Account, Charge, Key, Row
+from ezlink_async.emulator.relay.store import Account, Charge, Key, Refusal, Row
 
 _UNITS_PER_DOLLAR = 500_000
+_DIGITS = re.compile("[0-9]{1,19}")
+_LARGEST = 2**63 - 1
 _NO_LIMIT = 100_000_000  # dollars, the server's figure for a key without limit
 
 
@@ -32,26 +42,29 @@ async def show_account(
 
 
 async def show_log(state: RelayState, exchange: Exchange, owner: Account) -> Reply:
-    """Show the charges of the account that pass the filters, newest first."""
+    """Show charges and refusals that pass the filters, newest first."""
     since, until = _between(exchange)
     entries = [
-        _shown_charge(number, charge)
-        for number, charge in enumerate(state.store.charges, 1)
-        if charge.account == owner.number and since <= charge.seconds <= until
-        if _is_logged(charge, state)
+        _shown_entry(number, entry)
+        for number, entry in enumerate(state.store.log, 1)
+        if entry.account == owner.number and since <= entry.seconds <= until
+        if _is_logged(entry, state)
     ]
-    kept = _filtered(
-        entries, exchange, "x_request_id", "type", "model_name", "token_name"
-    )
-    return _paged(kept[::-1], exchange, page=1, size=10)
+    kept = _filtered(entries, exchange, "x_request_id", "model_name", "token_name")
+    if kind := _number(exchange.request.query, "type", 0):
+        kept = [entry for entry in kept if entry["type"] == kind]
+    query = exchange.request.query
+    page, size = _number(query, "page", 1), _number(query, "pagesize", 10)
+    return _paged(kept[::-1], page, size)
 
 
 async def show_tasks(state: RelayState, exchange: Exchange, owner: Account) -> Reply:
     """
     Show the tasks of the account that pass the filters, newest first.
 
-    Without a page number the list is empty. The end of the period is compared with
-    the finish of a task: an unfinished task is before any end.
+    Without a size the list is empty, without a number it is the first page. The end
+    of the period is compared with the finish of a task: an unfinished task is before
+    any end.
     """
     state.refresh_if_live()
     since, until = _between(exchange)
@@ -63,10 +76,12 @@ async def show_tasks(state: RelayState, exchange: Exchange, owner: Account) -> R
         and row.finish_time <= until
     ]
     kept = _filtered(rows, exchange, "mj_id", "status", "type")
-    return _paged(kept[::-1], exchange, page=0, size=0)
+    query = exchange.request.query
+    page, size = _number(query, "page", 0), _number(query, "pagesize", 0)
+    return _paged(kept[::-1], page, size)
 
 
-async def show_subscription(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+async def show_subscription(state: RelayState, _exchange: Exchange, key: Key) -> Reply:
     """Show a limit in dollars: the sum of the key's remaining and used quota."""
     limit: float = _NO_LIMIT
     expires = key.expires
@@ -83,29 +98,47 @@ async def show_subscription(state: RelayState, exchange: Exchange, key: Key) -> 
         "system_hard_limit_usd": limit,
         "access_until": expires,
     }
-    return _packed(value, exchange)
+    return as_json(value, content_type=JSON_UTF8)
 
 
-async def show_usage(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+async def show_usage(state: RelayState, _exchange: Exchange, key: Key) -> Reply:
     """Show the used quota of the key, or of its account, in cents."""
     used = key.account.used if state.settings.shows_account else key.used
     value = {"object": "list", "total_usage": used / _UNITS_PER_DOLLAR * 100}
-    return _packed(value, exchange)
+    return as_json(value, content_type=JSON_UTF8)
+
+
+def _packed(handler: Handler) -> Handler:
+    """Return *handler* behind gin-contrib/gzip, which packs refusals too."""
+
+    async def pack(state: RelayState, exchange: Exchange) -> Reply:
+        reply = await handler(state, exchange)
+        return reply.packed_for(exchange.header("Accept-Encoding"))
+
+    return pack
+
+
+def _page(path: str, handler: AccountHandler) -> Route:
+    return Route("GET", path, "account", _packed(with_account(handler)))
+
+
+def _bill(path: str, handler: KeyHandler) -> Route:
+    return Route("GET", f"{_BILLING}/{path}", "usage", _packed(with_key(handler)))
 
 
 _BILLING = "(?:/v1)?/dashboard/billing"
 ROUTES = (
-    Route("GET", f"{_BILLING}/subscription", "usage", with_key(show_subscription)),
-    Route("GET", f"{_BILLING}/usage", "usage", with_key(show_usage)),
-    Route("GET", "/api/log/self", "account", with_account(show_log)),
-    Route("GET", "/api/mj/self", "account", with_account(show_tasks)),
-    Route("GET", "/api/user/self", "account", with_account(show_account)),
+    _bill("subscription", show_subscription),
+    _bill("usage", show_usage),
+    _page("/api/log/self", show_log),
+    _page("/api/mj/self", show_tasks),
+    _page("/api/user/self", show_account),
 )
 
 
-def _is_logged(charge: Charge, state: RelayState) -> bool:
+def _is_logged(entry: Charge | Refusal, state: RelayState) -> bool:
     lag = state.account_lag
-    return lag.log and charge.seconds + lag.log_delay <= state.seconds
+    return lag.log and entry.seconds + lag.log_delay <= state.seconds
 
 
 def _between(exchange: Exchange) -> tuple[int, float]:
@@ -129,28 +162,20 @@ def _success(value: object) -> Reply:
     return as_json(body, content_type=JSON_UTF8, vary=1)
 
 
-def _paged(
-    entries: list[dict[str, object]], exchange: Exchange, *, page: int, size: int
-) -> Reply:
-    """Return the page that the query asks for; *page* and *size* are its defaults."""
-    query = exchange.request.query
-    page, size = _number(query, "page", page), _number(query, "pagesize", size)
-    start = (page - 1) * size
-    shown = entries[start : start + size] if page > 0 else []
+def _paged(entries: list[dict[str, object]], page: int, size: int) -> Reply:
+    start = max(0, page - 1) * size
+    shown = entries[start : start + size]
     total = len(entries)
     return _success(
         {"currentPage": page, "list": shown, "pageSize": size, "total": total}
     )
 
 
-def _packed(value: object, exchange: Exchange) -> Reply:
-    reply = as_json(value, content_type=JSON_UTF8)
-    return reply.packed_for(exchange.header("Accept-Encoding"))
-
-
 def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    """Return a number above 0 that Go's ``int`` can hold, else *default*."""
     text = query.get(name, "")
-    return int(text) if text.isdigit() else default
+    number = int(text) if _DIGITS.fullmatch(text) else 0
+    return number if 0 < number <= _LARGEST else default
 
 
 def _shown_account(account: Account) -> dict[str, object]:
@@ -177,19 +202,25 @@ def _shown_account(account: Account) -> dict[str, object]:
     }
 
 
-def _shown_charge(number: int, charge: Charge) -> dict[str, object]:
-    price = f"{charge.units / 500_000:.2f}"
+def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
+    units, text = 0, ""
+    if isinstance(entry, Charge):
+        units = entry.units
+        price = f"{units / _UNITS_PER_DOLLAR:.2f}"
+        text = f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE"
+    else:
+        text = entry.text
     return {
         "id": number,
         "request_id": "",
-        "user_id": charge.account,
-        "created_at": charge.seconds,
+        "user_id": entry.account,
+        "created_at": entry.seconds,
         "type": 2,
-        "content": f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE",
-        "username": f"user{charge.account}",
+        "content": text,
+        "username": f"user{entry.account}",
         "token_name": "n",
         "model_name": "swap_face",
-        "quota": charge.units,
+        "quota": units,
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "cached_tokens": 0,
@@ -199,7 +230,7 @@ def _shown_charge(number: int, charge: Charge) -> dict[str, object]:
         "title": "",
         "http_referer": "",
         "provider": "",
-        "x_request_id": charge.request_id,
+        "x_request_id": entry.request_id,
         "x_response_id": "",
         "first_word_latency": 0,
         "video_task_id": "",
@@ -225,7 +256,7 @@ def _shown_row(row: Row, state: RelayState) -> dict[str, object]:
         "submit_time": row.submit_time,
         "start_time": row.start_time,
         "finish_time": row.finish_time,
-        "image_url": f"{state.address}/mj/image/{row.task_id}",
+        "image_url": _picture_address(row, state),
         "status": row.status,
         "progress": row.progress,
         "fail_reason": row.fail_reason,
@@ -237,6 +268,13 @@ def _shown_row(row: Row, state: RelayState) -> dict[str, object]:
         "username": "",
         "store_url": "",
     }
+
+
+def _picture_address(row: Row, state: RelayState) -> str:
+    # A relay whose ServerAddress is local shows what the upstream gave.
+    if "localhost" in state.address:
+        return row.image_url
+    return f"{state.address}/mj/image/{row.task_id}"
 
 
 def _as_text(value: object) -> str:

@@ -13,7 +13,7 @@ import asyncio
 from attrs import evolve
 
 from ezlink_async.emulator import faults
-from ezlink_async.emulator.http import go_json
+from ezlink_async.emulator.http import go_json, paths
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import (
     JSON,
@@ -27,7 +27,7 @@ from ezlink_async.emulator.http.replies import (
 )
 from ezlink_async.emulator.relay.routes import Route, with_key
 from ezlink_async.emulator.relay.state import RelayState
-from ezlink_async.emulator.relay.store import Charge, Key, Row
+from ezlink_async.emulator.relay.store import Charge, Key, Refusal, Row
 from ezlink_async.emulator.upstream.requests import SwapRequest, UpstreamReply
 
 _OK = 200
@@ -47,23 +47,23 @@ async def swap(state: RelayState, exchange: Exchange, key: Key) -> Reply:
         return Reply(500, b"", None)
     try:
         request = await _read_request(body, exchange)
-        refusal = _refusal(state, exchange, key, request)
-        if refusal is not None:
-            return refusal
+        if "no_channel" in exchange.overrides.trouble or state.gone_channel is not None:
+            return _no_channel(exchange, key)
+        _check(state, exchange, key, request)
         reply = await _forward(state, exchange, request, len(body))
-    except BadBodyError as exc:
-        return _unreadable(exc, exchange)
-    except BrokenCallError as exc:
-        return upstream_error(5, str(exc))
-    if reply.code not in _ACCEPTED:
-        return upstream_error(reply.code, reply.description, reply.result)
-    return _charge_and_record(state, exchange, key, reply)
+        return _charge_and_record(state, exchange, key, reply)
+    except BadBodyError:
+        return api_error(400, "Model name is required", exchange.request_id)
+    except RefusedCallError as refused:
+        _log_refusal(state, exchange, key, refused)
+        return refused.reply
 
 
 async def fetch(state: RelayState, exchange: Exchange, key: Key) -> Reply:
     """Show the oldest row of the caller with this id."""
     state.refresh_if_live()
-    row = state.store.row_for(key.account, exchange.task_id)
+    task_id = exchange.task_id
+    row = state.store.row_for(key.account, task_id) if task_id else None
     shown = [] if row is None else _shown_rows(state, exchange, [row])
     if not shown or "tasks_unreadable" in exchange.overrides.trouble:
         return upstream_error(4, "Get mj id failed", "Error")
@@ -95,8 +95,8 @@ async def seed(state: RelayState, exchange: Exchange, key: Key) -> Reply:
             reply = read_upstream_reply(answer)
         else:
             reply = UpstreamReply(5, "empty_response_body", status=answer.status)
-    except BrokenCallError as exc:
-        return upstream_error(5, str(exc))
+    except RefusedCallError as refused:
+        return refused.reply
     return sniffed_json(reply.status, _shown_reply(reply))
 
 
@@ -120,7 +120,7 @@ async def cdn(state: RelayState, exchange: Exchange) -> Reply:
 _MJ = "(?:/[^/]+)?/mj"
 ROUTES = (
     Route("POST", f"{_MJ}/insight-face/swap", "submit", with_key(swap)),
-    Route("GET", f"{_MJ}/task/([^/]+)/fetch", "fetch", with_key(fetch)),
+    Route("GET", f"{_MJ}/task/([^/]*)/fetch", "fetch", with_key(fetch)),
     Route("POST", f"{_MJ}/task/list-by-condition", "list", with_key(list_by_condition)),
     Route("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", with_key(seed)),
     Route("GET", f"{_MJ}/image/([^/]+)", "image", image),
@@ -133,36 +133,35 @@ ROUTES = (
 
 async def _read_request(body: bytes, exchange: Exchange) -> SwapRequest:
     content_type = exchange.header("Content-Type")
-    if len(body) <= _INLINE:
-        request = read_swap(body, content_type)
-    else:
-        request = await asyncio.to_thread(read_swap, body, content_type)
+    try:
+        if len(body) <= _INLINE:
+            request = read_swap(body, content_type)
+        else:
+            request = await asyncio.to_thread(read_swap, body, content_type)
+    except BadBodyError as exc:
+        if exc.early:
+            raise
+        raise RefusedCallError(4, "bind_request_body_failed") from None
     return evolve(request, request_id=exchange.request_id)
 
 
-def _unreadable(error: BadBodyError, exchange: Exchange) -> Reply:
-    if error.early:
-        return api_error(400, "Model name is required", exchange.request_id)
-    return upstream_error(4, "bind_request_body_failed")
+def _no_channel(exchange: Exchange, key: Key) -> Reply:
+    text = (
+        "There are no channels available for model swap_face under the"
+        f" current group {key.account.group}"
+    )
+    return api_error(503, text, exchange.request_id)
 
 
-def _refusal(
+def _check(
     state: RelayState, exchange: Exchange, key: Key, request: SwapRequest
-) -> Reply | None:
-    trouble = exchange.overrides.trouble
-    if "no_channel" in trouble or state.gone_channel is not None:
-        text = (
-            "There are no channels available for model swap_face under the"
-            f" current group {key.account.group}"
-        )
-        return api_error(503, text, exchange.request_id)
+) -> None:
     if not (request.source and request.target):
-        return upstream_error(4, _MISSING)
-    if "user_quota_lookup" in trouble:
-        return upstream_error(4, "Failed to get user quota", "Error")
+        raise RefusedCallError(4, _MISSING)
+    if "user_quota_lookup" in exchange.overrides.trouble:
+        raise RefusedCallError(4, "Failed to get user quota", "Error")
     if key.account.balance < state.settings.price:
-        return upstream_error(4, "User quota is not enough", "Error")
-    return None
+        raise RefusedCallError(4, "User quota is not enough", "Error")
 
 
 async def _forward(
@@ -174,7 +173,7 @@ async def _forward(
         answer = faults.Upstream(413, "")
     if answer is not None:
         return read_upstream_reply(answer)
-    reply = await state.upstream.submit(request)
+    reply = await state.upstream.submit(request, exchange.overrides.life)
     if reply.code == 1 and "queued" in exchange.overrides.trouble:
         return evolve(reply, code=_QUEUED)
     return reply
@@ -183,6 +182,8 @@ async def _forward(
 def _charge_and_record(
     state: RelayState, exchange: Exchange, key: Key, reply: UpstreamReply
 ) -> Reply:
+    if reply.code not in _ACCEPTED:
+        raise RefusedCallError(reply.code, reply.description, reply.result)
     if reply.status == _OK and reply.code == 1:
         charge = Charge(
             request_id=exchange.request_id,
@@ -194,7 +195,7 @@ def _charge_and_record(
         )
         state.store.charge(key, charge)
     if "insert_failed" in exchange.overrides.trouble:
-        return upstream_error(4, "insert_midjourney_task_failed")
+        raise RefusedCallError(4, "insert_midjourney_task_failed")
     now = state.settings.clock.milliseconds()
     row = Row(
         number=state.store.next_number(),
@@ -211,6 +212,27 @@ def _charge_and_record(
     if state.settings.plain_text:
         return sniffed_json(reply.status, _shown_reply(reply))
     return as_json(_shown_reply(reply), status=reply.status)
+
+
+def _log_refusal(
+    state: RelayState, exchange: Exchange, key: Key, refused: RefusedCallError
+) -> None:
+    refusal = Refusal(
+        request_id=exchange.request_id,
+        text=str(refused),
+        account=key.account.number,
+        key=key.text,
+        seconds=state.seconds,
+    )
+    state.store.log.append(refusal)
+
+
+class RefusedCallError(Exception):
+    """A handler of the relay, or its upstream, refuses a call."""
+
+    def __init__(self, code: int, description: str, result: str = "") -> None:
+        super().__init__(f"{description} {result}".strip())
+        self.reply: Reply = upstream_error(code, description, result)
 
 
 # Bodies as the relay reads them
@@ -244,35 +266,46 @@ def read_swap(body: bytes, content_type: str) -> SwapRequest:
 
     Without a JSON content type the relay reads an unusable body as an empty one.
     """
-    if content_type.partition(";")[0].strip() in _FORMS:
+    kind = content_type.partition(";")[0].strip()
+    if kind == "application/x-www-form-urlencoded" and _is_form(body):
+        return SwapRequest()  # whose fields are none of the relay's
+    if kind in _FORMS:
         raise BadBodyError(early=True)
-    strict = content_type.startswith("application/json")
+    if content_type.startswith("application/json"):
+        return _bind(body)
     try:
-        return _bind(body, strict=strict)
-    except BadBodyError:
-        if strict:
-            raise
+        value = go_json.loads(body)
+    except ValueError:
         return SwapRequest()
+    return _read_fields(value) if isinstance(value, dict) else SwapRequest()
 
 
-def _bind(body: bytes, *, strict: bool) -> SwapRequest:
+def _is_form(body: bytes) -> bool:
+    # net/url ParseQuery refuses both, and every data URI has a semicolon.
+    return b";" not in body and paths.is_well_escaped(body.decode("latin-1"))
+
+
+def _bind(body: bytes) -> SwapRequest:
     try:
         value = go_json.loads(body)
     except ValueError:
         raise BadBodyError(early=True) from None
     if value is None:
         return SwapRequest()
-    if not isinstance(value, dict) or (strict and not _is_general(value)):
+    if not isinstance(value, dict) or not _is_general(value):
         raise BadBodyError(early=True)
-    source, target = (_last(value, name) for name in ("sourceBase64", "targetBase64"))
-    if not (isinstance(source, str) and isinstance(target, str)):
-        raise BadBodyError(early=False)
-    state, hook = (_last(value, name) for name in ("state", "notifyHook"))
+    for name in ("sourceBase64", "targetBase64"):
+        if not _is_list_of_texts(go_json.folded(value, name)):
+            raise BadBodyError(early=False)
+    return _read_fields(value)
+
+
+def _read_fields(value: dict[str, object]) -> SwapRequest:
     return SwapRequest(
-        source=source,
-        target=target,
-        state=state if isinstance(state, str) else "",
-        hook=hook if isinstance(hook, str) else "",
+        source=_last(value, "sourceBase64"),
+        target=_last(value, "targetBase64"),
+        state=_last(value, "state"),
+        hook=_last(value, "notifyHook"),
     )
 
 
@@ -293,12 +326,11 @@ def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(i, str | None) for i in value)
 
 
-def _last(value: dict[str, object], name: str) -> object:
-    # encoding/json: a later key wins, null leaves the value as it is, and a wrong
-    # type anywhere fails the whole.
-    found = [item for item in go_json.folded(value, name) if item is not None]
-    wrong = [item for item in found if not isinstance(item, str)]
-    return (wrong or found or [""])[-1]
+def _last(value: dict[str, object], name: str) -> str:
+    # encoding/json: a later key wins; null, or a value of a wrong type, leaves what
+    # was read before.
+    found = [item for item in go_json.folded(value, name) if isinstance(item, str)]
+    return found[-1] if found else ""
 
 
 def read_ids(body: bytes) -> list[str]:
@@ -330,8 +362,11 @@ _BROKEN = {
 _UNREADABLE = "unmarshal_response_body_failed"
 
 
-class BrokenCallError(Exception):
-    """The relay's call to the upstream failed; the text is the relay's (code 5)."""
+class BrokenCallError(RefusedCallError):
+    """The relay's call to the upstream failed; *text* is the relay's (code 5)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(5, text)
 
 
 def read_upstream_reply(answer: faults.Upstream) -> UpstreamReply:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 
 from ezlink_async.emulator.faults import Fault
 from ezlink_async.emulator.relay.refresh import refresh_rows
@@ -20,10 +21,15 @@ REQUEST_KINDS = ("submit", "fetch", "list", "image", "seed", "usage", "account")
 
 @define
 class FaultQueue:
-    """Faults by kind of request: those to come, in order, and the standing ones."""
+    """
+    Faults by kind of request: those to come, in order, and the standing ones.
+
+    *idle* are the kinds whose standing fault has met no request yet.
+    """
 
     coming: dict[str, deque[Fault]] = Factory(dict)
     standing: dict[str, Fault] = Factory(dict)
+    idle: set[str] = Factory(set)
 
     def add(self, kind: str, *faults: Fault) -> None:
         """Script *faults* for the next requests of *kind*, one each."""
@@ -32,18 +38,31 @@ class FaultQueue:
     def stand(self, kind: str, fault: Fault | None) -> None:
         """Script *fault* for all requests of *kind*, or end that with None."""
         self.standing.pop(kind, None)
+        self.idle.discard(kind)
         if fault is not None:
             self.standing[kind] = fault
+            self.idle.add(kind)
 
     def take(self, kind: str) -> Fault | None:
         """Remove and return the next fault of *kind*; without one, the standing one."""
         coming = self.coming.get(kind)
-        return coming.popleft() if coming else self.standing.get(kind)
+        if coming:
+            return coming.popleft()
+        self.idle.discard(kind)
+        return self.standing.get(kind)
+
+    def unplayed(self) -> list[str]:
+        """Return a line for each fault that has met no request."""
+        lines = [
+            f"{kind}: {each}" for kind in self.coming for each in self.coming[kind]
+        ]
+        return lines + [f"{kind}: {self.standing[kind]}" for kind in sorted(self.idle)]
 
     def clear(self) -> None:
         """Drop all faults."""
         self.coming.clear()
         self.standing.clear()
+        self.idle.clear()
 
 
 @define
@@ -79,6 +98,7 @@ class RelayState:
     upstream: Upstream
     notifier: Notifier
     leaving: asyncio.Event
+    control_secret: str = field(factory=secrets.token_urlsafe, repr=False)
     base_url: str = ""
     faults: FaultQueue = Factory(FaultQueue)
     requests: list[RecordedRequest] = Factory(list)

@@ -16,7 +16,7 @@ from attrs import Factory, define, frozen
 _LETTERS = string.ascii_letters + string.digits
 
 
-def _new_key() -> str:
+def new_key() -> str:
     """Return a key like the dashboard's: ``sk-`` and 48 letters and digits."""
     return "sk-" + "".join(secrets.choice(_LETTERS) for _ in range(48))
 
@@ -83,6 +83,17 @@ class Charge:
     seconds: int
 
 
+@frozen(kw_only=True)
+class Refusal:
+    """One entry of the consumption log for a refused submit: free, with the reason."""
+
+    request_id: str
+    text: str
+    account: int
+    key: str
+    seconds: int
+
+
 @define(kw_only=True)
 class Row:
     """The relay's record of a task, as of the last refresh from the upstream."""
@@ -140,18 +151,32 @@ class Row:
 
 @define
 class Store:
-    """The relay's database: accounts, keys, rows, charges, and counts of submits."""
+    """
+    The relay's database: accounts, keys, rows, and counts of submits.
+
+    *log* holds charges and refusals of submits in their order.
+    """
 
     accounts: list[Account] = Factory(list)
     keys: dict[str, Key] = Factory(dict)
     rows: list[Row] = Factory(list)
-    charges: list[Charge] = Factory(list)
+    log: list[Charge | Refusal] = Factory(list)
     refunds: list[Charge] = Factory(list)
     uploads: Counter[str] = Factory(Counter)
     attempts: Counter[str] = Factory(Counter)
     _open: list[Row] = Factory(list)
     _by_id: dict[str, list[Row]] = Factory(dict)
     _numbers: Iterator[int] = Factory(lambda: count(1))
+
+    @property
+    def charges(self) -> list[Charge]:
+        """The charges of the log, oldest first."""
+        return [entry for entry in self.log if isinstance(entry, Charge)]
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """The refusals of the log, oldest first."""
+        return [entry for entry in self.log if isinstance(entry, Refusal)]
 
     def add_account(
         self, balance: int, *, token: str | None = None, group: str = "Lv1"
@@ -167,7 +192,7 @@ class Store:
         self, account: Account, quota: int | None, *, text: str | None = None
     ) -> Key:
         """Give *account* one more key; *quota* None is a key without limit."""
-        key = Key(text=text or _new_key(), account=account, quota=quota)
+        key = Key(text=text or new_key(), account=account, quota=quota)
         self.keys[key.text.removeprefix("sk-")] = key
         return key
 
@@ -204,7 +229,7 @@ class Store:
     def charge(self, key: Key, charge: Charge) -> None:
         """Charge key and account, and add *charge* to the log."""
         key.charge(charge.units)
-        self.charges.append(charge)
+        self.log.append(charge)
 
     def refund(self, row: Row, seconds: int) -> None:
         """Give the price of *row* back to the account; the key gets nothing."""

@@ -10,11 +10,10 @@ Modelled on trueai-org/midjourney-proxy ``Services/BaseFaceSwapService.cs`` and
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from itertools import count
 
 from attrs import Factory, define
 
@@ -107,8 +106,10 @@ class Upstream:
     )
     _jobs: set[asyncio.Task[None]] = Factory(set)
 
-    async def submit(self, request: SwapRequest) -> UpstreamReply:
-        """Queue a job, or refuse it."""
+    async def submit(
+        self, request: SwapRequest, life: Script | None = None
+    ) -> UpstreamReply:
+        """Queue a job, or refuse it; *life* goes before the scripts to come."""
         limit = self.settings.max_image
         try:
             if request.size <= _INLINE:
@@ -120,14 +121,16 @@ class Upstream:
                 )
         except RefusedError as refusal:
             return UpstreamReply(4, str(refusal))
-        return self._accept(request, pictures)
+        return self._accept(request, pictures, life)
 
-    def _accept(self, request: SwapRequest, pictures: Pictures) -> UpstreamReply:
+    def _accept(
+        self, request: SwapRequest, pictures: Pictures, life: Script | None
+    ) -> UpstreamReply:
         waiting = max(0, len(self._open) - self.settings.concurrency)
         if waiting >= self.settings.queue:
             return UpstreamReply(9, "提交失败，队列已满，请稍后重试")
         task = self._new_task(request, pictures)
-        script = self.scripts.popleft() if self.scripts else Script()
+        script = life or (self.scripts.popleft() if self.scripts else Script())
         task.mentioned = script.mentioned
         self._open.add(task.task_id)
         self.peak = max(self.peak, len(self._open))
@@ -142,7 +145,7 @@ class Upstream:
 
     def _new_task(self, request: SwapRequest, pictures: Pictures) -> UpstreamTask:
         now = self.settings.clock.milliseconds()
-        task_id = next(one for one in _ids(now) if one not in self.tasks)
+        task_id = next(one for one in iter(_new_id, "") if one not in self.tasks)
         task = UpstreamTask(
             task_id=task_id,
             state=request.state,
@@ -230,9 +233,10 @@ class Upstream:
         await asyncio.gather(*self._jobs, return_exceptions=True)
 
 
-def _ids(now: int) -> Iterator[str]:
-    # milliseconds and three digits at random, as the upstream makes them
-    return (f"{now + late}{random.randrange(1000):03d}" for late in count())  # noqa: S311
+def _new_id() -> str:
+    # As long as the upstream's, which are milliseconds and three digits at random: a
+    # picture is shown without a key, so no id may follow from the time of another.
+    return f"{secrets.randbelow(10**16):016d}"
 
 
 def _first_view(task_id: str, request: SwapRequest, now: int) -> dict[str, object]:

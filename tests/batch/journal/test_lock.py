@@ -180,3 +180,23 @@ def test_a_file_in_place_of_the_folder_is_an_error(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(ConfigurationError, match=r"no run can be kept in .*: Is a dir"):
         FolderLock(path)
+
+
+@posix
+@pytest.mark.parametrize("name", [".ezlink", ".ezlink/lock"])
+def test_link_in_place_of_our_own_files_is_refused(path: Path, name: str) -> None:
+    """The folder may have come in an archive, with a link to a folder of the user's."""
+    out, mine = path.parent.parent, path.parent.parent.with_name("mine")
+    mine.mkdir()
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to(mine / "new" if name.endswith("lock") else mine)
+    with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+        FolderLock(path)
+    assert not list(mine.iterdir())
+
+
+@posix
+def test_lock_may_be_in_a_folder_of_the_users_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    _check_free(tmp_path / "link" / "lock")

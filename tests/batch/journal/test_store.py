@@ -552,3 +552,41 @@ def test_no_two_pairs_of_a_run_share_a_path(claims: Claims) -> None:
             for target, source, wanted in pick
         ]
         assert again == found
+
+
+# Paths from a journal that somebody else has written
+
+
+@pytest.mark.parametrize("place", ["../../x", "/etc/x", "a/../../x", "", "a\0b"])
+def test_output_path_that_leads_out_of_the_folder_is_damage(
+    path: Path, place: str
+) -> None:
+    with contextlib.closing(Journal.open(path)) as journal:
+        job = _job(journal)
+        journal.saved(job.id, OUTPUT)
+        claim = Claim(ME, A, "a", b"content")
+        journal.assign_output_path(claim, 1)
+    for damage in ("jobs SET place = ?", "jobs SET output = ?", "places SET place = ?"):
+        with contextlib.closing(sqlite3.connect(path)) as sql:
+            sql.execute(f"UPDATE {damage}", (place,))
+            sql.commit()
+    with contextlib.closing(Journal.open(path)) as journal:
+        with pytest.raises(sqlite3.DatabaseError, match="leads out of the output"):
+            journal.records()
+        with pytest.raises(sqlite3.DatabaseError, match="leads out of the output"):
+            journal.assign_output_path(claim, 1)
+
+
+def test_texts_that_cannot_be_encoded_are_stored_escaped(journal: Journal) -> None:
+    """A name of a file stands in an error, and may hold bytes that are no text."""
+    job, half = _job(journal), "m\udcfc \ud800"
+    journal.submitting(job.id, _submit("req-1"))
+    journal.accepted(job.id, half)
+    journal.failed(job.id, Problem(f"TaskFailedError: {half}"), 2.0)
+    journal.add_remark(1, ME, Path("m\udcfc.jpg"), Problem(f"ImageError: {half}"))
+    found = _now(journal, job)
+    assert (found.task_id, found.state) == (r"m\udcfc \ud800", JobState.FAILED)
+    assert found.error == r"TaskFailedError: m\udcfc \ud800"
+    (remark,) = journal.remarks()
+    assert remark.error == r"ImageError: m\udcfc \ud800"
+    assert remark.target == Path("m\udcfc.jpg")

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from ezlink_async.batch.journal.sqlite import open_database
 from ezlink_async.batch.journal.store import SCHEMA, Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.errors import ConfigurationError, JournalError
+from tests.support.cancelling import cancel
 
 FULL = "database or disk is full"
 
@@ -149,13 +151,19 @@ async def test_a_bug_in_one_change_is_raised_to_its_caller_only(
     assert await opened.writer.execute(adding("c"), new=True) == 3
 
 
-async def test_a_failed_change_that_is_not_awaited_is_logged(
+async def test_a_failed_change_that_is_not_awaited_stops_new_submits(
     opened: OpenWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened.writer.execute_soon(failing)
-    opened.writer.execute_soon(adding("a"))
+    """The journal has a gap: it is logged and told, and old work goes on."""
+    losses: list[JournalError] = []
+    opened.writer.on_loss = losses.append
+    opened.writer.execute_soon(failing, losses.clear)
+    assert await opened.writer.execute(adding("a")) == 1
+    with pytest.raises(JournalError, match="LookupError: a bug"):
+        await opened.writer.execute(adding("b"), new=True)
     await opened.writer.close()
     assert opened.output_paths() == ["a"]
+    assert ["LookupError: a bug" in str(error) for error in losses] == [True]
     assert [record.message for record in caplog.records] == [
         "a change is missing from the journal: a bug"
     ]
@@ -166,9 +174,7 @@ async def test_a_cancelled_caller_does_not_undo_its_change(opened: OpenWriter) -
         for work in (adding("a"), failing):
             call = asyncio.create_task(opened.writer.execute(work))
             await asyncio.sleep(0)
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
+            await cancel(call)
     await opened.writer.close()
     assert opened.output_paths() == ["a"]
 
@@ -354,9 +360,7 @@ async def test_cancelling_an_open_leaves_the_folder_unlocked(path: Path) -> None
             overwrite(path)
         opening = asyncio.create_task(open_writer(path))
         await asyncio.sleep(0)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
+        await cancel(opening)
         if not is_damaged:
             await (await open_writer(path)).close()
     FolderLock(path.with_name("lock")).close()
@@ -378,3 +382,47 @@ async def test_without_file_locks_a_warning_is_logged(
     assert await writer.execute(adding("a")) == 1
     await writer.close()
     await (await open_writer(path)).close()
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite3", "journal.sqlite3-reserve"])
+async def test_no_file_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    """In place of the reserve it is replaced, in place of the journal refused."""
+    path, mine = tmp_path / ".ezlink" / "journal.sqlite3", tmp_path / "mine"
+    mine.write_bytes(b"")
+    path.parent.mkdir()
+    path.with_name(name).symlink_to(mine)
+    if path.is_symlink():
+        with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+            await open_writer(path)
+    else:
+        await (await open_writer(path)).close()
+    assert mine.read_bytes() == b""
+
+
+def _rights(folder: Path) -> dict[str, str]:
+    return {file.name: oct(file.stat().st_mode & 0o777) for file in folder.iterdir()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another kind of rights")
+@pytest.mark.parametrize("earlier", [None, 0o644])
+async def test_only_the_owner_may_read_the_files_of_a_run(
+    tmp_path: Path, earlier: int | None
+) -> None:
+    """A task id in the journal opens its picture without a key."""
+    path = tmp_path / "journal.sqlite3"
+    lock, reserve = tmp_path / "lock", tmp_path / "journal.sqlite3-reserve"
+    before = os.umask(0)
+    try:
+        if earlier is not None:  # the files of an earlier version
+            Journal.open(path).close()
+            lock.touch()
+            for file in (path, lock):
+                file.chmod(earlier)
+        writer = await open_writer(path)
+        await writer.execute(lambda journal: journal.start_run(1))
+        files = _rights(tmp_path)
+        await writer.close()
+    finally:
+        os.umask(before)
+    assert {path.name, f"{path.name}-wal", lock.name, reserve.name} <= files.keys()
+    assert set(files.values()) == {"0o600"}

@@ -182,6 +182,7 @@ def test_a_target_outside_the_folder_has_its_result_at_the_top(
         ("a.csv", 'source,target,note\na,b,"x\ny"\n,b,\n', "line 4: it needs a sou"),
         ("a.csv", "a.jpg,b.jpg\nc.jpg,d.jpg\n", "line 1: the heading has to name"),
         ("a.jsonl", '{"source": "a", "target": "b"}\n{"sou', "line 2: this is no JSON"),
+        pytest.param("a.jsonl", "[" * 200_000, "line 1: this is no JSON", id="deep"),
         ("a.jsonl", '\n["a", "b"]', "line 2: this is no object with source"),
         ("a.jsonl", '{"source": "a", "target": 3}', "line 1: it needs a source"),
         ("a.jsonl", '{"source": "a\\u0000", "target": "b"}', "line 1: it needs a s"),

@@ -10,7 +10,7 @@ from typing import Never
 import pytest
 
 from ezlink_async import errors
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
@@ -80,7 +80,7 @@ def _listed(
     return lambda request: (on_list if request.method == "POST" else by_id)(request)
 
 
-def _resume(here: PollerHarness, count: int) -> list[TaskHandle]:
+def _resume(here: PollerHarness, count: int) -> list[FollowedHandle]:
     """Follow *count* tasks of earlier clients: all are due at once."""
     return [here.follow(str(number), own=False) for number in range(count)]
 
@@ -133,6 +133,8 @@ async def test_server_without_list_call_is_asked_for_a_list_once(status: int) ->
         HttpResponse(413, {}, b"", BASE),
         HttpResponse(499, {}, b"", BASE),
         reply({"code": 4, "description": "x", "type": "upstream_error"}, 400),
+        pytest.param(HttpResponse(200, {}, b"[" + b"[]," * 6000, BASE), id="too much"),
+        pytest.param(HttpResponse(200, {}, b"[{}", oversized=4), id="too long"),
     ],
 )
 async def test_tasks_of_a_refused_list_are_fetched_and_later_listed_again(
@@ -225,7 +227,7 @@ async def test_id_that_no_path_can_hold_sends_nothing_until_the_deadline() -> No
 async def test_end_of_an_unfollowed_handle_leaves_the_followed_one_of_its_id() -> None:
     async with poller_harness(_after(3)) as here:
         followed = here.follow("7")
-        unfollowed = TaskHandle("7", MIDJOURNEY, here)
+        unfollowed = FollowedHandle("7", MIDJOURNEY, here)
         unfollowed.end(errors.ClientClosedError())
         assert here.poller.pending() == (followed,)
         assert here.released == []

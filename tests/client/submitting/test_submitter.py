@@ -20,7 +20,7 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
-from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
@@ -31,6 +31,7 @@ from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.pictures import jpeg
@@ -436,17 +437,17 @@ class SubmitterHarness:
             NoReconciler(),
             sleep=sleep,
         )
-        self.followed: list[TaskHandle] = []
+        self.followed: list[FollowedHandle] = []
 
     def _follow(
         self, task_id: str, release: Callable[[], None], family: TaskFamily
-    ) -> TaskHandle:
-        handle = TaskHandle(task_id, family, self.owner)
+    ) -> FollowedHandle:
+        handle = FollowedHandle(task_id, family, self.owner)
         self.owner.poller.follow(handle, own=True, release=release)
         self.followed.append(handle)
         return handle
 
-    async def submit(self, job: FaceSwapJob = JOB) -> TaskHandle:
+    async def submit(self, job: FaceSwapJob = JOB) -> FollowedHandle:
         """Submit the job."""
 
         async def load() -> FaceSwapJob:
@@ -455,7 +456,7 @@ class SubmitterHarness:
         pending = PendingSubmit(load, "target.jpg", self.observer)
         return await self.submitter.submit(pending)
 
-    async def start(self, attempts: int = 1) -> asyncio.Task[TaskHandle]:
+    async def start(self, attempts: int = 1) -> asyncio.Task[FollowedHandle]:
         """Start a submit, and wait until so many *attempts* have begun."""
         task = asyncio.create_task(self.submit())
         while len(self.transport.ids) < attempts:
@@ -487,13 +488,6 @@ async def submitting(
             yield here
     finally:
         await here.owner.background.close()
-
-
-async def cancel(task: asyncio.Task[TaskHandle]) -> None:
-    """Cancel a caller and wait for its end."""
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @pytest.mark.parametrize(
@@ -536,7 +530,7 @@ async def test_refusal_without_a_job_is_followed_by_another_attempt(
         (HttpResponse(504, {}, b"", BASE), errors.SubmitUnknownError),
         (HttpResponse(500, {}, b"", BASE), errors.SubmitUnknownError),
         (_b(4, "insert_midjourney_task_failed "), errors.SubmitUnknownError),
-        (HttpResponse(200, {}, b'{"code":1,', BASE), errors.ProtocolError),
+        (HttpResponse(200, {}, b'{"code":1,', BASE), errors.SubmitUnknownError),
         (reply({"code": 1, "result": ""}), errors.ProtocolError),
     ],
 )
@@ -617,6 +611,17 @@ async def test_wait_for_a_busy_server_is_bounded_by_timeout() -> None:
         assert here.submitter.slots.taken == 0
 
 
+@on_virtual_clock
+async def test_wait_that_a_server_asks_for_is_cut_to_half_the_timeout() -> None:
+    """A refusal that names a day is followed by another attempt."""
+    busy = refused("Token verification failed")
+    day = attrs.evolve(busy, headers={**busy.headers, "retry-after": "86400"})
+    async with submitting(day, ACCEPTED, retry=RetryPolicy(timeout=400)) as here:
+        start = now()
+        assert (await here.submit()).task_id == "7"
+        assert now() - start == pytest.approx(200, abs=1)
+
+
 async def test_no_channel_waits_ten_seconds() -> None:
     waits: list[float] = []
 
@@ -648,7 +653,6 @@ def _lost(number: int) -> errors.TransportError:
         _b(4, "User quota is not enough Error"),
         refused("Token not provided"),
         HttpResponse(413, {}, b"<html>", BASE),
-        HttpResponse(200, {}, b"<html>", BASE, sent_id="r3"),
         DISTRUSTED,
         CUT,
         errors.ImageError("changed"),
@@ -676,6 +680,24 @@ async def test_unknown_attempts_keep_all_their_ids() -> None:
             await here.submit()
         assert caught.value.request_ids == ("r1", "r2", "r3")
         assert caught.value.request_id == "r3"
+
+
+async def test_answer_that_cannot_be_read_is_an_unknown_attempt() -> None:
+    """It is repeated if the caller resubmits unknown submits."""
+    page = HttpResponse(200, {}, b"<html>", BASE, sent_id="r1")
+    async with submitting(
+        page, reply({"code": 1, "result": "7"}), retry=WILLING
+    ) as here:
+        assert (await here.submit()).task_id == "7"
+        assert here.observer.lines[1] == "unknown SubmitUnknownError"
+
+
+async def test_acceptance_that_came_too_early_is_not_this_jobs() -> None:
+    """An answer left on a kept connection gives the job no foreign id."""
+    early = attrs.evolve(reply({"code": 1, "result": "8"}), early=True)
+    async with submitting(early, reply({"code": 1, "result": "7"})) as here:
+        assert (await here.submit()).task_id == "7"
+        assert here.observer.lines[1] == "refused TransportError"
 
 
 async def test_failing_observer_does_not_hide_an_unknown_attempt() -> None:
@@ -913,7 +935,7 @@ async def test_large_body_is_not_repeated_on_an_empty_answer() -> None:
 async def test_wait_beyond_the_time_left_is_not_begun() -> None:
     """When the next attempt would come too late, the fault is raised at once."""
     short = attrs.evolve(QUICK, timeout=5)
-    async with submitting(NO_CHANNEL, ACCEPTED, retry=short) as here:
+    async with submitting(NO_CHANNEL, NO_CHANNEL, ACCEPTED, retry=short) as here:
         with pytest.raises(errors.ServerError, match="no upstream"):
             await here.submit()
 

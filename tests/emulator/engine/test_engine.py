@@ -24,9 +24,10 @@ from ezlink_async.emulator.engine.networks import (  # noqa: E402
     weights_file,
 )
 from ezlink_async.emulator.engine.swap import (  # noqa: E402
-    NoFaceError,
+    FaceError,
     Plate,
     Swapper,
+    fault_of_source,
 )
 from ezlink_async.emulator.engine.validity import source_validity  # noqa: E402
 
@@ -38,6 +39,19 @@ SAMPLES = Path(__file__).parents[3] / "docs" / "samples"
 def sample(name: str) -> Pixels:
     """Read a sample picture as BGR."""
     return np.asarray(cv2.imread(str(SAMPLES / f"{name}.jpg")), np.uint8)
+
+
+def cat() -> Pixels:
+    """Read a picture of a cat, which detectors take for a face."""
+    path = Path(__file__).parents[2] / "samples" / "cat.jpg"
+    return np.asarray(cv2.imread(str(path)), np.uint8)
+
+
+def shrunk(name: str, scale: float) -> Pixels:
+    """Read a sample at a smaller size."""
+    return cv2.resize(
+        sample(name), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
 
 
 def gradient() -> Pixels:
@@ -141,7 +155,9 @@ def test_all_faces_of_a_group_are_swapped_and_nothing_else(
     assert not difference.any()
 
 
-@pytest.mark.parametrize("picture", [gradient(), noise(), sample("group")[:60, :90]])
+@pytest.mark.parametrize(
+    "picture", [gradient(), noise(), cat(), sample("group")[:60, :90]]
+)
 @pytest.mark.parametrize("which", ["source", "target"])
 def test_error_names_the_picture_without_a_face(
     swapper: Swapper, which: str, picture: Pixels
@@ -155,10 +171,68 @@ def test_error_names_the_picture_without_a_face(
         else:
             swapper.swap(source, picture)
 
-    with pytest.raises(NoFaceError, match=f"no face was found in the {which}") as info:
+    with pytest.raises(FaceError, match=f"no face was found in the {which}") as info:
         use()
     assert info.value.which == which
     assert isinstance(info.value, ValueError)
+
+
+def half_covered() -> Pixels:
+    """Paint over the right half of a face."""
+    picture = sample("astronaut")
+    picture[133:339, 356:447] = (30, 60, 40)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason", "advice"),
+    [
+        (shrunk("synthetic_1", 0.25), "small", "less than 60 pixels wide"),
+        (half_covered(), "covered", "covered or blurred"),
+        (cv2.GaussianBlur(sample("hopper"), (0, 0), 14), "covered", "sharp picture"),
+    ],
+    ids=["small", "covered", "blurred"],
+)
+def test_source_with_an_unusable_face_is_refused_with_its_fault(
+    swapper: Swapper, picture: Pixels, reason: str, advice: str
+) -> None:
+    with pytest.raises(FaceError, match=advice) as caught:
+        swapper.analyse(picture)
+    assert (caught.value.which, caught.value.reason) == ("source", reason)
+
+
+@pytest.mark.parametrize(
+    ("yaw", "fault"), [(0.54, None), (-0.54, None), (0.56, "turned"), (-0.7, "turned")]
+)
+def test_face_that_looks_away_is_no_source(
+    finder: Finder, yaw: float, fault: str | None
+) -> None:
+    """The nose may lie a little more than half way from the middle to an ear."""
+    face = finder.faces(sample("astronaut"))[0]
+    points = face.points.copy()
+    ears = points[[landmarks.RIGHT_EAR, landmarks.LEFT_EAR]]
+    points[landmarks.NOSE_TIP] = ears[0] + (ears[1] - ears[0]) * (1 + yaw) / 2
+    turned = attrs.evolve(face, points=points)
+    assert turned.yaw == pytest.approx(yaw, abs=1e-3)
+    assert fault_of_source(turned) == fault
+
+
+def test_source_is_the_biggest_face_that_can_be_used(swapper: Swapper) -> None:
+    """A large covered face beside a clear one is passed over."""
+    covered, clear = half_covered(), shrunk("astronaut", 0.6)
+    height, width = covered.shape[:2]
+    beside = np.zeros((height, width + clear.shape[1], 3), np.uint8)
+    beside[:, :width] = covered
+    beside[: clear.shape[0], width:] = clear
+    plate = swapper.analyse(beside).plates[0]
+    (alone, *_) = swapper.analyse(clear).plates
+    assert plate.face.width == pytest.approx(alone.face.width, rel=0.05)
+
+
+def test_face_under_thirty_pixels_is_ignored(swapper: Swapper) -> None:
+    source = swapper.analyse(sample("hopper"))
+    with pytest.raises(FaceError, match="at least 30 pixels"):
+        swapper.swap(source, shrunk("synthetic_1", 0.14))
 
 
 @pytest.mark.parametrize(
@@ -236,6 +310,28 @@ def test_target_that_looks_the_other_way_gets_the_mirrored_source(
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+@pytest.mark.parametrize("name", ["astronaut", "group", "synthetic_2"])
+def test_mesh_of_a_turned_face_is_the_upright_one(
+    finder: Finder, name: str, scale: float, turns: int
+) -> None:
+    """No face of a photo on its side or head gets a mesh across it."""
+    picture = shrunk(name, scale)
+    upright = finder.faces(picture)
+    turned = np.ascontiguousarray(np.rot90(picture, turns))
+    centre = np.array(picture.shape[1::-1], np.float32) / 2 - 0.5
+    there = np.array(turned.shape[1::-1], np.float32) / 2 - 0.5
+    matrix = np.linalg.matrix_power(np.array([[0, 1], [-1, 0]], np.float32), turns)
+    found = [
+        (face.points[:, :2] - there) @ matrix + centre for face in finder.faces(turned)
+    ]
+    assert len(found) == len(upright)
+    for face in upright:
+        apart = min(np.abs(face.points[:, :2] - points).mean() for points in found)
+        assert apart < 0.05 * face.width
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
 def test_turned_photo_is_swapped(swapper: Swapper, finder: Finder, turns: int) -> None:
     """The new face looks like the one in the upright photo."""
     target = sample("synthetic_1")
@@ -250,9 +346,7 @@ def test_turned_photo_is_swapped(swapper: Swapper, finder: Finder, turns: int) -
 @pytest.mark.parametrize("scale", [0.2, 0.3])
 def test_tiny_face_is_swapped(swapper: Swapper, scale: float) -> None:
     """A face of some 40 pixels is found and changed."""
-    small = cv2.resize(
-        sample("synthetic_1"), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
-    )
+    small = shrunk("synthetic_1", scale)
     result = swapper.swap(swapper.analyse(sample("hopper")), small)
     assert result.shape == small.shape
     assert changed(small, result).mean() > 0.01
@@ -338,11 +432,10 @@ def test_same_pictures_give_the_same_result(swapper: Swapper) -> None:
     assert np.array_equal(first, again.swap(again.analyse(source), target))
 
 
-def test_mesh_on_a_blank_picture_scores_low(finder: Finder) -> None:
-    """The mesh of the mirrored face on a picture without one is no face."""
+def test_mesh_on_a_blank_picture_is_no_face(finder: Finder) -> None:
     face = finder.faces(sample("astronaut"))[0]
     blank = np.full((300, 300, 3), 128, np.uint8)
-    assert finder.mirrored(blank, face).score < 0.5
+    assert finder.mirrored(blank, face) is None
 
 
 def test_meshes_on_one_face_are_the_same_face(finder: Finder) -> None:

@@ -138,7 +138,8 @@ async def test_http_1_0_client_gets_no_chunks(emu: Emulator, api: RawApi) -> Non
     task_id = await api.swapped()
     emu.control.script("image", faults.Picture(content=b"x" * 5000))
     async with RawConnection(emu.base_url) as raw:
-        raw.writer.write(f"GET /mj/image/{task_id} HTTP/1.0\r\n\r\n".encode())
+        head = f"GET /mj/image/{task_id} HTTP/1.0\r\nHost: {raw.host}\r\n\r\n"
+        raw.writer.write(head.encode())
         response = await raw.response()
 
     assert response.header("Content-Length") == "5000"

@@ -17,7 +17,7 @@ np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
 from ezlink_async.emulator.engine.swap import (  # noqa: E402
-    NoFaceError,
+    FaceError,
     Source,
     Swapper,
 )
@@ -75,9 +75,9 @@ def test_result_has_the_alpha_of_the_target(engine: OpenCVEngine) -> None:
 
 
 def test_error_names_the_picture_without_a_face(engine: OpenCVEngine) -> None:
-    with pytest.raises(NoFaceError) as source:
+    with pytest.raises(FaceError) as source:
         engine.swap(faceless(), sample("astronaut"))
-    with pytest.raises(NoFaceError) as target:
+    with pytest.raises(FaceError) as target:
         engine.swap(sample("astronaut"), faceless())
     assert (source.value.which, target.value.which) == ("source", "target")
 
@@ -143,9 +143,9 @@ def test_failed_analysis_is_tried_again() -> None:
     source = Swapper().analyse(decode(sample("astronaut")).pixels)
 
     def fail(_: bytes) -> Source:
-        raise NoFaceError("source")
+        raise FaceError("source")
 
-    with pytest.raises(NoFaceError):
+    with pytest.raises(FaceError):
         sources.get(b"one", fail)
     assert sources.get(b"one", lambda _: source) is source
 

@@ -16,6 +16,7 @@ def _swap_with(**changes: object) -> bytes:
     return json.dumps(json.loads(swap_body()) | changes).encode()
 
 
+_FORM = "application/x-www-form-urlencoded"
 _BODIES = [
     # a general field of another type: refused by the distributor
     ("application/json", _swap_with(index=1.5), "Model name is required"),
@@ -30,6 +31,16 @@ _BODIES = [
     ("text/plain", _swap_with(sourceBase64=1), "sour_base64_and"),
     ("text/plain", b"[1]", "sour_base64_and"),
     ("text/plain", b"{", "sour_base64_and"),
+    # one key in two spellings: the value of the right type counts
+    ("text/plain", _swap_with(SOURCEBASE64=1), '"code":1,'),
+    ("text/plain", _swap_with(TargetBase64=["x"]), '"code":1,'),
+    # a form, none of whose fields is the relay's; a data URI has a semicolon
+    (_FORM, b"sourceBase64=x&targetBase64=y", "sour_base64_and"),
+    (f"{_FORM}; charset=utf-8", b"", "sour_base64_and"),
+    (_FORM, b'{"a":"100%41"}', "sour_base64_and"),
+    (_FORM, swap_body(), "Model name is required"),
+    (_FORM, b"a=1;b=2", "Model name is required"),
+    (_FORM, b"a=100%", "Model name is required"),
     # bodies that Go accepts
     ("application/json", _swap_with(index=None, base64Array=None), '"code":1,'),
     ("application/json", _swap_with(index=3, base64Array=["a", None]), '"code":1,'),

@@ -1,0 +1,106 @@
+"""A verified result as a stream: nothing of it is given before all of it is there."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import AsyncIterator
+from typing import Self
+
+from ezlink_async._core.containers import verify_complete
+from ezlink_async._io.concurrency import INLINE_BYTES, run_in_thread
+
+_BLOCK = 256 * 1024
+
+
+class Spool:
+    """
+    A download on its way to a reader: in memory, or in a file without a name.
+
+    Up to 256 KiB stay in memory. Anything that :meth:`is_quick` denies blocks and
+    belongs in a thread.
+    """
+
+    def __init__(self) -> None:
+        self.length: int = 0
+        self._stream = self._new_stream()
+
+    @staticmethod
+    def _new_stream() -> tempfile.SpooledTemporaryFile[bytes]:
+        return tempfile.SpooledTemporaryFile(max_size=INLINE_BYTES)
+
+    def is_quick(self, length: int) -> bool:
+        """Return whether *length* more bytes stay in memory."""
+        return self.length + length <= INLINE_BYTES
+
+    def restart(self) -> None:
+        """Drop everything written so far."""
+        self._stream.close()
+        self._stream, self.length = self._new_stream(), 0
+
+    def write(self, blocks: list[bytes]) -> None:
+        """Append *blocks*."""
+        for block in blocks:
+            self._stream.write(block)
+            self.length += len(block)
+
+    def verify(self) -> str | None:
+        """Return the media type; see :func:`~.containers.verify_complete`."""
+        self._stream.seek(0)
+        if self.is_quick(0):
+            media_type = verify_complete(self._stream.read())
+        else:
+            number = self._stream.fileno()
+            with mmap.mmap(number, 0, access=mmap.ACCESS_READ) as picture:
+                media_type = verify_complete(picture)
+        self._stream.seek(0)
+        return media_type
+
+    def read(self) -> bytes:
+        """Return the next bytes, none at the end."""
+        return self._stream.read(_BLOCK)
+
+    def close(self) -> None:
+        """Drop the bytes."""
+        self._stream.close()
+
+
+class ResultStream(AsyncIterator[bytes]):
+    """
+    A verified picture, read block by block; *length* is its size in bytes.
+
+    It is complete before the first block is given, so a web server may announce
+    *media_type* and *length*, and send no half of a picture. It outlives the
+    client. Read it to the end, or leave it as an async context manager: both free
+    its temporary file.
+    """
+
+    def __init__(self, spool: Spool, media_type: str) -> None:
+        self.media_type: str = media_type
+        self.length: int = spool.length
+        self._spool = spool
+        self._open = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> bytes:
+        """Return the next block, of at most 256 KiB."""
+        if not self._open:
+            raise StopAsyncIteration
+        if self._spool.is_quick(0):
+            block = self._spool.read()
+        else:
+            block = await run_in_thread(self._spool.read)
+        if not block:
+            await self.aclose()
+            raise StopAsyncIteration
+        return block
+
+    async def aclose(self) -> None:
+        """Free the temporary file; twice is harmless."""
+        self._open = False
+        self._spool.close()

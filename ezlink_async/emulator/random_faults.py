@@ -1,0 +1,54 @@
+"""
+Faults that strike at random, by name, for a server that is tried by hand.
+
+``ezlink serve --fault lost:0.05`` loses the answer of every twentieth submit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from ezlink_async.emulator import faults, scripts
+
+#: The kind of request that each fault strikes, and the fault.
+RANDOM_FAULTS: dict[str, tuple[str, faults.Fault]] = {
+    "busy": ("submit", faults.queue_full()),
+    "dropped": ("submit", faults.Drop()),
+    "failed": ("submit", faults.Life(scripts.fails())),
+    "gateway": ("submit", faults.proxy(504, job=True)),
+    "lost": ("submit", faults.Drop(job=True)),
+    "refused": ("submit", faults.banned_word()),
+    "unavailable": ("fetch", faults.proxy(503)),
+    "cut": ("image", faults.Cut(keep=100)),
+}
+
+
+def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
+    """
+    Return the fault of each kind of request, from texts such as ``lost:0.05``.
+
+    ValueError for an unknown name, a rate that is no number from 0 to 1, and rates of
+    one kind of request that are more than 1 together.
+    """
+    shares: defaultdict[str, list[tuple[float, faults.Fault]]] = defaultdict(list)
+    for text in texts:
+        name, _, rate = text.partition(":")
+        if name not in RANDOM_FAULTS:
+            raise ValueError(
+                f"{text!r} is no fault: write KIND:RATE, such as lost:0.05; kinds: "
+                + ", ".join(RANDOM_FAULTS)
+            )
+        kind, fault = RANDOM_FAULTS[name]
+        shares[kind].append((_rate(text, rate), fault))
+    return {kind: faults.Mixture(tuple(each)) for kind, each in shares.items()}
+
+
+def _rate(text: str, rate: str) -> float:
+    try:
+        number = float(rate)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError(f"{text!r}: the rate is a number from 0 to 1, such as 0.05")
+    return number
