@@ -22,6 +22,7 @@ import cattrs
 
 from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.policies import is_number
+from ezlink_async._core.records import is_refunded
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
@@ -107,23 +108,6 @@ _converter.register_structure_hook(dt.datetime, _time)
 _converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 
 _converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
-
-
-_UPSTREAM_GONE = "渠道"  # "channel"
-
-
-def is_refunded(record: TaskRecord | None) -> bool:
-    """
-    Return whether the server gives back what the task of *record* cost.
-
-    It does so for a FAILURE with a reason, but not when the reason is that its
-    upstream is gone, and not for a success that came after its hour
-    (``ye4293/one-api``: ``controller/midjourney.go``).
-    """
-    if record is None or record.status is not TaskStatus.FAILURE:
-        return False
-    reason = record.fail_reason or ""
-    return bool(reason) and _UPSTREAM_GONE not in reason and not record.image_url
 
 
 def error_of(record: TaskRecord) -> TaskError | None:

@@ -226,6 +226,7 @@ class Session:
         """Follow a task that this client submitted; *release* frees its slot."""
         if known := self.poller.find(task_id):
             release()  # code 21: the job existed already, and holds a slot
+            known.mark_paid()  # it may have been known by its id alone
             return known
         handle = FollowedHandle(task_id, family, self)
         handle.mark_paid()

@@ -171,3 +171,20 @@ def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
         progress,
         repr(record),
     )
+
+
+_UPSTREAM_GONE = "渠道"  # "channel"
+
+
+def is_refunded(record: TaskRecord | None) -> bool:
+    """
+    Return whether the server gives back what the task of *record* cost.
+
+    It does so for a FAILURE with a reason, but not when the reason is that its
+    upstream is gone, and not for a success that came after its hour
+    (``ye4293/one-api``: ``controller/midjourney.go``).
+    """
+    if record is None or record.status is not TaskStatus.FAILURE:
+        return False
+    reason = record.fail_reason or ""
+    return bool(reason) and _UPSTREAM_GONE not in reason and not record.image_url
