@@ -66,7 +66,7 @@ def is_light(body: bytes) -> bool:
 
 def parse_json(body: bytes) -> object:
     """
-    Return the JSON of *body*, whatever its content type; ``None`` if none.
+    Return the JSON of *body* by its content alone; ``None`` if it holds none.
 
     Bytes that are not UTF-8 become U+FFFD, control characters in texts stay, and
     those around the value are dropped. Halves of characters stay escapes, as

@@ -324,6 +324,11 @@ class Downloader:
             raise self._transport_failure(fault, address) from None
         except TimeoutError:
             raise _AttemptError(f"not whole after {longest:g} s") from None
+        return await self._verified(sink, length, address)
+
+    async def _verified(
+        self, sink: Sink, length: int, address: ResultAddress
+    ) -> str | None:
         try:
             if length <= _QUICK_VERIFY:
                 return sink.verify()

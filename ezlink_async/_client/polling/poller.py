@@ -233,11 +233,8 @@ class Poller:
             try:
                 response, sent = await self._send(family.list_request(ids))
                 records = await self._transport.read(response, family.read_list)
-            except (EndpointNotSupportedError, RejectedError) as error:
-                self._lists.refuse(family, self._loop.time(), error.status)
-                left_out = tasks
-            except ProtocolError as error:
-                # An answer that is no list, or too much of one: each is asked alone.
+            except (EndpointNotSupportedError, RejectedError, ProtocolError) as error:
+                # Refused, or no list, or one that is too long: each is asked alone.
                 self._lists.refuse(family, self._loop.time(), error.status)
                 left_out = tasks
             except EzlinkError as error:

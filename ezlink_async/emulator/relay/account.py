@@ -202,14 +202,15 @@ def _shown_account(account: Account) -> dict[str, object]:
     }
 
 
+def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
+    if isinstance(entry, Refusal):
+        return 0, entry.text
+    price = f"{entry.units / _UNITS_PER_DOLLAR:.2f}"
+    return entry.units, f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE"
+
+
 def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
-    units, text = 0, ""
-    if isinstance(entry, Charge):
-        units = entry.units
-        price = f"{units / _UNITS_PER_DOLLAR:.2f}"
-        text = f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE"
-    else:
-        text = entry.text
+    units, text = _price_and_text(entry)
     return {
         "id": number,
         "request_id": "",

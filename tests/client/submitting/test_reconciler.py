@@ -297,6 +297,17 @@ async def test_unreadable_answer_is_looked_up_too(*, job: bool) -> None:
         assert b'{"code":1,"resu' in str(caught.value).encode()
 
 
+async def test_acceptance_without_an_id_that_is_not_found_stays_paid() -> None:
+    """The error of the unreadable answer is kept, with the reason behind it."""
+    async with client() as here:
+        nameless = faults.Answer(200, '{"code":1,"result":""}', job=False)
+        here.server.control.script("submit", nameless)
+        with pytest.raises(errors.ProtocolError, match="no submit of this") as caught:
+            await here.ez.swap_face(SOURCE, jpeg(10_000))
+        assert caught.value.maybe_charged
+        assert caught.value.head == b'{"code":1,"result":""}'
+
+
 async def test_search_waits_for_a_task_that_has_no_state_yet() -> None:
     async with client() as here:
         here.server.control.account_side(state_delay=1.5)
