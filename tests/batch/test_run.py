@@ -344,6 +344,29 @@ async def test_lost_answers_are_unknown_or_found_with_an_account_token(
     assert batch.charges == 14
 
 
+async def _longest_wait(batch: BatchHarness, photo: Path) -> float:
+    held = HeldRequest(answers_first=True)
+    batch.control.script("submit", held)
+    async with batch.client() as ez, batch.run(ez, [photo]) as run:
+        await held.arrived.wait()
+        held.release.set()
+        waits = run.waits()
+        await read(run)
+    assert (waits.sending, waits.running, waits.saving) == (1, 0, 0)
+    return waits.seconds
+
+
+async def test_a_lost_answer_is_searched_for_before_a_halted_run_ends(
+    batch: BatchHarness,
+) -> None:
+    one, other = batch.photos(2)
+    plain = await _longest_wait(batch, one)
+    batch.account = True
+    assert await _longest_wait(batch, other) == pytest.approx(
+        plain + TIMEOUTS.reconcile
+    )
+
+
 async def test_an_account_token_clears_up_the_unknown_jobs_of_earlier_runs(
     batch: BatchHarness,
 ) -> None:

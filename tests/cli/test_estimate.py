@@ -63,6 +63,14 @@ def test_changed_picture_is_new_only_where_it_may_replace_the_old_result(
     assert found.pairs == {Expected.NEW: 1, Expected.DONE: 2}
 
 
+def test_missing_target_counts_for_nothing(
+    ezlink: Ezlink, user: Emulator, three: Command, photos: Path
+) -> None:
+    ezlink(*three)
+    (photos / "a.jpg").unlink()
+    assert _estimate(user, photos).pairs == {Expected.DONE: 2}
+
+
 def test_open_job_that_no_target_asks_for_is_outside(
     ezlink: Ezlink, user: Emulator, three: Command, photos: Path
 ) -> None:

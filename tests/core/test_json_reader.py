@@ -29,7 +29,7 @@ from ezlink_async._core.json_reader import (
 def test_what_is_wrong_in_one_place_hides_nothing_else(
     body: bytes, value: object
 ) -> None:
-    """The id counts, whatever stands beside it."""
+    """The id counts, with any bytes beside it."""
     assert parse_json(body) == {"result": "7", "x": value}
 
 

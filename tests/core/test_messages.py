@@ -73,7 +73,7 @@ def test_answer_has_room_for_each_task_that_it_is_about(tasks: int, most: int) -
 
 
 def test_words_of_the_server_are_kept_up_to_a_limit() -> None:
-    """Whatever is done with them later, they are not long."""
+    """Records, journals and reports all get the short text."""
     assert collapse_blanks(" a \n b ") == "a b"
     assert collapse_blanks("x" * 2_000) == "x" * 2_000
     assert collapse_blanks("x" * 5_000_000) == "x" * 1_999 + "…"

@@ -201,7 +201,7 @@ async def test_connections_closed_before_a_submit_are_not_used(
 
 @pytest.mark.parametrize("call", sorted(CALLS.keys() - {"task"}))
 async def test_every_answer_gives_a_value_or_an_error_of_the_package(call: str) -> None:
-    """Whatever it holds, and whatever asked for it."""
+    """Each call of the client meets each hostile answer."""
     async with serving(serve) as server:
         ends = [
             await outcome_of(call, server.url, number)

@@ -26,7 +26,7 @@ _SAMPLES = Path("docs/samples")
 
 
 class _HostileEngine:
-    """Returns the hostile pictures, one after the other, whatever it is given."""
+    """Returns the hostile pictures one after the other, for any source and target."""
 
     name = "hostile"
 

@@ -112,7 +112,7 @@ def test_e58_an_acceptance_counts_under_any_status(status: int) -> None:
 
 @pytest.mark.parametrize("text", [b"\xff", b"\x00", b"\n", "运行".encode("gbk")])
 def test_one_odd_byte_hides_neither_an_id_nor_the_end_of_a_task(text: bytes) -> None:
-    """The task is paid: its id and its status count, whatever its words are."""
+    """The task is paid: its id and its status count, its words may be broken."""
     body = b'{"code":1,"description":"' + text + b'","result":"7"}'
     assert read_submission(_answer(body)).task_id == "7"
     body = b'{"id":"7","status":"SUCCESS","failReason":"' + text + b'"}'
