@@ -147,8 +147,9 @@ class PollPolicy:
     A client that knows nothing of the server polls *first* after acceptance,
     then in growing steps up to *longest*. What it learns of the server moves
     the polls, and with many tasks, which one list request covers, they come
-    closer together. Two polls are never closer than *shortest*. *deadline* is
-    counted from acceptance.
+    closer together. Two polls are never closer than *shortest*; only an id of
+    :meth:`AsyncEzlink.task` that the server does not know is polled twice as
+    often, up to five times. *deadline* is counted from acceptance.
     """
 
     first: float = _seconds(2)

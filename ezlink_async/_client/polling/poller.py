@@ -5,7 +5,9 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
 
 1. A failed poll is not a failed task: the task is polled again, until its
    deadline. Only a key that is refused for good, or a resumed id that is unknown
-   five times in a row, ends a task.
+   five times in a row, ends a task. A fault of the server's database makes every
+   id unknown, so that does not count about a paid task for a minute, and never
+   about one that this client submitted or a journal has.
 2. One or two due tasks are polled by id, more by list. A list answer proves
    nothing about the ids it leaves out: these are polled by id next. After a
    list that is refused, or cannot be read, the poller goes without for a while,
@@ -57,6 +59,8 @@ _LONGEST_PAUSE = 64  # times the longest step of the policy
 _KEY_REFUSED = (AuthenticationError, PermissionDeniedError, QuotaError)
 
 _UNKNOWN_LIMIT = 5
+
+_PAID_SECONDS = 60.0  # in which a paid task may be unknown
 
 _FROZEN_LIMIT = 5
 
@@ -271,14 +275,26 @@ class Poller:
         handle = task.handle
         with self._retrying(task):
             if isinstance(error, TaskNotFoundError) and not task.own:
-                task.unknown += 1
-                if task.unknown >= _UNKNOWN_LIMIT:
-                    handle.end(error)
+                self._handle_unknown(task, error)
+                return
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(handle, error)
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
+
+    def _handle_unknown(self, task: FollowedTask, error: TaskNotFoundError) -> None:
+        """Poll *task* again, whose id the server does not know, or end it."""
+        now, is_paid = self._loop.time(), task.handle.is_paid
+        if not is_paid or now >= task.since + _PAID_SECONDS:
+            task.unknown += 1
+        if task.unknown >= _UNKNOWN_LIMIT:
+            task.handle.end(error)
+        if is_paid:
+            self.schedule.plan_retry(task, now)
+        else:
+            self.schedule.plan_confirmation(task, now)
+        self._wake_if_due()
 
     async def _find_result(self, handle: FollowedHandle, error: EzlinkError) -> None:
         """Ask for the picture itself: the task's id opens it without a key."""

@@ -6,7 +6,7 @@ Rules:
 1. The next poll of a task follows from the server's refresh cycle while that is
    known, else from the task's progress, else from how long other tasks took,
    else from growing steps. Two polls of one task are at least
-   ``PollPolicy.shortest`` apart.
+   ``PollPolicy.shortest`` apart, or half of it while an id is unknown.
 2. One list request polls up to 100 tasks, so tasks that are not due yet fill it
    up. The more tasks there are, the more often they are polled: with about one
    list request for each task in the long run.
@@ -49,6 +49,8 @@ _LONGEST_RETRY_AFTER = 6  # times the longest step, however long a server asks f
 _FEW = 2  # ends for each refresh on average: a refresh may well bring none
 
 _PART_WAY = 0.6  # of the time that seems to be left
+
+_CONFIRMATION = 0.5  # of the shortest step: five polls of an unknown id are soon over
 
 _SKIPPED = 16  # tasks that may not be polled yet end the search for fill-ins
 
@@ -277,6 +279,12 @@ class PollSchedule:
         if least > 0.0:
             task.earliest = due
         self._queue.plan(task, due)
+
+    def plan_confirmation(self, task: FollowedTask, now: float) -> None:
+        """Plan another poll of an id that may not exist: few decide, and soon."""
+        if not task.handle.done():
+            due = now + self._policy.shortest * _CONFIRMATION
+            self._queue.plan(task, self._before_deadline(task, now, due))
 
     def plan_by_id(self, tasks: Iterable[FollowedTask], now: float) -> None:
         """Plan polls by id right now, since a list left *tasks* out."""

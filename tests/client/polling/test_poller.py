@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import random
 from collections.abc import Awaitable, Callable
 from typing import Never
 
@@ -16,6 +18,7 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support import virtual_clock
+from tests.support.loop import now, on_virtual_clock
 from tests.support.scripted_transport import (
     BASE,
     Answer,
@@ -301,12 +304,47 @@ async def test_deadline_ends_a_task_whose_poll_gets_no_answer() -> None:
             await here.follow("7")
 
 
-async def test_resumed_id_that_is_unknown_five_times_ends() -> None:
-    async with poller_harness(lambda _: unknown_id()) as here:
-        with pytest.raises(errors.TaskNotFoundError) as caught:
-            await here.follow("7", own=False)
-        assert caught.value.task_id == "7"
-        assert len(here.transport.seen) == 5
+@pytest.mark.parametrize("ids", [1, 4])
+@on_virtual_clock
+async def test_resumed_id_that_is_unknown_five_times_ends_within_3_seconds(
+    ids: int,
+) -> None:
+    answer = _listed(lambda _: reply([]), lambda _: unknown_id())
+    async with poller_harness(answer, policy=PollPolicy(), bound=None) as here:
+        for handle in _resume(here, ids):
+            with pytest.raises(errors.TaskNotFoundError) as caught:
+                await handle
+            assert caught.value.task_id == handle.task_id
+        assert len(here.transport.seen) - _posts(here) == 5 * ids
+        assert now() <= 3
+
+
+async def _life_of_a_restored_id(found_at: float) -> float:
+    """Restore an id that is unknown until *found_at*; return when its handle ends."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        return _success(request) if now() >= found_at else unknown_id()
+
+    async with poller_harness(answer, policy=PollPolicy(), bound=None) as here:
+        handle = here.follow("7", own=False, paid=True)
+        while not handle.done():
+            await asyncio.sleep(0.1)
+        assert (handle.record is None) is (found_at > now())
+        if handle.record is None:
+            with pytest.raises(errors.TaskNotFoundError):
+                await handle
+        return now()
+
+
+def test_restored_id_may_be_unknown_for_a_minute() -> None:
+    """A fault of the server's database looks the same."""
+    random.seed(1)
+    assert 60 <= virtual_clock.run(_life_of_a_restored_id(60)) <= 71
+
+
+def test_restored_id_that_stays_unknown_ends_before_its_deadline() -> None:
+    random.seed(1)
+    assert 60 < virtual_clock.run(_life_of_a_restored_id(math.inf)) <= 60 + 5 * 10 + 1
 
 
 async def test_own_id_may_be_unknown_until_the_deadline() -> None:
