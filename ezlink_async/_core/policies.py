@@ -177,7 +177,8 @@ class Timeouts:
     byte, *fetch* a whole status request, *image* the longest silence of a
     download, *close* how long closing waits for answers to submits,
     *reconcile* how long after its last byte a lost submit is looked up; that
-    needs an account token.
+    needs an account token. While the account's pages give no answer, the look-up
+    goes on, for up to ``RetryPolicy.timeout``.
 
     The server itself may take 60 s to answer a submit: a shorter *submit*
     makes submits unknown, and a *reconcile* below 65 s leaves unknown what
