@@ -276,7 +276,8 @@ class AsyncEzlink:
         Resume a task by its id, in any process; it takes no slot.
 
         The deadline counts from now. A handle whose id the server calls unknown
-        five times in a row ends with :exc:`TaskNotFoundError`.
+        five times in a row, within some 3 seconds, ends with
+        :exc:`TaskNotFoundError`.
         """
         return self._inside().follow(str(task_id), MIDJOURNEY)
 
@@ -285,7 +286,9 @@ class AsyncEzlink:
         Resume a handle that :meth:`TaskHandle.to_dict` saved, in any process.
 
         A finished one makes no request. Raises :exc:`ConfigurationError` when it
-        was saved by a client of another server.
+        was saved by a client of another server. A fault of the server's database
+        makes every id unknown, so the handle ends with :exc:`TaskNotFoundError`
+        only when its id is still unknown after a minute.
         """
         return self._inside().restore(saved)
 

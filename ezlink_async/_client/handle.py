@@ -401,6 +401,11 @@ class FollowedHandle(TaskHandle):
         """Save the result at *path* with the suffix of its real format appended."""
         return await self._save(path, fit_suffix=True)
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether a submit was accepted as this task, so that its id once existed."""
+        return self._is_paid
+
     def mark_paid(self) -> None:
         """Note that a submit was accepted as this task, which charges for it."""
         self._is_paid = True

@@ -147,8 +147,9 @@ class PollPolicy:
     A client that knows nothing of the server polls *first* after acceptance,
     then in growing steps up to *longest*. What it learns of the server moves
     the polls, and with many tasks, which one list request covers, they come
-    closer together. Two polls are never closer than *shortest*. *deadline* is
-    counted from acceptance.
+    closer together. Two polls are never closer than *shortest*; only an id of
+    :meth:`AsyncEzlink.task` that the server does not know is polled twice as
+    often, up to five times. *deadline* is counted from acceptance.
     """
 
     first: float = _seconds(2)
@@ -176,7 +177,8 @@ class Timeouts:
     byte, *fetch* a whole status request, *image* the longest silence of a
     download, *close* how long closing waits for answers to submits,
     *reconcile* how long after its last byte a lost submit is looked up; that
-    needs an account token.
+    needs an account token. While the account's pages give no answer, the look-up
+    goes on, for up to ``RetryPolicy.timeout``.
 
     The server itself may take 60 s to answer a submit: a shorter *submit*
     makes submits unknown, and a *reconcile* below 65 s leaves unknown what

@@ -197,8 +197,11 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         """
         Send nothing more; *why* is the error of the pairs that are left.
 
-        Jobs the server has are waited for, but no task beyond its deadline.
+        Jobs the server has are waited for, but no task beyond its deadline. Submits
+        whose answer is lost are searched for, but no outage of the account's pages is
+        waited for.
         """
+        self._session.reconciler.end_patience()
         self._control.leave(Problem(why, Reason.INTERRUPTED))
 
     def unread(self) -> Iterator[BatchOutcome]:

@@ -30,7 +30,7 @@ from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from tests.support.batch_harness import POLL, TIMEOUTS, BatchHarness, read
+from tests.support.batch_harness import POLL, RETRY, TIMEOUTS, BatchHarness, read
 from tests.support.cancelling import cancel
 from tests.support.pictures import jpeg
 from tests.support.threads import out_of_threads
@@ -395,13 +395,31 @@ async def test_a_failing_account_page_leaves_jobs_unknown(batch: BatchHarness) -
     await batch.done(batch.photos(2))
     batch.account = True
     batch.control.standing("account", faults.Answer(503, "down"))
-    listed = await batch.done([*batch.photos(2), batch.photos(2)[0]])
-    assert listed.counts == {"unknown": 2, "skipped": 1}
-    other = await batch.done([batch.photo("b.jpg", 9_000)])
-    assert other.counts == {"succeeded": 1, "unknown": 2}
-    asked = await batch.done(batch.photos(2), resubmit_unknown=True)
+    async with batch.client(retry=attrs.evolve(RETRY, timeout=2)) as ez:
+        listed = await batch.done([*batch.photos(2), batch.photos(2)[0]], ez)
+        assert listed.counts == {"unknown": 2, "skipped": 1}
+        other = await batch.done([batch.photo("b.jpg", 9_000)], ez)
+        assert other.counts == {"succeeded": 1, "unknown": 2}
+        asked = await batch.done(batch.photos(2), ez, resubmit_unknown=True)
     assert asked.counts == {"succeeded": 2}
     assert batch.charges == 5
+
+
+async def test_a_halted_run_does_not_wait_for_account_pages_that_are_down(
+    batch: BatchHarness,
+) -> None:
+    batch.control.script("submit", faults.Drop(job=True))
+    await batch.done(batch.photos(1))
+    batch.account = True
+    batch.control.reset()
+    batch.control.standing("account", faults.Answer(503, "down"))
+    for_hours = attrs.evolve(RETRY, timeout=100_000)
+    async with batch.client(retry=for_hours) as ez, batch.run(ez, ()) as run:
+        while len(batch.control.requests) < 3:  # one for the clock, then the search
+            await asyncio.sleep(0.01)
+        run.halt()
+        ended = await read(run)
+    assert ended.counts == {"unknown": 1}
 
 
 async def test_an_id_of_the_journal_is_followed_though_the_server_denies_it(

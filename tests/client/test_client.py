@@ -593,6 +593,14 @@ async def test_restored_failure_raises_as_before() -> None:
             await ez.restore(handle.to_dict())
 
 
+async def test_restored_id_that_is_unknown_ends_at_its_deadline() -> None:
+    """A fault of the server's database looks the same, and the task was paid for."""
+    async with beside_emulator(poll=attrs.evolve(POLL, deadline=0.5)) as (ez, _):
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await ez.restore(ez.task("7").to_dict())
+        assert caught.value.maybe_charged
+
+
 async def test_fetch_calls_make_one_request_and_leave_unknown_ids_out() -> None:
     async with beside_emulator(EmulatorSettings(concurrency=9)) as (ez, server):
         handles = [await ez.swap_face(SOURCE, jpeg(20_001 + n)) for n in range(3)]

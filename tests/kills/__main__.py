@@ -105,6 +105,7 @@ def without_account_pages(
     command.use_account()
     if down:
         command.server.control.standing("account", faults.Answer(503, "down"))
+        command.environ["EZLINK_RETRY_TIMEOUT"] = "5"  # so long it is asked
     else:
         command.server.control.account_side(log=False)
     return killed(command, kills)

@@ -146,9 +146,13 @@ class PollerHarness:
         """Stop following *handle*."""
         self.poller.forget(handle)
 
-    def follow(self, task_id: str, *, own: bool = True) -> FollowedHandle:
-        """Follow a new task."""
+    def follow(
+        self, task_id: str, *, own: bool = True, paid: bool = False
+    ) -> FollowedHandle:
+        """Follow a new task; one of an earlier client that is *paid* was restored."""
         handle = FollowedHandle(task_id, MIDJOURNEY, self)
+        if paid:
+            handle.mark_paid()
         self.poller.follow(handle, own=own, release=lambda: self._release(task_id))
         return handle
 

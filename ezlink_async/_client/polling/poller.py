@@ -5,13 +5,18 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
 
 1. A failed poll is not a failed task: the task is polled again, until its
    deadline. Only a key that is refused for good, or a resumed id that is unknown
-   five times in a row, ends a task.
+   five times in a row, ends a task. A fault of the server's database makes every
+   id unknown, so that does not count about a paid task for a minute, and never
+   about one that this client submitted or a journal has.
 2. One or two due tasks are polled by id, more by list. A list answer proves
    nothing about the ids it leaves out: these are polled by id next. After a
    list that is refused, or cannot be read, the poller goes without for a while,
    or for good if the server has no such call.
 3. A poll in flight delays neither a deadline nor another poll, except that at
    most 32 are in flight at once.
+4. A loop that stood still (the process was suspended, or the user's code blocked it)
+   misses deadlines. A task whose deadline passed so is polled once more before it
+   ends, since the server went on.
 """
 
 from __future__ import annotations
@@ -58,9 +63,15 @@ _KEY_REFUSED = (AuthenticationError, PermissionDeniedError, QuotaError)
 
 _UNKNOWN_LIMIT = 5
 
+_PAID_SECONDS = 60.0  # in which a paid task may be unknown
+
 _FROZEN_LIMIT = 5
 
 _POLLS_AT_ONCE = 32
+
+_LATE = 0.5  # seconds: a loop that wakes so late has stood still
+
+_LAST_POLL = 2  # times the timeout of a fetch: a list, and then fetches
 
 
 class ListSupport:
@@ -107,6 +118,7 @@ class Poller:
         self.schedule: PollSchedule = PollSchedule(policy)
         """The next poll of each followed task."""
         self._transport = transport
+        self._fetch_timeout = transport.settings.timeouts.fetch
         self._policy = policy
         self._background = background
         self._downloads = downloads
@@ -136,16 +148,17 @@ class Poller:
 
     def find(self, task_id: str) -> FollowedHandle | None:
         """Return the handle that is followed under *task_id*."""
-        task = self.schedule.tasks.get(task_id)
+        task = self.schedule.find(task_id)
         return task.handle if task else None
 
     def pending(self) -> tuple[FollowedHandle, ...]:
         """Return every handle that is followed now, oldest first."""
-        return tuple(task.handle for task in self.schedule.tasks.values())
+        every = (*self.schedule.expiring.values(), *self.schedule.tasks.values())
+        return tuple(task.handle for task in every)
 
     def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*, which has ended; another one of its id goes on."""
-        task = self.schedule.tasks.get(handle.task_id)
+        task = self.schedule.find(handle.task_id)
         if task is not None and task.handle is handle:
             self.schedule.remove(task)
             _log.info(
@@ -162,13 +175,24 @@ class Poller:
         while True:
             self._wake.clear()
             now = self._loop.time()
-            for task in self.schedule.expired(now):
-                task.handle.expire(self._policy.deadline)
+            self._end_expired(now)
             self._dispatch(self.schedule.take(now))
             self._asleep_until = self.schedule.next_due()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._asleep_until):
                     await self._wake.wait()
+
+    def _end_expired(self, now: float) -> None:
+        """End the tasks that have reached their deadline, the unnoticed ones later."""
+        expired, until = self.schedule.expired(now), self._asleep_until
+        if until is None or now > until + _LATE:
+            for task in expired:
+                self.schedule.retire(task)
+            for tasks in self._requests(expired):
+                self._background.start_soon(self._poll_last(tasks))
+        else:
+            for task in expired:
+                task.handle.expire(self._policy.deadline)
 
     def _wake_if_due(self) -> None:
         """Wake :meth:`run` when something is due before it wakes by itself."""
@@ -178,6 +202,14 @@ class Poller:
 
     def _dispatch(self, due: list[FollowedTask]) -> None:
         """Send polls for all *due* tasks."""
+        for tasks in self._requests(due):
+            self._background.start_soon(
+                self._poll_by_id(*tasks) if len(tasks) == 1 else self._poll_list(tasks)
+            )
+
+    @staticmethod
+    def _requests(due: list[FollowedTask]) -> Iterator[list[FollowedTask]]:
+        """Yield the tasks of each request that polls some of the *due* tasks."""
         by_id: list[FollowedTask] = []
         by_family: dict[str, list[FollowedTask]] = {}
         for task in due:
@@ -189,10 +221,9 @@ class Poller:
                 continue
             limit = tasks[0].handle.family.list_limit
             for start in range(0, len(tasks), limit):
-                chunk = tasks[start : start + limit]
-                self._background.start_soon(self._poll_list(chunk))
+                yield tasks[start : start + limit]
         for task in by_id:
-            self._background.start_soon(self._poll_by_id(task))
+            yield [task]
 
     @contextlib.contextmanager
     def _retrying(self, *tasks: FollowedTask) -> Iterator[None]:
@@ -249,6 +280,18 @@ class Poller:
             self.schedule.plan_by_id(left_out, self._loop.time())
             self._wake_if_due()
 
+    async def _poll_last(self, tasks: list[FollowedTask]) -> None:
+        """Poll *tasks* for the last time, by id what a list leaves out; end them."""
+        began = self._loop.time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_POLL * self._fetch_timeout):
+                if len(tasks) > 1:
+                    await self._poll_list(tasks)
+                left = (task for task in tasks if task.observed_at < began)
+                await asyncio.gather(*map(self._poll_by_id, left))
+        for task in tasks:
+            task.handle.expire(self._policy.deadline)
+
     def _handle_records(
         self, records: list[tuple[FollowedTask, TaskRecord]], sent: float
     ) -> None:
@@ -271,14 +314,26 @@ class Poller:
         handle = task.handle
         with self._retrying(task):
             if isinstance(error, TaskNotFoundError) and not task.own:
-                task.unknown += 1
-                if task.unknown >= _UNKNOWN_LIMIT:
-                    handle.end(error)
+                self._handle_unknown(task, error)
+                return
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(handle, error)
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
+
+    def _handle_unknown(self, task: FollowedTask, error: TaskNotFoundError) -> None:
+        """Poll *task* again, whose id the server does not know, or end it."""
+        now, is_paid = self._loop.time(), task.handle.is_paid
+        if not is_paid or now >= task.since + _PAID_SECONDS:
+            task.unknown += 1
+        if task.unknown >= _UNKNOWN_LIMIT:
+            task.handle.end(error)
+        if is_paid:
+            self.schedule.plan_retry(task, now)
+        else:
+            self.schedule.plan_confirmation(task, now)
+        self._wake_if_due()
 
     async def _find_result(self, handle: FollowedHandle, error: EzlinkError) -> None:
         """Ask for the picture itself: the task's id opens it without a key."""

@@ -6,7 +6,7 @@ Rules:
 1. The next poll of a task follows from the server's refresh cycle while that is
    known, else from the task's progress, else from how long other tasks took,
    else from growing steps. Two polls of one task are at least
-   ``PollPolicy.shortest`` apart.
+   ``PollPolicy.shortest`` apart, or half of it while an id is unknown.
 2. One list request polls up to 100 tasks, so tasks that are not due yet fill it
    up. The more tasks there are, the more often they are polled: with about one
    list request for each task in the long run.
@@ -50,6 +50,8 @@ _FEW = 2  # ends for each refresh on average: a refresh may well bring none
 
 _PART_WAY = 0.6  # of the time that seems to be left
 
+_CONFIRMATION = 0.5  # of the shortest step: five polls of an unknown id are soon over
+
 _SKIPPED = 16  # tasks that may not be polled yet end the search for fill-ins
 
 _UNPLANNED = -1
@@ -71,6 +73,17 @@ class FollowedTask:
     rate: ProgressRate | None = None
     unknown: int = 0  # answers in a row that the id is unknown
     frozen: int = 0  # records in a row that show a frozen task
+    is_expiring: bool = False  # polled for the last time
+
+    @property
+    def shows_duration(self) -> bool:
+        """Whether the time at which its end is seen shows how long it took."""
+        return self.own and not self.is_expiring
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether another poll follows the one that has just ended."""
+        return not self.is_expiring and not self.handle.done()
 
     @property
     def task_id(self) -> str:
@@ -141,7 +154,9 @@ class PollSchedule:
     def __init__(self, policy: PollPolicy) -> None:
         # All tasks live equally long at most: the oldest has the next deadline.
         self.tasks: OrderedDict[str, FollowedTask] = OrderedDict()
-        """The followed tasks by id, oldest first."""
+        """The followed tasks by id, oldest first, without those in *expiring*."""
+        self.expiring: dict[str, FollowedTask] = {}
+        """Tasks whose deadline is over, and which are polled for the last time."""
         self.cycle: RefreshCycle = RefreshCycle(
             policy.shortest * _SHORTEST_PERIOD, policy.longest * _LONGEST_PERIOD
         )
@@ -165,10 +180,20 @@ class PollSchedule:
         else:
             self._queue.plan(task, task.since)
 
+    def find(self, task_id: str) -> FollowedTask | None:
+        """Return the followed task with this id."""
+        return self.tasks.get(task_id) or self.expiring.get(task_id)
+
     def remove(self, task: FollowedTask) -> None:
         """Forget a task that has ended."""
-        del self.tasks[task.task_id]
+        del (self.expiring if task.is_expiring else self.tasks)[task.task_id]
         task.slot = _UNPLANNED
+
+    def retire(self, task: FollowedTask) -> None:
+        """Plan neither polls nor a deadline of *task*, which is polled once more."""
+        self.remove(task)
+        task.is_expiring = True
+        self.expiring[task.task_id] = task
 
     def expired(self, now: float) -> list[FollowedTask]:
         """Return the tasks that have reached their deadline."""
@@ -251,7 +276,7 @@ class PollSchedule:
                 self.cycle.observe_change(task.observed_at, now)
             if not task.handle.done():
                 self._observe_progress(task, record, sent)
-            elif task.own and record.status is TaskStatus.SUCCESS:
+            elif task.shows_duration and record.status is TaskStatus.SUCCESS:
                 self._durations.add((task.observed_at + now) / 2 - task.since)
             task.observed_at = sent
             task.polls += 1
@@ -262,13 +287,13 @@ class PollSchedule:
         # Where many share one request, steps need neither grow nor differ.
         step = self._policy.shortest if len(records) >= LIST_FROM else None
         for task, _, _ in records:
-            if not task.handle.done():
+            if task.is_planned:
                 self._plan(task, now, step)
 
     def plan_retry(self, task: FollowedTask, now: float, least: float = 0.0) -> None:
         """Plan the poll after a failed one, *least* seconds from now or later."""
         task.polls += 1
-        if task.handle.done():
+        if not task.is_planned:
             return
         policy = self._policy
         least = min(least, policy.longest * _LONGEST_RETRY_AFTER)
@@ -278,11 +303,17 @@ class PollSchedule:
             task.earliest = due
         self._queue.plan(task, due)
 
+    def plan_confirmation(self, task: FollowedTask, now: float) -> None:
+        """Plan another poll of an id that may not exist: few decide, and soon."""
+        if task.is_planned:
+            due = now + self._policy.shortest * _CONFIRMATION
+            self._queue.plan(task, self._before_deadline(task, now, due))
+
     def plan_by_id(self, tasks: Iterable[FollowedTask], now: float) -> None:
         """Plan polls by id right now, since a list left *tasks* out."""
         for task in tasks:
             task.by_id = True
-            if not task.handle.done():
+            if task.is_planned:
                 self._queue.plan(task, now)
 
     @staticmethod

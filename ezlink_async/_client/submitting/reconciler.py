@@ -3,8 +3,9 @@ Finds out, with the account's token, what became of submits whose answer was los
 
 A live submit asks right after it lost its answer; a batch asks about submits that
 an earlier process left unfinished. Every wait has a bound. An error of the
-account's pages is not raised: the submit stays unknown, and the finding gives the
-error as its reason.
+account's pages is not raised: they are asked again, for ``RetryPolicy.timeout``
+without an answer. Then the submit stays unknown, and the finding gives the error as
+its reason.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ezlink_async.services.base import Accepted
 # server on this very machine is the caller's own and exempt.
 _WORK_SECONDS = 65.0
 
-_MAX_FAILURES = 3  # polls after a submit was due, and token refusals in a row
+_MAX_REFUSALS = 3  # polls in a row that refuse the account's token
 
 _LOG_REQUESTS = 4  # at the same time
 
@@ -50,13 +51,15 @@ class LostSubmit:
     One submit in the search. Times are the loop's.
 
     The whole body had left at *sent*. *begun* is ``None`` for a submit of an
-    earlier process.
+    earlier process. The account's side has not answered since *failing_since*; the
+    search goes on for *patience* seconds without an answer.
     """
 
     lost: Lost
     sent: float
     begun: float | None = None
-    failures: int = 0
+    patience: float = 0.0
+    failing_since: float | None = None
     finding: asyncio.Future[Finding] = attrs.field(
         factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -153,6 +156,9 @@ class NoReconciler:
     def poll_soon(self) -> None:
         """Do nothing."""
 
+    def end_patience(self) -> None:
+        """Do nothing."""
+
     async def reconcile(
         self, _lost: Lost, *, begun: float, sent: float, out_of_reach: bool = False
     ) -> None:
@@ -180,11 +186,13 @@ class Reconciler:
         self._transport = transport
         self._background = background
         self._poll = transport.settings.poll
+        self._patience = transport.settings.retry.timeout
         self._timeouts = transport.settings.timeouts
         self._work_seconds = 0.0 if transport.settings.on_loopback else _WORK_SECONDS
         self._known = KnownSubmits(is_followed)
         self._lost: dict[LostSubmit, None] = {}
         self._polls = 0
+        self._refusals = 0
         self._running = False
         self._news = asyncio.Event()
         self._offset: float | None = None  # of the server's clock to the loop's
@@ -208,6 +216,11 @@ class Reconciler:
     def poll_soon(self) -> None:
         """Poll once more without delay: the client is closing."""
         self._news.set()
+
+    def end_patience(self) -> None:
+        """Wait for no outage of the account's side: a batch was halted."""
+        for each in self._lost:
+            each.patience = 0.0
 
     async def reconcile(
         self, lost: Lost, *, begun: float, sent: float, out_of_reach: bool = False
@@ -281,7 +294,7 @@ class Reconciler:
         """Return the seconds after which even the slowest polls have ended."""
         left = max(each.sent for each in submits) + self._poll.deadline - _now()
         slowest_poll = 3 * self._timeouts.fetch + self._poll.longest
-        return max(left, self._timeouts.reconcile) + (_MAX_FAILURES + 1) * slowest_poll
+        return max(left, self._timeouts.reconcile) + self._patience + 2 * slowest_poll
 
     def _add(self, submit: LostSubmit) -> None:
         """Start the search, or join it; submits with one state are all doubtful."""
@@ -291,6 +304,7 @@ class Reconciler:
             for each in same:
                 each.lost = attrs.evolve(each.lost, shared=True)
         submit.learn_clock(self._offset)
+        submit.patience = self._patience
         self._lost[submit] = None
         self._polls = 0
         self._news.set()
@@ -305,6 +319,7 @@ class Reconciler:
             submit.finding.set_result(finding)
 
     async def _run(self) -> None:
+        self._refusals = 0
         try:
             while self._lost:
                 begun = _now()
@@ -330,23 +345,30 @@ class Reconciler:
         await asyncio.sleep(max(0.0, begun + self._poll.shortest - _now()))
 
     async def _poll_account(self, begun: float) -> None:
-        """Read the account's pages and report the findings, or count a failed poll."""
+        """Read the account's pages and report the findings, or note that they fail."""
         try:
             async with asyncio.timeout(self._timeouts.fetch * 2):
                 tasks = await self._read_tasks()
             await self._weigh(tasks, begun)
         except (TimeoutError, EzlinkError) as fault:
-            why = str(fault) or "its task list takes too long"
-            finding = evidence.unknown(f"the account's side could not be asked: {why}")
-            refused = isinstance(fault, AuthenticationError)
-            for each in tuple(self._lost):
-                counts = refused or begun >= self._due(each)
-                each.failures = each.failures + 1 if counts else 0
-                if each.failures >= _MAX_FAILURES:
-                    self._report(each, finding)
+            self._note_failure(fault, begun)
         else:
+            self._refusals = 0
             for each in self._lost:
-                each.failures = 0
+                each.failing_since = None
+
+    def _note_failure(self, fault: Exception, begun: float) -> None:
+        """Report the submits about which the account's side was silent for too long."""
+        why = str(fault) or "its task list takes too long"
+        finding = evidence.unknown(f"the account's side could not be asked: {why}")
+        is_refusal = isinstance(fault, AuthenticationError)
+        self._refusals = self._refusals + 1 if is_refusal else 0
+        for each in tuple(self._lost):
+            if each.failing_since is None:
+                each.failing_since = begun
+            end = max(self._due(each), each.failing_since + each.patience)
+            if begun >= end or self._refusals >= _MAX_REFUSALS:
+                self._report(each, finding)
 
     async def _ask(self, request: HttpRequest) -> HttpResponse:
         """Send *request* to the account's pages, and learn the server's clock."""
@@ -400,26 +422,28 @@ class Reconciler:
         witnessed = bool(due) and await self._shows_charge(self._known.witnesses)
         charges = await self._charges(due)
         for each, charged in zip(due, charges, strict=True):
+            if isinstance(charged, BaseException):
+                continue
             settled = begun >= each.sent + self._work_seconds
             log = evidence.ChargeLog(
                 charged=charged, witnessed=witnessed, settled=settled
             )
             self._report(each, evidence.conclude(self._evidence(each), tasks, log))
+        for charged in charges:
+            if isinstance(charged, BaseException):
+                raise charged
 
     def _evidence(self, submit: LostSubmit) -> Lost:
         shared = submit.lost.shared or self._known.is_shared(submit)
         return attrs.evolve(submit.lost, shared=shared)
 
-    async def _charges(self, submits: list[LostSubmit]) -> list[bool]:
-        """Ask the log about each, a few at a time; raise the first error."""
-        charges: list[bool] = []
+    async def _charges(self, submits: list[LostSubmit]) -> list[bool | BaseException]:
+        """Ask the log about each, a few at a time; return answers and errors."""
+        charges: list[bool | BaseException] = []
         for start in range(0, len(submits), _LOG_REQUESTS):
             few = submits[start : start + _LOG_REQUESTS]
             asked = (self._shows_charge(each.lost.request_ids) for each in few)
-            for answer in await asyncio.gather(*asked, return_exceptions=True):
-                if isinstance(answer, BaseException):
-                    raise answer
-                charges.append(answer)
+            charges += await asyncio.gather(*asked, return_exceptions=True)
         return charges
 
     async def _shows_charge(self, request_ids: Iterable[str]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import random
 from collections.abc import Awaitable, Callable
 from typing import Never
 
@@ -16,6 +18,7 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support import virtual_clock
+from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.scripted_transport import (
     BASE,
     Answer,
@@ -301,12 +304,47 @@ async def test_deadline_ends_a_task_whose_poll_gets_no_answer() -> None:
             await here.follow("7")
 
 
-async def test_resumed_id_that_is_unknown_five_times_ends() -> None:
-    async with poller_harness(lambda _: unknown_id()) as here:
-        with pytest.raises(errors.TaskNotFoundError) as caught:
-            await here.follow("7", own=False)
-        assert caught.value.task_id == "7"
-        assert len(here.transport.seen) == 5
+@pytest.mark.parametrize("ids", [1, 4])
+@on_virtual_clock
+async def test_resumed_id_that_is_unknown_five_times_ends_within_3_seconds(
+    ids: int,
+) -> None:
+    answer = _listed(lambda _: reply([]), lambda _: unknown_id())
+    async with poller_harness(answer, policy=PollPolicy(), bound=None) as here:
+        for handle in _resume(here, ids):
+            with pytest.raises(errors.TaskNotFoundError) as caught:
+                await handle
+            assert caught.value.task_id == handle.task_id
+        assert len(here.transport.seen) - _posts(here) == 5 * ids
+        assert now() <= 3
+
+
+async def _life_of_a_restored_id(found_at: float) -> float:
+    """Restore an id that is unknown until *found_at*; return when its handle ends."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        return _success(request) if now() >= found_at else unknown_id()
+
+    async with poller_harness(answer, policy=PollPolicy(), bound=None) as here:
+        handle = here.follow("7", own=False, paid=True)
+        while not handle.done():
+            await asyncio.sleep(0.1)
+        assert (handle.record is None) is (found_at > now())
+        if handle.record is None:
+            with pytest.raises(errors.TaskNotFoundError):
+                await handle
+        return now()
+
+
+def test_restored_id_may_be_unknown_for_a_minute() -> None:
+    """A fault of the server's database looks the same."""
+    random.seed(1)
+    assert 60 <= virtual_clock.run(_life_of_a_restored_id(60)) <= 71
+
+
+def test_restored_id_that_stays_unknown_ends_before_its_deadline() -> None:
+    random.seed(1)
+    assert 60 < virtual_clock.run(_life_of_a_restored_id(math.inf)) <= 60 + 5 * 10 + 1
 
 
 async def test_own_id_may_be_unknown_until_the_deadline() -> None:
@@ -407,6 +445,144 @@ async def test_at_most_32_polls_are_in_flight() -> None:
     async with poller_harness(_listed(lambda _: gone, _success)) as here:
         await asyncio.gather(*_resume(here, 200))
         assert here.transport.most_inside == 32
+
+
+def _stop_loop(seconds: float) -> None:
+    """Let *seconds* pass in which the loop does nothing, as when it is suspended."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, virtual_clock.VirtualLoop)
+    loop.now += seconds
+
+
+def _success_after(seconds: float) -> Answer:
+    """Answer by id and by list; each task succeeds after *seconds*."""
+
+    def one(task_id: str) -> dict[str, object]:
+        return row(task_id, "SUCCESS" if now() > seconds else "IN_PROGRESS")
+
+    return _listed(
+        lambda request: reply([one(task_id) for task_id in _ids(request)]),
+        lambda request: reply(one(_id(request))),
+    )
+
+
+@pytest.mark.parametrize(("tasks", "requests"), [(1, 1), (250, 3)])
+@on_virtual_clock
+async def test_deadline_that_passed_in_a_stopped_loop_is_followed_by_one_poll(
+    tasks: int, requests: int
+) -> None:
+    """A debugger or Ctrl-Z stops the loop, and the server goes on."""
+    async with poller_harness(
+        _success_after(100), policy=EVERY_SECOND, bound=None
+    ) as here:
+        handles = [here.follow(str(number)) for number in range(tasks)]
+        await asyncio.sleep(5.5)
+        before = len(here.transport.seen)
+        _stop_loop(1000)
+        records = await asyncio.gather(*handles)
+        assert {record.status for record in records} == {TaskStatus.SUCCESS}
+        assert len(here.transport.seen) - before == requests
+        assert len(here.released) == tasks
+        assert here.poller.pending() == ()
+
+
+@on_virtual_clock
+async def test_task_is_polled_though_the_loop_stopped_right_after_its_start() -> None:
+    async with poller_harness(
+        _success_after(100), policy=EVERY_SECOND, bound=None
+    ) as here:
+        await turns()
+        handle = here.follow("7")
+        _stop_loop(1000)
+        assert (await handle).status is TaskStatus.SUCCESS
+
+
+@pytest.mark.parametrize("tasks", [1, 250])
+@on_virtual_clock
+async def test_task_that_is_unfinished_after_a_stopped_loop_ends_with_its_deadline(
+    tasks: int,
+) -> None:
+    async with poller_harness(
+        _success_after(math.inf), policy=EVERY_SECOND, bound=None
+    ) as here:
+        handles = [here.follow(str(number)) for number in range(tasks)]
+        await asyncio.sleep(5.5)
+        _stop_loop(1000)
+        young = here.follow("young")
+        results = await asyncio.gather(*handles, return_exceptions=True)
+        assert {type(each) for each in results} == {errors.TaskTimeoutError}
+        assert now() == pytest.approx(1005.5)
+        assert len(here.released) == tasks
+        assert here.poller.pending() == (young,)
+        with pytest.raises(errors.TaskTimeoutError):
+            await young
+        assert now() == pytest.approx(1065.5)
+
+
+@on_virtual_clock
+async def test_handle_of_a_task_polled_for_the_last_time_is_still_followed() -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        if now() > 100:
+            asked.set()
+            await answered.wait()
+        return reply(row(_id(request), "IN_PROGRESS"))
+
+    async with poller_harness(answer, policy=EVERY_SECOND, bound=None) as here:
+        handle = here.follow("7")
+        await asyncio.sleep(5.5)
+        _stop_loop(1000)
+        await asked.wait()
+        assert here.poller.find("7") is handle
+        assert here.poller.pending() == (handle,)
+        answered.set()
+        with pytest.raises(errors.TaskTimeoutError):
+            await handle
+
+
+async def _answers_never() -> HttpResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("tasks", [1, 250])
+@on_virtual_clock
+async def test_last_poll_after_a_stopped_loop_has_a_bound(tasks: int) -> None:
+    async with poller_harness(
+        lambda _: _answers_never(), policy=EVERY_SECOND, bound=None
+    ) as here:
+        handles = [here.follow(str(number)) for number in range(tasks)]
+        await asyncio.sleep(0.1)
+        _stop_loop(1000)
+        results = await asyncio.gather(*handles, return_exceptions=True)
+        assert {type(each) for each in results} == {errors.TaskTimeoutError}
+        assert now() <= 1000.1 + 2 * 30
+
+
+@pytest.mark.parametrize(
+    "on_list",
+    [
+        reply([]),
+        HttpResponse(404, {}, b"", BASE),
+        HttpResponse(502, {}, b"<html>", BASE),
+    ],
+)
+@on_virtual_clock
+async def test_last_list_that_leaves_tasks_out_is_followed_by_fetches(
+    on_list: HttpResponse,
+) -> None:
+    answer = _success_after(100)
+
+    def late_list(request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        return on_list if request.method == "POST" and now() > 100 else answer(request)
+
+    async with poller_harness(late_list, policy=EVERY_SECOND, bound=None) as here:
+        handles = [here.follow(str(number)) for number in range(4)]
+        await asyncio.sleep(5.5)
+        _stop_loop(1000)
+        records = await asyncio.gather(*handles)
+        assert {record.status for record in records} == {TaskStatus.SUCCESS}
 
 
 async def test_ended_task_is_forgotten() -> None:

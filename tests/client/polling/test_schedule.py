@@ -133,6 +133,31 @@ def test_deadlines_come_in_the_order_of_acceptance() -> None:
     assert ids(here.schedule.expired(POLICY.deadline + 2.5)) == ["0", "2"]
 
 
+def test_retired_task_is_found_and_has_neither_polls_nor_a_deadline() -> None:
+    here = Followed(1)
+    (task,) = here.tasks
+    here.schedule.retire(task)
+    assert here.schedule.next_due() is None
+    assert here.schedule.expired(POLICY.deadline) == []
+    here.schedule.plan_by_id([task], LATER)
+    here.schedule.plan_retry(task, LATER)
+    here.schedule.plan_confirmation(task, LATER)
+    here.observe(LATER, task)
+    assert (here.schedule.next_due(), here.taken(1e4)) == (None, set())
+    assert here.schedule.find("0") is task
+    here.schedule.remove(task)
+    assert here.schedule.find("0") is None
+
+
+def test_end_that_is_seen_after_its_deadline_teaches_no_duration() -> None:
+    here = Followed(8)
+    for task in here.tasks:
+        here.schedule.retire(task)
+    here.observe(1e5, *here.tasks, status=TaskStatus.SUCCESS)
+    here.add("next", 1e5)
+    assert here.due <= 1e5 + POLICY.first + 0.1
+
+
 def test_resumed_id_has_polls_and_a_deadline_of_its_own() -> None:
     here = Followed(2)
     here.schedule.remove(here.tasks[0])
