@@ -309,7 +309,9 @@ class Pipeline:
         """Return whether the outcome is one of the unfinished jobs'."""
         if checked.job is not None:
             return self.unfinished.reports(checked.job)
-        return checked.outcome is None and self.unfinished.reports_pair(checked.pair)
+        outcome = checked.outcome
+        is_known = outcome is not None and not outcome.common
+        return not is_known and self.unfinished.reports_pair(checked.pair)
 
     def _is_duplicate(self, job: BatchJob) -> bool:
         """Return whether another pair of the page, or a look-up, has this job."""

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import attrs
 
+from ezlink_async._core.images import Image
 from ezlink_async.batch.journal.jobs import (
     JobKey,
     JobRecord,
@@ -42,7 +43,7 @@ from ezlink_async.batch.pairs.output_paths import (
     why_not_writable,
 )
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
-from ezlink_async.prepare import needs_preparing
+from ezlink_async.prepare import needs_preparing, prepare_picture
 
 _SOURCES = 64  # hashes kept: most batches have few sources
 
@@ -51,12 +52,17 @@ _LOST = "SubmitUnknownError: the outcome of its submit is not known"
 
 @attrs.frozen
 class Inspection:
-    """A pair and the hashes of its pictures, or the *fault* of one of them."""
+    """
+    A pair and the hashes of its pictures, or the *fault* of one of them.
+
+    *common* says that the fault is the source's, so every pair with it has it.
+    """
 
     pair: Pair
     source_hash: bytes = b""
     target_hash: bytes = b""
     fault: EzlinkError | None = None
+    common: bool = False
 
 
 @attrs.frozen
@@ -137,7 +143,8 @@ class Preflight:
         self._options = options
         self._server = server
         self._existing = Existing()
-        self._source_hash = functools.lru_cache(_SOURCES)(_hash)
+        # A fault is kept, too: a broken source is read once, not for each target.
+        self._source_hash = functools.lru_cache(_SOURCES)(_hash_or_fault)
 
     def inspect(self, pairs: Sequence[Pair]) -> list[Inspection]:
         """Hash the pictures of each pair."""
@@ -157,9 +164,7 @@ class Preflight:
     ) -> list[CheckedPair]:
         """Return the job of each pair, or how it has ended."""
         return [
-            _unusable(each.pair, each.fault)
-            if record is None
-            else self._plan(each.pair, record)
+            _unusable(each) if record is None else self._plan(each.pair, record)
             for each, record in zip(inspections, records, strict=True)
         ]
 
@@ -175,7 +180,10 @@ class Preflight:
                 )
             if blocked := why_not_writable(folder):
                 raise ConfigurationError(f"nothing can be saved: {blocked}")
-            source, target = self._source_hash(pair.source), _hash(pair.target)
+            source = self._source_hash(pair.source)
+            if isinstance(source, ImageError):
+                return Inspection(pair, fault=source.for_awaiter(), common=True)
+            target = _hash(pair.target)
             if source == target:
                 says = "source and target are the same picture"
                 raise ImageError(says, path=pair.target)
@@ -252,8 +260,28 @@ def _hash(path: Path) -> bytes:
         raise ImageError(says, path=path) from fault
 
 
-def _unusable(pair: Pair, fault: EzlinkError | None) -> CheckedPair:
-    error = fault or ImageError("cannot be used", path=pair.target)
+def _hash_or_fault(path: Path) -> bytes | ImageError:
+    try:
+        return _hash(path)
+    except ImageError as fault:
+        return fault
+
+
+def check_source(path: Path, *, strip_metadata: bool) -> Image:
+    """
+    Return a source as it is sent; :exc:`ImageError` if it cannot be used.
+
+    Blocks: the file is read, and converted where that is needed.
+    """
+    _hash(path)
+    if not strip_metadata and not needs_preparing(path):
+        return Image.from_path(path)
+    return prepare_picture(path, strip_metadata=strip_metadata).image
+
+
+def _unusable(inspection: Inspection) -> CheckedPair:
+    pair = inspection.pair
+    error = inspection.fault or ImageError("cannot be used", path=pair.target)
     outcome = BatchOutcome(
         source=pair.source,
         target=pair.target,
@@ -261,5 +289,6 @@ def _unusable(pair: Pair, fault: EzlinkError | None) -> CheckedPair:
         error=describe_error(error),
         reason=Reason.UNUSABLE if isinstance(error, ImageError) else Reason.BLOCKED,
         fault=error,
+        common=inspection.common,
     )
     return CheckedPair(pair, outcome=outcome)

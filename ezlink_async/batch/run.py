@@ -16,12 +16,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
-from ezlink_async._io.concurrency import cancel_and_wait
+from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason
 from ezlink_async.batch.journal.store import Journal
@@ -32,6 +33,7 @@ from ezlink_async.batch.outcomes import (
     NOTHING_SENT,
     BatchOutcome,
     BatchSummary,
+    describe_error,
 )
 from ezlink_async.batch.pairs.reader import (
     AnyPath,
@@ -41,11 +43,16 @@ from ezlink_async.batch.pairs.reader import (
     pairs_of,
 )
 from ezlink_async.batch.pipeline import Pipeline, Waits
-from ezlink_async.batch.preflight import Preflight
+from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.recorder import Clock, RunControl, Stage
 from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.batch.unfinished import UnfinishedJobs
-from ezlink_async.errors import ClientClosedError, ConfigurationError, EzlinkError
+from ezlink_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    EzlinkError,
+    ImageError,
+)
 from ezlink_async.services.midjourney import Mode
 
 _SAVING = 2  # silences of a download that a halted run waits for
@@ -58,13 +65,20 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     Leaving the block sends nothing more, and waits ``timeouts.close`` seconds for
     the answers to submits; the next run resumes the open jobs. An error that
-    stops every job (a refused key, no quota, a wrong address) is raised after the
-    last outcome.
+    stops every job (a refused key, no quota, a wrong address, a source that cannot
+    be used) is raised after the last outcome.
     """
 
-    def __init__(self, ez: AsyncEzlink, pairs: Pairs, options: BatchOptions) -> None:
+    def __init__(
+        self,
+        ez: AsyncEzlink,
+        pairs: Pairs,
+        options: BatchOptions,
+        source: Path | None = None,
+    ) -> None:
         self._ez = ez
         self._options = options
+        self._source = source  # of all pairs
         self._reader = PairReader(pairs)
         self.summary: BatchSummary = BatchSummary()
         self._entered = False
@@ -107,6 +121,21 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             limit=session.concurrency + _AHEAD,
             max_failures=options.max_failures,
         )
+        await self._check_source()
+
+    async def _check_source(self) -> None:
+        """Send nothing if all pairs have a source that cannot be used."""
+        if self._source is None:
+            return
+        strip = self._options.strip_metadata
+        try:
+            await run_in_any_thread(
+                partial(check_source, self._source, strip_metadata=strip)
+            )
+        except ImageError as fault:
+            self._pipeline.doom = fault
+            problem = Problem(describe_error(fault), Reason.UNUSABLE)
+            self._control.halt(problem, submits_only=True)
 
     def _start_run(self, journal: Journal) -> int:
         if self._options.local:
@@ -309,6 +338,10 @@ def run_batch(
     *resubmit_unknown* those that may have been paid already. *strip_metadata*
     sends pictures without position, names and thumbnails.
 
+    The *source* is checked once. If it cannot be used nothing is sent, the jobs that
+    earlier runs left unfinished are resumed all the same, and its
+    :exc:`ImageError` is raised after the last outcome.
+
     Entering it raises :exc:`ConfigurationError` if another run is at work in the
     folder, or the folder cannot be used.
     """
@@ -323,4 +356,5 @@ def run_batch(
         budget=budget,
         strip_metadata=strip_metadata,
     )
-    return BatchRun(ez, pairs_of(source, targets, options.output), options)
+    pairs = pairs_of(source, targets, options.output)
+    return BatchRun(ez, pairs, options, None if source is None else Path(source))

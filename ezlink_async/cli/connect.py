@@ -86,9 +86,14 @@ def check_connection(connection: Connection, alternative: str = "") -> None:
     check_engine()
 
 
+def has_engine() -> bool:
+    """Return whether the packages of the built-in engine are installed."""
+    return None not in map(importlib.util.find_spec, ("numpy", "cv2"))
+
+
 def check_engine() -> None:
     """Raise ConfigurationError if the engine of the built-in server is missing."""
-    if None in map(importlib.util.find_spec, ("numpy", "cv2")):
+    if not has_engine():
         raise ConfigurationError(
             "the built-in engine is not installed: pip install 'ezlink-async[local]'"
         )

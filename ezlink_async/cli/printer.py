@@ -47,8 +47,8 @@ class OutcomePrinter:
         self._as_json = as_json
         self._unknown: list[BatchOutcome] = []
         self._unusable: list[str] = []  # the first ones
-        # By reason: the sentence may differ each time.
-        self._in_the_way: dict[Reason | None, list[str]] = {}
+        # By reason, as the sentence may differ each time; or by the broken source.
+        self._in_the_way: dict[str | None, list[str]] = {}
 
     def print(self, outcome: BatchOutcome, kind: Kind | None = None) -> None:
         """Print one outcome and count it, as *kind* if that is given."""
@@ -59,7 +59,9 @@ class OutcomePrinter:
         if kind is Kind.UNKNOWN:
             self._unknown.append(outcome)
         elif outcome.error and (outcome.common or kind is Kind.LEFT):
-            self._in_the_way.setdefault(outcome.reason, []).append(outcome.error)
+            is_source = outcome.reason is Reason.UNUSABLE
+            cause = outcome.error if is_source else outcome.reason
+            self._in_the_way.setdefault(cause, []).append(outcome.error)
         if self._as_json:
             self._display.result(to_json(outcome, kind))
         else:

@@ -36,7 +36,7 @@ class Kind(enum.StrEnum):
     DONE = "done before"
     """An earlier run saved it."""
     LEFT = "not swapped"
-    """Nothing was sent: the run was left, or a picture is in the way."""
+    """Nothing was sent: the run was left, the source is broken, the place taken."""
     PLANNED = "planned"
     """A dry run would send it."""
 
@@ -48,7 +48,7 @@ def kind_of(outcome: BatchOutcome) -> Kind:
     if outcome.reason is Reason.RUNNING:
         return Kind.RUNNING
     if outcome.status == "failed" and outcome.reason is Reason.UNUSABLE:
-        return Kind.UNUSABLE
+        return Kind.LEFT if outcome.common else Kind.UNUSABLE
     return Kind(outcome.status)
 
 
@@ -94,8 +94,8 @@ class Tally:
             self._statuses[outcome.status] += 1
         self.total = max(self.total, self.kinds.total())
         self.settled += not (outcome.common or kind is Kind.RUNNING)
-        refused_unsent = kind is Kind.UNUSABLE and outcome.task_id is None
-        took_time = outcome.fault is not None and not refused_unsent
+        is_refused = kind in {Kind.UNUSABLE, Kind.LEFT} and outcome.task_id is None
+        took_time = outcome.fault is not None and not is_refused
         if kind is Kind.SUCCEEDED or took_time:
             self._ends.append(self.clock())
             self.swapped += 1

@@ -62,6 +62,28 @@ def test_a_folder_in_place_of_a_picture_is_a_fault(
     assert found.fault is not None
 
 
+def test_broken_source_is_read_once_for_all_its_targets(
+    preflight: Preflight, tmp_path: Path
+) -> None:
+    """Each pair has a fault of its own, which says that others have it, too."""
+    pair = _pair(tmp_path, jpeg(3_000))
+    pair.source.write_bytes(jpeg(2_000)[:-2])
+    (first,) = preflight.inspect([pair])
+    pair.source.write_bytes(jpeg(2_000))
+    (second,) = preflight.inspect([pair])
+    assert str(first.fault) == str(second.fault)
+    assert first.fault is not second.fault
+    assert "me.jpg: it is cut off" in str(second.fault)
+    assert first.common
+    assert second.common
+    pair.target.write_bytes(b"")
+    other = tmp_path / "you.jpg"
+    other.write_bytes(jpeg(2_001))
+    (own,) = preflight.inspect([attrs.evolve(pair, source=other)])
+    assert own.fault is not None
+    assert not own.common
+
+
 def test_hashes_of_the_latest_sources_only_are_kept(
     preflight: Preflight, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ from ezlink_async.emulator import faults, scripts
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
-from ezlink_async.errors import ClientClosedError, ConfigurationError
+from ezlink_async.errors import ClientClosedError, ConfigurationError, ImageError
 from tests.support.batch_harness import POLL, RETRY, TIMEOUTS, BatchHarness, read
 from tests.support.cancelling import cancel
 from tests.support.pictures import jpeg
@@ -264,6 +264,50 @@ async def test_a_photo_that_cannot_be_used_is_a_failed_outcome(
 
 
 # --- budget and failures
+
+
+@pytest.mark.parametrize("content", [b"", jpeg(3_000)[:-2], None])
+async def test_a_source_that_cannot_be_used_stops_every_job(
+    batch: BatchHarness, content: bytes | None
+) -> None:
+    """What earlier runs have paid is saved all the same, and the error comes last."""
+    batch.control.script_tasks(scripts.slow(600))
+    paid = batch.photo("paid.jpg", 5_000)
+    async with batch.client() as ez:
+        async with run_batch(ez, batch.face, paid, output=batch.output) as run:
+            while not run.accepted:
+                await asyncio.sleep(0)
+        batch.control.advance(600)
+        if content is None:
+            batch.face.unlink()
+        else:
+            batch.face.write_bytes(content)
+        photos = [*batch.photos(3), paid]
+        async with run_batch(ez, batch.face, photos, output=batch.output) as run:
+            ended = await read(run)
+    assert isinstance(ended.error, ImageError)
+    assert ended.error.path == batch.face
+    assert ended.of("paid.jpg").status == "succeeded"
+    others = [each for each in ended.outcomes if each.target != paid]
+    assert {(each.status, each.common) for each in others} == {("failed", True)}
+    assert all(str(batch.face) in str(each.error) for each in others)
+    assert batch.charges == 1
+
+
+async def test_a_source_that_cannot_be_converted_stops_every_job(
+    batch: BatchHarness,
+) -> None:
+    pytest.importorskip("PIL")
+    batch.face.write_bytes(b"II*\0" + bytes(400))  # a TIFF that no program can read
+    async with (
+        batch.client() as ez,
+        run_batch(ez, batch.face, batch.photos(3), output=batch.output) as run,
+    ):
+        ended = await read(run)
+    assert isinstance(ended.error, ImageError)
+    assert "cannot be decoded" in str(ended.error)
+    assert {each.status for each in ended.outcomes} == {"skipped"}
+    assert batch.sent == 0
 
 
 async def test_a_budget_is_kept_by_concurrent_submits(batch: BatchHarness) -> None:

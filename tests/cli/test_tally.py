@@ -11,12 +11,13 @@ import pytest
 from ezlink_async.batch import BatchOutcome, BatchStatus
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.cli.tally import Kind, Tally, kind_of
-from ezlink_async.errors import TaskFailedError
+from ezlink_async.errors import ImageError, TaskFailedError
 
 SUCCEEDED = BatchOutcome(source=Path("me"), target=Path("a"), status="succeeded")
 DONE = attrs.evolve(SUCCEEDED, status="skipped")
 LEFT = attrs.evolve(DONE, error="Interrupted: nothing was sent", common=True)
 FAILED = attrs.evolve(SUCCEEDED, status="failed", error="TaskFailedError: no face")
+UNUSABLE = attrs.evolve(FAILED, reason=Reason.UNUSABLE)
 RUNNING = attrs.evolve(FAILED, reason=Reason.RUNNING)
 
 
@@ -39,6 +40,8 @@ def _tally(total: int, seconds: float, *outcomes: BatchOutcome, idle: int = 0) -
         (FAILED, Kind.FAILED),
         (RUNNING, Kind.RUNNING),
         (attrs.evolve(FAILED, status="unknown"), Kind.UNKNOWN),
+        (UNUSABLE, Kind.UNUSABLE),
+        (attrs.evolve(UNUSABLE, common=True), Kind.LEFT),
     ],
 )
 def test_outcome_is_counted_by_what_it_means_to_the_user(
@@ -55,6 +58,12 @@ def test_speed_counts_the_swaps_of_this_run_alone(
 ) -> None:
     """A slow run counts by the minute; what was done or failed before took no time."""
     assert _tally(99, seconds, *[SUCCEEDED] * many, *[DONE, FAILED] * 7).speed == speed
+
+
+def test_target_of_a_broken_source_took_no_time() -> None:
+    fault = ImageError("it is empty", path="me")
+    left = attrs.evolve(UNUSABLE, fault=fault, common=True)
+    assert _tally(99, 10, *[left] * 5).swapped == 0
 
 
 def test_failure_of_this_run_took_time() -> None:

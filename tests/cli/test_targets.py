@@ -218,6 +218,27 @@ def test_nothing_to_swap_is_said_and_exits_2(
     assert not Path("out").exists()
 
 
+def test_files_that_are_no_pictures_but_named_so_fail_by_name(
+    ezlink: Ezlink, user: Emulator, photos: Path
+) -> None:
+    """They are named in the output and in the report, and not counted as swaps."""
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "trip" / "page.png").write_bytes(b"<html>not found</html>")
+    said = ezlink("swap", photos / "me.jpg", photos, "-o", "out")
+    assert (said.code, said.out.count("\n")) == (1, 3)
+    assert "left out: 2 (hidden), " in said.err
+    assert "5 targets: 3 to swap, 2 not to be sent\n" in said.err
+    for name, words in (("empty.jpg", "empty"), ("trip/page.png", "no picture")):
+        (line,) = [line for line in said.err.splitlines() if f"{name}: " in line]
+        assert line.startswith(f"cannot be used: {photos / name}: ImageError: ")
+        assert words in line
+    assert "2 cannot be used (" in said.err
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "empty.jpg" in page
+    assert "page.png" in page
+    assert len(user.control.charges) == 3
+
+
 def test_quiet_run_prints_results_and_problems_alone(
     ezlink: Ezlink, user: Emulator, photos: Path
 ) -> None:

@@ -244,6 +244,19 @@ def test_terminal_is_asked_before_more_than_a_hundred_swaps_are_paid(
     assert not user.control.attempts
 
 
+def test_terminal_is_asked_when_the_face_of_the_source_may_not_do(
+    user: Emulator, photos: Path
+) -> None:
+    pytest.importorskip("cv2")
+    cat = Path(__file__).parents[1] / "samples" / "cat.jpg"
+    command = ("swap", cat, photos / "a.jpg", "--output", "out")
+    said = _answer(*command, answer="n")
+    assert said.code == 1
+    assert "no face was found in the source picture" in " ".join(said.err.split())
+    assert "Pay for 1 swap? [y/N] " in said.err
+    assert not user.control.attempts
+
+
 def test_terminal_is_asked_before_fresh_pays_again(
     ezlink: Ezlink, user: Emulator, one: Command
 ) -> None:

@@ -1,8 +1,9 @@
 """
 Finds targets: the files that are named, and the pictures below the named folders.
 
-A picture is recognized by its content, and files that are left out are counted.
-Lazy: one folder is listed at a time.
+A picture is recognized by its content, and files that are left out are counted. A
+file with the suffix of a picture is never left out for its content: one that is no
+picture is a target with a problem. Lazy: one folder is listed at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async._core import images
+from ezlink_async.batch.pairs.output_paths import CONVERTED_SUFFIXES, SUFFIXES
 from ezlink_async.errors import ConfigurationError
 
 HIDDEN = "hidden"
@@ -29,6 +31,10 @@ TWICE = "named twice"
 
 _PHOTOS = {"HEIC", "AVIF", "TIFF"}  # cameras make them; they are converted
 
+_NAMED_AS_PICTURES = SUFFIXES | CONVERTED_SUFFIXES
+_EMPTY = "the file is empty; copy it again"
+_FAKE = "this is no picture, though its name says so; copy it again"
+
 FileId = tuple[int, int]
 LeftOut = collections.Counter[str]
 """The number of files that were left out, by reason."""
@@ -36,10 +42,15 @@ LeftOut = collections.Counter[str]
 
 @attrs.frozen
 class Target:
-    """A picture to swap, and its path below the folder it was found from."""
+    """
+    A picture to swap, and its path below the folder it was found from.
+
+    A *problem* says why it is no picture, though its suffix is that of one.
+    """
 
     path: Path
     below: Path
+    problem: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -48,8 +59,9 @@ class Search:
     A search for targets in folders.
 
     Files and folders that cannot be targets are left out, and counted in
-    *left_out*: hidden ones, the *output* folder, the *sources*, files that are no
-    pictures, and links to folders, which may lead in circles.
+    *left_out*: hidden ones, the *output* folder, the *sources*, files that neither
+    are pictures nor have the suffix of one, and links to folders, which may lead in
+    circles.
     """
 
     left_out: LeftOut = attrs.field(factory=LeftOut)
@@ -91,7 +103,9 @@ class Search:
                 reason = self._why_not_entered(path, sources)
             else:
                 reason = _why_no_target(path, sources)
-            if reason is not None:
+            if reason in {_EMPTY, _FAKE}:
+                yield Target(path, way / name, reason)
+            elif reason is not None:
                 self.left_out[reason] += 1
             elif name in folders:
                 yield from self._below(path, way / name, sources)
@@ -121,10 +135,18 @@ def _why_no_target(path: Path, sources: set[FileId]) -> str | None:
             head = stream.read(images.HEAD_BYTES)
     except OSError:
         return UNREADABLE
+    return _why_no_picture(path, head)
+
+
+def _why_no_picture(path: Path, head: bytes) -> str | None:
     name = images.foreign_format(head)
     if images.sniff(head) is not None or name in _PHOTOS:
         return None
-    return f"{name} (not taken)" if name else NO_PICTURE
+    if name:
+        return f"{name} (not taken)"
+    if path.suffix.lower() not in _NAMED_AS_PICTURES:
+        return NO_PICTURE
+    return _FAKE if head else _EMPTY
 
 
 def file_ids(paths: Iterable[Path]) -> set[FileId]:

@@ -43,7 +43,8 @@ def one_to_many(
     """Pair one source with many targets."""
     search = search or Search(sources=[source])
     for target in search.targets(targets):
-        yield Pair(source, target.path, output_path_for(target.below))
+        path = output_path_for(target.below)
+        yield Pair(source, target.path, path, target.problem)
 
 
 def by_name(
@@ -64,7 +65,7 @@ def by_name(
         path = output_path_for(target.below)
         found = faces.get(path_key(path))
         if found is not None:
-            yield Pair(found, target.path, path)
+            yield Pair(found, target.path, path, target.problem)
         else:
             how_many = "more than one" if path_key(path) in faces else "no"
             problem = f"there is {how_many} source of that name in {source}"
@@ -80,7 +81,7 @@ def product(
     for face in _faces(source, search):
         for target in search.targets(named):
             path = f"{output_path_for(face.below)}/{output_path_for(target.below)}"
-            yield Pair(face.path, target.path, path)
+            yield Pair(face.path, target.path, path, target.problem)
         search = attrs.evolve(search, left_out=LeftOut())  # files are counted once
 
 

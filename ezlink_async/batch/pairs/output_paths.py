@@ -39,7 +39,10 @@ class Output:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 """The suffixes of pictures that can be sent, or are returned."""
 
-_FOREIGN = frozenset({".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
+CONVERTED_SUFFIXES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif"})
+"""The suffixes of pictures that are converted before they are sent."""
+
+_FOREIGN = CONVERTED_SUFFIXES | {".gif", ".bmp"}
 
 # Results are copied between systems: what Windows forbids is escaped everywhere.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')

@@ -15,6 +15,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from ezlink_async._core.images import Image
 from ezlink_async._core.policies import RetryPolicy
 from ezlink_async._io.concurrency import cancel_and_wait
 from ezlink_async.batch.journal.jobs import JobRecord, Step
@@ -31,7 +32,7 @@ from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
 from ezlink_async.batch.pipeline import Waits
-from ezlink_async.batch.preflight import Preflight
+from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
@@ -39,6 +40,7 @@ from ezlink_async.cli.connect import (
     Connection,
     check_connection,
     connect,
+    has_engine,
     server_of,
     settings_sources,
     unknown_advice,
@@ -49,9 +51,9 @@ from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.cli.pair_list import PairList, check_no_address, piped_paths
 from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.cli.quote import Quote, quote
+from ezlink_async.cli.source_face import check_face, doubt_about_face
 from ezlink_async.cli.tally import Kind, Tally
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.prepare import needs_preparing
 from ezlink_async.report.escaping import shown
 from ezlink_async.services.midjourney import Mode
 
@@ -103,8 +105,8 @@ class SwapArguments(Connection):
         product (each with each), or a file that lists them (CSV or JSON Lines,
         with source and target).
     yes
-        Do not ask before a run that pays for more than 100 swaps, or again.
-        A script is never asked.
+        Do not ask before a run that pays for more than 100 swaps, or again, or
+        with a source whose face may not do. A script is never asked.
     fresh
         Begin anew: forget earlier runs, replace what is there, and pay again.
         Refused while a paid result is not saved.
@@ -201,6 +203,7 @@ def swap(
         check_connection(options, ", or try --local, which needs none")
     left_out = LeftOut()
     pairs = _find_pairs(options, pictures, left_out)
+    source = None if options.pairs else _checked_source(options, pictures[0])
     with contextlib.closing(PairList(pairs, left_out)) as pair_list:
         batch = options.batch_options(pair_list)
         tally = Tally(pair_list.total)
@@ -213,14 +216,16 @@ def swap(
             display.note(f"there is no picture to swap in {named}")
             return 2
         printer = OutcomePrinter(display, tally, unknown_advice, as_json=options.json)
-        command = _SwapCommand(options, batch, pair_list, display, tally, printer)
+        command = _SwapCommand(
+            options, batch, pair_list, display, tally, printer, source
+        )
         return command.rehearse() if options.dry_run else command.execute()
 
 
 def _find_pairs(
     options: SwapArguments, pictures: tuple[Path, ...], left_out: LeftOut
 ) -> Iterator[Pair]:
-    """Return the pairs; raise ConfigurationError or ImageError if none can be sent."""
+    """Return the pairs; raise ConfigurationError if the arguments name none."""
     if options.pairs not in {None, "zip", "product"}:
         if pictures:
             raise ConfigurationError("a manifest names the pictures: give no others")
@@ -233,8 +238,15 @@ def _find_pairs(
         return matching.by_name(source, targets, search)
     if options.pairs == "product":
         return matching.product(source, targets, search)
-    needs_preparing(source)  # raises if the source cannot be sent
     return matching.one_to_many(source, targets, search)
+
+
+def _checked_source(options: SwapArguments, source: Path) -> Image:
+    """Return the source as it is sent; raise ImageError if no swap can use it."""
+    image = check_source(source, strip_metadata=options.strip_metadata)
+    if options.local and has_engine():
+        check_face(image)
+    return image
 
 
 def _named_pictures(pictures: tuple[Path, ...]) -> Iterator[Path]:
@@ -339,6 +351,7 @@ class _SwapCommand:
     display: Display
     tally: Tally
     printer: OutcomePrinter
+    source: Image | None  # of all pairs
     run: BatchRun | None = None
     error: EzlinkError | None = None
     interrupted: bool = False
@@ -352,7 +365,10 @@ class _SwapCommand:
             display.note(f"the budget leaves out {_swaps(swaps - options.budget)}")
             swaps = options.budget
         display.note(f"{_swaps(swaps)} would be paid for")
-        if swaps and not options.local and settings_sources().text("api_key"):
+        if not swaps or options.local:
+            return self.printer.exit_code
+        self._warn_of_face()
+        if settings_sources().text("api_key"):
             display.note(asyncio.run(self._quote()).describe(swaps))
         return self.printer.exit_code
 
@@ -402,9 +418,17 @@ class _SwapCommand:
         if options.local or not found.swaps:
             return True
         self.display.inform(asyncio.run(self._quote()).describe(found.swaps))
-        if options.yes or not (again or found.swaps > _MANY):
+        doubtful = self._warn_of_face()
+        if options.yes or not (again or doubtful or found.swaps > _MANY):
             return True
         return agree(f"Pay for {_swaps(found.swaps)}{' again' if again else ''}?")
+
+    def _warn_of_face(self) -> bool:
+        """Say if the face of the source may not do, and return whether that is so."""
+        doubt = None if self.source is None else doubt_about_face(self.source)
+        if doubt is not None:
+            self.display.note(shown(doubt), "yellow")
+        return doubt is not None
 
     async def _quote(self) -> Quote:
         async with connect(self.options) as ez:

@@ -93,6 +93,14 @@ class OpenCVEngine:
         pixels = self._swapper().swap(known, picture.pixels)
         return encode(Picture(pixels, picture.alpha, picture.header))
 
+    def check_source(self, source: bytes) -> None:
+        """
+        Raise the error by which :meth:`swap` would refuse *source* for any target.
+
+        It is kept, so that the swaps that follow need not analyse it again.
+        """
+        self._sources.get(source, self._analyse)
+
     def _analyse(self, data: bytes) -> Source:
         return self._swapper().analyse(self._decode(data).pixels)
 

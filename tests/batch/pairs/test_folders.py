@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target, file_ids
-from ezlink_async.batch.pairs.matching import one_to_many
+from ezlink_async.batch.pairs.matching import by_name, one_to_many, product
 from ezlink_async.cli.pair_list import PairList
 from ezlink_async.errors import ConfigurationError
 from tests.support.pictures import JPEG, jpeg
@@ -149,6 +149,43 @@ def test_formats_of_cameras_are_targets(photos: Path, name: str) -> None:
     }
     (photos / "z").write_bytes(heads[name] + bytes(40))
     assert "z" in _below(_found(photos))
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "X.JPEG", "x.png", "x.webp", "x.heic"])
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
+def test_a_file_named_as_a_picture_is_a_target_with_a_problem(
+    photos: Path, name: str, content: bytes
+) -> None:
+    (photos / name).write_bytes(content)
+    found = _found(photos)
+    (bad,) = [each for each in found.targets if each.problem is not None]
+    assert bad.below == Path(name)
+    assert ("empty" if not content else "no picture") in str(bad.problem)
+    assert found.left_out["no JPEG, PNG or WebP"] == 1  # notes.txt
+
+
+@pytest.mark.parametrize("name", ["x", "x.txt", "x.mp4", "x.gif"])
+def test_an_empty_file_with_another_suffix_is_left_out(photos: Path, name: str) -> None:
+    (photos / name).write_bytes(b"")
+    found = _found(photos)
+    assert not [each for each in found.targets if each.problem is not None]
+    assert found.left_out["no JPEG, PNG or WebP"] == 2
+
+
+def test_pairs_have_the_problems_of_their_targets(photos: Path) -> None:
+    (photos / "trip" / "empty.jpg").write_bytes(b"")
+    faces = photos.parent / "faces"
+    faces.mkdir()
+    for number, name in enumerate(("empty.jpg", "a.jpg")):
+        (faces / name).write_bytes(jpeg(20_030 + number))
+    for pairs in (
+        one_to_many(photos / "me.jpg", [photos / "trip"]),
+        by_name(faces, [photos / "trip"]),
+        product(faces, [photos / "trip"]),
+    ):
+        problems = {pair.target.name: pair.problem for pair in pairs}
+        assert "the file is empty" in str(problems["empty.jpg"])
+        assert problems["a.jpg"] is None
 
 
 def test_the_output_folder_is_no_target(photos: Path) -> None:
