@@ -134,7 +134,7 @@ class TaskRecord:
     @property
     def is_frozen(self) -> bool:
         """Whether the server has stopped refreshing the task without ending it."""
-        return not self.status.is_terminal and self.progress == _FULL
+        return self.progress == _FULL and not self.status.is_terminal
 
     @property
     def is_terminal(self) -> bool:

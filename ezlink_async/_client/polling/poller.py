@@ -255,7 +255,7 @@ class Poller:
             except EzlinkError as error:
                 await self._handle_failure(task, error)
             else:
-                self._handle_records([(task, record)], sent)
+                self._handle_records(family, [(task, record)], sent)
 
     async def _poll_list(self, tasks: list[FollowedTask]) -> None:
         family = tasks[0].handle.family
@@ -276,7 +276,8 @@ class Poller:
                 self._lists.accept(family)
                 found = [task for task in tasks if task.task_id in records]
                 left_out = [task for task in tasks if task.task_id not in records]
-                self._handle_records([(t, records[t.task_id]) for t in found], sent)
+                read = [(task, records[task.task_id]) for task in found]
+                self._handle_records(family, read, sent)
             self.schedule.plan_by_id(left_out, self._loop.time())
             self._wake_if_due()
 
@@ -293,13 +294,17 @@ class Poller:
             task.handle.expire(self._policy.deadline)
 
     def _handle_records(
-        self, records: list[tuple[FollowedTask, TaskRecord]], sent: float
+        self,
+        family: TaskFamily,
+        records: list[tuple[FollowedTask, TaskRecord]],
+        sent: float,
     ) -> None:
         now = self._loop.time()
+        by_id = not self._lists.is_served(family, now)
         observed = []
         for task, record in records:
             handle, before, task.unknown = task.handle, task.handle.record, 0
-            task.by_id = not self._lists.is_served(handle.family, now)
+            task.by_id = by_id
             handle.receive(record)
             task.frozen = task.frozen + 1 if record.is_frozen else 0
             if task.frozen >= _FROZEN_LIMIT:

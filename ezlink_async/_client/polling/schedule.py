@@ -271,11 +271,13 @@ class PollSchedule:
         """
         expected = self.cycle.next(now)
         overdue = self._is_overdue(records, sent)
+        pending: list[FollowedTask] = []
         for task, record, changed in records:
             if changed:
                 self.cycle.observe_change(task.observed_at, now)
             if not task.handle.done():
                 self._observe_progress(task, record, sent)
+                pending.append(task)
             elif task.shows_duration and record.status is TaskStatus.SUCCESS:
                 self._durations.add((task.observed_at + now) / 2 - task.since)
             task.observed_at = sent
@@ -286,8 +288,8 @@ class PollSchedule:
             self._observe_refresh(expected, now)
         # Where many share one request, steps need neither grow nor differ.
         step = self._policy.shortest if len(records) >= LIST_FROM else None
-        for task, _, _ in records:
-            if task.is_planned:
+        for task in pending:
+            if not task.is_expiring:
                 self._plan(task, now, step)
 
     def plan_retry(self, task: FollowedTask, now: float, least: float = 0.0) -> None:
