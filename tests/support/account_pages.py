@@ -21,6 +21,9 @@ from tests.support.scripted_transport import ScriptedTransport
 EPOCH = 1_800_000_000
 """The server's clock when the loop's shows 0."""
 
+PRICE = "模型固定价格 0.02，分组倍率 1.00，操作 SWAP_FACE"
+"""The text of a charge."""
+
 TOKEN = "the-accounts-own-token"
 
 
@@ -48,6 +51,7 @@ class AccountPages:
         )
         self.tasks: list[dict[str, object]] = []
         self.charged: set[str] = set()
+        self.free: dict[str, str] = {}  # the text of an entry without a charge, by id
         self.trouble: HttpResponse | TransportError | Exception | None = None
         self.log_trouble: HttpResponse | TransportError | None = None
         self.unreadable = ""  # a request id for which the log has no answer
@@ -92,8 +96,12 @@ class AccountPages:
         return HttpResponse(200, headers if self.dated else {}, envelope(data))
 
     def _log(self, request_id: str) -> dict[str, object]:
-        row = {"x_request_id": request_id, "quota": 9000, "created_at": EPOCH}
-        rows = [row] if request_id in self.charged else []
+        plain = {"x_request_id": request_id, "created_at": EPOCH, "type": 2}
+        rows: list[dict[str, object]] = []
+        if request_id in self.free:
+            rows += [{**plain, "quota": 0, "content": self.free[request_id]}]
+        if request_id in self.charged:
+            rows += [{**plain, "quota": 9000, "content": PRICE}]
         return {"list": rows, "total": len(rows)}
 
     def _page(self, query: dict[str, str]) -> dict[str, object]:
