@@ -58,6 +58,7 @@ class AccountPages:
         self.dated = True
         self.rows: int | None = None  # of a page, when it has too few
         self.delay = 0.0  # seconds before each answer
+        self.log_delay = 0.0  # seconds before each answer of the log
 
     def add_task(self, name: str, state: str = "", *, at: float | None = None) -> None:
         """Add a task made *at* a second of the loop, by default now."""
@@ -74,10 +75,12 @@ class AccountPages:
         return sum(each.startswith(path) for each in self.transport.paths())
 
     def _answer(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        return self._delayed(request) if self.delay else self._respond(request)
+        is_log = request.path.startswith("/api/log/self")
+        delay = max(self.delay, self.log_delay if is_log else 0.0)
+        return self._delayed(request, delay) if delay else self._respond(request)
 
-    async def _delayed(self, request: HttpRequest) -> HttpResponse:
-        await asyncio.sleep(self.delay)
+    async def _delayed(self, request: HttpRequest, delay: float) -> HttpResponse:
+        await asyncio.sleep(delay)
         return self._respond(request)
 
     def _respond(self, request: HttpRequest) -> HttpResponse:

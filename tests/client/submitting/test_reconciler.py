@@ -784,6 +784,21 @@ async def test_log_is_asked_about_32_of_many_lost_submits_in_a_poll(
 
 
 @on_virtual_clock
+async def test_slow_log_delays_the_search_by_one_timeout_of_a_fetch(
+    pages: AccountPages,
+) -> None:
+    pages.log_delay = 300
+    states = [evidence.new_state() for _ in range(20)]
+    lost = [asyncio.create_task(lose(pages, state, f"r-{state}")) for state in states]
+    await asyncio.sleep(5)
+    for number, state in enumerate(states):
+        pages.add_task(str(number), state)
+    findings = await asyncio.gather(*lost)
+    assert {each.fate for each in findings} == {Fate.FOUND}
+    assert now() <= 30 + 11
+
+
+@on_virtual_clock
 async def test_early_look_into_a_log_that_fails_ends_no_search(
     pages: AccountPages,
 ) -> None:
