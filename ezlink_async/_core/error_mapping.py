@@ -288,6 +288,14 @@ def is_insert_failure(response: HttpResponse) -> bool:
     return envelope.rules is _HANDLER and _rule_for(response, envelope) == _UNKNOWN
 
 
+def names_insert_failure(text: str) -> bool:
+    """Return whether *text*, an error of the server, says the same."""
+    words = text.lower()
+    return any(
+        marker in words for _, marker, outcome in _HANDLER if outcome == _UNKNOWN
+    )
+
+
 def is_retryable(request: HttpRequest, response: HttpResponse) -> bool:
     """Return whether *request*, which changes nothing, is worth sending again."""
     if request.credential is Credential.ACCOUNT and response.status == _UNAUTHORIZED:

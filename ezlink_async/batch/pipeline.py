@@ -247,6 +247,8 @@ class Pipeline:
 
     async def _look_up(self) -> None:
         """Continue with each unknown job as soon as its fate is known."""
+        if self.control.leaving:
+            return  # an outage of the account's pages would keep the run
         async for found in self.unfinished.look_up():
             if isinstance(found, BatchJob):
                 await self._begin(found)

@@ -11,13 +11,18 @@ in clear, so no error keeps any of it.
 from __future__ import annotations
 
 import datetime as dt
+import enum
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
 import attrs
 
-from ezlink_async._core.error_mapping import error_from, server_time
+from ezlink_async._core.error_mapping import (
+    error_from,
+    names_insert_failure,
+    server_time,
+)
 from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import (
     Credential,
@@ -45,6 +50,8 @@ _T = TypeVar("_T")
 
 _UNITS_PER_DOLLAR = 500_000
 _MOST = 2**63  # the server counts in int64
+_CONSUMPTION = 2  # the type of an entry
+_OF_A_CHARGE = ("价格", "倍率")  # price and ratio: in the text of each charge
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +81,20 @@ class Charge:
     units: int
     model: str
     time: dt.datetime | None
+
+
+class LogEvidence(enum.Enum):
+    """
+    What the account's log shows about one submit.
+
+    A refused submit has an entry, too, with a quota of 0 and the error as its text.
+    An insert failure has one behind its charge; so only entries that are all of this
+    kind, and name neither an insert failure nor a price, are those of a refusal.
+    """
+
+    NOTHING = "nothing"
+    CHARGED = "charged"
+    REFUSED = "refused"
 
 
 @attrs.frozen(kw_only=True)
@@ -156,9 +177,7 @@ def read_charge(response: HttpResponse, request_id: str) -> Charge | None:
 
     A server that answers with other entries too does not know the filter.
     """
-    rows = _rows(response, _data(response))
-    if any(row.get("x_request_id") != request_id for row in rows):
-        raise _unreadable(response, "the log cannot be asked for one request")
+    rows = _entries(response, request_id)
     charges = [row for row in rows if _integer(row.get("quota"))]
     if not charges:
         return None
@@ -168,6 +187,32 @@ def read_charge(response: HttpResponse, request_id: str) -> Charge | None:
         model=collapse_blanks(charges[0].get("model_name")),
         time=utc_time(_integer(charges[0].get("created_at")) or 0),
     )
+
+
+def read_evidence(response: HttpResponse, request_id: str) -> LogEvidence:
+    """Read what the log shows about the submit with this *request_id*."""
+    if read_charge(response, request_id) is not None:
+        return LogEvidence.CHARGED
+    rows = _entries(response, request_id)
+    # Entries on another page may be charges.
+    whole = _integer(_data(response).get("total")) == len(rows)
+    refused = bool(rows) and whole and all(map(_is_refusal, rows))
+    return LogEvidence.REFUSED if refused else LogEvidence.NOTHING
+
+
+def _entries(response: HttpResponse, request_id: str) -> list[Mapping[str, object]]:
+    rows = _rows(response, _data(response))
+    if any(row.get("x_request_id") != request_id for row in rows):
+        raise _unreadable(response, "the log cannot be asked for one request")
+    return rows
+
+
+def _is_refusal(row: Mapping[str, object]) -> bool:
+    """Return whether an entry of the log is surely the refusal of a call."""
+    text = collapse_blanks(row.get("content"))
+    free = _integer(row.get("quota")) == 0 and row.get("type") == _CONSUMPTION
+    of_accepted = names_insert_failure(text) or any(w in text for w in _OF_A_CHARGE)
+    return free and bool(text) and not of_accepted
 
 
 def _record(row: Mapping[str, object]) -> TaskRecord:
@@ -272,7 +317,7 @@ class Account:
         """
         Return what the request with this ``X-Request-ID`` cost.
 
-        ``None`` if the log has no entry for it: nothing was charged, or the
+        ``None`` if the log has no charge for it: nothing was charged, or the
         operator has switched the log off, or the entry is a few seconds late.
         A job that was accepted with code 22 is not charged.
         """

@@ -466,6 +466,19 @@ async def test_a_halted_run_does_not_wait_for_account_pages_that_are_down(
     assert ended.counts == {"unknown": 1}
 
 
+async def test_a_run_that_is_halted_at_once_looks_nothing_up(
+    batch: BatchHarness,
+) -> None:
+    batch.control.script("submit", faults.Drop(job=True))
+    await batch.done(batch.photos(1))
+    batch.account = True
+    batch.control.standing("account", faults.Answer(503, "down"))
+    for_hours = attrs.evolve(RETRY, timeout=100_000)
+    async with batch.client(retry=for_hours) as ez, batch.run(ez, ()) as run:
+        run.halt()
+        assert (await read(run)).counts == {"unknown": 1}
+
+
 async def test_an_id_of_the_journal_is_followed_though_the_server_denies_it(
     batch: BatchHarness,
 ) -> None:

@@ -198,6 +198,65 @@ def test_odd_values_of_a_page_are_no_errors() -> None:
     assert account.read_charge(_data({"list": [free]}), "r") is None
 
 
+REFUSAL: dict[str, object] = {
+    "x_request_id": "r",
+    "type": 2,
+    "quota": 0,
+    "content": "可能包含敏感词",
+}
+
+PRICE = "模型固定价格 0.00，分组倍率 1.00，操作 SWAP_FACE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ([{}], "refused"),
+        ([{"content": "do_request_failed "}], "refused"),
+        ([{}, {}], "refused"),
+        ([], "nothing"),
+        ([{"quota": 9}], "charged"),
+        ([{}, {"quota": 9}], "charged"),
+        ([{"quota": 9}, {"content": "insert_midjourney_task_failed "}], "charged"),
+        ([{"content": "insert_midjourney_task_failed "}], "nothing"),
+        ([{"content": " Insert midjourneyTask failed Error"}], "nothing"),
+        ([{}, {"content": "x: Insert_Midjourney_Task_Failed"}], "nothing"),
+        ([{"content": PRICE}], "nothing"),
+        ([{"content": ""}], "nothing"),
+        ([{"content": None}], "nothing"),
+        ([{"type": 4}], "nothing"),
+        ([{"type": None}], "nothing"),
+        ([{"quota": None}], "nothing"),
+        ([{"quota": "0"}], "nothing"),
+        ([{"quota": False}], "nothing"),
+        ([{}, {"quota": "9000"}], "nothing"),
+    ],
+)
+def test_only_entries_that_are_all_refusals_show_a_refusal(
+    changes: list[dict[str, object]], shown: str
+) -> None:
+    """An entry that is odd, or may stand beside a charge, shows nothing."""
+    rows = [{**REFUSAL, **change} for change in changes]
+    response = _data({"list": rows, "total": len(rows)})
+    assert account.read_evidence(response, "r").value == shown
+
+
+@pytest.mark.parametrize("total", [2, 11, None, "1"])
+def test_refusal_among_entries_that_are_not_shown_shows_nothing(total: object) -> None:
+    """One of the others may be a charge."""
+    response = _data({"list": [REFUSAL], "total": total})
+    assert account.read_evidence(response, "r") is account.LogEvidence.NOTHING
+
+
+def test_recorded_log_shows_a_charge_or_nothing() -> None:
+    of = samples()
+    for name, request_id, shown in (
+        ("account-log-charged", "attempt-0042", account.LogEvidence.CHARGED),
+        ("account-log-nothing", "attempt-0043", account.LogEvidence.NOTHING),
+    ):
+        assert account.read_evidence(of[name].response, request_id) is shown
+
+
 @pytest.mark.parametrize(
     "number",
     [0, -1, 1733213213123, 2**62, 2**64, 10**400, 1e308, math.inf, math.nan, "1", True],

@@ -21,6 +21,9 @@ from tests.support.scripted_transport import ScriptedTransport
 EPOCH = 1_800_000_000
 """The server's clock when the loop's shows 0."""
 
+PRICE = "模型固定价格 0.02，分组倍率 1.00，操作 SWAP_FACE"
+"""The text of a charge."""
+
 TOKEN = "the-accounts-own-token"
 
 
@@ -48,12 +51,14 @@ class AccountPages:
         )
         self.tasks: list[dict[str, object]] = []
         self.charged: set[str] = set()
+        self.free: dict[str, str] = {}  # the text of an entry without a charge, by id
         self.trouble: HttpResponse | TransportError | Exception | None = None
         self.log_trouble: HttpResponse | TransportError | None = None
         self.unreadable = ""  # a request id for which the log has no answer
         self.dated = True
         self.rows: int | None = None  # of a page, when it has too few
         self.delay = 0.0  # seconds before each answer
+        self.log_delay = 0.0  # seconds before each answer of the log
 
     def add_task(self, name: str, state: str = "", *, at: float | None = None) -> None:
         """Add a task made *at* a second of the loop, by default now."""
@@ -70,10 +75,12 @@ class AccountPages:
         return sum(each.startswith(path) for each in self.transport.paths())
 
     def _answer(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        return self._delayed(request) if self.delay else self._respond(request)
+        is_log = request.path.startswith("/api/log/self")
+        delay = max(self.delay, self.log_delay if is_log else 0.0)
+        return self._delayed(request, delay) if delay else self._respond(request)
 
-    async def _delayed(self, request: HttpRequest) -> HttpResponse:
-        await asyncio.sleep(self.delay)
+    async def _delayed(self, request: HttpRequest, delay: float) -> HttpResponse:
+        await asyncio.sleep(delay)
         return self._respond(request)
 
     def _respond(self, request: HttpRequest) -> HttpResponse:
@@ -92,8 +99,12 @@ class AccountPages:
         return HttpResponse(200, headers if self.dated else {}, envelope(data))
 
     def _log(self, request_id: str) -> dict[str, object]:
-        row = {"x_request_id": request_id, "quota": 9000, "created_at": EPOCH}
-        rows = [row] if request_id in self.charged else []
+        plain = {"x_request_id": request_id, "created_at": EPOCH, "type": 2}
+        rows: list[dict[str, object]] = []
+        if request_id in self.free:
+            rows += [{**plain, "quota": 0, "content": self.free[request_id]}]
+        if request_id in self.charged:
+            rows += [{**plain, "quota": 9000, "content": PRICE}]
         return {"list": rows, "total": len(rows)}
 
     def _page(self, query: dict[str, str]) -> dict[str, object]:

@@ -12,7 +12,15 @@ Rules:
    task in it still lacks a state; the log has no charge under its request ids;
    and the log shows a charged submit of this client (the log may be off, or a
    proxy may change the ids).
-4. Everything else stays unknown, with the reason.
+4. A refusal proves "not created" without the waits and the charged submit of rule
+   3. Each request id must have entries of a refusal in the log and no others, and
+   still have them ten seconds later; the list, read after that time, must reach back
+   before the submit and show no task that may be its own. The server logs a refusal
+   when its work on the submit is over, and never repeats a submit. The second look
+   is for a charge that the log shows late, and for a task of a submit that was
+   sent twice under one id: an accepted job has a row, unless its insert failed, and
+   then the entry says so.
+5. Everything else stays unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -90,19 +98,22 @@ class ChargeLog:
     What the account's log says about one submit, and whether it can be trusted.
 
     The log is *witnessed* when it shows a submit that surely was charged. It is
-    *settled* when the server must have finished its work on the submit.
+    *settled* when the server must have finished its work on the submit. *refused*
+    says that all its entries are those of a refusal, as rule 4 demands.
     """
 
     charged: bool
     witnessed: bool
     settled: bool = True
+    refused: bool = False
 
     @property
     def proves(self) -> bool | None:
         """Whether the submit was charged; ``None`` when the log is no proof."""
         if self.charged:
             return True
-        return False if self.witnessed and self.settled else None
+        proven = self.refused or (self.witnessed and self.settled)
+        return False if proven else None
 
 
 class AccountTasks:
@@ -187,6 +198,12 @@ def conclude(lost: Lost, tasks: AccountTasks, log: ChargeLog) -> Finding:
             fate=Fate.CHARGED,
             reason="the account's log shows that it was paid, and there is no task",
             charged=True,
+        )
+    if log.refused:
+        return Finding(
+            fate=Fate.NOT_CREATED,
+            reason="the account's log shows that it was refused",
+            charged=False,
         )
     if not log.witnessed:
         return unknown("the account's log shows no submit of this client at all")

@@ -11,10 +11,9 @@ its reason.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -22,6 +21,7 @@ import attrs
 
 from ezlink_async._client.submitting import evidence
 from ezlink_async._client.submitting.evidence import SLACK, Fate, Finding, Lost
+from ezlink_async._client.submitting.known_submits import KnownSubmits, LostSubmit
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.concurrency import BackgroundTasks
@@ -29,6 +29,7 @@ from ezlink_async._io.transport import Transport
 from ezlink_async.errors import AuthenticationError, ClientClosedError, EzlinkError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import account
+from ezlink_async.services.account import LogEvidence
 from ezlink_async.services.base import Accepted
 
 # The server may work so long on a submit, and its log may be so late. Before that
@@ -40,99 +41,11 @@ _MAX_REFUSALS = 3  # polls in a row that refuse the account's token
 
 _LOG_REQUESTS = 4  # at the same time
 
-_WITNESSES = 8
+_LOG_LAG = 10.0  # seconds: twice what the server's log may be late
+
+_EARLY = 32  # submits that a poll asks the log about before a conclusion is due
 
 _CHARGED = 1  # the code of an acceptance that is in the log; 21 and 22 are not
-
-
-@attrs.define(eq=False, kw_only=True)
-class LostSubmit:
-    """
-    One submit in the search. Times are the loop's.
-
-    The whole body had left at *sent*. *begun* is ``None`` for a submit of an
-    earlier process. The account's side has not answered since *failing_since*; the
-    search goes on for *patience* seconds without an answer.
-    """
-
-    lost: Lost
-    sent: float
-    begun: float | None = None
-    patience: float = 0.0
-    failing_since: float | None = None
-    finding: asyncio.Future[Finding] = attrs.field(
-        factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    def learn_clock(self, offset: float | None) -> None:
-        """Translate *begun* to the server's clock, *offset* ahead of the loop's."""
-        if self.lost.since is None and self.begun is not None and offset is not None:
-            self.lost = attrs.evolve(self.lost, since=self.begun + offset)
-
-
-class KnownSubmits:
-    """
-    The submits that a client knows of: ids, charges, and those in progress.
-
-    *is_followed* returns whether the client follows the task with an id.
-    """
-
-    def __init__(self, is_followed: Callable[[str], bool]) -> None:
-        self._is_followed = is_followed
-        self._ids: dict[str, float] = {}
-        self._in_progress: list[tuple[str | None, float]] = []
-        self._charged: collections.deque[str] = collections.deque(maxlen=_WITNESSES)
-        self._found: collections.deque[str] = collections.deque(maxlen=_WITNESSES)
-        self._doubtful: set[str | None] = set()
-
-    def is_known(self, task_id: str) -> bool:
-        """Return whether *task_id* belongs to a known job."""
-        return task_id in self._ids or self._is_followed(task_id)
-
-    def learn(self, task_ids: Iterable[str], now: float) -> None:
-        """Add ids of known jobs; drop ids older than every submit in progress."""
-        self._ids.update(dict.fromkeys(task_ids, now))
-        begun = min((begun for _, begun in self._in_progress), default=now)
-        for task_id, time in tuple(self._ids.items()):
-            if time >= begun - 2 * SLACK:
-                break
-            del self._ids[task_id]
-
-    def add_charged(self, request_ids: Iterable[str]) -> None:
-        """Add submits that surely were charged, the latest last."""
-        self._charged.extend(request_ids)
-
-    def add_finding(self, lost: Lost, finding: Finding, now: float) -> None:
-        """Learn from a finding: an id, or a state whose task may still appear."""
-        if finding.task_id is not None:
-            self.learn([finding.task_id], now)
-            self._found.extend(lost.request_ids)  # it may have been charged
-        elif finding.fate is Fate.UNKNOWN and not evidence.is_unique(lost.state):
-            self._doubtful.add(lost.state)
-
-    @property
-    def witnesses(self) -> tuple[str, ...]:
-        """The request ids that the log should show, the likeliest first."""
-        return (*reversed(self._charged), *reversed(self._found))
-
-    @contextlib.contextmanager
-    def in_progress(self, state: str | None, begun: float) -> Iterator[None]:
-        """Count a submit with *state* as in progress, since *begun*."""
-        submit = (state, begun)
-        self._in_progress.append(submit)
-        try:
-            yield
-        finally:
-            self._in_progress.remove(submit)
-
-    def is_shared(self, submit: LostSubmit) -> bool:
-        """Return whether another submit in progress has the state of *submit*."""
-        own = submit.begun is not None  # else it is an earlier process's
-        return sum(submit.lost.state == state for state, _ in self._in_progress) > own
-
-    def is_doubtful(self, state: str | None) -> bool:
-        """Return whether an earlier submit with *state* stayed unknown."""
-        return state is not None and state in self._doubtful
 
 
 class NoReconciler:
@@ -189,6 +102,7 @@ class Reconciler:
         self._patience = transport.settings.retry.timeout
         self._timeouts = transport.settings.timeouts
         self._work_seconds = 0.0 if transport.settings.on_loopback else _WORK_SECONDS
+        self._log_lag = 0.0 if transport.settings.on_loopback else _LOG_LAG
         self._known = KnownSubmits(is_followed)
         self._lost: dict[LostSubmit, None] = {}
         self._polls = 0
@@ -234,9 +148,11 @@ class Reconciler:
         attempt.
         """
         if out_of_reach:
-            charged = None  # the log may be late, so its silence proves nothing
+            shown = LogEvidence.NOTHING
             with contextlib.suppress(EzlinkError):
-                charged = await self._shows_charge(lost.request_ids[-1:]) or None
+                shown = await self._read_log(lost.request_ids[-1:])
+            # The log may be late, so its silence proves nothing.
+            charged = True if shown is LogEvidence.CHARGED else None
             return evidence.unknown("its task is out of reach", charged=charged)
         (finding,) = await self._search([LostSubmit(lost=lost, sent=sent, begun=begun)])
         return finding
@@ -407,8 +323,9 @@ class Reconciler:
         return min(known) - SLACK if known else None
 
     async def _weigh(self, tasks: evidence.AccountTasks, begun: float) -> None:
-        """Report each task that was found, and conclusions about due submits."""
+        """Report each task that was found, and conclusions about other submits."""
         due: list[LostSubmit] = []
+        early: list[LostSubmit] = []
         for each in tuple(self._lost):
             lost = self._evidence(each)
             finding = evidence.find(lost, tasks)
@@ -419,40 +336,90 @@ class Reconciler:
                 late or not evidence.is_open(lost, tasks)
             ):
                 due.append(each)
-        witnessed = bool(due) and await self._shows_charge(self._known.witnesses)
-        charges = await self._charges(due)
-        for each, charged in zip(due, charges, strict=True):
-            if isinstance(charged, BaseException):
-                continue
-            settled = begun >= each.sent + self._work_seconds
-            log = evidence.ChargeLog(
-                charged=charged, witnessed=witnessed, settled=settled
-            )
-            self._report(each, evidence.conclude(self._evidence(each), tasks, log))
-        for charged in charges:
-            if isinstance(charged, BaseException):
-                raise charged
+            elif begun >= each.log_due:
+                early.append(each)
+        await self._conclude(due, tasks, begun)
+        await self._find_refusals(early, tasks, begun)
+
+    async def _conclude(
+        self, submits: list[LostSubmit], tasks: evidence.AccountTasks, begun: float
+    ) -> None:
+        """Report what is proven about *submits*; raise an error of the log at last."""
+        witnessed = bool(submits) and await self._has_witness()
+        answers = await self._ask_log(submits)
+        for each, shown in answers.items():
+            if isinstance(shown, LogEvidence):
+                log = evidence.ChargeLog(
+                    charged=shown is LogEvidence.CHARGED,
+                    witnessed=witnessed,
+                    settled=begun >= each.sent + self._work_seconds,
+                    refused=each.is_refused(shown, begun, self._log_lag),
+                )
+                finding = evidence.conclude(self._evidence(each), tasks, log)
+                self._report(each, finding)
+        for shown in answers.values():
+            if isinstance(shown, BaseException):
+                raise shown
+
+    async def _find_refusals(
+        self, submits: list[LostSubmit], tasks: evidence.AccountTasks, begun: float
+    ) -> None:
+        """Report those that were surely refused, before a conclusion is due."""
+        submits = sorted(submits, key=lambda each: each.log_due)[:_EARLY]
+        for each in submits:
+            each.plan_log(begun, self._log_lag)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeouts.fetch):
+                answers = await self._ask_log(submits)
+                for each, shown in answers.items():
+                    if isinstance(shown, LogEvidence):
+                        self._report_refusal(each, shown, tasks, begun)
+
+    def _report_refusal(
+        self,
+        submit: LostSubmit,
+        shown: LogEvidence,
+        tasks: evidence.AccountTasks,
+        begun: float,
+    ) -> None:
+        if submit.is_refused(shown, begun, self._log_lag):
+            log = evidence.ChargeLog(charged=False, witnessed=False, refused=True)
+            finding = evidence.conclude(self._evidence(submit), tasks, log)
+            if finding.fate is Fate.NOT_CREATED:
+                self._report(submit, finding)
 
     def _evidence(self, submit: LostSubmit) -> Lost:
         shared = submit.lost.shared or self._known.is_shared(submit)
         return attrs.evolve(submit.lost, shared=shared)
 
-    async def _charges(self, submits: list[LostSubmit]) -> list[bool | BaseException]:
-        """Ask the log about each, a few at a time; return answers and errors."""
-        charges: list[bool | BaseException] = []
-        for start in range(0, len(submits), _LOG_REQUESTS):
-            few = submits[start : start + _LOG_REQUESTS]
-            asked = (self._shows_charge(each.lost.request_ids) for each in few)
-            charges += await asyncio.gather(*asked, return_exceptions=True)
-        return charges
-
-    async def _shows_charge(self, request_ids: Iterable[str]) -> bool:
-        """Return whether the log has a charge under one of *request_ids*."""
-        for request_id in request_ids:
-            response = await self._ask(account.log_request(request_id))
-            if account.read_charge(response, request_id) is not None:
+    async def _has_witness(self) -> bool:
+        """Return whether the log shows a submit that surely was charged."""
+        for request_id in self._known.witnesses:
+            if await self._read_log([request_id]) is LogEvidence.CHARGED:
                 return True
         return False
+
+    async def _ask_log(
+        self, submits: list[LostSubmit]
+    ) -> dict[LostSubmit, LogEvidence | BaseException]:
+        """Ask the log about each, a few at a time; return answers and errors."""
+        answers: list[LogEvidence | BaseException] = []
+        for start in range(0, len(submits), _LOG_REQUESTS):
+            few = submits[start : start + _LOG_REQUESTS]
+            asked = (self._read_log(each.lost.request_ids) for each in few)
+            answers += await asyncio.gather(*asked, return_exceptions=True)
+        return dict(zip(submits, answers, strict=True))
+
+    async def _read_log(self, request_ids: Iterable[str]) -> LogEvidence:
+        """Return whether one of *request_ids* was charged, or all were refused."""
+        shown: set[LogEvidence] = set()
+        for request_id in request_ids:
+            response = await self._ask(account.log_request(request_id))
+            shown.add(account.read_evidence(response, request_id))
+            if LogEvidence.CHARGED in shown:
+                return LogEvidence.CHARGED
+        refused = shown == {LogEvidence.REFUSED}
+        return LogEvidence.REFUSED if refused else LogEvidence.NOTHING
 
 
 AnyReconciler = Reconciler | NoReconciler

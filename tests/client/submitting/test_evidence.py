@@ -117,7 +117,11 @@ ROWS = st.builds(
     since=st.none() | st.floats(NOW - 30, NOW + 30),
     reaches=st.none() | st.floats(NOW - 90, NOW + 90),
     log=st.builds(
-        ChargeLog, charged=st.booleans(), witnessed=st.booleans(), settled=st.booleans()
+        ChargeLog,
+        charged=st.booleans(),
+        witnessed=st.booleans(),
+        settled=st.booleans(),
+        refused=st.booleans(),
     ),
     shared=st.booleans(),
 )
@@ -140,7 +144,8 @@ def test_submit_with_any_doubt_is_never_called_not_created(
     if found is not None:
         assert found.task_id in mine
     if fate is Fate.NOT_CREATED:
-        assert log == ChargeLog(charged=False, witnessed=True, settled=True)
+        assert not log.charged
+        assert log.refused or (log.witnessed and log.settled)
         assert None not in {state, since, reaches}
         assert not shared
         assert not pages.tagged(lost)
@@ -158,6 +163,8 @@ def test_task_without_a_time_is_as_old_as_the_one_above_it() -> None:
 UNTAGGED = [task("9")]
 NO_LOG = ChargeLog(charged=False, witnessed=False)
 UNSETTLED = ChargeLog(charged=False, witnessed=True, settled=False)
+REFUSED = ChargeLog(charged=False, witnessed=False, settled=False, refused=True)
+BOTH = attrs.evolve(REFUSED, charged=True)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +177,10 @@ UNSETTLED = ChargeLog(charged=False, witnessed=True, settled=False)
         ([], -math.inf, CHARGED, Fate.CHARGED, True, "paid, and there is no task"),
         ([], -math.inf, NO_LOG, Fate.UNKNOWN, None, "no submit of this client"),
         ([], -math.inf, UNSETTLED, Fate.UNKNOWN, None, "still be at work"),
+        ([], -math.inf, REFUSED, Fate.NOT_CREATED, False, "it was refused"),
+        ([], -math.inf, BOTH, Fate.CHARGED, True, "paid, and there is no task"),
+        ([], NOW - 1, REFUSED, Fate.UNKNOWN, False, "far enough back"),
+        (UNTAGGED, -math.inf, REFUSED, Fate.UNKNOWN, False, "it may be task 9"),
         ([], NOW - 1, NOTHING, Fate.UNKNOWN, False, "far enough back"),
         ([], None, CHARGED, Fate.UNKNOWN, True, "far enough back"),
         (UNTAGGED, -math.inf, NOTHING, Fate.UNKNOWN, False, "it may be task 9"),
