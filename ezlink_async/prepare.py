@@ -22,6 +22,7 @@ from ezlink_async._core.images import (
     HEAD_BYTES,
     MAX_BYTES,
     Image,
+    ImageLike,
     check_acceptable,
     foreign_format,
     sniff,
@@ -82,12 +83,11 @@ class Prepared:
     changes: tuple[str, ...] = ()
 
 
-def prepare_picture(
-    path: str | os.PathLike[str], *, strip_metadata: bool = False
-) -> Prepared:
+def prepare_picture(picture: ImageLike, *, strip_metadata: bool = False) -> Prepared:
     """
     Return a picture of an acceptable format and length, standing upright.
 
+    Only a file can be converted: bytes that the server would not take are refused.
     A complete JPEG, PNG or WebP within the limit is left as it is;
     *strip_metadata* removes position, serial numbers, thumbnails, comments and
     appended films from it without touching its pixels. The same is done to a
@@ -101,7 +101,7 @@ def prepare_picture(
     their size, and 1.7 GB for the 120 megapixels that other formats may have.
     So bound how many calls run at once.
     """
-    image = Image.from_path(path)
+    image = Image.of(picture)
     with _naming(image):
         return _prepare(image, _read(image), strip_metadata=strip_metadata)
 
@@ -143,6 +143,8 @@ def _naming(image: Image) -> Iterator[None]:
 
 
 def _read(image: Image) -> bytes:
+    if image.content is not None:
+        return image.content
     with reading(image), open_picture(image) as stream:
         length = os.fstat(stream.fileno()).st_size
         if length > MOST_READ:

@@ -38,6 +38,7 @@ from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
 from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
+from ezlink_async.batch.pairs.pictures import Picture, as_given, is_ready, prepared
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.recorder import (
     FAILED_TASK_ERRORS,
@@ -56,7 +57,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
+from ezlink_async.prepare import Prepared
 from ezlink_async.services.face_swap import SwapOptions
 
 _log = get_logger()
@@ -149,7 +150,7 @@ class JobRunner:
         self._shared = session.shared_source()
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
-        self._source: tuple[Path, Image] | None = None
+        self._source: tuple[bytes, Image] | None = None  # by its SHA-256
         self.in_progress: int = 0
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
@@ -217,26 +218,26 @@ class JobRunner:
     async def _prepare_pair(self, job: BatchJob) -> Pictures:
         """Return the source and the target as they are sent."""
         self._control.check()
-        source_path, target_path = job.pair.source, job.pair.target
+        pair, content = job.pair, job.record.key.source_hash
         async with self._source_lock:
             # One object for one picture, so the picture is encoded once.
-            if self._source is None or self._source[0] != source_path:
-                self._source = source_path, (await self._prepare(source_path)).image
+            if self._source is None or self._source[0] != content:
+                self._source = content, (await self._prepare(pair.source_picture)).image
             source = self._source[1]
-        target = await self._prepare(target_path)
+        target = await self._prepare(pair.target_picture)
         if target.changes:
             self._control.writer.execute_soon(
                 lambda journal: journal.prepared(job.record.id, target.changes)
             )
         return source, target.image
 
-    async def _prepare(self, path: Path) -> Prepared:
+    async def _prepare(self, picture: Picture) -> Prepared:
         strip = self._options.strip_metadata
-        if not strip and not await run_in_any_thread(partial(needs_preparing, path)):
-            return Prepared(Image.from_path(path))
+        if await run_in_any_thread(partial(is_ready, picture, strip_metadata=strip)):
+            return Prepared(as_given(picture))
         async with self._preparations:
             return await run_in_any_thread(
-                partial(prepare_picture, path, strip_metadata=strip)
+                partial(prepared, picture, strip_metadata=strip)
             )
 
     async def _submit(

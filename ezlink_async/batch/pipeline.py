@@ -299,7 +299,7 @@ class Pipeline:
             return
         outcome = outcome or checked.left_over(self._why_left)
         self._checked[0] = attrs.evolve(checked, outcome=outcome)
-        self._write_why_not(job, outcome)
+        self._write_why_not(checked, outcome)
         await self._report(outcome)
         self._checked.popleft()
 
@@ -323,14 +323,14 @@ class Pipeline:
         self._page.add(this)
         return False
 
-    def _write_why_not(self, job: BatchJob | None, outcome: BatchOutcome) -> None:
+    def _write_why_not(self, checked: CheckedPair, outcome: BatchOutcome) -> None:
         """Write to the journal why nothing was done about a pair."""
         if outcome.error is None:
             return
         run, writer = self.preflight.run, self.control.writer
-        problem = Problem(outcome.error, outcome.reason)
+        problem, job = Problem(outcome.error, outcome.reason), checked.job
         if job is None:
-            source, target = outcome.source.absolute(), outcome.target.absolute()
+            source, target = checked.pair.stored
             writer.execute_soon(
                 lambda journal: journal.add_remark(run, source, target, problem)
             )

@@ -36,14 +36,18 @@ from ezlink_async.batch.pairs.folders import file_ids
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import (
     Existing,
-    digest_of,
     is_below,
     is_intact,
     is_whole,
     why_not_writable,
 )
+from ezlink_async.batch.pairs.pictures import (
+    InMemory,
+    Picture,
+    digest_of_picture,
+    prepared,
+)
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
-from ezlink_async.prepare import needs_preparing, prepare_picture
 
 _SOURCES = 64  # hashes kept: most batches have few sources
 
@@ -144,7 +148,7 @@ class Preflight:
         self._server = server
         self._existing = Existing()
         # A fault is kept, too: a broken source is read once, not for each target.
-        self._source_hash = functools.lru_cache(_SOURCES)(_hash_or_fault)
+        self._file_hash = functools.lru_cache(_SOURCES)(_hash_or_fault)
 
     def inspect(self, pairs: Sequence[Pair]) -> list[Inspection]:
         """Hash the pictures of each pair."""
@@ -180,10 +184,10 @@ class Preflight:
                 )
             if blocked := why_not_writable(folder):
                 raise ConfigurationError(f"nothing can be saved: {blocked}")
-            source = self._source_hash(pair.source)
+            source = self._source_hash(pair.source_picture)
             if isinstance(source, ImageError):
                 return Inspection(pair, fault=source.for_awaiter(), common=True)
-            target = _hash(pair.target)
+            target = digest_of_picture(pair.target_picture)
             if source == target:
                 says = "source and target are the same picture"
                 raise ImageError(says, path=pair.target)
@@ -191,10 +195,19 @@ class Preflight:
             return Inspection(pair, fault=fault)
         return Inspection(pair, source, target)
 
+    def _source_hash(self, source: Picture) -> bytes | ImageError:
+        # A picture in memory keeps its hash itself, and is not kept here.
+        in_memory = isinstance(source, InMemory)
+        return _hash_or_fault(source) if in_memory else self._file_hash(source)
+
     def _register(self, journal: Journal, inspection: Inspection) -> JobRecord:
         pair = inspection.pair
-        source, target = pair.source.absolute(), pair.target.absolute()
-        claim = Claim(source, target, pair.wanted_path, inspection.target_hash)
+        claim = Claim(
+            _identity(pair.source_picture, inspection.source_hash),
+            _identity(pair.target_picture, inspection.target_hash),
+            pair.wanted_path,
+            inspection.target_hash,
+        )
         key = JobKey(
             self._server,
             inspection.source_hash,
@@ -202,7 +215,7 @@ class Preflight:
             self._options.job_options,
             journal.assign_output_path(claim, self.run),
         )
-        return journal.find_or_add_job(key, source, target)
+        return journal.find_or_add_job(key, *pair.stored)
 
     def _plan(self, pair: Pair, record: JobRecord) -> CheckedPair:
         folder = self._options.output
@@ -235,7 +248,7 @@ class Preflight:
     def _existing_picture(self, job: BatchJob) -> Path | None:
         """Return a whole picture at the output path; refuse to replace an input."""
         found = self._existing.at(job.output_path)
-        own = file_ids([job.pair.source, job.pair.target])
+        own = file_ids(job.pair.files)
         for path in found:
             if path.is_dir():
                 raise ConfigurationError(f"the result would replace the folder {path}")
@@ -248,35 +261,28 @@ class Preflight:
         return next(filter(is_whole, found), None)
 
 
-def _hash(path: Path) -> bytes:
-    """Return the SHA-256 of a picture that can be sent, or prepared."""
-    needs_change = needs_preparing(path)
+def _hash_or_fault(picture: Picture) -> bytes | ImageError:
     try:
-        if not needs_change and not is_whole(path):
-            raise ImageError("it is cut off, or broken: copy it again", path=path)
-        return digest_of(path)[0]
-    except OSError as fault:  # pragma: no cover - it could be read just now
-        says = f"cannot be read: {fault.strerror or fault}"
-        raise ImageError(says, path=path) from fault
-
-
-def _hash_or_fault(path: Path) -> bytes | ImageError:
-    try:
-        return _hash(path)
+        return digest_of_picture(picture)
     except ImageError as fault:
         return fault
 
 
-def check_source(path: Path, *, strip_metadata: bool) -> Image:
+def _identity(picture: Picture, digest: bytes) -> Path:
+    """Return by what a later run knows a picture: its path, or its content."""
+    if isinstance(picture, InMemory):
+        return Path(digest.hex())
+    return picture.absolute()
+
+
+def check_source(source: Picture, *, strip_metadata: bool) -> Image:
     """
     Return a source as it is sent; :exc:`ImageError` if it cannot be used.
 
     Blocks: the file is read, and converted where that is needed.
     """
-    _hash(path)
-    if not strip_metadata and not needs_preparing(path):
-        return Image.from_path(path)
-    return prepare_picture(path, strip_metadata=strip_metadata).image
+    digest_of_picture(source)
+    return prepared(source, strip_metadata=strip_metadata).image
 
 
 def _unusable(inspection: Inspection) -> CheckedPair:

@@ -35,6 +35,12 @@ from ezlink_async.batch.outcomes import (
     BatchSummary,
     describe_error,
 )
+from ezlink_async.batch.pairs.pictures import (
+    IN_MEMORY,
+    Picture,
+    PictureLike,
+    picture_of,
+)
 from ezlink_async.batch.pairs.reader import (
     AnyPath,
     PairReader,
@@ -74,7 +80,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         ez: AsyncEzlink,
         pairs: Pairs,
         options: BatchOptions,
-        source: Path | None = None,
+        source: Picture | None = None,
     ) -> None:
         self._ez = ez
         self._options = options
@@ -309,7 +315,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
 def run_batch(
     ez: AsyncEzlink,
-    source: AnyPath | None,
+    source: PictureLike | None,
     targets: Targets | Pairs,
     *,
     output: AnyPath,
@@ -325,8 +331,10 @@ def run_batch(
     """
     Return a run that swaps many pictures, and resumes an earlier run of the same call.
 
-    *targets* are pictures, and folders that are searched for them. Without a
-    *source* they are pairs: ``(source, target)`` or the values of :mod:`pairs`,
+    *source* is a path, bytes, an :class:`Image` or a binary file object, which is
+    read once and not closed. *targets* are pictures, and folders that are searched
+    for them; a target in memory needs a name: ``Pair(target=..., name=...)``. Without
+    a *source* they are pairs: ``(source, target)`` or the values of :mod:`pairs`,
     in a plain or an async iterable. The results are saved in the folder *output*,
     in subfolders like those of the targets; the *journal* is in ``.ezlink`` there
     unless it is named.
@@ -356,5 +364,6 @@ def run_batch(
         budget=budget,
         strip_metadata=strip_metadata,
     )
-    pairs = pairs_of(source, targets, options.output)
-    return BatchRun(ez, pairs, options, None if source is None else Path(source))
+    face = None if source is None else picture_of(source, IN_MEMORY)
+    pairs = pairs_of(face, targets, options.output)
+    return BatchRun(ez, pairs, options, face)

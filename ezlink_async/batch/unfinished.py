@@ -106,7 +106,7 @@ class UnfinishedJobs:
 
     def reports_pair(self, pair: Pair) -> bool:
         """Return the same of a pair that is not checked any more."""
-        this = self._ids.pop((pair.source.absolute(), pair.target.absolute()), 0)
+        this = self._ids.pop(pair.stored, 0)
         if this in self._unclear and this not in self._asked:
             self._asked[this] = pair
             self._unasked.discard(this)

@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ezlink_async._io.files import OWN_FOLDER
 from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Remark, Run
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
@@ -72,7 +73,7 @@ def _photos(folder: Path, journal: Journal) -> Iterator[Photo]:
     while remarks := journal.remarks(after):
         for remark in remarks:
             after = remark.id
-            yield _remarked(remark)
+            yield _remarked(folder, remark)
 
 
 def _photo(folder: Path, record: JobRecord) -> Photo:
@@ -85,8 +86,8 @@ def _photo(folder: Path, record: JobRecord) -> Photo:
     if record.sent_at is not None and record.ended_at is not None:
         seconds = max(0.0, record.ended_at - record.sent_at)
     return Photo(
-        source=record.source,
-        target=record.target,
+        source=_place(folder, record.source),
+        target=_place(folder, record.target),
         status=status,
         output=folder / record.output.path if record.output else None,
         error=record.error,
@@ -99,6 +100,18 @@ def _photo(folder: Path, record: JobRecord) -> Photo:
     )
 
 
+def _place(folder: Path, picture: Path) -> Path:
+    """
+    Return the path of a picture.
+
+    A picture that was given in memory has a bare name, and is no file: it gets a
+    path at which there is none, so that no other file is shown for it.
+    """
+    if picture.is_absolute():
+        return picture
+    return folder.absolute() / OWN_FOLDER / "in memory" / picture
+
+
 def _next_step(record: JobRecord, status: Status) -> str | None:
     if record.reason is Reason.EXISTS:
         return _THERE
@@ -109,12 +122,12 @@ def _next_step(record: JobRecord, status: Status) -> str | None:
     return _NEXT.get(status)
 
 
-def _remarked(remark: Remark) -> Photo:
+def _remarked(folder: Path, remark: Remark) -> Photo:
     failed = remark.reason in _FAILED
     mend = _REPLACE if remark.reason is Reason.UNUSABLE else _MEND
     return Photo(
-        source=remark.source,
-        target=remark.target,
+        source=_place(folder, remark.source),
+        target=_place(folder, remark.target),
         status="failed" if failed else "skipped",
         error=remark.error,
         next_step=mend if failed else _NEXT["skipped"],

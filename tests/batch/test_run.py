@@ -9,30 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import hashlib
+import io
 import itertools
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import attrs
 import pytest
 
-from ezlink_async import AsyncEzlink, RetryPolicy
+from ezlink_async import AsyncEzlink, Image, RetryPolicy
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pipeline import OutcomeQueue, RunningJob
 from ezlink_async.batch.run import run_batch
-from ezlink_async.emulator import faults, scripts
+from ezlink_async.emulator import faults, read_hashes, scripts
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import ClientClosedError, ConfigurationError, ImageError
+from ezlink_async.report import report_on
 from tests.support.batch_harness import POLL, RETRY, TIMEOUTS, BatchHarness, read
 from tests.support.cancelling import cancel
-from tests.support.pictures import jpeg
+from tests.support.pictures import jpeg, png, recorded_jpeg, segment
 from tests.support.threads import out_of_threads
 
 JSON = "application/json"
@@ -86,6 +89,116 @@ async def test_folders_and_files_are_swapped_and_summed_up(
         assert run.summary.seconds > 0
         assert run.in_progress == run.extra == 0
         assert (tmp_path / "elsewhere" / "mine.sqlite3").exists()
+
+
+# --- pictures in memory
+
+
+@pytest.mark.parametrize("kind", [bytes, io.BytesIO, Image.from_bytes])
+async def test_pictures_in_memory_are_swapped_once_in_any_form(
+    batch: BatchHarness, kind: Callable[[bytes], bytes]
+) -> None:
+    """The same content is the same job in the next run, as a file too."""
+    face, photo = batch.face.read_bytes(), batch.photo("a.jpg", 5_000).read_bytes()
+    async with batch.client() as ez:
+        for source, target in ((kind(face), kind(photo)), (face, photo)):
+            pairs = [Pair(target=target, name="order 17/front")]
+            async with run_batch(ez, source, pairs, output=batch.output) as run:
+                ended = await read(run)
+            assert ended.error is None
+            assert ended.only.target == Path("order 17/front")
+        file = Pair(batch.face, batch.folder / "photos/a.jpg", "order 17/front")
+        async with run_batch(ez, None, [file], output=batch.output) as run:
+            assert (await read(run)).counts == {"skipped": 1}
+    saved = (batch.output / "order 17/front.jpg").read_bytes()
+    wanted = tuple(hashlib.sha256(each).hexdigest() for each in (face, photo))
+    assert read_hashes(saved) == wanted
+    assert batch.charges == 1
+
+
+async def test_other_content_under_a_name_is_another_picture(
+    batch: BatchHarness,
+) -> None:
+    """In one run and in the next; no result is replaced, and nothing paid twice."""
+    photos = [jpeg(5_000 + number) for number in range(3)]
+    async with batch.client() as ez:
+        for many in (2, 3, 3):
+            pairs = [Pair(batch.face, photo, name="a") for photo in photos[:many]]
+            async with run_batch(ez, None, pairs, output=batch.output) as run:
+                assert (await read(run)).error is None
+        faces = [Pair(jpeg(4_000 + number), photos[0], name="b") for number in (0, 1)]
+        for _ in range(2):
+            async with run_batch(ez, None, faces, output=batch.output) as run:
+                assert (await read(run)).error is None
+    found = [name for name in batch.names() if name != ".ezlink"]
+    assert found == ["a-2.jpg", "a-3.jpg", "a.jpg", "b-2.jpg", "b.jpg"]
+    hashes = {read_hashes((batch.output / name).read_bytes()) for name in found}
+    assert len(hashes) == 5
+    assert batch.charges == 5
+
+
+async def test_broken_pictures_in_memory_fail_with_their_names(
+    batch: BatchHarness,
+) -> None:
+    """A target alone; a source stops every job, and is raised at the end."""
+    targets = [Pair(target=jpeg(5_000), name="a"), Pair(target=b"no", name="b/c.png")]
+    async with batch.client() as ez:
+        async with run_batch(ez, batch.face, targets, output=batch.output) as run:
+            ended = await read(run)
+        assert ended.counts == {"succeeded": 1, "failed": 1}
+        assert "b/c.png: this is not a picture" in str(ended.of("c.png").error)
+        async with run_batch(ez, b"no", targets, output=batch.output) as run:
+            ended = await read(run)
+    assert "picture in memory: this is not a picture" in str(ended.error)
+    assert ended.counts == {"failed": 2}
+    assert batch.charges == 1
+
+
+async def test_job_of_a_picture_in_memory_is_resumed_without_it(
+    batch: BatchHarness,
+) -> None:
+    batch.control.script_tasks(scripts.slow(600))
+    pairs = [Pair(batch.face, jpeg(5_000), name="order 17")]
+    async with batch.client() as ez:
+        async with run_batch(ez, None, pairs, output=batch.output) as run:
+            while not run.accepted:
+                await asyncio.sleep(0)
+        batch.control.advance(600)
+        async with run_batch(ez, None, [], output=batch.output) as run:
+            ended = await read(run)
+    assert (ended.only.status, ended.only.target) == ("succeeded", Path("order 17"))
+    assert batch.charges == 1
+
+
+async def test_metadata_of_a_picture_in_memory_is_removed(batch: BatchHarness) -> None:
+    secret = segment(0xFE, b"a comment")
+    photo = recorded_jpeg()
+    pairs = [Pair(png(), photo[:2] + secret + photo[2:], name="a")]
+    async with (
+        batch.client() as ez,
+        run_batch(ez, None, pairs, output=batch.output, strip_metadata=True) as run,
+    ):
+        assert (await read(run)).counts == {"succeeded": 1}
+    assert b"a comment" not in (batch.output / "a.jpg").read_bytes()
+
+
+async def test_report_shows_no_other_file_for_a_picture_in_memory(
+    batch: BatchHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(batch.folder / "photos")
+    batch.photo("mine.jpg", 6_000)
+    targets = [Pair(target=jpeg(5_000), name="mine.jpg"), Pair(target=b"", name="bad")]
+    async with (
+        batch.client() as ez,
+        run_batch(ez, batch.face, targets, output=batch.output) as run,
+    ):
+        await read(run)
+    page = report_on(batch.output).read_text(encoding="utf-8")
+    assert "mine.jpg" in page
+    assert "bad" in page
+    assert str(batch.folder / "photos" / "mine.jpg") not in page
+    assert "in%20memory/mine.jpg" in page
 
 
 async def test_a_single_path_is_a_target(batch: BatchHarness) -> None:

@@ -17,31 +17,121 @@ from typing import TypeGuard
 
 import attrs
 
+from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
 from ezlink_async.batch.pairs.output_paths import is_below, output_path_for, path_key
+from ezlink_async.batch.pairs.pictures import (
+    IN_MEMORY,
+    InMemory,
+    Picture,
+    PictureLike,
+    picture_of,
+)
 from ezlink_async.errors import ConfigurationError
 
+NO_SOURCE = Path()
+"""Stands for the source of a pair that has none yet."""
 
-@attrs.frozen
+
+@attrs.frozen(init=False)
 class Pair:
     """
     One swap to make.
 
+    *source* and *target* are paths, bytes, :class:`Image` values or binary file
+    objects, which are read once, in a thread, and stay open. Without a *source* the
+    pair is a target for the source of :func:`run_batch`.
+
     *wanted_path* is the path of the result: relative to the output folder, with
-    ``/`` and without a suffix. A *problem* says why the swap cannot be made.
+    ``/`` and without a suffix. Left out it is made of *name*, or of the file's name.
+    A target in memory needs a *name*, a path below the output folder, which stands
+    for it in outcomes and in the report. It is known by its content: other content
+    under the same name is another picture, whose result gets ``-2``.
+
+    A *problem* says why the swap cannot be made. :exc:`ConfigurationError` for a
+    value that is no picture, or a name that is missing or leads elsewhere.
     """
 
     source: Path
     target: Path
     wanted_path: str
     problem: str | None = None
+    source_picture: Picture = attrs.field(init=False, eq=False, repr=False)
+    target_picture: Picture = attrs.field(init=False, eq=False, repr=False)
+
+    def __init__(
+        self,
+        source: PictureLike | None = None,
+        target: PictureLike | None = None,
+        wanted_path: str | None = None,
+        problem: str | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        face = NO_SOURCE if source is None else picture_of(source, IN_MEMORY)
+        photo = picture_of(target, _target_name(target, name))
+        path = photo.name if isinstance(photo, InMemory) else photo
+        if wanted_path is None:
+            below = path if isinstance(photo, InMemory) else Path(path.name)
+            wanted_path = output_path_for(below if name is None else Path(name))
+        face_path = face.name if isinstance(face, InMemory) else face
+        self.__attrs_init__(face_path, path, wanted_path, problem)
+        object.__setattr__(self, "source_picture", face)
+        object.__setattr__(self, "target_picture", photo)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether it names a source of its own."""
+        return self.source_picture != NO_SOURCE
+
+    @property
+    def stored(self) -> tuple[Path, Path]:
+        """Both pictures as the journal has them: absolute paths, or bare names."""
+        return (_stored(self.source_picture), _stored(self.target_picture))
+
+    @property
+    def files(self) -> list[Path]:
+        """The pictures that are files."""
+        both = (self.source_picture, self.target_picture)
+        return [picture for picture in both if isinstance(picture, Path)]
+
+    def with_source(self, source: Picture) -> Pair:
+        """Return the pair with a *source*, of which it has none."""
+        if self.has_source:
+            raise ConfigurationError(
+                f"the pair of {self.target} has a source of its own: leave out the "
+                "source of run_batch"
+            )
+        return Pair(source, self.target_picture, self.wanted_path, self.problem)
+
+
+def _stored(picture: Picture) -> Path:
+    return picture.name if isinstance(picture, InMemory) else picture.absolute()
+
+
+def _target_name(target: object, name: str | None) -> Path:
+    """Return what a target is called if it is in memory; check *name*."""
+    if name is None:
+        if isinstance(target, Image) and target.path is not None:
+            return Path(target.path.name)
+        if target is None or isinstance(target, str | os.PathLike | InMemory):
+            return Path()
+        raise ConfigurationError(
+            "a target that is no path needs a name: Pair(source, target, name='...')"
+        )
+    if not _is_path(name) or not is_below(PurePosixPath(name)):
+        raise ConfigurationError(
+            f"a name is a path below the output folder, not {name!r:.200}"
+        )
+    return Path(name)
 
 
 def one_to_many(
-    source: Path, targets: Iterable[Path], search: Search | None = None
+    source: Picture, targets: Iterable[Path], search: Search | None = None
 ) -> Iterator[Pair]:
     """Pair one source with many targets."""
-    search = search or Search(sources=[source])
+    sources = [source] if isinstance(source, Path) else []
+    search = search or Search(sources=sources)
     for target in search.targets(targets):
         path = output_path_for(target.below)
         yield Pair(source, target.path, path, target.problem)

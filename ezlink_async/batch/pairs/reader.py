@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
 from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair, one_to_many
-from ezlink_async.batch.pairs.output_paths import output_path_for
+from ezlink_async.batch.pairs.pictures import (
+    IN_MEMORY,
+    InMemory,
+    Picture,
+    PictureLike,
+    picture_of,
+)
 from ezlink_async.errors import ConfigurationError
 
 _FIRST, _MOST = 4, 256
 _QUICK, _SLOW = 0.02, 0.1  # seconds
 
 AnyPath = str | os.PathLike[str]
-Targets = AnyPath | Iterable[AnyPath] | AsyncIterable[AnyPath]
+Targets = AnyPath | Iterable[AnyPath | Pair] | AsyncIterable[AnyPath | Pair]
 Pairs = (
-    Iterable[Pair | tuple[AnyPath, AnyPath]]
-    | AsyncIterable[Pair | tuple[AnyPath, AnyPath]]
+    Iterable[Pair | tuple[PictureLike, AnyPath]]
+    | AsyncIterable[Pair | tuple[PictureLike, AnyPath]]
 )
 
 
@@ -38,7 +43,7 @@ class PairReader:
     def __init__(self, pairs: Pairs) -> None:
         if not isinstance(pairs, Iterable | AsyncIterable):
             raise ConfigurationError(
-                f"pairs are an iterable of (source, target), not {pairs!r}"
+                f"pairs are an iterable of (source, target), not {pairs!r:.200}"
             )
         self._async = aiter(pairs) if isinstance(pairs, AsyncIterable) else None
         self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
@@ -76,7 +81,11 @@ class PairReader:
         found: list[Pair] = []
         try:
             for each in itertools.islice(self._plain, most):
-                found.append(_pair(each))  # noqa: PERF401 - keeps those before a fault
+                found.append(_pair(each))
+                if len(found) >= _FIRST and isinstance(
+                    found[-1].target_picture, InMemory
+                ):
+                    break  # many would fill the memory
         except Exception as fault:
             self._plain = iter(())
             if not found:
@@ -93,45 +102,56 @@ class PairReader:
 
 
 def _pair(given: object) -> Pair:
-    if isinstance(given, Pair):
-        return given
     if isinstance(given, tuple) and len(given) == 2:  # noqa: PLR2004 - a pair
-        try:
-            source, target = map(Path, cast("tuple[str, str]", given))
-        except TypeError:
-            pass
-        else:
-            return Pair(source, target, output_path_for(Path(target.name)))
-    raise ConfigurationError(f"a pair is (source, target), two paths, not {given!r}")
+        source, target = given
+        if source is not None:
+            return Pair(source, target)
+    if not isinstance(given, Pair):
+        raise ConfigurationError(
+            "a pair is (source, target), two pictures, or a Pair, not "
+            f"{type(given).__name__}: {given!r:.200}"
+        )
+    if not given.has_source:
+        raise ConfigurationError(f"the pair of {given.target} has no source")
+    return given
 
 
 def pairs_of(source: object, targets: object, output: Path) -> Pairs:
     """Return the pairs for the arguments of :func:`batch.run_batch`."""
     if source is None:
         return cast("Pairs", targets)
-    face = _path(source)
-    search = Search(left_out=LeftOut(), sources=[face], output=output)
-    if isinstance(targets, str | os.PathLike):
+    face = picture_of(source, IN_MEMORY)
+    sources = [face] if isinstance(face, Path) else []
+    search = Search(left_out=LeftOut(), sources=sources, output=output)
+    if isinstance(targets, str | os.PathLike | Pair):
         targets = [targets]
     if isinstance(targets, AsyncIterable):
-        return _with_source(face, targets, search)
-    if not isinstance(targets, Iterable):
-        raise ConfigurationError(f"targets are paths, not {targets!r}")
-    return one_to_many(face, map(_path, targets), search)
+        return _async_pairs(face, targets, search)
+    if isinstance(targets, bytes) or not isinstance(targets, Iterable):
+        raise ConfigurationError(
+            f"targets are paths, or pairs with names, not {type(targets).__name__}"
+        )
+    each = (_pairs_with(face, target, search) for target in targets)
+    return itertools.chain.from_iterable(each)
 
 
-async def _with_source(
-    source: Path, targets: AsyncIterable[object], search: Search
+async def _async_pairs(
+    source: Picture, targets: AsyncIterable[object], search: Search
 ) -> AsyncIterator[Pair]:
     async for target in targets:
-        found = PairReader(one_to_many(source, [_path(target)], search))
+        found = PairReader(_pairs_with(source, target, search))
         while pairs := await found.next():
             for pair in pairs:
                 yield pair
 
 
-def _path(given: object) -> Path:
-    if isinstance(given, str | os.PathLike):
-        with contextlib.suppress(TypeError):  # a path of bytes
-            return Path(given)
-    raise ConfigurationError(f"a picture is named by a path, not {given!r}")
+def _pairs_with(source: Picture, target: object, search: Search) -> Iterator[Pair]:
+    """Yield the pairs of one target, which may be a folder."""
+    if isinstance(target, Pair):
+        yield target.with_source(source)
+        return
+    pair = Pair(source, cast("PictureLike", target))
+    if isinstance(pair.target_picture, InMemory):
+        yield pair
+    else:
+        yield from one_to_many(source, [pair.target_picture], search)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
+from ezlink_async import Image
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import PairReader, Pairs, pairs_of
-from ezlink_async.errors import ConfigurationError
+from ezlink_async.errors import ConfigurationError, ImageError
 from tests.support.pictures import jpeg
 
 ME, OUT = Path("me.jpg"), Path("out")
@@ -88,7 +91,7 @@ def test_the_rest_is_read_at_once_or_in_pages() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [None, 3, "ab", ("a",), ("a", "b", "c"), ["a", "b"], (1, "b"), ("a", b"b")],
+    [None, 3, "ab", ("a",), ("a", "b", "c"), ["a", "b"], (None, "b")],
     ids=repr,
 )
 async def test_a_wrong_value_is_an_error_after_the_pairs_before_it(
@@ -154,11 +157,65 @@ async def test_without_a_source_targets_are_pairs() -> None:
 
 
 async def test_values_that_are_no_paths_are_refused() -> None:
-    for source in (3, b"me.jpg", ["me.jpg"]):
-        with pytest.raises(ConfigurationError, match="named by a path, not"):
+    for source in (3, ["me.jpg"]):
+        with pytest.raises(ConfigurationError, match="a picture is a path, bytes, an"):
             pairs_of(source, ["a.jpg"], OUT)
-    with pytest.raises(ConfigurationError, match="targets are paths, not 3"):
-        pairs_of(ME, 3, OUT)
-    for targets in ([b"a.jpg"], _async(3), b"a.jpg"):
-        with pytest.raises(ConfigurationError, match="named by a path, not"):
+    for number in (3, b"a.jpg"):
+        with pytest.raises(ConfigurationError, match="targets are paths, or pairs"):
+            pairs_of(ME, number, OUT)
+    for targets in ([b"a.jpg"], _async(3)):
+        with pytest.raises(ConfigurationError, match="that is no path needs a name"):
             await _all(PairReader(pairs_of(ME, targets, OUT)))
+
+
+@pytest.mark.parametrize("pair", [(1, "b"), ("a", b"b"), ("a", "data:;base64,AA==")])
+async def test_wrong_pictures_of_a_pair_are_an_error(pair: tuple[str, str]) -> None:
+    with pytest.raises((ConfigurationError, ImageError)) as caught:
+        await PairReader([pair]).next()
+    assert isinstance(caught.value, ValueError)
+
+
+# Pictures in memory
+
+
+PHOTO = jpeg(9_000)
+
+
+async def test_sources_in_memory_have_one_picture_for_all_targets(photos: Path) -> None:
+    """Such as bytes, an image or a file object; folders are searched as ever."""
+    sources = (PHOTO, Image.from_bytes(PHOTO), io.BytesIO(PHOTO))
+    for source in sources:
+        for targets in (photos, _async(photos)):
+            found = await _all(PairReader(pairs_of(source, targets, photos / "out")))
+            assert {pair.source for pair in found} == {Path("picture in memory")}
+            assert len({id(pair.source_picture) for pair in found}) == 1
+            assert len(found) == 3
+
+
+async def test_targets_in_memory_are_pairs_without_a_source(photos: Path) -> None:
+    named = attrs.evolve(Image.from_bytes(PHOTO), path=photos / "x.heic")
+    targets = [Pair(target=PHOTO, name="order 17/a"), photos / "a.jpg", named]
+    wanted = ["order 17/a", "a", "x"]
+    for given in (targets, iter(targets), _async(*targets)):
+        found = await _all(PairReader(pairs_of(ME, given, OUT)))
+        assert [pair.wanted_path for pair in found] == wanted
+        assert {pair.source for pair in found} == {ME}
+    (only,) = await _all(PairReader(pairs_of(ME, targets[0], OUT)))
+    assert only.target == Path("order 17/a")
+
+
+async def test_sources_of_pairs_are_named_in_one_place(photos: Path) -> None:
+    with pytest.raises(ConfigurationError, match="has a source of its own"):
+        await _all(PairReader(pairs_of(ME, [_pair("a")], OUT)))
+    with pytest.raises(ConfigurationError, match="has no source"):
+        await _all(PairReader([Pair(target=photos / "a.jpg")]))
+
+
+async def test_few_targets_in_memory_are_taken_at_a_time() -> None:
+    """Files are taken by the hundred, since only their names are held."""
+    many = [Pair(ME, PHOTO, name=f"{number}") for number in range(20)]
+    reader = PairReader(many)
+    for _ in range(10):
+        reader.took(0.0)
+    sizes = [len(await reader.next()) for _ in range(5)]
+    assert sizes == [4, 4, 4, 4, 4]

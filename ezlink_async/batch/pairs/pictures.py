@@ -1,0 +1,158 @@
+"""
+The pictures of a pair: files, and pictures that a program holds in memory.
+
+A picture in memory has a name, which stands for it wherever a path is shown, and is
+otherwise known by its content. Functions here block: they read files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from ezlink_async._core import containers
+from ezlink_async._core.images import HEAD_BYTES, MAX_BYTES, Image, check_acceptable
+from ezlink_async.batch.pairs.output_paths import digest_of, is_whole
+from ezlink_async.errors import ConfigurationError, ImageError
+from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
+
+IN_MEMORY = Path("picture in memory")
+"""The name of a source in memory."""
+
+_CUT_OFF = "it is cut off, or broken: copy it again"
+
+
+class BinaryReader(Protocol):
+    """A file object that is open for reading bytes."""
+
+    def read(self, size: int, /) -> object:
+        """Return at most *size* bytes, as ``open(path, "rb")`` does."""
+        ...
+
+
+class InMemory:
+    """
+    A picture that is given as bytes, an :class:`Image` or a file object.
+
+    It is read once, in the thread that first asks for it. Thread-safe.
+    """
+
+    def __init__(self, given: bytes | BinaryReader, name: Path) -> None:
+        self.name = name
+        self._given: bytes | BinaryReader | None = given
+        self._lock = threading.Lock()
+        self._found: tuple[Image, bytes] | ImageError | None = None
+
+    @property
+    def image(self) -> Image:
+        """The picture; :exc:`ImageError` if it cannot be sent."""
+        return self._load()[0]
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of its content; :exc:`ImageError` if it cannot be sent."""
+        return self._load()[1]
+
+    def _load(self) -> tuple[Image, bytes]:
+        with self._lock:
+            if self._found is None:
+                self._found = self._read()
+                self._given = None
+        if isinstance(self._found, ImageError):
+            raise self._found.for_awaiter()
+        return self._found
+
+    def _read(self) -> tuple[Image, bytes] | ImageError:
+        try:
+            content = self._content()
+            check_acceptable(content[:HEAD_BYTES], len(content))
+            containers.verify_complete(content)
+        except ImageError as error:
+            return ImageError(error.reason, path=self.name, limit=error.limit)
+        except (OSError, ValueError) as fault:  # ValueError: it is closed
+            return ImageError(f"cannot be read: {fault}", path=self.name)
+        return Image(content=content), hashlib.sha256(content).digest()
+
+    def _content(self) -> bytes:
+        given = self._given
+        if given is None or isinstance(given, bytes):
+            return given or b""
+        pieces, length = [], 0
+        # A raw file may return fewer bytes than it was asked for.
+        while length <= MAX_BYTES and (piece := given.read(MAX_BYTES + 1 - length)):
+            if not isinstance(piece, bytes):
+                raise ImageError("the file object has to be open in binary mode")
+            pieces.append(piece)
+            length += len(piece)
+        return b"".join(pieces)
+
+
+Picture = Path | InMemory
+"""A picture of a pair, as this room holds it."""
+
+PictureLike = str | os.PathLike[str] | bytes | Image | BinaryReader | InMemory
+"""The forms in which a program gives a picture of a pair."""
+
+
+def picture_of(given: object, name: Path) -> Picture:
+    """
+    Return a picture in any form of :data:`PictureLike`; one in memory gets *name*.
+
+    :exc:`ConfigurationError` for any other value, :exc:`ImageError` for text that is
+    no path.
+    """
+    if isinstance(given, InMemory):
+        return given
+    if isinstance(given, Image):
+        if given.content is not None:
+            return InMemory(given.content, name)
+        given = given.path
+    if isinstance(given, str | os.PathLike):
+        return Image.from_path(given).path or Path()
+    if isinstance(given, bytes | bytearray | memoryview):
+        return InMemory(bytes(given), name)
+    if callable(getattr(given, "read", None)):
+        return InMemory(given, name)  # type: ignore[arg-type] # it was looked at
+    raise ConfigurationError(
+        "a picture is a path, bytes, an Image or a binary file object, not "
+        f"{type(given).__name__}"
+    )
+
+
+def digest_of_picture(picture: Picture) -> bytes:
+    """Return the SHA-256 of a picture that can be sent, or prepared."""
+    if isinstance(picture, InMemory):
+        return picture.digest
+    needs_change = needs_preparing(picture)
+    try:
+        if not needs_change and not is_whole(picture):
+            raise ImageError(_CUT_OFF, path=picture)
+        return digest_of(picture)[0]
+    except OSError as fault:  # pragma: no cover - it could be read just now
+        says = f"cannot be read: {fault.strerror or fault}"
+        raise ImageError(says, path=picture) from fault
+
+
+def is_ready(picture: Picture, *, strip_metadata: bool) -> bool:
+    """Return whether a picture is sent byte for byte."""
+    if strip_metadata:
+        return False
+    return isinstance(picture, InMemory) or not needs_preparing(picture)
+
+
+def as_given(picture: Picture) -> Image:
+    """Return a picture as it was given."""
+    if isinstance(picture, InMemory):
+        return picture.image
+    return Image.from_path(picture)
+
+
+def prepared(picture: Picture, *, strip_metadata: bool) -> Prepared:
+    """Return a picture as it is sent, converted where that is needed."""
+    image = as_given(picture)
+    if is_ready(picture, strip_metadata=strip_metadata):
+        return Prepared(image)
+    return prepare_picture(image, strip_metadata=strip_metadata)
