@@ -941,3 +941,23 @@ async def test_a_failure_with_half_a_character_is_in_the_journal(
     assert outcome.status == "failed"
     assert batch.states() == {"failed": 1}
     assert r"a\udfff" in batch.jobs()[0]["error"]
+
+
+async def test_a_run_removes_the_parts_that_a_kill_has_left(
+    batch: BatchHarness,
+) -> None:
+    """In each folder of the results; other files stay."""
+    photos, day = batch.folder / "photos", batch.output / "day 1"
+    (photos / "day 1").mkdir()
+    batch.photo("day 1/a.jpg", 4_000)
+    assert (await batch.done([photos])).only.output == day / "a.jpg"
+    name = ".ezlink-0123456789abcdef.part"
+    folders = batch.output, day, batch.folder
+    for folder in folders:
+        (folder / name).write_bytes(b"half of a result")
+    kept = batch.output / "notes.part"
+    kept.write_bytes(b"theirs")
+    await batch.done([photos])
+    assert [(folder / name).exists() for folder in folders] == [False, False, True]
+    assert kept.exists()
+    assert (day / "a.jpg").exists()

@@ -132,6 +132,10 @@ def decode_path(name: str | bytes) -> Path:
     return Path(os.fsdecode(name))
 
 
+def _folder_of(output_path: str | bytes) -> str:
+    return os.fsdecode(output_path).rpartition("/")[0]
+
+
 def _stored(value: object) -> object:
     return storable(value) if isinstance(value, str) else value
 
@@ -322,6 +326,11 @@ class Journal:
             (encode_path(path_key(path)), encode_path(path), wanted, *pair, *now),
         )
         return path
+
+    def output_folders(self) -> set[Path]:
+        """Return the folders of all output paths, relative to the output folder."""
+        rows = self._execute("SELECT place FROM places")
+        return {Path(name) for name in {_folder_of(row["place"]) for row in rows}}
 
     def _is_free(self, path: str, claim: Claim, run: int) -> bool:
         """
