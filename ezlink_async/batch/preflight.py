@@ -46,6 +46,14 @@ from ezlink_async.prepare import needs_preparing
 
 _SOURCES = 64  # hashes kept: most batches have few sources
 
+_PARTS = {
+    "target_hash": "the photo",
+    "source_hash": "the source",
+    "options": "the options",
+    "server": "the server",
+}
+"""The parts of a job's key, but for the output path, and what they are called."""
+
 _LOST = "SubmitUnknownError: the outcome of its submit is not known"
 
 
@@ -57,6 +65,14 @@ class Inspection:
     source_hash: bytes = b""
     target_hash: bytes = b""
     fault: EzlinkError | None = None
+
+
+@attrs.frozen
+class Registered:
+    """The job of a pair in the journal, and the job whose result it would replace."""
+
+    record: JobRecord
+    earlier: JobRecord | None
 
 
 @attrs.frozen
@@ -145,7 +161,7 @@ class Preflight:
 
     def register(
         self, journal: Journal, inspections: Sequence[Inspection]
-    ) -> list[JobRecord | None]:
+    ) -> list[Registered | None]:
         """Find or add the job of each pair; ``None`` for a pair with a fault."""
         return [
             self._register(journal, each) if each.fault is None else None
@@ -153,14 +169,14 @@ class Preflight:
         ]
 
     def plan(
-        self, inspections: Sequence[Inspection], records: Sequence[JobRecord | None]
+        self, inspections: Sequence[Inspection], jobs: Sequence[Registered | None]
     ) -> list[CheckedPair]:
         """Return the job of each pair, or how it has ended."""
         return [
             _unusable(each.pair, each.fault)
-            if record is None
-            else self._plan(each.pair, record)
-            for each, record in zip(inspections, records, strict=True)
+            if job is None
+            else self._plan(each.pair, job)
+            for each, job in zip(inspections, jobs, strict=True)
         ]
 
     def _inspect(self, pair: Pair) -> Inspection:
@@ -183,7 +199,7 @@ class Preflight:
             return Inspection(pair, fault=fault)
         return Inspection(pair, source, target)
 
-    def _register(self, journal: Journal, inspection: Inspection) -> JobRecord:
+    def _register(self, journal: Journal, inspection: Inspection) -> Registered:
         pair = inspection.pair
         source, target = pair.source.absolute(), pair.target.absolute()
         claim = Claim(source, target, pair.wanted_path, inspection.target_hash)
@@ -194,17 +210,19 @@ class Preflight:
             self._options.job_options,
             journal.assign_output_path(claim, self.run),
         )
-        return journal.find_or_add_job(key, source, target)
+        record = journal.find_or_add_job(key, source, target)
+        is_saved = record.state is JobState.SAVED
+        return Registered(record, None if is_saved else journal.replaced_by(record))
 
-    def _plan(self, pair: Pair, record: JobRecord) -> CheckedPair:
-        folder = self._options.output
+    def _plan(self, pair: Pair, registered: Registered) -> CheckedPair:
+        record, folder = registered.record, self._options.output
         saved = record.output if record.state is JobState.SAVED else None
         intact = saved is not None and is_intact(folder, saved)
         step = next_step(record, self._options, intact=intact)
         job = BatchJob(pair, record, step, folder)
-        return CheckedPair(pair, job, self._outcome(job))
+        return CheckedPair(pair, job, self._outcome(job, registered.earlier))
 
-    def _outcome(self, job: BatchJob) -> BatchOutcome | None:
+    def _outcome(self, job: BatchJob, earlier: JobRecord | None) -> BatchOutcome | None:
         """Return how the job has ended, or ``None`` if there is something to do."""
         match job.step:
             case Step.DONE:
@@ -219,8 +237,8 @@ class Preflight:
             problem = Problem(describe_error(fault), Reason.BLOCKED)
             return attrs.evolve(job.outcome("failed", problem), fault=fault)
         if job.step is Step.SUBMIT and there and self._options.keeps_existing:
-            sentence = f"FileExistsError: {there} is there already"
-            problem = Problem(sentence, Reason.EXISTS)
+            sentence = _describe(there, job, earlier)
+            problem = Problem(f"FileExistsError: {sentence}", Reason.EXISTS)
             return attrs.evolve(job.outcome("skipped", problem), output=there)
         return None
 
@@ -238,6 +256,22 @@ class Preflight:
                     "choose another folder"
                 )
         return next(filter(is_whole, found), None)
+
+
+def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
+    """Return what the picture at the output path is, and how to replace it."""
+    saved = None if earlier is None else earlier.output
+    if earlier is None or saved is None or job.folder / saved.path != there:
+        return f"{there} is there already"
+    if not is_intact(job.folder, saved):  # retouched, and the user's own picture
+        return f"{there} is there already"
+    was, now = attrs.asdict(earlier.key), attrs.asdict(job.record.key)
+    changed = [says for part, says in _PARTS.items() if was[part] != now[part]]
+    have = "has" if len(changed) == 1 else "have"
+    return (
+        f"{there} is the result of an earlier swap, and {' and '.join(changed)} {have} "
+        "changed since: --existing replace swaps it again and replaces the result"
+    )
 
 
 def _hash(path: Path) -> bytes:

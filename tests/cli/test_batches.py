@@ -120,7 +120,7 @@ def test_existing_picture_is_skipped_or_replaced(
     (photos / "me.jpg").write_bytes(jpeg(21_000))
     kept = ezlink(*command, "--json")
     assert (kept.code, kept.summary) == (1, sums(skipped=3))
-    assert "is there already" in kept.err
+    assert "the source has changed since: --existing replace" in kept.err
     assert len(user.control.charges) == 3
     assert ezlink(*command, "--existing", "replace").code == 0
     assert len(user.control.charges) == 6

@@ -111,9 +111,11 @@ _SECOND = "".join(
     for table in ("jobs", "remarks")
 )
 
+_THIRD = "CREATE INDEX saved_jobs ON jobs (place) WHERE state = 'saved';"
+
 SCHEMA = Schema(
     application=0x455A4C4A,  # "EZLJ", which `file` can recognize
-    migrations=(_FIRST, _SECOND),
+    migrations=(_FIRST, _SECOND, _THIRD),
     check_rows=check_rows,
 )
 
@@ -369,6 +371,15 @@ class Journal:
             "AND place = ?"
         )
         return self._select(where, values)[0]
+
+    def replaced_by(self, job: JobRecord) -> JobRecord | None:
+        """Return the latest saved job whose result *job* would replace."""
+        found = self._select(
+            "state = 'saved' AND place = ? AND id <> ? "
+            "ORDER BY ended_at DESC, id DESC LIMIT 1",
+            (encode_path(job.key.output_path), job.id),
+        )
+        return next(iter(found), None)
 
     def submitting(self, job: int, submit: Submit) -> None:
         """Store that a job is about to be sent, perhaps again."""

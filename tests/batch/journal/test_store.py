@@ -418,6 +418,34 @@ def test_the_errors_of_version_1_get_their_reasons(path: Path) -> None:
         assert {each.error: each.reason for each in journal.remarks()} == errors
 
 
+def test_a_journal_of_version_2_is_used(path: Path) -> None:
+    with contextlib.closing(
+        open_database(path, Schema(SCHEMA.application, SCHEMA.migrations[:2]))
+    ) as sql:
+        job = _job(Journal(sql))
+    with contextlib.closing(Journal.open(path)) as journal:
+        assert _now(journal, job) == job
+
+
+def test_the_latest_saved_job_with_the_same_output_path_is_replaced(
+    journal: Journal,
+) -> None:
+    """Neither the job itself, nor one that is not saved, nor another path."""
+    keys = [attrs.evolve(KEY, target_hash=bytes([number])) for number in range(4)]
+    jobs = [journal.find_or_add_job(key, ME, A) for key in keys]
+    elsewhere = _job(journal, "trip/b")
+    for job, when in ((jobs[0], 1.0), (jobs[2], 3.0), (jobs[1], 2.0), (elsewhere, 9.0)):
+        journal.succeeded(job.id, None, when)
+        journal.saved(job.id, OUTPUT)
+    latest = journal.replaced_by(jobs[3])
+    assert latest is not None
+    assert latest.id == jobs[2].id
+    before = journal.replaced_by(jobs[2])
+    assert before is not None
+    assert before.id == jobs[1].id
+    assert journal.replaced_by(elsewhere) is None
+
+
 # Output paths
 
 
