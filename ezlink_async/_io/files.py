@@ -13,7 +13,6 @@ import hashlib
 import io
 import mmap
 import os
-import secrets
 import sys
 from concurrent.futures import Executor
 from pathlib import Path
@@ -29,6 +28,7 @@ from ezlink_async._io.concurrency import (
     start_in_thread,
     wait_uninterrupted,
 )
+from ezlink_async._io.part_files import create_part
 from ezlink_async.errors import ConfigurationError, ImageError
 
 _GROUP = 16  # files that are committed together at most
@@ -58,12 +58,12 @@ class AtomicFile:
     Up to 256 KiB stay in memory until the commit, so that a small file costs one
     thread hop instead of four. Anything that :meth:`is_quick` denies blocks and
     belongs in a thread. A crash may leave a hidden ``.ezlink-*.part`` in the
-    folder, never part of a picture under the final path.
+    folder, which the next run of a batch there removes, and never part of a picture
+    under the final path.
     """
 
     def __init__(self, path: Path) -> None:
-        # Short, since `path` may already be as long as a name can be.
-        self._part = path.parent / f".ezlink-{secrets.token_hex(8)}.part"
+        self._folder = path.parent
         self._small = bytearray()
         self._stream: io.FileIO | None = None
         self._digest = hashlib.sha256()
@@ -107,26 +107,28 @@ class AtomicFile:
         stream = self._opened()
         os.fsync(stream.fileno())
         saved = SavedFile(path, self._digest.digest(), stream.tell())
-        stream.close()
+        if sys.platform == "win32":  # pragma: no cover - no open file is renamed there
+            stream.close()
+        # Closed later: a file without its lock would be taken for one a kill has left.
         self._part.replace(path)
+        stream.close()
         self._stream = None
         return saved
 
     def _opened(self) -> io.FileIO:
         """Return the part file, with all bytes that were kept in memory."""
         if self._stream is None:
-            self._stream = self._create()
+            self._part, self._stream = self._create()
             self._append(self._stream, [bytes(self._small)])
             self._small.clear()
         return self._stream
 
-    def _create(self) -> io.FileIO:
-        # Not tempfile: only the owner may read its files, even after a rename.
+    def _create(self) -> tuple[Path, io.FileIO]:
         try:
             with contextlib.suppress(FileNotFoundError):
-                return io.FileIO(self._part, "x+")
-            self._part.parent.mkdir(parents=True, exist_ok=True)
-            return io.FileIO(self._part, "x+")
+                return create_part(self._folder)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return create_part(self._folder)
         except ValueError as fault:  # a path that no system takes
             raise OSError(errno.EINVAL, str(fault)) from None
 

@@ -261,13 +261,13 @@ class Pipeline:
         preflight = self.preflight
         inspections = await run_in_any_thread(partial(preflight.inspect, pairs))
         try:
-            records = await self.control.writer.execute(
+            jobs = await self.control.writer.execute(
                 lambda journal: preflight.register(journal, inspections)
             )
         except JournalError as error:
             self.control.halt(Problem(describe_error(error), Reason.STORAGE))
             return [CheckedPair(pair) for pair in pairs]
-        return await run_in_any_thread(partial(preflight.plan, inspections, records))
+        return await run_in_any_thread(partial(preflight.plan, inspections, jobs))
 
     async def _take_in(self, pairs: list[Pair]) -> None:
         """Check a few pairs, and begin their jobs."""

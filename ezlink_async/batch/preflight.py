@@ -51,6 +51,14 @@ from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 
 _SOURCES = 64  # hashes kept: most batches have few sources
 
+_PARTS = {
+    "target_hash": "the photo",
+    "source_hash": "the source",
+    "options": "the options",
+    "server": "the server",
+}
+"""The parts of a job's key, but for the output path, and what they are called."""
+
 _LOST = "SubmitUnknownError: the outcome of its submit is not known"
 
 
@@ -67,6 +75,14 @@ class Inspection:
     target_hash: bytes = b""
     fault: EzlinkError | None = None
     common: bool = False
+
+
+@attrs.frozen
+class Registered:
+    """The job of a pair in the journal, and the job whose result it would replace."""
+
+    record: JobRecord
+    earlier: JobRecord | None
 
 
 @attrs.frozen
@@ -156,7 +172,7 @@ class Preflight:
 
     def register(
         self, journal: Journal, inspections: Sequence[Inspection]
-    ) -> list[JobRecord | None]:
+    ) -> list[Registered | None]:
         """Find or add the job of each pair; ``None`` for a pair with a fault."""
         return [
             self._register(journal, each) if each.fault is None else None
@@ -164,12 +180,12 @@ class Preflight:
         ]
 
     def plan(
-        self, inspections: Sequence[Inspection], records: Sequence[JobRecord | None]
+        self, inspections: Sequence[Inspection], jobs: Sequence[Registered | None]
     ) -> list[CheckedPair]:
         """Return the job of each pair, or how it has ended."""
         return [
-            _unusable(each) if record is None else self._plan(each.pair, record)
-            for each, record in zip(inspections, records, strict=True)
+            _unusable(each) if job is None else self._plan(each.pair, job)
+            for each, job in zip(inspections, jobs, strict=True)
         ]
 
     def _inspect(self, pair: Pair) -> Inspection:
@@ -200,7 +216,7 @@ class Preflight:
         in_memory = isinstance(source, InMemory)
         return _hash_or_fault(source) if in_memory else self._file_hash(source)
 
-    def _register(self, journal: Journal, inspection: Inspection) -> JobRecord:
+    def _register(self, journal: Journal, inspection: Inspection) -> Registered:
         pair = inspection.pair
         claim = Claim(
             _identity(pair.source_picture, inspection.source_hash),
@@ -215,17 +231,19 @@ class Preflight:
             self._options.job_options,
             journal.assign_output_path(claim, self.run),
         )
-        return journal.find_or_add_job(key, *pair.stored)
+        record = journal.find_or_add_job(key, *pair.stored)
+        is_saved = record.state is JobState.SAVED
+        return Registered(record, None if is_saved else journal.replaced_by(record))
 
-    def _plan(self, pair: Pair, record: JobRecord) -> CheckedPair:
-        folder = self._options.output
+    def _plan(self, pair: Pair, registered: Registered) -> CheckedPair:
+        record, folder = registered.record, self._options.output
         saved = record.output if record.state is JobState.SAVED else None
         intact = saved is not None and is_intact(folder, saved)
         step = next_step(record, self._options, intact=intact)
         job = BatchJob(pair, record, step, folder)
-        return CheckedPair(pair, job, self._outcome(job))
+        return CheckedPair(pair, job, self._outcome(job, registered.earlier))
 
-    def _outcome(self, job: BatchJob) -> BatchOutcome | None:
+    def _outcome(self, job: BatchJob, earlier: JobRecord | None) -> BatchOutcome | None:
         """Return how the job has ended, or ``None`` if there is something to do."""
         match job.step:
             case Step.DONE:
@@ -240,8 +258,8 @@ class Preflight:
             problem = Problem(describe_error(fault), Reason.BLOCKED)
             return attrs.evolve(job.outcome("failed", problem), fault=fault)
         if job.step is Step.SUBMIT and there and self._options.keeps_existing:
-            sentence = f"FileExistsError: {there} is there already"
-            problem = Problem(sentence, Reason.EXISTS)
+            sentence = _describe(there, job, earlier)
+            problem = Problem(f"FileExistsError: {sentence}", Reason.EXISTS)
             return attrs.evolve(job.outcome("skipped", problem), output=there)
         return None
 
@@ -259,6 +277,22 @@ class Preflight:
                     "choose another folder"
                 )
         return next(filter(is_whole, found), None)
+
+
+def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
+    """Return what the picture at the output path is, and how to replace it."""
+    saved = None if earlier is None else earlier.output
+    if earlier is None or saved is None or job.folder / saved.path != there:
+        return f"{there} is there already"
+    if not is_intact(job.folder, saved):  # retouched, and the user's own picture
+        return f"{there} is there already"
+    was, now = attrs.asdict(earlier.key), attrs.asdict(job.record.key)
+    changed = [says for part, says in _PARTS.items() if was[part] != now[part]]
+    have = "has" if len(changed) == 1 else "have"
+    return (
+        f"{there} is the result of an earlier swap, and {' and '.join(changed)} {have} "
+        "changed since: --existing replace swaps it again and replaces the result"
+    )
 
 
 def _hash_or_fault(picture: Picture) -> bytes | ImageError:

@@ -23,6 +23,7 @@ from typing import Literal, Self
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
+from ezlink_async._io.part_files import remove_abandoned_parts
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason
 from ezlink_async.batch.journal.store import Journal
@@ -109,6 +110,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         options, writer = self._options, self._writer
         server = options.server_name(session.origin)
         self._run_id = await writer.execute(self._start_run)
+        await self._remove_abandoned_parts()
         self._started = time.monotonic()
         self._audit = UsageAudit(session.usage)
         if not options.local and not session.reconciler.can_search:
@@ -142,6 +144,16 @@ class BatchRun(AsyncIterator[BatchOutcome]):
             self._pipeline.doom = fault
             problem = Problem(describe_error(fault), Reason.UNUSABLE)
             self._control.halt(problem, submits_only=True)
+
+    async def _remove_abandoned_parts(self) -> None:
+        """Remove what a kill has left of results, and of the report."""
+        folders = await self._writer.execute(Journal.output_folders)
+        output = self._options.output
+        await run_in_any_thread(
+            lambda: [
+                remove_abandoned_parts(output / folder) for folder in {Path(), *folders}
+            ]
+        )
 
     def _start_run(self, journal: Journal) -> int:
         if self._options.local:

@@ -338,7 +338,7 @@ async def test_a_result_of_another_source_is_kept_or_replaced_as_asked(
     first = result.read_bytes()
     batch.face.write_bytes(jpeg(3_333))
     skips = await batch.done(batch.photos(1))
-    assert str(skips.only.error) == f"FileExistsError: {result} is there already"
+    assert "earlier swap, and the source has changed since" in str(skips.only.error)
     assert result.read_bytes() == first
     await batch.done(batch.photos(1), existing="replace")
     second = result.read_bytes()
@@ -349,6 +349,40 @@ async def test_a_result_of_another_source_is_kept_or_replaced_as_asked(
     assert result.read_bytes() == first
     assert (batch.output / "0-kept.jpg").read_bytes() == second
     assert batch.charges == 2
+
+
+async def test_a_photo_that_was_replaced_under_its_name_has_changed(
+    batch: BatchHarness,
+) -> None:
+    """The error says so, and names the option that swaps the new photo."""
+    await batch.done(batch.photos(1))
+    result = batch.output / "0.jpg"
+    batch.photo("0.jpg", 5_000)
+    kept = await batch.done([batch.folder / "photos"])
+    assert (kept.only.status, kept.only.output) == ("skipped", result)
+    assert kept.only.error == (
+        f"FileExistsError: {result} is the result of an earlier swap, and the photo "
+        "has changed since: --existing replace swaps it again and replaces the result"
+    )
+    ended = await batch.done([batch.folder / "photos"], existing="replace")
+    assert ended.only.status == "succeeded"
+    batch.photo("0.jpg", 5_001)
+    ended = await batch.done([batch.folder / "photos"], strip_metadata=True)
+    assert "the photo and the options have changed since" in str(ended.only.error)
+    assert batch.charges == 2
+
+
+async def test_a_retouched_result_is_a_picture_of_the_users_own(
+    batch: BatchHarness,
+) -> None:
+    """Nothing advises to replace it, though the photo has changed."""
+    await batch.done(batch.photos(1))
+    result = batch.output / "0.jpg"
+    result.write_bytes(jpeg(7_000))
+    batch.photo("0.jpg", 5_000)
+    ended = await batch.done([batch.folder / "photos"])
+    assert ended.only.error == f"FileExistsError: {result} is there already"
+    assert batch.charges == 1
 
 
 async def test_an_open_job_keeps_its_output_path(batch: BatchHarness) -> None:
@@ -1129,3 +1163,23 @@ async def test_a_failure_with_half_a_character_is_in_the_journal(
     assert outcome.status == "failed"
     assert batch.states() == {"failed": 1}
     assert r"a\udfff" in batch.jobs()[0]["error"]
+
+
+async def test_a_run_removes_the_parts_that_a_kill_has_left(
+    batch: BatchHarness,
+) -> None:
+    """In each folder of the results; other files stay."""
+    photos, day = batch.folder / "photos", batch.output / "day 1"
+    (photos / "day 1").mkdir()
+    batch.photo("day 1/a.jpg", 4_000)
+    assert (await batch.done([photos])).only.output == day / "a.jpg"
+    name = ".ezlink-0123456789abcdef.part"
+    folders = batch.output, day, batch.folder
+    for folder in folders:
+        (folder / name).write_bytes(b"half of a result")
+    kept = batch.output / "notes.part"
+    kept.write_bytes(b"theirs")
+    await batch.done([photos])
+    assert [(folder / name).exists() for folder in folders] == [False, False, True]
+    assert kept.exists()
+    assert (day / "a.jpg").exists()

@@ -120,7 +120,7 @@ def test_existing_picture_is_skipped_or_replaced(
     (photos / "me.jpg").write_bytes(jpeg(21_000))
     kept = ezlink(*command, "--json")
     assert (kept.code, kept.summary) == (1, sums(skipped=3))
-    assert "is there already" in kept.err
+    assert "the source has changed since: --existing replace" in kept.err
     assert len(user.control.charges) == 3
     assert ezlink(*command, "--existing", "replace").code == 0
     assert len(user.control.charges) == 6
@@ -414,3 +414,24 @@ def test_journal_knows_the_changes_of_each_picture(
     assert "strip_metadata" in row[0]
     assert row[1] not in {None, "[]"}
     assert len(user.control.charges) == 1
+
+
+# --- a damaged journal
+
+
+def test_random_bytes_in_the_rows_of_a_journal_end_every_command(
+    ezlink: Ezlink, user: Emulator, command: Command
+) -> None:
+    """With exit code 2, the reason and what to do; nothing is sent."""
+    assert ezlink(*command).code == 0
+    journal, charged = Path("out/.ezlink/journal.sqlite3"), len(user.control.charges)
+    content = journal.read_bytes()
+    journal.write_bytes(content.replace(b"saved", b"s\xa7\x13\xff\x00"))
+    for what in (command, (*command, "--dry-run"), (*command, "--fresh", "--yes")):
+        said = ezlink(*what)
+        assert said.code == 2
+        assert "journal.sqlite3 is damaged" in said.err
+        assert "move it away to begin anew" in said.err
+    assert ezlink("report", "out").code == 2
+    assert len(user.control.charges) == charged
+    assert sum(user.control.uploads.values()) == charged

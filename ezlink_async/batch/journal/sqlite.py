@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,11 +28,13 @@ class Schema:
     """
     The tables of an *application*: one script of SQL for each version.
 
+    *check_rows* raises :exc:`sqlite3.DatabaseError` for rows that cannot be used.
     *patience* is how many seconds to wait while another program uses the file.
     """
 
     application: int
     migrations: Sequence[str]
+    check_rows: Callable[[sqlite3.Connection], None] = lambda _: None
     patience: float = 5.0
 
 
@@ -64,6 +66,7 @@ def open_database(
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
             _check(connection)
             _migrate(connection, schema)
+            _check_tables(connection, schema)
     return connection
 
 
@@ -86,6 +89,7 @@ def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
             _check_owner(connection, path, schema)
             _check(connection)
             _migrate(connection, schema)
+            _check_tables(connection, schema)
     return connection
 
 
@@ -130,7 +134,8 @@ def _translated(path: Path) -> Iterator[None]:
                 f"another run or program is using {path}: wait for it, or end it"
             ) from None
         raise _unusable(path, fault) from None
-    except sqlite3.DatabaseError as fault:
+    # UnicodeDecodeError: a message of SQLite's that quotes damaged bytes.
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as fault:
         raise ConfigurationError(
             f"{path} is damaged ({fault}): the ids of paid tasks may be read with "
             "`sqlite3 FILE .recover`; move it away to begin anew"
@@ -153,7 +158,9 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    # Not `quick_check`, for which an index may lack rows: their jobs would be added,
+    # and paid, again.
+    found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
     if found != "ok":
         raise sqlite3.DatabaseError(found.splitlines()[-1])
 
@@ -178,6 +185,21 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
             f"BEGIN; {schema.migrations[number]} PRAGMA user_version = {number + 1}; "
             f"PRAGMA application_id = {schema.application}; COMMIT"
         )
+
+
+def _check_tables(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Check that the tables are those of the latest version, and their rows."""
+    with contextlib.closing(_connect("", schema.patience)) as new:
+        _migrate(new, schema)
+        if not _tables(new) <= _tables(connection):
+            raise sqlite3.DatabaseError("it has other tables")
+    schema.check_rows(connection)
+
+
+def _tables(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    return set(
+        connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
+    )
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

@@ -28,10 +28,10 @@ from ezlink_async.batch.journal.jobs import (
     Run,
     Submit,
 )
+from ezlink_async.batch.journal.row_checks import check_rows
 from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
 from ezlink_async.batch.pairs.output_paths import (
     Output,
-    is_below,
     numbered,
     path_key,
 )
@@ -111,9 +111,12 @@ _SECOND = "".join(
     for table in ("jobs", "remarks")
 )
 
+_THIRD = "CREATE INDEX saved_jobs ON jobs (place) WHERE state = 'saved';"
+
 SCHEMA = Schema(
     application=0x455A4C4A,  # "EZLJ", which `file` can recognize
-    migrations=(_FIRST, _SECOND),
+    migrations=(_FIRST, _SECOND, _THIRD),
+    check_rows=check_rows,
 )
 
 
@@ -131,21 +134,12 @@ def decode_path(name: str | bytes) -> Path:
     return Path(os.fsdecode(name))
 
 
+def _folder_of(output_path: str | bytes) -> str:
+    return os.fsdecode(output_path).rpartition("/")[0]
+
+
 def _stored(value: object) -> object:
     return storable(value) if isinstance(value, str) else value
-
-
-def _path_below(name: str | bytes) -> str:
-    """
-    Return a path that is joined to the output folder.
-
-    A journal may come from somebody else, and must not have files outside of that
-    folder written or shown.
-    """
-    path = os.fsdecode(name)
-    if not is_below(Path(path)):
-        raise sqlite3.DatabaseError(f"the path {path!r} leads out of the output folder")
-    return path
 
 
 def _remark(row: sqlite3.Row) -> Remark:
@@ -165,7 +159,7 @@ def _reason(row: sqlite3.Row) -> Reason | None:
 def _job_record(row: sqlite3.Row) -> JobRecord:
     output = None
     if row["output"] is not None:
-        path = Path(_path_below(row["output"]))
+        path = decode_path(row["output"])
         output = Output(path, row["output_size"], row["output_hash"])
     return JobRecord(
         id=row["id"],
@@ -174,7 +168,7 @@ def _job_record(row: sqlite3.Row) -> JobRecord:
             row["source_hash"],
             row["target_hash"],
             row["options"],
-            _path_below(row["place"]),
+            os.fsdecode(row["place"]),
         ),
         source=decode_path(row["source"]),
         target=decode_path(row["target"]),
@@ -325,7 +319,7 @@ class Journal:
             (*now, *pair, wanted),
         ).fetchall()
         if found:
-            return _path_below(found[0]["place"])
+            return os.fsdecode(found[0]["place"])
         names = numbered(claim.wanted_path)
         path = next(name for name in names if self._is_free(name, claim, run))
         self._execute(
@@ -334,6 +328,11 @@ class Journal:
             (encode_path(path_key(path)), encode_path(path), wanted, *pair, *now),
         )
         return path
+
+    def output_folders(self) -> set[Path]:
+        """Return the folders of all output paths, relative to the output folder."""
+        rows = self._execute("SELECT place FROM places")
+        return {Path(name) for name in {_folder_of(row["place"]) for row in rows}}
 
     def _is_free(self, path: str, claim: Claim, run: int) -> bool:
         """
@@ -372,6 +371,15 @@ class Journal:
             "AND place = ?"
         )
         return self._select(where, values)[0]
+
+    def replaced_by(self, job: JobRecord) -> JobRecord | None:
+        """Return the latest saved job whose result *job* would replace."""
+        found = self._select(
+            "state = 'saved' AND place = ? AND id <> ? "
+            "ORDER BY ended_at DESC, id DESC LIMIT 1",
+            (encode_path(job.key.output_path), job.id),
+        )
+        return next(iter(found), None)
 
     def submitting(self, job: int, submit: Submit) -> None:
         """Store that a job is about to be sent, perhaps again."""
@@ -503,7 +511,4 @@ class Journal:
             f"SELECT * FROM jobs WHERE {where}",  # noqa: S608 - our own words
             tuple(values),
         )
-        try:
-            return [_job_record(row) for row in rows]
-        except (TypeError, ValueError) as fault:
-            raise sqlite3.DatabaseError(f"it is damaged: {fault}") from None
+        return [_job_record(row) for row in rows]

@@ -328,8 +328,8 @@ def _dry_run(
         pairs = iter(pair_list)
         while few := list(itertools.islice(pairs, _AT_ONCE)):
             inspections = preflight.inspect(few)
-            records = preflight.register(journal, inspections)
-            for checked in preflight.plan(inspections, records):
+            jobs = preflight.register(journal, inspections)
+            for checked in preflight.plan(inspections, jobs):
                 if checked.job is not None and checked.outcome is None:
                     swaps += checked.job.step is Step.SUBMIT
                     planned = checked.job.outcome("skipped")

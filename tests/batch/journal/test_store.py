@@ -22,7 +22,7 @@ from ezlink_async.batch.journal.jobs import (
     Remark,
     Submit,
 )
-from ezlink_async.batch.journal.sqlite import open_database
+from ezlink_async.batch.journal.sqlite import Schema, open_database
 from ezlink_async.batch.journal.store import (
     SCHEMA,
     Claim,
@@ -385,29 +385,6 @@ def test_witnesses_are_the_latest_accepted_submits_of_a_server(
     assert journal.task_ids(SERVER) == {"id-a", "id-b", "id-c", "without-a-request"}
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "state = 'plannec'",
-        "changes = '[1,'",
-        "changes = '3'",
-        "state = CAST(x'ff' AS TEXT)",
-    ],
-)
-def test_a_damaged_row_is_a_database_error(path: Path, damage: str) -> None:
-    """A check of the pages does not see it."""
-    with contextlib.closing(Journal.open(path)) as journal:
-        _job(journal)
-    with contextlib.closing(sqlite3.connect(path)) as sql:
-        sql.execute(f"UPDATE jobs SET {damage}")  # noqa: S608 - our own words
-        sql.commit()
-    with (
-        contextlib.closing(Journal.open(path)) as journal,
-        pytest.raises(sqlite3.DatabaseError),
-    ):
-        journal.records()
-
-
 def test_the_file_names_its_application_and_version(path: Path) -> None:
     Journal.open(path).close()
     assert path.read_bytes()[68:72] == b"EZLJ"
@@ -421,7 +398,7 @@ def test_the_file_names_its_application_and_version(path: Path) -> None:
 
 
 def test_the_errors_of_version_1_get_their_reasons(path: Path) -> None:
-    first = attrs.evolve(SCHEMA, migrations=SCHEMA.migrations[:1])
+    first = Schema(SCHEMA.application, SCHEMA.migrations[:1])
     errors = {
         "FileExistsError: a.jpg is there already": Reason.EXISTS,
         "BudgetReached: the budget of this run is spent": Reason.BUDGET,
@@ -439,6 +416,34 @@ def test_the_errors_of_version_1_get_their_reasons(path: Path) -> None:
         )
     with contextlib.closing(Journal.open(path)) as journal:
         assert {each.error: each.reason for each in journal.remarks()} == errors
+
+
+def test_a_journal_of_version_2_is_used(path: Path) -> None:
+    with contextlib.closing(
+        open_database(path, Schema(SCHEMA.application, SCHEMA.migrations[:2]))
+    ) as sql:
+        job = _job(Journal(sql))
+    with contextlib.closing(Journal.open(path)) as journal:
+        assert _now(journal, job) == job
+
+
+def test_the_latest_saved_job_with_the_same_output_path_is_replaced(
+    journal: Journal,
+) -> None:
+    """Neither the job itself, nor one that is not saved, nor another path."""
+    keys = [attrs.evolve(KEY, target_hash=bytes([number])) for number in range(4)]
+    jobs = [journal.find_or_add_job(key, ME, A) for key in keys]
+    elsewhere = _job(journal, "trip/b")
+    for job, when in ((jobs[0], 1.0), (jobs[2], 3.0), (jobs[1], 2.0), (elsewhere, 9.0)):
+        journal.succeeded(job.id, None, when)
+        journal.saved(job.id, OUTPUT)
+    latest = journal.replaced_by(jobs[3])
+    assert latest is not None
+    assert latest.id == jobs[2].id
+    before = journal.replaced_by(jobs[2])
+    assert before is not None
+    assert before.id == jobs[1].id
+    assert journal.replaced_by(elsewhere) is None
 
 
 # Output paths
@@ -552,29 +557,6 @@ def test_no_two_pairs_of_a_run_share_a_path(claims: Claims) -> None:
             for target, source, wanted in pick
         ]
         assert again == found
-
-
-# Paths from a journal that somebody else has written
-
-
-@pytest.mark.parametrize("place", ["../../x", "/etc/x", "a/../../x", "", "a\0b"])
-def test_output_path_that_leads_out_of_the_folder_is_damage(
-    path: Path, place: str
-) -> None:
-    with contextlib.closing(Journal.open(path)) as journal:
-        job = _job(journal)
-        journal.saved(job.id, OUTPUT)
-        claim = Claim(ME, A, "a", b"content")
-        journal.assign_output_path(claim, 1)
-    for damage in ("jobs SET place = ?", "jobs SET output = ?", "places SET place = ?"):
-        with contextlib.closing(sqlite3.connect(path)) as sql:
-            sql.execute(f"UPDATE {damage}", (place,))
-            sql.commit()
-    with contextlib.closing(Journal.open(path)) as journal:
-        with pytest.raises(sqlite3.DatabaseError, match="leads out of the output"):
-            journal.records()
-        with pytest.raises(sqlite3.DatabaseError, match="leads out of the output"):
-            journal.assign_output_path(claim, 1)
 
 
 def test_texts_that_cannot_be_encoded_are_stored_escaped(journal: Journal) -> None:

@@ -1,0 +1,161 @@
+"""
+Whether each row of a journal can be used: SQLite checks pages and indexes only.
+
+Takes a second or two for 100,000 jobs; making a record of each takes ten.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from ezlink_async.batch.journal.jobs import JobState, Reason
+from ezlink_async.batch.pairs.output_paths import is_below
+
+_YEAR_5138 = 1e11  # seconds since 1970: what can be shown as a date, and far enough
+
+_Kinds = frozenset[type]
+
+_TEXT, _BYTES, _WHOLE = frozenset({str}), frozenset({bytes}), frozenset({int})
+_TIME = frozenset({float})
+_PATH = _TEXT | _BYTES
+_NONE = frozenset({type(None)})
+
+_TABLES: dict[str, dict[str, _Kinds]] = {
+    "places": {
+        **dict.fromkeys(("same", "place", "wished", "source", "target"), _PATH),
+        "content": _BYTES,
+        "run": _WHOLE,
+    },
+    "jobs": {
+        **dict.fromkeys(("server", "options", "request_ids"), _TEXT),
+        **dict.fromkeys(("source_hash", "target_hash"), _BYTES),
+        **dict.fromkeys(("place", "source", "target"), _PATH),
+        "unclear": _WHOLE,
+        **dict.fromkeys(("task_id", "mark", "error", "image_url"), _TEXT | _NONE),
+        "output": _PATH | _NONE,
+        "output_size": _WHOLE | _NONE,
+        "output_hash": _BYTES | _NONE,
+        **dict.fromkeys(("since", "sent_at", "ended_at"), _TIME | _NONE),
+    },
+    "remarks": {
+        "run": _WHOLE,
+        **dict.fromkeys(("source", "target"), _PATH),
+        "error": _TEXT,
+    },
+    "runs": {"started_at": _TIME, "ended_at": _TIME | _NONE, "facts": _TEXT},
+}
+"""The types of the values in each column."""
+
+_BELOW = (("places", "place"), ("jobs", "place"), ("jobs", "output"))
+
+# Only these are checked one by one: no other path can lead out of a folder.
+_UNUSUAL = (
+    "typeof({0}) = 'blob' OR {0} = '' OR {0} GLOB '[./]*' OR instr({0}, '..') "
+    r"OR instr({0}, '\') OR instr({0}, ':') OR instr({0}, char(0))"
+)
+
+
+def check_rows(connection: sqlite3.Connection) -> None:
+    """
+    Raise :exc:`sqlite3.DatabaseError` for the first row that cannot be used.
+
+    Paths must not lead out of the output folder: a journal may come from somebody
+    else, who must not have files elsewhere written or shown.
+    """
+    try:
+        for table, columns in _TABLES.items():
+            _check_types(connection, table, columns)
+            _check_columns(connection, table, columns)
+        _check_states(connection)
+        for (facts,) in _rows(connection, "runs", "facts"):
+            _check_facts(facts)
+    except sqlite3.OperationalError as fault:
+        raise _damage("a text is not UTF-8") from fault
+
+
+def _rows(
+    connection: sqlite3.Connection, table: str, columns: str, where: str = "TRUE"
+) -> Iterator[tuple[str, ...]]:
+    query = f"SELECT {columns} FROM {table} WHERE {where}"  # noqa: S608 - our own words
+    return connection.execute(query)
+
+
+def _check_types(
+    connection: sqlite3.Connection, table: str, columns: dict[str, _Kinds]
+) -> None:
+    """Check the type of each value; reading them decodes the texts, too."""
+    known: set[tuple[type, ...]] = set()
+    for row in _rows(connection, table, ", ".join(columns)):
+        kinds = tuple(map(type, row))
+        if kinds in known:
+            continue
+        for kind, (column, allowed) in zip(kinds, columns.items(), strict=True):
+            if kind not in allowed:
+                raise _damage(f"a value of {table}.{column} is a {kind.__name__}")
+        known.add(kinds)
+
+
+def _check_columns(
+    connection: sqlite3.Connection, table: str, columns: dict[str, _Kinds]
+) -> None:
+    """Check the times and paths, by SQLite where it can."""
+    for column, allowed in columns.items():
+        if float in allowed:
+            beyond = f"{column} NOT BETWEEN 0 AND {_YEAR_5138}"
+            for (when,) in _rows(connection, table, column, beyond):
+                raise _damage(f"{when} is no time")
+        elif (table, column) in _BELOW:
+            for (path,) in _rows(connection, table, column, _UNUSUAL.format(column)):
+                _check_path(os.fsdecode(path))
+        elif column in {"source", "target"}:
+            for _ in _rows(connection, table, "1", f"instr({column}, char(0))"):
+                raise _damage(f"a path of {table}.{column} holds a null character")
+
+
+def _check_path(path: str) -> None:
+    if not is_below(Path(path)):
+        raise _damage(f"the path {path!r} leads out of the output folder")
+
+
+def _check_states(connection: sqlite3.Connection) -> None:
+    reasons = {None, *Reason}
+    for state, reason, changes in _rows(
+        connection, "jobs", "DISTINCT state, reason, changes"
+    ):
+        found = _parsed(changes)
+        is_list = isinstance(found, list) and all(isinstance(x, str) for x in found)
+        if state not in set(JobState) or reason not in reasons or not is_list:
+            raise _damage("the state of a job cannot be read")
+    for (reason,) in _rows(connection, "remarks", "DISTINCT reason"):
+        if reason not in reasons:
+            raise _damage("the reason of a remark cannot be read")
+
+
+def _check_facts(facts: str) -> None:
+    found = _parsed(facts)
+    if isinstance(found, dict) and all(isinstance(x, str) for x in found.values()):
+        try:
+            dollars = float(found.get("charged_usd", "0"))
+            int(found.get("accepted", "0"))
+        except ValueError:
+            pass
+        else:
+            if math.isfinite(dollars):
+                return
+    raise _damage("the facts of a run cannot be read")
+
+
+def _parsed(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _damage(says: str) -> sqlite3.DatabaseError:
+    return sqlite3.DatabaseError(says)

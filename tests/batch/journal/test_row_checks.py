@@ -1,0 +1,165 @@
+"""Journals whose rows are damaged: refused on opening, before anything is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ezlink_async.batch.journal.jobs import JobKey, Problem, Submit
+from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.pairs.output_paths import Output
+from ezlink_async.errors import ConfigurationError
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "journal-1" / "journal.sqlite3"
+KEY = JobKey("https://a.example", b"s" * 32, b"t" * 32, "{}", "trip/a")
+ME, A = Path("/photos/me.jpg"), Path("/photos/a.jpg")
+CLAIM = Claim(ME, A, "trip/a", KEY.target_hash)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Make a journal with a row in each table."""
+    path = tmp_path / "journal.sqlite3"
+    with contextlib.closing(Journal.open(path)) as journal:
+        run = journal.start_run(1.0)
+        journal.assign_output_path(CLAIM, run)
+        job = journal.find_or_add_job(KEY, ME, A).id
+        journal.submitting(job, Submit(request_id="r", state_tag="m", when=1, since=1))
+        journal.accepted(job, "7")
+        journal.prepared(job, ["turned"])
+        journal.saved(job, Output(Path("trip/a.jpg"), 20_000, b"o" * 32))
+        journal.add_remark(run, ME, A, Problem("ImageError: it is empty"))
+        journal.end_run(run, 2.0, {"charged_usd": "0.5", "accepted": "1"})
+    return path
+
+
+def _change(path: Path, change: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as sql:
+        sql.execute(change)
+        sql.commit()
+
+
+def _check_refused(path: Path, says: str = "") -> None:
+    for way in (Journal.open, Journal.rehearsal):
+        with pytest.raises(ConfigurationError, match=f"is damaged .*{says}") as caught:
+            way(path)
+        assert ".recover" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "jobs SET state = 'plannec'",
+        "jobs SET state = CAST(x'ff' AS TEXT)",
+        "jobs SET task_id = CAST(x'31ff32' AS TEXT)",
+        "jobs SET task_id = x'31'",
+        "jobs SET target_hash = 'words'",
+        "jobs SET reason = 'budgef'",
+        "jobs SET changes = '[1,'",
+        "jobs SET changes = '[1]'",
+        "jobs SET changes = '3'",
+        "jobs SET changes = x'00'",
+        "jobs SET sent_at = 'soon'",
+        "jobs SET ended_at = -9e300",
+        "jobs SET output_size = 'large'",
+        "jobs SET source = 7",
+        "jobs SET target = CAST(x'612f0062' AS TEXT)",
+        "places SET content = 'words'",
+        "places SET run = 'first'",
+        "places SET target = x'612f0062'",
+        "remarks SET reason = 'unusabl'",
+        "remarks SET error = x'ff'",
+        "runs SET started_at = 9e999",
+        "runs SET facts = '['",
+        "runs SET facts = '[]'",
+        "runs SET facts = '{\"command\": 3}'",
+        'runs SET facts = \'{"charged_usd": "many"}\'',
+        'runs SET facts = \'{"charged_usd": "nan"}\'',
+        'runs SET facts = \'{"accepted": "1.5"}\'',
+        f"runs SET facts = '{'[' * 100_000}'",
+    ],
+    ids=lambda damage: damage[:50],
+)
+def test_a_damaged_row_is_refused(path: Path, damage: str) -> None:
+    """SQLite takes any value in any column, and any bytes for a text."""
+    _change(path, f"UPDATE {damage}")
+    _check_refused(path)
+
+
+@pytest.mark.parametrize(
+    "place", ["'../../x'", "'/etc/x'", "'a/../../x'", "''", "x'2e2e'", "x'610062'"]
+)
+@pytest.mark.parametrize("column", ["jobs SET place", "jobs SET output", "places SET"])
+def test_an_output_path_that_leads_out_of_the_folder_is_refused(
+    path: Path, column: str, place: str
+) -> None:
+    """A journal may come from somebody else."""
+    column = f"{column} place" if column.endswith("SET") else column
+    _change(path, f"UPDATE {column} = {place}")
+    _check_refused(path, "leads out of the output folder")
+
+
+@pytest.mark.parametrize("place", ["'.hidden/a'", "'a..b'", "x'61fc'", "'10:30'"])
+def test_an_unusual_output_path_is_taken(path: Path, place: str) -> None:
+    _change(path, f"UPDATE jobs SET place = {place}")  # noqa: S608 - our own words
+    Journal.open(path).close()
+
+
+def test_an_index_without_the_row_of_a_job_is_refused(path: Path) -> None:
+    """The job would not be found, and be paid again; a quick check is content."""
+    content = path.read_bytes()
+    assert content.count(KEY.source_hash) == 2
+    at = content.rindex(KEY.source_hash)
+    path.write_bytes(content[:at] + b"x" + content[at + 1 :])
+    with contextlib.closing(sqlite3.connect(path)) as sql:
+        assert sql.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    _check_refused(path)
+
+
+@pytest.mark.parametrize(
+    "change", ["DROP INDEX open_jobs", "ALTER TABLE jobs RENAME mark TO nark"]
+)
+def test_other_tables_are_refused(path: Path, change: str) -> None:
+    _change(path, change)
+    _check_refused(path, "other tables")
+
+
+def _ask_everything(journal: Journal) -> None:
+    for record in (*journal.records(), *journal.open_records(None)):
+        key = record.key
+        journal.find_or_add_job(key, record.source, record.target)
+        claim = Claim(record.source, record.target, key.output_path, key.target_hash)
+        journal.assign_output_path(claim, 99)
+        journal.witnesses(key.server)
+        journal.task_ids(key.server)
+    journal.remarks()
+    journal.last_run()
+    journal.price()
+    journal.start_run(3.0)
+
+
+def test_random_bytes_in_a_journal_are_refused_or_harmless(path: Path) -> None:
+    """Each mutant is refused with one sentence, or answers every question."""
+    shutil.copy(SAMPLE, path)
+    Journal.open(path).close()  # migrates it
+    content, chance = path.read_bytes(), random.Random(7)  # noqa: S311 - repeatable
+    refused = 0
+    for _ in range(150):
+        mutant = bytearray(content)
+        at = chance.randrange(100, len(content) - 40)
+        length = chance.choice((1, 2, 8, 40))
+        mutant[at : at + length] = chance.randbytes(length)
+        path.write_bytes(mutant)
+        try:
+            journal = Journal.open(path)
+        except ConfigurationError:
+            refused += 1
+            continue
+        with contextlib.closing(journal):
+            _ask_everything(journal)
+    assert 10 < refused < 150
