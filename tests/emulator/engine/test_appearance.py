@@ -1,7 +1,8 @@
-"""The new face as part of the target's photo: its tone."""
+"""The new face as part of the target's photo: its tone, and glasses that it wears."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,16 @@ import pytest
 np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 
-from ezlink_async.emulator.engine import masks  # noqa: E402
-from ezlink_async.emulator.engine.arrays import Floats, Pixels, to_lab  # noqa: E402
+from ezlink_async.emulator.engine import landmarks, masks  # noqa: E402
+from ezlink_async.emulator.engine.arrays import (  # noqa: E402
+    Floats,
+    Mask,
+    Pixels,
+    to_lab,
+)
+from ezlink_async.emulator.engine.glasses import wears_dark_glasses  # noqa: E402
 from ezlink_async.emulator.engine.mesh import Face, Finder  # noqa: E402
-from ezlink_async.emulator.engine.swap import Swapper  # noqa: E402
+from ezlink_async.emulator.engine.swap import FaceError, Swapper  # noqa: E402
 from ezlink_async.emulator.engine.toning import Tone, toned  # noqa: E402
 
 pytestmark = pytest.mark.local
@@ -35,6 +42,32 @@ def cyanotype(picture: Pixels) -> Pixels:
     """Return a picture in blue tones."""
     light = grey(picture).astype(np.float32) / 255
     return (light ** (0.8, 1.0, 1.2) * (250, 225, 200)).astype(np.uint8)
+
+
+def lenses(picture: Pixels, face: Face) -> Mask:
+    """Return where the lenses of glasses lie on a face."""
+    canvas = np.zeros(picture.shape[:2], np.uint8)
+    for corners in ((33, 133), (362, 263)):
+        one, other = face.points[list(corners), :2]
+        middle = tuple(int(value) for value in (one + other) / 2)
+        half = int(0.75 * np.linalg.norm(other - one))
+        angle = float(np.degrees(np.arctan2(*(other - one)[::-1])))
+        cv2.ellipse(canvas, middle, (half, int(0.8 * half)), angle, 0, 360, 255, -1)
+    return canvas > 0
+
+
+def with_sunglasses(picture: Pixels, face: Face) -> Pixels:
+    """Return a picture with dark glasses drawn on a face."""
+    result = picture.copy()
+    result[lenses(picture, face)] = (14, 12, 16)
+    temples = face.points[[landmarks.RIGHT_EAR, landmarks.LEFT_EAR], :2]
+    eyes = face.points[[landmarks.RIGHT_EYE_CORNER, landmarks.LEFT_EYE_CORNER], :2]
+    thick = max(2, int(face.width * 0.03))
+    bar = [tuple(int(value) for value in end) for end in (temples[0], *eyes)]
+    bar.append(tuple(int(value) for value in temples[1]))
+    for one, other in itertools.pairwise(bar):
+        cv2.line(result, one, other, (14, 12, 16), thick, cv2.LINE_AA)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +118,38 @@ def test_picture_of_one_lightness_has_the_tone_of_that() -> None:
     flat = np.full((60, 50, 3), (50, 4, 20), np.float32)
     bright = np.full((5, 5, 3), (70, 0, 0), np.float32)
     assert toned(bright, flat)[2, 3] == pytest.approx([70, 4, 20])
+
+
+@pytest.mark.parametrize("name", ["astronaut", "synthetic_1", "synthetic_3"])
+def test_sunglasses_of_the_target_are_kept(
+    swapper: Swapper, finder: Finder, name: str
+) -> None:
+    """Lenses and frame stay as they are, and the mouth is replaced."""
+    plain = sample(name)
+    face = finder.faces(plain)[0]
+    target = with_sunglasses(plain, face)
+    result = swapper.swap(swapper.analyse(sample("hopper")), target)
+    apart = np.abs(result.astype(int) - target).max(axis=2)
+    assert apart[lenses(plain, face)].mean() < 3
+    x, y = face.points[[landmarks.UPPER_LIP, landmarks.LOWER_LIP], :2].mean(axis=0)
+    assert apart[int(y) - 8 : int(y) + 8, int(x) - 8 : int(x) + 8].mean() > 5
+
+
+@pytest.mark.parametrize(
+    "name", ["astronaut", "hopper", "joconde", "synthetic_1", "synthetic_2", "group"]
+)
+@pytest.mark.parametrize("light", [0.4, 1.0])
+def test_eyes_are_no_dark_glasses(finder: Finder, name: str, light: float) -> None:
+    """Neither clear glasses, nor a dark photo."""
+    picture = sample(name)
+    lab = to_lab((picture * light).astype(np.uint8))
+    faces = finder.faces(picture)
+    assert not any(wears_dark_glasses(lab, face.points, face.width) for face in faces)
+
+
+def test_source_with_sunglasses_is_refused(swapper: Swapper, finder: Finder) -> None:
+    plain = sample("astronaut")
+    picture = with_sunglasses(plain, finder.faces(plain)[0])
+    with pytest.raises(FaceError, match="wears dark glasses; give a picture") as info:
+        swapper.analyse(picture)
+    assert info.value.reason == "sunglasses"
