@@ -21,6 +21,7 @@ from ezlink_async.emulator.engine.geometry import target_shape, warp_map
 from ezlink_async.emulator.engine.glasses import dark_glasses, wears_dark_glasses
 from ezlink_async.emulator.engine.mesh import LEAST_WIDTH, Face, Finder
 from ezlink_async.emulator.engine.networks import load_triangles
+from ezlink_async.emulator.engine.sharpness import matched
 from ezlink_async.emulator.engine.validity import source_validity
 from ezlink_async.emulator.engine.window import Window
 
@@ -198,6 +199,7 @@ class Swapper:
         layer = self._warped(plate, shape, below, seen.width)
         colour, alpha = _dressed(layer, below, plate.face, seen, shape)
         under = below.astype(np.float32)
+        colour = matched(colour, under, alpha, seen.width)
         over = np.where(layer.cover[..., None], colour, under)
         mixed = blend(under, over, alpha, levels_for(seen.width))
         # The coarse bands reach beyond the face, and no pixel outside may change.

@@ -1,4 +1,4 @@
-"""The new face as part of the target's photo: its tone, and glasses that it wears."""
+"""The new face as part of the target's photo: tone, sharpness, glasses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ezlink_async.emulator.engine.arrays import (  # noqa: E402
 )
 from ezlink_async.emulator.engine.glasses import wears_dark_glasses  # noqa: E402
 from ezlink_async.emulator.engine.mesh import Face, Finder  # noqa: E402
+from ezlink_async.emulator.engine.sharpness import matched  # noqa: E402
 from ezlink_async.emulator.engine.swap import FaceError, Swapper  # noqa: E402
 from ezlink_async.emulator.engine.toning import Tone, toned  # noqa: E402
 
@@ -153,3 +154,51 @@ def test_source_with_sunglasses_is_refused(swapper: Swapper, finder: Finder) -> 
     with pytest.raises(FaceError, match="wears dark glasses; give a picture") as info:
         swapper.analyse(picture)
     assert info.value.reason == "sunglasses"
+
+
+def crispness(picture: Pixels, face: Face) -> float:
+    """Return how much the strong edges of a face lose in a small blur."""
+    left, top, right, bottom = face.box.astype(int)
+    light = to_lab(picture)[top:bottom, left:right, 0].copy()
+    whole = masks.oval(picture.shape[:2], face.points)[top:bottom, left:right]
+    inside = masks.shrunk(whole, int(0.12 * face.width)) > 0
+    edges = [
+        np.percentile(cv2.Laplacian(seen, cv2.CV_32F, ksize=5)[inside], 97)
+        for seen in (light, cv2.GaussianBlur(light, (0, 0), 3))
+    ]
+    return float(edges[0] / edges[1])
+
+
+@pytest.mark.parametrize("name", ["hopper", "synthetic_1", "synthetic_3"])
+@pytest.mark.parametrize("sigma", [3, 5])
+def test_blurred_photo_gets_a_face_as_blurred(
+    swapper: Swapper, finder: Finder, name: str, sigma: int
+) -> None:
+    """The edges of the new face are about as soft as those of the photo."""
+    target = cv2.GaussianBlur(sample(name), (0, 0), sigma)
+    face = finder.faces(target)[0]
+    result = swapper.swap(swapper.analyse(sample("astronaut")), target)
+    assert crispness(result, face) < 1.5 * crispness(target, face)
+
+
+def checks(contrast: float) -> Floats:
+    """Draw squares with sharp edges."""
+    rows, columns = np.indices((200, 200)) // 20
+    grey = 128 + contrast * ((rows + columns) % 2 - 0.5)
+    return np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
+
+
+def test_face_is_blurred_by_its_edges_and_not_by_its_contrast() -> None:
+    """A faint pattern is as sharp as a strong one; a blurred one is not."""
+    sharp, opaque = checks(200), np.ones((200, 200), np.float32)
+    assert matched(sharp, checks(20), opaque, 150) is sharp
+    soft = matched(sharp, cv2.GaussianBlur(checks(20), (0, 0), 4), opaque, 150)
+    softer = matched(sharp, cv2.GaussianBlur(checks(20), (0, 0), 9), opaque, 150)
+    assert 0 < soft.std() - softer.std() < sharp.std() - softer.std()
+
+
+def test_face_of_which_little_is_shown_is_not_blurred() -> None:
+    """Too few pixels are no measure of sharpness."""
+    sharp, alpha = checks(200), np.zeros((200, 200), np.float32)
+    alpha[:10, :10] = 1
+    assert matched(sharp, np.full_like(sharp, 128), alpha, 150) is sharp
