@@ -2,7 +2,7 @@
 The colours, the light and the softness of the target for the source's face.
 
 Computed in L*a*b*: first mean and contrast, measured on unmistakable skin only, then
-the slow changes of light across the target's face.
+the slow changes of light across the target's face, then the tone of a grey photo.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ezlink_async.emulator.engine.arrays import (
     resized,
 )
 from ezlink_async.emulator.engine.masks import likeness
+from ezlink_async.emulator.engine.toning import toned
 
 _LIGHT = np.float32(0.85)  # the share of the target's light that is applied
 _LEAST_SKIN = 20  # pixels
@@ -64,7 +65,7 @@ def relit(source: Floats, target: Floats, sample: SkinSample, width: float) -> F
     light[..., 1:] *= tint
     result += light
     result[..., 0] = np.clip(result[..., 0], 0, 100)
-    return from_lab(result.astype(np.float32))
+    return from_lab(toned(result.astype(np.float32), target))
 
 
 def _light(source: Floats, target: Floats, skin: Mask, width: float) -> Floats:

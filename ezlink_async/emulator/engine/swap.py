@@ -18,8 +18,10 @@ from ezlink_async.emulator.engine.arrays import Floats, Mask, Pixels, scaled, to
 from ezlink_async.emulator.engine.blend import blend, levels_for
 from ezlink_async.emulator.engine.colour import SkinSample, relit, softened
 from ezlink_async.emulator.engine.geometry import target_shape, warp_map
+from ezlink_async.emulator.engine.glasses import dark_glasses, wears_dark_glasses
 from ezlink_async.emulator.engine.mesh import LEAST_WIDTH, Face, Finder
 from ezlink_async.emulator.engine.networks import load_triangles
+from ezlink_async.emulator.engine.sharpness import matched
 from ezlink_async.emulator.engine.validity import source_validity
 from ezlink_async.emulator.engine.window import Window
 
@@ -30,16 +32,18 @@ _MIRROR_GAIN = 0.12  # of yaw; a smaller gain does not justify mirroring
 _LEAST_SOURCE = 60  # pixels
 _MOST_YAW = 0.55  # beyond, the nose is torn and the far cheek smeared
 _CLEAR_FLAG = 15.5  # hair, hands and strong blur are below, bare faces above
+_GLANCE = 200  # pixels; enough to see glasses
 _SHARPER = 1.4  # the source is shrunk to this many times the target's size
 
 
-Reason = Literal["none", "small", "turned", "covered"]
+Reason = Literal["none", "small", "turned", "covered", "sunglasses"]
 
 _ADVICE: dict[Reason, str] = {
     "small": "is less than 60 pixels wide; give a larger picture of it",
     "turned": "is turned away; give one that looks into the camera",
     "covered": "is covered or blurred; give a sharp picture without hair, a hand or "
     "a mask over it",
+    "sunglasses": "wears dark glasses; give a picture without them",
 }
 
 
@@ -65,13 +69,18 @@ class FaceError(ValueError):
         self.reason: Reason = reason
 
 
-def fault_of_source(face: Face) -> Reason | None:
-    """Return why *face* cannot be put into other pictures; ``None`` if it can."""
+def fault_of_source(face: Face, picture: Pixels) -> Reason | None:
+    """Return why *face* of *picture* is of no use elsewhere; ``None`` if it is."""
     if face.width < _LEAST_SOURCE:
         return "small"
     if abs(face.yaw) > _MOST_YAW:
         return "turned"
-    return "covered" if face.flag <= _CLEAR_FLAG else None
+    if face.flag <= _CLEAR_FLAG:
+        return "covered"
+    window = Window.about(face, picture, most=_GLANCE)
+    seen = window.seen(face)
+    lab = to_lab(window.cut(picture))
+    return "sunglasses" if wears_dark_glasses(lab, seen.points, seen.width) else None
 
 
 @attrs.frozen(eq=False)
@@ -161,7 +170,7 @@ class Swapper:
         faces = self._finder.faces(picture)
         if not faces:
             raise FaceError("source")
-        faults = [fault_of_source(face) for face in faces]
+        faults = [fault_of_source(face, picture) for face in faces]
         for face, fault in zip(faces, faults, strict=True):
             if fault is None:
                 return face
@@ -190,6 +199,7 @@ class Swapper:
         layer = self._warped(plate, shape, below, seen.width)
         colour, alpha = _dressed(layer, below, plate.face, seen, shape)
         under = below.astype(np.float32)
+        colour = matched(colour, under, alpha, seen.width)
         over = np.where(layer.cover[..., None], colour, under)
         mixed = blend(under, over, alpha, levels_for(seen.width))
         # The coarse bands reach beyond the face, and no pixel outside may change.
@@ -238,4 +248,6 @@ def _dressed(
         masks.uncovered(target_lab, core, zone, width),
         masks.smoothed(layer.valid, width),
     )
+    if wears_dark_glasses(target_lab, target.points, width):
+        alpha *= 1 - dark_glasses(target_lab, target.points, width)
     return colour, masks.teeth_kept(alpha, source, target, shape)

@@ -214,7 +214,7 @@ def test_face_that_looks_away_is_no_source(
     points[landmarks.NOSE_TIP] = ears[0] + (ears[1] - ears[0]) * (1 + yaw) / 2
     turned = attrs.evolve(face, points=points)
     assert turned.yaw == pytest.approx(yaw, abs=1e-3)
-    assert fault_of_source(turned) == fault
+    assert fault_of_source(turned, sample("astronaut")) == fault
 
 
 def test_source_is_the_biggest_face_that_can_be_used(swapper: Swapper) -> None:
