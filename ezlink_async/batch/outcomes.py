@@ -72,7 +72,7 @@ class BatchSummary:
 
     *accepted* counts the swaps this run has submitted and been given ids for,
     *resumable* the outcomes that the next run continues by itself. *charges* is
-    what the server charged, once the run has ended; ``None`` with an account token.
+    what the server charged, once the run has ended, if its pages say that.
     """
 
     counts: collections.Counter[BatchStatus] = attrs.field(factory=collections.Counter)

@@ -113,7 +113,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         await self._remove_abandoned_parts()
         self._started = time.monotonic()
         self._audit = UsageAudit(session.usage)
-        if not options.local and not session.reconciler.can_search:
+        if not options.local:
             await self._audit.begin()
         server_time, now = await session.reconciler.server_time(), options.clock
         clock = Clock(now, None if server_time is None else server_time - now())

@@ -12,8 +12,9 @@ from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Remark,
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
+from ezlink_async.batch.spending import Charges
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.report.models import Facts, Photo, Status
+from ezlink_async.report.models import Facts, LastRun, Photo, Status
 from ezlink_async.report.writer import write_report
 
 _STATUS: dict[JobState, Status] = {
@@ -59,7 +60,7 @@ def report_on(
         contextlib.closing(FolderLock(path.with_name("lock"))) as lock,
         contextlib.closing(Journal.open(path, locking=lock.is_real)) as opened,
     ):
-        facts = _facts(folder, opened.last_run())
+        facts = _facts(folder, opened.runs())
         return write_report(folder, _photos(folder, opened), facts, progress=progress)
 
 
@@ -134,22 +135,51 @@ def _remarked(folder: Path, remark: Remark) -> Photo:
     )
 
 
-def _facts(folder: Path, run: Run | None) -> Facts:
-    now = dt.datetime.now().astimezone()
-    if run is None:
-        return Facts(title=folder.absolute().name, started=now, finished=now, seconds=0)
-    started = _moment(run.started_at)
-    ended = run.ended_at
-    finished = now if ended is None else _moment(ended)
-    notes = () if ended is not None else ("The last run was cut short.",)
+def _facts(folder: Path, runs: list[Run]) -> Facts:
+    title = folder.absolute().name
+    if not runs:
+        now = dt.datetime.now().astimezone()
+        return Facts(title=title, started=now, finished=now, seconds=0)
+    last = _last_run(runs[-1])
+    is_whole = runs[-1].ended_at is not None
     return Facts(
-        title=folder.absolute().name,
-        started=started,
-        finished=max(started, finished),
-        seconds=max(0.0, finished.timestamp() - run.started_at),
-        command=run.facts.get("command"),
+        title=title,
+        started=min(_moment(runs[0].started_at), last.started),
+        finished=last.finished,
+        seconds=sum(run.seconds for run in runs),
+        command=runs[-1].facts.get("command"),
+        charged_note=_charged(runs) if len(runs) > 1 else last.charged_note,
+        notes=() if is_whole else ("The last run was cut short.",),
+        runs=len(runs),
+        last_run=last if len(runs) > 1 else None,
+    )
+
+
+def _last_run(run: Run) -> LastRun:
+    return LastRun(
+        started=_moment(run.started_at),
+        finished=_moment(run.started_at + run.seconds),
+        seconds=run.seconds,
         charged_note=run.facts.get("charged"),
-        notes=notes,
+    )
+
+
+def _charged(runs: list[Run]) -> str | None:
+    """Return what all runs were charged, and of how many runs that is known."""
+    known = [run.facts for run in runs if "charged_usd" in run.facts]
+    if not known:
+        return None
+    charges = Charges(
+        dollars=sum(float(facts["charged_usd"]) for facts in known),
+        accepted=sum(int(facts.get("accepted", "0")) for facts in known),
+    )
+    unknown = len(runs) - len(known)
+    if not unknown:
+        return f"All {len(runs):,} runs: {charges}"
+    others = "the other run" if unknown == 1 else f"the other {unknown:,} runs"
+    return (
+        f"{len(known):,} of {len(runs):,} runs: {charges}. What {others} cost is not "
+        "known."
     )
 
 

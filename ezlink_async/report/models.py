@@ -43,13 +43,25 @@ class Photo:
 
 
 @attrs.frozen(kw_only=True)
+class LastRun:
+    """When the last of several runs was, how long it took, what it was charged."""
+
+    started: dt.datetime
+    finished: dt.datetime
+    seconds: float
+    charged_note: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Facts:
     """
-    The facts of the whole batch.
+    The facts of the whole batch, over all its *runs*.
 
     *started* and *finished* are aware, and shown in their own time zone. *seconds*
-    is how long the batch took. *command* is the shell command that resumes the
-    batch, if something is left to do; *charged_note* says what the server charged.
+    is how long all runs took together, without the time between them. *command* is
+    the shell command that resumes the batch, if something is left to do;
+    *charged_note* says what the server charged. *last_run* is shown beside them;
+    leave it out if there was only one.
     """
 
     title: str
@@ -59,6 +71,8 @@ class Facts:
     command: str | None = None
     charged_note: str | None = None
     notes: tuple[str, ...] = ()
+    runs: int = 1
+    last_run: LastRun | None = None
 
 
 @attrs.frozen

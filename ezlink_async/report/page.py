@@ -122,9 +122,24 @@ def _head(facts: Facts, counts: Counts) -> str:
     return (
         f"{_portrait(counts)}<div><h1>{markup(facts.title)}</h1>"
         f'<p class="sum">{_sum(counts)}</p>'
-        f'<p class="when">{markup(span(facts.started, facts.finished))} · '
-        f"{lasted(facts.seconds)}</p></div>"
+        f"{_times(facts)}</div>"
     )
+
+
+def _times(facts: Facts) -> str:
+    """Return when the batch was made and how long it took, and so the last run."""
+    runs = f" in {facts.runs:,} runs" if facts.runs > 1 else ""
+    all_runs = f"{_when(facts.started, facts.finished, facts.seconds)}{runs}"
+    if (last := facts.last_run) is None:
+        return f'<p class="when">{all_runs}</p>'
+    return (
+        f'<p class="when">{all_runs}<br>'
+        f"Last run: {_when(last.started, last.finished, last.seconds)}</p>"
+    )
+
+
+def _when(started: dt.datetime, finished: dt.datetime, seconds: float) -> str:
+    return f"{markup(span(started, finished))} · {lasted(seconds)}"
 
 
 def _sum(counts: Counts) -> str:
@@ -183,6 +198,9 @@ def _payment(facts: Facts, counts: Counts) -> str:
         )
     if facts.charged_note:
         body += f"<p>{markup(facts.charged_note, lines=True)}</p>"
+    if facts.last_run is not None and facts.last_run.charged_note:
+        note = markup(facts.last_run.charged_note, lines=True)
+        body += f"<p>Last run: {note}</p>"
     return body
 
 

@@ -136,11 +136,23 @@ class JobRecord:
 
 @attrs.frozen
 class Run:
-    """When a run began and ended, and the facts the report shows about it."""
+    """
+    When a run began and ended, and the facts the report shows about it.
+
+    *stopped_at* is the time of the latest end of a task, for a run that was cut short:
+    its *ended_at* is ``None``.
+    """
 
     started_at: float
     ended_at: float | None
     facts: dict[str, str]
+    stopped_at: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; at least, if it was cut short."""
+        end = self.stopped_at if self.ended_at is None else self.ended_at
+        return 0.0 if end is None else max(0.0, end - self.started_at)
 
 
 class Step(enum.Enum):

@@ -276,12 +276,29 @@ class Journal:
             (when, json.dumps(facts), run),
         )
 
-    def last_run(self) -> Run | None:
-        """Return the latest run."""
-        row = self._execute("SELECT * FROM runs ORDER BY id DESC").fetchone()
-        if row is None:
-            return None
-        return Run(row["started_at"], row["ended_at"], json.loads(row["facts"]))
+    def runs(self) -> list[Run]:
+        """Return all runs, in their order."""
+        rows = self._execute(
+            "SELECT *, lead(started_at, 1, 9e99) OVER (ORDER BY id) AS next_at "
+            "FROM runs ORDER BY id"
+        ).fetchall()
+        return [
+            Run(
+                row["started_at"],
+                row["ended_at"],
+                json.loads(row["facts"]),
+                self._last_end(row["started_at"], row["next_at"])
+                if row["ended_at"] is None
+                else None,
+            )
+            for row in rows
+        ]
+
+    def _last_end(self, after: float, before: float) -> float | None:
+        """Return when the last task ended in a time."""
+        query = "SELECT max(ended_at) FROM jobs WHERE ended_at >= ? AND ended_at < ?"
+        found: float | None = self._execute(query, (after, before)).fetchone()[0]
+        return found
 
     def price(self) -> float | None:
         """Return what one accepted job cost in the latest run that knows it, in USD."""

@@ -138,7 +138,7 @@ def _ask_everything(journal: Journal) -> None:
         journal.witnesses(key.server)
         journal.task_ids(key.server)
     journal.remarks()
-    journal.last_run()
+    journal.runs()
     journal.price()
     journal.start_run(3.0)
 

@@ -20,6 +20,7 @@ from ezlink_async.batch.journal.jobs import (
     Problem,
     Reason,
     Remark,
+    Run,
     Submit,
 )
 from ezlink_async.batch.journal.sqlite import Schema, open_database
@@ -244,18 +245,29 @@ def test_a_rehearsal_reads_the_journal_and_changes_nothing(path: Path) -> None:
         assert empty.records() == []
 
 
-def test_the_last_run_has_its_times_and_facts(journal: Journal) -> None:
-    assert journal.last_run() is None
+def test_runs_have_their_times_and_facts(journal: Journal) -> None:
+    assert journal.runs() == []
     first = journal.start_run(1.0)
     journal.end_run(first, 2.0, {"spent": "3 \u00a5"})
-    run = journal.last_run()
-    assert run is not None
-    assert (run.started_at, run.ended_at) == (1.0, 2.0)
-    assert run.facts == {"spent": "3 \u00a5"}
     assert journal.start_run(3.0) == first + 1
-    run = journal.last_run()
-    assert run is not None
-    assert (run.started_at, run.ended_at, run.facts) == (3.0, None, {})
+    assert journal.runs() == [
+        Run(1.0, 2.0, {"spent": "3 \u00a5"}),
+        Run(3.0, None, {}),
+    ]
+    assert [run.seconds for run in journal.runs()] == [1.0, 0.0]
+
+
+def test_a_run_that_was_cut_short_took_until_the_last_end_of_a_task(
+    journal: Journal,
+) -> None:
+    """Not until a task that ended in another run."""
+    for number, start in enumerate((10.0, 20.0, 30.0)):
+        journal.start_run(start)
+        for wait in (3.0, 2.0):
+            job = _job(journal, f"{number}-{wait}")
+            journal.succeeded(job.id, None, start + wait)
+    assert [run.stopped_at for run in journal.runs()] == [13.0, 23.0, 33.0]
+    assert [run.seconds for run in journal.runs()] == [3.0] * 3
 
 
 def test_a_submit_cut_short_is_unknown_in_the_next_run(journal: Journal) -> None:

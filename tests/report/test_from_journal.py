@@ -1,0 +1,119 @@
+"""The facts of a report: of all runs of an album, and of the last one beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ezlink_async.batch.journal.jobs import JobKey
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import journal_of
+from ezlink_async.report import report_on
+
+pytest.importorskip("PIL.Image", reason="needs the cli extra")
+
+PAID = {"charged": "charged by the server: 30 USD; 9 jobs accepted"}
+PAID |= {"charged_usd": "30.0", "accepted": "9"}
+NOTHING = {"charged": "charged by the server: 0 USD; 0 jobs accepted"}
+NOTHING |= {"charged_usd": "0.0", "accepted": "0"}
+
+Runs = list[tuple[float, float | None, dict[str, str]]]
+
+
+def noon(day: int) -> float:
+    """Return a time that has the same date in nearly every time zone."""
+    return day * 86_400.0 + 43_200.0
+
+
+@pytest.fixture
+def words_of(tmp_path: Path) -> Callable[[Runs], str]:
+    """Return what the report says about runs: a start, an end, and facts."""
+
+    def report(runs: Runs) -> str:
+        with contextlib.closing(Journal.open(journal_of(tmp_path))) as journal:
+            for start, end, facts in runs:
+                run = journal.start_run(start)
+                if end is not None:
+                    journal.end_run(run, end, facts)
+        page = report_on(tmp_path).read_text(encoding="utf-8")
+        head = page[page.index("<header") : page.index("</header>")]
+        return " ".join(re.sub("<[^>]*>", " ", head).split())
+
+    return report
+
+
+def test_the_totals_of_all_runs_stand_beside_the_last_run(
+    words_of: Callable[[Runs], str],
+) -> None:
+    """An album of 60 USD does not cost nothing because the last run did nothing."""
+    words = words_of(
+        [
+            (noon(1), noon(1) + 3_600, PAID),
+            (noon(2), noon(2) + 1_800, PAID),
+            (noon(3), noon(3) + 1.8, NOTHING),
+        ]
+    )
+    assert "1 h 30 min in 3 runs Last run: 4 January 1970" in words
+    assert "· 1.8 s" in words
+    assert "All 3 runs: charged by the server: 60 USD; 18 jobs accepted" in words
+    assert "Last run: charged by the server: 0 USD; 0 jobs accepted" in words
+    assert "2 January 1970" in words
+
+
+def test_one_run_has_no_last_run_beside_it(words_of: Callable[[Runs], str]) -> None:
+    words = words_of([(noon(1), noon(1) + 60, PAID)])
+    assert "1 min 0 s" in words
+    assert "charged by the server: 30 USD; 9 jobs accepted" in words
+    assert "Last run" not in words
+    assert " runs" not in words
+
+
+@pytest.mark.parametrize(
+    ("unknown", "says"),
+    [
+        (1, "2 of 3 runs: charged by the server: 30 USD; 9 jobs accepted. What the"),
+        (2, "What the other 2 runs cost is not known."),
+    ],
+)
+def test_runs_whose_charges_are_not_known_are_said(
+    words_of: Callable[[Runs], str], unknown: int, says: str
+) -> None:
+    cut: Runs = [(noon(day), None, {}) for day in range(3, 3 + unknown)]
+    words = words_of(
+        [(noon(1), noon(1) + 9, PAID), (noon(2), noon(2) + 9, NOTHING), *cut]
+    )
+    assert says in words
+    assert "The last run was cut short." in words
+
+
+def test_only_one_run_with_known_charges(words_of: Callable[[Runs], str]) -> None:
+    words = words_of([(noon(1), None, {}), (noon(2), noon(2) + 9, PAID)])
+    assert "1 of 2 runs: charged by the server: 30 USD" in words
+    assert "What the other run cost is not known." in words
+
+
+def test_without_any_charges_no_payment_is_shown(
+    words_of: Callable[[Runs], str],
+) -> None:
+    words = words_of([(noon(1), noon(1) + 9, {}), (noon(2), noon(2) + 9, {})])
+    assert "charged" not in words
+    assert "in 2 runs" in words
+
+
+def test_a_run_that_was_cut_short_took_until_its_last_task_ended(
+    tmp_path: Path, words_of: Callable[[Runs], str]
+) -> None:
+    """Not until the report is made, which may be years later."""
+    key = JobKey("https://a.example", b"s" * 32, b"t" * 32, "{}", "a")
+    with contextlib.closing(Journal.open(journal_of(tmp_path))) as journal:
+        job = journal.find_or_add_job(key, tmp_path / "me.jpg", tmp_path / "a.jpg")
+        journal.succeeded(job.id, None, noon(1) + 120)
+    assert "2 min 0 s" in words_of([(noon(1), None, {})])
+
+
+def test_a_journal_without_runs_is_reported(words_of: Callable[[Runs], str]) -> None:
+    assert "0.0 s" in words_of([])
