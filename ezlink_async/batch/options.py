@@ -29,8 +29,9 @@ class BatchOptions:
     The options of a batch; :func:`batch.run_batch` explains those it takes.
 
     *local* says that the server ends with this process: jobs it has not finished
-    are sent again. *is_given* says whether a file is a source or a target, which
-    no result may replace. *command* is what to type to continue, for the report.
+    are sent again; *faces* are those of a target that it swaps. *is_given* says
+    whether a file is a source or a target, which no result may replace. *command* is
+    what to type to continue, for the report.
     """
 
     output: Path
@@ -43,6 +44,7 @@ class BatchOptions:
     budget: int | None = None
     strip_metadata: bool = False
     local: bool = False
+    faces: Literal["largest", "all"] = "all"
     is_given: Callable[[FileId], bool] = lambda _: False
     command: str | None = None
     clock: Callable[[], float] = time.time
@@ -70,7 +72,12 @@ class BatchOptions:
     @property
     def job_options(self) -> str:
         """The options that change a result, as the journal stores them."""
-        return json.dumps({"strip_metadata": True} if self.strip_metadata else {})
+        options: dict[str, object] = {}
+        if self.strip_metadata:
+            options["strip_metadata"] = True
+        if self.faces != "all":
+            options["faces"] = self.faces
+        return json.dumps(options)
 
     def server_name(self, origin: str) -> str:
         """Return the journal's name for the server at *origin*."""

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import attrs
 
@@ -39,6 +40,7 @@ class Connection:
 
     base_url: str | None = None
     local: bool = False
+    faces: Literal["largest", "all"] | None = None
     concurrency: int | None = None
     deadline: float | None = None
 
@@ -114,7 +116,7 @@ def server_of(connection: Connection) -> str:
 async def connect(connection: Connection) -> AsyncIterator[AsyncEzlink]:
     """Enter a client of the server that *connection* names."""
     if connection.local:
-        async with _local_client(connection.concurrency, connection.deadline) as ez:
+        async with _local_client(connection) as ez:
             yield ez
         return
     options = _options(connection, settings_sources())
@@ -135,22 +137,21 @@ def _options(connection: Connection, sources: SettingsSources) -> Options:
 
 
 @asynccontextmanager
-async def _local_client(
-    concurrency: int | None, deadline: float | None
-) -> AsyncIterator[AsyncEzlink]:
+async def _local_client(connection: Connection) -> AsyncIterator[AsyncEzlink]:
     from ezlink_async import emulator  # slow to import, and rarely needed
 
     threads = os.cpu_count() or 1
     settings = emulator.EmulatorSettings(
         engine="opencv",
+        faces=connection.faces or "all",
         concurrency=threads,
         queue=_UNLIMITED,
         balance=_UNLIMITED,
         key_quota=None,
     )
     poll = _LOCAL_POLL
-    if deadline is not None:
-        poll = attrs.evolve(poll, deadline=deadline)
+    if connection.deadline is not None:
+        poll = attrs.evolve(poll, deadline=connection.deadline)
     async with (
         emulator.serving(settings) as server,
         AsyncEzlink(
@@ -158,7 +159,7 @@ async def _local_client(
             base_url=server.base_url,
             account_token=server.account_token,  # never the user's own
             # Two more than the engine runs, so that it never waits for an upload.
-            max_concurrency=concurrency or threads + 2,
+            max_concurrency=connection.concurrency or threads + 2,
             poll=poll,
         ) as ez,
     ):

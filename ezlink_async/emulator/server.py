@@ -55,7 +55,7 @@ def _engine(settings: EmulatorSettings) -> Engine:
     if settings.engine == "opencv":
         from ezlink_async.emulator.pictures.opencv_engine import load_engine
 
-        return load_engine()
+        return load_engine(largest_only=settings.faces == "largest")
     raise ValueError(f"no such engine: {settings.engine}; known: copy, opencv")
 
 

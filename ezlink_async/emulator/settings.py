@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, frozen, validators
 
 from ezlink_async.emulator.clock import Clock
 
@@ -18,6 +18,9 @@ DEFAULT_ACCOUNT_TOKEN = "ezlinkemulatoraccount00000000000"  # noqa: S105 - opens
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 _MIB = 1024 * 1024
+
+Faces = Literal["largest", "all"]
+"""The faces of a target that the built-in engine swaps."""
 
 
 class Engine(Protocol):
@@ -46,7 +49,9 @@ class EmulatorSettings:
     """
     The settings of an emulator: by default quick, as a test double should be.
 
-    *engine* is ``copy``, ``opencv`` or an object. Times are seconds of *clock*.
+    *engine* is ``copy``, ``opencv`` or an object. *faces*: ``all`` or ``largest``,
+    which faces of a target ``opencv`` swaps; the protocol has no such choice, and the
+    real server makes it by itself. Times are seconds of *clock*.
 
     *api_key*, *account_token*, *control_secret*: credentials of the first account, and
     of the control API; None: a random one each run. *hosts*: names that requests may
@@ -74,6 +79,7 @@ class EmulatorSettings:
     """
 
     engine: str | Engine = "copy"
+    faces: Faces = field(default="all", validator=validators.in_(get_args(Faces)))
     host: str = "127.0.0.1"
     port: int = 0
     ssl_context: ssl.SSLContext | None = None

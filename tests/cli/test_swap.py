@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import FACES, Ezlink, sums
+from tests.support.command_line import FACES, SAMPLES, Ezlink, sums
 from tests.support.pictures import jpeg
 
 Command = tuple[object, ...]
@@ -192,6 +192,33 @@ def test_task_of_the_built_in_server_is_swapped_again_by_the_next_run(
     assert "is not finished" in said.err
     said = ezlink("swap", *FACES, "--local", "--output", "out")
     assert (said.code, said.out) == (0, "out/synthetic_1.jpg\n")
+
+
+@pytest.mark.usefixtures("stranger")
+def test_faces_of_a_group_are_all_swapped_or_the_largest_alone(ezlink: Ezlink) -> None:
+    """Another choice is another job, whose result may not replace the first one."""
+    pytest.importorskip("cv2")
+    command = ("swap", FACES[0], SAMPLES / "group.jpg", "--local", "--output", "out")
+    saved = Path("out/group.jpg")
+    assert ezlink(*command).code == 0
+    every = saved.read_bytes()
+    assert ezlink(*command, "--faces", "all", "--json").summary == sums(skipped=1)
+    other = ezlink(*command, "--faces", "largest")
+    assert other.code == 1
+    assert "out/group.jpg is there already" in other.err
+    assert ezlink(*command, "--faces", "largest", "--existing", "replace").code == 0
+    assert saved.read_bytes() != every
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_faces_without_local_are_wrong_usage(
+    ezlink: Ezlink, one: Command, user: Emulator, more: tuple[str, ...]
+) -> None:
+    for faces in ("all", "largest"):
+        said = ezlink(*one, "--faces", faces, *more)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert "the real server decides by itself" in said.err
+    assert user.control.requests == []
 
 
 def test_failed_download_reports_the_task_id(

@@ -71,3 +71,8 @@ async def test_opencv_engine_starts_by_its_name() -> None:
     pytest.importorskip("cv2")
     async with running(engine="opencv") as base_url:
         assert base_url.startswith("http://")
+
+
+def test_unknown_choice_of_faces_is_refused() -> None:
+    with pytest.raises(ValueError, match="faces"):
+        EmulatorSettings(faces="two")  # type: ignore[arg-type]

@@ -86,6 +86,9 @@ class SwapArguments(Connection):
         Folder for the results; made when it is missing.
     local
         Use the built-in server and engine: no key, no network, no cost.
+    faces
+        Faces of a group to swap, with --local only: the largest one, or all. The
+        real server decides by itself. [default: all]
     base_url
         Address of the API. [env: EZLINK_BASE_URL]
     mode
@@ -131,6 +134,7 @@ class SwapArguments(Connection):
 
     output: Annotated[Path, Parameter(("--output", "-o"))]
     local: Annotated[bool, _Switch] = False
+    faces: Literal["largest", "all"] | None = None
     base_url: str | None = None
     mode: Literal["fast", "turbo", "relax"] | None = None
     concurrency: Annotated[int | None, _Count] = None
@@ -172,6 +176,7 @@ class SwapArguments(Connection):
             budget=self.budget,
             strip_metadata=self.strip_metadata,
             local=self.local,
+            faces=self.faces or "all",
             is_given=pair_list.is_given,
             command=typed.get(),
         )
@@ -197,10 +202,7 @@ def swap(
         See there.
 
     """
-    if blocked := why_not_writable(options.output):
-        raise ConfigurationError(f"results cannot go to {options.output}: {blocked}")
-    if not options.dry_run:
-        check_connection(options, ", or try --local, which needs none")
+    _check_options(options)
     left_out = LeftOut()
     pairs = _find_pairs(options, pictures, left_out)
     source = None if options.pairs else _checked_source(options, pictures[0])
@@ -220,6 +222,19 @@ def swap(
             options, batch, pair_list, display, tally, printer, source
         )
         return command.rehearse() if options.dry_run else command.execute()
+
+
+def _check_options(options: SwapArguments) -> None:
+    """Raise ConfigurationError for options that no run can have. Sends nothing."""
+    if options.faces is not None and not options.local:
+        raise ConfigurationError(
+            "--faces is for --local: the real server decides by itself which faces "
+            "it swaps"
+        )
+    if blocked := why_not_writable(options.output):
+        raise ConfigurationError(f"results cannot go to {options.output}: {blocked}")
+    if not options.dry_run:
+        check_connection(options, ", or try --local, which needs none")
 
 
 def _find_pairs(

@@ -176,9 +176,11 @@ class Swapper:
                 return face
         raise FaceError("source", faults[0] or "none")
 
-    def swap(self, source: Source, target: Pixels) -> Pixels:
+    def swap(
+        self, source: Source, target: Pixels, *, largest_only: bool = False
+    ) -> Pixels:
         """
-        Return a copy of *target* with every face replaced.
+        Return a copy of *target* with every face replaced, or the largest only.
 
         :exc:`FaceError` when no face is found. Pixels away from the faces are the
         same to the bit.
@@ -187,7 +189,7 @@ class Swapper:
         if not faces:
             raise FaceError("target")
         result = target.copy()
-        for face in faces:
+        for face in faces[:1] if largest_only else faces:
             self._replace(source.facing(face.yaw), face, result)
         return result
 

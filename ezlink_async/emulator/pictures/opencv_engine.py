@@ -65,7 +65,7 @@ class _Entry:
 
 class OpenCVEngine:
     """
-    Puts the face of one picture into all faces of another.
+    Puts the face of one picture into all faces of another, or the largest only.
 
     Each calling thread gets networks of its own, about 3 MB and 10 ms the first
     time; threads share analysed sources. *max_pixels* is the limit of both pictures.
@@ -73,11 +73,14 @@ class OpenCVEngine:
 
     name = "opencv"
 
-    def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, *, max_pixels: int = MAX_PIXELS, largest_only: bool = False
+    ) -> None:
         # A setting of the whole process: several photos at once use the cores
         # better than several threads inside one photo.
         cv2.setNumThreads(1)
         self._max_pixels = max_pixels
+        self._largest_only = largest_only
         self._sources = AnalysedSources()
         self._thread = threading.local()
 
@@ -90,7 +93,9 @@ class OpenCVEngine:
         """
         picture = self._decode(target)
         known = self._sources.get(source, self._analyse)
-        pixels = self._swapper().swap(known, picture.pixels)
+        pixels = self._swapper().swap(
+            known, picture.pixels, largest_only=self._largest_only
+        )
         return encode(Picture(pixels, picture.alpha, picture.header))
 
     def check_source(self, source: bytes) -> None:
@@ -114,11 +119,11 @@ class OpenCVEngine:
         return swapper
 
 
-def load_engine() -> OpenCVEngine:
+def load_engine(*, largest_only: bool = False) -> OpenCVEngine:
     """
     Return the local engine.
 
     Importing this module raises ImportError, with the command to install the `local`
     extra, when that is missing.
     """
-    return OpenCVEngine()
+    return OpenCVEngine(largest_only=largest_only)

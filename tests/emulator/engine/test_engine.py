@@ -155,6 +155,22 @@ def test_all_faces_of_a_group_are_swapped_and_nothing_else(
     assert not difference.any()
 
 
+def test_largest_face_of_a_group_is_swapped_alone(
+    swapper: Swapper, finder: Finder
+) -> None:
+    target = sample("group")
+    source = swapper.analyse(sample("synthetic_1"))
+    difference = changed(target, swapper.swap(source, target, largest_only=True))
+    first, *others = finder.faces(target)
+    assert all(face.area < first.area for face in others)
+    shares = []
+    for face in (first, *others):
+        left, top, right, bottom = face.box.astype(int)
+        shares.append(difference[top:bottom, left:right].mean())
+    assert shares[0] > 0.4
+    assert shares[1:] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "picture", [gradient(), noise(), cat(), sample("group")[:60, :90]]
 )
