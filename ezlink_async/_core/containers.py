@@ -234,8 +234,11 @@ def _jpeg_part(picture: Buffer, position: int) -> tuple[int, int, int]:
 
 
 def _check_jpeg(picture: Buffer) -> None:
+    scans = 0
     for marker, _, end in _jpeg_parts(picture):
-        if marker == _SCAN and _ends_in_scan(picture, end):
+        scans += marker == _SCAN
+        # Once: an answer for each of many scans would take minutes.
+        if marker == _SCAN and scans == 1 and _ends_in_scan(picture, end):
             return  # without a search through all coded pixels
 
 

@@ -20,7 +20,7 @@ TEXT_LIMIT = 2_000
 """The most characters of a text of the server that are kept."""
 
 _ANSWER_BYTES = 1024 * 1024
-_TASK_BYTES = 64 * 1024
+_TASK_BYTES = 32 * 1024
 
 _BLANKS = re.compile(r"\s+")
 

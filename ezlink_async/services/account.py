@@ -23,7 +23,7 @@ from ezlink_async._core.error_mapping import (
     names_insert_failure,
     server_time,
 )
-from ezlink_async._core.json_reader import parse_json
+from ezlink_async._core.json_reader import is_light, parse_json
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
@@ -235,7 +235,9 @@ def _record(row: Mapping[str, object]) -> TaskRecord:
 
 
 def _nested_json(text: object) -> object:
-    return parse_json(str(text).encode(errors="replace"))
+    body = str(text).encode(errors="replace")
+    # The limits of an answer count no brackets that a text holds as escapes.
+    return parse_json(body) if is_light(body) else None
 
 
 def _data(response: HttpResponse) -> Mapping[str, object]:

@@ -126,6 +126,15 @@ def test_end_marker_inside_a_table_is_not_the_end() -> None:
                 containers.verify_complete(content[:end])
 
 
+def test_end_is_searched_once_behind_many_scans() -> None:
+    """A search behind each of these empty scans would take minutes."""
+    scans = b"\xff\xda\x00\x02" * 30_000
+    with pytest.raises(ImageError, match="is cut off"):
+        containers.verify_complete(
+            b"\xff\xd8" + scans + b"\xff\xfe\xff\xff" + b"\xff\xd9"
+        )
+
+
 SCAN = b"\xff\xd8\xff\xda\x00\x02"
 
 MANY = containers.MOST_PARTS + 1

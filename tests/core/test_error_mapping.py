@@ -410,7 +410,7 @@ def test_error_carries_the_request_id() -> None:
     assert lost.request_id == "r-2"
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000, b"9" * 5000])
+@pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000])
 def test_bytes_that_are_no_json_are_none(body: bytes) -> None:
     assert parse_json(body) is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,17 @@ from ezlink_async._core.json_reader import (
         pytest.param(b'\0 {"result":"7","x":1}\r\n\0', 1, id="NUL around it"),
         pytest.param('{"result":"7","x":"运"}'.encode("gbk"), "\ufffd\ufffd", id="GBK"),
         pytest.param('{"result":"7","x":"砛"}'.encode("gbk"), "砛", id="half a slash"),
+        pytest.param(b'{"result":"7","x":1}\n<!-- proxy -->', 1, id="bytes behind it"),
+        pytest.param(b'{"result":"7","x":1}{}', 1, id="two objects"),
+        pytest.param(
+            rb'{"result":"7","x":"C:\path \n"}', "C:\\path \n", id="no escape"
+        ),
+        pytest.param(rb'{"result":"7","x":"\u12"}', r"\u12", id="half an escape"),
+        pytest.param(b'\xc2\xa0{"result":"7","x":1}', 1, id="a hard blank"),
+        pytest.param(b"\xef\xbb\xbf" * 2 + b'{"result":"7","x":1}', 1, id="two marks"),
+        pytest.param(
+            b'{"result":"7","x":%s}' % (b"9" * 4_301), math.inf, id="a long number"
+        ),
     ],
 )
 def test_what_is_wrong_in_one_place_hides_nothing_else(
@@ -35,7 +48,10 @@ def test_what_is_wrong_in_one_place_hides_nothing_else(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"a":', b'{"a":1} x', b"\xff\xfe", b'"\xff', b"[" * 100_000],
+    [
+        *(b"", b"<html>", b'{"a":', b"404 not found", b"\xff\xfe", b'"\xff'),
+        *(b"[" * 100_000, rb'["\x"' + b"\\x" * 10_000),
+    ],
 )
 def test_what_is_no_json_is_none(body: bytes) -> None:
     assert parse_json(body) is None
@@ -88,11 +104,17 @@ def test_what_would_hold_the_interpreter_for_long_is_not_parsed(
     assert obstacle(body, tasks) == says
 
 
+def test_brackets_before_a_long_tail_are_counted_once() -> None:
+    """A search that began anew at each byte of the tail would take hours."""
+    body = b'{"code":1,"result":"7","x":[' + b",".join([b"[]"] * 101) + b"]}"
+    assert obstacle(body + b" " * 1024 * 1024) == ""
+
+
 def test_small_answers_are_light() -> None:
-    """More bytes, brackets or values are parsed in a thread."""
+    """More bytes, brackets, values or texts are parsed in a thread."""
     assert is_light(b'{"code":1,"result":"7"}')
     assert is_light(b"x" * 256 * 1024)
-    heavy = b"x" * (256 * 1024 + 1), b"[]," * 501, b"1," * 5_001
+    heavy = b"x" * (256 * 1024 + 1), b"[]," * 501, b"1," * 5_001, b'""' * 10_001
     assert not any(map(is_light, heavy))
 
 

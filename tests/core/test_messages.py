@@ -66,7 +66,7 @@ def test_response_of_too_much_has_no_json_and_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tasks", "most"), [(1, 1 << 20), (16, 1 << 20), (100, 100 << 16)]
+    ("tasks", "most"), [(1, 1 << 20), (32, 1 << 20), (100, 100 << 15)]
 )
 def test_answer_has_room_for_each_task_that_it_is_about(tasks: int, most: int) -> None:
     assert HttpRequest("GET", "/x", tasks=tasks).answer_limit == most

@@ -346,11 +346,11 @@ async def test_answer_with_broken_compression_has_its_status_and_no_body() -> No
             await here.transport.send(FETCH)
 
 
-@pytest.mark.parametrize(("tasks", "most"), [(1, MIB), (16, MIB), (17, 17 * MIB // 16)])
+@pytest.mark.parametrize(("tasks", "most"), [(1, MIB), (32, MIB), (33, 33 * MIB // 32)])
 async def test_body_of_an_endless_answer_is_read_up_to_its_limit(
     tasks: int, most: int
 ) -> None:
-    """One task has room in 1 MiB, more of them in 64 KiB each."""
+    """One task has room in 1 MiB, more of them in 32 KiB each."""
 
     async def endless(conn: Connection) -> None:
         await conn.read_request()

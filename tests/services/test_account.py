@@ -178,6 +178,14 @@ def test_server_time_without_a_zone_is_none(date: str, seconds: float | None) ->
     assert server_time(HttpResponse(200, {"date": date})) == seconds
 
 
+def test_text_of_a_row_that_would_be_parsed_for_long_is_left_out() -> None:
+    """Brackets in it are no brackets of the answer, whose limit does not see them."""
+    many = {"mj_id": "7", "buttons": "[" + "{}," * 600 + "{}]"}
+    few = {"mj_id": "8", "buttons": '[{"customId":"a"}]'}
+    page = account.read_tasks(_data({"list": [many, few], "total": 2}))
+    assert [len(each.buttons) for each in page.records] == [0, 1]
+
+
 def test_odd_values_of_a_page_are_no_errors() -> None:
     """A row without an id is left out."""
     rows = [
