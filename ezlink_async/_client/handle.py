@@ -9,10 +9,12 @@ record came, polled or pushed) or by :meth:`FollowedHandle.end` (another error).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import quote
@@ -24,7 +26,7 @@ from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.policies import is_number
 from ezlink_async._core.records import is_refunded
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
-from ezlink_async._io.concurrency import BackgroundTasks
+from ezlink_async._io.concurrency import BackgroundTasks, run_in_any_thread
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile, as_path, check_path
 from ezlink_async._io.spool import ResultStream
@@ -299,7 +301,8 @@ class TaskHandle:
         """
         place = as_path(path)
         check_path(place)
-        if str(path).endswith(_SEPARATORS) or await asyncio.to_thread(place.is_dir):
+        names_folder = str(path).endswith(_SEPARATORS)
+        if names_folder or await run_in_any_thread(partial(_is_folder, place)):
             name = quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
             return (await self._save(place / name, fit_suffix=True)).path
         return (await self._save(place, fit_suffix=False)).path
@@ -442,6 +445,12 @@ class FollowedHandle(TaskHandle):
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # saving there says what is wrong with it
+        return path.is_dir()
+    return False
 
 
 def _wake(waiters: _Waiters | None) -> None:

@@ -14,7 +14,8 @@ class OneLine(logging.Filter):
     Writes characters that end a line or steer a terminal as escapes.
 
     Ids, names of files and words of servers stand in messages: a line break in
-    one of them would let it write lines of its own.
+    one of them would let it write lines of its own. The lines of a traceback are
+    indented for the same reason.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -23,6 +24,10 @@ class OneLine(logging.Filter):
         safe = _UNSAFE.sub(_escape, text)
         if safe != text:
             record.msg, record.args = safe, ()
+        if record.exc_info and not record.exc_text:
+            traceback = logging.Formatter().formatException(record.exc_info)
+            lines = (_UNSAFE.sub(_escape, line) for line in traceback.split("\n"))
+            record.exc_text = "\n".join(f"  {line}" for line in lines)
         return True
 
 

@@ -64,12 +64,15 @@ class Options(TypedDict, total=False):
     allow_insecure: bool
 
 
+_SECRETS = {"api_key", "account_token", "base_url"}
+
+
 def hide_secrets(options: Options) -> Options:
     """Return *options* with texts that no repr shows: any may be the key."""
     secret = {
-        name: hide_argument(options.get(name))
-        for name in ("api_key", "account_token", "base_url")
-        if name in options
+        name: hide_argument(value)
+        for name, value in options.items()
+        if isinstance(value, str) or name in _SECRETS
     }
     return Options(**{**options, **secret})  # type: ignore[typeddict-item]  # a wrong kind is refused by resolve()
 
@@ -196,7 +199,12 @@ _register(Timeouts)
 def profile_path(environ: Mapping[str, str]) -> Path:
     """Return the one profile file; never one in the current folder."""
     if named := environ.get("EZLINK_CONFIG"):
-        return Path(str(named)).expanduser()
+        try:
+            return Path(str(named)).expanduser()
+        except RuntimeError:
+            raise ConfigurationError(
+                f"EZLINK_CONFIG: the home of the user in {named} is not known"
+            ) from None
     if os.name == "nt":  # pragma: no cover - another system's folder
         return Path(environ.get("APPDATA", "~"), "ezlink", "config.toml").expanduser()
     return Path("~/.config/ezlink/config.toml").expanduser()

@@ -156,6 +156,8 @@ class Transport:
         connect, silence = settings.timeouts.connect, settings.timeouts.image
         self._timeout = aiohttp.ClientTimeout(connect=connect)
         self._read_timeout = aiohttp.ClientTimeout(connect=connect, sock_read=silence)
+        # Headers that drip are no silence, and have no pace that a download judges.
+        self._headers_timeout = connect + silence
         self._sleep = sleep
 
     async def open(self) -> None:
@@ -407,7 +409,10 @@ class Transport:
 
     async def _get(self, route: pools.Route, url: str) -> aiohttp.ClientResponse:
         try:
-            return await self._request(route, "GET", url, timeout=self._read_timeout)
+            async with asyncio.timeout(self._headers_timeout):
+                return await self._request(
+                    route, "GET", url, timeout=self._read_timeout
+                )
         except transport_errors.FOREIGN as fault:
             error = transport_errors.translate_fetch_error(fault, url, "")
         raise error  # outside the handler, so that it carries no context

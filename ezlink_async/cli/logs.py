@@ -19,6 +19,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from ezlink_async._core.log_lines import get_logger
+from ezlink_async._io.files import make_private
 from ezlink_async.errors import ConfigurationError
 
 LOG = get_logger()
@@ -69,6 +70,8 @@ def logging_as(options: LogOptions) -> Iterator[None]:
 def _written_to(path: Path) -> Iterator[None]:
     """Append the log to the file at *path*, in a thread: the disk may be slow."""
     try:
+        if not path.exists():
+            make_private(path)  # an id opens a picture without a key
         file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as fault:
         raise ConfigurationError(

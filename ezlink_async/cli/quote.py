@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import attrs
 
 from ezlink_async import AsyncEzlink
 from ezlink_async._client.client import session_of
+from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import EzlinkError
 from ezlink_async.services import billing
@@ -75,7 +77,9 @@ async def quote(ez: AsyncEzlink, journal: Path) -> Quote:
 
     An answer that fails or does not come in 5 s is not known.
     """
-    price, witness = await asyncio.to_thread(_known, journal, session_of(ez).origin)
+    price, witness = await run_in_any_thread(
+        partial(_known, journal, session_of(ez).origin)
+    )
     key, account, charged = await asyncio.gather(
         _or_none(_key_balance(ez)),
         _or_none(_account_balance(ez)),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 from http import HTTPStatus
+from urllib.parse import unquote
 
 from attrs import evolve
 
@@ -47,7 +48,8 @@ def allowed_origin(exchange: Exchange, settings: EmulatorSettings) -> str:
     origin = exchange.header("Origin")
     if exchange.method in _NOT_SHARED:
         return ""
-    if exchange.path.startswith(OWN_PATHS) or origin not in settings.origins:
+    own = unquote(exchange.path).startswith(OWN_PATHS)  # as the routes read it
+    if own or origin not in settings.origins:
         return ""
     return origin
 

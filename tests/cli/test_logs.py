@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,25 @@ def test_log_file_has_every_line_of_each_run_and_no_key(
     assert " INFO    task " in first
     assert " DEBUG   POST " in first
     assert user.api_key not in both
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights of another kind")
+def test_new_log_file_is_private_and_one_that_is_there_keeps_its_rights(
+    ezlink: Ezlink, user: Emulator, one: tuple[object, ...], tmp_path: Path
+) -> None:
+    """Each id in it opens a picture without a key."""
+    new, old = tmp_path / "new.log", tmp_path / "old.log"
+    old.touch()
+    old.chmod(0o640)
+    before = os.umask(0)
+    try:
+        for log in (new, old):
+            assert ezlink(*one, "--log", log).code == 0
+    finally:
+        os.umask(before)
+    assert user.control.tasks
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert old.stat().st_mode & 0o777 == 0o640
 
 
 def test_line_feed_in_a_name_is_no_line_of_the_log(

@@ -23,10 +23,11 @@ from ezlink_async._client.handle import (
     is_same_state,
 )
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async.errors import ConfigurationError
+from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.scripted_transport import BASE, poller_harness, reply, row
+from tests.support.threads import out_of_threads
 
 PLAIN: dict[str, object] = {
     "origin": "https://h:443",
@@ -315,6 +316,21 @@ async def test_read_and_save_give_the_same_picture(tmp_path: Path) -> None:
         assert path.read_bytes() == await handle.read() == JPEG
         fitting = await handle.save_fitting(tmp_path / "team")
         assert fitting.path == tmp_path / "team.jpg"
+
+
+async def test_save_needs_no_thread_to_know_a_folder_from_a_file(
+    tmp_path: Path,
+) -> None:
+    pictures = {f"{BASE}/mj/image/7": JPEG}
+    async with poller_harness(
+        lambda _: reply(row("7", "SUCCESS")), pictures=pictures
+    ) as here:
+        handle = here.follow("7")
+        with out_of_threads("asyncio"):
+            assert await handle.save(tmp_path) == tmp_path / "7.jpg"
+        with pytest.raises(DownloadError, match="name too long") as caught:
+            await handle.save(tmp_path / ("a" * 300))
+        assert caught.value.task_id == "7"
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])

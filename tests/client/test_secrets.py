@@ -109,6 +109,12 @@ async def test_wrong_option_shows_no_secret(number: int) -> None:
     assert not secrets_shown(shown(error))
 
 
+def test_option_with_a_wrong_name_shows_no_secret() -> None:
+    with pytest.raises(TypeError, match="apikey") as caught:
+        AsyncEzlink.from_profile(apikey=KEY)  # type: ignore[call-arg]
+    assert not secrets_shown(shown(caught.value))
+
+
 WRONG_VARIABLES = [
     ("EZLINK_API_KEY", f"Bearer {KEY}"),
     ("EZLINK_API_KEY", f"{KEY}\x07"),

@@ -25,6 +25,16 @@ def test_message_is_one_line(
     assert [record.getMessage() for record in caplog.records] == [line, line]
 
 
+def test_traceback_has_no_line_that_begins_like_a_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    get_logger().error("task %s", "x", exc_info=ValueError("7\nWARNING a\r\x1b[2K"))
+    first, *others = caplog.text.splitlines()
+    assert first.endswith("task x")
+    assert all(line.startswith("  ") for line in others)
+    assert others[-1] == r"  WARNING a\r\x1b[2K"
+
+
 def test_record_keeps_its_arguments_when_nothing_is_escaped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

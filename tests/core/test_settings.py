@@ -462,6 +462,8 @@ def test_profile_is_the_named_file_or_the_users_own() -> None:
     """A profile in the current folder is never read."""
     default = profile_path({})
     assert default == Path.home() / ".config" / "ezlink" / "config.toml"
+    with pytest.raises(ConfigurationError, match="home of the user in ~nosuchuser"):
+        profile_path({"EZLINK_CONFIG": "~nosuchuser/mine.toml"})
     named = profile_path({"EZLINK_CONFIG": "~/mine.toml"})
     assert named == Path.home() / "mine.toml"
 

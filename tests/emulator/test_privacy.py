@@ -159,7 +159,9 @@ async def test_named_origin_may_read_and_no_other(origin: str) -> None:
                 assert bool(_shared(response)) == bool(wanted)
 
 
-@pytest.mark.parametrize(("method", "path"), CONTROL)
+@pytest.mark.parametrize(
+    ("method", "path"), [*CONTROL, ("GET", "/__%65mu/state"), ("GET", "/%5f_emu/state")]
+)
 async def test_control_is_shared_with_no_origin(method: str, path: str) -> None:
     """Named origins may call the API, but neither read nor change the emulator."""
     async with serving(EmulatorSettings(origins=(FRONT_END,))) as emu:

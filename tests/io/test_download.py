@@ -581,6 +581,22 @@ async def downloads(
         yield Downloader(there, sleep), addresses, sleep
 
 
+async def test_headers_that_drip_end_an_attempt() -> None:
+    """They are never silent, and would keep a turn for a quarter of an hour."""
+
+    async def drips(conn: Connection) -> None:
+        await conn.read_request()
+        conn.send(b"HTTP/1.1 200 OK\r\nX: ")
+        while not conn.writer.is_closing():
+            conn.send(b"a")
+            await asyncio.sleep(timeouts.image / 4)
+
+    timeouts = Timeouts(connect=0.2, image=0.2)
+    async with downloads(drips, timeouts=timeouts) as (here, addresses, _):
+        with pytest.raises(errors.DownloadError, match="no answer from"):
+            await here.read(addresses)
+
+
 def redirects_to(target: str) -> Handler:
     return keeps_open(answer(302, b"", Location=target))
 

@@ -74,6 +74,7 @@ def _make_private(path: Path) -> None:
     """Let the owner only read the file, and the log that a crash has left."""
     make_private(path)  # SQLite gives a new log the same rights
     log = path.with_name(f"{path.name}-wal")
+    check_own(log)
     if log.exists():
         make_private(log)
 

@@ -384,6 +384,17 @@ async def test_without_file_locks_a_warning_is_logged(
     await (await open_writer(path)).close()
 
 
+async def test_rights_are_not_changed_through_a_link(tmp_path: Path) -> None:
+    path, mine = tmp_path / ".ezlink" / "journal.sqlite3", tmp_path / "mine"
+    mine.write_bytes(b"")
+    mine.chmod(0o644)
+    path.parent.mkdir()
+    path.with_name(f"{path.name}-wal").symlink_to(mine)
+    with pytest.raises(ConfigurationError, match=r"is a link.*remove it"):
+        await open_writer(path)
+    assert mine.stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize("name", ["journal.sqlite3", "journal.sqlite3-reserve"])
 async def test_no_file_is_written_through_a_link(tmp_path: Path, name: str) -> None:
     """In place of the reserve it is replaced, in place of the journal refused."""
