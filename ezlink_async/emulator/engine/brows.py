@@ -66,9 +66,10 @@ class Browless:
 def _band(face: Face, size: Size) -> tuple[slice[int, int, int], slice[int, int, int]]:
     brows = face.points[list(landmarks.BROWS), :2]
     reach = face.width * _REACH
-    left, top = np.maximum(brows.min(axis=0) - reach, 0).astype(int).tolist()
-    right, bottom = (brows.max(axis=0) + reach).astype(int).tolist()
-    return slice(top, min(size[0], bottom)), slice(left, min(size[1], right))
+    low, high = brows.min(axis=0) - reach, brows.max(axis=0) + reach
+    left, right = np.clip([low[0], high[0]], 0, size[1]).astype(int).tolist()
+    top, bottom = np.clip([low[1], high[1]], 0, size[0]).astype(int).tolist()
+    return slice(top, bottom), slice(left, right)
 
 
 def _filled(

@@ -273,10 +273,15 @@ def test_brow_under_hair_is_left_alone(finder: Finder) -> None:
     assert np.array_equal(result.pixels, picture)
 
 
-def test_face_whose_brows_lie_outside_the_picture_keeps_them(finder: Finder) -> None:
+@pytest.mark.parametrize(
+    "first_row", [landmarks.NOSE_TIP, landmarks.LOWER_LIP], ids=["near", "far"]
+)
+def test_brows_outside_the_picture_change_nothing_in_it(
+    finder: Finder, first_row: int
+) -> None:
     picture = sample("hopper")
     face = finder.faces(picture)[0]
-    top = int(face.points[landmarks.NOSE_TIP, 1])
+    top = int(face.points[first_row, 1])
     cut = np.ascontiguousarray(picture[top:])
     result = browless(cut, face.moved(0, top, 1), np.ones(cut.shape[:2], np.float32))
     assert np.array_equal(result.pixels, cut)
