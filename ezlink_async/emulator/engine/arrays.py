@@ -46,6 +46,14 @@ def blurred(image: Floats, sigma: float) -> Floats:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
+def widely_blurred(image: Floats, sigma: float) -> Floats:
+    """Return *image* blurred, on a reduced grid: no detail can be lost."""
+    step = max(1, int(sigma // 4))
+    height, width = image.shape[:2]
+    small = resized(image, (max(2, height // step), max(2, width // step)))
+    return resized(blurred(small, sigma / step), (height, width))
+
+
 def to_lab(image: Pixels | Floats) -> Floats:
     """Return CIE L*a*b* (L 0..100) of BGR values from 0 to 255."""
     unit = image.astype(np.float32) / np.float32(255)

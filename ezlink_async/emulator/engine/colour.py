@@ -16,7 +16,7 @@ from ezlink_async.emulator.engine.arrays import (
     Mask,
     blurred,
     from_lab,
-    resized,
+    widely_blurred,
 )
 from ezlink_async.emulator.engine.masks import likeness
 from ezlink_async.emulator.engine.toning import toned
@@ -44,7 +44,7 @@ class SkinSample:
     def choose(cls, core: Mask, valid: Floats, target_lab: Floats) -> SkinSample:
         """Return the sure skin in *core*, or all of *core* if there is too little."""
         source = core & (valid > _USABLE)
-        target = core & (likeness(target_lab, core, 1.6) > _USABLE)
+        target = core & (likeness(target_lab, target_lab[core], 1.6) > _USABLE)
         if min(source.sum(), target.sum()) < _LEAST_SKIN:
             return cls(source=core, target=core)
         return cls(source=source, target=target)
@@ -72,20 +72,12 @@ def _light(source: Floats, target: Floats, skin: Mask, width: float) -> Floats:
     """Return the change that makes slow changes of light follow the target."""
     known = skin.astype(np.float32)
     sigma = width * _SLOW
-    weight = _slow(known, sigma)
-    wanted = _slow((target - source) * known[..., None], sigma)
+    weight = widely_blurred(known, sigma)
+    wanted = widely_blurred((target - source) * known[..., None], sigma)
     wanted /= weight[..., None] + np.float32(1e-4)
     # Far from skin that both pictures show, the light is a guess.
     trust = np.clip(weight * 3, 0, 1) * _LIGHT
     return np.clip(wanted, -_MOST_SHIFT, _MOST_SHIFT) * trust[..., None]
-
-
-def _slow(values: Floats, sigma: float) -> Floats:
-    """Return *values* blurred widely, on a reduced grid: no detail can be lost."""
-    step = max(1, int(sigma // 4))
-    height, width = values.shape[:2]
-    small = resized(values, (max(2, height // step), max(2, width // step)))
-    return resized(blurred(small, sigma / step), (height, width))
 
 
 def softened(colour: Floats, source: Floats, target: Floats, core: Mask) -> Floats:

@@ -26,6 +26,7 @@ _SKIN_HOLES = (
 _SHRINK = 0.03  # parts of the face's width
 _FEATHER = 0.035
 _SPREAD = np.array([9, 3, 3], np.float32)  # in L, a and b of any skin
+_ENOUGH = 3000  # pixels give the colour of skin
 _TEETH = 0.16  # a mouth open this far shows them
 
 
@@ -80,14 +81,14 @@ def core_of(bare: Mask, cover: Mask, width: float) -> Mask:
     return cover
 
 
-def likeness(lab: Floats, core: Mask, tolerance: float) -> Floats:
+def likeness(lab: Floats, skin: Floats, tolerance: float) -> Floats:
     """
-    Return how well each pixel's colour fits the skin in *core*, from 0 to 1.
+    Return how well each pixel's colour fits the *skin*, (n, 3), from 0 to 1.
 
     1 up to *tolerance* robust deviations from the median, then falling. Lightness
     counts less than tint: shaded skin fits, hair does not.
     """
-    seen = lab[core]
+    seen = skin[:: 1 + len(skin) // _ENOUGH]
     median = np.median(seen, axis=0)
     spread = np.median(np.abs(seen - median), axis=0) * 1.4826 + _SPREAD
     away = (lab - median) / spread
@@ -104,7 +105,7 @@ def features(size: Size, points: Floats, width: float) -> Floats:
 
 def uncovered(lab: Floats, core: Mask, zone: Floats, width: float) -> Floats:
     """Return 1 where the target's face is visible, 0 where hair or a cap covers it."""
-    seen = blurred(likeness(lab, core, 3.2), max(0.8, width * 0.02))
+    seen = blurred(likeness(lab, lab[core], 3.2), max(0.8, width * 0.02))
     return np.maximum(seen, zone)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from ezlink_async.emulator.engine import masks
 from ezlink_async.emulator.engine.arrays import Floats, Mask, Pixels, scaled, to_lab
 from ezlink_async.emulator.engine.blend import blend, levels_for
+from ezlink_async.emulator.engine.brows import Browless
 from ezlink_async.emulator.engine.colour import SkinSample, relit, softened
 from ezlink_async.emulator.engine.geometry import target_shape, warp_map
 from ezlink_async.emulator.engine.glasses import dark_glasses, wears_dark_glasses
@@ -199,15 +200,13 @@ class Swapper:
         seen = window.seen(face)
         shape = target_shape(plate.face.points, seen.points, _PULL)
         layer = self._warped(plate, shape, below, seen.width)
-        colour, alpha = _dressed(layer, below, plate.face, seen, shape)
-        under = below.astype(np.float32)
-        colour = matched(colour, under, alpha, seen.width)
-        over = np.where(layer.cover[..., None], colour, under)
-        mixed = blend(under, over, alpha, levels_for(seen.width))
+        dressed = _dressed(layer, below, plate.face, seen, shape)
+        mixed = dressed.blended(seen.width)
         # The coarse bands reach beyond the face, and no pixel outside may change.
         whole = masks.oval(layer.cover.shape, seen.points) * layer.cover
         near = masks.near(whole, seen.width)
-        window.put(canvas, under, mixed, alpha=alpha, near=near)
+        before = below.astype(np.float32)
+        window.put(canvas, before, mixed, alpha=dressed.opaque, near=near)
 
     def _warped(
         self, plate: Plate, shape: Floats, below: Pixels, width: float
@@ -231,10 +230,31 @@ class Swapper:
         )
 
 
+@attrs.frozen(eq=False)
+class Dressed:
+    """
+    A layer in the target's light, and what it is laid on.
+
+    *alpha* is its opacity, *opaque* where the target's own detail must not return.
+    """
+
+    colour: Floats
+    under: Floats
+    alpha: Floats
+    opaque: Floats
+
+    def blended(self, width: float) -> Floats:
+        """Return the new face in the target, BGR floats."""
+        # Where the layer fades out it may show hair, which coarse bands would spread.
+        shown = np.clip(self.alpha * 2, 0, 1)[..., None]
+        colour = matched(self.colour, self.under, self.alpha, width)
+        over = self.under + (colour - self.under) * shown
+        return blend(self.under, over, self.alpha, levels_for(width))
+
+
 def _dressed(
     layer: Layer, below: Pixels, source: Face, target: Face, shape: Floats
-) -> tuple[Floats, Floats]:
-    """Return the layer's colours in the target's light, and its opacity."""
+) -> Dressed:
     size = (below.shape[0], below.shape[1])
     width = target.width
     source_lab, target_lab = to_lab(layer.pixels), to_lab(below)
@@ -250,6 +270,11 @@ def _dressed(
         masks.uncovered(target_lab, core, zone, width),
         masks.smoothed(layer.valid, width),
     )
+    alpha = masks.teeth_kept(alpha, source, target, shape)
+    under = below.astype(np.float32)
     if wears_dark_glasses(target_lab, target.points, width):
         alpha *= 1 - dark_glasses(target_lab, target.points, width)
-    return colour, masks.teeth_kept(alpha, source, target, shape)
+        return Dressed(colour, under, alpha, opaque=alpha)
+    browless = Browless.of(under, target_lab, core, target, alpha)
+    opaque = np.maximum(alpha, browless.gone)
+    return Dressed(colour, browless.pixels, alpha, opaque)

@@ -20,7 +20,11 @@ _MARGIN = 1 / 0.9
 _CLEAN = 0.95
 _LEAST_SKIN = 200  # pixels; fewer are no measure of its colour
 _SPREAD = np.array([6, 1.8, 2.2], np.float32)
-_ABOVE_ARCH = 6  # pixels of the frame
+# Pixels of the frame.
+_ABOVE_ARCH = 6
+_SAFE = 5  # hair throws a shadow on the skin beside it
+_FADE = 5
+_THICKNESS = 0.75  # of the mesh's brow
 _ROWS = np.arange(_SIDE)[:, None]
 
 
@@ -48,9 +52,9 @@ def _judged(lab: Floats, points: Floats) -> Floats:
     valid = _tinted(lab, sample) * _smooth(lab[..., 0], sample)
     valid[~whole] = 0
     zone = masks.hull(size, points, landmarks.FEATURES + landmarks.NOSE_AND_CHEEKBONES)
-    always = (masks.grown(zone, 1) > 0).astype(np.float32)
+    always = (masks.grown(zone, 1) > 0) * _below(points)
     valid = _forehead(np.maximum(valid, always), points, whole)
-    valid = blurred(masks.shrunk(valid, 1), 2.5)
+    valid = blurred(masks.shrunk(valid, _SAFE), 2.5)
     return np.maximum(valid, blurred(always, 2))
 
 
@@ -92,5 +96,14 @@ def _forehead(valid: Floats, points: Floats, whole: Mask) -> Floats:
     clean = float(valid[zone].mean()) if zone.any() else 1.0
     if clean >= _CLEAN:
         return valid
-    fade = np.clip(1 - (arch - _ROWS - 4) / 12, 0, 1)
-    return np.minimum(valid, fade.astype(np.float32))
+    return np.minimum(valid, _below(points))
+
+
+def _below(points: Floats) -> Floats:
+    """Return 1 on the brows and below, 0 above; the mesh puts thin brows too high."""
+    lower = points[list(landmarks.BROWS_BELOW), :2]
+    upper = points[list(landmarks.BROWS_ABOVE), :2]
+    line = lower + (upper - lower) * _THICKNESS
+    line = line[np.argsort(line[:, 0])]
+    height = np.interp(np.arange(_SIDE), line[:, 0], line[:, 1])[None]
+    return np.clip(1 - (height - _ROWS) / _FADE, 0, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The new face as part of the target's photo: tone, sharpness, glasses."""
+"""The new face as part of the target's photo: tone, sharpness, glasses, brows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from ezlink_async.emulator.engine.arrays import (  # noqa: E402
     Pixels,
     to_lab,
 )
+from ezlink_async.emulator.engine.brows import Browless  # noqa: E402
 from ezlink_async.emulator.engine.glasses import wears_dark_glasses  # noqa: E402
 from ezlink_async.emulator.engine.mesh import Face, Finder  # noqa: E402
 from ezlink_async.emulator.engine.sharpness import matched  # noqa: E402
-from ezlink_async.emulator.engine.swap import FaceError, Swapper  # noqa: E402
+from ezlink_async.emulator.engine.swap import Dressed, FaceError, Swapper  # noqa: E402
 from ezlink_async.emulator.engine.toning import Tone, toned  # noqa: E402
+from ezlink_async.emulator.engine.validity import source_validity  # noqa: E402
 
 pytestmark = pytest.mark.local
 
@@ -202,3 +204,110 @@ def test_face_of_which_little_is_shown_is_not_blurred() -> None:
     sharp, alpha = checks(200), np.zeros((200, 200), np.float32)
     alpha[:10, :10] = 1
     assert matched(sharp, np.full_like(sharp, 128), alpha, 150) is sharp
+
+
+def bold_brows(picture: Pixels, face: Face) -> Mask:
+    """Return where brows would be that are thicker than those of a face."""
+    canvas = np.zeros(picture.shape[:2], np.uint8)
+    for brow in (landmarks.BROWS_ABOVE[:5], landmarks.BROWS_ABOVE[5:]):
+        line = face.points[list(brow), :2].round().astype(np.int32)
+        thick = int(0.07 * face.width)
+        cv2.polylines(canvas, [line], isClosed=False, color=255, thickness=thick)
+    return canvas > 128
+
+
+def with_brows(picture: Pixels, face: Face) -> Pixels:
+    """Return a picture with bold brows drawn on a face."""
+    ink = bold_brows(picture, face).astype(np.float32)[..., None]
+    ink = cv2.GaussianBlur(ink, (0, 0), 1)[..., None]
+    drawn = picture * (1 - ink) + np.array([35, 45, 60]) * ink
+    return drawn.round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("source", ["joconde", "astronaut"])
+@pytest.mark.parametrize("name", ["hopper", "synthetic_2", "synthetic_3"])
+def test_brows_of_the_target_do_not_show(
+    swapper: Swapper, finder: Finder, name: str, source: str
+) -> None:
+    """A target with bold brows gets about the same face as one without."""
+    plain = sample(name)
+    face = finder.faces(plain)[0]
+    target = with_brows(plain, face)
+    there = bold_brows(plain, face)
+    donor = swapper.analyse(sample(source))
+    one = to_lab(swapper.swap(donor, plain))[there]
+    other = to_lab(swapper.swap(donor, target))[there]
+    drawn = (to_lab(plain)[there] - to_lab(target)[there])[:, 0].mean()
+    assert abs((one - other)[:, 0].mean()) < 0.2 * drawn
+
+
+def browless(picture: Pixels, face: Face, alpha: Floats) -> Browless:
+    """Remove the brows of a face."""
+    lab = to_lab(picture)
+    whole = masks.oval(picture.shape[:2], face.points) > 0
+    core = masks.core_of(masks.skin(whole.shape, face.points), whole, face.width)
+    return Browless.of(picture.astype(np.float32), lab, core, face, alpha)
+
+
+def test_only_brows_near_the_new_face_are_removed(finder: Finder) -> None:
+    """What lies away from the brows is the same to the bit."""
+    plain = sample("hopper")
+    face = finder.faces(plain)[0]
+    picture = with_brows(plain, face)
+    near = bold_brows(picture, face).astype(np.float32)
+    alpha = masks.oval(picture.shape[:2], face.points)
+    result = browless(picture, face, alpha)
+    far = masks.grown(near, int(0.15 * face.width)) == 0
+    assert np.array_equal(result.pixels[far], picture[far])
+    assert result.gone[near > 0].mean() > 0.7
+    assert not browless(picture, face, np.zeros_like(alpha)).gone.any()
+
+
+def test_brow_under_hair_is_left_alone(finder: Finder) -> None:
+    """The skin for it would come from hair."""
+    picture = sample("hopper")
+    face = finder.faces(picture)[0]
+    brow = face.points[list(landmarks.BROWS), 1]
+    picture[: int(brow.min())] = (20, 30, 40)
+    result = browless(picture, face, masks.oval(picture.shape[:2], face.points))
+    assert np.array_equal(result.pixels, picture)
+
+
+@pytest.mark.parametrize(
+    "first_row", [landmarks.NOSE_TIP, landmarks.LOWER_LIP], ids=["near", "far"]
+)
+def test_brows_outside_the_picture_change_nothing_in_it(
+    finder: Finder, first_row: int
+) -> None:
+    picture = sample("hopper")
+    face = finder.faces(picture)[0]
+    top = int(face.points[first_row, 1])
+    cut = np.ascontiguousarray(picture[top:])
+    result = browless(cut, face.moved(0, top, 1), np.ones(cut.shape[:2], np.float32))
+    assert np.array_equal(result.pixels, cut)
+
+
+def test_hair_right_above_the_brows_of_a_source_is_not_used(finder: Finder) -> None:
+    """The mesh puts its upper brow points above a thin brow."""
+    picture = sample("astronaut")
+    points = finder.faces(picture)[0].points
+    even = np.full_like(picture, (120, 150, 210))
+    upper = points[list(landmarks.BROWS_ABOVE), :2]
+    upper = upper[np.argsort(upper[:, 0])]
+    rows, columns = np.indices(even.shape[:2])
+    even[rows < np.interp(columns, *upper.T) + 1] = (20, 30, 40)
+    valid = source_validity(even, points)
+    for x, y in points[[105, 334], :2].astype(int):
+        assert valid[y, x] < 0.6
+        assert valid[y + 20, x] > 0.95
+
+
+def test_hidden_part_of_a_source_does_not_shine_through() -> None:
+    """Where the layer is transparent its colours do not count in any band."""
+    alpha = np.zeros((128, 128), np.float32)
+    alpha[:, :64] = 1
+    under = np.full((128, 128, 3), 90, np.float32)
+    colour = np.full((128, 128, 3), 90, np.float32)
+    colour[:, 64:] = 0
+    mixed = Dressed(colour, under, alpha, opaque=alpha).blended(700)
+    assert mixed == pytest.approx(under, abs=0.5)
