@@ -43,10 +43,12 @@ _MOST_DECODED_BYTES = 160_000_000  # of one result, with all that its decoder ne
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # in memory; other modes take 4
 _WEBP_BYTES = 16  # for each pixel, in several copies of the picture
 _SAMPLE_BYTES = 2  # for each colour of each pixel of a JPEG with several scans
+_MOST_SCANNED = 2_000_000_000  # pixels of all scans together: decoded in seconds
 
 _STRIP_PIXELS = 500_000
 _GAP = 1.5  # strips are made no smaller than this many times the wanted size
 
+_BLOCK = 1024 * 1024  # bytes
 _PREFIX = 16  # bytes by which Pillow's plugins know their format
 _SCAN = 0xDA
 _WITHOUT_LENGTH = range(0xD0, 0xDA)  # markers of JPEG
@@ -105,6 +107,7 @@ class Decoder:
         needed = 0
         if isinstance(picture, JpegImageFile):
             if not _has_one_scan(picture, stream):
+                _check_scans(width * height, stream)
                 needed = width * height * picture.layers * _SAMPLE_BYTES
             self._draft(picture)
         pixel = _PIXEL_BYTES.get(picture.mode, 4)
@@ -210,6 +213,23 @@ def _has_one_scan(picture: JpegImageFile, stream: IO[bytes]) -> bool:
         return False
     finally:
         stream.seek(position)
+
+
+def _check_scans(pixels: int, stream: IO[bytes]) -> None:
+    """Refuse a JPEG whose scans, of 30 bytes each, would be decoded for hours."""
+    position = stream.tell()
+    stream.seek(0)
+    scans, last = 0, b""
+    # Among coded pixels there is no such marker; few segments hold its two bytes.
+    while block := stream.read(_BLOCK):
+        scans += (last + block).count(bytes((0xFF, _SCAN)))
+        last = block[-1:]
+    stream.seek(position)
+    if scans * pixels > _MOST_SCANNED:
+        raise NotShownError(
+            f"It is coded in {scans:,} layers, which take long to decode; open the "
+            "file itself."
+        )
 
 
 def _in_strips(picture: PillowImage.Image, size: tuple[int, int]) -> PillowImage.Image:

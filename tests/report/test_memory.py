@@ -89,6 +89,20 @@ def test_jpeg_that_may_have_several_scans_is_not_decoded(
     assert "takes 720 MB of memory" in (made.fault or "")
 
 
+@pytest.mark.parametrize(("times", "says"), [(10, ""), (600, "layers, which take")])
+def test_jpeg_of_many_scans_is_not_decoded(
+    tmp_path: Path, times: int, says: str
+) -> None:
+    """Each takes some bytes, and the time of decoding the whole picture."""
+    whole = jpeg(2_000, 2_000, progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole[:-2] + whole[last:-2] * times + whole[-2:])
+    fault = Thumbnails(tmp_path / "kept").of_result(path, Thumbnail()).fault
+    assert bool(fault) == bool(says)
+    assert says in (fault or "")
+
+
 def test_result_that_is_no_picture_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"hello")
