@@ -180,13 +180,9 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         )
 
     @property
-    def waits_until(self) -> float:
-        """
-        When the longest wait ends that the server asked for; 0 if it asked for none.
-
-        In seconds since 1970, and in the past once the wait is over.
-        """
-        return self._session.transport.requested_waits.until
+    def server_wait(self) -> str:
+        """What ends a wait that the server causes, and when; empty without one."""
+        return self._session.transport.server_waits.says
 
     @property
     def extra(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 import logging
 import math
@@ -203,7 +204,7 @@ def swap(
     pairs = _find_pairs(options, pictures, left_out)
     with contextlib.closing(PairList(pairs, left_out)) as pair_list:
         batch = options.batch_options(pair_list)
-        tally = Tally(pair_list.total)
+        tally = Tally(pair_list.total, budget=options.budget)
         display = Display(None if options.dry_run else tally, quiet=options.quiet)
         if left_out:
             counts = (f"{many} ({why})" for why, many in left_out.items())
@@ -427,7 +428,7 @@ class _SwapCommand:
                 if self.interrupted:
                     self.run.halt()
                 async for outcome in self.run:
-                    self.tally.in_progress = self.run.in_progress
+                    self._count()
                     self._print(outcome)
 
     def _print(self, outcome: BatchOutcome) -> None:
@@ -436,10 +437,19 @@ class _SwapCommand:
 
     def _update(self) -> None:
         """Show how far the run is."""
-        if self.run is not None:
-            self.tally.in_progress = self.run.in_progress
-            self.tally.waits_until = self.run.waits_until
-            self.display.update()
+        self._count()
+        self.display.update()
+
+    def _count(self) -> None:
+        """Take from the run what the bar shows beside the outcomes."""
+        run, tally = self.run, self.tally
+        if run is None:
+            return
+        tally.paid = run.accepted
+        if self.interrupted:
+            tally.in_progress = run.waits().jobs
+        else:
+            tally.in_progress, tally.state = run.in_progress, run.server_wait
 
     def _halt(self) -> None:
         """Send nothing more, and say what is waited for; that wait is bounded."""
@@ -450,6 +460,8 @@ class _SwapCommand:
             waits = self.run.waits()
             loop = asyncio.get_running_loop()
             loop.call_later(waits.seconds, self._give_up, waits)
+        self.tally.state = _stopping(waits)
+        self._update()
         self.display.note(
             f"Stopping. {_in_words(waits)}; press Ctrl-C again to quit now.", "yellow"
         )
@@ -492,6 +504,15 @@ async def _ticking(update: Callable[[], None]) -> AsyncIterator[None]:
         yield
     finally:
         await cancel_and_wait([task])
+
+
+def _stopping(waits: Waits) -> str:
+    """Return what the bar says while a halted run waits."""
+    if not waits.seconds:
+        return "stopping"
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=waits.seconds)
+    is_short = waits.seconds <= _TWO_MINUTES
+    return f"stopping by {end.astimezone():{'%H:%M:%S' if is_short else '%H:%M'}}"
 
 
 def _in_words(waits: Waits) -> str:
