@@ -160,8 +160,8 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def in_progress(self) -> int:
-        """The number of jobs that the server has, or is being sent."""
-        return self._pipeline.runner.in_progress
+        """The number of jobs being sent, at the server, or being saved."""
+        return self.waits().jobs
 
     def waits(self) -> Waits:
         """Return what the run waits for once it is halted, and how long at most."""

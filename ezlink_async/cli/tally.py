@@ -47,6 +47,8 @@ def kind_of(outcome: BatchOutcome) -> Kind:
         return Kind.LEFT if outcome.error else Kind.DONE
     if outcome.reason is Reason.RUNNING:
         return Kind.RUNNING
+    if outcome.status == "failed" and outcome.common:
+        return Kind.LEFT  # like all the others, by what ended the run
     if outcome.status == "failed" and outcome.reason is Reason.UNUSABLE:
         return Kind.UNUSABLE
     return Kind(outcome.status)
@@ -141,7 +143,7 @@ class Tally:
         self._stopped = self.clock()
 
     def __str__(self) -> str:
-        words = [f"{self.kinds[kind]} {kind}" for kind in Kind if self.kinds[kind]]
+        words = [f"{self.kinds[kind]:,} {kind}" for kind in Kind if self.kinds[kind]]
         return ", ".join(words) or "nothing to do"
 
     def to_json(self, charges: Charges | None = None) -> str:

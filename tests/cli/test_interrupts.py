@@ -90,11 +90,13 @@ def test_first_signal_names_each_stage_that_is_waited_for(
     """A job that waits for a busy server is let go: nothing of it was sent."""
     monkeypatch.setenv("EZLINK_POLL_DEADLINE", "20")
     submitting, downloading = Reached(faults.Stall()), Reached(faults.Stall())
-    user.control.script("submit", faults.Delay(0), submitting, *[faults.limiter()] * 9)
+    busy = faults.Answer(429, headers=(("Retry-After", "600"),))
+    user.control.script("submit", faults.Delay(0), submitting, busy)
     user.control.script("image", downloading)
     with start(*three, "--concurrency", 3) as command:
         submitting.wait()
         downloading.wait()
+        command.read_until("asks to wait")
         line = command.interrupt()
         command.process.send_signal(signal.SIGINT)
         command.end()

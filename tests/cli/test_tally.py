@@ -39,6 +39,7 @@ def _tally(total: int, seconds: float, *outcomes: BatchOutcome, idle: int = 0) -
         (FAILED, Kind.FAILED),
         (RUNNING, Kind.RUNNING),
         (attrs.evolve(FAILED, status="unknown"), Kind.UNKNOWN),
+        (attrs.evolve(FAILED, common=True), Kind.LEFT),
     ],
 )
 def test_outcome_is_counted_by_what_it_means_to_the_user(

@@ -130,6 +130,9 @@ def test_wait_that_the_server_asks_for_is_one_line_and_stands_on_the_bar(
         shown = command.show_until(r"━.*going on at (\d\d:\d\d)")
         command.process.send_signal(signal.SIGINT)
         shown += command.end().err
+    assert "in progress" not in shown.partition("Stopping")[0]
+    assert "Stopping. Nothing is in progress." in shown
+    assert "press Ctrl-C" not in shown
     lines = re.findall(r"the server asks to wait 10 min; going on at \d\d:\d\d", shown)
     assert len(lines) == 1
     with start(*one) as command:

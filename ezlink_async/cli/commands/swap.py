@@ -445,11 +445,10 @@ class _SwapCommand:
         run, tally = self.run, self.tally
         if run is None:
             return
-        tally.paid = run.accepted
-        if self.interrupted:
-            tally.in_progress = run.waits().jobs
-        else:
-            tally.in_progress, tally.state = run.in_progress, run.server_wait
+        # A job that waits for the server to take it is not in progress.
+        tally.paid, tally.in_progress = run.accepted, run.in_progress
+        if not self.interrupted:
+            tally.state = run.server_wait
 
     def _halt(self) -> None:
         """Send nothing more, and say what is waited for; that wait is bounded."""
@@ -462,9 +461,8 @@ class _SwapCommand:
             loop.call_later(waits.seconds, self._give_up, waits)
         self.tally.state = _stopping(waits)
         self._update()
-        self.display.note(
-            f"Stopping. {_in_words(waits)}; press Ctrl-C again to quit now.", "yellow"
-        )
+        again = "; press Ctrl-C again to quit now" if waits.jobs else ""
+        self.display.note(f"Stopping. {_in_words(waits)}{again}.", "yellow")
 
     def _give_up(self, waits: Waits) -> None:
         if waits.seconds:
