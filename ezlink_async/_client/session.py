@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _T = TypeVar("_T")
+
+_LONGEST_USAGE_WAIT = 5.0  # seconds; nothing depends on the amount
 
 _HANDLES_A_TURN = 1000  # handles ended in one turn of the loop
 
@@ -147,21 +150,36 @@ class Session:
         return await self.submitter.submit(PendingSubmit(load, target, observer))
 
     async def usage(self) -> int:
-        """Fetch the amount the key has spent, in units: 500,000 to the dollar."""
+        """
+        Fetch the amount the key has spent, in units: 500,000 to the dollar.
+
+        A server that asks to wait for long is not asked again.
+        """
         return billing.read_units(
-            await self.transport.send_with_retries(billing.usage_request())
+            await self.transport.send_with_retries(
+                billing.usage_request(), longest=_LONGEST_USAGE_WAIT
+            )
         )
 
     async def ask_account(
-        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+        self,
+        request: HttpRequest,
+        reader: Callable[[HttpResponse], _T],
+        longest: float = math.inf,
     ) -> _T:
-        """Send a request that the account's access token opens; read the answer."""
+        """
+        Send a request that the account's access token opens; read the answer.
+
+        It is not sent again after more than *longest* seconds.
+        """
         if self.transport.settings.account_token is None:
             raise ConfigurationError(
                 "this needs the account's access token, which the dashboard makes: "
                 "set EZLINK_ACCOUNT_TOKEN or pass account_token="
             )
-        response = await self.background.run(self.transport.send_with_retries(request))
+        response = await self.background.run(
+            self.transport.send_with_retries(request, longest)
+        )
         return await self.transport.read(response, reader)
 
     async def open(self) -> None:

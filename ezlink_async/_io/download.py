@@ -294,7 +294,7 @@ class Downloader:
                     wait,
                     says,
                 )
-                self._transport.requested_waits.begin(failed.hint, wait)
+                self._transport.server_waits.begin(failed.hint, wait)
             await self._sleep(wait)
 
     async def _attempt(

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -45,6 +46,7 @@ _WRITERS = 4
 _LONG_WAIT = 15.0  # seconds; a shorter wait is no news
 _SAME_WAIT = 5.0  # seconds between the ends of two waits that count as one
 _MINUTE = 60.0
+_HOUR = 60 * _MINUTE
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -104,30 +106,70 @@ class OutageLog:
             _log.warning("the connection is back")
 
 
-class RequestedWaitLog:
+class ServerWaitLog:
     """
-    Logs once that the server asks to wait, and when the client goes on.
+    Logs once that the server makes the client wait, and what happens when.
 
-    *until* is the end of the longest such wait, in seconds since 1970.
+    *clock* returns the time in seconds since 1970.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.until: float = 0.0
         self._clock = clock
+        self._until = 0.0
+        self._says = ""
+        self._is_stall = False
 
-    def begin(self, asked: float | None, seconds: float) -> None:
-        """Note a wait of *seconds*, which is the client's answer to *asked*."""
-        asked, until = asked or 0.0, self._clock() + seconds
-        if asked < _LONG_WAIT or until < self.until + _SAME_WAIT:
+    @property
+    def says(self) -> str:
+        """What ends the longest wait of now, and when; empty if there is none."""
+        return self._says if self._clock() < self._until else ""
+
+    def begin(
+        self, asked: float | None, seconds: float, most: float = math.inf
+    ) -> None:
+        """
+        Note that the server asks to wait *asked* seconds, which takes *seconds*.
+
+        After *most* seconds the client gives up.
+        """
+        asked, until = asked or 0.0, self._clock() + min(seconds, most)
+        is_known = not self._is_stall and until < self._until + _SAME_WAIT
+        if asked < _LONG_WAIT or is_known:
             return  # short, or the same wait met by another request
-        self.until = until
-        is_long = asked >= 2 * _MINUTE
-        end = dt.datetime.fromtimestamp(until, dt.UTC).astimezone()
-        _log.warning(
-            "the server asks to wait %s; going on at %s",
-            f"{asked / _MINUTE:.0f} min" if is_long else f"{asked:.0f} s",
-            f"{end:%H:%M}" if is_long else f"{end:%H:%M:%S}",
-        )
+        end = self._clock_time(until, exact=asked < 2 * _MINUTE)
+        self._until, self._is_stall = until, False
+        self._says = f"{'going on' if seconds <= most else 'giving up'} at {end}"
+        _log.warning("the server asks to wait %s; %s", _in_words(asked), self._says)
+
+    def stall(self, why: str, most: float) -> None:
+        """Note that no submit gets through; the client tries for *most* seconds."""
+        if self.says:
+            return
+        self._until, self._is_stall = self._clock() + most, True
+        self._says = "trying again"
+        _log.warning("%s; trying again for up to %s", why, _in_words(most))
+
+    def end(self) -> None:
+        """Note that a submit got through."""
+        self._until = 0.0
+
+    def _clock_time(self, when: float, *, exact: bool) -> str:
+        now, local = map(_local_time, (self._clock(), when))
+        if local.date() != now.date():
+            return f"{local:%Y-%m-%d %H:%M}"
+        return f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
+
+
+def _local_time(when: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(when, dt.UTC).astimezone()
+
+
+def _in_words(seconds: float) -> str:
+    if seconds >= 2 * _HOUR:
+        return f"{seconds / _HOUR:.0f} h"
+    if seconds >= 2 * _MINUTE:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds:.0f} s"
 
 
 class Transport:
@@ -148,7 +190,7 @@ class Transport:
         self.answered: bool = False
         self.key_worked: bool = False
         self._outage = OutageLog()
-        self.requested_waits: RequestedWaitLog = RequestedWaitLog()
+        self.server_waits: ServerWaitLog = ServerWaitLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
         self.readers: ThreadPoolExecutor = ThreadPoolExecutor(_READERS, "ezlink-read")
         self.writers: ThreadPoolExecutor = ThreadPoolExecutor(_WRITERS, "ezlink-write")
@@ -259,12 +301,15 @@ class Transport:
             self._outage.failed(error)
         return error
 
-    async def send_with_retries(self, request: HttpRequest) -> HttpResponse:
+    async def send_with_retries(
+        self, request: HttpRequest, longest: float = math.inf
+    ) -> HttpResponse:
         """
         Send a *repeatable* request until its answer is no failure of the server.
 
         After the last attempt its error is raised, or its answer returned. All
-        attempts begin within the timeout of the policy.
+        attempts begin within the timeout of the policy; where the next would come
+        after more than *longest* seconds, there is none.
         """
         if not request.repeatable:
             raise ValueError(f"{request.path} is not repeatable")
@@ -275,17 +320,17 @@ class Transport:
                 response = await self.send(request)
             except TransportError as error:
                 wait = None if error.stage == "tls" else waits.next(clock())
-                if wait is None:
+                if wait is None or wait > longest:
                     raise
             else:
                 if not is_retryable(request, response):
                     return response
                 hint = retry_after(response)
                 wait = waits.next(clock(), hint)
-                if wait is None:
+                if wait is None or wait > longest:
                     return response
             _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
-            self.requested_waits.begin(hint, wait)
+            self.server_waits.begin(hint, wait)
             await self._sleep(wait)
 
     async def _send(

@@ -130,11 +130,7 @@ Pictures = tuple[Image, Image]
 
 
 class JobRunner:
-    """
-    Runs the jobs of one run; each caller is a task of its own.
-
-    *in_progress* is the number of jobs that the server has or is being sent.
-    """
+    """Runs the jobs of one run; each caller is a task of its own."""
 
     def __init__(
         self,
@@ -151,7 +147,6 @@ class JobRunner:
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
         self._source: tuple[bytes, Image] | None = None  # by its SHA-256
-        self.in_progress: int = 0
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
@@ -175,7 +170,7 @@ class JobRunner:
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
             return self._session.finished(record.task_id or "", record.image_url)
-        async with self._prepared(job) as pictures, self._in_progress():
+        async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
                 # The id was given to this account, so "no such task" is no end.
@@ -189,16 +184,6 @@ class JobRunner:
             lambda journal: journal.succeeded(record.id, task.image_url, now)
         )
         return handle
-
-    @contextlib.asynccontextmanager
-    async def _in_progress(self) -> AsyncIterator[None]:
-        """Hold a slot; waiters get theirs in the order in which they came."""
-        async with self._slots:
-            self.in_progress += 1
-            try:
-                yield
-            finally:
-                self.in_progress -= 1
 
     @contextlib.asynccontextmanager
     async def _prepared(

@@ -134,6 +134,11 @@ class Waits:
     saving: int = 0
     seconds: float = 0.0
 
+    @property
+    def jobs(self) -> int:
+        """The number of jobs that are waited for."""
+        return self.sending + self.running + self.saving
+
 
 _PAGE = 500
 

@@ -26,6 +26,7 @@ from ezlink_async.errors import (
     EzlinkError,
     JournalError,
     RejectedError,
+    ServerError,
     TaskCancelledError,
     TaskFailedError,
     TransportError,
@@ -195,8 +196,8 @@ class JournalObserver:
 
     @property
     def will_retry(self) -> bool:
-        """Whether the job is sent again once the server can be reached or has room."""
-        return isinstance(self.refusal, BusyError | TransportError)
+        """Whether the job is sent again once the server can be reached and has room."""
+        return isinstance(self.refusal, BusyError | ServerError | TransportError)
 
     @property
     def has_begun(self) -> bool:

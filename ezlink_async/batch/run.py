@@ -207,8 +207,8 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def in_progress(self) -> int:
-        """The number of jobs that the server has, or is being sent."""
-        return self._pipeline.runner.in_progress
+        """The number of jobs being sent, at the server, or being saved."""
+        return self.waits().jobs
 
     def waits(self) -> Waits:
         """Return what the run waits for once it is halted, and how long at most."""
@@ -227,13 +227,9 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         )
 
     @property
-    def waits_until(self) -> float:
-        """
-        When the longest wait ends that the server asked for; 0 if it asked for none.
-
-        In seconds since 1970, and in the past once the wait is over.
-        """
-        return self._session.transport.requested_waits.until
+    def server_wait(self) -> str:
+        """What ends a wait that the server causes, and when; empty without one."""
+        return self._session.transport.server_waits.says
 
     @property
     def extra(self) -> int:

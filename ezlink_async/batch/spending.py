@@ -34,7 +34,7 @@ class Charges:
 
     def __str__(self) -> str:
         jobs = "1 job" if self.accepted == 1 else f"{self.accepted} jobs"
-        return f"charged by the server: {self.dollars:.4g} USD; {jobs} accepted"
+        return f"charged to the key meanwhile: {self.dollars:.4g} USD; {jobs} accepted"
 
 
 class UsageAudit:

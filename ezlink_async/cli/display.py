@@ -9,11 +9,9 @@ pass them through :func:`~ezlink_async.report.escaping.shown` first.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Self, TextIO, cast
@@ -191,9 +189,10 @@ class _Bar(Progress):
         ]
         if tally.in_progress:
             words.append(f"{tally.in_progress} in progress")
-        if tally.waits_until > time.time():
-            end = dt.datetime.fromtimestamp(tally.waits_until, dt.UTC).astimezone()
-            words.append(f"going on at {end:%H:%M}")
+        if tally.budget is not None:
+            words.append(f"budget {tally.paid}/{tally.budget}")
+        if tally.state:
+            words.insert(0, tally.state)
         else:
             words += filter(None, (tally.speed, tally.time_left))
         self.update(

@@ -59,6 +59,8 @@ class Estimate:
         known = [
             f"{self.pairs[each]:,} {each}" for each in Expected if each in self.pairs
         ]
+        if self.swaps < self.pairs.get(Expected.NEW, 0):
+            known.append(f"the budget is for {self.swaps:,}")
         return f"{targets}: {', '.join(known)}"
 
 

@@ -112,26 +112,26 @@ class OutcomePrinter:
 
     def _print_left_over(self) -> None:
         for sentences in self._in_the_way.values():
-            line = f"{len(sentences)} not swapped: {shown(sentences[0])}"
+            line = f"{len(sentences):,} not swapped: {shown(sentences[0])}"
             self._display.note(line, "yellow")
         if many := self._tally.kinds[Kind.UNUSABLE]:
             names = ", ".join(map(shown, self._unusable))
             more = ", ..." if many > _NAMED else ""
             self._display.note(
-                f"{many} cannot be used ({names}{more}): mend them or give other "
+                f"{many:,} cannot be used ({names}{more}): mend them or give other "
                 "pictures; a rerun alone changes nothing",
                 "yellow",
             )
         if running := self._tally.kinds[Kind.RUNNING]:
             them = "it" if running == 1 else "them"
             self._display.note(
-                f"{running} still running at the server; the next run fetches {them}"
+                f"{running:,} still running at the server; the next run fetches {them}"
             )
 
     def _print_unknown(self) -> None:
         if not self._unknown:
             return
-        line = f"{len(self._unknown)} may have been paid, their answers are lost:"
+        line = f"{len(self._unknown):,} may have been paid, their answers are lost:"
         self._display.note(line, "yellow")
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""

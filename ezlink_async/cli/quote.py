@@ -16,7 +16,7 @@ from ezlink_async._client.client import session_of
 from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import EzlinkError
-from ezlink_async.services import billing
+from ezlink_async.services import account, billing
 
 _UNITS_PER_DOLLAR = 500_000
 _PATIENCE = 5.0  # seconds; a run does not depend on the answers
@@ -104,13 +104,18 @@ async def _key_balance(ez: AsyncEzlink) -> billing.KeyBalance:
 
 
 async def _account_balance(ez: AsyncEzlink) -> float | None:
-    return (await ez.account.balance()).dollars
+    return (await _account(ez).balance()).dollars
+
+
+def _account(ez: AsyncEzlink) -> account.Account:
+    """Return the account, asked again only after short waits."""
+    return account.Account(partial(session_of(ez).ask_account, longest=_PATIENCE))
 
 
 async def _charged(ez: AsyncEzlink, request_id: str | None) -> float | None:
     if request_id is None:
         return None
-    charge = await ez.account.charged(request_id)
+    charge = await _account(ez).charged(request_id)
     return None if charge is None else charge.units / _UNITS_PER_DOLLAR
 
 

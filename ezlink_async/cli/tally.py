@@ -47,6 +47,8 @@ def kind_of(outcome: BatchOutcome) -> Kind:
         return Kind.LEFT if outcome.error else Kind.DONE
     if outcome.reason is Reason.RUNNING:
         return Kind.RUNNING
+    if outcome.status == "failed" and outcome.common:
+        return Kind.LEFT  # like all the others, by what ended the run
     if outcome.status == "failed" and outcome.reason is Reason.UNUSABLE:
         return Kind.LEFT if outcome.common else Kind.UNUSABLE
     return Kind(outcome.status)
@@ -59,14 +61,17 @@ class Tally:
 
     *total* may grow by jobs that earlier runs left open, and never shrinks.
     *idle* is how many of the targets need no swap, as far as that is known
-    beforehand; *waits_until* is when a wait ends that the server asked for, in
-    seconds since 1970.
+    beforehand. *state* is why the run stands still or ends, and until when; then no
+    time is foretold. *budget* is how many swaps the run may pay for, *paid* how
+    many it has.
     """
 
     total: int
     idle: int = 0
     in_progress: int = 0
-    waits_until: float = 0.0
+    state: str = ""
+    budget: int | None = None
+    paid: int = 0
     clock: Callable[[], float] = time.monotonic
     kinds: collections.Counter[Kind] = attrs.field(
         init=False, factory=collections.Counter
@@ -126,7 +131,7 @@ class Tally:
         """The time that the swaps still to be made will take; may be empty."""
         idle = max(0, self.idle - self._idled)
         swaps = self.total - self.kinds.total() - idle
-        if not (rate := self._rate) or swaps <= 0:
+        if self.state or not (rate := self._rate) or swaps <= 0:
             return ""
         minutes, seconds = divmod(round(swaps / rate), _MINUTE)
         if minutes < _MINUTE:
@@ -138,7 +143,7 @@ class Tally:
         self._stopped = self.clock()
 
     def __str__(self) -> str:
-        words = [f"{self.kinds[kind]} {kind}" for kind in Kind if self.kinds[kind]]
+        words = [f"{self.kinds[kind]:,} {kind}" for kind in Kind if self.kinds[kind]]
         return ", ".join(words) or "nothing to do"
 
     def to_json(self, charges: Charges | None = None) -> str:

@@ -31,10 +31,10 @@ class UsagePage:
 @pytest.mark.parametrize(
     ("before", "after", "accepted", "sentence"),
     [
-        (100, 27_100, 3, "charged by the server: 0.054 USD; 3 jobs accepted"),
-        (0, 9_000, 1, "charged by the server: 0.018 USD; 1 job accepted"),
-        (100, 100, 2, "charged by the server: 0 USD; 2 jobs accepted"),
-        (100, 90, 1, "charged by the server: 0 USD; 1 job accepted"),  # a refund
+        (100, 27_100, 3, "charged to the key meanwhile: 0.054 USD; 3 jobs accepted"),
+        (0, 9_000, 1, "charged to the key meanwhile: 0.018 USD; 1 job accepted"),
+        (100, 100, 2, "charged to the key meanwhile: 0 USD; 2 jobs accepted"),
+        (100, 90, 1, "charged to the key meanwhile: 0 USD; 1 job accepted"),  # a refund
     ],
 )
 async def test_charges_are_the_difference_of_two_readings(

@@ -327,7 +327,7 @@ def test_what_was_charged_is_told_at_the_end(
     """In words, in the report, and as numbers; the dollars include a lost payment."""
     user.control.script("submit", faults.Delay(0), faults.Drop(job=True))
     said = ezlink(*command)
-    sentence = "charged by the server: 0.054 USD; 2 jobs accepted"
+    sentence = "charged to the key meanwhile: 0.054 USD; 2 jobs accepted"
     assert sentence in said.err
     assert sentence in Path("out/report.html").read_text(encoding="utf-8")
     again = ezlink(*command, "--resubmit-unknown", "--json")
@@ -370,6 +370,7 @@ def test_report_command_prints_the_path_of_the_new_report(
     again = ezlink(*command)
     assert again.code == 0
     assert "no report was written: " in again.err
+    assert "Errno" not in again.err
 
 
 class _Interrupted(BatchOptions):

@@ -8,9 +8,11 @@ import io
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import NoReturn
 
+import attrs
 import pytest
 
 from ezlink_async import AsyncEzlink
@@ -20,7 +22,9 @@ from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import Interrupts
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import Ezlink, Reached, run_python, start, sums
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
+from tests.support.command_line import BOUND, Ezlink, Reached, run_python, start, sums
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
 
@@ -121,6 +125,45 @@ def test_wait_after_the_first_signal_ends_at_its_bound(
     assert "not waiting any longer than 1 s" in said.err
     assert "1 still running at the server; the next run fetches it" in said.err
     assert len(user.control.charges) == 1
+
+
+@attrs.frozen
+class _Held:
+    """A fault that waits until the test lets it answer."""
+
+    fault: faults.Fault
+    go_on: threading.Event = attrs.field(factory=threading.Event)
+
+    async def apply(self, exchange: Exchange, proceed: faults.Proceed) -> Reply:
+        """Wait, then play the fault."""
+        await asyncio.to_thread(self.go_on.wait, BOUND)
+        return await self.fault.apply(exchange, proceed)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        faults.Answer(429, headers=(("Retry-After", "600"),)),
+        faults.Trouble("no_channel"),
+    ],
+)
+def test_wait_that_a_stopped_run_will_not_make_is_not_announced(
+    user: Emulator, one: tuple[object, ...], refusal: faults.Fault
+) -> None:
+    """A submit that is refused after the signal ends the run at once."""
+    held = _Held(refusal)
+    submitting = Reached(held)
+    user.control.script("submit", submitting)
+    with start(*one) as command:
+        submitting.wait()
+        command.interrupt()
+        held.go_on.set()
+        said = command.end()
+    assert said.code == 130
+    assert "asks to wait" not in said.err
+    assert "trying again" not in said.err
+    assert "1 not swapped: Interrupted: nothing was sent" in said.err
+    assert not user.control.charges
 
 
 def test_second_signal_leaves_and_reports_the_task_ids(

@@ -42,6 +42,7 @@ def _tally(total: int, seconds: float, *outcomes: BatchOutcome, idle: int = 0) -
         (attrs.evolve(FAILED, status="unknown"), Kind.UNKNOWN),
         (UNUSABLE, Kind.UNUSABLE),
         (attrs.evolve(UNUSABLE, common=True), Kind.LEFT),
+        (attrs.evolve(FAILED, common=True), Kind.LEFT),
     ],
 )
 def test_outcome_is_counted_by_what_it_means_to_the_user(

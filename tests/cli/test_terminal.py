@@ -130,6 +130,9 @@ def test_wait_that_the_server_asks_for_is_one_line_and_stands_on_the_bar(
         shown = command.show_until(r"━.*going on at (\d\d:\d\d)")
         command.process.send_signal(signal.SIGINT)
         shown += command.end().err
+    assert "in progress" not in shown.partition("Stopping")[0]
+    assert "Stopping. Nothing is in progress." in shown
+    assert "press Ctrl-C" not in shown
     lines = re.findall(r"the server asks to wait 10 min; going on at \d\d:\d\d", shown)
     assert len(lines) == 1
     with start(*one) as command:
@@ -139,6 +142,37 @@ def test_wait_that_the_server_asks_for_is_one_line_and_stands_on_the_bar(
     assert re.fullmatch(r"the server asks .* 10 min; going on at \d\d:\d\d\n", line)
     assert "asks to wait" not in said.err
     assert not user.control.charges
+
+
+def test_bar_of_a_run_that_stops_says_until_when_and_no_time_left(
+    user: Emulator, three: Command
+) -> None:
+    """What was not begun moves no bar."""
+    polled = Reached()
+    user.control.script("fetch", polled)
+    user.control.script_tasks(scripts.slow(600), *[scripts.stuck()] * 9)
+    with _terminal(*three, "--concurrency", 1, both=False, columns=120) as command:
+        polled.wait()
+        command.process.send_signal(signal.SIGINT)
+        shown = command.show_until(r"stopping by \d\d:\d\d, 1 in progress")
+        user.control.advance(600)
+        shown += command.end().err
+    after = shown[shown.index("stopping by") :]
+    assert " left" not in after
+    assert set(re.findall(r"(\d)/3 ", after)) <= {"0", "1"}
+
+
+def test_bar_of_a_run_with_a_budget_says_how_much_of_it_is_used(
+    user: Emulator, three: Command
+) -> None:
+    user.control.script_tasks(*[scripts.slow(600)] * 3)
+    budget = ("--budget", 1)
+    with _terminal(*three, *budget, both=False, columns=120) as command:
+        shown = command.show_until(r"1 in progress, budget 1/1")
+        user.control.advance(600)
+        shown += command.end().err
+    assert "3 targets: 3 to swap, the budget is for 1" in shown
+    assert len(user.control.charges) == 1
 
 
 def test_lines_of_counts_are_written_now_and_then_without_a_terminal(

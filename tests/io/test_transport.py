@@ -20,7 +20,7 @@ from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._io.transport import (
     OutageLog,
-    RequestedWaitLog,
+    ServerWaitLog,
     Transport,
     new_request_id,
 )
@@ -787,11 +787,64 @@ def test_requested_wait_is_logged_once_with_the_time_of_its_end(
 ) -> None:
     """A later end is another line; a wait of seconds is none."""
     noon = dt.datetime(2026, 5, 4, 12, 0, 5).astimezone()
-    waits = RequestedWaitLog(noon.timestamp)
+    waits = ServerWaitLog(noon.timestamp)
     for asked, seconds in ((None, 40.0), (10.0, 14.0), (90.0, 100.0), (90.0, 99.0)):
         waits.begin(asked, seconds)
     assert caplog.messages == ["the server asks to wait 90 s; going on at 12:01:45"]
     for seconds in (4_000.0, 4_004.0, 3_600.0):
         waits.begin(3_600.0, seconds)
     assert caplog.messages[1:] == ["the server asks to wait 60 min; going on at 13:06"]
-    assert waits.until == noon.timestamp() + 4_000
+    assert waits.says == "going on at 13:06"
+
+
+def test_wait_of_a_submit_that_has_less_time_names_when_it_gives_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An end on another day is named with its date."""
+    noon = dt.datetime(2026, 5, 4, 12, 0, 5).astimezone()
+    waits = ServerWaitLog(noon.timestamp)
+    waits.begin(600, 650, most=300)
+    waits.begin(86_400, 43_200)
+    assert caplog.messages == [
+        "the server asks to wait 10 min; giving up at 12:05",
+        "the server asks to wait 24 h; going on at 2026-05-05 00:00",
+    ]
+
+
+def test_standstill_is_logged_once_until_a_submit_gets_through(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A wait that the server asks for is news even then."""
+    times = [1_000_000.0]
+    waits = ServerWaitLog(lambda: times[-1])
+    waits.stall("no room", 900)
+    waits.stall("no room", 890)
+    assert waits.says == "trying again"
+    waits.begin(90, 90)
+    waits.stall("no room", 900)
+    assert waits.says.startswith("going on at ")
+    waits.end()
+    assert waits.says == ""
+    waits.stall("no room", 7_200)
+    times.append(times[-1] + 7_200)
+    assert waits.says == ""
+    assert [line.partition(" at ")[0] for line in caplog.messages] == [
+        "no room; trying again for up to 15 min",
+        "the server asks to wait 90 s; going on",
+        "no room; trying again for up to 2 h",
+    ]
+
+
+@pytest.mark.parametrize("longest", [5.0, 700.0])
+async def test_wait_above_the_longest_is_neither_made_nor_announced(
+    longest: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    sleep, policy = RecordedSleep(), RetryPolicy(attempts=2, timeout=1_200)
+    busy = BUSY.replace(b"Retry-After: 7", b"Retry-After: 600")
+    async with (
+        serving(closes_after(busy)) as server,
+        transport(server.url, sleep=sleep, retry=policy) as here,
+    ):
+        assert (await here.send_with_retries(FETCH, longest)).status == 429
+    assert sleep.waits == ([600] if longest > 600 else [])
+    assert len(caplog.messages) == len(sleep.waits)

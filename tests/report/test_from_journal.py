@@ -16,9 +16,9 @@ from ezlink_async.report import report_on
 
 pytest.importorskip("PIL.Image", reason="needs the cli extra")
 
-PAID = {"charged": "charged by the server: 30 USD; 9 jobs accepted"}
+PAID = {"charged": "charged to the key meanwhile: 30 USD; 9 jobs accepted"}
 PAID |= {"charged_usd": "30.0", "accepted": "9"}
-NOTHING = {"charged": "charged by the server: 0 USD; 0 jobs accepted"}
+NOTHING = {"charged": "charged to the key meanwhile: 0 USD; 0 jobs accepted"}
 NOTHING |= {"charged_usd": "0.0", "accepted": "0"}
 
 Runs = list[tuple[float, float | None, dict[str, str]]]
@@ -59,15 +59,15 @@ def test_the_totals_of_all_runs_stand_beside_the_last_run(
     )
     assert "1 h 30 min in 3 runs Last run: 4 January 1970" in words
     assert "· 1.8 s" in words
-    assert "All 3 runs: charged by the server: 60 USD; 18 jobs accepted" in words
-    assert "Last run: charged by the server: 0 USD; 0 jobs accepted" in words
+    assert "All 3 runs: charged to the key meanwhile: 60 USD; 18 jobs accepted" in words
+    assert "Last run: charged to the key meanwhile: 0 USD; 0 jobs accepted" in words
     assert "2 January 1970" in words
 
 
 def test_one_run_has_no_last_run_beside_it(words_of: Callable[[Runs], str]) -> None:
     words = words_of([(noon(1), noon(1) + 60, PAID)])
     assert "1 min 0 s" in words
-    assert "charged by the server: 30 USD; 9 jobs accepted" in words
+    assert "charged to the key meanwhile: 30 USD; 9 jobs accepted" in words
     assert "Last run" not in words
     assert " runs" not in words
 
@@ -75,7 +75,10 @@ def test_one_run_has_no_last_run_beside_it(words_of: Callable[[Runs], str]) -> N
 @pytest.mark.parametrize(
     ("unknown", "says"),
     [
-        (1, "2 of 3 runs: charged by the server: 30 USD; 9 jobs accepted. What the"),
+        (
+            1,
+            "2 of 3 runs: charged to the key meanwhile: 30 USD; 9 jobs accepted. What the",
+        ),
         (2, "What the other 2 runs cost is not known."),
     ],
 )
@@ -92,7 +95,7 @@ def test_runs_whose_charges_are_not_known_are_said(
 
 def test_only_one_run_with_known_charges(words_of: Callable[[Runs], str]) -> None:
     words = words_of([(noon(1), None, {}), (noon(2), noon(2) + 9, PAID)])
-    assert "1 of 2 runs: charged by the server: 30 USD" in words
+    assert "1 of 2 runs: charged to the key meanwhile: 30 USD" in words
     assert "What the other run cost is not known." in words
 
 

@@ -18,6 +18,8 @@ from ezlink_async._core.policies import RetryPolicy
 
 _log = get_logger()
 
+_MANY_CLOSURES = 3  # about two seconds with the usual policy
+
 
 @attrs.define(eq=False)
 class Admission:
@@ -62,6 +64,9 @@ class Gate:
         self._admitted = 0
         self._accepted = 0  # tasks since the latest busy answer
         self._filled_by_us = False
+        self._is_full = False  # closed by a busy answer
+        self.hint = 0.0
+        """How long the latest busy answer asked to wait, in seconds."""
         self._first_in_queue = asyncio.Lock()
         self._changed = asyncio.Event()
         self.running = 0
@@ -80,6 +85,11 @@ class Gate:
         if self.is_open:
             return 0.0
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())
+
+    @property
+    def is_full_for_long(self) -> bool:
+        """Whether the server was busy in each of the latest three attempts."""
+        return self._is_full and self._closures >= _MANY_CLOSURES
 
     def deadline(self, start: float) -> float:
         """Return when a submit that began at *start* gives up a closed gate."""
@@ -145,6 +155,7 @@ class Gate:
         """
         now = asyncio.get_running_loop().time()
         if admission.age != self._age:  # already counted, but for the hint
+            self.hint = max(self.hint, hint or 0.0)
             self._opens_at = max(self._opens_at, now + self._policy.capped_hint(hint))
             return
         if self.is_open:
@@ -156,6 +167,7 @@ class Gate:
         self._opens_at = now + pause
         reason = "the server is full" if full else "the server cannot be reached"
         _log.info("new submits wait %.1f s: %s", pause, reason)
+        self._is_full, self.hint = full, hint or 0.0
         if full:
             self.limit = max(1, self.running)
             self._filled_by_us = self.running > 0

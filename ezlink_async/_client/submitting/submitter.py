@@ -51,6 +51,8 @@ _LARGE_BODY = 25_000_000
 
 _EMPTY = "empty_response_body"
 
+_LONG_WAIT = 5.0  # seconds; a shorter wait for another attempt is no news
+
 
 class Submitter:
     """Submits of one client; *follow* makes the handle of an accepted task."""
@@ -142,6 +144,8 @@ class Submitter:
         except BaseException:
             self.slots.release()
             raise
+        if self._gate.is_open:
+            self._transport.server_waits.end()
         return self._follow(accepted.task_id, self._task_ended, pending.job.family)
 
     def _task_ended(self) -> None:
@@ -175,11 +179,14 @@ class Submitter:
             if not isinstance(error, BusyError):  # the gate has logged that it waits
                 says = "submitting %s again in %.1f s (request %s): %s"
                 _log.info(says, pending.job.label, wait, pending.request_id, error)
-            self._transport.requested_waits.begin(_hint(error), wait)
+                await asyncio.sleep(0)  # a halted caller cancels the submit here
+                self._note_retry(error, wait, self._gate.deadline(first_fault))
             await self._sleep(wait)
 
     async def _admit(self, start: float, error: EzlinkError | None) -> Admission:
         """Wait for the gate; if it stays closed, raise the *error* met last."""
+        if self._gate.pause:  # a submit that was halted does not come here
+            self._note_pause(self._gate.deadline(start))
         try:
             return await self._gate.admit(start)
         except TimeoutError:
@@ -188,6 +195,22 @@ class Submitter:
                 f"no submit got through for {seconds:g} s; this one was not sent",
                 retry_safe=True,
             ) from None
+
+    def _note_pause(self, deadline: float) -> None:
+        """Log that the gate is closed until *deadline* at most, if that is news."""
+        waits, gate = self._transport.server_waits, self._gate
+        most = deadline - asyncio.get_running_loop().time()
+        waits.begin(gate.hint, gate.pause, most)
+        if gate.is_full_for_long and not gate.running:
+            waits.stall("the server has no room for a swap", most)
+
+    def _note_retry(self, error: EzlinkError, wait: float, deadline: float) -> None:
+        """Log that a submit is sent again after *wait* seconds, if that is news."""
+        waits = self._transport.server_waits
+        most = deadline - asyncio.get_running_loop().time()
+        waits.begin(_hint(error), wait, most)
+        if wait >= _LONG_WAIT and not self._gate.running:
+            waits.stall(str(error), most)
 
     def _wait_after(
         self, error: EzlinkError, waits: Iterator[float], job: Job
@@ -238,7 +261,6 @@ class Submitter:
             self._gate.task_started(admission)
         elif isinstance(outcome, BusyError):
             self._gate.close(admission, _hint(outcome), full=True)
-            self._transport.requested_waits.begin(_hint(outcome), self._gate.pause)
         elif self._is_offline(outcome):
             self._gate.close(admission, full=False)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):

@@ -40,7 +40,8 @@ def make_report(options: BatchOptions, display: Display, photos: int) -> None:
     try:
         report_on(options.output, journal=options.journal_path)
     except (EzlinkError, OSError) as error:
-        display.note(f"no report was written: {error}", "yellow")
+        reason = error.strerror if isinstance(error, OSError) else None
+        display.note(f"no report was written: {reason or error}", "yellow")
     except KeyboardInterrupt:
         again = f"ezlink report {options.output}"
         display.note(f"the report was skipped; make it with: {again}")

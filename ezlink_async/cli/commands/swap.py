@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 import logging
 import math
@@ -208,7 +209,7 @@ def swap(
     source = None if options.pairs else _checked_source(options, pictures[0])
     with contextlib.closing(PairList(pairs, left_out)) as pair_list:
         batch = options.batch_options(pair_list)
-        tally = Tally(pair_list.total)
+        tally = Tally(pair_list.total, budget=options.budget)
         display = Display(None if options.dry_run else tally, quiet=options.quiet)
         if left_out:
             counts = (f"{many} ({why})" for why, many in left_out.items())
@@ -466,7 +467,7 @@ class _SwapCommand:
                 if self.interrupted:
                     self.run.halt()
                 async for outcome in self.run:
-                    self.tally.in_progress = self.run.in_progress
+                    self._count()
                     self._print(outcome)
 
     def _print(self, outcome: BatchOutcome) -> None:
@@ -475,10 +476,18 @@ class _SwapCommand:
 
     def _update(self) -> None:
         """Show how far the run is."""
-        if self.run is not None:
-            self.tally.in_progress = self.run.in_progress
-            self.tally.waits_until = self.run.waits_until
-            self.display.update()
+        self._count()
+        self.display.update()
+
+    def _count(self) -> None:
+        """Take from the run what the bar shows beside the outcomes."""
+        run, tally = self.run, self.tally
+        if run is None:
+            return
+        # A job that waits for the server to take it is not in progress.
+        tally.paid, tally.in_progress = run.accepted, run.in_progress
+        if not self.interrupted:
+            tally.state = run.server_wait
 
     def _halt(self) -> None:
         """Send nothing more, and say what is waited for; that wait is bounded."""
@@ -489,9 +498,10 @@ class _SwapCommand:
             waits = self.run.waits()
             loop = asyncio.get_running_loop()
             loop.call_later(waits.seconds, self._give_up, waits)
-        self.display.note(
-            f"Stopping. {_in_words(waits)}; press Ctrl-C again to quit now.", "yellow"
-        )
+        self.tally.state = _stopping(waits)
+        self._update()
+        again = "; press Ctrl-C again to quit now" if waits.jobs else ""
+        self.display.note(f"Stopping. {_in_words(waits)}{again}.", "yellow")
 
     def _give_up(self, waits: Waits) -> None:
         if waits.seconds:
@@ -531,6 +541,15 @@ async def _ticking(update: Callable[[], None]) -> AsyncIterator[None]:
         yield
     finally:
         await cancel_and_wait([task])
+
+
+def _stopping(waits: Waits) -> str:
+    """Return what the bar says while a halted run waits."""
+    if not waits.seconds:
+        return "stopping"
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=waits.seconds)
+    is_short = waits.seconds <= _TWO_MINUTES
+    return f"stopping by {end.astimezone():{'%H:%M:%S' if is_short else '%H:%M'}}"
 
 
 def _in_words(waits: Waits) -> str:

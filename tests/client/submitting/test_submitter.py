@@ -26,7 +26,7 @@ from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async._io.transport import Sleep
+from ezlink_async._io.transport import ServerWaitLog, Sleep
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.services.base import TaskFamily
@@ -620,6 +620,48 @@ async def test_wait_that_a_server_asks_for_is_cut_to_half_the_timeout() -> None:
         start = now()
         assert (await here.submit()).task_id == "7"
         assert now() - start == pytest.approx(200, abs=1)
+
+
+def _asking(seconds: int) -> HttpResponse:
+    return attrs.evolve(BUSY, headers={**BUSY.headers, "retry-after": f"{seconds}"})
+
+
+@on_virtual_clock
+async def test_submit_that_a_second_wait_outlasts_says_when_it_gives_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = RetryPolicy(timeout=60)
+    async with submitting(*[_asking(600)] * 2, retry=policy) as here:
+        here.transport.server_waits = ServerWaitLog(now)
+        with pytest.raises(errors.BusyError):
+            await here.submit()
+    assert [line.split(" at ")[0] for line in caplog.messages] == [
+        "the server asks to wait 10 min; going on",
+        "the server asks to wait 10 min; giving up",
+    ]
+
+
+@on_virtual_clock
+@pytest.mark.parametrize("refusal", [BUSY, NO_CHANNEL])
+async def test_server_that_takes_no_submit_is_named_once_until_it_takes_one(
+    refusal: HttpResponse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four refusals in a row are one line."""
+    async with submitting(*[refusal] * 4, ACCEPTED, retry=RetryPolicy()) as here:
+        await here.submit()
+        assert here.transport.server_waits.says == ""
+        assert len(caplog.messages) == 1
+        assert "; trying again for up to 15 min" in caplog.text
+
+
+@on_virtual_clock
+async def test_full_server_with_a_task_of_ours_is_no_standstill(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with submitting(ACCEPTED, *[BUSY] * 5, ACCEPTED, retry=RetryPolicy()) as here:
+        await here.submit()
+        await here.submit()
+        assert caplog.messages == []
 
 
 async def test_no_channel_waits_ten_seconds() -> None:
