@@ -656,6 +656,24 @@ async def test_server_that_takes_no_submit_is_named_once_until_it_takes_one(
         assert line.endswith(f"; trying again{bound}")
 
 
+async def test_submit_accepted_late_ends_no_wait_of_the_others() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(_: Upload) -> HttpResponse:
+        await go_on.wait()
+        return ACCEPTED
+
+    async with submitting(slow, _asking(600), retry=RetryPolicy()) as here:
+        first = await here.start()
+        second = await here.start(attempts=2)
+        while not here.transport.server_waits.says:
+            await asyncio.sleep(0)
+        go_on.set()
+        await first
+        assert here.transport.server_waits.says.startswith("going on at ")
+        await cancel(second)
+
+
 @on_virtual_clock
 async def test_full_server_with_a_task_of_ours_is_no_standstill(
     caplog: pytest.LogCaptureFixture,
