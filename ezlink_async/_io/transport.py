@@ -141,13 +141,19 @@ class ServerWaitLog:
         self._says = f"{'going on' if seconds <= most else 'giving up'} at {end}"
         _log.warning("the server asks to wait %s; %s", _in_words(asked), self._says)
 
-    def stall(self, why: str, most: float) -> None:
-        """Note that no submit gets through; the client tries for *most* seconds."""
+    def stall(self, why: str, most: float, *, by_time: bool) -> None:
+        """
+        Note that no submit gets through, and *why*.
+
+        The client tries for *most* seconds; unless it does so *by_time* alone, the
+        number of attempts may end that earlier.
+        """
         if self.says:
             return
         self._until, self._is_stall = self._clock() + most, True
         self._says = "trying again"
-        _log.warning("%s; trying again for up to %s", why, _in_words(most))
+        bound = f" for up to {_in_words(most)}" if by_time else ""
+        _log.warning("%s; trying again%s", why, bound)
 
     def end(self) -> None:
         """Note that a submit got through."""

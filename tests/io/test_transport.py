@@ -817,21 +817,21 @@ def test_standstill_is_logged_once_until_a_submit_gets_through(
     """A wait that the server asks for is news even then."""
     times = [1_000_000.0]
     waits = ServerWaitLog(lambda: times[-1])
-    waits.stall("no room", 900)
-    waits.stall("no room", 890)
+    waits.stall("no room", 900, by_time=True)
+    waits.stall("no room", 890, by_time=True)
     assert waits.says == "trying again"
     waits.begin(90, 90)
-    waits.stall("no room", 900)
+    waits.stall("no room", 900, by_time=True)
     assert waits.says.startswith("going on at ")
     waits.end()
     assert waits.says == ""
-    waits.stall("no room", 7_200)
+    waits.stall("no channel", 7_200, by_time=False)
     times.append(times[-1] + 7_200)
     assert waits.says == ""
     assert [line.partition(" at ")[0] for line in caplog.messages] == [
         "no room; trying again for up to 15 min",
         "the server asks to wait 90 s; going on",
-        "no room; trying again for up to 2 h",
+        "no channel; trying again",
     ]
 
 

@@ -202,7 +202,7 @@ class Submitter:
         most = deadline - asyncio.get_running_loop().time()
         waits.begin(gate.hint, gate.pause, most)
         if gate.is_full_for_long and not gate.running:
-            waits.stall("the server has no room for a swap", most)
+            waits.stall("the server has no room for a swap", most, by_time=True)
 
     def _note_retry(self, error: EzlinkError, wait: float, deadline: float) -> None:
         """Log that a submit is sent again after *wait* seconds, if that is news."""
@@ -210,7 +210,7 @@ class Submitter:
         most = deadline - asyncio.get_running_loop().time()
         waits.begin(_hint(error), wait, most)
         if wait >= _LONG_WAIT and not self._gate.running:
-            waits.stall(str(error), most)
+            waits.stall(str(error), most, by_time=False)
 
     def _wait_after(
         self, error: EzlinkError, waits: Iterator[float], job: Job
