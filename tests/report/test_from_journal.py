@@ -77,7 +77,7 @@ def test_one_run_has_no_last_run_beside_it(words_of: Callable[[Runs], str]) -> N
     [
         (
             1,
-            "2 of 3 runs: charged to the key meanwhile: 30 USD; 9 jobs accepted. What the",
+            "2 of 3 runs: charged to the key meanwhile: 30 USD; 9 jobs accepted. What",
         ),
         (2, "What the other 2 runs cost is not known."),
     ],
