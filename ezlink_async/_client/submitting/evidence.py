@@ -193,6 +193,11 @@ def conclude(lost: Lost, tasks: AccountTasks, log: ChargeLog) -> Finding:
     if doubt:
         maybe = f"; it may be task {' or '.join(candidates)}" if candidates else ""
         return unknown(doubt + maybe, charged=log.proves)
+    return _read(log)
+
+
+def _read(log: ChargeLog) -> Finding:
+    """Return what the log proves of a submit that has no task."""
     if log.charged:
         return Finding(
             fate=Fate.CHARGED,
