@@ -48,7 +48,7 @@ def create_part(folder: Path, lock: _Lock = _system_lock) -> tuple[Path, io.File
             lock(stream.fileno())
             is_ours = path.exists()
         except OSError as fault:
-            is_ours = fault.errno not in {errno.EAGAIN, errno.EACCES}
+            is_ours = fault.errno not in {errno.EAGAIN, errno.EWOULDBLOCK}
         if is_ours:
             return path, stream
         stream.close()  # another process took it for one that was left

@@ -288,7 +288,8 @@ def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
         return f"{there} is there already"
     was, now = attrs.asdict(earlier.key), attrs.asdict(job.record.key)
     changed = [says for part, says in _PARTS.items() if was[part] != now[part]]
-    have = "has" if len(changed) == 1 else "have"
+    are_many = len(changed) > 1 or changed == [_PARTS["options"]]
+    have = "have" if are_many else "has"
     return (
         f"{there} is the result of an earlier swap, and {' and '.join(changed)} {have} "
         "changed since: --existing replace swaps it again and replaces the result"

@@ -16,7 +16,7 @@ from typing import cast
 
 import attrs
 
-from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Submit
+from ezlink_async.batch.journal.jobs import LATEST, JobState, Problem, Reason, Submit
 from ezlink_async.batch.journal.writer import JournalWriter
 from ezlink_async.batch.outcomes import describe_error
 from ezlink_async.batch.spending import Budget
@@ -61,7 +61,8 @@ class Clock:
 
     def since(self) -> float:
         """Return the server's time, or a time that is surely before it."""
-        return self.now() + (-_CLOCK_ERROR if self.ahead is None else self.ahead)
+        since = self.now() + (-_CLOCK_ERROR if self.ahead is None else self.ahead)
+        return min(max(0.0, since), LATEST)
 
 
 class RunControl:

@@ -9,7 +9,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey, JobRecord, JobState, Problem, Reason
+from ezlink_async.batch.journal.jobs import (
+    LATEST,
+    JobKey,
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+)
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.batch.recorder import Clock, HaltedError, JournalObserver, RunControl
@@ -88,6 +95,8 @@ async def test_the_intent_is_on_disk_before_the_first_byte(job: OneJob) -> None:
 
 def test_a_known_difference_to_the_servers_clock_is_used() -> None:
     assert Clock(lambda: 50.0, 7.5).since() == 57.5
+    assert Clock(lambda: 50.0).since() == 0.0
+    assert Clock(lambda: 1e9, 1e12).since() == LATEST
 
 
 async def test_a_refused_job_is_planned_again_with_the_error(job: OneJob) -> None:

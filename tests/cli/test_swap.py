@@ -205,7 +205,8 @@ def test_faces_of_a_group_are_all_swapped_or_the_largest_alone(ezlink: Ezlink) -
     assert ezlink(*command, "--faces", "all", "--json").summary == sums(skipped=1)
     other = ezlink(*command, "--faces", "largest")
     assert other.code == 1
-    assert "out/group.jpg is there already" in other.err
+    assert "out/group.jpg is the result of an earlier swap" in other.err
+    assert "and the options have changed since: --existing replace" in other.err
     assert ezlink(*command, "--faces", "largest", "--existing", "replace").code == 0
     assert saved.read_bytes() != every
 

@@ -83,6 +83,17 @@ def test_without_locks_files_are_written_and_none_is_removed(tmp_path: Path) -> 
     assert names_in(tmp_path) == sorted([path.name, LEFT])
 
 
+def test_part_that_may_not_be_locked_is_made_once(tmp_path: Path) -> None:
+    """Some network folders give the right to write, and none to lock."""
+
+    def lock(_: int) -> None:
+        raise PermissionError(errno.EACCES, "no right to lock")
+
+    path, stream = create_part(tmp_path, lock)
+    stream.close()
+    assert names_in(tmp_path) == [path.name]
+
+
 @pytest.mark.parametrize("is_held", [True, False])
 def test_part_that_is_removed_before_it_is_locked_is_made_again(
     tmp_path: Path, *, is_held: bool

@@ -10,6 +10,9 @@ import attrs
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.output_paths import Output
 
+LATEST = 1e11
+"""The latest time that is stored, in seconds since 1970: the year 5138."""
+
 
 class JobState(enum.StrEnum):
     """How far a job is."""

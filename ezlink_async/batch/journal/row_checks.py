@@ -13,10 +13,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from ezlink_async.batch.journal.jobs import JobState, Reason
+from ezlink_async.batch.journal.jobs import LATEST, JobState, Reason
 from ezlink_async.batch.pairs.output_paths import is_below
-
-_YEAR_5138 = 1e11  # seconds since 1970: what can be shown as a date, and far enough
 
 _Kinds = frozenset[type]
 
@@ -106,13 +104,16 @@ def _check_columns(
     """Check the times and paths, by SQLite where it can."""
     for column, allowed in columns.items():
         if float in allowed:
-            beyond = f"{column} NOT BETWEEN 0 AND {_YEAR_5138}"
+            # The clock of a machine that has just been started may be at 1970.
+            least = -LATEST if column == "since" else 0
+            beyond = f"{column} NOT BETWEEN {least} AND {LATEST}"
             for (when,) in _rows(connection, table, column, beyond):
                 raise _damage(f"{when} is no time")
         elif (table, column) in _BELOW:
             for (path,) in _rows(connection, table, column, _UNUSUAL.format(column)):
                 _check_path(os.fsdecode(path))
-        elif column in {"source", "target"}:
+        # A remark is about a pair as it was given, and opens no file.
+        elif column in {"source", "target"} and table != "remarks":
             for _ in _rows(connection, table, "1", f"instr({column}, char(0))"):
                 raise _damage(f"a path of {table}.{column} holds a null character")
 

@@ -110,6 +110,18 @@ def test_an_unusual_output_path_is_taken(path: Path, place: str) -> None:
     Journal.open(path).close()
 
 
+def test_a_remark_about_an_impossible_name_is_taken(path: Path) -> None:
+    with contextlib.closing(Journal.open(path)) as journal:
+        problem = Problem("ImageError: the name holds a null character")
+        journal.add_remark(1, ME, Path("a\0b.jpg"), problem)
+    Journal.open(path).close()
+
+
+def test_a_submit_at_a_clock_of_1970_is_taken(path: Path) -> None:
+    _change(path, "UPDATE jobs SET since = -85200.0")
+    Journal.open(path).close()
+
+
 def test_an_index_without_the_row_of_a_job_is_refused(path: Path) -> None:
     """The job would not be found, and be paid again; a quick check is content."""
     content = path.read_bytes()
