@@ -16,6 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -1022,7 +1023,7 @@ async def test_a_journal_that_cannot_be_written_halts_the_run(
     batch: BatchHarness,
 ) -> None:
     """SQLite refuses the time of the first submit; nothing is sent."""
-    times = itertools.chain([1.0], itertools.repeat(cast("float", 1j)))
+    times = itertools.chain([1.0], itertools.repeat(cast("float", Fraction(1))))
     options = batch.options(clock=lambda: next(times))
     async with (
         batch.client(concurrency=1) as ez,
