@@ -25,6 +25,7 @@ import pytest
 from ezlink_async import AsyncEzlink, Image, RetryPolicy
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.reader import Pairs
 from ezlink_async.batch.pipeline import OutcomeQueue, RunningJob
 from ezlink_async.batch.run import run_batch
 from ezlink_async.emulator import faults, read_hashes, scripts
@@ -408,6 +409,27 @@ async def test_a_photo_that_cannot_be_used_is_a_failed_outcome(
     assert ended.counts == {"failed": 3}
     assert {type(each.fault).__name__ for each in ended.outcomes} == {"ImageError"}
     assert batch.sent == 0
+
+
+async def test_an_address_in_place_of_a_photo_is_one_failed_outcome(
+    batch: BatchHarness,
+) -> None:
+    first, last = batch.photos(2)
+    address = "https://cdn.example/x.jpg"
+    ended = await batch.done([first, address, last])
+    assert ended.error is None
+    assert ended.counts == {"succeeded": 2, "failed": 1}
+    assert "x.jpg: this is an address" in str(ended.of("x.jpg").error)
+    pairs = [(batch.face, first), (address, batch.photo("y.jpg", 5_000))]
+    async with (
+        batch.client() as ez,
+        run_batch(ez, None, cast("Pairs", pairs), output=batch.output) as run,
+    ):
+        ended = await read(run)
+    assert ended.error is None
+    assert ended.counts == {"skipped": 1, "failed": 1}
+    assert f"its source {address} cannot be used" in str(ended.of("y.jpg").error)
+    assert batch.charges == 2
 
 
 # --- budget and failures
