@@ -876,6 +876,26 @@ async def test_account_that_is_down_is_asked_for_the_timeout_of_retries(
     assert end <= now() <= end + 11
 
 
+@on_virtual_clock
+async def test_end_of_patience_holds_for_submits_that_have_begun_by_then(
+    pages: AccountPages,
+) -> None:
+    """Their answer may be lost later; one that begins later has the whole time."""
+    pages.trouble = GONE
+    searched = asyncio.create_task(lose(pages))
+    await asyncio.sleep(100)
+    begun = now()
+    pages.reconciler.end_patience()
+    await asyncio.sleep(60)
+    assert searched.done()
+    lost = Lost(state=evidence.new_state(), request_ids=("r2",), since=None)
+    await pages.reconciler.reconcile(lost, begun=begun, sent=now())
+    assert 75 <= now() - begun - 60 <= 86
+    again = now()
+    await lose(pages, evidence.new_state(), "r3")
+    assert now() - again >= 900
+
+
 @pytest.mark.parametrize(("trouble", "seconds"), [(GONE, 600.0), (REFUSED, 9.0)])
 @on_virtual_clock
 async def test_failures_of_the_account_do_not_add_up(
