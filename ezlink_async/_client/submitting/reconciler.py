@@ -363,6 +363,7 @@ class Reconciler:
                     witnessed=witnessed,
                     settled=begun >= each.sent + self._work_seconds,
                     refused=each.is_refused(shown, begun, self._log_lag),
+                    may_run=shown is LogEvidence.MAY_RUN,
                 )
                 finding = evidence.conclude(self._evidence(each), tasks, log)
                 self._report(each, finding)
@@ -392,7 +393,12 @@ class Reconciler:
         begun: float,
     ) -> None:
         if submit.is_refused(shown, begun, self._log_lag):
-            log = evidence.ChargeLog(charged=False, witnessed=False, refused=True)
+            log = evidence.ChargeLog(
+                charged=False,
+                witnessed=False,
+                refused=True,
+                may_run=shown is LogEvidence.MAY_RUN,
+            )
             finding = evidence.conclude(self._evidence(submit), tasks, log)
             if finding.fate is Fate.NOT_CREATED:
                 self._report(submit, finding)
@@ -427,8 +433,10 @@ class Reconciler:
             shown.add(account.read_evidence(response, request_id))
             if LogEvidence.CHARGED in shown:
                 return LogEvidence.CHARGED
-        refused = shown == {LogEvidence.REFUSED}
-        return LogEvidence.REFUSED if refused else LogEvidence.NOTHING
+        if not shown or not all(each.is_refusal for each in shown):
+            return LogEvidence.NOTHING
+        may_run = LogEvidence.MAY_RUN in shown
+        return LogEvidence.MAY_RUN if may_run else LogEvidence.REFUSED
 
 
 AnyReconciler = Reconciler | NoReconciler
