@@ -130,6 +130,9 @@ _HANDLER = (
     (5, "read_request_body_failed", _FAULT),
     (5, "marshal_request_body_failed", _FAULT),
     (5, "create_request_failed", _FAULT),
+    (5, "do_request_failed", _MAY_RUN),
+    (5, "response_body_failed", _MAY_RUN),
+    (5, "close_", _MAY_RUN),
     (5, "", _MAY_RUN),
     (9, "队列已满", _BUSY),
     (9, "queue", _BUSY),
@@ -290,9 +293,22 @@ def is_insert_failure(response: HttpResponse) -> bool:
 
 def names_insert_failure(text: str) -> bool:
     """Return whether *text*, an error of the server, says the same."""
+    return _names(text, _UNKNOWN)
+
+
+def names_broken_call(text: str) -> bool:
+    """
+    Return whether *text*, an error of the server, names a broken call to the upstream.
+
+    The upstream may run the job all the same; the account is not charged for it.
+    """
+    return _names(text, _MAY_RUN)
+
+
+def _names(text: str, wanted: _Rule) -> bool:
     words = text.lower()
     return any(
-        marker in words for _, marker, outcome in _HANDLER if outcome == _UNKNOWN
+        marker and marker in words for _, marker, rule in _HANDLER if rule == wanted
     )
 
 

@@ -20,6 +20,7 @@ import attrs
 
 from ezlink_async._core.error_mapping import (
     error_from,
+    names_broken_call,
     names_insert_failure,
     server_time,
 )
@@ -90,11 +91,19 @@ class LogEvidence(enum.Enum):
     A refused submit has an entry, too, with a quota of 0 and the error as its text.
     An insert failure has one behind its charge; so only entries that are all of this
     kind, and name neither an insert failure nor a price, are those of a refusal.
+    Where one of them names a broken call to the upstream, the upstream *may run* the
+    job all the same.
     """
 
     NOTHING = "nothing"
     CHARGED = "charged"
     REFUSED = "refused"
+    MAY_RUN = "may run"
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether all entries are those of a refusal."""
+        return self in {LogEvidence.REFUSED, LogEvidence.MAY_RUN}
 
 
 @attrs.frozen(kw_only=True)
@@ -196,8 +205,10 @@ def read_evidence(response: HttpResponse, request_id: str) -> LogEvidence:
     rows = _entries(response, request_id)
     # Entries on another page may be charges.
     whole = _integer(_data(response).get("total")) == len(rows)
-    refused = bool(rows) and whole and all(map(_is_refusal, rows))
-    return LogEvidence.REFUSED if refused else LogEvidence.NOTHING
+    if not (rows and whole and all(map(_is_refusal, rows))):
+        return LogEvidence.NOTHING
+    may_run = any(names_broken_call(collapse_blanks(row["content"])) for row in rows)
+    return LogEvidence.MAY_RUN if may_run else LogEvidence.REFUSED
 
 
 def _entries(response: HttpResponse, request_id: str) -> list[Mapping[str, object]]:

@@ -15,10 +15,11 @@ import itertools
 import os
 import sqlite3
 import threading
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import attrs
 import pytest
@@ -26,6 +27,7 @@ import pytest
 from ezlink_async import AsyncEzlink, Image, RetryPolicy
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.reader import Pairs
 from ezlink_async.batch.pipeline import OutcomeQueue, RunningJob
 from ezlink_async.batch.run import run_batch
 from ezlink_async.emulator import faults, read_hashes, scripts
@@ -152,6 +154,54 @@ async def test_broken_pictures_in_memory_fail_with_their_names(
             ended = await read(run)
     assert "picture in memory: this is not a picture" in str(ended.error)
     assert ended.counts == {"failed": 2}
+    assert batch.charges == 1
+
+
+def _in_a_broken_archive() -> IO[bytes]:
+    """Return an open member of an archive whose checksum is wrong."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writing:
+        writing.writestr("b.jpg", jpeg(5_001))
+    content = bytearray(archive.getvalue())
+    content[2_000] ^= 1
+    return zipfile.ZipFile(io.BytesIO(content)).open("b.jpg")
+
+
+async def test_target_in_a_broken_archive_is_one_failed_outcome(
+    batch: BatchHarness,
+) -> None:
+    targets = [
+        Pair(target=_in_a_broken_archive(), name="bad"),
+        Pair(target=jpeg(5_000), name="good"),
+    ]
+    async with (
+        batch.client() as ez,
+        run_batch(ez, batch.face, targets, output=batch.output) as run,
+    ):
+        ended = await read(run)
+    assert ended.error is None
+    assert ended.counts == {"succeeded": 1, "failed": 1}
+    assert "bad: cannot be read: BadZipFile: " in str(ended.of("bad").error)
+
+
+async def test_source_in_a_broken_archive_leaves_no_paid_job_behind(
+    batch: BatchHarness,
+) -> None:
+    """Its error comes after the last outcome, with its cause."""
+    batch.control.script_tasks(scripts.slow(600))
+    paid, new = batch.photos(2)
+    async with batch.client() as ez:
+        async with run_batch(ez, batch.face, paid, output=batch.output) as run:
+            while not run.accepted:
+                await asyncio.sleep(0)
+        batch.control.advance(600)
+        source = _in_a_broken_archive()
+        async with run_batch(ez, source, new, output=batch.output) as run:
+            ended = await read(run)
+    assert isinstance(ended.error, ImageError)
+    assert isinstance(ended.error.__cause__, zipfile.BadZipFile)
+    assert ended.counts == {"succeeded": 1, "failed": 1}
+    assert ended.of(paid.name).status == "succeeded"
     assert batch.charges == 1
 
 
@@ -409,6 +459,27 @@ async def test_a_photo_that_cannot_be_used_is_a_failed_outcome(
     assert ended.counts == {"failed": 3}
     assert {type(each.fault).__name__ for each in ended.outcomes} == {"ImageError"}
     assert batch.sent == 0
+
+
+async def test_an_address_in_place_of_a_photo_is_one_failed_outcome(
+    batch: BatchHarness,
+) -> None:
+    first, last = batch.photos(2)
+    address = "https://cdn.example/x.jpg"
+    ended = await batch.done([first, address, last])
+    assert ended.error is None
+    assert ended.counts == {"succeeded": 2, "failed": 1}
+    assert "x.jpg: this is an address" in str(ended.of("x.jpg").error)
+    pairs = [(batch.face, first), (address, batch.photo("y.jpg", 5_000))]
+    async with (
+        batch.client() as ez,
+        run_batch(ez, None, cast("Pairs", pairs), output=batch.output) as run,
+    ):
+        ended = await read(run)
+    assert ended.error is None
+    assert ended.counts == {"skipped": 1, "failed": 1}
+    assert f"its source {address} cannot be used" in str(ended.of("y.jpg").error)
+    assert batch.charges == 2
 
 
 # --- budget and failures

@@ -20,7 +20,9 @@ Rules:
    is for a charge that the log shows late, and for a task of a submit that was
    sent twice under one id: an accepted job has a row, unless its insert failed, and
    then the entry says so.
-5. Everything else stays unknown, with the reason.
+5. A submit that was not created is not sent again at once if an entry names a broken
+   call to the upstream: the upstream may run the job, and would run it twice.
+6. Everything else stays unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -83,13 +85,15 @@ class Finding:
     """
     What the account's pages say about a submit, and the reason as a sentence.
 
-    *charged* is ``None`` when the log proves nothing.
+    *charged* is ``None`` when the log proves nothing. *may_run* says of a submit that
+    was not created that the upstream may run it all the same, at no charge.
     """
 
     fate: Fate
     reason: str
     task_id: str | None = None
     charged: bool | None = None
+    may_run: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -99,13 +103,15 @@ class ChargeLog:
 
     The log is *witnessed* when it shows a submit that surely was charged. It is
     *settled* when the server must have finished its work on the submit. *refused*
-    says that all its entries are those of a refusal, as rule 4 demands.
+    says that all its entries are those of a refusal, as rule 4 demands; *may_run*
+    that one of them names a broken call to the upstream.
     """
 
     charged: bool
     witnessed: bool
     settled: bool = True
     refused: bool = False
+    may_run: bool = False
 
     @property
     def proves(self) -> bool | None:
@@ -204,20 +210,18 @@ def _read(log: ChargeLog) -> Finding:
             reason="the account's log shows that it was paid, and there is no task",
             charged=True,
         )
-    if log.refused:
-        return Finding(
-            fate=Fate.NOT_CREATED,
-            reason="the account's log shows that it was refused",
-            charged=False,
-        )
-    if not log.witnessed:
+    if not log.refused and not log.witnessed:
         return unknown("the account's log shows no submit of this client at all")
-    if not log.settled:
+    if not log.refused and not log.settled:
         return unknown("the server may still be at work on it")
+    if log.may_run:
+        reason = "the account's log shows a failed call to its upstream, and no charge"
+    elif log.refused:
+        reason = "the account's log shows that it was refused"
+    else:
+        reason = "the account's log and its task list show that no job was created"
     return Finding(
-        fate=Fate.NOT_CREATED,
-        reason="the account's log and its task list show that no job was created",
-        charged=False,
+        fate=Fate.NOT_CREATED, reason=reason, charged=False, may_run=log.may_run
     )
 
 

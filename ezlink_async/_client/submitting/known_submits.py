@@ -58,7 +58,7 @@ class LostSubmit:
         Return whether an earlier poll, at least *lag* seconds ago, showed a refusal,
         and the log has not changed: rule 4 of the evidence.
         """
-        if shown is not LogEvidence.REFUSED:
+        if not shown.is_refusal:
             self.refused_since = None
             return False
         if self.refused_since is None:

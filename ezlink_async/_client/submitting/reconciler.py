@@ -100,6 +100,7 @@ class Reconciler:
         self._background = background
         self._poll = transport.settings.poll
         self._patience = transport.settings.retry.timeout
+        self._impatient = -math.inf  # when the patience was last ended
         self._timeouts = transport.settings.timeouts
         self._work_seconds = 0.0 if transport.settings.on_loopback else _WORK_SECONDS
         self._log_lag = 0.0 if transport.settings.on_loopback else _LOG_LAG
@@ -132,7 +133,14 @@ class Reconciler:
         self._news.set()
 
     def end_patience(self) -> None:
-        """Wait for no outage of the account's side: a batch was halted."""
+        """
+        Wait for no outage of the account's side: a batch was halted.
+
+        That holds for the submits of the client that have begun by now, also for
+        those whose answer is lost later. A halted batch begins no other; submits
+        that begin later are those of other work, and have the whole time.
+        """
+        self._impatient = _now()
         for each in self._lost:
             each.patience = 0.0
 
@@ -220,7 +228,8 @@ class Reconciler:
             for each in same:
                 each.lost = attrs.evolve(each.lost, shared=True)
         submit.learn_clock(self._offset)
-        submit.patience = self._patience
+        has_patience = submit.begun is None or submit.begun > self._impatient
+        submit.patience = self._patience if has_patience else 0.0
         self._lost[submit] = None
         self._polls = 0
         self._news.set()
@@ -354,6 +363,7 @@ class Reconciler:
                     witnessed=witnessed,
                     settled=begun >= each.sent + self._work_seconds,
                     refused=each.is_refused(shown, begun, self._log_lag),
+                    may_run=shown is LogEvidence.MAY_RUN,
                 )
                 finding = evidence.conclude(self._evidence(each), tasks, log)
                 self._report(each, finding)
@@ -383,7 +393,12 @@ class Reconciler:
         begun: float,
     ) -> None:
         if submit.is_refused(shown, begun, self._log_lag):
-            log = evidence.ChargeLog(charged=False, witnessed=False, refused=True)
+            log = evidence.ChargeLog(
+                charged=False,
+                witnessed=False,
+                refused=True,
+                may_run=shown is LogEvidence.MAY_RUN,
+            )
             finding = evidence.conclude(self._evidence(submit), tasks, log)
             if finding.fate is Fate.NOT_CREATED:
                 self._report(submit, finding)
@@ -418,8 +433,10 @@ class Reconciler:
             shown.add(account.read_evidence(response, request_id))
             if LogEvidence.CHARGED in shown:
                 return LogEvidence.CHARGED
-        refused = shown == {LogEvidence.REFUSED}
-        return LogEvidence.REFUSED if refused else LogEvidence.NOTHING
+        if not shown or not all(each.is_refusal for each in shown):
+            return LogEvidence.NOTHING
+        may_run = LogEvidence.MAY_RUN in shown
+        return LogEvidence.MAY_RUN if may_run else LogEvidence.REFUSED
 
 
 AnyReconciler = Reconciler | NoReconciler

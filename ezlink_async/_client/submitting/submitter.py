@@ -334,9 +334,12 @@ def _outcome(finding: Finding, error: EzlinkError) -> Accepted | EzlinkError:
         return Accepted(finding.task_id, _UNSEEN, finding.reason)
     message = f"{error}; {finding.reason}"
     if finding.fate is Fate.NOT_CREATED:
-        safe = TransportError(message, request_id=error.request_id, retry_safe=True)
-        safe.__cause__ = error
-        return safe
+        # After a broken call the upstream may run the job, and would run another.
+        kind = ServerError if finding.may_run else TransportError
+        safe = not finding.may_run
+        free = kind(message, request_id=error.request_id, retry_safe=safe)
+        free.__cause__ = error
+        return free
     if not isinstance(error, SubmitUnknownError):  # it keeps the unreadable answer
         error.args = (message,)
         return error

@@ -71,9 +71,9 @@ class InMemory:
             check_acceptable(content[:HEAD_BYTES], len(content))
             containers.verify_complete(content)
         except ImageError as error:
-            return ImageError(error.reason, path=self.name, limit=error.limit)
-        except (OSError, ValueError) as fault:  # ValueError: it is closed
-            return ImageError(f"cannot be read: {fault}", path=self.name)
+            named = ImageError(error.reason, path=self.name, limit=error.limit)
+            named.__cause__ = error.__cause__
+            return named
         return Image(content=content), hashlib.sha256(content).digest()
 
     def _content(self) -> bytes:
@@ -82,12 +82,25 @@ class InMemory:
             return given or b""
         pieces, length = [], 0
         # A raw file may return fewer bytes than it was asked for.
-        while length <= MAX_BYTES and (piece := given.read(MAX_BYTES + 1 - length)):
-            if not isinstance(piece, bytes):
-                raise ImageError("the file object has to be open in binary mode")
+        while length <= MAX_BYTES and (piece := _piece(given, MAX_BYTES + 1 - length)):
             pieces.append(piece)
             length += len(piece)
         return b"".join(pieces)
+
+
+def _piece(given: BinaryReader, most: int) -> bytes:
+    """Return at most *most* bytes; :exc:`ImageError` for any error of a read."""
+    try:
+        piece = given.read(most)
+    # A file object is any program's: one in a torn archive raises what it likes.
+    except Exception as fault:
+        says = f"cannot be read: {type(fault).__name__}: {fault}"
+        raise ImageError(says) from fault
+    if not piece:
+        return b""
+    if not isinstance(piece, bytes):
+        raise ImageError("the file object has to be open in binary mode")
+    return piece
 
 
 Picture = Path | InMemory

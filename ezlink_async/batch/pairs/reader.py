@@ -19,7 +19,7 @@ from ezlink_async.batch.pairs.pictures import (
     PictureLike,
     picture_of,
 )
-from ezlink_async.errors import ConfigurationError
+from ezlink_async.errors import ConfigurationError, ImageError
 
 _FIRST, _MOST = 4, 256
 _QUICK, _SLOW = 0.02, 0.1  # seconds
@@ -105,7 +105,7 @@ def _pair(given: object) -> Pair:
     if isinstance(given, tuple) and len(given) == 2:  # noqa: PLR2004 - a pair
         source, target = given
         if source is not None:
-            return Pair(source, target)
+            return _new_pair(source, target)
     if not isinstance(given, Pair):
         raise ConfigurationError(
             "a pair is (source, target), two pictures, or a Pair, not "
@@ -114,6 +114,26 @@ def _pair(given: object) -> Pair:
     if not given.has_source:
         raise ConfigurationError(f"the pair of {given.target} has no source")
     return given
+
+
+def _new_pair(source: object, target: object) -> Pair:
+    """Return the pair; text that is no path is a problem of this pair alone."""
+    face, wrong_face = _stand_in(source)
+    photo, problem = _stand_in(target)
+    if wrong_face is not None and problem is None:
+        problem = f"its source {source!s:.100} cannot be used: {wrong_face}"
+    return Pair(face, photo, problem=problem)
+
+
+def _stand_in(given: object) -> tuple[PictureLike, str | None]:
+    """Return *given*, or for text that is no path a name, and why it is none."""
+    if isinstance(given, str | os.PathLike):
+        try:
+            picture_of(given, IN_MEMORY)
+        except ImageError as fault:
+            # As text it may be long, and as a path it would name another file.
+            return InMemory(b"", Path(f"{given!s:.100}")), fault.reason
+    return cast("PictureLike", given), None
 
 
 def pairs_of(source: object, targets: object, output: Path) -> Pairs:
@@ -150,7 +170,7 @@ def _pairs_with(source: Picture, target: object, search: Search) -> Iterator[Pai
     if isinstance(target, Pair):
         yield target.with_source(source)
         return
-    pair = Pair(source, cast("PictureLike", target))
+    pair = _new_pair(source, target)
     if isinstance(pair.target_picture, InMemory):
         yield pair
     else:

@@ -93,6 +93,22 @@ def test_picture_in_memory_that_cannot_be_sent_is_an_error_with_its_name(
         assert len(str(caught.value)) < 2_000
 
 
+class _Torn:
+    """A file object in an archive that is cut off."""
+
+    def read(self, _size: int, /) -> bytes:
+        raise EOFError("the archive ended")
+
+
+def test_any_error_of_a_file_object_is_an_error_of_the_picture_with_its_cause() -> None:
+    picture = _in_memory(_Torn())
+    for _ in range(2):
+        with pytest.raises(ImageError, match="cannot be read: EOFError: the") as caught:
+            _ = picture.digest
+        assert caught.value.path == NAME
+        assert isinstance(caught.value.__cause__, EOFError)
+
+
 @pytest.mark.parametrize("given", [None, 3, ["a.jpg"], object(), Path])
 def test_value_that_is_no_picture_is_refused_by_its_type(given: object) -> None:
     with pytest.raises(ConfigurationError, match="a picture is a path, bytes, an"):

@@ -13,7 +13,7 @@ import pytest
 from ezlink_async import Image
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import PairReader, Pairs, pairs_of
-from ezlink_async.errors import ConfigurationError, ImageError
+from ezlink_async.errors import ConfigurationError
 from tests.support.pictures import jpeg
 
 ME, OUT = Path("me.jpg"), Path("out")
@@ -168,11 +168,37 @@ async def test_values_that_are_no_paths_are_refused() -> None:
             await _all(PairReader(pairs_of(ME, targets, OUT)))
 
 
-@pytest.mark.parametrize("pair", [(1, "b"), ("a", b"b"), ("a", "data:;base64,AA==")])
+@pytest.mark.parametrize("pair", [(1, "b"), ("a", b"b"), ("a", 1)])
 async def test_wrong_pictures_of_a_pair_are_an_error(pair: tuple[str, str]) -> None:
-    with pytest.raises((ConfigurationError, ImageError)) as caught:
+    with pytest.raises(ConfigurationError):
         await PairReader([pair]).next()
-    assert isinstance(caught.value, ValueError)
+
+
+NO_PATHS = ["https://a.b/c.jpg", "data:;base64,AA==", "A" * 130_000]
+
+
+@pytest.mark.parametrize("text", NO_PATHS, ids=lambda text: text[:9])
+async def test_text_that_is_no_path_is_a_problem_of_one_pair(text: str) -> None:
+    """The pairs before and after it are read; its name is short."""
+    many: list[tuple[object, object]] = [
+        (ME, ["a.jpg", text, "b.jpg"]),
+        (ME, _async("a.jpg", text, "b.jpg")),
+        (None, [(ME, "a.jpg"), (ME, text), (ME, "b.jpg")]),
+        (None, [(ME, "a.jpg"), (text, "x.jpg"), (ME, "b.jpg")]),
+        (None, [(ME, "a.jpg"), (text, text), (ME, "b.jpg")]),
+    ]
+    for source, targets in many:
+        first, wrong, last = await _all(PairReader(pairs_of(source, targets, OUT)))
+        assert _targets([first, last]) == ["a.jpg", "b.jpg"]
+        assert (first.problem, last.problem) == (None, None)
+        assert "this " in str(wrong.problem)
+        assert len(f"{wrong!r}") < 1_000
+
+
+async def test_problem_of_a_source_names_the_source() -> None:
+    (pair,) = await _all(PairReader([("https://a.b/c.jpg", "x.jpg")]))
+    assert pair.target == Path("x.jpg")
+    assert "its source https://a.b/c.jpg cannot be used" in str(pair.problem)
 
 
 # Pictures in memory

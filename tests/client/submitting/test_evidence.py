@@ -122,6 +122,7 @@ ROWS = st.builds(
         witnessed=st.booleans(),
         settled=st.booleans(),
         refused=st.booleans(),
+        may_run=st.booleans(),
     ),
     shared=st.booleans(),
 )
@@ -151,6 +152,18 @@ def test_submit_with_any_doubt_is_never_called_not_created(
         assert not pages.tagged(lost)
         assert not pages.untagged(lost)
         assert state != STATE or not mine
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("may_run", [False, True])
+def test_job_that_the_upstream_may_run_is_not_created_and_not_repeatable(
+    *, refused: bool, may_run: bool
+) -> None:
+    log = attrs.evolve(NOTHING, refused=refused, may_run=may_run)
+    finding = conclude(LOST, account_tasks(), log)
+    assert (finding.fate, finding.charged) == (Fate.NOT_CREATED, False)
+    assert finding.may_run is may_run
+    assert ("its upstream" in finding.reason) is may_run
 
 
 def test_task_without_a_time_is_as_old_as_the_one_above_it() -> None:

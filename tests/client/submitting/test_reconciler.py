@@ -218,6 +218,30 @@ async def test_refused_job_is_sent_again_before_the_search_is_over(
         assert (here.submits, here.charges, here.tasks) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("reconcile", [TIMEOUTS.reconcile, 9000.0])
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        faults.Upstream(broken="reset"),
+        faults.Upstream(broken="half"),
+        faults.Upstream(body="<html>"),
+    ],
+)
+async def test_job_that_the_upstream_may_run_is_not_sent_again(
+    upstream: faults.Upstream, reconcile: float
+) -> None:
+    """Its error is the one of an answer that arrives, whatever proves the refusal."""
+    async with client(timeouts=attrs.evolve(TIMEOUTS, reconcile=reconcile)) as here:
+        await here.ez.swap_face(SOURCE, jpeg(10_000))  # the log shows its charge
+        here.server.control.script("submit", LostRefusal(upstream))
+        with pytest.raises(errors.ServerError, match="its upstream") as caught:
+            await here.ez.swap_face(SOURCE, jpeg(11_000))
+        assert (here.submits, here.charges, here.tasks) == (2, 1, 1)
+        assert not caught.value.retry_safe
+        assert not caught.value.maybe_charged
+        assert caught.value.request_id
+
+
 async def test_job_is_not_sent_again_when_the_log_has_no_witness() -> None:
     """The log may be off, and the first submit of a client cannot show it."""
     async with client() as here:
@@ -671,7 +695,8 @@ async def test_refusal_that_comes_late_ends_the_search_too(pages: AccountPages) 
     lost = asyncio.create_task(lose(pages))
     await asyncio.sleep(15)
     pages.free["r1"] = "do_request_failed "
-    assert (await lost).fate is Fate.NOT_CREATED
+    finding = await lost
+    assert (finding.fate, finding.may_run) == (Fate.NOT_CREATED, True)
     assert now() <= 15 + 10 + 20 + 20
 
 
@@ -711,6 +736,16 @@ async def test_each_attempt_must_have_been_refused(
     finding = await lose(pages, STATE, "r0", "r1")
     assert finding.fate is fate
     assert (now() >= 75) is (fate is Fate.UNKNOWN)
+
+
+@on_virtual_clock
+async def test_one_attempt_that_the_upstream_may_run_counts_for_all(
+    pages: AccountPages,
+) -> None:
+    pages.free.update({"r0": "do_request_failed ", "r1": BANNED})
+    finding = await lose(pages, STATE, "r0", "r1")
+    assert (finding.fate, finding.may_run) == (Fate.NOT_CREATED, True)
+    assert now() < 75
 
 
 @on_virtual_clock
@@ -874,6 +909,26 @@ async def test_account_that_is_down_is_asked_for_the_timeout_of_retries(
     pages.trouble = GONE
     assert (await lose(pages)).fate is Fate.UNKNOWN
     assert end <= now() <= end + 11
+
+
+@on_virtual_clock
+async def test_end_of_patience_holds_for_submits_that_have_begun_by_then(
+    pages: AccountPages,
+) -> None:
+    """Their answer may be lost later; one that begins later has the whole time."""
+    pages.trouble = GONE
+    searched = asyncio.create_task(lose(pages))
+    await asyncio.sleep(100)
+    begun = now()
+    pages.reconciler.end_patience()
+    await asyncio.sleep(60)
+    assert searched.done()
+    lost = Lost(state=evidence.new_state(), request_ids=("r2",), since=None)
+    await pages.reconciler.reconcile(lost, begun=begun, sent=now())
+    assert 75 <= now() - begun - 60 <= 86
+    again = now()
+    await lose(pages, evidence.new_state(), "r3")
+    assert now() - again >= 900
 
 
 @pytest.mark.parametrize(("trouble", "seconds"), [(GONE, 600.0), (REFUSED, 9.0)])
