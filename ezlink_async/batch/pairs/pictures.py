@@ -22,6 +22,10 @@ from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 IN_MEMORY = Path("picture in memory")
 """The name of a source in memory."""
 
+_AT_END = (
+    "the file object has nothing to read: it is empty, or it was read already, "
+    "perhaps for another pair; give the bytes, which many pairs can share"
+)
 _CUT_OFF = "it is cut off, or broken: copy it again"
 
 
@@ -85,6 +89,8 @@ class InMemory:
         while length <= MAX_BYTES and (piece := _piece(given, MAX_BYTES + 1 - length)):
             pieces.append(piece)
             length += len(piece)
+        if not pieces:
+            raise ImageError(_AT_END)
         return b"".join(pieces)
 
 
