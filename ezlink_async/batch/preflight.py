@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 import attrs
 
 from ezlink_async._core.images import Image
-from ezlink_async._core.json_reader import storable
 from ezlink_async._io.files import check_path
 from ezlink_async.batch.journal.jobs import (
     JobKey,
@@ -46,6 +45,7 @@ from ezlink_async.batch.pairs.output_paths import (
 from ezlink_async.batch.pairs.pictures import (
     InMemory,
     Picture,
+    check_name,
     digest_of_picture,
     prepared,
 )
@@ -295,13 +295,7 @@ def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
 
 def _check_paths(pair: Pair) -> None:
     """Raise the fault of a name that no system takes, or that leads elsewhere."""
-    try:
-        check_path(pair.target)
-    except ConfigurationError:
-        raise ImageError(
-            "no picture can have this name: it holds a character that no name may have",
-            path=storable(str(pair.target)),
-        ) from None
+    check_name(pair.target)
     if not is_below(PurePosixPath(pair.wanted_path)):
         raise ConfigurationError(
             f"the result cannot be saved as {pair.wanted_path!r}: give a path "

@@ -15,6 +15,8 @@ from typing import Protocol
 
 from ezlink_async._core import containers
 from ezlink_async._core.images import HEAD_BYTES, MAX_BYTES, Image, check_acceptable
+from ezlink_async._core.json_reader import storable
+from ezlink_async._io.files import check_path
 from ezlink_async.batch.pairs.output_paths import digest_of, is_whole
 from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
@@ -141,10 +143,22 @@ def picture_of(given: object, name: Path) -> Picture:
     )
 
 
+def check_name(path: Path) -> None:
+    """Raise :exc:`ImageError`, which can be printed, for a name no system takes."""
+    try:
+        check_path(path)
+    except ConfigurationError:
+        raise ImageError(
+            "no picture can have this name: it holds a character that no name may have",
+            path=storable(str(path)),
+        ) from None
+
+
 def digest_of_picture(picture: Picture) -> bytes:
     """Return the SHA-256 of a picture that can be sent, or prepared."""
     if isinstance(picture, InMemory):
         return picture.digest
+    check_name(picture)
     needs_change = needs_preparing(picture)
     try:
         if not needs_change and not is_whole(picture):
