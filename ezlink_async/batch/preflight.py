@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import attrs
 
 from ezlink_async._core.images import Image
+from ezlink_async._io.files import check_path
 from ezlink_async.batch.journal.jobs import (
     JobKey,
     JobRecord,
@@ -44,6 +45,7 @@ from ezlink_async.batch.pairs.output_paths import (
 from ezlink_async.batch.pairs.pictures import (
     InMemory,
     Picture,
+    check_name,
     digest_of_picture,
     prepared,
 )
@@ -193,11 +195,7 @@ class Preflight:
         try:
             if pair.problem is not None:
                 raise ImageError(pair.problem, path=pair.target)
-            if not is_below(PurePosixPath(pair.wanted_path)):
-                raise ConfigurationError(
-                    f"the result cannot be saved as {pair.wanted_path!r}: give a path "
-                    "below the output folder"
-                )
+            _check_paths(pair)
             if blocked := why_not_writable(folder):
                 raise ConfigurationError(f"nothing can be saved: {blocked}")
             source = self._source_hash(pair.source_picture)
@@ -294,6 +292,17 @@ def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
         f"{there} is the result of an earlier swap, and {' and '.join(changed)} {have} "
         "changed since: --existing replace swaps it again and replaces the result"
     )
+
+
+def _check_paths(pair: Pair) -> None:
+    """Raise the fault of a name that no system takes, or that leads elsewhere."""
+    check_name(pair.target)
+    if not is_below(PurePosixPath(pair.wanted_path)):
+        raise ConfigurationError(
+            f"the result cannot be saved as {pair.wanted_path!r}: give a path "
+            "below the output folder"
+        )
+    check_path(Path(pair.wanted_path))
 
 
 def _hash_or_fault(picture: Picture) -> bytes | ImageError:

@@ -7,9 +7,11 @@ from pathlib import Path
 import attrs
 import pytest
 
+from ezlink_async import Image
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.preflight import Preflight
+from ezlink_async.errors import ConfigurationError, ImageError
 from tests.support.pictures import JPEG, jpeg
 
 
@@ -50,6 +52,32 @@ def test_an_output_path_that_leads_out_of_the_folder_is_a_fault(
     pair = attrs.evolve(_pair(tmp_path, jpeg(3_000)), wanted_path=wanted)
     (found,) = preflight.inspect([pair])
     assert "a path below the output folder" in str(found.fault)
+
+
+@pytest.mark.parametrize("character", ["\ud800", "\0"])
+def test_a_name_that_no_system_takes_is_a_fault_of_its_pair(
+    preflight: Preflight, tmp_path: Path, character: str
+) -> None:
+    good = _pair(tmp_path, jpeg(3_000))
+    named = Image(path=Path(f"x{character}.jpg"), content=jpeg(3_001))
+    pairs = [
+        Pair(good.source, tmp_path / f"x{character}.jpg", "x"),
+        Pair(good.source, named, "x"),
+        Pair(tmp_path / f"x{character}.jpg", good.target, "x"),
+        attrs.evolve(good, wanted_path=f"x{character}"),
+        good,
+    ]
+    *faults, nothing = (each.fault for each in preflight.inspect(pairs))
+    for fault, kind, says in zip(
+        faults,
+        [*[ImageError] * 3, ConfigurationError],
+        [*["no picture can have this name"] * 3, "saved as"],
+        strict=True,
+    ):
+        assert isinstance(fault, kind)
+        assert says in str(fault)
+        str(fault).encode()
+    assert nothing is None
 
 
 def test_a_folder_in_place_of_a_picture_is_a_fault(

@@ -482,6 +482,28 @@ async def test_an_address_in_place_of_a_photo_is_one_failed_outcome(
     assert batch.charges == 2
 
 
+@pytest.mark.parametrize("character", ["\ud800", "\0"])
+async def test_names_that_no_system_takes_fail_alone_in_this_run_and_the_next(
+    batch: BatchHarness, character: str
+) -> None:
+    """The journal takes their names with escapes, and is whole for the next run."""
+    good, source = batch.photo("good.jpg", 5_000), Path(f"me{character}.jpg")
+    pairs = [
+        Pair(batch.face, Path(f"x{character}.jpg"), "x"),
+        Pair(batch.face, jpeg(5_001), f"y{character}", name="y"),
+        Pair(source, batch.photo("z.jpg", 5_002)),
+        Pair(batch.face, good),
+    ]
+    async with batch.client() as ez:
+        for status in ("succeeded", "skipped"):
+            async with run_batch(ez, None, pairs, output=batch.output) as run:
+                ended = await read(run)
+            assert ended.error is None
+            assert ended.counts == {"failed": 3, status: 1}
+            assert ended.of("good.jpg").status == status
+    assert batch.charges == 1
+
+
 # --- budget and failures
 
 

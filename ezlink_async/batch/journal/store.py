@@ -8,6 +8,7 @@ journal is synchronous, and for one thread at a time: that thread is in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -121,12 +122,19 @@ SCHEMA = Schema(
 
 
 def encode_path(path: Path | str) -> str | bytes:
-    """Return a path as text, or as bytes where its name is no text."""
+    """
+    Return a path as text, or as bytes where its name is no text.
+
+    A path that no system takes becomes text with escapes, the path of no file.
+    """
+    name = str(path).replace("\0", r"\x00")  # it would be taken for damage
     try:
-        str(path).encode()
+        name.encode()
     except UnicodeEncodeError:
-        return os.fsencode(path)
-    return str(path)
+        with contextlib.suppress(UnicodeEncodeError):
+            return os.fsencode(name)
+        return storable(name)
+    return name
 
 
 def decode_path(name: str | bytes) -> Path:

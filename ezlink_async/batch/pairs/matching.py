@@ -39,8 +39,9 @@ class Pair:
     One swap to make.
 
     *source* and *target* are paths, bytes, :class:`Image` values or binary file
-    objects, which are read once, in a thread, and stay open. Without a *source* the
-    pair is a target for the source of :func:`run_batch`.
+    objects, which are read once, in a thread, and stay open: one file object serves
+    one pair, and bytes serve many. Without a *source* the pair is a target for the
+    source of :func:`run_batch`.
 
     *wanted_path* is the path of the result: relative to the output folder, with
     ``/`` and without a suffix. Left out it is made of *name*, or of the file's name.

@@ -15,6 +15,8 @@ from typing import Protocol
 
 from ezlink_async._core import containers
 from ezlink_async._core.images import HEAD_BYTES, MAX_BYTES, Image, check_acceptable
+from ezlink_async._core.json_reader import storable
+from ezlink_async._io.files import check_path
 from ezlink_async.batch.pairs.output_paths import digest_of, is_whole
 from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
@@ -22,6 +24,10 @@ from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 IN_MEMORY = Path("picture in memory")
 """The name of a source in memory."""
 
+_AT_END = (
+    "the file object has nothing to read: it is empty, or it was read already, "
+    "perhaps for another pair; give the bytes, which many pairs can share"
+)
 _CUT_OFF = "it is cut off, or broken: copy it again"
 
 
@@ -85,6 +91,8 @@ class InMemory:
         while length <= MAX_BYTES and (piece := _piece(given, MAX_BYTES + 1 - length)):
             pieces.append(piece)
             length += len(piece)
+        if not pieces:
+            raise ImageError(_AT_END)
         return b"".join(pieces)
 
 
@@ -135,10 +143,22 @@ def picture_of(given: object, name: Path) -> Picture:
     )
 
 
+def check_name(path: Path) -> None:
+    """Raise :exc:`ImageError`, which can be printed, for a name no system takes."""
+    try:
+        check_path(path)
+    except ConfigurationError:
+        raise ImageError(
+            "no picture can have this name: it holds a character that no name may have",
+            path=storable(str(path)),
+        ) from None
+
+
 def digest_of_picture(picture: Picture) -> bytes:
     """Return the SHA-256 of a picture that can be sent, or prepared."""
     if isinstance(picture, InMemory):
         return picture.digest
+    check_name(picture)
     needs_change = needs_preparing(picture)
     try:
         if not needs_change and not is_whole(picture):

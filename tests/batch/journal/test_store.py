@@ -214,6 +214,21 @@ def test_a_path_is_stored_as_text_if_it_is_text() -> None:
         assert decode_path(encode_path(name)) == name
 
 
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("x\ud800.jpg", r"x\ud800.jpg"),
+        ("m\udcfc\ud800", r"m\udcfc\ud800"),
+        ("a\0b", r"a\x00b"),
+    ],
+)
+def test_a_path_that_no_system_takes_is_stored_with_escapes(
+    name: str, stored: str
+) -> None:
+    assert encode_path(Path(name)) == stored
+    assert decode_path(stored) == Path(stored)
+
+
 # Transactions and runs
 
 

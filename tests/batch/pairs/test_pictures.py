@@ -75,7 +75,7 @@ def _closed() -> io.BytesIO:
         (b"", "the picture is empty"),
         (b"words", "this is not a picture"),
         (PHOTO[:-2], "cut off"),
-        (io.BytesIO(), "the picture is empty"),
+        (io.BytesIO(), "the file object has nothing to read: it is empty"),
         (io.StringIO("words"), "has to be open in binary mode"),
         (_closed(), "cannot be read: "),
         (io.BytesIO(bytes(11 * MIB)), "more than the 10485760"),
@@ -107,6 +107,16 @@ def test_any_error_of_a_file_object_is_an_error_of_the_picture_with_its_cause() 
             _ = picture.digest
         assert caught.value.path == NAME
         assert isinstance(caught.value.__cause__, EOFError)
+
+
+def test_file_object_that_two_pairs_share_is_an_error_that_says_so() -> None:
+    shared = io.BytesIO(PHOTO)
+    first, second = (Pair(shared, f"{name}.jpg").source_picture for name in "ab")
+    assert isinstance(first, InMemory)
+    assert isinstance(second, InMemory)
+    assert first.image.content == PHOTO
+    with pytest.raises(ImageError, match="perhaps for another pair; give the bytes"):
+        _ = second.image
 
 
 @pytest.mark.parametrize("given", [None, 3, ["a.jpg"], object(), Path])
