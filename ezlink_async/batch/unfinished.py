@@ -173,7 +173,7 @@ class UnfinishedJobs:
             del self._unclear[this]
             self._unasked.discard(this)
             error = f"TransportError: it was never created: {finding.reason}"
-            await self._writer.execute(lambda journal: journal.planned(this, error))
+            await self._writer.execute(lambda journal: journal.not_created(this, error))
             return pair
         error = f"SubmitUnknownError: {finding.reason}"
         await self._writer.execute(lambda journal: journal.unknown(this, error))
