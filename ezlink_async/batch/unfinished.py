@@ -45,7 +45,8 @@ class UnfinishedJobs:
         self._server = server
         self._resumed: set[int] = set()
         self._unasked: set[int] = set()  # no pair has asked for them
-        self._ids: dict[tuple[Path, Path], int] = {}
+        # Pictures in memory may share a name, so a pair of names has several jobs.
+        self._ids: dict[tuple[Path, Path], list[int]] = {}
         self._unclear: dict[int, BatchJob] = {}
         self._asked: dict[int, Pair] = {}  # looked up, and asked for by a pair
         self._output_paths: set[str] = set()
@@ -65,7 +66,8 @@ class UnfinishedJobs:
                 if self._is_sent_again(record):
                     continue
                 self._unasked.add(record.id)
-                self._ids[record.source, record.target] = record.id
+                names = record.source, record.target
+                self._ids.setdefault(names, []).append(record.id)
                 job = self._job(record)
                 if job.step is Step.REPORT:
                     self._unclear[record.id] = job
@@ -106,12 +108,16 @@ class UnfinishedJobs:
 
     def reports_pair(self, pair: Pair) -> bool:
         """Return the same of a pair that is not checked any more."""
-        this = self._ids.pop(pair.stored, 0)
-        if this in self._unclear and this not in self._asked:
-            self._asked[this] = pair
-            self._unasked.discard(this)
-            return True
-        return self._reports_resumed(this)
+        ids = self._ids.get(pair.stored, [])
+        while ids:
+            this = ids.pop(0)
+            if this in self._unclear and this not in self._asked:
+                self._asked[this] = pair
+                self._unasked.discard(this)
+                return True
+            if self._reports_resumed(this):
+                return True
+        return False
 
     def _reports_resumed(self, this: int) -> bool:
         if this not in self._resumed:
@@ -167,7 +173,7 @@ class UnfinishedJobs:
             del self._unclear[this]
             self._unasked.discard(this)
             error = f"TransportError: it was never created: {finding.reason}"
-            await self._writer.execute(lambda journal: journal.planned(this, error))
+            await self._writer.execute(lambda journal: journal.not_created(this, error))
             return pair
         error = f"SubmitUnknownError: {finding.reason}"
         await self._writer.execute(lambda journal: journal.unknown(this, error))

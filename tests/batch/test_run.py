@@ -675,6 +675,21 @@ async def test_an_account_token_clears_up_the_unknown_jobs_of_earlier_runs(
     assert batch.charges == len(batch.control.tasks) == 5
 
 
+async def test_a_job_that_was_sent_twice_and_never_created_is_sent_again(
+    batch: BatchHarness,
+) -> None:
+    """The account's pages prove it of both submits."""
+    target = batch.photos(1)
+    await batch.done([batch.photo("charged.jpg", 9_000)])
+    for again in (False, True):
+        batch.control.script("submit", faults.Drop())
+        lost = await batch.done(target, resubmit_unknown=again)
+        assert lost.counts == {"unknown": 1}
+    batch.account = True
+    assert (await batch.done(target)).counts == {"succeeded": 1}
+    assert batch.charges == len(batch.control.tasks) == 2
+
+
 async def test_a_failing_account_page_leaves_jobs_unknown(batch: BatchHarness) -> None:
     batch.control.script("submit", *[faults.Drop(job=True)] * 2)
     await batch.done(batch.photos(2))

@@ -95,3 +95,34 @@ async def test_an_unknown_job_is_reported_once(
         assert not unfinished.reports(followed)
         assert unfinished.extra == 0
     await writer.close()
+
+
+@pytest.mark.parametrize("checked", [0, 1, 2])
+async def test_each_of_two_pairs_with_the_same_names_has_one_of_their_jobs(
+    tmp_path: Path, checked: int
+) -> None:
+    """Pictures in memory may share a name; *checked* of them are known by content."""
+    writer, first = await _open_with_unknown_job(tmp_path)
+    source, target = first.pair.stored
+
+    def add(journal: Journal) -> None:
+        key = JobKey("server", b"1", b"3", "{}", "a-2")
+        journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
+
+    await writer.execute(add)
+    unfinished = UnfinishedJobs(
+        writer,
+        cast("Reconciler", ScriptedReconciler(Finding(fate=Fate.UNKNOWN, reason=""))),
+        BatchOptions(output=tmp_path / "out"),
+        "server",
+    )
+    assert [each async for each in unfinished.resumable()] == []
+    records = await writer.execute(lambda journal: journal.records())
+    for record in records[:checked]:
+        assert unfinished.reports(attrs.evolve(first, record=record))
+    for _ in range(2 - checked):
+        assert unfinished.reports_pair(first.pair)
+    assert not unfinished.reports_pair(first.pair)
+    assert unfinished.extra == 0
+    assert len(list(unfinished.remaining())) == 2
+    await writer.close()

@@ -408,9 +408,12 @@ class Journal:
 
     def submitting(self, job: int, submit: Submit) -> None:
         """Store that a job is about to be sent, perhaps again."""
-        # An earlier submit that is unknown began before this one.
+        # An earlier submit that is unknown began before this one. 2 says that one
+        # carried another state tag.
         self._execute(
-            "UPDATE jobs SET unclear = unclear OR state IN ('unknown', 'submitting'), "
+            "UPDATE jobs SET unclear = CASE "
+            "WHEN NOT (unclear OR state IN ('unknown', 'submitting')) THEN 0 "
+            "WHEN unclear = 2 OR mark IS NOT :state_tag THEN 2 ELSE 1 END, "
             "state = 'submitting', mark = :state_tag, task_id = NULL, error = NULL, "
             "reason = NULL, "
             "request_ids = trim(request_ids || ' ' || :request_id), sent_at = :when, "
@@ -435,6 +438,18 @@ class Journal:
             "reason = NULL, task_id = NULL WHERE id = ?",
             (error, f"{_EARLIER} ({error})", job),
         )
+
+    def not_created(self, job: int, error: str) -> None:
+        """
+        Do as :meth:`planned`, after a proof that covers all submits of the job.
+
+        The job stays unknown if they carried several state tags: the proof is about
+        the tasks of the last one.
+        """
+        self._execute(
+            "UPDATE jobs SET unclear = 0 WHERE id = ? AND unclear = 1", (job,)
+        )
+        self.planned(job, error)
 
     def unknown(self, job: int, error: str) -> None:
         """Store that a job may exist, and may be paid."""

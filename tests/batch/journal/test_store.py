@@ -184,6 +184,48 @@ def test_a_refused_job_stays_unknown_after_an_unknown_submit(journal: Journal) -
     assert _now(journal, job).state is JobState.PLANNED
 
 
+@pytest.mark.parametrize(
+    ("tags", "state"),
+    [
+        (["m"], JobState.PLANNED),
+        (["m", "m"], JobState.PLANNED),
+        (["m", "n"], JobState.UNKNOWN),
+        (["m", "n", "n"], JobState.UNKNOWN),
+        ([None, "n"], JobState.UNKNOWN),
+    ],
+)
+def test_proof_about_all_submits_makes_an_unknown_job_planned(
+    journal: Journal, tags: list[str | None], state: JobState
+) -> None:
+    """It holds for the tasks of one state tag."""
+    job = _job(journal)
+    for number, tag in enumerate(tags):
+        journal.submitting(job.id, _submit(f"r{number}", tag))
+        journal.unknown(job.id, "SubmitUnknownError: lost")
+    journal.not_created(job.id, "TransportError: it was never created")
+    assert _now(journal, job).state is state
+    assert "it was never created" in str(_now(journal, job).error)
+    journal.submitting(job.id, _submit("last", tags[-1]))
+    journal.planned(job.id, "BusyError: later")
+    assert _now(journal, job).state is state
+
+
+def test_proof_does_not_cover_a_submit_before_the_one_that_failed(
+    journal: Journal,
+) -> None:
+    """The job that is sent again after a failure has another state tag."""
+    job = _job(journal)
+    journal.submitting(job.id, _submit("r1", "m"))
+    journal.unknown(job.id, "SubmitUnknownError: lost")
+    journal.submitting(job.id, _submit("r2", "m"))
+    journal.accepted(job.id, "7")
+    journal.failed(job.id, Problem("TaskFailedError: no face"), 2.0)
+    journal.submitting(job.id, _submit("r3", "n"))
+    journal.unknown(job.id, "SubmitUnknownError: lost")
+    journal.not_created(job.id, "TransportError: it was never created")
+    assert _now(journal, job).state is JobState.UNKNOWN
+
+
 @posix
 def test_names_that_are_no_text_come_back_in_the_next_run(path: Path) -> None:
     name = "m\udcfc"
