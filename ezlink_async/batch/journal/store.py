@@ -112,7 +112,11 @@ _SECOND = "".join(
     for table in ("jobs", "remarks")
 )
 
-_THIRD = "CREATE INDEX saved_jobs ON jobs (place) WHERE state = 'saved';"
+# Which state tags the submits of an unclear job carried was not stored before.
+_THIRD = """
+CREATE INDEX saved_jobs ON jobs (place) WHERE state = 'saved';
+UPDATE jobs SET unclear = 2 WHERE unclear <> 0;
+"""
 
 SCHEMA = Schema(
     application=0x455A4C4A,  # "EZLJ", which `file` can recognize

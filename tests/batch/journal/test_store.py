@@ -496,6 +496,18 @@ def test_a_journal_of_version_2_is_used(path: Path) -> None:
         assert _now(journal, job) == job
 
 
+def test_a_proof_does_not_cover_the_unclear_submits_of_version_2(path: Path) -> None:
+    """It is not known which state tags they carried."""
+    with contextlib.closing(
+        open_database(path, Schema(SCHEMA.application, SCHEMA.migrations[:2]))
+    ) as sql:
+        job = _job(Journal(sql))
+        sql.execute("UPDATE jobs SET unclear = 1, state = 'unknown'")
+    with contextlib.closing(Journal.open(path)) as journal:
+        journal.not_created(job.id, "TransportError: it was never created")
+        assert _now(journal, job).state is JobState.UNKNOWN
+
+
 def test_the_latest_saved_job_with_the_same_output_path_is_replaced(
     journal: Journal,
 ) -> None:
