@@ -172,8 +172,7 @@ class UnfinishedJobs:
         if finding.fate is Fate.NOT_CREATED:
             del self._unclear[this]
             self._unasked.discard(this)
-            error = f"TransportError: it was never created: {finding.reason}"
-            await self._writer.execute(lambda journal: journal.not_created(this, error))
+            await self._write_not_created(this, finding)
             return pair
         error = f"SubmitUnknownError: {finding.reason}"
         await self._writer.execute(lambda journal: journal.unknown(this, error))
@@ -183,6 +182,15 @@ class UnfinishedJobs:
         record = attrs.evolve(job.record, error=error)
         self._unclear[this] = attrs.evolve(job, record=record)
         return None
+
+    async def _write_not_created(self, job: int, finding: Finding) -> None:
+        error = f"TransportError: it was never created: {finding.reason}"
+        failed_at = None
+        if finding.may_run:  # as if the answer of the submit had arrived
+            error, failed_at = f"ServerError: {finding.reason}", self._options.clock()
+        await self._writer.execute(
+            lambda journal: journal.not_created(job, error, failed_at=failed_at)
+        )
 
     def remaining(self) -> Iterator[BatchOutcome]:
         """Yield the outcomes of jobs that stayed unknown, each once."""

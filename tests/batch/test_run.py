@@ -690,6 +690,35 @@ async def test_a_job_that_was_sent_twice_and_never_created_is_sent_again(
     assert batch.charges == len(batch.control.tasks) == 2
 
 
+@attrs.frozen
+class LostUpstreamFailure:
+    """The server's call to its upstream fails, and the answer is lost."""
+
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Handle the job, then hang up."""
+        exchange.overrides.upstream = faults.Upstream(broken="half")
+        await proceed()
+        exchange.drop()
+
+
+async def test_a_lost_job_that_the_upstream_may_run_has_failed(
+    batch: BatchHarness,
+) -> None:
+    """As if its answer had arrived: only ``retry_failed`` sends it again."""
+    batch.control.script("submit", LostUpstreamFailure())
+    assert (await batch.done(batch.photos(1))).counts == {"unknown": 1}
+    batch.account = True
+    for _ in range(2):
+        ended = await batch.done(batch.photos(1))
+        assert ended.counts == {"failed": 1}
+        assert "its upstream" in str(ended.only.error)
+        assert not ended.only.maybe_charged
+        assert batch.states() == {"failed": 1}
+    asked = await batch.done(batch.photos(1), retry_failed=True)
+    assert asked.counts == {"succeeded": 1}
+    assert batch.charges == len(batch.control.tasks) == 1
+
+
 async def test_a_failing_account_page_leaves_jobs_unknown(batch: BatchHarness) -> None:
     batch.control.script("submit", *[faults.Drop(job=True)] * 2)
     await batch.done(batch.photos(2))

@@ -53,6 +53,11 @@ async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, BatchJo
     [
         (Finding(fate=Fate.FOUND, reason="there", task_id="77"), BatchJob, "submitted"),
         (Finding(fate=Fate.NOT_CREATED, reason="not there"), Pair, "planned"),
+        (
+            Finding(fate=Fate.NOT_CREATED, reason="upstream", may_run=True),
+            Pair,
+            "failed",
+        ),
         (Finding(fate=Fate.UNKNOWN, reason="who knows"), None, "unknown"),
     ],
 )

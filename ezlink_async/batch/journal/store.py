@@ -443,17 +443,26 @@ class Journal:
             (error, f"{_EARLIER} ({error})", job),
         )
 
-    def not_created(self, job: int, error: str) -> None:
+    def not_created(
+        self, job: int, error: str, *, failed_at: float | None = None
+    ) -> None:
         """
         Do as :meth:`planned`, after a proof that covers all submits of the job.
 
         The job stays unknown if they carried several state tags: the proof is about
-        the tasks of the last one.
+        the tasks of the last one. With *failed_at* it has failed then, so only
+        a caller's wish sends it again.
         """
         self._execute(
             "UPDATE jobs SET unclear = 0 WHERE id = ? AND unclear = 1", (job,)
         )
         self.planned(job, error)
+        if failed_at is not None:
+            self._execute(
+                "UPDATE jobs SET state = 'failed', ended_at = ? "
+                "WHERE id = ? AND state = 'planned'",
+                (failed_at, job),
+            )
 
     def unknown(self, job: int, error: str) -> None:
         """Store that a job may exist, and may be paid."""

@@ -210,6 +210,23 @@ def test_proof_about_all_submits_makes_an_unknown_job_planned(
     assert _now(journal, job).state is state
 
 
+@pytest.mark.parametrize(
+    ("first", "state", "ended_at"),
+    [("n", JobState.FAILED, 5.0), ("m", JobState.UNKNOWN, None)],
+)
+def test_job_that_was_not_created_and_is_not_sent_again_has_failed(
+    journal: Journal, first: str, state: JobState, ended_at: float | None
+) -> None:
+    job = _job(journal)
+    for number, tag in enumerate((first, "n")):
+        journal.submitting(job.id, _submit(f"r{number}", tag))
+        journal.unknown(job.id, "SubmitUnknownError: lost")
+    journal.not_created(job.id, "ServerError: the upstream", failed_at=5.0)
+    found = _now(journal, job)
+    assert (found.state, found.ended_at) == (state, ended_at)
+    assert "ServerError: the upstream" in str(found.error)
+
+
 def test_proof_does_not_cover_a_submit_before_the_one_that_failed(
     journal: Journal,
 ) -> None:

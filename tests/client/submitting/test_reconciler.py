@@ -840,7 +840,7 @@ async def test_early_look_into_a_log_that_fails_ends_no_search(
     pages.log_trouble = GONE
     pages.free["r1"] = BANNED
     lost = asyncio.create_task(lose(pages))
-    await asyncio.sleep(30)
+    await asyncio.sleep(15)  # so that two more looks surely fit in
     pages.log_trouble = None
     assert (await lost).fate is Fate.NOT_CREATED
 
