@@ -131,10 +131,8 @@ def _is_there(path: Path, size: int) -> bool:
 
 def _has_changed(record: JobRecord) -> bool:
     """Return whether a picture was written after the job was sent."""
-    if record.sent_at is None:
-        return False
     try:
         times = [path.stat().st_mtime for path in (record.source, record.target)]
     except OSError:
         return False  # the run says what is wrong with it
-    return max(times) > record.sent_at
+    return record.sent_at is not None and max(times) > record.sent_at

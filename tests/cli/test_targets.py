@@ -202,6 +202,20 @@ def test_dash_reads_targets_from_a_pipe(
     assert len(user.control.charges) == 3
 
 
+@posix
+def test_dash_waits_for_no_typed_targets(
+    ezlink: Ezlink, user: Emulator, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        said = ezlink("swap", photos / "me.jpg", "-", "-o", "out")
+    os.close(ours)
+    assert said.code == 2
+    assert "- reads the targets from a pipe, as in: find" in said.err
+    assert user.control.requests == []
+
+
 @pytest.mark.usefixtures("stranger")
 def test_nothing_to_swap_is_said_and_exits_2(
     ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch
