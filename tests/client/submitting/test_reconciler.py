@@ -230,7 +230,7 @@ async def test_refused_job_is_sent_again_before_the_search_is_over(
 async def test_job_that_the_upstream_may_run_is_not_sent_again(
     upstream: faults.Upstream, reconcile: float
 ) -> None:
-    """Its error is the one of an answer that arrives, also if the log proves the refusal."""
+    """Its error is that of an answer that arrives, however the refusal is proven."""
     async with client(timeouts=attrs.evolve(TIMEOUTS, reconcile=reconcile)) as here:
         await here.ez.swap_face(SOURCE, jpeg(10_000))  # the log shows its charge
         here.server.control.script("submit", LostRefusal(upstream))
