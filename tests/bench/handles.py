@@ -49,7 +49,7 @@ class _Family:
         """Return the request for one task."""
         return self.list_request([task_id])
 
-    def read(self, _response: HttpResponse, _task_id: str) -> TaskRecord:
+    def read(self, response: HttpResponse, task_id: str) -> TaskRecord:  # noqa: ARG002
         """Return the record."""
         return self.record
 
