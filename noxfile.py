@@ -28,6 +28,10 @@ AT_ONCE = ("-n", "2", "--dist", "worksteal")
 PARTS_WITH_FILES = ("cli", "emulator", "end_to_end", "report")
 """Tests of what lies in the wheel besides modules, and of its programs as a whole."""
 
+PARTS_OF_THE_CLIENT = ("batch", "client", "core", "io", "services")
+"""Tests of the client, which run with every interpreter; of the others the oldest
+runs them all, and the newest those of the wheel."""
+
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
@@ -56,6 +60,8 @@ def _prefer_real_interpreters() -> None:
 
 
 _prefer_real_interpreters()
+
+NEWEST = next((each for each in PYTHONS[::-1] if shutil.which(f"python{each}")), OLDEST)
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -151,7 +157,12 @@ def _write_scripts(folder: Path) -> Path:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments go to pytest."""
+    """
+    Run the tests: all with the oldest interpreter, with others those of the client.
+
+    Arguments go to pytest in place of that: ``-- tests`` runs all.
+    """
+    parts = () if session.python == OLDEST else PARTS_OF_THE_CLIENT
     session.install(*_group("test"), "-e", ".[local,images,speed]")
     # No code asks for the version of Python, so one interpreter shows the coverage.
     measured = ("coverage", "run", "-m") if session.python == OLDEST else ()
@@ -159,7 +170,7 @@ def tests(session: nox.Session) -> None:
         *measured,
         "pytest",
         *AT_ONCE,
-        *session.posargs,
+        *(session.posargs or [f"tests/{part}" for part in parts]),
         env={"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")},
     )
 
@@ -192,7 +203,7 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "docs")
 
 
-@nox.session
+@nox.session(python=NEWEST)
 def package(session: nox.Session) -> None:
     """Test the built wheel in a bare environment, with the source tree gone."""
     session.install("build", *_group("test"))
