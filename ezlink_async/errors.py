@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
-    from ezlink_async.models import TaskRecord
+    from ezlink_async.models import Record
 
 _HEAD = 200  # bytes of an unreadable answer that are kept
 
@@ -195,6 +195,16 @@ class RejectedError(ApiError):
     """The server refused this job; sending it again unchanged does not help."""
 
 
+class ContentRefusedError(RejectedError):
+    """
+    The server refused the content of this job, and charged a *fee* for it.
+
+    The fee is in units, 500,000 to the US dollar. No task exists.
+    """
+
+    fee: int = 0
+
+
 class EndpointNotSupportedError(ApiError):
     """The address does not serve this call; the message names the URL."""
 
@@ -270,7 +280,7 @@ class TaskError(EzlinkError):
         self,
         message: str = "",
         *,
-        record: TaskRecord | None = None,
+        record: Record | None = None,
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
@@ -278,7 +288,40 @@ class TaskError(EzlinkError):
 
 
 class TaskFailedError(TaskError):
-    """The server says FAILURE, or SUCCESS without a picture."""
+    """
+    The server says FAILURE, or SUCCESS without a result.
+
+    *refunded* says whether the server is known to give back what the task cost;
+    ``None`` where that is not known.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        record: Record | None = None,
+        refunded: bool | None = None,
+        **facts: Unpack[_Facts],
+    ) -> None:
+        super().__init__(message, record=record, **facts)
+        self.refunded = refunded
+
+
+class ModalNeededError(TaskError):
+    """
+    The task waits for a person's input, and goes on with none.
+
+    Send it with ``client.midjourney.modal(error.task_id, prompt=...)``, which is
+    charged. *record* has the prompt that the server suggests, where there is one.
+    """
+
+
+class TextLostError(TaskError):
+    """
+    A task that makes a text ended well, and the server lost the text.
+
+    It is paid, and another look brings no text.
+    """
 
 
 class TaskCancelledError(TaskError):

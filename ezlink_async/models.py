@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from typing import Literal, Protocol
 
 import attrs
 
@@ -87,12 +88,67 @@ class Button:
     style: int | None = None
 
 
+_TEXT_ACTIONS = frozenset({"DESCRIBE", "SHORTEN"})
+
+
 @attrs.frozen
 class TaskProperties:
     """The two prompts the server keeps with a task; both empty for a swap."""
 
     final_prompt: str = ""
     final_zh_prompt: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """
+    One result of a task: where it is, or, when it came with the record, its bytes.
+
+    *content* is that of data URIs and of texts.
+    """
+
+    kind: Literal["image", "video", "text"]
+    url: str | None = None
+    content: bytes | None = attrs.field(default=None, repr=False)
+
+
+class Record(Protocol):
+    """What the record of a task has in every family."""
+
+    @property
+    def task_id(self) -> str:
+        """The server's id."""
+        ...
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status, in the one vocabulary of all families."""
+        ...
+
+    @property
+    def progress(self) -> float | None:
+        """Per cent; ``None`` where the server says nothing."""
+        ...
+
+    @property
+    def fail_reason(self) -> str:
+        """Why the task failed, in the server's words."""
+        ...
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The results, in the server's order; empty before the end."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The text of a task that makes one, else empty."""
+        ...
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task cannot change any more."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +174,7 @@ class TaskRecord:
     start_time: dt.datetime | None = None
     finish_time: dt.datetime | None = None
     prompt: str = ""
+    prompt_en: str = ""
     buttons: tuple[Button, ...] = ()
     properties: TaskProperties | None = None
 
@@ -130,6 +187,27 @@ class TaskRecord:
         picture without a key.
         """
         return dict(attrs.asdict(self, value_serializer=_plain))
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The text of a task that makes one, else the picture."""
+        if self.action in _TEXT_ACTIONS:
+            content = self.text.encode()
+            return (Result(kind="text", content=content),) if content else ()
+        return (Result(kind="image", url=self.image_url),) if self.image_url else ()
+
+    @property
+    def text(self) -> str:
+        """The text of a describe or shorten task; empty for every other."""
+        if self.action not in _TEXT_ACTIONS:
+            return ""
+        final = self.properties.final_prompt if self.properties else ""
+        return final or self.prompt_en
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether the task waits for a prompt or a mask."""
+        return self.status is TaskStatus.MODAL
 
     @property
     def is_frozen(self) -> bool:

@@ -15,6 +15,7 @@ import datetime as dt
 import functools
 import math
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import attrs
 import cattrs
@@ -22,6 +23,8 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ezlink_async._core.messages import clip, identifier
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+
+_R = TypeVar("_R")
 
 _PROGRESS = tuple(TaskStatus)
 
@@ -171,6 +174,48 @@ def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
         progress,
         repr(record),
     )
+
+
+def _strict_text(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _finite(value: object, _: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _iso_time(text: object, _: object) -> dt.datetime:
+    time = dt.datetime.fromisoformat(_strict_text(text, _))
+    if time.utcoffset() is None:
+        raise ValueError(f"{text!r} is a time without its zone")
+    return time
+
+
+SAVED: cattrs.Converter = cattrs.Converter(detailed_validation=False)
+"""Turns records into values that JSON can hold, and back."""
+
+SAVED.register_structure_hook(str, _strict_text)
+SAVED.register_structure_hook(float, _finite)
+SAVED.register_structure_hook(dt.datetime, _iso_time)
+SAVED.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
+SAVED.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+# Inline contents are as large as files are: they are not saved.
+SAVED.register_unstructure_hook(bytes, lambda _: None)
+
+
+def dump_record(record: object) -> dict[str, object]:
+    """Return *record* as values that JSON can hold, without inline contents."""
+    return dict(SAVED.unstructure(record))
+
+
+def load_record(kind: type[_R], saved: Mapping[str, object]) -> _R:
+    """Read what :func:`dump_record` made of a record of this *kind*."""
+    return SAVED.structure(saved, kind)
 
 
 _UPSTREAM_GONE = "渠道"  # "channel"
