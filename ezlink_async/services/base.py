@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import attrs
 
 from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.images import EncodedImage, ImageLike, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy, Timeouts
 from ezlink_async._core.records import dump_record, load_record
 from ezlink_async.errors import (
     ApiError,
@@ -30,6 +31,9 @@ from ezlink_async.models import Record, Result, TaskStatus
 
 R = TypeVar("R", bound=Record)
 """The record that the tasks of one family have."""
+
+AnyRecord = Any
+"""The record of a task where families of all kinds are handled alike."""
 
 NO_TASK = "0"
 """
@@ -59,11 +63,29 @@ class PollTiming:
     first: float = 2.0
     shortest: float = 1.0
     longest: float = 10.0
-    deadline: float = 900.0
+    deadline: float = TASK_DEADLINE
     submit_wait: float = 90.0
     query_wait: float = 30.0
     shares_queue: bool = False
     new_connection: bool = False
+
+    def policy(self, policy: PollPolicy) -> PollPolicy:
+        """Return the policy of the family in a client with this *policy*."""
+        usual = PollPolicy()
+        return PollPolicy(
+            first=policy.first * (self.first / usual.first),
+            shortest=policy.shortest * (self.shortest / usual.shortest),
+            longest=policy.longest * (self.longest / usual.longest),
+            deadline=policy.deadline or self.deadline,
+        )
+
+    def submit_timeout(self, timeouts: Timeouts) -> float:
+        """Return how long a client with these *timeouts* waits for acceptance."""
+        return timeouts.submit * (self.submit_wait / Timeouts().submit)
+
+    def query_timeout(self, timeouts: Timeouts) -> float:
+        """Return how long a client with these *timeouts* waits for a query."""
+        return timeouts.fetch * (self.query_wait / Timeouts().fetch)
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +101,9 @@ class Traces:
     state: bool = False
     log: bool = False
     proves_absence: bool = False
+
+
+ALL_TRACES = Traces(state=True, log=True, proves_absence=True)
 
 
 @attrs.frozen
