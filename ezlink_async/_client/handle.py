@@ -293,7 +293,9 @@ class TaskHandle(Generic[R]):
 
     def _note_charge(self, error: EzlinkError) -> None:
         """Say on *error* that the job was paid, unless the server gives that back."""
-        error.maybe_charged |= self._is_paid and not self._family.is_refunded(self._record)
+        error.maybe_charged |= self._is_paid and not self._family.is_refunded(
+            self._record
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""

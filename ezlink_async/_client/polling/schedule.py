@@ -177,10 +177,13 @@ class TasksByDeadline:
     def next_deadline(self) -> float:
         """Return when the next deadline is; infinite without tasks."""
         oldest = (next(iter(group.values()), None) for group in self._groups.values())
-        return min((task.since + task.deadline for task in oldest if task), default=math.inf)
+        return min(
+            (task.since + task.deadline for task in oldest if task), default=math.inf
+        )
 
     def expired(self, now: float) -> list[FollowedTask]:
         """Return the tasks that have reached their deadline."""
+
         def is_over(task: FollowedTask) -> bool:
             return task.since + task.deadline <= now
 

@@ -70,7 +70,7 @@ class MidjourneyFamily(TaskFamily[TaskRecord]):
     list_limit: int = LIST_LIMIT
     list_from: int = 3
 
-    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:  # noqa: ARG002 - each poll is alike
+    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; the server reads its own row, which costs nothing."""
         path = f"/mj/task/{_segment(task_id)}/fetch"
         return HttpRequest("GET", path, repeatable=True)
@@ -194,6 +194,12 @@ class MidjourneyModalFamily(MidjourneyFamily):
         """Return how the task has ended; the status ``MODAL`` is no end here."""
         waits = record.status is TaskStatus.MODAL
         return None if waits else super().judge(record, before)
+
+
+def count_modals(response: HttpResponse, task_id: str) -> int:
+    """Return how many rows of action ``MODAL`` a list has under *task_id*."""
+    rows = _read_rows(response)
+    return sum(row.action == _MODAL and row.task_id == task_id for row in rows)
 
 
 def _read_rows(response: HttpResponse) -> list[TaskRecord]:
