@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import math
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from functools import partial
@@ -293,7 +291,9 @@ class TaskHandle(Generic[R]):
 
     def _note_charge(self, error: EzlinkError) -> None:
         """Say on *error* that the job was paid, unless the server gives that back."""
-        error.maybe_charged |= self._is_paid and not self._family.is_refunded(self._record)
+        error.maybe_charged |= self._is_paid and not self._family.is_refunded(
+            self._record
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""
@@ -408,6 +408,10 @@ class FollowedHandle(TaskHandle[R]):
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
+
+
+AnyHandle = FollowedHandle[AnyRecord]
+"""A handle where those of all families are handled alike."""
 
 
 def _is_folder(path: Path) -> bool:

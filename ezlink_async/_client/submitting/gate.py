@@ -159,7 +159,9 @@ class Gate:
         reason may be a submit of another gate, which has no *admission* here.
         """
         now = asyncio.get_running_loop().time()
-        if admission is not None and admission.age != self._age:  # already counted, but for the hint
+        if (
+            admission is not None and admission.age != self._age
+        ):  # already counted, but for the hint
             self.hint = max(self.hint, hint or 0.0)
             self._opens_at = max(self._opens_at, now + self._policy.capped_hint(hint))
             return
