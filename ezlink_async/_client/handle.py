@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import math
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from functools import partial
@@ -410,6 +408,10 @@ class FollowedHandle(TaskHandle[R]):
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
+
+
+AnyHandle = FollowedHandle[AnyRecord]
+"""A handle where those of all families are handled alike."""
 
 
 def _is_folder(path: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 import attrs
 
@@ -27,13 +27,20 @@ from ezlink_async.errors import (
     TaskError,
     TaskFailedError,
 )
-from ezlink_async.models import Record, Result, TaskStatus
+from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
 
-R = TypeVar("R", bound=Record)
-"""The record that the tasks of one family have."""
+if TYPE_CHECKING:
+    # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
+    from typing_extensions import TypeVar
 
-AnyRecord = Any
-"""The record of a task where families of all kinds are handled alike."""
+    R = TypeVar("R", bound=Record, default=TaskRecord)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+AnyRecord = Any  # type: ignore[explicit-any]  # the classes of records share no base
+"""The record of a task where those of all families are handled alike."""
 
 NO_TASK = "0"
 """
@@ -376,6 +383,9 @@ class JobRequest(Generic[R]):
 
     shared: ClassVar[int] = 0
     """How many of the first pictures are often those of the job before."""
+
+    distinct: ClassVar[bool] = False
+    """Whether the server refuses two pictures with the same bytes."""
 
     @property
     def family(self) -> TaskFamily[R]:

@@ -101,6 +101,7 @@ class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
 
     kind: ClassVar[str] = "swap"
     shared: ClassVar[int] = 1
+    distinct: ClassVar[bool] = True
 
     source: Image = attrs.field(converter=as_picture, metadata={PICTURES: True})
     target: Image = attrs.field(converter=as_picture, metadata={PICTURES: True})

@@ -27,9 +27,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import attrs
-
-from ezlink_async._client.handle import FollowedHandle
+from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.schedule import FollowedTask, PollSchedule
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -143,7 +141,7 @@ class FamilyPoller:
 
     def follow(
         self,
-        handle: FollowedHandle,
+        handle: AnyHandle,
         *,
         own: bool = False,
         release: Callable[[], None] | None = None,
@@ -161,17 +159,17 @@ class FamilyPoller:
         self.schedule.add(FollowedTask(handle, own, now, life, by_id, release))
         self._wake_if_due()
 
-    def find(self, task_id: str) -> FollowedHandle | None:
+    def find(self, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id*."""
         task = self.schedule.find(task_id)
         return task.handle if task else None
 
-    def pending(self) -> tuple[FollowedHandle, ...]:
+    def pending(self) -> tuple[AnyHandle, ...]:
         """Return every handle that is followed now, oldest first."""
         every = (*self.schedule.expiring.values(), *self.schedule.tasks)
         return tuple(task.handle for task in every)
 
-    def forget(self, handle: FollowedHandle) -> None:
+    def forget(self, handle: AnyHandle) -> None:
         """Stop following *handle*, which has ended; another one of its id goes on."""
         task = self.schedule.find(handle.task_id)
         if task is not None and task.handle is handle:
@@ -302,7 +300,7 @@ class FamilyPoller:
                 left = (task for task in tasks if task.observed_at < began)
                 await asyncio.gather(*map(self._poll_by_id, left))
         for task in tasks:
-            task.handle.expire(self._policy.deadline)
+            task.handle.expire(task.deadline)
 
     def _handle_records(
         self, records: list[tuple[FollowedTask, Record]], sent: float
@@ -348,7 +346,7 @@ class FamilyPoller:
             self.schedule.plan_confirmation(task, now)
         self._wake_if_due()
 
-    async def _find_result(self, handle: FollowedHandle, error: EzlinkError) -> None:
+    async def _find_result(self, handle: AnyHandle, error: EzlinkError) -> None:
         """Ask for the picture itself, where a task's id opens it without a key."""
         request = self._family.keyless_request(handle.task_id)
         url = self._transport.settings.base_url + request.path if request else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ezlink_async._client.handle import FollowedHandle
+from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.family_poller import FamilyPoller
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.concurrency import BackgroundTasks
@@ -35,7 +35,7 @@ class Poller:
 
     def follow(
         self,
-        handle: FollowedHandle,
+        handle: AnyHandle,
         *,
         own: bool = False,
         release: Callable[[], None] | None = None,
@@ -60,18 +60,18 @@ class Poller:
             self._background.start_soon(poller.run())
         return poller
 
-    def find(self, family: str, task_id: str) -> FollowedHandle | None:
+    def find(self, family: str, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id* in *family*."""
         poller = self._pollers.get(family)
         return poller.find(task_id) if poller else None
 
-    def pending(self) -> tuple[FollowedHandle, ...]:
+    def pending(self) -> tuple[AnyHandle, ...]:
         """Return every handle that is followed now, the oldest of a family first."""
         return tuple(
             handle for poller in self._pollers.values() for handle in poller.pending()
         )
 
-    def forget(self, handle: FollowedHandle) -> None:
+    def forget(self, handle: AnyHandle) -> None:
         """Stop following *handle*, which has ended; another one of its id goes on."""
         poller = self._pollers.get(handle.family)
         if poller is not None:

@@ -24,7 +24,7 @@ from itertools import chain, takewhile
 
 import attrs
 
-from ezlink_async._client.handle import FollowedHandle
+from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.durations import START, Durations, ProgressRate
 from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
@@ -60,7 +60,7 @@ _UNPLANNED = -1
 class FollowedTask:
     """The state of one task that is polled; small, since there may be many."""
 
-    handle: FollowedHandle
+    handle: AnyHandle
     own: bool  # the server gave the id to this very client
     since: float  # when it was accepted, or resumed
     deadline: float  # seconds after that

@@ -23,8 +23,8 @@ from ezlink_async._client.submitting import evidence
 from ezlink_async._client.submitting.evidence import SLACK, Fate, Finding, Lost
 from ezlink_async._client.submitting.known_submits import KnownSubmits, LostSubmit
 from ezlink_async._core.error_mapping import server_time
-from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import AuthenticationError, ClientClosedError, EzlinkError
