@@ -1,5 +1,6 @@
 """Midjourney: every submit and task behind ``/mj`` but the face swap itself."""
 
+from ezlink_async.services.midjourney.calls import Midjourney
 from ezlink_async.services.midjourney.creations import (
     Blend,
     Describe,
@@ -30,6 +31,7 @@ __all__ = [
     "Change",
     "Describe",
     "Imagine",
+    "Midjourney",
     "Modal",
     "Mode",
     "Shorten",
