@@ -21,7 +21,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from ezlink_async._core.messages import clip, identifier
+from ezlink_async._core.messages import clip, identifier, redact
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 _R = TypeVar("_R")
@@ -121,6 +121,8 @@ _READERS: Mapping[object, Callable[[object, object], object]] = {
 _BY_NAME: Mapping[str, Callable[[object, object], object]] = {
     "task_id": lambda value, _: value,  # read already, and never cut off
     "image_url": _address,
+    "fail_reason": lambda value, _: redact(_text(value)),
+    "description": lambda value, _: redact(_text(value)),
 }
 
 
