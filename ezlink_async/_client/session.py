@@ -238,8 +238,9 @@ class Session:
         return await self.transport.read(response, reader)
 
     async def open(self) -> None:
-        """Open the connection pools."""
+        """Open the connection pools and start polling."""
         await self.transport.open()
+        self.poller.start()
 
     async def close(self) -> None:
         """
