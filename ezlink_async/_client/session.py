@@ -216,6 +216,13 @@ class Session:
             )
         )
 
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a free request until it is answered, and read the answer."""
+        response = await self.background.run(self.transport.send_with_retries(request))
+        return await self.transport.read(response, reader)
+
     async def ask_account(
         self,
         request: HttpRequest,

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import attrs
 
-from ezlink_async._core.images import Image
+from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import (
@@ -28,9 +28,8 @@ from ezlink_async.services.midjourney.submits import (
     Mode,
     SubmitOptions,
     as_mode,
-    as_picture,
-    data_uri,
     inspected,
+    json_body,
     read_submission,
 )
 from ezlink_async.services.midjourney.tasks import MIDJOURNEY
@@ -78,21 +77,19 @@ class FaceSwapJob(Job[TaskRecord]):
     def request(self) -> HttpRequest:
         """Describe the submit; without its last two bytes the body is no JSON."""
         prefix = f"/mj-{self.options.mode.value}" if self.options.mode else ""
-        fields = self.options.fields()
-        head = json.dumps(fields)[:-1].encode()
-        comma = b"," if fields else b""
-        body = (
-            head + comma + b'"sourceBase64":"',
-            *data_uri(self.source),
-            b'","targetBase64":"',
-            *data_uri(self.target),
-            b'"}',
-        )
+        pictures = {"sourceBase64": self.source, "targetBase64": self.target}
+        body = json_body(self.options.fields(), pictures)
         return HttpRequest("POST", f"{prefix}/mj/insight-face/swap", body)
 
     def read(self, response: HttpResponse) -> Accepted:
         """Read the answer to the submit, or raise the error it stands for."""
         return read_submission(response)
+
+
+def _as_given(picture: ImageLike) -> ImageLike:
+    """Return *picture* as it is, if it may be sent; a copy of bytes that may change."""
+    image = Image.of(picture)
+    return image if isinstance(picture, bytearray | memoryview) else picture
 
 
 @attrs.frozen
@@ -111,8 +108,8 @@ class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     shared: ClassVar[int] = 1
     distinct: ClassVar[bool] = True
 
-    source: Image = attrs.field(converter=as_picture, metadata={PICTURES: True})
-    target: Image = attrs.field(converter=as_picture, metadata={PICTURES: True})
+    source: ImageLike = attrs.field(converter=_as_given, metadata={PICTURES: True})
+    target: ImageLike = attrs.field(converter=_as_given, metadata={PICTURES: True})
     options: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
 
     @property
@@ -123,7 +120,7 @@ class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     @property
     def label(self) -> str:
         """The target: its path, or the number of its bytes."""
-        return repr(self.target)
+        return repr(Image.of(self.target))
 
     @property
     def price(self) -> int:

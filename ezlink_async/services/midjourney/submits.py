@@ -8,11 +8,12 @@ server. No address, no key, no I/O.
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 
 import attrs
 
-from ezlink_async._core.error_mapping import error_from
+from ezlink_async._core.error_mapping import Refusal, Rule, error_from
 from ezlink_async._core.images import (
     EncodedImage,
     Image,
@@ -24,10 +25,13 @@ from ezlink_async._core.messages import (
     Part,
     collapse_blanks,
     identifier,
+    part_length,
 )
 from ezlink_async.errors import (
     ConfigurationError,
+    ImageError,
     ProtocolError,
+    RejectedError,
     SubmitUnknownError,
     TransportError,
 )
@@ -36,6 +40,11 @@ from ezlink_async.services.base import APART, Accepted, LoadedImage
 _STATE_LIMIT = 255
 
 _HOOK_LIMIT = 2000
+
+MOST_BYTES = 28_000_000
+"""The most bytes of a body: two pictures of 10 MiB, and what is around them."""
+
+_NO_ACTION = "for model mj_ under"
 
 _ACCEPTED = (1, 21, 22)
 
@@ -90,9 +99,42 @@ def inspected(picture: LoadedImage) -> InspectedImage:
     return picture.inspected if isinstance(picture, EncodedImage) else picture
 
 
-def data_uri(picture: LoadedImage) -> tuple[Part, ...]:
+def data_uri(picture: LoadedImage) -> tuple[bytes, LoadedImage]:
     """Return the parts of *picture* as a data URI, without quotes around it."""
     return inspected(picture).prefix, picture
+
+
+def json_body(
+    fields: Mapping[str, object],
+    pictures: Mapping[str, LoadedImage | tuple[LoadedImage, ...]],
+) -> tuple[Part, ...]:
+    """
+    Return a body of *fields*, and *pictures* as data URIs behind them.
+
+    Without its last two bytes it is no JSON, so an upload that is cut off makes no
+    job. :exc:`ImageError` for pictures that are too large together.
+    """
+    parts: list[Part] = []
+    text = json.dumps(dict(fields))[:-1]
+    for name, value in pictures.items():
+        text += ("" if text == "{" else ", ") + json.dumps(name) + ": "
+        many = value if isinstance(value, tuple) else (value,)
+        text += "[" if isinstance(value, tuple) else ""
+        for number, picture in enumerate(many):
+            prefix, content = data_uri(picture)
+            text += ', "' if number else '"'
+            parts += [text.encode() + prefix, content]
+            text = '"'
+        text += "]" if isinstance(value, tuple) else ""
+    parts.append((text + "}").encode())
+    length = sum(map(part_length, parts))
+    if length > MOST_BYTES:
+        raise ImageError(
+            f"the pictures of one job have {length:,} bytes on the wire, more than "
+            f"the {MOST_BYTES:,} that servers take; make them smaller",
+            limit=MOST_BYTES,
+        )
+    return tuple(parts)
 
 
 def text_or_none(value: object, name: str, limit: int) -> None:
@@ -139,6 +181,14 @@ class SubmitOptions:
         return chosen
 
 
+def _rules(refusal: Refusal) -> Rule | None:
+    """Return what is special to a submit below ``/mj``."""
+    # A button that leads to no action is looked for under a model without a name.
+    if refusal.is_front and _NO_ACTION in refusal.text:
+        return Rule(RejectedError, says="the server knows no such action")
+    return None
+
+
 def read_submission(response: HttpResponse) -> Accepted:
     """
     Read the answer to a submit, or raise the error it stands for.
@@ -171,7 +221,7 @@ def read_submission(response: HttpResponse) -> Accepted:
         cause = unreadable(response, message)
         unknown = SubmitUnknownError(str(cause), request_id=response.request_id)
         raise unknown from cause
-    raise error_from(response, submit=True)
+    raise error_from(response, submit=True, rules=_rules)
 
 
 def unreadable(
@@ -184,7 +234,7 @@ def unreadable(
     """Return the error of a *response* that cannot be read; *message* says why."""
     return ProtocolError(
         f"{message}: {response.excerpt}",
-        head=response.body,
+        head=response.head,
         status=response.status,
         task_id=task_id,
         request_id=response.request_id,
