@@ -218,6 +218,7 @@ SAVED: cattrs.Converter = cattrs.Converter(detailed_validation=False)
 SAVED.register_structure_hook(str, _strict_text)
 SAVED.register_structure_hook(float, _finite)
 SAVED.register_structure_hook(dt.datetime, _iso_time)
+SAVED.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
 SAVED.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 SAVED.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
 # A saved button has no id of its own: it is that of the record.
