@@ -28,8 +28,12 @@ LABEL = 60
 
 
 def checked_prompt(prompt: str) -> str:
-    """Refuse a prompt that is blank, which the server would charge."""
-    if not isinstance(prompt, str) or not prompt.strip():
+    """
+    Refuse a prompt that is blank, or holds a NUL, which not every database stores.
+
+    The server would charge both.
+    """
+    if not isinstance(prompt, str) or not prompt.strip() or "\0" in prompt:
         raise ConfigurationError(
             f"the prompt is a text that says something: {prompt!r}"
         )
