@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async.buttons import Button
@@ -137,6 +139,28 @@ def test_wrong_job_is_refused_when_it_is_made(make: Callable[[], object]) -> Non
     """The server checks next to nothing, and would charge most of them."""
     with pytest.raises(ConfigurationError):
         make()
+
+
+@given(
+    st.lists(
+        st.sampled_from(["MJ", "JOB", "upsample", "variation", "Inpaint", "1", "", "x"])
+        | st.text(max_size=4),
+        max_size=6,
+    )
+)
+def test_no_action_that_is_sent_lacks_a_part_the_server_reads(
+    parts: list[str],
+) -> None:
+    """The server answers an empty 500 then, which leaves the outcome unknown."""
+    try:
+        body = sent_by(Action("::".join(parts), "7"))[1]
+    except ConfigurationError:
+        return
+    sent = str(body["customId"]).split("::")
+    verb = sent[2] if sent[1] == "JOB" else sent[1]
+    assert verb
+    if "upsample" in verb or verb == "variation":
+        assert int(sent[3]) > 0
 
 
 def test_modal_without_a_prompt_sends_the_one_that_the_dialog_suggests() -> None:
