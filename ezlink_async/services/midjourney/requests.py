@@ -42,7 +42,7 @@ def checked_prompt(prompt: str) -> str:
 
 def check_choice(value: object, name: str, words: Iterable[str]) -> None:
     """Refuse a *value* that is neither ``None`` nor one of *words*."""
-    if value is not None and value not in words:
+    if value is not None and value not in tuple(words):
         listed = ", ".join(map(repr, words))
         raise ConfigurationError(f"{name} is one of {listed}, not {value!r}")
 

@@ -122,6 +122,8 @@ def test_mode_is_a_prefix_only_where_no_prompt_has_it(
         lambda: Imagine("a cat", mode="slow"),
         lambda: Imagine("a cat", bot="dall-e"),  # type: ignore[arg-type]  # the mistake
         lambda: Imagine("a cat", images="cat.png"),
+        lambda: Imagine("a cat", images=7),  # type: ignore[arg-type]  # the mistake
+        lambda: Imagine("a cat", bot=[]),  # type: ignore[arg-type]  # the mistake
         lambda: Imagine("a cat", state="x" * 256),
         lambda: Imagine("a cat", notify_hook="ftp://hook"),
         lambda: Blend([]),
