@@ -32,7 +32,7 @@ from ezlink_async.emulator import Emulator, EmulatorSettings, faults
 from tests.support.cancelling import cancel
 from tests.support.client_harness import RETRY, beside_emulator
 from tests.support.loop import now, on_virtual_clock, turns
-from tests.support.pictures import GIF, jpeg, png
+from tests.support.pictures import BMP, jpeg, png
 from tests.support.raw_servers import (
     Connection,
     Handler,
@@ -381,8 +381,8 @@ class GifEngine:
     name = "gif"
 
     def swap(self, source: bytes, target: bytes) -> bytes:
-        """Return a GIF."""
-        return GIF + source[:1] + target[:1]
+        """Return a BMP."""
+        return BMP + source[:1] + target[:1]
 
 
 async def test_result_that_cannot_be_verified_is_saved_as_unverified(

@@ -26,7 +26,7 @@ from ezlink_async._io.files import (
 )
 from ezlink_async.errors import ImageError
 from tests.support.loop import turns
-from tests.support.pictures import GIF, JPEG, jpeg
+from tests.support.pictures import BMP, JPEG, jpeg
 
 LARGE = jpeg(300_000)
 
@@ -115,7 +115,7 @@ def test_verify_tells_whole_pictures_from_parts_and_unknown_formats(
     with AtomicFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
-        part.write([GIF])
+        part.write([BMP])
         assert part.verify() is None
         part.restart()
         part.write([JPEG[:-2]])
