@@ -41,7 +41,7 @@ _PATH = (b"trak", b"mdia", b"minf", b"stbl")
 
 def sniff(head: bytes) -> str | None:
     """Return the media type of a GIF, MP4 or MOV by its first bytes, or ``None``."""
-    if head.startswith((b"GIF87a", b"GIF89a")):
+    if head.startswith(b"GIF8"):
         return "image/gif"
     if head[4:8] in _OLD_MOV or head[4:12] == b"ftypqt  ":
         return "video/quicktime"

@@ -65,6 +65,17 @@ def mp4(*, first: bool = True, wide: bool = False, head: bytes = FTYP) -> bytes:
     return head + media + index(before)
 
 
+def mp4_head(media: int) -> bytes:
+    """Return a video up to its media, of which there are so many bytes."""
+    size = box(b"stsz", struct.pack(">III", 0, media, 1))
+
+    def index(start: int) -> bytes:
+        run = table(b"stsc", "I", 1, 1, 1, rows=1)
+        return FTYP + box(b"moov", track(table(b"stco", "I", start), run, size))
+
+    return index(len(index(0)) + 8) + struct.pack(">I4s", media + 8, b"mdat")
+
+
 def endless_mp4() -> bytes:
     """Return a video whose media say that they go on to the end of the file."""
     whole = mp4()
