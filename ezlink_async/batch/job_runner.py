@@ -34,7 +34,13 @@ from ezlink_async._io.concurrency import (
     run_in_any_thread,
     run_in_thread,
 )
-from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
+from ezlink_async.batch.journal.jobs import (
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+    Step,
+)
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
 from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
@@ -58,7 +64,9 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.prepare import Prepared
-from ezlink_async.services.face_swap import SwapOptions
+from ezlink_async.services.base import Accepted
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import MIDJOURNEY
 
 _log = get_logger()
 
@@ -169,12 +177,13 @@ class JobRunner:
             observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
-            return self._session.finished(record.task_id or "", record.image_url)
+            return self._finished(record)
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
                 # The id was given to this account, so "no such task" is no end.
-                handle = self._session.accepted(record.task_id or "", lambda: None)
+                accepted = Accepted(record.task_id or "", 0, "")
+                handle = self._session.accepted(accepted, MIDJOURNEY, lambda: None)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
@@ -184,6 +193,13 @@ class JobRunner:
             lambda journal: journal.succeeded(record.id, task.image_url, now)
         )
         return handle
+
+    def _finished(self, record: JobRecord) -> FollowedHandle:
+        """Return the handle of a task that has succeeded, without a request."""
+        task_id = record.task_id or ""
+        place = self._session.base_url + MIDJOURNEY.keyless_request(task_id).path
+        found = MIDJOURNEY.found(task_id, None, record.image_url or place)
+        return self._session.finished(found, MIDJOURNEY)
 
     @contextlib.asynccontextmanager
     async def _prepared(
@@ -231,12 +247,14 @@ class JobRunner:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
-        options = SwapOptions(state=known or new_state(), mode=self._options.mode)
+        request = FaceSwap(
+            *pictures, state=known or new_state(), mode=self._options.mode
+        )
         while True:
             try:
                 with self._control.queued(observer):
-                    handle = await self._session.swap(
-                        *pictures, options, shared=self._shared, observer=observer
+                    handle = await self._session.submit(
+                        request, shared=self._shared, observer=observer
                     )
             except (TransportError, BusyError) as error:
                 if not self._is_outage(error):
