@@ -153,8 +153,7 @@ class Downloader:
             if media_type is None:
                 raise _unverified(task_id)
             undo.pop_all()
-        is_text = media_type.startswith("text/")
-        return ResultStream(spool, media_type + "; charset=utf-8" * is_text)
+        return ResultStream(spool, media_type)
 
     async def is_there(self, address: ResultAddress) -> bool:
         """Return whether a complete result is at *address*, by one attempt."""
