@@ -46,6 +46,7 @@ _BROKEN = ("refused", "reset", "half")
 _TROUBLES = (
     *("token_verification", "user_lookup", "no_channel", "user_quota_lookup"),
     *("insert_failed", "panic", "tasks_unreadable", "queued"),
+    *("channel_disabled", "channel_deleted"),
 )
 
 
@@ -202,7 +203,9 @@ class Trouble:
     Words: ``token_verification``, ``user_lookup``, ``no_channel``,
     ``user_quota_lookup``, ``insert_failed`` (charged, no row), ``panic`` (empty 500,
     nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty), ``queued``
-    (accepted with code 22 even if the queue is empty: not charged).
+    (accepted with code 22 even if the queue is empty: a swap is not charged),
+    ``channel_disabled``, ``channel_deleted`` (of the task that an action, a modal or
+    a seed goes on from, while another channel serves the call).
     """
 
     word: str = field(validator=validators.in_(_TROUBLES))
