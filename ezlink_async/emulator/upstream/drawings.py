@@ -155,7 +155,8 @@ def _framed(drawing: Drawing, factor: float) -> Finished:
 
 
 def _pan(drawing: Drawing) -> Finished:
-    side = next((one for one in _SIDES if f"pan_{one}" in drawing.custom_id), "left")
+    named = (one for one in _SIDES if f"pan_{one}" in drawing.custom_id)
+    side: sketch.Side = next(named, "left")
     return _single_of(drawing, sketch.shifted(_before(drawing), side, drawing.prompt))
 
 
