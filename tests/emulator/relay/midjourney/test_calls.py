@@ -78,7 +78,7 @@ def test_custom_id_with_too_few_parts_is_a_panic(custom_id: str) -> None:
     ],
 )
 def test_model_follows_from_the_call(
-    name: str, fields: dict[str, object], model: str, served: bool
+    name: str, fields: dict[str, object], model: str, served: object
 ) -> None:
     call = calls.read_call(name, fields)
 
