@@ -73,6 +73,13 @@ async def test_imagine_is_a_grid_with_nine_buttons(emu: Emulator, api: RawApi) -
     assert (seen.action, seen.prompt) == ("IMAGINE", "a red fox --relax")
 
 
+@pytest.mark.parametrize("prompt", ["a\ncat\0", "\ud800", "--turbo", " ", "é" * 3000])
+async def test_odd_prompt_is_drawn(prompt: str, api: RawApi) -> None:
+    task = await api.draw("imagine", prompt=prompt)
+
+    assert (await _sketch(api, task)).width == 1024
+
+
 async def test_upscale_is_a_tile_and_variation_a_grid_of_it(
     emu: Emulator, api: RawApi
 ) -> None:
