@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async._core import json_reader
+from ezlink_async._core import json_reader, long_texts
 from ezlink_async._core.images import EncodedImage, InspectedImage
 from ezlink_async.errors import ConfigurationError
 
@@ -256,7 +256,11 @@ class HttpResponse:
 
     @property
     def document(self) -> object:
-        """The JSON of the body, parsed once; ``None`` if there is none, or too much."""
+        """
+        The JSON of the body, parsed once; ``None`` if there is none, or too much.
+
+        A text of more than 1 MiB is a :class:`~.long_texts.LongText`.
+        """
         return self._read_once()[1]
 
     @property
@@ -267,10 +271,8 @@ class HttpResponse:
     def _read_once(self) -> tuple[str, object]:
         if not self._parsed:
             why = f"it has more than {self.oversized:,} bytes" if self.oversized else ""
-            why = why or json_reader.obstacle(self.body, self.tasks)
-            self._parsed.append(
-                (why, None if why else json_reader.parse_json(self.body))
-            )
+            found = (why, None) if why else long_texts.parse(self.body, self.tasks)
+            self._parsed.append(found)
         return self._parsed[0]
 
     @property

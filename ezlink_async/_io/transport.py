@@ -430,7 +430,7 @@ class Transport:
             tasks=request.tasks,
         )
         # Handlers that run after the check of the key answer so; proxies do not.
-        passed = response.ok or b'"upstream_error"' in body.content
+        passed = response.ok or b'"upstream_error"' in body.content[: responses.BLOCK]
         self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
         self._outage.answered()
@@ -443,7 +443,8 @@ class Transport:
         until: float | None = None,
     ) -> Body:
         """Read the body, without the secrets, as far as it comes and may be long."""
-        body = await responses.read_body(answer, request.answer_limit, until)
+        most = request.answer_limit
+        body = await responses.read_body(answer, most, until, self.readers)
         plain = await run_in_thread_if_large(
             len(body.content), partial(self._redact_body, body.content), self.readers
         )

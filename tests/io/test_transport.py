@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import gzip
 import json
@@ -16,6 +17,7 @@ import aiohttp
 import attrs
 import pytest
 
+from ezlink_async._core.long_texts import decode_data_uri
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
@@ -35,6 +37,7 @@ from ezlink_async.errors import (
     EzlinkError,
     TransportError,
 )
+from tests.support.movies import mp4
 from tests.support.pictures import JPEG, MIB, jpeg, prepared
 from tests.support.raw_servers import (
     Connection,
@@ -184,6 +187,32 @@ async def test_answer_may_have_the_bytes_that_the_request_says() -> None:
         less = await here.send(attrs.evolve(FETCH, answer_bytes=length - 1))
         assert (enough.oversized, enough.whole) == (0, True)
         assert (less.oversized, less.whole) == (length - 1, False)
+
+
+async def test_answer_with_a_video_in_it_is_read_whole() -> None:
+    video = mp4() + bytes(4 * MIB)
+    uri = f"data:video/mp4;base64,{base64.b64encode(video).decode()}"
+    body = json.dumps({"task_id": "7", "video_result": uri}).encode()
+    async with (
+        serving(keeps_open(answer(200, body))) as server,
+        transport(server.url) as here,
+    ):
+        response = await here.send(attrs.evolve(FETCH, answer_bytes=192 * MIB))
+        document = response.document
+        assert isinstance(document, dict)
+        assert decode_data_uri(document["video_result"]) == ("video/mp4", video)
+
+
+@pytest.mark.parametrize("before", [0, MIB - 1, MIB, MIB - len(KEY), 2 * MIB - 5])
+async def test_key_is_redacted_anywhere_in_a_large_answer(before: int) -> None:
+    """It is searched in pieces of 1 MiB."""
+    body = b"a" * before + KEY.encode() + b"b" * MIB
+    async with (
+        serving(keeps_open(answer(200, body))) as server,
+        transport(server.url) as here,
+    ):
+        response = await here.send(attrs.evolve(FETCH, answer_bytes=4 * MIB))
+        assert response.body == body.replace(KEY.encode(), b"[key]")
 
 
 async def test_request_with_a_connection_of_its_own_leaves_none_behind() -> None:
