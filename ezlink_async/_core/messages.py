@@ -12,7 +12,7 @@ import enum
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -59,9 +59,23 @@ class FileContent:
     length: int
 
 
-Part = bytes | InspectedImage | EncodedImage | FileContent
+@attrs.frozen(eq=False)
+class StreamContent:
+    """
+    Bytes from an iterator, *length* of them; a request with them is sent once.
+
+    Where the iterator ends earlier or later, or raises, the upload ends before the end
+    of the body has left. Waiting for it counts as an upload that stalls.
+    """
+
+    blocks: AsyncIterable[bytes]
+    length: int
+
+
+Part = bytes | InspectedImage | EncodedImage | FileContent | StreamContent
 """
-A part of a body: bytes or a file as they are, or a picture, sent as its base64 text.
+A part of a body: bytes, a file or an iterator as they are, or a picture, which is sent
+as its base64 text.
 """
 
 
@@ -69,7 +83,7 @@ def part_length(part: Part) -> int:
     """Return how many bytes *part* has on the wire."""
     if isinstance(part, InspectedImage):
         return part.text_length
-    if isinstance(part, FileContent):
+    if isinstance(part, FileContent | StreamContent):
         return part.length
     return len(part if isinstance(part, bytes) else part.text)
 
@@ -127,7 +141,7 @@ class FormFile:
 
     name: str
     file_name: str
-    content: bytes | FileContent
+    content: bytes | FileContent | StreamContent
     content_type: str = "application/octet-stream"
 
 
@@ -219,6 +233,14 @@ class HttpRequest:
     def content_length(self) -> int:
         """The number of bytes of the body."""
         return sum(map(part_length, self.body))
+
+    @property
+    def small_body(self) -> bytes:
+        """The body as bytes; :exc:`TypeError` if a picture or a file is in it."""
+        parts = [part for part in self.body if isinstance(part, bytes)]
+        if len(parts) < len(self.body):
+            raise TypeError(f"the body of {self.path} has to be streamed")
+        return b"".join(parts)
 
     @property
     def answer_limit(self) -> int:

@@ -43,6 +43,11 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
         headers = {name: self._answer.headers.get(name, "") for name in names}
         return retry_after(HttpResponse(self.status, headers))
 
+    @property
+    def announced(self) -> int | None:
+        """The number of bytes that the server says it sends, if it says so."""
+        return self._answer.content_length
+
     async def block(self) -> bytes:
         """Return the next bytes, or none at the end."""
         try:

@@ -259,9 +259,9 @@ class Transport:
     async def _send(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
     ) -> aiohttp.ClientResponse:
-        data = upload if upload is not None else next(iter(request.body), None)
+        data = request.small_body if upload is None else upload
         headers = {"X-Request-ID": request_id, "User-Agent": _AGENT}
-        if data is not None:
+        if request.body:
             headers["Content-Type"] = request.content_type
         if request.accept is not None:
             headers["Accept"] = request.accept
@@ -271,7 +271,7 @@ class Transport:
             request.method,
             self.settings.base_url + request.path,
             headers=headers,
-            data=data,
+            data=data if request.body else None,
             key=self._secret(request.credential),
             once=request.new_connection,
         )
