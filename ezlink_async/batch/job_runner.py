@@ -275,7 +275,7 @@ class JobRunner:
     async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
         """Save the result, and return its path once the journal has it."""
         async with self._downloads, self._backed_up(job, handle):
-            saved = await handle.save_fitting(job.output_path)
+            (saved,) = await handle.save_fitting(job.output_path)
         output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
         await self._control.writer.execute(
             lambda journal: journal.saved(job.record.id, output)

@@ -27,6 +27,7 @@ from ezlink_async._core.messages import (
     multipart_body,
     part_length,
     raw_picture,
+    redact,
 )
 from ezlink_async.errors import ConfigurationError
 from tests.support.pictures import png
@@ -272,3 +273,32 @@ def test_words_of_the_server_are_kept_up_to_a_limit() -> None:
 @pytest.mark.parametrize("status", [199, 200, 204, 299, 300])
 def test_ok_is_2xx(status: int) -> None:
     assert HttpResponse(status).ok is (status in {200, 204, 299})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/v1/x?key=abc&alt=1", "/v1/x?key=...&alt=1"),
+        ('Post "/p?token=UPSTREAM-KEY/v1": dial', 'Post "/p?token=...": dial'),
+        ("?se=1&sig=a%2Bb", "?se=1&sig=..."),
+        ("?api_key%3Dabc", "?api_key%3D..."),
+        ("Authorization: Bearer abc.def", "Authorization: Bearer ..."),
+        ("wrong key sk-abc_D-1", "wrong key sk-..."),
+        ("a risk-averse monkey", "a risk-averse monkey"),
+        ("Invalid token", "Invalid token"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown(text: str, shown: str) -> None:
+    assert redact(text) == collapse_blanks(text) == shown
+
+
+def test_secret_in_a_body_that_cannot_be_read_is_not_shown() -> None:
+    response = HttpResponse(200, body=b"Bearer UPSTREAM-KEY " + b"\xff" * 300)
+    assert "UPSTREAM" not in response.excerpt
+    assert response.head.startswith(b"Bearer ... \xff\xff")
+    assert len(response.head) < 200
+
+
+def test_head_has_the_first_bytes_as_they_came() -> None:
+    body = bytes(range(256))
+    assert HttpResponse(200, body=body).head == body[:200]
