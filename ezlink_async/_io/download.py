@@ -282,6 +282,8 @@ class Downloader:
             ):
                 if stream.status != _OK:
                     raise await refusal_of(stream)
+                if (stream.announced or 0) > address.limit:
+                    raise _too_long(address.limit)
                 length = await self._copy(stream, pace, sink, address.limit)
         except ConfigurationError as fault:
             refused = isinstance(fault, AddressRefusedError) or address.foreign
@@ -325,7 +327,7 @@ class Downloader:
             kept += len(block)
             length += len(block)
             if length > limit:
-                raise AttemptError(f"more than {limit} bytes", status=_OK, final=True)
+                raise _too_long(limit)
             if kept >= _WRITE_BYTES:
                 await self._run(sink, kept, partial(sink.write, blocks))
                 blocks, kept = [], 0
@@ -350,6 +352,10 @@ def _needs_threads(task_id: str | None) -> Iterator[None]:
             "it stays at the server",
             task_id=task_id,
         ) from fault
+
+
+def _too_long(limit: int) -> AttemptError:
+    return AttemptError(f"more than {limit} bytes", status=_OK, final=True)
 
 
 def _failure(

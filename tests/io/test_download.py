@@ -723,6 +723,21 @@ async def test_video_is_saved_in_flat_memory(tmp_path: Path) -> None:
     assert peak < 30 * MIB
 
 
+@pytest.mark.parametrize("announced", [True, False])
+async def test_result_that_is_too_long_is_refused_as_soon_as_that_is_known(
+    *, announced: bool
+) -> None:
+    """Of an announced one nothing is read: the server of this test sends no more."""
+    whole = answer(200, jpeg(3_000))
+    unannounced = b"HTTP/1.1 200 OK\r\n\r\n" + bytes(3_000)
+    handler = keeps_open(whole[:-2_000] if announced else unannounced)
+    async with downloads(handler) as (here, (_, address), sleep):
+        short = attrs.evolve(address, limit=2_000)
+        with pytest.raises(errors.DownloadError, match="more than 2000 bytes"):
+            await here.read([short])
+        assert not sleep.waits
+
+
 async def test_headers_that_drip_end_an_attempt() -> None:
     """They are never silent, and would keep a turn for a quarter of an hour."""
 
