@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,12 +30,13 @@ from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
+from ezlink_async._core.records import dump_record, load_record
 from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_any_thread,
     run_in_thread,
 )
-from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
+from ezlink_async.batch.journal.jobs import JobRecord, JobState, Problem, Reason, Step
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
 from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
@@ -57,6 +59,7 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
+from ezlink_async.models import TaskRecord
 from ezlink_async.prepare import Prepared
 from ezlink_async.services.face_swap import SwapOptions
 
@@ -146,7 +149,7 @@ class JobRunner:
         self._shared = session.shared_source()
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
-        self._source: tuple[bytes, Image] | None = None  # by its SHA-256
+        self._source: tuple[str, Image] | None = None  # by its SHA-256
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
@@ -169,7 +172,7 @@ class JobRunner:
             observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
-            return self._session.finished(record.task_id or "", record.image_url)
+            return self._session.finished(record.task_id or "", _address_in(record))
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
@@ -179,11 +182,16 @@ class JobRunner:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
         observer.stage = Stage.SAVING
-        now = self._control.clock.now()
-        writer.execute_soon(
-            lambda journal: journal.succeeded(record.id, task.image_url, now)
-        )
+        await self._write_record(record.id, task)
         return handle
+
+    async def _write_record(self, job: int, task: TaskRecord) -> None:
+        """Have the record of a task on disk before anything is downloaded."""
+        now, writer = self._control.clock.now(), self._control.writer
+        record = json.dumps(dump_record(task))
+        writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
+        with contextlib.suppress(JournalError):  # a result can be saved all the same
+            await writer.execute(lambda _: None)
 
     @contextlib.asynccontextmanager
     async def _prepared(
@@ -203,7 +211,7 @@ class JobRunner:
     async def _prepare_pair(self, job: BatchJob) -> Pictures:
         """Return the source and the target as they are sent."""
         self._control.check()
-        pair, content = job.pair, job.record.key.source_hash
+        pair, content = job.pair, json.loads(job.record.key.request)["source"]
         async with self._source_lock:
             # One object for one picture, so the picture is encoded once.
             if self._source is None or self._source[0] != content:
@@ -260,7 +268,7 @@ class JobRunner:
             saved = await handle.save_fitting(job.output_path)
         output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
         await self._control.writer.execute(
-            lambda journal: journal.saved(job.record.id, output)
+            lambda journal: journal.saved(job.record.id, [output])
         )
         return saved.path
 
@@ -331,6 +339,13 @@ class JobRunner:
         else:
             return
         self._control.halt(Problem(sentence, Reason.STORAGE))
+
+
+def _address_in(record: JobRecord) -> str | None:
+    """Return where the result of a finished task is, as far as that is known."""
+    if record.record is None:
+        return None
+    return load_record(TaskRecord, json.loads(record.record)).image_url
 
 
 def _problem(error: EzlinkError, task_id: str | None) -> Problem:

@@ -6,7 +6,6 @@ A short module of its own, since it is below all others but the pairs.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,14 +69,14 @@ class BatchOptions:
         return self.existing == "skip"
 
     @property
-    def job_options(self) -> str:
+    def job_options(self) -> dict[str, object]:
         """The options that change a result, as the journal stores them."""
         options: dict[str, object] = {}
         if self.strip_metadata:
             options["strip_metadata"] = True
         if self.faces != "all":
             options["faces"] = self.faces
-        return json.dumps(options)
+        return options
 
     def server_name(self, origin: str) -> str:
         """Return the journal's name for the server at *origin*."""

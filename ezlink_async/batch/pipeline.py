@@ -335,9 +335,9 @@ class Pipeline:
         run, writer = self.preflight.run, self.control.writer
         problem, job = Problem(outcome.error, outcome.reason), checked.job
         if job is None:
-            source, target = checked.pair.stored
+            label, inputs = str(checked.pair.stored[1]), checked.pair.inputs
             writer.execute_soon(
-                lambda journal: journal.add_remark(run, source, target, problem)
+                lambda journal: journal.add_remark(run, "swap", label, inputs, problem)
             )
         elif job.step is Step.SUBMIT:
             this = job.record.id

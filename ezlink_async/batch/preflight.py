@@ -8,7 +8,9 @@ in a worker thread, :meth:`Preflight.register` runs in the journal's thread.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -24,7 +26,7 @@ from ezlink_async.batch.journal.jobs import (
     Step,
     next_step,
 )
-from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.journal.store import Claim, Journal, NewJob, encode_path
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import (
     INTERRUPTED,
@@ -50,16 +52,18 @@ from ezlink_async.batch.pairs.pictures import (
     prepared,
 )
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
+from ezlink_async.services.base import canonical
+from ezlink_async.services.midjourney import MIDJOURNEY
 
 _SOURCES = 64  # hashes kept: most batches have few sources
 
 _PARTS = {
-    "target_hash": "the photo",
-    "source_hash": "the source",
+    "target": "the photo",
+    "source": "the source",
     "options": "the options",
     "server": "the server",
 }
-"""The parts of a job's key, but for the output path, and what they are called."""
+"""The parts of a swap's key, but for the output path, and what they are called."""
 
 _LOST = "SubmitUnknownError: the outcome of its submit is not known"
 
@@ -216,20 +220,27 @@ class Preflight:
 
     def _register(self, journal: Journal, inspection: Inspection) -> Registered:
         pair = inspection.pair
-        claim = Claim(
-            _identity(pair.source_picture, inspection.source_hash),
-            _identity(pair.target_picture, inspection.target_hash),
-            pair.wanted_path,
-            inspection.target_hash,
+        subject = b"\0".join(
+            os.fsencode(encode_path(path))
+            for path in (
+                _identity(pair.target_picture, inspection.target_hash),
+                _identity(pair.source_picture, inspection.source_hash),
+            )
         )
+        claim = Claim(subject, pair.wanted_path, inspection.target_hash)
         key = JobKey(
             self._server,
-            inspection.source_hash,
-            inspection.target_hash,
-            self._options.job_options,
+            "swap",
+            swap_identity(
+                inspection.source_hash,
+                inspection.target_hash,
+                self._options.job_options,
+            ),
             journal.assign_output_path(claim, self.run),
         )
-        record = journal.find_or_add_job(key, *pair.stored)
+        record = journal.find_or_add_job(
+            NewJob(key, str(pair.stored[1]), MIDJOURNEY.name, pair.inputs)
+        )
         is_saved = record.state is JobState.SAVED
         return Registered(record, None if is_saved else journal.replaced_by(record))
 
@@ -284,14 +295,27 @@ def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
         return f"{there} is there already"
     if not is_intact(job.folder, saved):  # retouched, and the user's own picture
         return f"{there} is there already"
-    was, now = attrs.asdict(earlier.key), attrs.asdict(job.record.key)
-    changed = [says for part, says in _PARTS.items() if was[part] != now[part]]
+    was, now = _parts(earlier.key), _parts(job.record.key)
+    changed = [says for part, says in _PARTS.items() if was.get(part) != now.get(part)]
     are_many = len(changed) > 1 or changed == [_PARTS["options"]]
     have = "have" if are_many else "has"
     return (
         f"{there} is the result of an earlier swap, and {' and '.join(changed)} {have} "
         "changed since: --existing replace swaps it again and replaces the result"
     )
+
+
+def _parts(key: JobKey) -> dict[str, object]:
+    """Return all that a job is known by, but for the output path."""
+    return {**json.loads(key.request), "server": key.server}
+
+
+def swap_identity(
+    source_hash: bytes, target_hash: bytes, options: Mapping[str, object]
+) -> str:
+    """Return the request of a swap as the journal knows it."""
+    hashes = {"source": source_hash.hex(), "target": target_hash.hex()}
+    return canonical({**hashes, "options": options})
 
 
 def _check_paths(pair: Pair) -> None:

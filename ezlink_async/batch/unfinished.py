@@ -66,7 +66,7 @@ class UnfinishedJobs:
                 if self._is_sent_again(record):
                     continue
                 self._unasked.add(record.id)
-                names = record.source, record.target
+                names = record.path_of("source"), record.path_of("target")
                 self._ids.setdefault(names, []).append(record.id)
                 job = self._job(record)
                 if job.step is Step.REPORT:
@@ -87,7 +87,8 @@ class UnfinishedJobs:
         return step is Step.SUBMIT and record.state is JobState.SUCCEEDED
 
     def _job(self, record: JobRecord) -> BatchJob:
-        pair = Pair(record.source, record.target, record.key.output_path)
+        source, target = record.path_of("source"), record.path_of("target")
+        pair = Pair(source, target, record.key.output_path)
         # Only a job that a pair asks for is sent again.
         plain = attrs.evolve(self._options, retry_failed=False, resubmit_unknown=False)
         step = next_step(record, plain, intact=False)

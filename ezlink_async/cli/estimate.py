@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def estimate(
             earlier.forget_unfinished(LOCAL)
         for record in _records(earlier, server, options):
             expected = _expected(record, options)
-            known = pair_list.expect(record.source, record.target, expected)
+            source, target = record.path_of("source"), record.path_of("target")
+            known = pair_list.expect(source, target, expected)
             outside += not known and expected is Expected.OPEN
     existing = Existing()
     for pair in pair_list.unexpected():
@@ -101,9 +103,13 @@ def _records(
     while records := journal.records(after):
         after = records[-1].id
         for record in records:
-            key = record.key
-            if (key.server, key.options) == (server, options.job_options):
+            if record.key.server == server and _has_options(record, options):
                 yield record
+
+
+def _has_options(record: JobRecord, options: BatchOptions) -> bool:
+    known: object = json.loads(record.key.request).get("options")
+    return known == options.job_options
 
 
 def _expected(record: JobRecord, options: BatchOptions) -> Expected:
@@ -132,7 +138,7 @@ def _is_there(path: Path, size: int) -> bool:
 def _has_changed(record: JobRecord) -> bool:
     """Return whether a picture was written after the job was sent."""
     try:
-        times = [path.stat().st_mtime for path in (record.source, record.target)]
+        times = [each.path.stat().st_mtime for each in record.inputs]
     except OSError:
         return False  # the run says what is wrong with it
     return record.sent_at is not None and max(times) > record.sent_at

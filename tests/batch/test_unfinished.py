@@ -10,13 +10,14 @@ import pytest
 
 from ezlink_async._client.submitting.evidence import Fate, Finding
 from ezlink_async._client.submitting.reconciler import Reconciler
-from ezlink_async.batch.journal.jobs import JobKey, Step
+from ezlink_async.batch.journal.jobs import Step
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.unfinished import UnfinishedJobs
+from tests.support.journal_jobs import new_swap, swap_key
 
 
 @attrs.frozen
@@ -37,8 +38,10 @@ async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, BatchJo
     source, target = tmp_path / "me.jpg", tmp_path / "a.jpg"
 
     def make(journal: Journal) -> BatchJob:
-        key = JobKey("server", b"1", b"2", "{}", "a")
-        journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
+        key = swap_key("server")
+        journal.unknown(
+            journal.find_or_add_job(new_swap(key, source, target)).id, "lost"
+        )
         (record,) = journal.records()
         return BatchJob(
             Pair(source, target, "a"), record, Step.REPORT, tmp_path / "out"
@@ -111,8 +114,10 @@ async def test_each_of_two_pairs_with_the_same_names_has_one_of_their_jobs(
     source, target = first.pair.stored
 
     def add(journal: Journal) -> None:
-        key = JobKey("server", b"1", b"3", "{}", "a-2")
-        journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
+        key = swap_key("server", "a-2")
+        journal.unknown(
+            journal.find_or_add_job(new_swap(key, source, target)).id, "lost"
+        )
 
     await writer.execute(add)
     unfinished = UnfinishedJobs(

@@ -23,6 +23,7 @@ from ezlink_async.batch.pairs.output_paths import is_below, output_path_for, pat
 from ezlink_async.batch.pairs.pictures import (
     IN_MEMORY,
     InMemory,
+    Input,
     Picture,
     PictureLike,
     picture_of,
@@ -89,6 +90,12 @@ class Pair:
     def stored(self) -> tuple[Path, Path]:
         """Both pictures as the journal has them: absolute paths, or bare names."""
         return (_stored(self.source_picture), _stored(self.target_picture))
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Both pictures as the journal has them, by their roles."""
+        source, target = self.stored
+        return (Input("source", source), Input("target", target))
 
     @property
     def files(self) -> list[Path]:

@@ -324,9 +324,9 @@ def _open(journal: Journal) -> Iterator[JobRecord]:
 
 def _line(record: JobRecord) -> str:
     if record.task_id is not None:
-        return f"  {record.target}: the result of task {record.task_id} is not saved"
+        return f"  {record.label}: the result of task {record.task_id} is not saved"
     request = record.request_ids[-1] if record.request_ids else "none"
-    return f"  {record.target}: may have been paid (request id: {request})"
+    return f"  {record.label}: may have been paid (request id: {request})"
 
 
 def _dry_run(
