@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import math
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import attrs
-import cattrs
 
-from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.policies import is_number
-from ezlink_async._core.records import is_refunded
+from ezlink_async._core.records import SAVED
 from ezlink_async._io.addresses import ResultAddress, candidate_addresses
 from ezlink_async._io.concurrency import BackgroundTasks, run_in_any_thread
 from ezlink_async._io.download import Downloader
@@ -35,111 +31,59 @@ from ezlink_async.errors import (
     ConfigurationError,
     EzlinkError,
     TaskCancelledError,
-    TaskError,
     TaskFailedError,
     TaskTimeoutError,
 )
-from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.services.base import TaskFamily
+from ezlink_async.models import TaskStatus
+from ezlink_async.services.base import AnyRecord, R, TaskFamily
 
-FORMAT = 1
+FORMAT = 2
 
 _T = TypeVar("_T")
 
 _SEPARATORS = tuple({"/", os.sep})
 
-_MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 @attrs.frozen(kw_only=True)
 class SavedHandle:
-    """Server, kind and id of a task, with its latest record if there is one."""
+    """
+    Server, family and id of a task, with its latest record if there is one.
+
+    *record* is as the family saves it. Format 1 knew one family, and saved the same.
+    """
 
     origin: str
     family: str
     task_id: str
-    record: TaskRecord | None = None
+    record: dict[str, object] | None = None
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, object]:
         """Return the same as values that JSON can hold."""
-        return dict(_converter.unstructure(self))
+        return attrs.asdict(self)
 
     @classmethod
     def from_dict(cls, saved: object) -> SavedHandle:
         """Read a saved handle; :exc:`ConfigurationError` when *saved* is not one."""
         try:
-            found: SavedHandle = _converter.structure(saved, cls)
-        except _MALFORMED as fault:
+            found = SAVED.structure(saved, cls)
+        except MALFORMED as fault:
             raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
-        if found.format != FORMAT:
+        if not 1 <= found.format <= FORMAT:
             raise ConfigurationError(
-                f"this handle was saved in format {found.format}, not {FORMAT}"
+                f"this handle was saved in format {found.format}; this version of "
+                f"the package reads up to {FORMAT}"
             )
         return found
 
-
-def _string(value: object, _: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
-
-
-def _number(value: object, _: object) -> float:
-    number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
-
-
-def _time(text: object, _: object) -> dt.datetime:
-    time = dt.datetime.fromisoformat(_string(text, _))
-    if time.utcoffset() is None:
-        raise ValueError(f"{text!r} is a time without its zone")
-    return time
-
-
-_converter = cattrs.Converter(detailed_validation=False)
-
-_converter.register_structure_hook(str, _string)
-
-_converter.register_structure_hook(float, _number)
-
-_converter.register_structure_hook(dt.datetime, _time)
-
-_converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
-
-_converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
-
-
-def error_of(record: TaskRecord) -> TaskError | None:
-    """Return the error of a terminal *record*; ``None`` for a success."""
-    reason = with_translation(record.fail_reason) or "no reason given"
-    kind: type[TaskError] = TaskFailedError
-    if record.status is TaskStatus.CANCEL:
-        kind, says = TaskCancelledError, f"was cancelled on the server: {reason}"
-    elif record.status is not TaskStatus.SUCCESS:
-        says = f"failed: {reason}"
-    elif record.image_url:
-        return None
-    else:
-        says = "succeeded, but without a picture"
-    return kind(f"task {record.task_id} {says}", task_id=record.task_id, record=record)
-
-
-def is_same_state(one: TaskRecord | None, other: TaskRecord) -> bool:
-    """Return whether *other* is no change from *one* to a reader of updates."""
-    if one is None or str(one.status) != str(other.status):
-        return False  # all unknown words are equal, but they are different states
-    if one.progress != other.progress:
-        return False
-    if one == other:
-        return True
-    # The server's clocks differ, and the address of a preview is new each time.
-    plain = attrs.evolve(other, submit_time=one.submit_time)
-    if one.image_url and other.image_url and not other.is_terminal:
-        plain = attrs.evolve(plain, image_url=one.image_url)
-    return plain == one
+    def read_record(self, family: TaskFamily[R]) -> R | None:
+        """Read the record; :exc:`ConfigurationError` when *family* has no such one."""
+        try:
+            return None if self.record is None else family.load(self.record)
+        except MALFORMED as fault:
+            raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
 
 
 class HandleOwner(Protocol):
@@ -151,7 +95,7 @@ class HandleOwner(Protocol):
     downloads: Downloader
     background: BackgroundTasks
 
-    def forget(self, handle: FollowedHandle) -> None:
+    def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and give its slot back."""
         ...
 
@@ -160,24 +104,23 @@ _Waiters = set[asyncio.Future[None]]
 
 
 @attrs.define(eq=False)
-class TaskHandle:
+class TaskHandle(Generic[R]):
     """
-    A task the server has accepted.
+    A task the server has accepted; *R* is the class of its records.
 
     Await it for the finished record. Any number of waiters share one series
     of polls, and cancelling a waiter leaves the others waiting. Dropping the
     handle does not cancel the task: the server goes on, and the job is billed.
 
-    Made by :meth:`AsyncEzlink.swap_face` or, from a saved id, by
-    :meth:`AsyncEzlink.task`.
+    Made by :meth:`AsyncEzlink.submit` and the calls that use it or, from a saved
+    id, by :meth:`AsyncEzlink.task`.
     """
 
     task_id: str = attrs.field(on_setattr=attrs.setters.frozen)
     """The server's id. It opens the result without a key: keep it private."""
-    family: TaskFamily
-    """How tasks of this kind are fetched and read."""
+    _family: TaskFamily[R]
     _owner: HandleOwner
-    _record: TaskRecord | None = attrs.field(default=None, init=False)
+    _record: R | None = attrs.field(default=None, init=False)
     _error: EzlinkError | None = attrs.field(default=None, init=False)
     _done: bool = attrs.field(default=False, init=False)
     # Separate sets: each poll of many tasks brings changes, which wake few waiters.
@@ -191,7 +134,12 @@ class TaskHandle:
         return f"<TaskHandle {self.task_id} {word}{' done' if self._done else ''}>"
 
     @property
-    def record(self) -> TaskRecord | None:
+    def family(self) -> str:
+        """The family of the task; an id means nothing without it."""
+        return self._family.name
+
+    @property
+    def record(self) -> R | None:
         """The latest record; ``None`` before the first poll."""
         return self._record
 
@@ -209,10 +157,10 @@ class TaskHandle:
         """Whether the task has ended, well or not; true even if never awaited."""
         return self._done
 
-    def __await__(self) -> Generator[object, None, TaskRecord]:
+    def __await__(self) -> Generator[object, None, R]:
         return self.result().__await__()
 
-    async def result(self, timeout: float | None = None) -> TaskRecord:
+    async def result(self, timeout: float | None = None) -> R:
         """
         Wait for the end, at most *timeout* seconds, and return the record.
 
@@ -228,7 +176,7 @@ class TaskHandle:
         self._was_awaited = True
         return await self._wait(timeout)
 
-    async def _wait(self, timeout: float | None = None) -> TaskRecord:
+    async def _wait(self, timeout: float | None = None) -> R:
         self._check_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -244,7 +192,7 @@ class TaskHandle:
             raise AssertionError
         return self._record
 
-    async def updates(self) -> AsyncIterator[TaskRecord]:
+    async def updates(self) -> AsyncIterator[R]:
         """
         Yield the latest record and then each change, up to the terminal one.
 
@@ -253,7 +201,7 @@ class TaskHandle:
         """
         self._was_awaited = True
         self._check_loop()
-        seen: TaskRecord | None = None
+        seen: R | None = None
         while True:
             if self._record is not None and self._record is not seen:
                 seen = self._record
@@ -321,25 +269,39 @@ class TaskHandle:
         record, owner = await self.result(), self._owner
         if owner.background.closed:
             raise self._closed()
-        rebuilt = owner.base_url + self.family.result_request(self.task_id).path
-        addresses = candidate_addresses(record.image_url, rebuilt, owner.base_url)
+        addresses = self._addresses(record)
         try:
             return await owner.background.run(download(addresses), self._closed)
         except EzlinkError as error:
             self._note_charge(error)
             raise
 
+    def _addresses(self, record: R) -> list[ResultAddress]:
+        """Return where the only result of *record* may be."""
+        found = self._family.results(record)
+        if len(found) > 1:
+            raise ConfigurationError(
+                f"task {self.task_id} has {len(found)} results: use save_all() or "
+                "read_all()"
+            )
+        keyless = self._family.keyless_request(self.task_id)
+        rebuilt = self._owner.base_url + keyless.path if keyless else None
+        url = found[0].url if found else None
+        return candidate_addresses(url, rebuilt, self._owner.base_url)
+
     def _note_charge(self, error: EzlinkError) -> None:
         """Say on *error* that the job was paid, unless the server gives that back."""
-        error.maybe_charged |= self._is_paid and not is_refunded(self._record)
+        error.maybe_charged |= self._is_paid and not self._family.is_refunded(
+            self._record
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""
         return SavedHandle(
             origin=self._owner.origin,
-            family=self.family.name,
+            family=self._family.name,
             task_id=self.task_id,
-            record=self._record,
+            record=None if self._record is None else self._family.dump(self._record),
         ).to_dict()
 
     def _timeout(self, when: str) -> TaskTimeoutError:
@@ -377,12 +339,17 @@ class TaskHandle:
 
 
 @attrs.define(eq=False, repr=False)
-class FollowedHandle(TaskHandle):
+class FollowedHandle(TaskHandle[R]):
     """A handle as its client sees it, with the ways in which it ends."""
 
     def __dir__(self) -> list[str]:
         # Prompts complete what users are given, not what the client does with it.
         return [name for name in dir(TaskHandle) if name not in vars(FollowedHandle)]
+
+    @property
+    def task_family(self) -> TaskFamily[R]:
+        """How the task is fetched, read and judged."""
+        return self._family
 
     @property
     def was_awaited(self) -> bool:
@@ -396,7 +363,7 @@ class FollowedHandle(TaskHandle):
             return f"{type(self._error).__name__}: {self._error}"
         return str(self.status)
 
-    async def wait(self, timeout: float | None = None) -> TaskRecord:
+    async def wait(self, timeout: float | None = None) -> R:
         """Do as :meth:`result`, without marking the handle as awaited by a user."""
         return await self._wait(timeout)
 
@@ -413,21 +380,17 @@ class FollowedHandle(TaskHandle):
         """Note that a submit was accepted as this task, which charges for it."""
         self._is_paid = True
 
-    def receive(self, record: TaskRecord) -> None:
-        """
-        Take a record, polled or pushed; the first terminal one ends the handle.
-
-        A success without a picture is believed only the second time.
-        """
+    def receive(self, record: R) -> None:
+        """Take a record, polled or pushed; its family says whether it is the end."""
         if self._done:
             return
-        bare = record.status is TaskStatus.SUCCESS and not record.image_url
-        again = bare and self.status is TaskStatus.SUCCESS
-        changed = not is_same_state(self._record, record)
+        before = self._record
+        ending = self._family.judge(record, before)
+        changed = before is None or not self._family.is_same(before, record)
         if changed:
             self._record = record
-        if record.is_terminal and (again or not bare):
-            self.end(error_of(record))
+        if ending is not None:
+            self.end(ending.error)
         elif changed:
             _wake(self._awaiting_change)
 
@@ -445,6 +408,10 @@ class FollowedHandle(TaskHandle):
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
+
+
+AnyHandle = FollowedHandle[AnyRecord]
+"""A handle where those of all families are handled alike."""
 
 
 def _is_folder(path: Path) -> bool:

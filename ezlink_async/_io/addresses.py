@@ -128,7 +128,7 @@ class ResultAddress:
 
 
 def candidate_addresses(
-    given: str | None, rebuilt: str, base_url: str
+    given: str | None, rebuilt: str | None, base_url: str
 ) -> list[ResultAddress]:
     """
     Return the addresses to try, in order: *given* if plausible, then *rebuilt*.
@@ -137,6 +137,8 @@ def candidate_addresses(
     ``http://localhost:3000``, so a private host is plausible only if the API is
     on a private host itself.
     """
+    if rebuilt is None:
+        return [ResultAddress(given)] if given else []
     own = ResultAddress(rebuilt)
     if given and given.split("?")[0] != rebuilt:
         with contextlib.suppress(AddressRefusedError):

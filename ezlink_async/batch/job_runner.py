@@ -30,13 +30,19 @@ from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._core.records import dump_record, load_record
+from ezlink_async._core.records import dump_record
 from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_any_thread,
     run_in_thread,
 )
-from ezlink_async.batch.journal.jobs import JobRecord, JobState, Problem, Reason, Step
+from ezlink_async.batch.journal.jobs import (
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+    Step,
+)
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
 from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
@@ -59,9 +65,11 @@ from ezlink_async.errors import (
     TaskTimeoutError,
     TransportError,
 )
-from ezlink_async.models import TaskRecord
 from ezlink_async.prepare import Prepared
-from ezlink_async.services.face_swap import SwapOptions
+from ezlink_async.services.base import Accepted, AnyRecord
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.registry import family_of
 
 _log = get_logger()
 
@@ -172,12 +180,13 @@ class JobRunner:
             observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
-            return self._session.finished(record.task_id or "", _address_in(record))
+            return self._finished(record)
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
                 # The id was given to this account, so "no such task" is no end.
-                handle = self._session.accepted(record.task_id or "", lambda: None)
+                accepted = Accepted(record.task_id or "", 0, "")
+                handle = self._session.accepted(accepted, MIDJOURNEY, lambda: None)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
@@ -185,13 +194,25 @@ class JobRunner:
         await self._write_record(record.id, task)
         return handle
 
-    async def _write_record(self, job: int, task: TaskRecord) -> None:
+    async def _write_record(self, job: int, task: AnyRecord) -> None:
         """Have the record of a task on disk before anything is downloaded."""
         now, writer = self._control.clock.now(), self._control.writer
         record = json.dumps(dump_record(task))
         writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
         with contextlib.suppress(JournalError):  # a result can be saved all the same
             await writer.execute(lambda _: None)
+
+    def _finished(self, record: JobRecord) -> FollowedHandle[AnyRecord]:
+        """Return the handle of a task that has succeeded, without a request."""
+        family, task_id = family_of(record.family), record.task_id or ""
+        if record.record is not None:
+            return self._session.finished(
+                family.load(json.loads(record.record)), family
+            )
+        # An earlier version did not store where the result is.
+        request = family.keyless_request(task_id)
+        place = self._session.base_url + (request.path if request else "")
+        return self._session.finished(family.found(task_id, None, place), family)
 
     @contextlib.asynccontextmanager
     async def _prepared(
@@ -239,12 +260,14 @@ class JobRunner:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
-        options = SwapOptions(state=known or new_state(), mode=self._options.mode)
+        request = FaceSwap(
+            *pictures, state=known or new_state(), mode=self._options.mode
+        )
         while True:
             try:
                 with self._control.queued(observer):
-                    handle = await self._session.swap(
-                        *pictures, options, shared=self._shared, observer=observer
+                    handle = await self._session.submit(
+                        request, shared=self._shared, observer=observer
                     )
             except (TransportError, BusyError) as error:
                 if not self._is_outage(error):
@@ -339,13 +362,6 @@ class JobRunner:
         else:
             return
         self._control.halt(Problem(sentence, Reason.STORAGE))
-
-
-def _address_in(record: JobRecord) -> str | None:
-    """Return where the result of a finished task is, as far as that is known."""
-    if record.record is None:
-        return None
-    return load_record(TaskRecord, json.loads(record.record)).image_url
 
 
 def _problem(error: EzlinkError, task_id: str | None) -> Problem:

@@ -22,6 +22,7 @@ from typing import Literal, Self
 
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
+from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
 from ezlink_async._io.part_files import remove_abandoned_parts
 from ezlink_async.batch.job_runner import JobRunner
@@ -213,7 +214,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def waits(self) -> Waits:
         """Return what the run waits for once it is halted, and how long at most."""
         settings = self._session.transport.settings
-        times, deadline = settings.timeouts, settings.poll.deadline
+        times, deadline = settings.timeouts, settings.poll.deadline or TASK_DEADLINE
         saving = _SAVING * times.image
         answer = times.upload + times.submit
         if self._session.reconciler.can_search:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 import attrs
 
 from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.images import EncodedImage, ImageLike, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy, Timeouts
 from ezlink_async._core.records import dump_record, load_record
 from ezlink_async.errors import (
     ApiError,
@@ -26,10 +27,20 @@ from ezlink_async.errors import (
     TaskError,
     TaskFailedError,
 )
-from ezlink_async.models import Record, Result, TaskStatus
+from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
 
-R = TypeVar("R", bound=Record)
-"""The record that the tasks of one family have."""
+if TYPE_CHECKING:
+    # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", bound=Record, default=TaskRecord)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+AnyRecord = Any  # type: ignore[explicit-any]  # the classes of records share no base
+"""The record of a task where those of all families are handled alike."""
 
 NO_TASK = "0"
 """
@@ -59,11 +70,29 @@ class PollTiming:
     first: float = 2.0
     shortest: float = 1.0
     longest: float = 10.0
-    deadline: float = 900.0
+    deadline: float = TASK_DEADLINE
     submit_wait: float = 90.0
     query_wait: float = 30.0
     shares_queue: bool = False
     new_connection: bool = False
+
+    def policy(self, policy: PollPolicy) -> PollPolicy:
+        """Return the policy of the family in a client with this *policy*."""
+        usual = PollPolicy()
+        return PollPolicy(
+            first=policy.first * (self.first / usual.first),
+            shortest=policy.shortest * (self.shortest / usual.shortest),
+            longest=policy.longest * (self.longest / usual.longest),
+            deadline=policy.deadline or self.deadline,
+        )
+
+    def submit_timeout(self, timeouts: Timeouts) -> float:
+        """Return how long a client with these *timeouts* waits for acceptance."""
+        return timeouts.submit * (self.submit_wait / Timeouts().submit)
+
+    def query_timeout(self, timeouts: Timeouts) -> float:
+        """Return how long a client with these *timeouts* waits for a query."""
+        return timeouts.fetch * (self.query_wait / Timeouts().fetch)
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +108,9 @@ class Traces:
     state: bool = False
     log: bool = False
     proves_absence: bool = False
+
+
+ALL_TRACES = Traces(state=True, log=True, proves_absence=True)
 
 
 @attrs.frozen
@@ -351,6 +383,9 @@ class JobRequest(Generic[R]):
 
     shared: ClassVar[int] = 0
     """How many of the first pictures are often those of the job before."""
+
+    distinct: ClassVar[bool] = False
+    """Whether the server refuses two pictures with the same bytes."""
 
     @property
     def family(self) -> TaskFamily[R]:

@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 import attrs
 
 from ezlink_async._client.handle import FollowedHandle
-from ezlink_async._core.images import ImageLike
+from ezlink_async._client.submitting.row_search import RowSearch
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.services.base import Accepted, Job
+from ezlink_async.services.base import Accepted, AnyRecord, Job
 
 _log = get_logger()
 
@@ -72,10 +72,13 @@ class UploadProgress(Protocol):
 class PendingSubmit:
     """One submit in progress, as its caller and the closing client see it."""
 
-    load: Callable[[], Awaitable[Job]]
-    target: ImageLike
+    load: Callable[[], Awaitable[Job[AnyRecord]]]
+    target: object
+    """What a submit with an unknown outcome names."""
     observer: SubmitObserver | None = None
-    job: Job = attrs.field(init=False)
+    deadline: float | None = None
+    """Seconds from acceptance to the task's deadline; ``None``: the family's."""
+    job: Job[AnyRecord] = attrs.field(init=False)
     """The job, once it is loaded."""
     upload: UploadProgress | None = None
     uploaded: Callable[[], object] = lambda: None
@@ -83,6 +86,10 @@ class PendingSubmit:
     request_id: str = ""
     lost: list[str] = attrs.field(factory=list)
     """The request ids of earlier attempts whose outcome is unknown."""
+    search: RowSearch | None = None
+    """The search by which a lost answer may be found with the key alone."""
+    refusals: int = 0
+    """How many attempts were refused."""
     begun: float = 0.0
     """When the first attempt began that may have made a task; the loop's time."""
     sent: float | None = None
@@ -146,7 +153,7 @@ class PendingSubmit:
         error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
         return error
 
-    def cancel(self, task: asyncio.Task[FollowedHandle]) -> None:
+    def cancel(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
         """Stop the submit, which runs in *task*, unless it is committed."""
         if self.committed:
             return
@@ -199,7 +206,7 @@ class PendingSubmit:
                 self.request_id,
             )
 
-    def log_orphan(self, task: asyncio.Task[FollowedHandle]) -> None:
+    def log_orphan(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
         """Log the result of *task*, whose caller was cancelled."""
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():

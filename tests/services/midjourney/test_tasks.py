@@ -15,24 +15,32 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import Credential, HttpResponse
-from ezlink_async.models import TaskStatus
+from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services import base, midjourney
 from ezlink_async.services.base import TaskFamily
-from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY, read_submission
+from ezlink_async.services.midjourney import (
+    FAMILIES,
+    MIDJOURNEY,
+    MIDJOURNEY_MODAL,
+    read_submission,
+)
 from tests.support.requests import render
 from tests.support.samples import samples
 
 
 def test_saved_name_leads_back_to_its_family() -> None:
     """Names in saved handles never change: each finds the same family again."""
-    assert FAMILIES == {"midjourney": MIDJOURNEY}
+    assert FAMILIES == {
+        "midjourney": MIDJOURNEY,
+        "midjourney-modal": MIDJOURNEY_MODAL,
+    }
     assert [family.name for family in FAMILIES.values()] == list(FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_requests_about_tasks_are_repeatable(family: TaskFamily) -> None:
+def test_requests_about_tasks_are_repeatable(family: TaskFamily[TaskRecord]) -> None:
     asked = [family.fetch_request("7"), family.list_request(["7", "8"])]
-    picture = family.result_request("7")
+    picture = family.keyless_request("7")
     assert all(request.repeatable for request in (*asked, picture))
     assert {request.credential for request in asked} == {Credential.KEY}
     assert picture.credential is Credential.NONE  # the id alone opens it
@@ -50,7 +58,7 @@ def test_requests_about_tasks_are_repeatable(family: TaskFamily) -> None:
 )
 def test_id_stays_one_segment_of_every_path(task_id: str, path: str) -> None:
     assert MIDJOURNEY.fetch_request(task_id).path == f"/mj/task/{path}/fetch"
-    assert MIDJOURNEY.result_request(task_id).path == f"/mj/image/{path}"
+    assert MIDJOURNEY.keyless_request(task_id).path == f"/mj/image/{path}"
 
 
 @pytest.mark.parametrize("task_id", ["", ".", "..", "\ud800"])
