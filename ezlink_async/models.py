@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 
 import attrs
 
+from ezlink_async.buttons import Button, ButtonLookup
+
 _FULL = 100.0  # per cent
 
 
@@ -75,17 +77,6 @@ def _plain(_: object, __: object, value: object) -> object:
     if isinstance(value, dt.datetime):
         return value.isoformat()
     return list(value) if isinstance(value, tuple) else value
-
-
-@attrs.frozen
-class Button:
-    """A follow-up action the server offers on a finished task."""
-
-    custom_id: str | None = None
-    emoji: str | None = None
-    label: str | None = None
-    type: int | None = None
-    style: int | None = None
 
 
 _TEXT_ACTIONS = frozenset({"DESCRIBE", "SHORTEN"})
@@ -151,8 +142,16 @@ class Record(Protocol):
         ...
 
 
+def _is_shown(field: attrs.Attribute[object], _: object) -> bool:
+    """Return whether *field* stands in a record's dictionary: once, for the id."""
+    return field not in _BUTTON_IDS
+
+
+_BUTTON_IDS = (attrs.fields(Button).task_id,)
+
+
 @attrs.frozen(kw_only=True)
-class TaskRecord:
+class TaskRecord(ButtonLookup):
     """
     One snapshot of a task.
 
@@ -186,7 +185,7 @@ class TaskRecord:
         ``image_url`` and ``task_id`` out of what strangers see: each opens the
         picture without a key.
         """
-        return dict(attrs.asdict(self, value_serializer=_plain))
+        return dict(attrs.asdict(self, filter=_is_shown, value_serializer=_plain))
 
     @property
     def results(self) -> tuple[Result, ...]:

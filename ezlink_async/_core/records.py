@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from ezlink_async._core.messages import clip, identifier
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
@@ -155,7 +155,15 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     known = identifier(row.get("id")) or identifier(task_id)
     if not known or "status" not in row:
         raise ValueError("neither id nor status")
-    return _converter.structure({**row, "id": known}, TaskRecord)
+    return _with_own_buttons(_converter.structure({**row, "id": known}, TaskRecord))
+
+
+def _with_own_buttons(record: TaskRecord) -> TaskRecord:
+    """Return *record* with buttons that know the task they belong to."""
+    if not record.buttons:
+        return record
+    own = (attrs.evolve(each, task_id=record.task_id) for each in record.buttons)
+    return attrs.evolve(record, buttons=tuple(own))
 
 
 def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
@@ -204,6 +212,15 @@ SAVED.register_structure_hook(float, _finite)
 SAVED.register_structure_hook(dt.datetime, _iso_time)
 SAVED.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 SAVED.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+# A saved button has no id of its own: it is that of the record.
+SAVED.register_unstructure_hook(
+    Button,
+    make_dict_unstructure_fn(Button, SAVED, task_id=override(omit=True)),
+)
+_saved_record = make_dict_structure_fn(TaskRecord, SAVED)
+SAVED.register_structure_hook(
+    TaskRecord, lambda saved, kind: _with_own_buttons(_saved_record(saved, kind))
+)
 # Inline contents are as large as files are: they are not saved.
 SAVED.register_unstructure_hook(bytes, lambda _: None)
 

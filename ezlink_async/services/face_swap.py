@@ -29,8 +29,8 @@ from ezlink_async.services.midjourney.submits import (
     SubmitOptions,
     as_mode,
     as_picture,
-    data_uri,
     inspected,
+    json_body,
     read_submission,
 )
 from ezlink_async.services.midjourney.tasks import MIDJOURNEY
@@ -78,16 +78,8 @@ class FaceSwapJob(Job[TaskRecord]):
     def request(self) -> HttpRequest:
         """Describe the submit; without its last two bytes the body is no JSON."""
         prefix = f"/mj-{self.options.mode.value}" if self.options.mode else ""
-        fields = self.options.fields()
-        head = json.dumps(fields)[:-1].encode()
-        comma = b"," if fields else b""
-        body = (
-            head + comma + b'"sourceBase64":"',
-            *data_uri(self.source),
-            b'","targetBase64":"',
-            *data_uri(self.target),
-            b'"}',
-        )
+        pictures = {"sourceBase64": self.source, "targetBase64": self.target}
+        body = json_body(self.options.fields(), pictures)
         return HttpRequest("POST", f"{prefix}/mj/insight-face/swap", body)
 
     def read(self, response: HttpResponse) -> Accepted:

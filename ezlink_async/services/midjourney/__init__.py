@@ -1,5 +1,13 @@
 """Midjourney: every submit and task behind ``/mj`` but the face swap itself."""
 
+from ezlink_async.services.midjourney.calls import Midjourney
+from ezlink_async.services.midjourney.creations import (
+    Blend,
+    Describe,
+    Imagine,
+    Shorten,
+)
+from ezlink_async.services.midjourney.follow_ups import Action, Change, Modal
 from ezlink_async.services.midjourney.submits import (
     AccountFilter,
     Mode,
@@ -18,6 +26,14 @@ __all__ = [
     "MIDJOURNEY",
     "MIDJOURNEY_MODAL",
     "AccountFilter",
+    "Action",
+    "Blend",
+    "Change",
+    "Describe",
+    "Imagine",
+    "Midjourney",
+    "Modal",
     "Mode",
+    "Shorten",
     "read_submission",
 ]

@@ -8,6 +8,7 @@ server. No address, no key, no I/O.
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 
 import attrs
@@ -24,9 +25,11 @@ from ezlink_async._core.messages import (
     Part,
     collapse_blanks,
     identifier,
+    part_length,
 )
 from ezlink_async.errors import (
     ConfigurationError,
+    ImageError,
     ProtocolError,
     SubmitUnknownError,
     TransportError,
@@ -36,6 +39,9 @@ from ezlink_async.services.base import APART, Accepted, LoadedImage
 _STATE_LIMIT = 255
 
 _HOOK_LIMIT = 2000
+
+MOST_BYTES = 28_000_000
+"""The most bytes of a body: two pictures of 10 MiB, and what is around them."""
 
 _ACCEPTED = (1, 21, 22)
 
@@ -90,9 +96,42 @@ def inspected(picture: LoadedImage) -> InspectedImage:
     return picture.inspected if isinstance(picture, EncodedImage) else picture
 
 
-def data_uri(picture: LoadedImage) -> tuple[Part, ...]:
+def data_uri(picture: LoadedImage) -> tuple[bytes, LoadedImage]:
     """Return the parts of *picture* as a data URI, without quotes around it."""
     return inspected(picture).prefix, picture
+
+
+def json_body(
+    fields: Mapping[str, object],
+    pictures: Mapping[str, LoadedImage | tuple[LoadedImage, ...]],
+) -> tuple[Part, ...]:
+    """
+    Return a body of *fields*, and *pictures* as data URIs behind them.
+
+    Without its last two bytes it is no JSON, so an upload that is cut off makes no
+    job. :exc:`ImageError` for pictures that are too large together.
+    """
+    parts: list[Part] = []
+    text = json.dumps(dict(fields))[:-1]
+    for name, value in pictures.items():
+        text += ("" if text == "{" else ", ") + json.dumps(name) + ": "
+        many = value if isinstance(value, tuple) else (value,)
+        text += "[" if isinstance(value, tuple) else ""
+        for number, picture in enumerate(many):
+            prefix, content = data_uri(picture)
+            text += ', "' if number else '"'
+            parts += [text.encode() + prefix, content]
+            text = '"'
+        text += "]" if isinstance(value, tuple) else ""
+    parts.append((text + "}").encode())
+    length = sum(map(part_length, parts))
+    if length > MOST_BYTES:
+        raise ImageError(
+            f"the pictures of one job have {length:,} bytes on the wire, more than "
+            f"the {MOST_BYTES:,} that servers take; make them smaller",
+            limit=MOST_BYTES,
+        )
+    return tuple(parts)
 
 
 def text_or_none(value: object, name: str, limit: int) -> None:

@@ -38,7 +38,7 @@ LIST_LIMIT = 100
 _NOT_FOUND = "Get mj id failed"
 
 
-def _segment(task_id: str) -> str:
+def path_segment(task_id: str) -> str:
     """Return *task_id* as one segment of a path; ids are opaque, so it is quoted."""
     try:
         segment = quote(task_id, safe="")
@@ -70,9 +70,9 @@ class MidjourneyFamily(TaskFamily[TaskRecord]):
     list_limit: int = LIST_LIMIT
     list_from: int = 3
 
-    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:  # noqa: ARG002 - each poll is alike
+    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; the server reads its own row, which costs nothing."""
-        path = f"/mj/task/{_segment(task_id)}/fetch"
+        path = f"/mj/task/{path_segment(task_id)}/fetch"
         return HttpRequest("GET", path, repeatable=True)
 
     def read(self, response: HttpResponse, task_id: str) -> TaskRecord:
@@ -130,7 +130,7 @@ class MidjourneyFamily(TaskFamily[TaskRecord]):
 
     def keyless_request(self, task_id: str) -> HttpRequest:
         """Ask for a task's picture; the id alone opens it, so no key is sent."""
-        path = f"/mj/image/{_segment(task_id)}"
+        path = f"/mj/image/{path_segment(task_id)}"
         return HttpRequest("GET", path, repeatable=True, credential=Credential.NONE)
 
     def found(self, task_id: str, known: TaskRecord | None, url: str) -> TaskRecord:
@@ -194,6 +194,12 @@ class MidjourneyModalFamily(MidjourneyFamily):
         """Return how the task has ended; the status ``MODAL`` is no end here."""
         waits = record.status is TaskStatus.MODAL
         return None if waits else super().judge(record, before)
+
+
+def count_modals(response: HttpResponse, task_id: str) -> int:
+    """Return how many rows of action ``MODAL`` a list has under *task_id*."""
+    rows = _read_rows(response)
+    return sum(row.action == _MODAL and row.task_id == task_id for row in rows)
 
 
 def _read_rows(response: HttpResponse) -> list[TaskRecord]:
