@@ -35,7 +35,12 @@ from ezlink_async.models import TaskRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
-from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
+from ezlink_async.services.midjourney import (
+    MIDJOURNEY,
+    AccountFilter,
+    Midjourney,
+    Mode,
+)
 from ezlink_async.services.registry import family_of
 
 if TYPE_CHECKING:
@@ -332,6 +337,16 @@ class AsyncEzlink:
     def pending(self) -> tuple[TaskHandle[AnyRecord], ...]:
         """Return the handle of every task this client follows now."""
         return self._inside().poller.pending()
+
+    @property
+    def midjourney(self) -> Midjourney[TaskHandle[TaskRecord]]:
+        """Midjourney's jobs: imagine, blend, describe, and what follows them."""
+        return Midjourney(self.submit, self._ask)
+
+    async def _ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        return await self._inside().ask(request, reader)
 
     @property
     def account(self) -> Account:

@@ -152,7 +152,11 @@ class Intake(Protocol[GivenT, OutcomeT_co]):
         ...
 
     def target(self, given: GivenT) -> object:
-        """Return what errors and log lines name."""
+        """Return what a submit with an unknown outcome names."""
+        ...
+
+    def label(self, given: GivenT) -> str:
+        """Return the name of what was *given* in log lines."""
         ...
 
     def outcome(
@@ -230,6 +234,9 @@ class JobPipeline(Generic[GivenT, OutcomeT]):
         self._reported = True
         return tuple(map(self._outcome, self._dropped))
 
+    def _label(self, job: PendingJob) -> str:
+        return self._intake.label(cast("GivenT", job.given))
+
     async def close(self) -> None:
         """Stop the intake, cancel unsent jobs, and wait for both."""
         await self._cancel(self._drop())
@@ -255,7 +262,7 @@ class JobPipeline(Generic[GivenT, OutcomeT]):
     def log_unread(self) -> None:
         """Log, once, the unread outcomes that are paid or may be."""
         unread = [
-            f"{trace} ({_name(job.target)})"
+            f"{trace} (target {self._label(job)})"
             for job in (*self._dropped, *self._ready)
             if (trace := job.paid_trace)
         ]
@@ -417,11 +424,6 @@ def _abandon(loop: asyncio.AbstractEventLoop, pipeline: AnyPipeline) -> None:
         loop.call_soon_threadsafe(pipeline.abandon)
 
 
-def _name(target: object) -> str:
-    label = target.label if isinstance(target, JobRequest) else repr(target)
-    return f"target {label}"
-
-
 class Items(Generic[GivenT]):
     """The items of an iterable or an async iterable, one at a time."""
 
@@ -467,6 +469,10 @@ class Requests(Intake[AnyRequest, AnyOutcome]):
     def target(self, given: AnyRequest) -> object:
         """Return the request itself."""
         return given
+
+    def label(self, given: AnyRequest) -> str:
+        """Return the request's own label."""
+        return given.label
 
     def outcome(
         self,

@@ -93,6 +93,10 @@ class SwapOutcome(Outcome[SwapRequest[TargetT_co], TaskRecord], Generic[TargetT_
     error: EzlinkError | None = None
     request: SwapRequest[TargetT_co] = attrs.field(init=False, repr=False, eq=False)
 
+    def unwrap(self) -> TaskHandle[TaskRecord]:
+        """Return the handle of a task that succeeded, or raise *error*."""
+        return super().unwrap()
+
     @request.default
     def _(self) -> SwapRequest[TargetT_co]:
         return SwapRequest(self.source, self.target)

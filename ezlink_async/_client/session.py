@@ -216,6 +216,13 @@ class Session:
             )
         )
 
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a free request until it is answered, and read the answer."""
+        response = await self.background.run(self.transport.send_with_retries(request))
+        return await self.transport.read(response, reader)
+
     async def ask_account(
         self,
         request: HttpRequest,
@@ -238,8 +245,9 @@ class Session:
         return await self.transport.read(response, reader)
 
     async def open(self) -> None:
-        """Open the connection pools."""
+        """Open the connection pools and start polling."""
         await self.transport.open()
+        self.poller.start()
 
     async def close(self) -> None:
         """

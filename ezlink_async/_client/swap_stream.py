@@ -10,7 +10,7 @@ import attrs
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.job_stream import Intake, Items, JobStream
 from ezlink_async._client.outcomes import SwapOutcome, TargetT_co
-from ezlink_async._core.images import ImageLike
+from ezlink_async._core.images import Image, ImageLike
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
@@ -90,6 +90,10 @@ class Swaps(Intake[Pair, SwapOutcome[ImageLike]]):
     def target(self, given: Pair) -> ImageLike:
         """Return the target as it was given."""
         return given[1]
+
+    def label(self, given: Pair) -> str:
+        """Return the target: its path, or the number of its bytes."""
+        return repr(Image.of(given[1]))
 
     def outcome(
         self,

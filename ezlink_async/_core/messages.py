@@ -19,10 +19,18 @@ from ezlink_async._core.images import EncodedImage, InspectedImage
 TEXT_LIMIT = 2_000
 """The most characters of a text of the server that are kept."""
 
+_HEAD = 200
+
 _ANSWER_BYTES = 1024 * 1024
 _TASK_BYTES = 32 * 1024
 
 _BLANKS = re.compile(r"\s+")
+
+# What an upstream's address or header may show: a provider's key, a signature.
+_SECRETS = re.compile(
+    r"""((?:key|token|sig)(?:=|%3D)|\bBearer\s+|(?<![a-z0-9])sk-)[^\s&"'<>\\]+""",
+    re.IGNORECASE,
+)
 
 Part = bytes | InspectedImage | EncodedImage
 """A part of a body: bytes as they are, or a picture, sent as its base64 text."""
@@ -131,7 +139,12 @@ class HttpResponse:
     @property
     def excerpt(self) -> str:
         """What an error shows of a body that cannot be read."""
-        return self.obstacle or repr(self.body[:60])
+        return self.obstacle or redact(repr(self.body[:60]))
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes of the body, without secrets, for an error to keep."""
+        return redact(self.body[:_HEAD].decode("latin-1")).encode("latin-1")
 
     @property
     def request_id(self) -> str | None:
@@ -151,9 +164,16 @@ def clip(text: str, most: int = TEXT_LIMIT) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def redact(text: str) -> str:
+    """Return the server's *text* with ``...`` in place of what may be a secret."""
+    return _SECRETS.sub(r"\1...", text)
+
+
 def collapse_blanks(text: object) -> str:
     """Return the server's text with single blanks; empty for any other value."""
-    return _BLANKS.sub(" ", clip(text)).strip() if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        return ""
+    return redact(_BLANKS.sub(" ", clip(text)).strip())
 
 
 def identifier(value: object) -> str:

@@ -21,7 +21,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from ezlink_async._core.messages import clip, identifier
+from ezlink_async._core.messages import clip, identifier, redact
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 _R = TypeVar("_R")
@@ -121,6 +121,8 @@ _READERS: Mapping[object, Callable[[object, object], object]] = {
 _BY_NAME: Mapping[str, Callable[[object, object], object]] = {
     "task_id": lambda value, _: value,  # read already, and never cut off
     "image_url": _address,
+    "fail_reason": lambda value, _: redact(_text(value)),
+    "description": lambda value, _: redact(_text(value)),
 }
 
 
@@ -210,6 +212,7 @@ SAVED: cattrs.Converter = cattrs.Converter(detailed_validation=False)
 SAVED.register_structure_hook(str, _strict_text)
 SAVED.register_structure_hook(float, _finite)
 SAVED.register_structure_hook(dt.datetime, _iso_time)
+SAVED.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
 SAVED.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 SAVED.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
 # A saved button has no id of its own: it is that of the record.

@@ -187,11 +187,11 @@ class TaskFamily(Protocol[R]):
 
     def list_request(self, task_ids: Sequence[str]) -> HttpRequest:
         """Ask for up to *list_limit* tasks."""
-        raise NotImplementedError
+        raise self._without("list")
 
     def read_list(self, response: HttpResponse) -> dict[str, R]:
         """Read the answer to :meth:`list_request`; unknown ids are missing."""
-        raise NotImplementedError
+        raise self._without("list")
 
     def judge(self, record: R, before: R | None) -> Ending | None:
         """
@@ -220,7 +220,10 @@ class TaskFamily(Protocol[R]):
 
     def found(self, task_id: str, known: R | None, url: str) -> R:
         """Return the record of a success whose picture :meth:`keyless_request` has."""
-        raise NotImplementedError
+        raise self._without("keyless picture")
+
+    def _without(self, call: str) -> NotImplementedError:
+        return NotImplementedError(f"tasks of {self.name!r} have no {call}")
 
     def renew(self, record: R) -> HttpRequest | None:
         """Ask for fresh addresses of a finished task, if that surely costs nothing."""

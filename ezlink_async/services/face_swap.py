@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import attrs
 
-from ezlink_async._core.images import Image
+from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import (
@@ -28,7 +28,6 @@ from ezlink_async.services.midjourney.submits import (
     Mode,
     SubmitOptions,
     as_mode,
-    as_picture,
     inspected,
     json_body,
     read_submission,
@@ -87,6 +86,12 @@ class FaceSwapJob(Job[TaskRecord]):
         return read_submission(response)
 
 
+def _as_given(picture: ImageLike) -> ImageLike:
+    """Return *picture* as it is, if it may be sent; a copy of bytes that may change."""
+    image = Image.of(picture)
+    return image if isinstance(picture, bytearray | memoryview) else picture
+
+
 @attrs.frozen
 class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     """
@@ -103,8 +108,8 @@ class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     shared: ClassVar[int] = 1
     distinct: ClassVar[bool] = True
 
-    source: Image = attrs.field(converter=as_picture, metadata={PICTURES: True})
-    target: Image = attrs.field(converter=as_picture, metadata={PICTURES: True})
+    source: ImageLike = attrs.field(converter=_as_given, metadata={PICTURES: True})
+    target: ImageLike = attrs.field(converter=_as_given, metadata={PICTURES: True})
     options: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
 
     @property
@@ -115,7 +120,7 @@ class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     @property
     def label(self) -> str:
         """The target: its path, or the number of its bytes."""
-        return repr(self.target)
+        return repr(Image.of(self.target))
 
     @property
     def price(self) -> int:

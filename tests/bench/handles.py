@@ -26,6 +26,7 @@ from ezlink_async._core.settings import Settings
 from ezlink_async._io.concurrency import BackgroundTasks, Semaphore
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
+from ezlink_async.services.base import PollTiming, TaskFamily
 from ezlink_async.services.midjourney import LIST_LIMIT
 
 _BASE = "http://127.0.0.1:9"
@@ -33,10 +34,12 @@ _POLLS = 3  # of each handle, while the clock runs
 
 
 @define
-class _Family:
+class _Family(TaskFamily[TaskRecord]):
     """Tasks that never end, polled and read at no cost."""
 
     name: str = "endless"
+    record_type: type[TaskRecord] = TaskRecord
+    timing: PollTiming = Factory(lambda: PollTiming(shares_queue=True))
     list_limit: int = LIST_LIMIT
     record: TaskRecord = Factory(
         lambda: TaskRecord(task_id="0", status=TaskStatus.IN_PROGRESS)
@@ -45,7 +48,7 @@ class _Family:
     enough: float = float("inf")
     had_enough: asyncio.Event = Factory(asyncio.Event)
 
-    def fetch_request(self, task_id: str) -> HttpRequest:
+    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:  # noqa: ARG002
         """Return the request for one task."""
         return self.list_request([task_id])
 
@@ -63,10 +66,6 @@ class _Family:
     def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
         """Return a record for each id in the answer."""
         return dict.fromkeys(response.body.decode().split(), self.record)
-
-    def result_request(self, task_id: str) -> HttpRequest:
-        """Return a request; no handle is downloaded here."""
-        return self.list_request([task_id])
 
 
 class _Memory(Transport):
@@ -135,7 +134,7 @@ async def _measure(count: int) -> dict[str, float]:
     policy = PollPolicy(first=1, shortest=1, longest=2, deadline=3600)
     client = _Client(policy)
     each = _bytes_each(client, count)
-    client.background.start_soon(client.poller.run())
+    client.poller.start()
     try:
         await _polled(client, 2 * count)  # all of them have a record by then
         seconds = await _polled(client, _POLLS * count) / (_POLLS * count)

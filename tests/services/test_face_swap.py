@@ -19,6 +19,7 @@ from ezlink_async._core.images import EncodedImage, Image, InspectedImage
 from ezlink_async._core.messages import Credential
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
+from ezlink_async.services.midjourney.submits import inspected
 from tests.support.pictures import png, recorded_jpeg, webp
 from tests.support.requests import render
 from tests.support.samples import samples
@@ -173,4 +174,4 @@ def test_job_gives_its_state_label_and_family() -> None:
     """The label names the target and holds none of its bytes."""
     job = _job_of("swap-accepted", ALL)
     assert (job.state, job.family) == ("a<b", MIDJOURNEY)
-    assert job.label == f"Image(<{job.target.length} bytes>)"
+    assert job.label == repr(inspected(job.target).image)

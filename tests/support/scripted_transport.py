@@ -171,7 +171,7 @@ async def poller_harness(
 ) -> AsyncIterator[PollerHarness]:
     """Poll against a script until the block is left, within *bound* seconds."""
     here = PollerHarness(ScriptedTransport(answer, pictures), policy)
-    here.background.start_soon(here.poller.run())
+    here.poller.start()
     try:
         async with asyncio.timeout(bound):
             yield here

@@ -15,7 +15,7 @@ from ezlink_async.services.base import AnyRecord, TaskFamily
 
 class Poller:
     """
-    The pollers of one client, by family; each starts with its first task.
+    The pollers of one client, by family, which run once it is started.
 
     Ids are those of one family: the same id in two of them names two tasks.
     """
@@ -32,6 +32,13 @@ class Poller:
         self._background = background
         self._downloads = downloads
         self._pollers: dict[str, FamilyPoller] = {}
+        self._started = False
+
+    def start(self) -> None:
+        """Poll from now on, until the client's background tasks are closed."""
+        self._started = True
+        for poller in self._pollers.values():
+            self._background.start_soon(poller.run())
 
     def follow(
         self,
@@ -51,13 +58,15 @@ class Poller:
         poller.follow(handle, own=own, release=release, deadline=deadline)
 
     def of(self, family: TaskFamily[AnyRecord]) -> FamilyPoller:
-        """Return the poller of *family*, which runs from now on."""
+        """Return the poller of *family*."""
         poller = self._pollers.get(family.name)
         if poller is None:
             poller = self._pollers[family.name] = FamilyPoller(
                 family, self._transport, self._policy, self._background, self._downloads
             )
-            self._background.start_soon(poller.run())
+            # A job may be accepted while the client is being closed.
+            if self._started and not self._background.closed:
+                self._background.start_soon(poller.run())
         return poller
 
     def find(self, family: str, task_id: str) -> AnyHandle | None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, takewhile
 
 import attrs
@@ -313,7 +313,7 @@ class PollSchedule:
 
     # What polls bring
 
-    def observe(self, records: list[PolledRecord], sent: float, now: float) -> None:
+    def observe(self, records: Sequence[PolledRecord], sent: float, now: float) -> None:
         """
         Learn from the records of one answer, and plan the next polls.
 
@@ -374,7 +374,7 @@ class PollSchedule:
             rate = task.rate or START
             task.rate = rate.then(sent - task.since, record.progress)
 
-    def _is_overdue(self, records: list[PolledRecord], sent: float) -> bool:
+    def _is_overdue(self, records: Sequence[PolledRecord], sent: float) -> bool:
         """Return whether a refresh was due since the last polls, and none shows."""
         if len(records) < _COMPARED or any(changed for _, _, changed in records):
             return False

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from ezlink_async._core.error_mapping import error_from
+from ezlink_async._core.error_mapping import Refusal, Rule, error_from
 from ezlink_async._core.images import (
     EncodedImage,
     Image,
@@ -31,6 +31,7 @@ from ezlink_async.errors import (
     ConfigurationError,
     ImageError,
     ProtocolError,
+    RejectedError,
     SubmitUnknownError,
     TransportError,
 )
@@ -42,6 +43,8 @@ _HOOK_LIMIT = 2000
 
 MOST_BYTES = 28_000_000
 """The most bytes of a body: two pictures of 10 MiB, and what is around them."""
+
+_NO_ACTION = "for model mj_ under"
 
 _ACCEPTED = (1, 21, 22)
 
@@ -178,6 +181,14 @@ class SubmitOptions:
         return chosen
 
 
+def _rules(refusal: Refusal) -> Rule | None:
+    """Return what is special to a submit below ``/mj``."""
+    # A button that leads to no action is looked for under a model without a name.
+    if refusal.is_front and _NO_ACTION in refusal.text:
+        return Rule(RejectedError, says="the server knows no such action")
+    return None
+
+
 def read_submission(response: HttpResponse) -> Accepted:
     """
     Read the answer to a submit, or raise the error it stands for.
@@ -210,7 +221,7 @@ def read_submission(response: HttpResponse) -> Accepted:
         cause = unreadable(response, message)
         unknown = SubmitUnknownError(str(cause), request_id=response.request_id)
         raise unknown from cause
-    raise error_from(response, submit=True)
+    raise error_from(response, submit=True, rules=_rules)
 
 
 def unreadable(
@@ -223,7 +234,7 @@ def unreadable(
     """Return the error of a *response* that cannot be read; *message* says why."""
     return ProtocolError(
         f"{message}: {response.excerpt}",
-        head=response.body,
+        head=response.head,
         status=response.status,
         task_id=task_id,
         request_id=response.request_id,

@@ -420,7 +420,7 @@ async def test_key_refused_for_a_list_ends_each_of_its_tasks() -> None:
 async def test_e31_success_without_a_picture_is_believed_the_second_time() -> None:
     bare = reply(row("7", "SUCCESS", imageUrl=""))
     async with poller_harness(_in_turn(bare, bare)) as here:
-        with pytest.raises(errors.TaskFailedError, match="without a picture"):
+        with pytest.raises(errors.TaskFailedError, match="without a result"):
             await here.follow("7")
     async with poller_harness(_in_turn(bare, reply(row("7", "SUCCESS")))) as here:
         assert (await here.follow("7")).image_url
@@ -534,7 +534,7 @@ async def test_handle_of_a_task_polled_for_the_last_time_is_still_followed() -> 
         await asyncio.sleep(5.5)
         _stop_loop(1000)
         await asked.wait()
-        assert here.poller.find("7") is handle
+        assert here.poller.find("midjourney", "7") is handle
         assert here.poller.pending() == (handle,)
         answered.set()
         with pytest.raises(errors.TaskTimeoutError):
@@ -589,7 +589,7 @@ async def test_ended_task_is_forgotten() -> None:
     async with poller_harness(_after(1)) as here:
         handle = here.follow("7")
         await handle
-        assert here.poller.find("7") is None
+        assert here.poller.find("midjourney", "7") is None
         here.poller.forget(handle)  # a second time does nothing
         assert here.released == ["7"]
 

@@ -29,7 +29,7 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.transport import ServerWaitLog, Sleep
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
-from ezlink_async.services.base import TaskFamily
+from ezlink_async.services.base import Accepted, TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
@@ -440,10 +440,14 @@ class SubmitterHarness:
         self.followed: list[FollowedHandle] = []
 
     def _follow(
-        self, task_id: str, release: Callable[[], None], family: TaskFamily
+        self,
+        accepted: Accepted,
+        family: TaskFamily,
+        release: Callable[[], None],
+        deadline: float | None,
     ) -> FollowedHandle:
-        handle = FollowedHandle(task_id, family, self.owner)
-        self.owner.poller.follow(handle, own=True, release=release)
+        handle = FollowedHandle(accepted.task_id, family, self.owner)
+        self.owner.poller.follow(handle, own=True, release=release, deadline=deadline)
         self.followed.append(handle)
         return handle
 

@@ -41,6 +41,7 @@ def test_saved_name_leads_back_to_its_family() -> None:
 def test_requests_about_tasks_are_repeatable(family: TaskFamily[TaskRecord]) -> None:
     asked = [family.fetch_request("7"), family.list_request(["7", "8"])]
     picture = family.keyless_request("7")
+    assert picture is not None
     assert all(request.repeatable for request in (*asked, picture))
     assert {request.credential for request in asked} == {Credential.KEY}
     assert picture.credential is Credential.NONE  # the id alone opens it
