@@ -1,5 +1,5 @@
 """
-Many swaps with a journal: the same call goes on where one has ended.
+Many jobs with a journal: the same call goes on where one has ended.
 
 Names load on first use.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus, BatchSummary
     from ezlink_async.batch.pairs.matching import Pair
-    from ezlink_async.batch.run import BatchRun, run_batch
+    from ezlink_async.batch.pairs.orders import Order
+    from ezlink_async.batch.run import BatchRun, run_batch, run_jobs
     from ezlink_async.batch.spending import Charges
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "BatchStatus",
     "BatchSummary",
     "Charges",
+    "Order",
     "Pair",
     "run_batch",
+    "run_jobs",
 ]
 
 _HOMES = {
@@ -29,8 +32,10 @@ _HOMES = {
     "BatchStatus": "outcomes",
     "BatchSummary": "outcomes",
     "Charges": "spending",
+    "Order": "pairs.orders",
     "Pair": "pairs.matching",
     "run_batch": "run",
+    "run_jobs": "run",
 }
 
 

@@ -30,7 +30,6 @@ from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._core.records import dump_record
 from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_any_thread,
@@ -45,9 +44,16 @@ from ezlink_async.batch.journal.jobs import (
 )
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
-from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
+from ezlink_async.batch.pairs.orders import AnyRequest
+from ezlink_async.batch.pairs.output_paths import (
+    Output,
+    digest_of,
+    is_whole,
+    numbered,
+    output_of,
+)
 from ezlink_async.batch.pairs.pictures import Picture, as_given, is_ready, prepared
-from ezlink_async.batch.preflight import BatchJob
+from ezlink_async.batch.preflight import BatchJob, read_task
 from ezlink_async.batch.recorder import (
     FAILED_TASK_ERRORS,
     HaltedError,
@@ -63,12 +69,11 @@ from ezlink_async.errors import (
     JournalError,
     RejectedError,
     TaskTimeoutError,
+    TextLostError,
     TransportError,
 )
 from ezlink_async.prepare import Prepared
 from ezlink_async.services.base import Accepted, AnyRecord
-from ezlink_async.services.face_swap import FaceSwap
-from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.registry import family_of
 
 _log = get_logger()
@@ -137,7 +142,7 @@ _STORAGE_ERRORS = frozenset(
     if hasattr(errno, name)
 )
 
-Pictures = tuple[Image, Image]
+AnyHandle = FollowedHandle[AnyRecord]
 
 
 class JobRunner:
@@ -157,23 +162,25 @@ class JobRunner:
         self._shared = session.shared_source()
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
-        self._source: tuple[str, Image] | None = None  # by its SHA-256
+        self._sources: dict[int, tuple[bytes, Image]] = {}  # with their SHA-256
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
         try:
             handle = await self._finish(job, observer)
-            output = await self._download(job, handle)
+            outputs = await self._download(job, handle)
         except EzlinkError as error:
             return self._failed(job, observer, error)
         return attrs.evolve(
             job.outcome("succeeded"),
             task_id=handle.task_id,
-            output=output,
+            output=outputs[0],
+            outputs=outputs,
+            text="" if handle.record is None else handle.record.text,
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: BatchJob, observer: JournalObserver) -> FollowedHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> AnyHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
@@ -184,66 +191,89 @@ class JobRunner:
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
-                # The id was given to this account, so "no such task" is no end.
-                accepted = Accepted(record.task_id or "", 0, "")
-                handle = self._session.accepted(accepted, MIDJOURNEY, lambda: None)
+                handle = self._followed(job)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
         observer.stage = Stage.SAVING
-        await self._write_record(record.id, task)
+        await self._write_record(record.id, handle, task)
+        if not handle.task_family.results(task):
+            raise TextLostError(
+                f"task {handle.task_id} has ended well, but the server has lost its "
+                "text; it is paid, and another look brings none",
+                task_id=handle.task_id,
+                record=task,
+            )
         return handle
 
-    async def _write_record(self, job: int, task: AnyRecord) -> None:
+    def _followed(self, job: BatchJob) -> AnyHandle:
+        """Return the handle of a task that an earlier run has submitted."""
+        record = job.record
+        # The id was given to this account, so "no such task" is no end.
+        accepted = Accepted(record.task_id or "", 0, "")
+        family = family_of(record.family)
+        return self._session.accepted(accepted, family, lambda: None, job.deadline)
+
+    async def _write_record(self, job: int, handle: AnyHandle, task: AnyRecord) -> None:
         """Have the record of a task on disk before anything is downloaded."""
         now, writer = self._control.clock.now(), self._control.writer
-        record = json.dumps(dump_record(task))
+        record = json.dumps(handle.task_family.dump(task))
         writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
         with contextlib.suppress(JournalError):  # a result can be saved all the same
             await writer.execute(lambda _: None)
 
-    def _finished(self, record: JobRecord) -> FollowedHandle[AnyRecord]:
+    def _finished(self, record: JobRecord) -> AnyHandle:
         """Return the handle of a task that has succeeded, without a request."""
         family, task_id = family_of(record.family), record.task_id or ""
-        if record.record is not None:
-            return self._session.finished(
-                family.load(json.loads(record.record)), family
-            )
-        # An earlier version did not store where the result is.
-        request = family.keyless_request(task_id)
-        place = self._session.base_url + (request.path if request else "")
-        return self._session.finished(family.found(task_id, None, place), family)
+        known = read_task(record)
+        if known is None:
+            # An earlier version did not always store where the result is.
+            request = family.keyless_request(task_id)
+            place = self._session.base_url + (request.path if request else "")
+            known = family.found(task_id, None, place)
+        return self._session.finished(known, family)
 
     @contextlib.asynccontextmanager
     async def _prepared(
         self, job: BatchJob
-    ) -> AsyncIterator[Awaitable[Pictures] | None]:
+    ) -> AsyncIterator[Awaitable[AnyRequest] | None]:
         """Prepare the pictures of a submit while its job waits for a slot."""
         if job.step is not Step.SUBMIT:
             yield None
             return
-        preparing = self._session.background.start(self._prepare_pair(job))
+        preparing = self._session.background.start(self._prepare_all(job))
         preparing.add_done_callback(_retrieve_exception)
         try:
             yield preparing
         finally:
             preparing.cancel()
 
-    async def _prepare_pair(self, job: BatchJob) -> Pictures:
-        """Return the source and the target as they are sent."""
+    async def _prepare_all(self, job: BatchJob) -> AnyRequest:
+        """Return the request of a job, with its pictures as they are sent."""
         self._control.check()
-        pair, content = job.pair, json.loads(job.record.key.request)["source"]
+        order, shared = job.order, job.order.shared
+        images = []
         async with self._source_lock:
-            # One object for one picture, so the picture is encoded once.
-            if self._source is None or self._source[0] != content:
-                self._source = content, (await self._prepare(pair.source_picture)).image
-            source = self._source[1]
-        target = await self._prepare(pair.target_picture)
-        if target.changes:
+            for number, picture in enumerate(order.pictures[:shared]):
+                images.append(await self._source(number, picture, job.digests[number]))
+        changes: list[str] = []
+        for picture in order.pictures[shared:]:
+            found = await self._prepare(picture)
+            images.append(found.image)
+            changes += (each for each in found.changes if each not in changes)
+        if changes:
             self._control.writer.execute_soon(
-                lambda journal: journal.prepared(job.record.id, target.changes)
+                lambda journal: journal.prepared(job.record.id, changes)
             )
-        return source, target.image
+        return order.prepared(images)
+
+    async def _source(self, number: int, picture: Picture, content: bytes) -> Image:
+        """Return a shared picture: one object for one, so it is encoded once."""
+        known = self._sources.get(number)
+        if known is None or known[0] != content:
+            known = content, (await self._prepare(picture)).image
+            self._sources[number] = known
+        return known[1]
 
     async def _prepare(self, picture: Picture) -> Prepared:
         strip = self._options.strip_metadata
@@ -255,14 +285,12 @@ class JobRunner:
             )
 
     async def _submit(
-        self, job: BatchJob, pictures: Pictures, observer: JournalObserver
-    ) -> FollowedHandle:
+        self, job: BatchJob, request: AnyRequest, observer: JournalObserver
+    ) -> AnyHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
-        request = FaceSwap(
-            *pictures, state=known or new_state(), mode=self._options.mode
-        )
+        request = request.with_state(known or new_state())
         while True:
             try:
                 with self._control.queued(observer):
@@ -285,20 +313,28 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
-        """Save the result, and return its path once the journal has it."""
+    async def _download(self, job: BatchJob, handle: AnyHandle) -> tuple[Path, ...]:
+        """Save the results, and return their paths once the journal has them."""
         async with self._downloads, self._backed_up(job, handle):
-            saved = await handle.save_fitting(job.output_path)
-        output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
+            outputs = await self._save(job, handle)
         await self._control.writer.execute(
-            lambda journal: journal.saved(job.record.id, [output])
+            lambda journal: journal.saved(job.record.id, outputs)
         )
-        return saved.path
+        return tuple(job.folder / each.path for each in outputs)
+
+    async def _save(self, job: BatchJob, handle: AnyHandle) -> list[Output]:
+        """Bring the results to the output folder."""
+        if _is_one_file(handle):
+            saved = await handle.save_fitting(job.output_path)
+            path = saved.path.relative_to(job.folder)
+            return [Output(path, saved.size, saved.digest)]
+        paths = await handle.save_all(job.output_path)
+        return await run_in_any_thread(
+            lambda: [output_of(job.folder, path) for path in paths]
+        )
 
     @contextlib.asynccontextmanager
-    async def _backed_up(
-        self, job: BatchJob, handle: FollowedHandle
-    ) -> AsyncIterator[None]:
+    async def _backed_up(self, job: BatchJob, handle: AnyHandle) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:
             yield
@@ -364,6 +400,14 @@ class JobRunner:
         self._control.halt(Problem(sentence, Reason.STORAGE))
 
 
+def _is_one_file(handle: AnyHandle) -> bool:
+    """Return whether the only result of a task is a file that is to be downloaded."""
+    if handle.record is None:
+        return True
+    found = handle.task_family.results(handle.record)
+    return len(found) == 1 and found[0].content is None
+
+
 def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     """Return *error* with what the next run does about the job."""
     if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
@@ -389,6 +433,6 @@ def _reason(error: EzlinkError) -> Reason | None:
     return Reason.UNUSABLE if is_about_picture(words) else None
 
 
-def _retrieve_exception(task: asyncio.Task[Pictures]) -> None:
+def _retrieve_exception(task: asyncio.Task[AnyRequest]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         task.exception()  # or asyncio logs that it was never retrieved

@@ -16,7 +16,6 @@ import attrs
 from ezlink_async._io.files import OWN_FOLDER
 from ezlink_async.batch.pairs.folders import FileId
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.services.midjourney import Mode
 
 LOCAL = "local"
 """The journal's name for the built-in server, whose tasks end with its process."""
@@ -35,7 +34,6 @@ class BatchOptions:
 
     output: Path
     journal: Path | None = None
-    mode: Mode | None = None
     existing: Literal["skip", "replace"] = "skip"
     retry_failed: bool = False
     resubmit_unknown: bool = False

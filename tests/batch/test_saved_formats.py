@@ -13,6 +13,7 @@ import pytest
 from ezlink_async import TaskStatus
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.pairs.pictures import path_of
 from ezlink_async.report import report_on
 from tests.support import old_journals
 from tests.support.batch_harness import BatchHarness, Ended
@@ -167,8 +168,13 @@ async def test_reasons_of_version_1_are_made_from_its_sentences(
 ) -> None:
     await _restore(batch)
     with contextlib.closing(Journal.open(batch.journal)) as journal:
-        reasons = {each.target.stem: each.reason for each in journal.records()}
-        remarks = {each.target.stem: each.reason for each in journal.remarks()}
+        reasons = {
+            each.path_of("target").stem: each.reason for each in journal.records()
+        }
+        remarks = {
+            path_of(each.inputs, "target").stem: each.reason
+            for each in journal.remarks()
+        }
     assert {name: reason for name, reason in reasons.items() if reason} == {
         "gone": Reason.RESULT_GONE,
         "in_the_way": Reason.EXISTS,

@@ -9,7 +9,7 @@ from ezlink_async.batch.journal.jobs import JobKey, JobRecord
 from ezlink_async.batch.journal.store import Claim, NewJob, encode_path
 from ezlink_async.batch.pairs.pictures import Input
 
-REQUEST = '{"options":{},"source":"aa","target":"bb"}'
+REQUEST = f'{{"options":{{}},"source":"{"a" * 64}","target":"{"b" * 64}"}}'
 
 
 def swap_key(

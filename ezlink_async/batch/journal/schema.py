@@ -93,8 +93,7 @@ UPDATE jobs SET unclear = 2 WHERE unclear <> 0;
 
 # A job is of some kind, and known by its request: canonical JSON, pictures as SHA-256
 # in hex. `subject` is all by which a later run knows whose output path it is: for a
-# swap both paths, the target first, else the request. The JSON of options has blanks,
-# and where there were two of them their order was another one.
+# swap both paths, the target first, else the request.
 _FOURTH = """
 ALTER TABLE places RENAME TO old_places;
 ALTER TABLE jobs RENAME TO old_jobs;
@@ -169,10 +168,7 @@ INSERT INTO places SELECT same, place, wished,
     CAST(target || char(0) || source AS BLOB), content, run FROM old_places;
 INSERT INTO jobs SELECT id, server, 'swap',
     json_object(
-        'options', json(
-            CASE options WHEN '{"strip_metadata": true, "faces": "largest"}'
-            THEN '{"faces":"largest","strip_metadata":true}' ELSE options END
-        ),
+        'options', json(options),
         'source', lower(hex(source_hash)),
         'target', lower(hex(target_hash))
     ),

@@ -19,6 +19,7 @@ import attrs
 
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
+from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.pairs.output_paths import is_below, output_path_for, path_key
 from ezlink_async.batch.pairs.pictures import (
     IN_MEMORY,
@@ -29,6 +30,8 @@ from ezlink_async.batch.pairs.pictures import (
     picture_of,
 )
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import Mode
 
 NO_SOURCE = Path()
 """Stands for the source of a pair that has none yet."""
@@ -86,22 +89,20 @@ class Pair:
         """Whether it names a source of its own."""
         return self.source_picture != NO_SOURCE
 
-    @property
-    def stored(self) -> tuple[Path, Path]:
-        """Both pictures as the journal has them: absolute paths, or bare names."""
-        return (_stored(self.source_picture), _stored(self.target_picture))
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        """Both pictures as the journal has them, by their roles."""
-        source, target = self.stored
-        return (Input("source", source), Input("target", target))
-
-    @property
-    def files(self) -> list[Path]:
-        """The pictures that are files."""
-        both = (self.source_picture, self.target_picture)
-        return [picture for picture in both if isinstance(picture, Path)]
+    def order(self, mode: Mode | None = None) -> Order:
+        """Return the order of the swap, in the queue of this *mode*."""
+        inputs = (Input("source", self.source), Input("target", self.target))
+        # The pictures themselves may be read only later, and in a thread.
+        named = (Image(path=each.path) for each in inputs)
+        return Order(
+            kind=FaceSwap.kind,
+            request=FaceSwap(*named, mode=mode),
+            wanted_path=self.wanted_path,
+            label=str(_stored(self.target_picture)),
+            inputs=inputs,
+            problem=self.problem,
+            pictures=(self.source_picture, self.target_picture),
+        )
 
     def with_source(self, source: Picture) -> Pair:
         """Return the pair with a *source*, of which it has none."""

@@ -39,6 +39,9 @@ class Output:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 """The suffixes of pictures that can be sent, or are returned."""
 
+TEXT_SUFFIX = ".txt"
+"""The suffix of a text that is a result."""
+
 CONVERTED_SUFFIXES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif"})
 """The suffixes of pictures that are converted before they are sent."""
 
@@ -136,6 +139,12 @@ def digest_of(path: Path) -> tuple[bytes, int]:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()
         return digest, stream.tell()
+
+
+def output_of(folder: Path, path: Path) -> Output:
+    """Return the result that is saved at *path*, below *folder*."""
+    digest, size = digest_of(path)
+    return Output(path.relative_to(folder), size, digest)
 
 
 def is_intact(folder: Path, output: Output) -> bool:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason
@@ -16,8 +17,8 @@ from ezlink_async.batch.journal.schema import SCHEMA
 from ezlink_async.batch.journal.sqlite import Schema, open_database
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import digest_of
-from ezlink_async.batch.preflight import swap_identity
 from ezlink_async.errors import ConfigurationError
 from tests.support.journal_jobs import again, swap_claim
 from tests.support.old_journals import (
@@ -112,13 +113,11 @@ def test_the_request_of_an_old_job_is_the_one_that_the_same_swap_has_now(
         records = _records(journal)
     face = _digest(FACE, path.parent)
     for name in NAMES:
-        options = BatchOptions(
-            output=Path(),
-            strip_metadata="strip_metadata" in OPTIONS.get(name, {}),
-            faces="largest" if "faces" in OPTIONS.get(name, {}) else "all",
-        )
+        given = OPTIONS.get(name, {})
+        options = attrs.evolve(BatchOptions(output=Path()), **given)  # type: ignore[arg-type]
         photo = _digest(length_of(name), path.parent)
-        expected = swap_identity(face, photo, options.job_options)
+        order = Pair("me.jpg", "a.jpg").order()
+        expected = order.identity((face, photo), options.job_options)
         assert records[name].key.request == expected
 
 

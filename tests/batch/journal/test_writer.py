@@ -17,8 +17,9 @@ import pytest
 
 from ezlink_async.batch.journal.jobs import JobState
 from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.schema import SCHEMA
 from ezlink_async.batch.journal.sqlite import open_database
-from ezlink_async.batch.journal.store import SCHEMA, Journal
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.errors import ConfigurationError, JournalError
 from tests.support.cancelling import cancel
