@@ -67,6 +67,7 @@ from ezlink_async.errors import (
     EzlinkError,
     ImageError,
     JournalError,
+    ModalNeededError,
     RejectedError,
     TaskTimeoutError,
     TextLostError,
@@ -196,7 +197,8 @@ class JobRunner:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
         observer.stage = Stage.SAVING
-        await self._write_record(record.id, handle, task)
+        observer.task_record = json.dumps(handle.task_family.dump(task))
+        await self._write_record(record.id, observer.task_record)
         if not handle.task_family.results(task):
             raise TextLostError(
                 f"task {handle.task_id} has ended well, but the server has lost its "
@@ -214,10 +216,9 @@ class JobRunner:
         family = family_of(record.family)
         return self._session.accepted(accepted, family, lambda: None, job.deadline)
 
-    async def _write_record(self, job: int, handle: AnyHandle, task: AnyRecord) -> None:
+    async def _write_record(self, job: int, record: str) -> None:
         """Have the record of a task on disk before anything is downloaded."""
         now, writer = self._control.clock.now(), self._control.writer
-        record = json.dumps(handle.task_family.dump(task))
         writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
         with contextlib.suppress(JournalError):  # a result can be saved all the same
             await writer.execute(lambda _: None)
@@ -375,7 +376,7 @@ class JobRunner:
             request_id=error.request_id or observer.request_id,
             fault=error,
             maybe_charged=state is JobState.UNKNOWN or unwritten is not None,
-            resumable=state is None and problem.reason not in _FINAL_REASONS,
+            resumable=state is None and _goes_on(error, problem),
         )
 
     def _write(self, job: BatchJob, state: JobState | None, problem: Problem) -> None:
@@ -408,6 +409,12 @@ def _is_one_file(handle: AnyHandle) -> bool:
     return len(found) == 1 and found[0].content is None
 
 
+def _goes_on(error: EzlinkError, problem: Problem) -> bool:
+    """Return whether the next run continues the job by itself."""
+    waits_for_input = isinstance(error, ModalNeededError)
+    return problem.reason not in _FINAL_REASONS and not waits_for_input
+
+
 def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     """Return *error* with what the next run does about the job."""
     if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
@@ -415,6 +422,8 @@ def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
         return Problem(describe_error(error), _reason(error))
     says = str(error)
+    if isinstance(error, ModalNeededError):
+        return Problem(describe_error(error))  # it says what to do
     if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
         status = str(error.record.status) if error.record else ""
         says = f"task {task_id} is not finished (last status: {status or 'none'})"

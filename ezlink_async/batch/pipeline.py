@@ -21,6 +21,7 @@ from ezlink_async._io.concurrency import (
     cancel_and_wait,
     run_in_any_thread,
 )
+from ezlink_async.batch.follow_ups import follow_ups
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
 from ezlink_async.batch.options import LOCAL
@@ -91,6 +92,12 @@ class RunningJob:
     outcome: BatchOutcome | None = None
 
     @property
+    def may_go_on(self) -> bool:
+        """Whether it has not ended for good in this run."""
+        ended = self.outcome
+        return ended is None or isinstance(ended.fault, TaskTimeoutError)
+
+    @property
     def needs_request(self) -> bool:
         """Whether its submit failed, so that only the user has it sent again."""
         ended = self.outcome
@@ -148,7 +155,8 @@ class Pipeline:
     """
     The work of a run, with at most *limit* jobs begun and not ended.
 
-    *outcomes* is where they are read, *doom* the error that stops every job.
+    *outcomes* is where they are read, *doom* the error that stops every job, *pressed*
+    the number of buttons that became orders.
     """
 
     control: RunControl
@@ -174,6 +182,8 @@ class Pipeline:
         self._timed_out: collections.deque[RunningJob] = collections.deque()
         self._is_last_round = False
         self._failures = 0
+        self._due: list[Order] = []  # of buttons; to be taken in with their page
+        self.pressed: int = 0
 
     async def run(self) -> None:
         """Do all the work; an error of the orders' iterator is raised after that."""
@@ -278,12 +288,19 @@ class Pipeline:
         """Check a few orders, and begin their jobs."""
         self._unchecked.append(orders)
         async with self._intake_lock:
-            checked = await self._check(orders)
-            self._unchecked.remove(orders)
-            self._checked.extend(checked)
-            self._page.clear()
-            while self._checked:
-                await self._take_one(self._checked[0])
+            await self._take_page(orders)
+        # What these need is done, so that their own buttons never come here.
+        while self._due:
+            due, self._due = self._due, []
+            await self._take_in(due)
+
+    async def _take_page(self, orders: list[Order]) -> None:
+        checked = await self._check(orders)
+        self._unchecked.remove(orders)
+        self._checked.extend(checked)
+        self._page.clear()
+        while self._checked:
+            await self._take_one(self._checked[0])
 
     async def _take_one(self, checked: CheckedOrder) -> None:
         """Begin the job of an order, or report how the order has ended."""
@@ -295,6 +312,7 @@ class Pipeline:
             outcome = job.outcome("skipped")
         elif self._is_reported_elsewhere(checked):
             self._checked.popleft()
+            await self._press_later(checked)
             return
         elif job is not None:
             outcome = outcome or self._conflict(job)
@@ -302,11 +320,45 @@ class Pipeline:
             self._checked.popleft()
             await self._begin(job)
             return
+        if job is not None and job.step is Step.DONE and outcome is checked.outcome:
+            self._plan(job)
         outcome = outcome or checked.left_over(self._why_left)
         self._checked[0] = attrs.evolve(checked, outcome=outcome)
         self._write_why_not(checked, outcome)
         await self._report(outcome)
         self._checked.popleft()
+
+    def _plan(self, job: BatchJob) -> None:
+        """Plan the buttons of a job that is done."""
+        orders = follow_ups(job)
+        self.pressed += len(orders)
+        self._due += orders
+
+    async def _press_later(self, checked: CheckedOrder) -> None:
+        """Have the buttons of a job pressed that an earlier run has begun."""
+        job = checked.job
+        if job is None or not job.order.then:
+            return
+        for running in self._open:
+            if running.job.record.id == job.record.id and running.may_go_on:
+                order = attrs.evolve(running.job.order, then=job.order.then)
+                running.job = attrs.evolve(running.job, order=order)
+                return
+        # It has ended since it was checked.
+        (checked,) = await self._check([job.order])
+        if checked.job is not None and checked.job.step is Step.DONE:
+            self._plan(checked.job)
+
+    def _press(self, running: RunningJob) -> None:
+        """Plan the buttons of a job that has just been saved, and begin their jobs."""
+        known = running.observer.task_record or running.job.record.record
+        record = attrs.evolve(running.job.record, record=known)
+        self._plan(attrs.evolve(running.job, record=record))
+        due, self._due = self._due, []
+        if due:
+            task = self.background.start(self._take_in(due))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _is_too_late(self, job: BatchJob) -> bool:
         is_submit = job.step is Step.SUBMIT
@@ -397,11 +449,13 @@ class Pipeline:
             _log.error("this is a bug in ezlink_async", exc_info=bug)
             outcome = running.left_over(Problem(f"{type(bug).__name__}: {bug}"))
         running.outcome = outcome = self._halt_if_fatal(outcome)
+        if outcome.status == "succeeded":
+            self._press(running)
         if running.needs_request:
             self._tried.add(job.record.id)
         if isinstance(outcome.fault, TaskTimeoutError) and not self._is_last_round:
             record = attrs.evolve(job.record, task_id=outcome.task_id)
-            running.job = attrs.evolve(job, record=record, step=Step.FOLLOW)
+            running.job = attrs.evolve(running.job, record=record, step=Step.FOLLOW)
             self._timed_out.append(running)
             return
         await self._report(outcome)

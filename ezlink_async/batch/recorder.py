@@ -196,6 +196,7 @@ class JournalObserver:
         self.stage: Stage | None = None
         self.followed_at: float = 0.0  # the loop's time; its task is followed since
         self.task_id: str | None = None
+        self.task_record: str | None = None  # as the journal has it, once it has ended
         self.request_id: str | None = None
         self.unclear = unclear
         self.written_ids: set[str] = {known_id} if known_id else set()

@@ -236,7 +236,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     @property
     def extra(self) -> int:
         """The number of outcomes beside those of the orders."""
-        return self._unfinished.extra
+        return self._unfinished.extra + self._pipeline.pressed
 
     def halt(self, why: str = NOTHING_SENT) -> None:
         """

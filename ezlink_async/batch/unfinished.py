@@ -174,7 +174,9 @@ class UnfinishedJobs:
             self._output_paths.add(path_key(job.record.key.output_path))
             await self._writer.execute(lambda journal: journal.accepted(this, task_id))
             record = attrs.evolve(job.record, task_id=task_id)
-            return attrs.evolve(job, record=record, step=Step.FOLLOW)
+            then = () if order is None else order.then
+            asked = attrs.evolve(job.order, then=then)
+            return attrs.evolve(job, order=asked, record=record, step=Step.FOLLOW)
         if finding.fate is Fate.NOT_CREATED:
             del self._unclear[this]
             self._unasked.discard(this)
