@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -257,7 +258,10 @@ class DownloadError(EzlinkError):
     The result could not be downloaded, or is not a complete picture.
 
     *path* names the file that keeps a result whose format cannot be verified;
-    *status* is that of the server's last answer, ``None`` without an answer.
+    *status* is that of the server's last answer, ``None`` without an answer. *gone*
+    means that the link leads nowhere (403, 404, 410), or that a result which came
+    with the record was not kept with it: another try brings nothing, a fresh record
+    may. *saved* are the files of the task's other results, which are there.
     """
 
     def __init__(
@@ -266,11 +270,15 @@ class DownloadError(EzlinkError):
         *,
         status: int | None = None,
         path: str | PathLike[str] | None = None,
+        gone: bool = False,
+        saved: Iterable[Path] = (),
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
         self.status = status
         self.path = path
+        self.gone = gone
+        self.saved = tuple(saved)
 
 
 class TaskError(EzlinkError):

@@ -21,7 +21,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from ezlink_async._core.messages import clip, identifier, redact
+from ezlink_async._core.messages import TEXT_LIMIT, clip, identifier, redact
 from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
 
 _R = TypeVar("_R")
@@ -55,6 +55,11 @@ def _text_or_none(value: object, _: object = None) -> str | None:
 def _address(value: object, _: object = None) -> str | None:
     # A signed address is longer than words are, and of no use when it is cut off.
     return (clip(value, _ADDRESS_LIMIT) or None) if isinstance(value, str) else None
+
+
+def _custom_id(value: object, _: object = None) -> str | None:
+    # A part of one would press another button, or none, and may be charged.
+    return value if isinstance(value, str) and 0 < len(value) <= TEXT_LIMIT else None
 
 
 def _integer(value: object, _: object = None) -> int | None:
@@ -121,6 +126,7 @@ _READERS: Mapping[object, Callable[[object, object], object]] = {
 _BY_NAME: Mapping[str, Callable[[object, object], object]] = {
     "task_id": lambda value, _: value,  # read already, and never cut off
     "image_url": _address,
+    "custom_id": _custom_id,
     "fail_reason": lambda value, _: redact(_text(value)),
     "description": lambda value, _: redact(_text(value)),
 }

@@ -86,6 +86,13 @@ def _timed(
         raise
 
 
+def _middlewares(
+    key: str | None, *, once: bool
+) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    keyed = (pools.with_key(key),) if key else ()
+    return (*keyed, transport_errors.sent_once) if once else keyed
+
+
 class OutageLog:
     """Logs once that a connection is lost, and once that it is back."""
 
@@ -246,7 +253,8 @@ class Transport:
     ) -> HttpResponse:
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
         bound = responses.GraceTimeout()
-        upload.on_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
+        wait = timeouts.submit if request.wait is None else request.wait
+        upload.on_complete(lambda: bound.reschedule(loop.time() + wait))
         async with (
             bound.running(),
             await self._send(request, request_id, upload) as answer,
@@ -261,10 +269,16 @@ class Transport:
         return await self._parsed(attrs.evolve(response, early=not upload.complete))
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a small request once; :exc:`TransportError` when no answer came."""
+        """
+        Send a small request; :exc:`TransportError` when no answer came.
+
+        A GET whose connection ends without an answer is sent once more by aiohttp,
+        unless it asks for a *new_connection*.
+        """
         request_id = new_request_id()
         url = self.settings.base_url + request.path
-        bound = asyncio.timeout(self.settings.timeouts.fetch)
+        wait = request.wait
+        bound = asyncio.timeout(self.settings.timeouts.fetch if wait is None else wait)
         outcome: HttpResponse | EzlinkError
         try:
             async with bound, await self._send(request, request_id) as answer:
@@ -345,14 +359,18 @@ class Transport:
         data = upload if upload is not None else next(iter(request.body), None)
         headers = {"X-Request-ID": request_id, "User-Agent": _AGENT}
         if data is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = request.content_type
+        if request.accept is not None:
+            headers["Accept"] = request.accept
+        pooled = self._pools.fetches if upload is None else self._pools.submits
         return await self._request(
-            self._pools.fetches if upload is None else self._pools.submits,
+            self._pools.single if request.new_connection else pooled,
             request.method,
             self.settings.base_url + request.path,
             headers=headers,
             data=data,
             key=self._secret(request.credential),
+            once=request.new_connection,
         )
 
     async def _request(
@@ -364,6 +382,7 @@ class Transport:
         headers: dict[str, str] | None = None,
         data: object = None,
         key: str | None = None,
+        once: bool = False,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
@@ -379,7 +398,7 @@ class Transport:
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=True,
-                    middlewares=(pools.with_key(key),) if key else (),
+                    middlewares=_middlewares(key, once=once),
                     read_bufsize=responses.BLOCK,
                     proxy=route.proxy,
                 )

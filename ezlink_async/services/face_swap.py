@@ -92,6 +92,11 @@ def _as_given(picture: ImageLike) -> ImageLike:
     return image if isinstance(picture, bytearray | memoryview) else picture
 
 
+def _shown(picture: ImageLike) -> str:
+    """Return *picture* for a person to read, without its bytes."""
+    return repr(Image.of(picture))
+
+
 @attrs.frozen
 class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     """
@@ -108,8 +113,12 @@ class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
     shared: ClassVar[int] = 1
     distinct: ClassVar[bool] = True
 
-    source: ImageLike = attrs.field(converter=_as_given, metadata={PICTURES: True})
-    target: ImageLike = attrs.field(converter=_as_given, metadata={PICTURES: True})
+    source: ImageLike = attrs.field(
+        converter=_as_given, repr=_shown, metadata={PICTURES: True}
+    )
+    target: ImageLike = attrs.field(
+        converter=_as_given, repr=_shown, metadata={PICTURES: True}
+    )
     options: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
 
     @property

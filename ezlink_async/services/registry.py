@@ -9,7 +9,17 @@ from __future__ import annotations
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.base import AnyRecord, JobRequest, TaskFamily
 from ezlink_async.services.face_swap import FaceSwap
-from ezlink_async.services.midjourney import MIDJOURNEY, MIDJOURNEY_MODAL
+from ezlink_async.services.midjourney import (
+    MIDJOURNEY,
+    MIDJOURNEY_MODAL,
+    Action,
+    Blend,
+    Change,
+    Describe,
+    Imagine,
+    Modal,
+    Shorten,
+)
 
 FAMILIES: dict[str, TaskFamily[AnyRecord]] = {}
 """The families by the name that saved handles, journals and commands give."""
@@ -43,5 +53,5 @@ def family_of(name: str) -> TaskFamily[AnyRecord]:
     return family
 
 
-register(MIDJOURNEY, FaceSwap)
-register(MIDJOURNEY_MODAL)
+register(MIDJOURNEY, FaceSwap, Imagine, Blend, Describe, Shorten, Action, Change)
+register(MIDJOURNEY_MODAL, Modal)

@@ -9,14 +9,19 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import attrs
 import pytest
 
-from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
+from ezlink_async._core.messages import (
+    Credential,
+    HttpRequest,
+    HttpResponse,
+    multipart_body,
+)
 from ezlink_async._core.policies import RetryPolicy, Timeouts
 from ezlink_async._io.transport import (
     OutageLog,
@@ -130,6 +135,91 @@ async def test_request_without_a_credential_carries_no_key() -> None:
         assert "authorization" not in server.requests[0].headers
         assert here.answered
         assert not here.key_worked
+
+
+async def test_request_says_what_its_body_is_and_what_it_accepts() -> None:
+    typed = attrs.evolve(LIST, content_type="text/plain", accept="image/*")
+    async with serving(keeps_open(OK)) as server, transport(server.url) as here:
+        for request in (typed, FETCH):
+            await here.send(attrs.evolve(request, new_connection=True))
+        one, two = (conn.headers for conn in server.requests)
+        assert (one["content-type"], one["accept"]) == ("text/plain", "image/*")
+        assert "content-type" not in two
+        assert two["accept"] == "*/*"
+
+
+async def test_submit_says_what_its_body_is_and_what_it_accepts() -> None:
+    kind, parts = multipart_body({"a": "1"})
+    request = HttpRequest(
+        "POST", "/", parts, content_type=kind, accept="application/json"
+    )
+    async with serving(closes_after(OK)) as server, submits(server.url) as here:
+        await here.submit(request)
+        (conn,) = server.requests
+        assert conn.headers["content-type"] == kind
+        assert conn.headers["accept"] == "application/json"
+        assert [bytes(conn.body)] == list(parts)
+
+
+async def test_wait_of_a_request_counts_in_place_of_the_timeouts() -> None:
+    """Where the timeouts counted, either all would time out or the test would hang."""
+    at_once = Timeouts(fetch=1e-6, submit=1e-6)
+    patient, impatient = (
+        [attrs.evolve(request, wait=wait) for request in (FETCH, SUBMIT)]
+        for wait in (290, 0.01)
+    )
+    async with serving(keeps_open(OK)) as server, submits(server.url, at_once) as here:
+        assert (await here.transport.send(patient[0])).ok
+        assert (await here.submit(patient[1])).ok
+    forever = Timeouts(fetch=900, submit=900)
+    async with serving(never_answers) as server, submits(server.url, forever) as here:
+        assert (await error_of(here.transport, impatient[0])).stage == "silence"
+        assert (await here.error_of(impatient[1])).stage == "silence"
+
+
+async def test_answer_may_have_the_bytes_that_the_request_says() -> None:
+    async with serving(keeps_open(OK)) as server, transport(server.url) as here:
+        length = len(OK.partition(b"\r\n\r\n")[2])
+        enough = await here.send(attrs.evolve(FETCH, answer_bytes=length))
+        less = await here.send(attrs.evolve(FETCH, answer_bytes=length - 1))
+        assert (enough.oversized, enough.whole) == (0, True)
+        assert (less.oversized, less.whole) == (length - 1, False)
+
+
+async def test_request_with_a_connection_of_its_own_leaves_none_behind() -> None:
+    alone = attrs.evolve(FETCH, new_connection=True)
+    async with serving(keeps_open(OK)) as server, submits(server.url) as here:
+        for request in (FETCH, FETCH, alone, alone):
+            await here.transport.send(request)
+        assert len(server.connections) == 3
+        for _ in range(2):
+            await here.submit(attrs.evolve(SUBMIT, new_connection=True))
+        assert len(server.connections) == 5
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["ours", "given"])
+@pytest.mark.parametrize("end", [closes_after(b""), resets], ids=["closed", "reset"])
+async def test_request_with_a_connection_of_its_own_is_never_sent_twice(
+    end: Handler, *, given: bool
+) -> None:
+    """Its answer may cost; aiohttp sends any other GET once more by itself."""
+    alone = attrs.evolve(FETCH, new_connection=True)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        server = await stack.enter_async_context(serving(end))
+        here = await stack.enter_async_context(
+            transport(server.url, http=session if given else None)
+        )
+        assert (await error_of(here, alone)).stage == "answer"
+        assert len(server.requests) == 1
+        await error_of(here, FETCH)
+        assert len(server.requests) == 3
+
+
+async def test_refused_connection_of_a_request_sent_once_is_named() -> None:
+    alone = attrs.evolve(FETCH, new_connection=True)
+    async with transport(f"http://localhost:{free_port()}") as here:
+        assert (await error_of(here, alone)).stage == "connect"
 
 
 async def test_quoted_path_is_not_quoted_again() -> None:

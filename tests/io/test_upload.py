@@ -108,6 +108,25 @@ async def test_files_bytes_and_encoded_sources_arrive_as_base64_of_exact_length(
         assert here.complete
 
 
+async def test_file_arrives_as_it_is_and_a_changed_one_ends_the_upload(
+    tmp_path: Path,
+) -> None:
+    path, content = tmp_path / "a.mp4", os.urandom(3 * MIB)
+    path.write_bytes(content)
+    file = image_reader.measure_file(path)
+    request = HttpRequest("POST", "/", (b"head ", file, b" end"))
+    async with submitting_to(keeps_open(OK)) as here:
+        await here.submit(request)
+        (conn,) = here.server.requests
+        assert conn.body == b"head " + content + b" end"
+        for changed in (content + b"x", content[:-1]):
+            path.write_bytes(changed)
+            with pytest.raises(ImageError, match="changed its length") as caught:
+                await here.submit(request)
+            assert caught.value.path == path
+            assert not here.complete
+
+
 def small() -> InspectedImage:
     return prepared(JPEG)
 

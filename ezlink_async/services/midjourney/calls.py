@@ -97,7 +97,7 @@ class Midjourney(Generic[H]):
         **options: Unpack[CreationKeywords],
     ) -> H:
         """
-        Make a grid of four pictures of *prompt*; *images* are to start from.
+        Make a grid of four pictures of *prompt*, which start from *images* if given.
 
         The prompt is not blank. Each picture is JPEG, PNG or WebP of up to 10 MiB, and
         all fit into a body of 28 MB. Costs 18,000 units in fast mode, 40,000 in

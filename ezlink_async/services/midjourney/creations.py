@@ -49,7 +49,8 @@ _FEWEST, _MOST = 2, 5  # pictures of a blend
 
 
 def _pictures(pictures: Iterable[ImageLike]) -> tuple[Image, ...]:
-    if isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike | Image):
+    one = str | bytes | bytearray | memoryview | os.PathLike | Image
+    if isinstance(pictures, one) or not isinstance(pictures, Iterable):
         raise ConfigurationError("images is a list of pictures, not one of them")
     return tuple(map(as_picture, pictures))
 
@@ -126,7 +127,7 @@ class _Prompted(_Creation):
 @attrs.frozen
 class Imagine(_Prompted):
     """
-    Make four pictures of *prompt*, which may name *images* to start from.
+    Make four pictures of *prompt*, which start from *images* if there are any.
 
     The prompt is not blank; each picture is JPEG, PNG or WebP of up to 10 MiB, and
     the body stays below 28 MB. Costs 18,000 units in fast mode, 40,000 in turbo,

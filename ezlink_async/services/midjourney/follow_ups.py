@@ -93,6 +93,8 @@ class Action(MidjourneyRequest):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.button.check()
+        if self.task is None and not self.button.task_id:
+            raise ConfigurationError("give the task that the custom id belongs to")
         if self.task is None:
             of_button = ParentTask.of(self.button.task_id)
             known = attrs.evolve(of_button, succeeded=True)

@@ -28,8 +28,12 @@ LABEL = 60
 
 
 def checked_prompt(prompt: str) -> str:
-    """Refuse a prompt that is blank, which the server would charge."""
-    if not isinstance(prompt, str) or not prompt.strip():
+    """
+    Refuse a prompt that is blank, or holds a NUL, which not every database stores.
+
+    The server would charge both.
+    """
+    if not isinstance(prompt, str) or not prompt.strip() or "\0" in prompt:
         raise ConfigurationError(
             f"the prompt is a text that says something: {prompt!r}"
         )
@@ -38,7 +42,7 @@ def checked_prompt(prompt: str) -> str:
 
 def check_choice(value: object, name: str, words: Iterable[str]) -> None:
     """Refuse a *value* that is neither ``None`` nor one of *words*."""
-    if value is not None and value not in words:
+    if value is not None and value not in tuple(words):
         listed = ", ".join(map(repr, words))
         raise ConfigurationError(f"{name} is one of {listed}, not {value!r}")
 
