@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus, BatchSummary
     from ezlink_async.batch.pairs.matching import Pair
+    from ezlink_async.batch.pairs.order_manifest import read_manifest
     from ezlink_async.batch.pairs.orders import Order
     from ezlink_async.batch.run import BatchRun, run_batch, run_jobs
     from ezlink_async.batch.spending import Charges
@@ -22,6 +23,7 @@ __all__ = [
     "Charges",
     "Order",
     "Pair",
+    "read_manifest",
     "run_batch",
     "run_jobs",
 ]
@@ -34,6 +36,7 @@ _HOMES = {
     "Charges": "spending",
     "Order": "pairs.orders",
     "Pair": "pairs.matching",
+    "read_manifest": "pairs.order_manifest",
     "run_batch": "run",
     "run_jobs": "run",
 }

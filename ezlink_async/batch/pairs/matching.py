@@ -7,13 +7,9 @@ that a second run gives the results the same names.
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypeGuard
 
 import attrs
 
@@ -29,6 +25,7 @@ from ezlink_async.batch.pairs.pictures import (
     PictureLike,
     picture_of,
 )
+from ezlink_async.batch.pairs.rows import is_path, read_rows, wrong
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.face_swap import FaceSwap
 from ezlink_async.services.midjourney import Mode
@@ -128,7 +125,7 @@ def _target_name(target: object, name: str | None) -> Path:
         raise ConfigurationError(
             "a target that is no path needs a name: Pair(source, target, name='...')"
         )
-    if not _is_path(name) or not is_below(PurePosixPath(name)):
+    if not is_path(name) or not is_below(PurePosixPath(name)):
         raise ConfigurationError(
             f"a name is a path below the output folder, not {name!r:.200}"
         )
@@ -201,71 +198,31 @@ def manifest(path: Path) -> Iterator[Pair]:
     Relative paths begin at the manifest's folder. Raises
     :exc:`ConfigurationError` with the line that is wrong.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for number, row in _rows(path, stream):
-                yield _pair(path, number, row)
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise ConfigurationError(
-            f"the manifest {path} cannot be read: {fault}"
-        ) from None
+    for number, row in read_rows(path, _wrong_column):
+        yield _pair(path, number, row)
 
 
-def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
-    if path.suffix.lower() in {".csv", ".tsv"}:
-        lines = iter(lines)
-        heading = next(lines, "")
-        separator = _separator(path, heading)
-        reader = csv.DictReader(itertools.chain([heading], lines), delimiter=separator)
-        yield from ((reader.line_num, row) for row in reader)
-        return
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                raise _wrong(path, number, "this is no JSON") from None
-
-
-def _separator(path: Path, heading: str) -> str:
-    """Return the character between the columns: spreadsheets do not agree on it."""
-    for separator in ",;\t":
-        names = next(csv.reader([heading], delimiter=separator), [])
-        if {"source", "target"} <= set(names):
-            return separator
-    raise _wrong(
-        path,
-        1,
+def _wrong_column(names: list[str]) -> str | None:
+    if {"source", "target"} <= set(names):
+        return None
+    return (
         "the heading has to name the columns source and target, separated by "
-        f"commas, semicolons or tabs, and is {heading.strip()!r:.80}",
+        "commas, semicolons or tabs"
     )
 
 
 def _pair(path: Path, number: int, row: object) -> Pair:
     if not isinstance(row, Mapping):
-        raise _wrong(path, number, "this is no object with source and target")
+        raise wrong(path, number, "this is no object with source and target")
     source, target, output = (row.get(name) for name in ("source", "target", "output"))
-    if not (_is_path(source) and _is_path(target)):
-        raise _wrong(path, number, "it needs a source and a target")
+    if not (is_path(source) and is_path(target)):
+        raise wrong(path, number, "it needs a source and a target")
     found = path.parent / target
     if not output:
         inside = not Path(target).is_absolute() and ".." not in Path(target).parts
         wanted = output_path_for(Path(target) if inside else Path(found.name))
-    elif _is_path(output) and is_below(PurePosixPath(output)):
+    elif is_path(output) and is_below(PurePosixPath(output)):
         wanted = output_path_for(Path(output))
     else:
-        raise _wrong(path, number, f"the output {output!r} is no path below the folder")
+        raise wrong(path, number, f"the output {output!r} is no path below the folder")
     return Pair(path.parent / source, found, wanted)
-
-
-def _is_path(value: object) -> TypeGuard[str]:
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        return bool(os.fsencode(value))
-    except UnicodeEncodeError:  # half a character, which JSON can say
-        return False
-
-
-def _wrong(path: Path, number: int, says: str) -> ConfigurationError:
-    return ConfigurationError(f"{path}, line {number}: {says}")
