@@ -19,9 +19,12 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import is_number
 from ezlink_async._core.records import SAVED
-from ezlink_async._io.addresses import ResultAddress, candidate_addresses
+from ezlink_async._io import result_sets
+from ezlink_async._io.addresses import Source, locate
 from ezlink_async._io.concurrency import BackgroundTasks, run_in_any_thread
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile, as_path, check_path
@@ -29,15 +32,19 @@ from ezlink_async._io.spool import ResultStream
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
+    DownloadError,
     EzlinkError,
     TaskCancelledError,
     TaskFailedError,
     TaskTimeoutError,
+    TextLostError,
 )
 from ezlink_async.models import TaskStatus
 from ezlink_async.services.base import AnyRecord, R, TaskFamily
 
 FORMAT = 2
+
+_log = get_logger()
 
 _T = TypeVar("_T")
 
@@ -99,8 +106,17 @@ class HandleOwner(Protocol):
         """Stop following *handle*, and give its slot back."""
         ...
 
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a free request until it is answered, and read the answer."""
+        ...
+
 
 _Waiters = set[asyncio.Future[None]]
+
+Download = Callable[[list[Source]], Coroutine[object, object, _T]]
+"""Downloads results from where they are."""
 
 
 @attrs.define(eq=False)
@@ -218,76 +234,133 @@ class TaskHandle(Generic[R]):
 
     async def read(self) -> bytes:
         """
-        Wait for the result and return it, verified to be a whole picture.
+        Wait for the only result and return it, verified to be whole.
 
-        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
+        Raises the errors of :meth:`result`, or :exc:`DownloadError`;
+        :exc:`ConfigurationError` for several results, which :meth:`read_all` gives,
+        and :exc:`TextLostError` for a text that the server has lost.
         """
         downloads, task_id = self._owner.downloads, self.task_id
-        return await self._download(lambda found: downloads.read(found, task_id))
+        return await self._download(lambda found: downloads.read(found[0], task_id))
+
+    async def read_all(self) -> tuple[bytes, ...]:
+        """Wait for the results and return each as :meth:`read` does, in their order."""
+        downloads, task_id = self._owner.downloads, self.task_id
+        return await self._download(
+            lambda found: result_sets.read_all(downloads, found, task_id), several=True
+        )
 
     async def open(self) -> ResultStream:
         """
-        Wait for the result and return it as a stream, verified to be a whole picture.
+        Wait for the only result and return it as a stream, verified to be whole.
 
         The stream has ``media_type`` and ``length``, as a web server needs them.
-        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
+        Raises the errors of :meth:`read`.
         """
         downloads, task_id = self._owner.downloads, self.task_id
-        return await self._download(lambda found: downloads.open(found, task_id))
+        return await self._download(lambda found: downloads.open(found[0], task_id))
 
     async def save(self, path: str | Path) -> Path:
         """
-        Wait for the result and put it at *path*, whole or not at all; return its path.
+        Wait for the only result and put it at *path*, whole or not at all.
 
-        Makes missing folders, replaces an existing file, keeps the suffix as given;
-        the log warns of a suffix that names another format. Where *path* is a folder,
-        or a string that ends with ``/``, the file is named by the task's id there,
-        with the suffix of its format.
+        Returns the path. Makes missing folders, replaces an existing file, keeps the
+        suffix as given; the log warns of a suffix that names another format. Where
+        *path* is a folder, or a string that ends with ``/``, the file is named by the
+        task's id there, with the suffix of its format. A text is UTF-8.
         Raises :exc:`ConfigurationError` at once when no file can have that name,
-        the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
+        the errors of :meth:`read`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
         place = as_path(path)
         check_path(place)
-        names_folder = str(path).endswith(_SEPARATORS)
-        if names_folder or await run_in_any_thread(partial(_is_folder, place)):
-            name = quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
-            return (await self._save(place / name, fit_suffix=True)).path
-        return (await self._save(place, fit_suffix=False)).path
-
-    async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
-        check_path(path)
+        fit_suffix = await self._names_folder(path)
+        place = place / self._file_name() if fit_suffix else place
         save, task_id = self._owner.downloads.save, self.task_id
+        saved = await self._download(
+            lambda found: save(found[0], task_id, place, fit_suffix=fit_suffix)
+        )
+        return saved.path
+
+    async def save_all(self, place: str | Path) -> tuple[Path, ...]:
+        """
+        Wait for the results and save each; return their paths, in their order.
+
+        The suffix of what came is appended to *place*: the only result becomes
+        ``place.png``, several ``place_1.png``, ``place_2.mp4``. In a folder, or
+        for a string that ends with ``/``, the name is the task's id. Each file is
+        there whole or not at all; :exc:`DownloadError` says in ``saved`` which are
+        there, and a second call brings only what is missing. Raises the other errors
+        of :meth:`save`, too.
+        """
+        path = as_path(place)
+        check_path(path)
+        if await self._names_folder(place):
+            path /= self._file_name()
+        return tuple(file.path for file in await self._save_all(path))
+
+    async def _save_all(self, place: Path) -> tuple[SavedFile, ...]:
+        check_path(place)
+        downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(
-            lambda found: save(found, task_id, path, fit_suffix=fit_suffix)
+            lambda found: result_sets.save_all(downloads, found, task_id, place),
+            several=True,
         )
 
-    async def _download(
-        self, download: Callable[[list[ResultAddress]], Coroutine[object, object, _T]]
-    ) -> _T:
-        """Wait for the result and *download* it from the first address that has it."""
+    @staticmethod
+    async def _names_folder(path: str | Path) -> bool:
+        if str(path).endswith(_SEPARATORS):
+            return True
+        return await run_in_any_thread(partial(_is_folder, as_path(path)))
+
+    def _file_name(self) -> str:
+        return quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
+
+    async def _download(self, download: Download[_T], *, several: bool = False) -> _T:
+        """Wait for the results, and *download* them from where they are."""
         record, owner = await self.result(), self._owner
         if owner.background.closed:
             raise self._closed()
-        addresses = self._addresses(record)
         try:
-            return await owner.background.run(download(addresses), self._closed)
+            downloading = self._from_fresh(record, download, several=several)
+            return await owner.background.run(downloading, self._closed)
         except EzlinkError as error:
             self._note_charge(error)
             raise
 
-    def _addresses(self, record: R) -> list[ResultAddress]:
-        """Return where the only result of *record* may be."""
-        found = self._family.results(record)
-        if len(found) > 1:
-            raise ConfigurationError(
-                f"task {self.task_id} has {len(found)} results: use save_all() or "
-                "read_all()"
+    async def _from_fresh(
+        self, record: R, download: Download[_T], *, several: bool
+    ) -> _T:
+        """Download what *record* names, or what is there now if its link is gone."""
+        try:
+            return await download(self._sources(record, several=several))
+        except DownloadError as error:
+            request = self._family.renew(record) if error.gone else None
+            if request is None:
+                raise
+        read = partial(self._family.read, task_id=self.task_id)
+        fresh = await self._owner.ask(request, read)
+        return await download(self._sources(fresh, several=several))
+
+    def _sources(self, record: R, *, several: bool) -> list[Source]:
+        """Return where the results of *record* are."""
+        found, base_url = self._family.results(record), self._owner.base_url
+        if not found:
+            raise TextLostError(
+                f"task {self.task_id} ended well, but the server has lost its text",
+                task_id=self.task_id,
+                record=record,
             )
-        keyless = self._family.keyless_request(self.task_id)
-        rebuilt = self._owner.base_url + keyless.path if keyless else None
-        url = found[0].url if found else None
-        return candidate_addresses(url, rebuilt, self._owner.base_url)
+        if len(found) == 1:
+            keyless = self._family.keyless_request(self.task_id)
+            rebuilt = base_url + keyless.path if keyless else None
+            return [locate(*found, base_url, rebuilt)]
+        if several:
+            return [locate(each, base_url) for each in found]
+        raise ConfigurationError(
+            f"task {self.task_id} has {len(found)} results: use save_all() or "
+            "read_all()"
+        )
 
     def _note_charge(self, error: EzlinkError) -> None:
         """Say on *error* that the job was paid, unless the server gives that back."""
@@ -367,9 +440,9 @@ class FollowedHandle(TaskHandle[R]):
         """Do as :meth:`result`, without marking the handle as awaited by a user."""
         return await self._wait(timeout)
 
-    async def save_fitting(self, path: Path) -> SavedFile:
-        """Save the result at *path* with the suffix of its real format appended."""
-        return await self._save(path, fit_suffix=True)
+    async def save_fitting(self, place: Path) -> tuple[SavedFile, ...]:
+        """Do as :meth:`save_all`, where *place* is no folder; return the files."""
+        return await self._save_all(place)
 
     @property
     def is_paid(self) -> bool:
@@ -390,6 +463,9 @@ class FollowedHandle(TaskHandle[R]):
         if changed:
             self._record = record
         if ending is not None:
+            if ending.error is None and not self._family.results(record):
+                says = "task %s ended well, but the server has lost its text"
+                _log.warning(says, self.task_id)
             self.end(ending.error)
         elif changed:
             _wake(self._awaiting_change)

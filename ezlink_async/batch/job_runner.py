@@ -50,7 +50,6 @@ from ezlink_async.batch.pairs.output_paths import (
     digest_of,
     is_whole,
     numbered,
-    output_of,
 )
 from ezlink_async.batch.pairs.pictures import Picture, as_given, is_ready, prepared
 from ezlink_async.batch.preflight import BatchJob, read_task
@@ -317,22 +316,15 @@ class JobRunner:
     async def _download(self, job: BatchJob, handle: AnyHandle) -> tuple[Path, ...]:
         """Save the results, and return their paths once the journal has them."""
         async with self._downloads, self._backed_up(job, handle):
-            outputs = await self._save(job, handle)
+            saved = await handle.save_fitting(job.output_path)
+        outputs = [
+            Output(each.path.relative_to(job.folder), each.size, each.digest)
+            for each in saved
+        ]
         await self._control.writer.execute(
             lambda journal: journal.saved(job.record.id, outputs)
         )
         return tuple(job.folder / each.path for each in outputs)
-
-    async def _save(self, job: BatchJob, handle: AnyHandle) -> list[Output]:
-        """Bring the results to the output folder."""
-        if _is_one_file(handle):
-            saved = await handle.save_fitting(job.output_path)
-            path = saved.path.relative_to(job.folder)
-            return [Output(path, saved.size, saved.digest)]
-        paths = await handle.save_all(job.output_path)
-        return await run_in_any_thread(
-            lambda: [output_of(job.folder, path) for path in paths]
-        )
 
     @contextlib.asynccontextmanager
     async def _backed_up(self, job: BatchJob, handle: AnyHandle) -> AsyncIterator[None]:
@@ -399,14 +391,6 @@ class JobRunner:
         else:
             return
         self._control.halt(Problem(sentence, Reason.STORAGE))
-
-
-def _is_one_file(handle: AnyHandle) -> bool:
-    """Return whether the only result of a task is a file that is to be downloaded."""
-    if handle.record is None:
-        return True
-    found = handle.task_family.results(handle.record)
-    return len(found) == 1 and found[0].content is None
 
 
 def _goes_on(error: EzlinkError, problem: Problem) -> bool:

@@ -14,7 +14,8 @@ import json
 import sys
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from attrs import Factory, define
 
@@ -28,6 +29,8 @@ from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
 from ezlink_async.services.base import PollTiming, TaskFamily
 from ezlink_async.services.midjourney import LIST_LIMIT
+
+_T = TypeVar("_T")
 
 _BASE = "http://127.0.0.1:9"
 _POLLS = 3  # of each handle, while the clock runs
@@ -93,6 +96,12 @@ class _Client:
     def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*."""
         self.poller.forget(handle)
+
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send *request* and read the answer."""
+        raise NotImplementedError
 
     def follow(self, number: int) -> None:
         """Follow a new handle, as after an accepted submit."""

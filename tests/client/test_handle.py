@@ -22,7 +22,8 @@ from ezlink_async._client.handle import (
 )
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError, DownloadError
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async.buttons import Button
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.base import error_of
 from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.scripted_transport import BASE, poller_harness, reply, row
@@ -318,7 +319,7 @@ async def test_read_and_save_give_the_same_picture(tmp_path: Path) -> None:
         path = await handle.save(str(tmp_path / "new" / "folder" / "team.png"))
         assert path == tmp_path / "new" / "folder" / "team.png"
         assert path.read_bytes() == await handle.read() == JPEG
-        fitting = await handle.save_fitting(tmp_path / "team")
+        (fitting,) = await handle.save_fitting(tmp_path / "team")
         assert fitting.path == tmp_path / "team.jpg"
 
 

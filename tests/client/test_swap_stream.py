@@ -42,7 +42,7 @@ async def _ready(_: ImageLike) -> None:
 def target_of(request: JobRequest) -> str:
     """Return the name of the target of a swap."""
     assert isinstance(request, FaceSwap)
-    return str(request.target.path)
+    return str(request.target)
 
 
 class Swaps:

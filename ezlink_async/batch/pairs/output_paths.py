@@ -141,12 +141,6 @@ def digest_of(path: Path) -> tuple[bytes, int]:
         return digest, stream.tell()
 
 
-def output_of(folder: Path, path: Path) -> Output:
-    """Return the result that is saved at *path*, below *folder*."""
-    digest, size = digest_of(path)
-    return Output(path.relative_to(folder), size, digest)
-
-
 def is_intact(folder: Path, output: Output) -> bool:
     """Return whether a saved result is still there, and unchanged."""
     path = folder / output.path
