@@ -11,16 +11,28 @@ from ezlink_async.batch.spending import Charges
 from ezlink_async.cli.display import STYLES, Display
 from ezlink_async.cli.tally import Kind, Tally, kind_of
 from ezlink_async.report.escaping import shown
+from ezlink_async.services.face_swap import FaceSwap
 
-_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_SWAP = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_JOB = (
+    *("kind", "label", "output", "outputs", "task_id", "status", "error"),
+    *("maybe_charged", "text"),
+)
 
 
 def to_json(outcome: BatchOutcome, kind: Kind) -> str:
     """Return the line that ``--json`` prints."""
-    row = {name: getattr(outcome, name) for name in _KEYS}
+    names = _SWAP if outcome.kind == FaceSwap.kind else _JOB
+    row = {name: getattr(outcome, name) for name in names}
     if kind is Kind.PLANNED:
         row["status"] = str(kind)
     return json.dumps(row, default=str)
+
+
+def name_of(outcome: BatchOutcome) -> str:
+    """Return what *outcome* is about: the target of a swap, else the label."""
+    is_swap = outcome.kind == FaceSwap.kind
+    return str(outcome.target) if is_swap else outcome.label
 
 
 _NAMED = 5  # pictures that are named at the end, too
@@ -55,7 +67,7 @@ class OutcomePrinter:
         kind = kind or kind_of(outcome)
         self._tally.add(outcome, kind)
         if kind is Kind.UNUSABLE and len(self._unusable) < _NAMED:
-            self._unusable.append(outcome.target.name)
+            self._unusable.append(outcome.target.name or outcome.label)
         if kind is Kind.UNKNOWN:
             self._unknown.append(outcome)
         elif outcome.error and (outcome.common or kind is Kind.LEFT):
@@ -69,19 +81,23 @@ class OutcomePrinter:
         self._display.update()
 
     def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
-        target = shown(outcome.target)
-        if kind is Kind.SUCCEEDED:
-            self._display.result(shown(outcome.output))
+        name = name_of(outcome)
+        if outcome.text and kind in {Kind.SUCCEEDED, Kind.DONE}:
+            self._display.inform(f"{shown(outcome.output)}:")
+            self._display.result(shown(outcome.text, lines=True))
+        elif kind is Kind.SUCCEEDED:
+            for output in outcome.outputs or (outcome.output,):
+                self._display.result(shown(output))
         elif kind is Kind.PLANNED:
-            self._display.result(f"send {target} -> {shown(outcome.output)}")
+            self._display.result(f"send {shown(name)} -> {shown(outcome.output)}")
         elif kind in STYLES and not outcome.common:
             # An error about the file itself names it once more.
-            error = (outcome.error or "").replace(f" {outcome.target}: ", " ", 1)
-            self._display.note(f"{kind}: {target}: {shown(error)}", STYLES[kind])
+            error = (outcome.error or "").replace(f" {name}: ", " ", 1)
+            self._display.note(f"{kind}: {shown(name)}: {shown(error)}", STYLES[kind])
 
     @property
     def exit_code(self) -> int:
-        """0 when every target is done, in this run or before, else 1."""
+        """0 when every order is done, in this run or before, else 1."""
         kinds = self._tally.kinds
         undone = (
             kinds[Kind.FAILED]
@@ -112,7 +128,7 @@ class OutcomePrinter:
 
     def _print_left_over(self) -> None:
         for sentences in self._in_the_way.values():
-            line = f"{len(sentences):,} not swapped: {shown(sentences[0])}"
+            line = f"{len(sentences):,} not done: {shown(sentences[0])}"
             self._display.note(line, "yellow")
         if many := self._tally.kinds[Kind.UNUSABLE]:
             names = ", ".join(map(shown, self._unusable))
@@ -135,5 +151,5 @@ class OutcomePrinter:
         self._display.note(line, "yellow")
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
-            self._display.note(f"  {shown(outcome.target)}{known}")
+            self._display.note(f"  {shown(name_of(outcome))}{known}")
         self._display.note(f"to find out: {self._advice()}", "yellow")
