@@ -44,8 +44,6 @@ _CHEAP, _DEAR = 9_000, 18_000
 _CHEAP_BUTTON = re.compile(
     r"U[1-4]$|Upscale|Zoom|MJ::(JOB::upsample|Outpaint)", re.IGNORECASE
 )
-    r"U[1-4]$|Upscale|Zoom|MJ::(JOB::upsample|Outpaint)", re.IGNORECASE
-)
 
 _ADDRESS = re.compile(r"(https?|data):", re.IGNORECASE)
 
