@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 
 import pytest
 
@@ -341,7 +342,12 @@ async def test_forwarded_call_has_the_mode_and_no_account_filter(
     emu: Emulator, api: RawApi
 ) -> None:
     """Numbers arrive as doubles; long fields are shown by their length."""
-    fields = {"prompt": "a --turbo", "n": [1], "accountFilter": {}, "x": {"y": 2}}
+    fields = {
+        "prompt": "a --turbo",
+        "n": [1, 10**309],
+        "accountFilter": {},
+        "x": {"y": 2},
+    }
     body = json.dumps({**fields, "base64Array": ["A" * 400]}).encode()
     await api.post("/mj/submit/imagine?q=1", body)
 
@@ -349,7 +355,7 @@ async def test_forwarded_call_has_the_mode_and_no_account_filter(
     assert (call.method, call.path) == ("POST", "/mj-turbo/mj/submit/imagine?q=1")
     assert call.body == {
         "base64Array": "<404 characters>",
-        "n": [1.0],
+        "n": [1.0, math.inf],
         "prompt": "a --turbo",
         "x": {"y": 2.0},
     }
