@@ -197,8 +197,7 @@ def _as_doubles(value: object) -> object:
         return {key: _as_doubles(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_as_doubles(item) for item in value]
-    # By way of its text, a number beyond all doubles is infinite and no error.
-    return float(str(value)) if type(value) is int else value
+    return float(value) if type(value) is int else value
 
 
 def _drawing(one: _Submit) -> DrawingRequest:
