@@ -343,7 +343,7 @@ async def test_forwarded_call_has_the_mode_and_no_account_filter(
     """Numbers arrive as doubles; long fields are shown by their length."""
     fields = {
         "prompt": "a --turbo",
-        "n": [1, 10**309],
+        "n": [1],
         "accountFilter": {},
         "x": {"y": 2},
     }
