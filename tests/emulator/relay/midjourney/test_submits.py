@@ -135,6 +135,28 @@ async def test_same_upscale_again_leads_to_the_same_task_and_is_paid_again(
     assert charged_units(emu) == [18_000, 9_000, 9_000]
 
 
+@pytest.mark.parametrize(
+    ("properties", "status"),
+    [
+        ({"status": "IN_PROGRESS", "imageUrl": "https://x.example/"}, "IN_PROGRESS"),
+        ({"status": "SUCCESS"}, ""),
+        ({"status": 1, "imageUrl": "https://x.example/"}, ""),
+        (None, ""),
+    ],
+)
+async def test_row_of_a_known_task_begins_with_its_status_and_picture(
+    properties: object, status: str, emu: Emulator, api: RawApi
+) -> None:
+    """Both must be texts; only a SUCCESS is at 100 % at once."""
+    answer = {"code": 21, "description": "x", "result": "7", "properties": properties}
+    emu.control.script("imagine", faults.Upstream(body=answer))
+    await api.call("imagine", prompt="a fox")
+
+    row = await api.fetch("7")
+
+    assert (row["status"], row["progress"]) == (status, "0%")
+
+
 async def test_upscale_that_failed_is_drawn_anew(emu: Emulator, api: RawApi) -> None:
     grid = await api.draw("imagine", prompt="a fox")
     emu.control.script_tasks(scripts.fails())
