@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,9 +44,15 @@ from ezlink_async.batch.journal.jobs import (
 )
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
-from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
+from ezlink_async.batch.pairs.orders import AnyRequest
+from ezlink_async.batch.pairs.output_paths import (
+    Output,
+    digest_of,
+    is_whole,
+    numbered,
+)
 from ezlink_async.batch.pairs.pictures import Picture, as_given, is_ready, prepared
-from ezlink_async.batch.preflight import BatchJob
+from ezlink_async.batch.preflight import BatchJob, read_task
 from ezlink_async.batch.recorder import (
     FAILED_TASK_ERRORS,
     HaltedError,
@@ -59,14 +66,15 @@ from ezlink_async.errors import (
     EzlinkError,
     ImageError,
     JournalError,
+    ModalNeededError,
     RejectedError,
     TaskTimeoutError,
+    TextLostError,
     TransportError,
 )
 from ezlink_async.prepare import Prepared
-from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import FaceSwap
-from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.base import Accepted, AnyRecord
+from ezlink_async.services.registry import family_of
 
 _log = get_logger()
 
@@ -134,7 +142,7 @@ _STORAGE_ERRORS = frozenset(
     if hasattr(errno, name)
 )
 
-Pictures = tuple[Image, Image]
+AnyHandle = FollowedHandle[AnyRecord]
 
 
 class JobRunner:
@@ -154,23 +162,25 @@ class JobRunner:
         self._shared = session.shared_source()
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
-        self._source: tuple[bytes, Image] | None = None  # by its SHA-256
+        self._sources: dict[int, tuple[bytes, Image]] = {}  # with their SHA-256
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
         try:
             handle = await self._finish(job, observer)
-            output = await self._download(job, handle)
+            outputs = await self._download(job, handle)
         except EzlinkError as error:
             return self._failed(job, observer, error)
         return attrs.evolve(
             job.outcome("succeeded"),
             task_id=handle.task_id,
-            output=output,
+            output=outputs[0],
+            outputs=outputs,
+            text="" if handle.record is None else handle.record.text,
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: BatchJob, observer: JournalObserver) -> FollowedHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> AnyHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
         if job.step is Step.DOWNLOAD:
@@ -181,56 +191,89 @@ class JobRunner:
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
-                # The id was given to this account, so "no such task" is no end.
-                accepted = Accepted(record.task_id or "", 0, "")
-                handle = self._session.accepted(accepted, MIDJOURNEY, lambda: None)
+                handle = self._followed(job)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
         observer.stage = Stage.SAVING
-        now = self._control.clock.now()
-        writer.execute_soon(
-            lambda journal: journal.succeeded(record.id, task.image_url, now)
-        )
+        observer.task_record = json.dumps(handle.task_family.dump(task))
+        await self._write_record(record.id, observer.task_record)
+        if not handle.task_family.results(task):
+            raise TextLostError(
+                f"task {handle.task_id} has ended well, but the server has lost its "
+                "text; it is paid, and another look brings none",
+                task_id=handle.task_id,
+                record=task,
+            )
         return handle
 
-    def _finished(self, record: JobRecord) -> FollowedHandle:
+    def _followed(self, job: BatchJob) -> AnyHandle:
+        """Return the handle of a task that an earlier run has submitted."""
+        record = job.record
+        # The id was given to this account, so "no such task" is no end.
+        accepted = Accepted(record.task_id or "", 0, "")
+        family = family_of(record.family)
+        return self._session.accepted(accepted, family, lambda: None, job.deadline)
+
+    async def _write_record(self, job: int, record: str) -> None:
+        """Have the record of a task on disk before anything is downloaded."""
+        now, writer = self._control.clock.now(), self._control.writer
+        writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
+        with contextlib.suppress(JournalError):  # a result can be saved all the same
+            await writer.execute(lambda _: None)
+
+    def _finished(self, record: JobRecord) -> AnyHandle:
         """Return the handle of a task that has succeeded, without a request."""
-        task_id = record.task_id or ""
-        place = self._session.base_url + MIDJOURNEY.keyless_request(task_id).path
-        found = MIDJOURNEY.found(task_id, None, record.image_url or place)
-        return self._session.finished(found, MIDJOURNEY)
+        family, task_id = family_of(record.family), record.task_id or ""
+        known = read_task(record)
+        if known is None:
+            # An earlier version did not always store where the result is.
+            request = family.keyless_request(task_id)
+            place = self._session.base_url + (request.path if request else "")
+            known = family.found(task_id, None, place)
+        return self._session.finished(known, family)
 
     @contextlib.asynccontextmanager
     async def _prepared(
         self, job: BatchJob
-    ) -> AsyncIterator[Awaitable[Pictures] | None]:
+    ) -> AsyncIterator[Awaitable[AnyRequest] | None]:
         """Prepare the pictures of a submit while its job waits for a slot."""
         if job.step is not Step.SUBMIT:
             yield None
             return
-        preparing = self._session.background.start(self._prepare_pair(job))
+        preparing = self._session.background.start(self._prepare_all(job))
         preparing.add_done_callback(_retrieve_exception)
         try:
             yield preparing
         finally:
             preparing.cancel()
 
-    async def _prepare_pair(self, job: BatchJob) -> Pictures:
-        """Return the source and the target as they are sent."""
+    async def _prepare_all(self, job: BatchJob) -> AnyRequest:
+        """Return the request of a job, with its pictures as they are sent."""
         self._control.check()
-        pair, content = job.pair, job.record.key.source_hash
+        order, shared = job.order, job.order.shared
+        images = []
         async with self._source_lock:
-            # One object for one picture, so the picture is encoded once.
-            if self._source is None or self._source[0] != content:
-                self._source = content, (await self._prepare(pair.source_picture)).image
-            source = self._source[1]
-        target = await self._prepare(pair.target_picture)
-        if target.changes:
+            for number, picture in enumerate(order.pictures[:shared]):
+                images.append(await self._source(number, picture, job.digests[number]))
+        changes: list[str] = []
+        for picture in order.pictures[shared:]:
+            found = await self._prepare(picture)
+            images.append(found.image)
+            changes += (each for each in found.changes if each not in changes)
+        if changes:
             self._control.writer.execute_soon(
-                lambda journal: journal.prepared(job.record.id, target.changes)
+                lambda journal: journal.prepared(job.record.id, changes)
             )
-        return source, target.image
+        return order.prepared(images)
+
+    async def _source(self, number: int, picture: Picture, content: bytes) -> Image:
+        """Return a shared picture: one object for one, so it is encoded once."""
+        known = self._sources.get(number)
+        if known is None or known[0] != content:
+            known = content, (await self._prepare(picture)).image
+            self._sources[number] = known
+        return known[1]
 
     async def _prepare(self, picture: Picture) -> Prepared:
         strip = self._options.strip_metadata
@@ -242,14 +285,12 @@ class JobRunner:
             )
 
     async def _submit(
-        self, job: BatchJob, pictures: Pictures, observer: JournalObserver
-    ) -> FollowedHandle:
+        self, job: BatchJob, request: AnyRequest, observer: JournalObserver
+    ) -> AnyHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
-        request = FaceSwap(
-            *pictures, state=known or new_state(), mode=self._options.mode
-        )
+        request = request.with_state(known or new_state())
         while True:
             try:
                 with self._control.queued(observer):
@@ -272,20 +313,21 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
-        """Save the result, and return its path once the journal has it."""
+    async def _download(self, job: BatchJob, handle: AnyHandle) -> tuple[Path, ...]:
+        """Save the results, and return their paths once the journal has them."""
         async with self._downloads, self._backed_up(job, handle):
-            (saved,) = await handle.save_fitting(job.output_path)
-        output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
+            saved = await handle.save_fitting(job.output_path)
+        outputs = [
+            Output(each.path.relative_to(job.folder), each.size, each.digest)
+            for each in saved
+        ]
         await self._control.writer.execute(
-            lambda journal: journal.saved(job.record.id, output)
+            lambda journal: journal.saved(job.record.id, outputs)
         )
-        return saved.path
+        return tuple(job.folder / each.path for each in outputs)
 
     @contextlib.asynccontextmanager
-    async def _backed_up(
-        self, job: BatchJob, handle: FollowedHandle
-    ) -> AsyncIterator[None]:
+    async def _backed_up(self, job: BatchJob, handle: AnyHandle) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:
             yield
@@ -326,7 +368,7 @@ class JobRunner:
             request_id=error.request_id or observer.request_id,
             fault=error,
             maybe_charged=state is JobState.UNKNOWN or unwritten is not None,
-            resumable=state is None and problem.reason not in _FINAL_REASONS,
+            resumable=state is None and _goes_on(error, problem),
         )
 
     def _write(self, job: BatchJob, state: JobState | None, problem: Problem) -> None:
@@ -351,6 +393,12 @@ class JobRunner:
         self._control.halt(Problem(sentence, Reason.STORAGE))
 
 
+def _goes_on(error: EzlinkError, problem: Problem) -> bool:
+    """Return whether the next run continues the job by itself."""
+    waits_for_input = isinstance(error, ModalNeededError)
+    return problem.reason not in _FINAL_REASONS and not waits_for_input
+
+
 def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     """Return *error* with what the next run does about the job."""
     if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
@@ -358,6 +406,8 @@ def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
         return Problem(describe_error(error), _reason(error))
     says = str(error)
+    if isinstance(error, ModalNeededError):
+        return Problem(describe_error(error))  # it says what to do
     if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
         status = str(error.record.status) if error.record else ""
         says = f"task {task_id} is not finished (last status: {status or 'none'})"
@@ -376,6 +426,6 @@ def _reason(error: EzlinkError) -> Reason | None:
     return Reason.UNUSABLE if is_about_picture(words) else None
 
 
-def _retrieve_exception(task: asyncio.Task[Pictures]) -> None:
+def _retrieve_exception(task: asyncio.Task[AnyRequest]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         task.exception()  # or asyncio logs that it was never retrieved

@@ -1,12 +1,12 @@
 """
-Many swaps with a journal: nothing is paid twice, and nothing paid is lost.
+Many jobs with a journal: nothing is paid twice, and nothing paid is lost.
 
 Rules:
 
 1. The jobs that earlier runs left unfinished are resumed first, and once, whether
    this run asks for them or not.
-2. Each pair ends as exactly one outcome; a pair that was not begun is ``skipped``.
-3. Memory is bounded: a few pairs are checked together, a limited number of jobs is
+2. Each order ends as exactly one outcome; one that was not begun is ``skipped``.
+3. Memory is bounded: a few orders are checked together, a limited number of jobs is
    in progress, and a slow reader stops the intake.
 """
 
@@ -45,7 +45,8 @@ from ezlink_async.batch.pairs.pictures import (
 )
 from ezlink_async.batch.pairs.reader import (
     AnyPath,
-    PairReader,
+    OrderReader,
+    Orders,
     Pairs,
     Targets,
     pairs_of,
@@ -80,14 +81,14 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def __init__(
         self,
         ez: AsyncEzlink,
-        pairs: Pairs,
+        orders: OrderReader,
         options: BatchOptions,
         source: Picture | None = None,
     ) -> None:
         self._ez = ez
         self._options = options
-        self._source = source  # of all pairs
-        self._reader = PairReader(pairs)
+        self._source = source  # of all orders
+        self._reader = orders
         self.summary: BatchSummary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
@@ -133,7 +134,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         await self._check_source()
 
     async def _check_source(self) -> None:
-        """Send nothing if all pairs have a source that cannot be used."""
+        """Send nothing if all orders have a source that cannot be used."""
         if self._source is None:
             return
         strip = self._options.strip_metadata
@@ -192,7 +193,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
                 "the client was closed while a batch was at work; the next run goes "
                 "on with it"
             )
-        task.result()  # or the error of the pairs' own iterator
+        task.result()  # or the error of the orders' own iterator
         if self.doom is not None:
             raise self.doom.for_awaiter()
 
@@ -203,7 +204,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def accepted(self) -> int:
-        """The number of swaps this run has submitted and been given ids for."""
+        """The number of jobs this run has submitted and been given ids for."""
         return self._control.accepted
 
     @property
@@ -234,12 +235,12 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def extra(self) -> int:
-        """The number of outcomes beside those of the pairs."""
-        return self._unfinished.extra
+        """The number of outcomes beside those of the orders."""
+        return self._unfinished.extra + self._pipeline.pressed
 
     def halt(self, why: str = NOTHING_SENT) -> None:
         """
-        Send nothing more; *why* is the error of the pairs that are left.
+        Send nothing more; *why* is the error of the orders that are left.
 
         Jobs the server has are waited for, but no task beyond its deadline. Submits
         whose answer is lost are searched for, but no outage of the account's pages is
@@ -278,7 +279,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     async def _close(self, task: asyncio.Task[None]) -> None:
         left_early = not task.done()
-        # First of all: the iterator of the pairs may take long to end.
+        # First of all: the iterator of the orders may take long to end.
         self._control.leave(INTERRUPTED)
         await cancel_and_wait([task])
         await self._pipeline.stop()
@@ -365,7 +366,6 @@ def run_batch(
     options = BatchOptions(
         output=Path(output),
         journal=None if journal is None else Path(journal),
-        mode=Mode.parse(mode),
         existing=existing,
         retry_failed=retry_failed,
         resubmit_unknown=resubmit_unknown,
@@ -375,4 +375,45 @@ def run_batch(
     )
     face = None if source is None else picture_of(source, IN_MEMORY)
     pairs = pairs_of(face, targets, options.output)
-    return BatchRun(ez, pairs, options, face)
+    orders = OrderReader.of_pairs(pairs, Mode.parse(mode))
+    return BatchRun(ez, orders, options, face)
+
+
+def run_jobs(
+    ez: AsyncEzlink,
+    orders: Orders,
+    *,
+    output: AnyPath,
+    journal: AnyPath | None = None,
+    existing: Literal["skip", "replace"] = "skip",
+    retry_failed: bool = False,
+    resubmit_unknown: bool = False,
+    max_failures: int | None = None,
+    budget: int | None = None,
+    strip_metadata: bool = False,
+) -> BatchRun:
+    """
+    Return a run that does jobs of any kind, and resumes an earlier one of this call.
+
+    *orders* are job requests, or values of :class:`Order` that name the place of
+    their results and the buttons to press on them; in a plain or an async iterable,
+    or read from a file by :func:`read_manifest`. The results are saved in the folder
+    *output*: a picture as ``NAME.png``, several as ``NAME_1.png``, ``NAME_2.png``, a
+    text as ``NAME.txt``, the result of a button as ``NAME+U1.png``. The same order
+    in a later run is the same job, which is paid once.
+
+    The other arguments are those of :func:`run_batch`; *budget* counts the jobs that
+    are paid or may be, so that a free one is outside of it. Errors, outcomes and what
+    leaving does are those of :func:`run_batch`, too.
+    """
+    options = BatchOptions(
+        output=Path(output),
+        journal=None if journal is None else Path(journal),
+        existing=existing,
+        retry_failed=retry_failed,
+        resubmit_unknown=resubmit_unknown,
+        max_failures=max_failures,
+        budget=budget,
+        strip_metadata=strip_metadata,
+    )
+    return BatchRun(ez, OrderReader(orders), options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ import attrs
 from ezlink_async.batch.journal.jobs import JobRecord, JobState, Step, next_step
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import LOCAL, BatchOptions
+from ezlink_async.batch.pairs.orders import request_key
 from ezlink_async.batch.pairs.output_paths import Existing, is_whole
-from ezlink_async.cli.pair_list import PairList
+from ezlink_async.cli.order_list import OrderList
 
 
 class Expected(enum.StrEnum):
@@ -65,10 +67,10 @@ class Estimate:
 
 
 def estimate(
-    pair_list: PairList, options: BatchOptions, server: str, journal: Path | None
+    orders: OrderList, options: BatchOptions, server: str, journal: Path | None
 ) -> Estimate:
     """
-    Return how many pairs of *pair_list* a run at *server* will send.
+    Return how many of the *orders* a run at *server* will send.
 
     *journal* is the file that tells what earlier runs did, ``None`` to forget it.
     """
@@ -78,19 +80,21 @@ def estimate(
             earlier.forget_unfinished(LOCAL)
         for record in _records(earlier, server, options):
             expected = _expected(record, options)
-            known = pair_list.expect(record.source, record.target, expected)
+            key = request_key(record.key.kind, record.key.request)
+            place = record.key.output_path
+            known = orders.expect(key, record.inputs, place, expected)
             outside += not known and expected is Expected.OPEN
     existing = Existing()
-    for pair in pair_list.unexpected():
-        found = existing.at(options.output / pair.wanted_path)
+    for order in orders.unexpected():
+        found = existing.at(options.output / order.wanted_path)
         blocked = options.keeps_existing and any(map(is_whole, found))
-        expected = Expected.OTHER if pair.problem or blocked else Expected.NEW
-        pair_list.expect(pair.source, pair.target, expected)
-    pairs = {each: many for each in Expected if (many := pair_list.expected(each))}
+        expected = Expected.OTHER if order.problem or blocked else Expected.NEW
+        orders.expect(order.request_key, order.inputs, order.wanted_path, expected)
+    pairs = {each: many for each in Expected if (many := orders.expected(each))}
     swaps = pairs.get(Expected.NEW, 0)
     if options.budget is not None:
         swaps = min(swaps, options.budget)
-    total = pair_list.total
+    total = orders.total
     return Estimate(total=total, pairs=pairs, swaps=swaps, outside=outside)
 
 
@@ -101,9 +105,13 @@ def _records(
     while records := journal.records(after):
         after = records[-1].id
         for record in records:
-            key = record.key
-            if (key.server, key.options) == (server, options.job_options):
+            if record.key.server == server and _has_options(record, options):
                 yield record
+
+
+def _has_options(record: JobRecord, options: BatchOptions) -> bool:
+    known: object = json.loads(record.key.request).get("options", {})
+    return known == options.job_options or not record.inputs
 
 
 def _expected(record: JobRecord, options: BatchOptions) -> Expected:
@@ -132,7 +140,7 @@ def _is_there(path: Path, size: int) -> bool:
 def _has_changed(record: JobRecord) -> bool:
     """Return whether a picture was written after the job was sent."""
     try:
-        times = [path.stat().st_mtime for path in (record.source, record.target)]
+        times = [each.path.stat().st_mtime for each in record.inputs]
     except OSError:
         return False  # the run says what is wrong with it
     return record.sent_at is not None and max(times) > record.sent_at

@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ezlink_async._io.files import OWN_FOLDER
-from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Remark, Run
+from ezlink_async.batch.journal.jobs import (
+    JobRecord,
+    JobState,
+    Reason,
+    Remark,
+    Run,
+)
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
+from ezlink_async.batch.pairs.pictures import path_of
 from ezlink_async.batch.spending import Charges
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.report.models import Facts, LastRun, Photo, Status
@@ -87,8 +94,8 @@ def _photo(folder: Path, record: JobRecord) -> Photo:
     if record.sent_at is not None and record.ended_at is not None:
         seconds = max(0.0, record.ended_at - record.sent_at)
     return Photo(
-        source=_place(folder, record.source),
-        target=_place(folder, record.target),
+        source=_place(folder, record.path_of("source")),
+        target=_place(folder, record.path_of("target")),
         status=status,
         output=folder / record.output.path if record.output else None,
         error=record.error,
@@ -127,8 +134,8 @@ def _remarked(folder: Path, remark: Remark) -> Photo:
     failed = remark.reason in _FAILED
     mend = _REPLACE if remark.reason is Reason.UNUSABLE else _MEND
     return Photo(
-        source=_place(folder, remark.source),
-        target=_place(folder, remark.target),
+        source=_place(folder, path_of(remark.inputs, "source")),
+        target=_place(folder, path_of(remark.inputs, "target")),
         status="failed" if failed else "skipped",
         error=remark.error,
         next_step=mend if failed else _NEXT["skipped"],

@@ -11,7 +11,6 @@ import pytest
 
 from ezlink_async.batch.journal.jobs import (
     LATEST,
-    JobKey,
     JobRecord,
     JobState,
     Problem,
@@ -37,6 +36,7 @@ from ezlink_async.errors import (
     TransportError,
 )
 from tests.support.cancelling import cancel
+from tests.support.journal_jobs import new_swap, swap_key
 
 LONG_AGO = "SubmitUnknownError: long ago"
 BY_TEST = Problem("Interrupted: by a test")
@@ -70,8 +70,10 @@ async def job(tmp_path: Path) -> AsyncIterator[OneJob]:
     control = RunControl(writer, Budget(None), Clock(lambda: 1_000_000.0))
 
     def make(journal: Journal) -> int:
-        key = JobKey("server", b"a", b"b", "{}", "x")
-        return journal.find_or_add_job(key, Path("/me.jpg"), Path("/x.jpg")).id
+        key = swap_key("server", "x")
+        return journal.find_or_add_job(
+            new_swap(key, Path("/me.jpg"), Path("/x.jpg"))
+        ).id
 
     yield OneJob(writer, control, await writer.execute(make))
     await writer.close()

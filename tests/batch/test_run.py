@@ -1198,7 +1198,7 @@ async def test_a_bug_is_logged_and_is_the_outcome_of_one_pair(
 
 async def test_the_end_of_a_queue_is_returned_again_and_again() -> None:
     queue = OutcomeQueue(1)
-    outcome = skipped(Pair(Path("me.jpg"), Path("a.jpg"), "a"))
+    outcome = skipped(Pair(Path("me.jpg"), Path("a.jpg"), "a").order())
     await queue.put(outcome)
     queue.end()
     assert await queue.next() == outcome

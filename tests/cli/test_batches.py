@@ -160,9 +160,7 @@ def test_fresh_counts_all_unfinished_jobs_but_those_of_the_built_in_server(
 ) -> None:
     ezlink(*command, "--no-report")
     with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal, journal:
-        columns = (
-            "source_hash, target_hash, options, source, target, request_ids, changes"
-        )
+        columns = "kind, request, label, family, request_ids, changes"
         for number in range(1_200):
             server = "local" if number < 600 else "https://elsewhere.example"
             state = "submitted" if number % 600 < 599 else "unknown"

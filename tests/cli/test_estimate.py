@@ -12,7 +12,7 @@ from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.folders import LeftOut
 from ezlink_async.batch.pairs.matching import one_to_many
 from ezlink_async.cli.estimate import Estimate, Expected, estimate
-from ezlink_async.cli.pair_list import PairList
+from ezlink_async.cli.order_list import OrderList
 from ezlink_async.cli.quote import Quote
 from ezlink_async.emulator import Emulator, faults, scripts
 from ezlink_async.services.billing import KeyBalance
@@ -25,8 +25,9 @@ Command = tuple[object, ...]
 def _estimate(user: Emulator, photos: Path, **changes: object) -> Estimate:
     options = BatchOptions(output=Path("out"), **changes)  # type: ignore[arg-type]
     pairs = one_to_many(photos / "me.jpg", [photos])
-    with contextlib.closing(PairList(pairs, LeftOut())) as pair_list:
-        return estimate(pair_list, options, user.base_url, options.journal_path)
+    orders = (pair.order() for pair in pairs)
+    with contextlib.closing(OrderList(orders, LeftOut())) as order_list:
+        return estimate(order_list, options, user.base_url, options.journal_path)
 
 
 def test_estimate_counts_what_earlier_runs_left(

@@ -18,6 +18,7 @@ import pytest
 from ezlink_async import AsyncEzlink
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.pairs.reader import OrderReader
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import Interrupts
@@ -324,11 +325,11 @@ async def test_unfinished_job_of_the_built_in_server_is_swapped_again(
     options = BatchOptions(output=Path("out"), local=True)
     pairs = [(photos / "me.jpg", photos / "a.jpg")]
     async with AsyncEzlink() as ez:
-        async with BatchRun(ez, pairs, options) as left:
+        async with BatchRun(ez, OrderReader.of_pairs(pairs), options) as left:
             await asyncio.to_thread(polled.wait)
         (cut_off,) = left.unread()
         assert (cut_off.status, cut_off.reason) == ("skipped", Reason.INTERRUPTED)
-        async with BatchRun(ez, pairs, options) as run:
+        async with BatchRun(ez, OrderReader.of_pairs(pairs), options) as run:
             (outcome,) = [outcome async for outcome in run]
     assert (outcome.status, run.extra) == ("succeeded", 0)
 

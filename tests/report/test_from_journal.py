@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
 from ezlink_async.report import report_on
+from tests.support.journal_jobs import new_swap, swap_key
 
 pytest.importorskip("PIL.Image", reason="needs the cli extra")
 
@@ -111,9 +111,11 @@ def test_a_run_that_was_cut_short_took_until_its_last_task_ended(
     tmp_path: Path, words_of: Callable[[Runs], str]
 ) -> None:
     """Not until the report is made, which may be years later."""
-    key = JobKey("https://a.example", b"s" * 32, b"t" * 32, "{}", "a")
+    key = swap_key()
     with contextlib.closing(Journal.open(journal_of(tmp_path))) as journal:
-        job = journal.find_or_add_job(key, tmp_path / "me.jpg", tmp_path / "a.jpg")
+        job = journal.find_or_add_job(
+            new_swap(key, tmp_path / "me.jpg", tmp_path / "a.jpg")
+        )
         journal.succeeded(job.id, None, noon(1) + 120)
     assert "2 min 0 s" in words_of([(noon(1), None, {})])
 

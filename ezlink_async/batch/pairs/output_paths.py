@@ -39,6 +39,9 @@ class Output:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 """The suffixes of pictures that can be sent, or are returned."""
 
+TEXT_SUFFIX = ".txt"
+"""The suffix of a text that is a result."""
+
 CONVERTED_SUFFIXES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif"})
 """The suffixes of pictures that are converted before they are sent."""
 

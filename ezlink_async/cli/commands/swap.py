@@ -32,6 +32,7 @@ from ezlink_async.batch.pairs import matching
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
+from ezlink_async.batch.pairs.reader import OrderReader
 from ezlink_async.batch.pipeline import Waits
 from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.run import BatchRun
@@ -49,7 +50,7 @@ from ezlink_async.cli.connect import (
 from ezlink_async.cli.display import Display, agree, logs_shown_on
 from ezlink_async.cli.estimate import estimate
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
-from ezlink_async.cli.pair_list import PairList, check_no_address, piped_paths
+from ezlink_async.cli.order_list import OrderList, check_no_address, piped_paths
 from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.cli.quote import Quote, quote
 from ezlink_async.cli.source_face import check_face, doubt_about_face
@@ -66,7 +67,7 @@ _MANY = 100  # swaps; a run that pays for more asks first
 
 _TWO_MINUTES = 120
 
-_AT_ONCE = 64  # pairs of a dry run looked at together
+_AT_ONCE = 64  # orders of a dry run looked at together
 
 _Switch = Parameter(negative=(), show_default=False)
 
@@ -165,11 +166,10 @@ class SwapArguments(Connection):
         again = retry.resubmit_unknown or self.resubmit_unknown
         return attrs.evolve(super().adapt(retry), resubmit_unknown=again)
 
-    def batch_options(self, pair_list: PairList) -> BatchOptions:
+    def batch_options(self, orders: OrderList) -> BatchOptions:
         """Return how to do the batch; no result may replace a picture of a pair."""
         return BatchOptions(
             output=self.output,
-            mode=Mode.parse(self.mode),
             existing="replace" if self.fresh else self.existing,
             retry_failed=self.retry_failed,
             resubmit_unknown=self.resubmit_unknown,
@@ -178,7 +178,7 @@ class SwapArguments(Connection):
             strip_metadata=self.strip_metadata,
             local=self.local,
             faces=self.faces or "all",
-            is_given=pair_list.is_given,
+            is_given=orders.is_given,
             command=typed.get(),
         )
 
@@ -206,22 +206,22 @@ def swap(
     _check_options(options)
     left_out = LeftOut()
     pairs = _find_pairs(options, pictures, left_out)
+    mode = Mode.parse(options.mode)
+    found = (pair.order(mode) for pair in pairs)
     source = None if options.pairs else _checked_source(options, pictures[0])
-    with contextlib.closing(PairList(pairs, left_out)) as pair_list:
-        batch = options.batch_options(pair_list)
-        tally = Tally(pair_list.total, budget=options.budget)
+    with contextlib.closing(OrderList(found, left_out)) as orders:
+        batch = options.batch_options(orders)
+        tally = Tally(orders.total, budget=options.budget)
         display = Display(None if options.dry_run else tally, quiet=options.quiet)
         if left_out:
             counts = (f"{many} ({why})" for why, many in left_out.items())
             display.inform(f"left out: {', '.join(counts)}")
-        if not pair_list.total and not batch.journal_path.exists():
+        if not orders.total and not batch.journal_path.exists():
             named = ", ".join(map(shown, pictures[1:])) or options.pairs
             display.note(f"there is no picture to swap in {named}")
             return 2
         printer = OutcomePrinter(display, tally, unknown_advice, as_json=options.json)
-        command = _SwapCommand(
-            options, batch, pair_list, display, tally, printer, source
-        )
+        command = _SwapCommand(options, batch, orders, display, tally, printer, source)
         return command.rehearse() if options.dry_run else command.execute()
 
 
@@ -324,25 +324,25 @@ def _open(journal: Journal) -> Iterator[JobRecord]:
 
 def _line(record: JobRecord) -> str:
     if record.task_id is not None:
-        return f"  {record.target}: the result of task {record.task_id} is not saved"
+        return f"  {record.label}: the result of task {record.task_id} is not saved"
     request = record.request_ids[-1] if record.request_ids else "none"
-    return f"  {record.target}: may have been paid (request id: {request})"
+    return f"  {record.label}: may have been paid (request id: {request})"
 
 
 def _dry_run(
     options: SwapArguments,
     batch: BatchOptions,
-    pair_list: PairList,
+    orders: OrderList,
     printer: OutcomePrinter,
 ) -> int:
-    """Print what a run would do with each pair, and return how many it would send."""
+    """Print what a run would do with each order, and return how many it would send."""
     path = None if options.fresh else batch.journal_path
     server = batch.server_name(server_of(options))
     swaps = 0
     with contextlib.closing(Journal.rehearsal(path)) as journal:
         preflight = Preflight(batch, server, journal.start_run(0))
-        pairs = iter(pair_list)
-        while few := list(itertools.islice(pairs, _AT_ONCE)):
+        left = iter(orders)
+        while few := list(itertools.islice(left, _AT_ONCE)):
             inspections = preflight.inspect(few)
             jobs = preflight.register(journal, inspections)
             for checked in preflight.plan(inspections, jobs):
@@ -363,7 +363,7 @@ class _SwapCommand:
 
     options: SwapArguments
     batch: BatchOptions
-    pair_list: PairList
+    orders: OrderList
     display: Display
     tally: Tally
     printer: OutcomePrinter
@@ -376,7 +376,7 @@ class _SwapCommand:
     def rehearse(self) -> int:
         """Print what a run would do and cost, and return the exit code."""
         options, display = self.options, self.display
-        swaps = _dry_run(options, self.batch, self.pair_list, self.printer)
+        swaps = _dry_run(options, self.batch, self.orders, self.printer)
         if options.budget is not None and options.budget < swaps:
             display.note(f"the budget leaves out {_swaps(swaps - options.budget)}")
             swaps = options.budget
@@ -427,7 +427,7 @@ class _SwapCommand:
                 pass  # refused before anything is asked
         forgotten = None if options.fresh else journal
         server = self.batch.server_name(server_of(options))
-        found = estimate(self.pair_list, self.batch, server, forgotten)
+        found = estimate(self.orders, self.batch, server, forgotten)
         self.tally.total += found.outside
         self.tally.idle = found.idle
         self.display.inform(str(found))
@@ -461,7 +461,7 @@ class _SwapCommand:
         ):
             async with (
                 connect(self.options) as ez,
-                BatchRun(ez, self.pair_list, self.batch) as self.run,
+                BatchRun(ez, OrderReader(self.orders), self.batch) as self.run,
                 _ticking(self._update),
             ):
                 if self.interrupted:
@@ -471,7 +471,7 @@ class _SwapCommand:
                     self._print(outcome)
 
     def _print(self, outcome: BatchOutcome) -> None:
-        given = self.pair_list.as_given(outcome)
+        given = self.orders.as_given(outcome)
         self.printer.print(given or outcome)
 
     def _update(self) -> None:
@@ -523,7 +523,7 @@ class _SwapCommand:
 
     def _unread(self) -> Iterator[BatchOutcome]:
         if self.run is None:
-            return map(skipped, self.pair_list)
+            return map(skipped, self.orders)
         return self.run.unread()
 
 

@@ -1,14 +1,15 @@
 """
-All pairs of a run, found before it begins, and kept out of memory.
+All orders of a run, found before it begins, and kept out of memory.
 
-So their number is known, a pair that is named twice is swapped once, and no
-result replaces a picture that is still to be swapped.
+So their number is known, an order that is given twice is done once, and no
+result replaces a picture that is still to be sent.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import pickle
 import re
 import sqlite3
 import sys
@@ -18,19 +19,20 @@ from pathlib import Path
 
 import attrs
 
-from ezlink_async.batch.journal.store import decode_path, encode_path
+from ezlink_async._core.json_reader import storable
+from ezlink_async.batch.journal.store import encode_path
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.folders import TWICE, FileId, LeftOut, file_ids
-from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.orders import Order
+from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
 
 _PAGE = 256
 
 _TABLES = """
-CREATE TABLE pairs (
-    id INTEGER PRIMARY KEY, target_name NOT NULL, source_name NOT NULL,
-    source NOT NULL, target NOT NULL, wished NOT NULL, problem TEXT, expected TEXT,
-    UNIQUE (target_name, source_name)
+CREATE TABLE orders (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL, wished NOT NULL, content BLOB NOT NULL,
+    expected TEXT, UNIQUE (key, wished)
 );
 CREATE TABLE pictures (device TEXT, inode TEXT, PRIMARY KEY (device, inode))
 WITHOUT ROWID;
@@ -66,15 +68,15 @@ def piped_paths() -> list[Path]:
     return [Path(os.fsdecode(name)) for name in found if name]
 
 
-class PairList(Iterable[Pair]):
+class OrderList(Iterable[Order]):
     """
-    The pairs, in their order, without repetitions. Any thread may use it.
+    The orders, in their order, without repetitions. Any thread may use it.
 
     It can be iterated over any number of times, also at the same time. The
     repetitions are counted in *left_out*.
     """
 
-    def __init__(self, pairs: Iterable[Pair], left_out: LeftOut) -> None:
+    def __init__(self, orders: Iterable[Order], left_out: LeftOut) -> None:
         # An empty name makes a temporary file, which is deleted when it is closed.
         self._sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._lock = threading.Lock()
@@ -83,8 +85,8 @@ class PairList(Iterable[Pair]):
         try:
             self._sql.executescript(_TABLES)
             self._sql.execute("BEGIN")
-            for pair in pairs:
-                if self._add(pair):
+            for order in orders:
+                if self._add(order):
                     self.total += 1
                 else:
                     left_out[TWICE] += 1
@@ -93,87 +95,93 @@ class PairList(Iterable[Pair]):
             self.close()
             raise
 
-    def _add(self, pair: Pair) -> bool:
-        ids = [tuple(map(str, found)) for found in file_ids([pair.source, pair.target])]
+    def _add(self, order: Order) -> bool:
+        ids = [tuple(map(str, found)) for found in file_ids(order.files)]
         self._sql.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", ids)
-        paths = (
-            encode_path(path) for path in (pair.source, pair.target, pair.wanted_path)
-        )
+        # Two orders for the same pictures differ by where their results go; but a
+        # pair is swapped once.
+        wished = "" if order.by_paths else encode_path(order.wanted_path)
         cursor = self._sql.execute(
-            "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL)",
-            (*self._names(pair.target, pair.source), *paths, pair.problem),
+            "INSERT OR IGNORE INTO orders VALUES (NULL, ?, ?, ?, NULL)",
+            (self._key(order.request_key, order.inputs), wished, pickle.dumps(order)),
         )
         return bool(cursor.rowcount)
 
-    def _names(self, *paths: Path) -> tuple[str | bytes, ...]:
+    def _key(self, request_key: str, inputs: Iterable[Input]) -> bytes:
+        """Return a key under which pictures have one name each."""
         # One folder has many names, but a link to a picture is a picture of its own.
-        return tuple(
-            encode_path(os.path.join(self._real_folder(path.parent), path.name))  # noqa: PTH118 - half the time
-            for path in paths
+        names = (
+            os.path.join(self._real_folder(each.path.parent), each.path.name)  # noqa: PTH118 - half the time
+            for each in inputs
         )
+        return os.fsencode("\0".join((storable(request_key), *names)))
 
-    def __iter__(self) -> Iterator[Pair]:
-        return self._pairs("TRUE")
+    def __iter__(self) -> Iterator[Order]:
+        return self._orders("TRUE")
 
-    def _pairs(self, condition: str) -> Iterator[Pair]:
+    def _orders(self, condition: str) -> Iterator[Order]:
         last = 0
         while rows := self._rows(last, condition):
             last = rows[-1][0]
-            for _, source, target, wished, problem in rows:
-                paths = decode_path(source), decode_path(target)
-                yield Pair(*paths, os.fsdecode(wished), problem)
+            for _, content in rows:
+                order: Order = pickle.loads(content)  # noqa: S301 - our own, see _add
+                yield order
 
-    def _rows(
-        self, after: int, condition: str
-    ) -> list[tuple[int, str, str, str, str | None]]:
+    def _rows(self, after: int, condition: str) -> list[tuple[int, bytes]]:
         with self._lock:
             return self._sql.execute(
-                "SELECT id, source, target, wished, problem FROM pairs "  # noqa: S608 - our own words
+                "SELECT id, content FROM orders "  # noqa: S608 - our own words
                 f"WHERE id > ? AND {condition} ORDER BY id LIMIT ?",
                 (after, _PAGE),
             ).fetchall()
 
     def as_given(self, outcome: BatchOutcome) -> BatchOutcome | None:
         """
-        Return *outcome* with its pictures named as they are in these pairs.
+        Return *outcome* with its pictures named as they are in these orders.
 
-        ``None`` if it belongs to none of them, but to a job of an earlier run.
+        ``None`` if it belongs to no swap of them, but to a job of an earlier run.
         """
-        names = self._names(outcome.target, outcome.source)
+        pair = Input("source", outcome.source), Input("target", outcome.target)
         with self._lock:
             row = self._sql.execute(
-                "SELECT source, target FROM pairs "
-                "WHERE target_name = ? AND source_name = ?",
-                names,
+                "SELECT content FROM orders WHERE key = ?",
+                (self._key(outcome.kind, pair),),
             ).fetchone()
         if row is None:
             return None
-        source, target = map(decode_path, row)
+        order: Order = pickle.loads(row[0])  # noqa: S301 - our own, see _add
+        source, target = (each.path for each in order.inputs)
         return attrs.evolve(outcome, source=source, target=target)
 
-    def expect(self, source: Path, target: Path, what: str) -> bool:
-        """Note *what* is expected of a pair; return whether there is such a pair."""
-        names = self._names(target, source)
+    def expect(
+        self, request_key: str, inputs: Iterable[Input], wished: str, what: str
+    ) -> bool:
+        """
+        Note *what* is expected of the order for these pictures that wants this path.
+
+        Without one of that path it is another one for them. Returns whether there is
+        any.
+        """
         with self._lock:
             cursor = self._sql.execute(
-                "UPDATE pairs SET expected = ? WHERE target_name = ? "
-                "AND source_name = ?",
-                (what, *names),
+                "UPDATE orders SET expected = ? WHERE id = (SELECT id FROM orders "
+                "WHERE key = ? ORDER BY wished <> ?, expected IS NOT NULL, id LIMIT 1)",
+                (what, self._key(request_key, inputs), encode_path(wished)),
             )
         return bool(cursor.rowcount)
 
     def expected(self, what: str) -> int:
-        """Return the number of pairs of which *what* is expected."""
+        """Return the number of orders of which *what* is expected."""
         with self._lock:
-            query = "SELECT count(*) FROM pairs WHERE expected = ?"
+            query = "SELECT count(*) FROM orders WHERE expected = ?"
             return int(self._sql.execute(query, (what,)).fetchone()[0])
 
-    def unexpected(self) -> Iterator[Pair]:
-        """Yield the pairs of which nothing is expected yet."""
-        return self._pairs("expected IS NULL")
+    def unexpected(self) -> Iterator[Order]:
+        """Yield the orders of which nothing is expected yet."""
+        return self._orders("expected IS NULL")
 
     def is_given(self, file_id: FileId) -> bool:
-        """Return whether this file is the source or the target of a pair."""
+        """Return whether this file is a picture of an order."""
         with self._lock:
             found = self._sql.execute(
                 "SELECT 1 FROM pictures WHERE device = ? AND inode = ?",
