@@ -12,7 +12,7 @@ import enum
 import json
 import re
 import secrets
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -115,11 +115,7 @@ def json_body(value: object) -> tuple[Part, ...]:
         leaves.append(leaf)
         return mark
 
-    try:
-        text = json.dumps(value, default=stand_in, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as fault:
-        raise ConfigurationError(f"this cannot be sent as JSON: {fault}") from None
-    before, *others = text.encode().split(mark.encode())
+    before, *others = _json_text(value, stand_in).split(mark.encode())
     parts: list[Part] = []
     for leaf, behind in zip(leaves, others, strict=True):
         if isinstance(leaf, Base64Text):
@@ -128,6 +124,13 @@ def json_body(value: object) -> tuple[Part, ...]:
             parts += [before + _prefix(leaf), leaf]
         before = behind
     return (*parts, before)
+
+
+def _json_text(value: object, stand_in: Callable[[object], object]) -> bytes:
+    try:
+        return json.dumps(value, default=stand_in, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise ConfigurationError(f"this cannot be sent as JSON: {fault}") from None
 
 
 def _prefix(picture: InspectedImage | EncodedImage) -> bytes:

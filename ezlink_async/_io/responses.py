@@ -82,9 +82,8 @@ async def read_body(
     """
     Return the body of *answer*, of at most *most* bytes, as far as it comes.
 
-    Reads until *until* on the loop's clock. The bytes before a break are
-    returned: the id of a paid task may be among them. A large body is put together
-    in a thread of *pool*.
+    Reads until *until* on the loop's clock; a large body is joined in *pool*. The
+    bytes before a break are returned: the id of a paid task may be among them.
     """
     blocks, content, left = list[bytes](), answer.content, most + 1
     broke: Exception | None = None
@@ -103,8 +102,8 @@ async def read_body(
             broke = None if content.at_eof() else fault
     if left <= 0:
         return Body(b"".join(blocks[:_START_BLOCKS])[:_START], oversized=most)
-    join = partial(b"".join, blocks)
-    return Body(await run_in_thread_if_large(most + 1 - left, join, pool), broke)
+    length, join = most + 1 - left, partial(b"".join, blocks)
+    return Body(await run_in_thread_if_large(length, join, pool), broke)
 
 
 class GraceTimeout:

@@ -75,7 +75,7 @@ def test_short_text_may_hold_json(text: str, inner: object) -> None:
 @pytest.mark.parametrize("border", range(14))
 @pytest.mark.parametrize("escape", [r"\"", r"\\", r"\u0041", r"\n", r"\/", "é"])
 def test_no_escape_is_cut_in_two(border: int, escape: str) -> None:
-    """Pieces have 1 MiB, and the begin that is shown has 4 KiB."""
+    """A piece ends there, too, and the begin that is shown has 4 KiB."""
     before = "a" * (4096 - border)
     filling = "b" * (LONG - 4096)
     text = before + escape + filling + escape * 3 + "c" * LONG

@@ -31,10 +31,12 @@ from ezlink_async._io.addresses import (
     InlineResult,
     ResultAddress,
     candidate_addresses,
+    locate,
 )
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults
+from ezlink_async.models import Result
 from tests.support.cancelling import cancel
 from tests.support.client_harness import RETRY, beside_emulator
 from tests.support.loop import now, on_virtual_clock, turns
@@ -580,6 +582,44 @@ async def test_error_of_a_link_that_is_gone_says_so(status: int, *, gone: bool) 
             await here.read(addresses[1:], "7")
     assert (caught.value.status, caught.value.gone) == (status, gone)
     assert ("the link is gone" in str(caught.value)) is gone
+
+
+async def test_no_message_shows_the_key_in_a_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Some providers sign their links with a key of the operator's."""
+    caplog.set_level("DEBUG")
+    away = answer(302, b"", Location="/8?key=UPSTREAM-KEY")
+    answers = closes_after(answer(503, b""), away, answer(404, b""))
+    async with downloads(answers) as (here, (_, address), sleep):
+        signed = attrs.evolve(address, url=f"{address.url}?a=b&key=UPSTREAM-KEY")
+        with pytest.raises(errors.DownloadError) as caught:
+            await here.read([signed], "7")
+        assert sleep.waits
+    assert "?a=b&key=...: HTTP 404" in str(caught.value)
+    assert "UPSTREAM-KEY" not in str(caught.value) + caplog.text
+
+
+REFUSED = [
+    "http://127.0.0.1:9/a.mp4",
+    "http://10.0.0.1/a.mp4",
+    "http://localhost/a.mp4",
+    "http://[::1]/a.mp4",
+    "file:///etc/passwd",
+    "data:video/mp4;base64,AAAA",
+    "a.mp4",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+async def test_only_address_of_a_result_leads_to_the_public_internet(url: str) -> None:
+    """Unless the API itself is on a private network; nothing is asked."""
+    source = locate(Result(kind="video", url=url), API)
+    sleep = RecordedSleep()
+    async with transport(API, sleep=sleep) as there:
+        with pytest.raises(errors.DownloadError, match=r"no address"):
+            await Downloader(there, sleep).read(source, "7")
+    assert not sleep.waits
 
 
 async def test_result_that_is_nowhere_counts_as_gone(tmp_path: Path) -> None:

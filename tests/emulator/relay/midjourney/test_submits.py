@@ -135,6 +135,28 @@ async def test_same_upscale_again_leads_to_the_same_task_and_is_paid_again(
     assert charged_units(emu) == [18_000, 9_000, 9_000]
 
 
+@pytest.mark.parametrize(
+    ("properties", "status"),
+    [
+        ({"status": "IN_PROGRESS", "imageUrl": "https://x.example/"}, "IN_PROGRESS"),
+        ({"status": "SUCCESS"}, ""),
+        ({"status": 1, "imageUrl": "https://x.example/"}, ""),
+        (None, ""),
+    ],
+)
+async def test_row_of_a_known_task_begins_with_its_status_and_picture(
+    properties: object, status: str, emu: Emulator, api: RawApi
+) -> None:
+    """Both must be texts; only a SUCCESS is at 100 % at once."""
+    answer = {"code": 21, "description": "x", "result": "7", "properties": properties}
+    emu.control.script("imagine", faults.Upstream(body=answer))
+    await api.call("imagine", prompt="a fox")
+
+    row = await api.fetch("7")
+
+    assert (row["status"], row["progress"]) == (status, "0%")
+
+
 async def test_upscale_that_failed_is_drawn_anew(emu: Emulator, api: RawApi) -> None:
     grid = await api.draw("imagine", prompt="a fox")
     emu.control.script_tasks(scripts.fails())
@@ -341,7 +363,12 @@ async def test_forwarded_call_has_the_mode_and_no_account_filter(
     emu: Emulator, api: RawApi
 ) -> None:
     """Numbers arrive as doubles; long fields are shown by their length."""
-    fields = {"prompt": "a --turbo", "n": [1], "accountFilter": {}, "x": {"y": 2}}
+    fields = {
+        "prompt": "a --turbo",
+        "n": [1],
+        "accountFilter": {},
+        "x": {"y": 2},
+    }
     body = json.dumps({**fields, "base64Array": ["A" * 400]}).encode()
     await api.post("/mj/submit/imagine?q=1", body)
 
@@ -377,9 +404,8 @@ async def test_sketches_take_the_stages_of_a_task() -> None:
         api = RawApi(emu)
         answer = (await api.call("imagine", prompt="a fox")).fields()
         task_id = str(answer["result"])
-        for _ in range(3):
-            running = await api.fetch(task_id)
+        seen = [(await api.fetch(task_id))["status"] for _ in range(3)]
         emu.control.advance(5)
 
-        assert running["status"] == "IN_PROGRESS"
+        assert seen[-1] == "IN_PROGRESS"
         assert (await api.fetch_end(task_id))["status"] == "SUCCESS"
