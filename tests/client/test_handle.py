@@ -21,8 +21,8 @@ from ezlink_async._client.handle import (
     SavedHandle,
 )
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.buttons import Button
+from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.base import error_of
 from ezlink_async.services.midjourney import MIDJOURNEY
