@@ -44,7 +44,7 @@ from ezlink_async.batch.pairs.output_paths import (
     Existing,
     is_below,
     is_intact,
-    is_whole,
+    is_whole_result,
     why_not_writable,
 )
 from ezlink_async.batch.pairs.pictures import (
@@ -283,7 +283,7 @@ class Preflight:
 
     def _existing_picture(self, job: BatchJob) -> Path | None:
         """Return a whole picture at the output path; refuse to replace an input."""
-        found = self._existing.at(job.output_path)
+        found = self._existing.at(job.output_path, pictures_only=job.order.by_paths)
         own = file_ids(job.order.files)
         for path in found:
             if path.is_dir():
@@ -294,7 +294,7 @@ class Preflight:
                     f"the result would replace {path}, a picture that was given: "
                     "choose another folder"
                 )
-        return next(filter(is_whole, found), None)
+        return next(filter(is_whole_result, found), None)
 
 
 def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:

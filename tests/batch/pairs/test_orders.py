@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async import Image
@@ -26,6 +27,7 @@ from ezlink_async.services.midjourney.follow_ups import Action
 from tests.support.pictures import jpeg
 
 A, B = b"a" * 32, b"b" * 32
+PLAIN = Order(kind="action", request=None, wanted_path="x", label="x")
 INPAINT = "MJ::Inpaint::1::uuid::SOLO"
 UPSAMPLE = "MJ::JOB::upsample::1::uuid"
 
@@ -125,7 +127,7 @@ def test_an_order_and_its_job_in_a_journal_have_one_key() -> None:
         (Order.of(Shorten("x" * 64)), []),
         (Order.of(Blend(["a.jpg", "b.jpg"])), [A, B]),
         (Pair("me.jpg", "a.jpg").order(), [A, B]),
-        (Order(**{**PLAIN, "named": '{"button":"U1","parent":{"prompt":"x"}}'}), []),
+        (attrs.evolve(PLAIN, named='{"button":"U1","parent":{"prompt":"x"}}'), []),
     ):
         for options in ({}, {"strip_metadata": True}):
             stored = order.identity(digests, options)
@@ -135,20 +137,13 @@ def test_an_order_and_its_job_in_a_journal_have_one_key() -> None:
     assert Order.of(Shorten("a fox")).request_key != fox
 
 
-PLAIN: dict[str, object] = {
-    "kind": "action",
-    "request": None,
-    "wanted_path": "x",
-    "label": "x",
-}
 
 
 def test_an_order_of_the_journal_has_no_request() -> None:
-    order = Order(**PLAIN)  # type: ignore[arg-type]
-    assert (order.shared, order.is_free) == (0, False)
-    assert order.identity([], {}) == "{}"
+    assert (PLAIN.shared, PLAIN.is_free) == (0, False)
+    assert PLAIN.identity([], {}) == "{}"
     with pytest.raises(ConfigurationError, match="x has no request"):
-        order.prepared([])
+        PLAIN.prepared([])
 
 
 # What is sent
