@@ -140,18 +140,13 @@ class BatchJob:
             outcome_of(self.order, status),
             output=next(iter(outputs), None),
             outputs=outputs,
-            text=self._text(outputs),
+            text=text_of(self.record) if status == "skipped" else "",
             task_id=self.task_id,
             request_id=next(reversed(self.record.request_ids), None),
             error=None if problem is None else problem.sentence,
             reason=None if problem is None else problem.reason,
             maybe_charged=status == "unknown",
         )
-
-    def _text(self, outputs: Sequence[Path]) -> str:
-        """Return the text of a saved job, if its results are one."""
-        task = self.task_record if _are_texts(outputs) else None
-        return "" if task is None else task.text
 
     @property
     def task_record(self) -> AnyRecord | None:
@@ -329,8 +324,11 @@ def read_task(record: JobRecord) -> AnyRecord | None:
         return None
 
 
-def _are_texts(outputs: Sequence[Path]) -> bool:
-    return bool(outputs) and outputs[0].suffix == TEXT_SUFFIX
+def text_of(record: JobRecord) -> str:
+    """Return the text that a job has made; empty for one that makes pictures."""
+    saved = record.output
+    task = read_task(record) if saved and saved.path.suffix == TEXT_SUFFIX else None
+    return "" if task is None else task.text
 
 
 def _problem_of(order: Order, says: str) -> EzlinkError:
