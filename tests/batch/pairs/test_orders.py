@@ -137,8 +137,6 @@ def test_an_order_and_its_job_in_a_journal_have_one_key() -> None:
     assert Order.of(Shorten("a fox")).request_key != fox
 
 
-
-
 def test_an_order_of_the_journal_has_no_request() -> None:
     assert (PLAIN.shared, PLAIN.is_free) == (0, False)
     assert PLAIN.identity([], {}) == "{}"
