@@ -14,8 +14,9 @@ import pickle
 import attrs
 import pytest
 
+from ezlink_async.buttons import Button
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import AccountFilter, Mode
 
 FINISHED = TaskRecord(

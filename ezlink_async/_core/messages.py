@@ -12,12 +12,12 @@ import enum
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from ezlink_async._core import json_reader
+from ezlink_async._core import json_reader, long_texts
 from ezlink_async._core.images import EncodedImage, InspectedImage
 from ezlink_async.errors import ConfigurationError
 
@@ -59,9 +59,23 @@ class FileContent:
     length: int
 
 
-Part = bytes | InspectedImage | EncodedImage | FileContent
+@attrs.frozen(eq=False)
+class StreamContent:
+    """
+    Bytes from an iterator, *length* of them; a request with them is sent once.
+
+    Where the iterator ends earlier or later, or raises, the upload ends before the end
+    of the body has left. Waiting for it counts as an upload that stalls.
+    """
+
+    blocks: AsyncIterable[bytes]
+    length: int
+
+
+Part = bytes | InspectedImage | EncodedImage | FileContent | StreamContent
 """
-A part of a body: bytes or a file as they are, or a picture, sent as its base64 text.
+A part of a body: bytes, a file or an iterator as they are, or a picture, which is sent
+as its base64 text.
 """
 
 
@@ -69,7 +83,7 @@ def part_length(part: Part) -> int:
     """Return how many bytes *part* has on the wire."""
     if isinstance(part, InspectedImage):
         return part.text_length
-    if isinstance(part, FileContent):
+    if isinstance(part, FileContent | StreamContent):
         return part.length
     return len(part if isinstance(part, bytes) else part.text)
 
@@ -101,11 +115,7 @@ def json_body(value: object) -> tuple[Part, ...]:
         leaves.append(leaf)
         return mark
 
-    try:
-        text = json.dumps(value, default=stand_in, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as fault:
-        raise ConfigurationError(f"this cannot be sent as JSON: {fault}") from None
-    before, *others = text.encode().split(mark.encode())
+    before, *others = _json_text(value, stand_in).split(mark.encode())
     parts: list[Part] = []
     for leaf, behind in zip(leaves, others, strict=True):
         if isinstance(leaf, Base64Text):
@@ -114,6 +124,13 @@ def json_body(value: object) -> tuple[Part, ...]:
             parts += [before + _prefix(leaf), leaf]
         before = behind
     return (*parts, before)
+
+
+def _json_text(value: object, stand_in: Callable[[object], object]) -> bytes:
+    try:
+        return json.dumps(value, default=stand_in, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise ConfigurationError(f"this cannot be sent as JSON: {fault}") from None
 
 
 def _prefix(picture: InspectedImage | EncodedImage) -> bytes:
@@ -127,7 +144,7 @@ class FormFile:
 
     name: str
     file_name: str
-    content: bytes | FileContent
+    content: bytes | FileContent | StreamContent
     content_type: str = "application/octet-stream"
 
 
@@ -221,6 +238,14 @@ class HttpRequest:
         return sum(map(part_length, self.body))
 
     @property
+    def small_body(self) -> bytes:
+        """The body as bytes; :exc:`TypeError` if a picture or a file is in it."""
+        parts = [part for part in self.body if isinstance(part, bytes)]
+        if len(parts) < len(self.body):
+            raise TypeError(f"the body of {self.path} has to be streamed")
+        return b"".join(parts)
+
+    @property
     def answer_limit(self) -> int:
         """The most bytes of an answer that are read."""
         if self.answer_bytes is not None:
@@ -256,7 +281,11 @@ class HttpResponse:
 
     @property
     def document(self) -> object:
-        """The JSON of the body, parsed once; ``None`` if there is none, or too much."""
+        """
+        The JSON of the body, parsed once; ``None`` if there is none, or too much.
+
+        A text of more than 1 MiB is a :class:`~.long_texts.LongText`.
+        """
         return self._read_once()[1]
 
     @property
@@ -267,10 +296,8 @@ class HttpResponse:
     def _read_once(self) -> tuple[str, object]:
         if not self._parsed:
             why = f"it has more than {self.oversized:,} bytes" if self.oversized else ""
-            why = why or json_reader.obstacle(self.body, self.tasks)
-            self._parsed.append(
-                (why, None if why else json_reader.parse_json(self.body))
-            )
+            found = (why, None) if why else long_texts.parse(self.body, self.tasks)
+            self._parsed.append(found)
         return self._parsed[0]
 
     @property

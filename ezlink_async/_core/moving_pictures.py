@@ -192,7 +192,8 @@ def _sample_bytes(movie: Buffer, place: _Span | None, first: int, count: int) ->
         return 0  # they are in a form that is hardly used
     (size,) = struct.unpack(">I", movie[place[0] + 4 : place[0] + 8])
     if size:
-        return count * int(size)
+        # A size of 1 stands in old tables of sound for any size, also a smaller one.
+        return count * int(size) if size > 1 else 0
     total = 0
     for at, sizes in _entries(movie, (place[0] + 4, place[1]), "I"):
         total += sum(sizes[max(0, first - at) : max(0, first + count - at)])

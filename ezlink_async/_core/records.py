@@ -22,7 +22,8 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from ezlink_async._core.messages import TEXT_LIMIT, clip, identifier, redact
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async.buttons import Button
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 
 _R = TypeVar("_R")
 
@@ -223,7 +224,6 @@ SAVED.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
 SAVED.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
 # A saved button has no id of its own: it is that of the record.
 SAVED.register_unstructure_hook(
-    Button,
     make_dict_unstructure_fn(Button, SAVED, task_id=override(omit=True)),
 )
 _saved_record = make_dict_structure_fn(TaskRecord, SAVED)

@@ -143,21 +143,24 @@ Source = list[ResultAddress] | InlineResult
 """Where one result is: the addresses to try, in order, or its bytes."""
 
 
-def locate(result: Result, base_url: str, rebuilt: str | None = None) -> Source:
+def locate(result: Result | None, base_url: str, rebuilt: str | None = None) -> Source:
     """
     Return where *result* is, for :class:`~.download.Downloader`.
+
+    ``None`` is a picture of which the record says nothing.
 
     *rebuilt* is the address that the API itself has for the only result of a task,
     where it has one. A text has line feeds alone between its lines. Without address
     and content the source is an empty list, from which a download is
     :exc:`DownloadError` with ``gone``.
     """
-    if result.content is not None:
-        is_text = result.kind == "text"
-        content = result.content
-        if is_text:
-            content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return InlineResult(content, is_text)
+    result = result or Result(kind="image")
+    content = result.content
+    if content is not None and result.kind == "text":
+        lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return InlineResult(lines, is_text=True)
+    if content is not None:
+        return InlineResult(content)
     limit = VIDEO_BYTES if result.kind == "video" else MAX_BYTES
     found = candidate_addresses(result.url, rebuilt, base_url)
     return [attrs.evolve(address, limit=limit) for address in found]

@@ -20,6 +20,7 @@ from typing import TypeVar
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
 from ezlink_async._core.log_lines import get_logger
+from ezlink_async._core.messages import redact
 from ezlink_async._io.addresses import (
     MAX_BYTES,
     AddressRefusedError,
@@ -256,6 +257,7 @@ class Downloader:
                 if failed.final or gone > 1 or wait is None:
                     raise _failure(address, failed, task_id) from None
                 says = failed.says.replace(address.url, without_secrets(address.url))
+                says = redact(says)
                 _log.info(
                     "retrying the download of task %s in %.1f s: %s",
                     task_id,
@@ -282,6 +284,8 @@ class Downloader:
             ):
                 if stream.status != _OK:
                     raise await refusal_of(stream)
+                if (stream.announced or 0) > address.limit:
+                    raise _too_long(address.limit)
                 length = await self._copy(stream, pace, sink, address.limit)
         except ConfigurationError as fault:
             refused = isinstance(fault, AddressRefusedError) or address.foreign
@@ -325,7 +329,7 @@ class Downloader:
             kept += len(block)
             length += len(block)
             if length > limit:
-                raise AttemptError(f"more than {limit} bytes", status=_OK, final=True)
+                raise _too_long(limit)
             if kept >= _WRITE_BYTES:
                 await self._run(sink, kept, partial(sink.write, blocks))
                 blocks, kept = [], 0
@@ -352,12 +356,17 @@ def _needs_threads(task_id: str | None) -> Iterator[None]:
         ) from fault
 
 
+def _too_long(limit: int) -> AttemptError:
+    return AttemptError(f"more than {limit} bytes", status=_OK, final=True)
+
+
 def _failure(
     address: ResultAddress, failed: AttemptError, task_id: str | None
 ) -> DownloadError:
     gone = failed.status in GONE
+    end = "; the link is gone" if gone else ""
     return DownloadError(
-        f"no result from {address.url}: {failed.says}{'; the link is gone' * gone}",
+        f"no result from {redact(address.url)}: {redact(failed.says)}{end}",
         task_id=task_id,
         status=failed.status,
         gone=gone,

@@ -25,8 +25,14 @@ import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
 from ezlink_async._core.images import InspectedImage
-from ezlink_async._core.messages import FileContent, HttpRequest, Part
+from ezlink_async._core.messages import (
+    FileContent,
+    HttpRequest,
+    Part,
+    StreamContent,
+)
 from ezlink_async._io.image_reader import PartStream
+from ezlink_async.errors import ConfigurationError
 
 if sys.platform == "linux":  # pragma: no branch - the others have no such call
     import fcntl
@@ -233,7 +239,25 @@ class Upload(aiohttp.payload.Payload):
             finally:
                 stream.close()
             return
+        if isinstance(part, StreamContent):
+            await self._send_stream(writer, part)
+            return
         await self._send_piece(writer, part if isinstance(part, bytes) else part.text)
+
+    async def _send_stream(
+        self, writer: AbstractStreamWriter, part: StreamContent
+    ) -> None:
+        left = part.length
+        async for block in part.blocks:
+            left -= len(block)
+            if left < 0:
+                break
+            await self._send_piece(writer, bytes(block))
+        if left:
+            more = "more" if left < 0 else "fewer"
+            raise ConfigurationError(
+                f"the iterator gave {more} bytes than the {part.length} promised"
+            )
 
     async def _send_piece(self, writer: AbstractStreamWriter, piece: bytes) -> None:
         """Send *piece*; a small one is held, since more may leave in its write."""

@@ -53,11 +53,7 @@ ENCODED = EncodedImage(PICTURE, TEXT)
 
 def joined(parts: tuple[Part, ...]) -> bytes:
     """Return the bytes that *parts* are on the wire, where no file is among them."""
-    return b"".join(
-        part if isinstance(part, bytes) else TEXT
-        for part in parts
-        if not isinstance(part, FileContent)
-    )
+    return b"".join(part if isinstance(part, bytes) else TEXT for part in parts)
 
 
 URI = f"data:image/png;base64,{TEXT.decode()}"
@@ -206,6 +202,13 @@ def test_picture_is_sent_in_a_form_as_it_is() -> None:
     assert raw_picture(InspectedImage(named, "image/png", 3, b"abc")) == b"abc"
     file = raw_picture(InspectedImage(named, "image/png", 3))
     assert file == FileContent(Path("a.png"), 3)
+
+
+def test_small_body_is_its_parts_together() -> None:
+    assert HttpRequest("GET", "/x").small_body == b""
+    assert HttpRequest("POST", "/x", (b"a", b"b")).small_body == b"ab"
+    with pytest.raises(TypeError, match="streamed"):
+        assert HttpRequest("POST", "/x", (b"a", PICTURE, b"b")).small_body
 
 
 def test_limit_of_an_answer_is_that_of_the_request_if_it_has_one() -> None:

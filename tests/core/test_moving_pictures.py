@@ -117,6 +117,13 @@ def test_samples_of_one_size_are_counted() -> None:
                 containers.verify_complete(movie)
 
 
+def test_size_of_one_in_old_tables_of_sound_says_nothing() -> None:
+    size = box(b"stsz", struct.pack(">III", 0, 1, 1 << 20))
+    runs = table(b"stsc", "I", 1, 1 << 19, 1, rows=1)
+    offsets = table(b"stco", "I", START, START + 9)
+    assert containers.verify_complete(movie(offsets, runs, size)) == "video/mp4"
+
+
 def movie(*tables: bytes, media: bytes = b"".join(SAMPLES)) -> bytes:
     """Return a video with these tables."""
     return FTYP + box(b"mdat", media) + box(b"moov", track(*tables))

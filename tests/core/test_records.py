@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ezlink_async._core.messages import identifier
 from ezlink_async._core.records import progress_order, read_record
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async.buttons import Button
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 
 FULL = {
     "id": "1733213213123456",

@@ -191,3 +191,5 @@ def test_result_in_its_record_is_its_bytes(
 def test_result_without_address_and_content_is_nowhere() -> None:
     assert locate(Result(kind="image"), API) == []
     assert locate(Result(kind="image"), API, REBUILT) == [ResultAddress(REBUILT)]
+    assert locate(None, API, REBUILT) == [ResultAddress(REBUILT)]
+    assert locate(None, API) == []

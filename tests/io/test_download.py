@@ -31,10 +31,12 @@ from ezlink_async._io.addresses import (
     InlineResult,
     ResultAddress,
     candidate_addresses,
+    locate,
 )
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults
+from ezlink_async.models import Result
 from tests.support.cancelling import cancel
 from tests.support.client_harness import RETRY, beside_emulator
 from tests.support.loop import now, on_virtual_clock, turns
@@ -582,6 +584,44 @@ async def test_error_of_a_link_that_is_gone_says_so(status: int, *, gone: bool) 
     assert ("the link is gone" in str(caught.value)) is gone
 
 
+async def test_no_message_shows_the_key_in_a_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Some providers sign their links with a key of the operator's."""
+    caplog.set_level("DEBUG")
+    away = answer(302, b"", Location="/8?key=UPSTREAM-KEY")
+    answers = closes_after(answer(503, b""), away, answer(404, b""))
+    async with downloads(answers) as (here, (_, address), sleep):
+        signed = attrs.evolve(address, url=f"{address.url}?a=b&key=UPSTREAM-KEY")
+        with pytest.raises(errors.DownloadError) as caught:
+            await here.read([signed], "7")
+        assert sleep.waits
+    assert "?a=b&key=...: HTTP 404" in str(caught.value)
+    assert "UPSTREAM-KEY" not in str(caught.value) + caplog.text
+
+
+REFUSED = [
+    "http://127.0.0.1:9/a.mp4",
+    "http://10.0.0.1/a.mp4",
+    "http://localhost/a.mp4",
+    "http://[::1]/a.mp4",
+    "file:///etc/passwd",
+    "data:video/mp4;base64,AAAA",
+    "a.mp4",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+async def test_only_address_of_a_result_leads_to_the_public_internet(url: str) -> None:
+    """Unless the API itself is on a private network; nothing is asked."""
+    source = locate(Result(kind="video", url=url), API)
+    sleep = RecordedSleep()
+    async with transport(API, sleep=sleep) as there:
+        with pytest.raises(errors.DownloadError, match=r"no address"):
+            await Downloader(there, sleep).read(source, "7")
+    assert not sleep.waits
+
+
 async def test_result_that_is_nowhere_counts_as_gone(tmp_path: Path) -> None:
     """It came with its record, which was saved without it."""
     here = Downloader(ScriptedTransport(offline))
@@ -721,6 +761,21 @@ async def test_video_is_saved_in_flat_memory(tmp_path: Path) -> None:
     assert saved.path == tmp_path / "a.mp4"
     assert saved.size == len(head) + length
     assert peak < 30 * MIB
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_result_that_is_too_long_is_refused_as_soon_as_that_is_known(
+    *, announced: bool
+) -> None:
+    """Of an announced one nothing is read: the server of this test sends no more."""
+    whole = answer(200, jpeg(3_000))
+    unannounced = b"HTTP/1.1 200 OK\r\n\r\n" + bytes(3_000)
+    handler = keeps_open(whole[:-2_000] if announced else unannounced)
+    async with downloads(handler) as (here, (_, address), sleep):
+        short = attrs.evolve(address, limit=2_000)
+        with pytest.raises(errors.DownloadError, match="more than 2000 bytes"):
+            await here.read([short])
+        assert not sleep.waits
 
 
 async def test_headers_that_drip_end_an_attempt() -> None:

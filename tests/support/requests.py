@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from ezlink_async._core.images import InspectedImage
+from ezlink_async._core.images import EncodedImage, InspectedImage
 from ezlink_async._core.messages import HttpRequest
 
 
@@ -14,6 +14,9 @@ def render(request: HttpRequest) -> bytes:
     for part in request.body:
         if isinstance(part, InspectedImage):
             body += base64.b64encode(part.image.content or b"")
+        elif isinstance(part, EncodedImage):
+            body += part.text
         else:
-            body += part if isinstance(part, bytes) else part.text
+            assert isinstance(part, bytes), part
+            body += part
     return body

@@ -119,6 +119,7 @@ class Held(AbstractAsyncContextManager["Held"]):
     url: str
     content: bytes
     retry_after: float | None = None
+    announced: int | None = None
 
     async def __aexit__(self, *_: object) -> None:
         pass

@@ -27,6 +27,8 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import attrs
+
 from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.schedule import FollowedTask, PollSchedule
 from ezlink_async._core.log_lines import get_logger
@@ -128,6 +130,7 @@ class FamilyPoller:
         self._family = family
         self._transport = transport
         self._query_timeout = timing.query_timeout(timeouts)
+        self._new_connection = timing.new_connection
         self._background = background
         self._downloads = downloads
         self._wake = asyncio.Event()
@@ -248,9 +251,12 @@ class FamilyPoller:
 
     async def _send(self, request: HttpRequest) -> tuple[HttpResponse, float]:
         """Return the answer, and when the request was sent."""
+        query = attrs.evolve(
+            request, wait=self._query_timeout, new_connection=self._new_connection
+        )
         async with self._in_flight:
             sent = self._loop.time()
-            return await self._transport.send(request), sent
+            return await self._transport.send(query), sent
 
     async def _poll_by_id(self, task: FollowedTask) -> None:
         family = self._family

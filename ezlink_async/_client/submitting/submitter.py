@@ -17,6 +17,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
+import attrs
+
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.gate import Admission, Gate
@@ -321,8 +323,11 @@ class Submitter:
     ) -> Accepted | EzlinkError:
         response: HttpResponse | None = None
         try:
+            wait = pending.job.family.timing.submit_timeout(self._settings.timeouts)
             response = await self._transport.submit(
-                pending.job.request(), pending.request_id, pending.follow_upload
+                attrs.evolve(pending.job.request(), wait=wait),
+                pending.request_id,
+                pending.follow_upload,
             )
             return pending.job.read(response)
         except EzlinkError as fault:

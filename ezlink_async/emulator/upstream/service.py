@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from attrs import Factory, define, evolve
 
@@ -43,7 +43,6 @@ from ezlink_async.emulator.upstream.tasks import (
 )
 
 T = TypeVar("T")
-P = ParamSpec("P")
 Work = Callable[[], Finished]
 
 # Decoding less text than this takes less time than handing it to a thread.
@@ -93,7 +92,9 @@ class Upstream:
         """Queue a face swap, or refuse it; *life* goes before the scripts to come."""
         limit = self.settings.max_image
         try:
-            pictures = await self._decoded(request.size, read_pictures, request, limit)
+            pictures = await self._decoded(
+                request.size, lambda: read_pictures(request, limit)
+            )
         except RefusedError as refusal:
             return UpstreamReply(4, str(refusal))
         if self._is_full():
@@ -120,7 +121,9 @@ class Upstream:
         """
         limit = self.settings.max_image
         try:
-            drawing = await self._decoded(request.size, read_drawing, request, limit)
+            drawing = await self._decoded(
+                request.size, lambda: read_drawing(request, limit)
+            )
         except RefusedError as refusal:
             return UpstreamReply(4, str(refusal))
         earlier = self._pressed.get((request.parent, request.custom_id))
@@ -179,13 +182,10 @@ class Upstream:
         self._update(task, {**_RESTARTED, "state": task.state or None})
         return self._start(task, script or Script(), lambda: draw(drawing))
 
-    async def _decoded(
-        self, size: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def _decoded(self, size: int, read: Callable[[], T]) -> T:
         if size <= _INLINE:
-            return read(*args, **kwargs)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, lambda: read(*args, **kwargs))
+            return read()
+        return await asyncio.get_running_loop().run_in_executor(self.executor, read)
 
     # The queue
 

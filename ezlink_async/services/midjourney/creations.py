@@ -45,12 +45,18 @@ _BOTS = {"midjourney": "MID_JOURNEY", "niji": "NIJI_JOURNEY"}
 
 _DIMENSIONS = ("portrait", "square", "landscape")
 
+_ONE_PICTURE = (str, bytes, bytearray, memoryview, os.PathLike, Image)
+
 _FEWEST, _MOST = 2, 5  # pictures of a blend
 
 
+def _prompt(prompt: str) -> str:
+    return checked_prompt(prompt)
+
+
 def _pictures(pictures: Iterable[ImageLike]) -> tuple[Image, ...]:
-    one = str | bytes | bytearray | memoryview | os.PathLike | Image
-    if isinstance(pictures, one) or not isinstance(pictures, Iterable):
+    one = isinstance(pictures, _ONE_PICTURE)
+    if one or not isinstance(pictures, Iterable):
         raise ConfigurationError("images is a list of pictures, not one of them")
     return tuple(map(as_picture, pictures))
 
@@ -97,7 +103,7 @@ class _Prompted(_Creation):
 
     _mode_in_path: ClassVar[bool] = False
 
-    prompt: str = attrs.field(converter=checked_prompt)
+    prompt: str = attrs.field(converter=_prompt)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -20,6 +20,7 @@ from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import (
     APART,
     PICTURES,
+    JobRequest,
     LoadedImage,
     TaskFamily,
     canonical,
@@ -88,32 +89,34 @@ class Action(MidjourneyRequest):
     kind: ClassVar[str] = "action"
 
     button: Button = attrs.field(converter=_button)
-    task: ParentTask = attrs.field(default=None, converter=_parent_or_none)
+    task: ParentTask | None = attrs.field(default=None, converter=_parent_or_none)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.button.check()
-        if self.task is None and not self.button.task_id:
+        known = self.button.task_id
+        if self.task is None and not known.strip():
             raise ConfigurationError("give the task that the custom id belongs to")
-        if self.task is None:
-            of_button = ParentTask.of(self.button.task_id)
-            known = attrs.evolve(of_button, succeeded=True)
-            object.__setattr__(self, "task", known)
-        elif self.button.task_id not in {"", self.task.task_id}:
+        if known not in {"", self.parent.task_id}:
             raise ConfigurationError(
-                f"{self.button.name!r} is a button of task {self.button.task_id}, not "
-                f"of {self.task.task_id}"
+                f"{self.button.name!r} is a button of task {known}, not of "
+                f"{self.parent.task_id}"
             )
+
+    @property
+    def parent(self) -> ParentTask:
+        """The task; one whose record had the button has succeeded."""
+        return self.task or ParentTask(self.button.task_id, succeeded=True)
 
     @property
     def label(self) -> str:
         """The button and its task."""
-        return f"{self.button.name} of {self.task.task_id}"
+        return f"{self.button.name} of {self.parent.task_id}"
 
     @property
     def charged_mode(self) -> Mode | None:
         """The mode of the parent, as far as it is known."""
-        return self.task.mode
+        return self.parent.mode
 
     @property
     def price(self) -> int:
@@ -122,7 +125,7 @@ class Action(MidjourneyRequest):
 
     def job(self, pictures: tuple[LoadedImage, ...]) -> ActionJob:
         """Return the job; there are no *pictures*."""
-        custom_id, task_id = self.button.custom_id, self.task.task_id
+        custom_id, task_id = self.button.custom_id, self.parent.task_id
         said = {"customId": custom_id, "taskId": task_id, **self.fields()}
         return ActionJob(
             path="/mj/submit/action",
@@ -130,12 +133,12 @@ class Action(MidjourneyRequest):
             state=self.state,
             body=json_body(said, {}),
             leads_to=self.button.leads_to,
-            parent_succeeded=self.task.succeeded,
+            parent_succeeded=self.parent.succeeded,
         )
 
     def identity(self, digests: Sequence[str]) -> str:
         """Return the custom id and the task, as canonical JSON."""
-        said = {"button": self.button.custom_id, "task": self.task.task_id}
+        said = {"button": self.button.custom_id, "task": self.parent.task_id}
         return canonical(said)
 
 
@@ -154,7 +157,7 @@ class Modal(MidjourneyRequest):
     kind: ClassVar[str] = "modal"
 
     task: ParentTask = attrs.field(converter=_parent)
-    prompt: str = attrs.field(default=None, kw_only=True)
+    prompt: str | None = attrs.field(default=None, kw_only=True)
     mask: Image | None = attrs.field(
         default=None,
         kw_only=True,
@@ -165,14 +168,17 @@ class Modal(MidjourneyRequest):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if self.prompt is None:
-            if not self.task.prompt.strip():
-                raise ConfigurationError(
-                    f"give the prompt for task {self.task.task_id}; no record of it is "
-                    "here that suggests one"
-                )
-            object.__setattr__(self, "prompt", self.task.prompt)
-        checked_prompt(self.prompt)
+        if self.prompt is None and not self.task.prompt.strip():
+            raise ConfigurationError(
+                f"give the prompt for task {self.task.task_id}; no record of it is "
+                "here that suggests one"
+            )
+        checked_prompt(self.sent_prompt)
+
+    @property
+    def sent_prompt(self) -> str:
+        """The prompt, else the one that the task's record suggests."""
+        return self.task.prompt if self.prompt is None else self.prompt
 
     @property
     def family(self) -> TaskFamily[TaskRecord]:
@@ -182,7 +188,7 @@ class Modal(MidjourneyRequest):
     @property
     def label(self) -> str:
         """The task, and the beginning of the prompt."""
-        return f"{self.task.task_id}: {clip(self.prompt, LABEL)}"
+        return f"{self.task.task_id}: {clip(self.sent_prompt, LABEL)}"
 
     @property
     def charged_mode(self) -> Mode | None:
@@ -202,7 +208,7 @@ class Modal(MidjourneyRequest):
     def job(self, pictures: tuple[LoadedImage, ...]) -> ModalJob:
         """Return the job with the inspected mask, if there is one."""
         task_id = self.task.task_id
-        said = {"taskId": task_id, "prompt": self.prompt, **self.fields()}
+        said = {"taskId": task_id, "prompt": self.sent_prompt, **self.fields()}
         return ModalJob(
             path="/mj/submit/modal",
             label=self.label,
@@ -210,6 +216,11 @@ class Modal(MidjourneyRequest):
             body=json_body(said, dict(zip(("maskBase64",), pictures, strict=False))),
             task_id=task_id,
         )
+
+    def identity(self, digests: Sequence[str]) -> str:
+        """Return the task, the prompt that is sent and the mask, as canonical JSON."""
+        whole = attrs.evolve(self, prompt=self.sent_prompt)
+        return JobRequest.identity(whole, digests)
 
 
 @attrs.frozen

@@ -27,7 +27,7 @@ LABEL = 60
 """How many characters of a prompt stand in a label."""
 
 
-def checked_prompt(prompt: str) -> str:
+def checked_prompt(prompt: object) -> str:
     """
     Refuse a prompt that is blank, or holds a NUL, which not every database stores.
 

@@ -26,7 +26,8 @@ from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async._io.transport import ServerWaitLog, Sleep
+from ezlink_async._io.server_log import ServerWaitLog
+from ezlink_async._io.transport import Sleep
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.services.base import Accepted, TaskFamily

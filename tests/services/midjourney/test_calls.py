@@ -52,10 +52,12 @@ class _Handle:
     end: TaskRecord | EzlinkError
 
     def __await__(self) -> Generator[object, None, TaskRecord]:
+        return self._ended().__await__()
+
+    async def _ended(self) -> TaskRecord:
         if isinstance(self.end, EzlinkError):
             raise self.end
         return self.end
-        yield  # a generator, as the protocol of awaiting wants it
 
 
 @attrs.define

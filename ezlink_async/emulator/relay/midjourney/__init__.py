@@ -26,12 +26,12 @@ def _submit(name: str, kind: str = "") -> Route:
 
 ROUTES = (
     Route("POST", f"{_MJ}/insight-face/swap", "submit", with_key(swap)),
-    *map(_submit, ("imagine", "blend", "describe", "shorten", "action", "modal")),
-    _submit("change"),
-    _submit("simple-change", "change"),
     Route("GET", f"{_MJ}/task/([^/]*)/fetch", "fetch", with_key(fetch)),
     Route("POST", f"{_MJ}/task/list-by-condition", "list", with_key(list_by_condition)),
     Route("GET", f"{_MJ}/task/([^/]+)/image-seed", "seed", with_key(seed)),
     Route("GET", f"{_MJ}/image/([^/]+)", "image", image),
     Route("GET", "/__emu/cdn/([^/]+)", "", cdn),
+    *map(_submit, ("imagine", "blend", "describe", "shorten", "action", "modal")),
+    _submit("change"),
+    _submit("simple-change", "change"),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ezlink_async.emulator.relay.midjourney import calls
 from ezlink_async.emulator.relay.midjourney.answers import RefusedCallError
@@ -62,6 +64,18 @@ def test_custom_id_without_an_action_is_refused(custom_id: str, text: str) -> No
 def test_custom_id_with_too_few_parts_is_a_panic(custom_id: str) -> None:
     with pytest.raises(calls.PanicError):
         calls.read_call("action", {"customId": custom_id})
+
+
+_PARTS = st.sampled_from(["MJ", "JOB", "upsample", "variation", "pan", "1", "x", ""])
+
+
+@given(st.lists(_PARTS).map("::".join) | st.text())
+def test_any_custom_id_is_a_call_a_refusal_or_a_panic(custom_id: str) -> None:
+    try:
+        call = calls.read_call("action", {"customId": custom_id})
+    except (RefusedCallError, calls.PanicError):
+        return
+    assert call.model.startswith("mj_")
 
 
 @pytest.mark.parametrize(

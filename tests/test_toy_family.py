@@ -1,0 +1,171 @@
+"""A family of tasks that only a test knows goes through every part of the package."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ezlink_async import ConfigurationError, TaskStatus, TaskTimeoutError
+from ezlink_async._core.policies import PollPolicy
+from ezlink_async.batch import Order, run_jobs
+from ezlink_async.emulator import EmulatorSettings, faults
+from ezlink_async.requests import FaceSwap, JobRequest
+from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.registry import FAMILIES, register
+from tests.support.client_harness import POLL, EmulatedClient, emulated_client
+from tests.support.pictures import jpeg
+from tests.toy_family import PICTURES, TOY, Toy, ToyFamily, ToyServer
+
+
+@asynccontextmanager
+async def _toys() -> AsyncIterator[tuple[EmulatedClient, ToyServer]]:
+    toys = ToyServer()
+    async with emulated_client(EmulatorSettings(routes=toys.routes)) as here:
+        yield here, toys
+
+
+def _contents(paths: Sequence[Path]) -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in paths)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_task_is_awaited_twice_and_all_its_results_are_saved(
+    tmp_path: Path,
+) -> None:
+    async with _toys() as (here, toys):
+        handle = await here.ez.submit(Toy("fox"))
+        one, other = await asyncio.gather(handle, handle.result())
+        paths = await handle.save_all(tmp_path / "fox")
+        contents = await handle.read_all()
+        with pytest.raises(ConfigurationError, match=r"2 results: use save_all\(\)"):
+            await handle.read()
+
+    assert one is other
+    assert (one.status, len(one.results)) == (TaskStatus.SUCCESS, 2)
+    assert [path.name for path in paths] == ["fox_1.png", "fox_2.jpg"]
+    assert _contents(paths) == contents == PICTURES
+    assert toys.words == ["fox"]
+    assert toys.looks == {"t1": 2}
+
+
+async def test_saved_handle_names_its_family_and_is_restored(tmp_path: Path) -> None:
+    async with _toys() as (here, toys):
+        pending = await here.ez.submit(Toy("fox"))
+        early = pending.to_dict()
+        await pending
+        finished = pending.to_dict()
+        handle = here.ez.restore(early)
+        assert handle.family == "toy"
+        assert await handle == await pending
+        looks = dict(toys.looks)
+        done = here.ez.restore(finished)
+        assert _contents(await done.save_all(f"{tmp_path}/")) == PICTURES
+
+    assert (early["family"], early["record"]) == ("toy", None)
+    assert toys.looks == looks  # the record was saved
+    assert _names(tmp_path) == ["t1_1.png", "t1_2.jpg"]
+
+
+async def test_same_id_in_two_families_is_two_tasks() -> None:
+    async with _toys() as (here, _):
+        toy = await here.ez.submit(Toy("fox"))
+        other = here.ez.task(toy.task_id)
+        same = here.ez.task(toy.task_id, family="toy")
+        assert (same, other.task_id) == (toy, toy.task_id)
+        assert {handle.family for handle in here.ez.pending()} == {"toy", "midjourney"}
+        with pytest.raises(ConfigurationError, match=r"no family .* 'doll'"):
+            here.ez.task("7", family="doll")
+
+
+async def test_jobs_of_several_kinds_share_one_stream() -> None:
+    async with _toys() as (here, toys):
+        jobs: list[JobRequest[AnyRecord]] = [
+            Toy("fox"),
+            FaceSwap(jpeg(2_000), jpeg(3_000)),
+            Toy("cat"),
+        ]
+        async with here.ez.submit_all(jobs) as outcomes:
+            found = {outcome.request: outcome async for outcome in outcomes}
+        kinds = {kind: found[kind].unwrap().family for kind in jobs}
+
+    assert list(kinds.values()) == ["toy", "midjourney", "toy"]
+    assert sorted(toys.words) == ["cat", "fox"]
+
+
+async def test_queries_that_hang_delay_no_task_of_another_family() -> None:
+    """40 of them are more than one family may have in flight."""
+    async with _toys() as (here, _):
+        here.server.control.standing("toy_fetch", faults.Stall())
+        toys = [here.ez.task(f"t{number}", family="toy") for number in range(40)]
+        swap = await here.ez.swap_face(jpeg(2_000), jpeg(3_000))
+        assert (await swap).status is TaskStatus.SUCCESS
+        assert not any(toy.done() for toy in toys)
+
+
+async def test_request_may_ask_for_a_deadline_of_its_own() -> None:
+    class Brief(Toy):
+        deadline = 0.05
+
+    poll = PollPolicy(first=POLL.first, shortest=POLL.shortest, longest=POLL.longest)
+    toys = ToyServer()
+    settings = EmulatorSettings(routes=toys.routes)
+    async with emulated_client(settings, poll=poll) as here:
+        here.server.control.standing("toy_fetch", faults.Stall())
+        with pytest.raises(TaskTimeoutError, match=r"0\.05 s after acceptance") as late:
+            await (await here.ez.submit(Brief("fox")))
+        assert late.value.task_id == "t1"
+        here.server.control.standing("toy_fetch", None)
+        assert await here.ez.task("t1", family="toy")
+
+
+async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    """What the first run has paid, the second one fetches; no word is sent twice."""
+    orders = [Order.of(Toy(word)) for word in ("fox", "cat", "owl")]
+    async with _toys() as (here, toys):
+        toys.is_held = True
+        running = asyncio.create_task(_run(here, orders, tmp_path))
+        while len(toys.words) < len(orders):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        toys.is_held = False
+        outcomes = await _run(here, orders, tmp_path)
+        again = await _run(here, orders, tmp_path)
+
+    assert sorted(toys.words) == ["cat", "fox", "owl"]
+    assert {status for status, _ in outcomes.values()} == {"succeeded"}
+    assert {status for status, _ in again.values()} == {"skipped"}
+    for word, (_, paths) in outcomes.items():
+        assert [path.name for path in paths] == [f"{word}_1.png", f"{word}_2.jpg"]
+        assert _contents(paths) == PICTURES
+
+
+async def _run(
+    here: EmulatedClient, orders: Sequence[Order], folder: Path
+) -> dict[str, tuple[str, tuple[Path, ...]]]:
+    found = {}
+    async with run_jobs(here.ez, orders, output=folder / "out") as run:
+        async for outcome in run:
+            found[outcome.label] = str(outcome.status), outcome.outputs
+    return found
+
+
+def test_name_of_a_family_or_kind_is_given_once() -> None:
+    register(TOY, Toy)
+    assert FAMILIES["toy"] is TOY
+    with pytest.raises(ConfigurationError, match="another family 'toy'"):
+        register(ToyFamily())
+
+    class Other(Toy):
+        kind = "swap"
+
+    with pytest.raises(ConfigurationError, match="another kind 'swap'"):
+        register(TOY, Other)
