@@ -11,28 +11,18 @@ from ezlink_async.batch.spending import Charges
 from ezlink_async.cli.display import STYLES, Display
 from ezlink_async.cli.tally import Kind, Tally, kind_of
 from ezlink_async.report.escaping import shown
-from ezlink_async.services.face_swap import FaceSwap
 
-_SWAP = ("target", "output", "task_id", "status", "error", "maybe_charged")
-_JOB = (
-    *("kind", "label", "output", "outputs", "task_id", "status", "error"),
-    *("maybe_charged", "text"),
-)
+_SWAP_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_KEYS = ("kind", "label", "output", "outputs", *_SWAP_KEYS[2:], "text")
 
 
 def to_json(outcome: BatchOutcome, kind: Kind) -> str:
     """Return the line that ``--json`` prints."""
-    names = _SWAP if outcome.kind == FaceSwap.kind else _JOB
-    row = {name: getattr(outcome, name) for name in names}
+    keys = _SWAP_KEYS if outcome.is_swap else _KEYS
+    row = {name: getattr(outcome, name) for name in keys}
     if kind is Kind.PLANNED:
         row["status"] = str(kind)
     return json.dumps(row, default=str)
-
-
-def name_of(outcome: BatchOutcome) -> str:
-    """Return what *outcome* is about: the target of a swap, else the label."""
-    is_swap = outcome.kind == FaceSwap.kind
-    return str(outcome.target) if is_swap else outcome.label
 
 
 _NAMED = 5  # pictures that are named at the end, too
@@ -67,7 +57,8 @@ class OutcomePrinter:
         kind = kind or kind_of(outcome)
         self._tally.add(outcome, kind)
         if kind is Kind.UNUSABLE and len(self._unusable) < _NAMED:
-            self._unusable.append(outcome.target.name or outcome.label)
+            name = outcome.target.name if outcome.is_swap else outcome.label
+            self._unusable.append(name)
         if kind is Kind.UNKNOWN:
             self._unknown.append(outcome)
         elif outcome.error and (outcome.common or kind is Kind.LEFT):
@@ -81,7 +72,7 @@ class OutcomePrinter:
         self._display.update()
 
     def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
-        name = name_of(outcome)
+        name = shown(outcome.name)
         if outcome.text and kind in {Kind.SUCCEEDED, Kind.DONE}:
             self._display.inform(f"{shown(outcome.output)}:")
             self._display.result(shown(outcome.text, lines=True))
@@ -89,11 +80,11 @@ class OutcomePrinter:
             for output in outcome.outputs or (outcome.output,):
                 self._display.result(shown(output))
         elif kind is Kind.PLANNED:
-            self._display.result(f"send {shown(name)} -> {shown(outcome.output)}")
+            self._display.result(f"send {name} -> {shown(outcome.output)}")
         elif kind in STYLES and not outcome.common:
             # An error about the file itself names it once more.
-            error = (outcome.error or "").replace(f" {name}: ", " ", 1)
-            self._display.note(f"{kind}: {shown(name)}: {shown(error)}", STYLES[kind])
+            error = (outcome.error or "").replace(f" {outcome.name}: ", " ", 1)
+            self._display.note(f"{kind}: {name}: {shown(error)}", STYLES[kind])
 
     @property
     def exit_code(self) -> int:
@@ -151,5 +142,5 @@ class OutcomePrinter:
         self._display.note(line, "yellow")
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
-            self._display.note(f"  {shown(name_of(outcome))}{known}")
+            self._display.note(f"  {shown(outcome.name)}{known}")
         self._display.note(f"to find out: {self._advice()}", "yellow")
