@@ -55,8 +55,8 @@ class JobOptions(Connection):
     dry_run
         List what would be sent, and send nothing.
     yes
-        Do not ask before a run that pays for more than 100 jobs, or again, or
-        with a source whose face may not do. A script is never asked.
+        Do not ask before a run that pays for more than 100 jobs, pays again, or
+        looks like a mistake. A script is never asked.
     fresh
         Begin anew: forget earlier runs, replace what is there, and pay again.
         Refused while a paid result is not saved.
@@ -133,7 +133,7 @@ class JobOptions(Connection):
         )
 
 
-def read_arguments(options: JobOptions, given: object, own: object) -> None:
+def check_alone(options: JobOptions, given: object, own: object) -> None:
     """Raise ConfigurationError for arguments, or *own* options, beside a manifest."""
     if options.manifest is None:
         return

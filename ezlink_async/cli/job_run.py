@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import logging
 import math
+import shlex
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 
@@ -43,7 +44,7 @@ from ezlink_async.cli.order_list import OrderList
 from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.cli.quote import Quote, quote
 from ezlink_async.cli.tally import Tally
-from ezlink_async.errors import EzlinkError
+from ezlink_async.errors import EzlinkError, ModalNeededError
 from ezlink_async.report.escaping import shown
 from ezlink_async.services.face_swap import FaceSwap
 
@@ -224,8 +225,8 @@ class _JobRun:
                     self._print(await run_in_any_thread(finish))
 
     def _print(self, outcome: BatchOutcome) -> None:
-        given = self.orders.as_given(outcome)
-        self.printer.print(given or outcome)
+        given = self.orders.as_given(outcome) or outcome
+        self.printer.print(_with_command(given, self.options))
 
     def _update(self) -> None:
         """Show how far the run is."""
@@ -279,6 +280,21 @@ class _JobRun:
         if self.run is None:
             return map(skipped, self.orders)
         return self.run.unread()
+
+
+def _with_command(outcome: BatchOutcome, options: JobOptions) -> BatchOutcome:
+    """Add the command that sends its input to a task that waits for some."""
+    if not isinstance(outcome.fault, ModalNeededError):
+        return outcome
+    words = ["ezlink", "modal", str(outcome.task_id), "--prompt", "WORDS"]
+    words += ["--output", str(options.output)]
+    if options.base_url is not None:
+        words += ["--base-url", options.base_url]
+    error = (
+        f"ModalNeededError: task {outcome.task_id} waits for input: "
+        f"{shlex.join(words)}; this is charged, also where the action before was"
+    )
+    return attrs.evolve(outcome, error=error)
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,7 @@ from ezlink_async.batch.pairs.order_manifest import read_manifest
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.preflight import check_source
 from ezlink_async.cli.connect import check_engine, has_engine
-from ezlink_async.cli.job_options import JobOptions, read_arguments
+from ezlink_async.cli.job_options import JobOptions, check_alone
 from ezlink_async.cli.job_run import JobPlan, run_plan
 from ezlink_async.cli.order_list import check_no_address, piped_paths
 from ezlink_async.cli.source_face import check_face, doubt_about_face
@@ -110,7 +110,7 @@ def _find_orders(
     pictures: tuple[Path, ...],
     left_out: LeftOut,
 ) -> Iterator[Order]:
-    read_arguments(options, pictures, attrs.evolve(own, faces=None))
+    check_alone(options, pictures, attrs.evolve(own, faces=None))
     if options.manifest is not None:
         return read_manifest(options.manifest, kind=FaceSwap.kind)
     mode = Mode.parse(own.mode)
