@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +10,14 @@ from cyclopts import Parameter
 from ezlink_async.batch.pairs.order_manifest import read_manifest
 from ezlink_async.cli.job_options import JobOptions
 from ezlink_async.cli.job_run import JobPlan, run_plan
+from ezlink_async.cli.plugins import Plugins, import_plugins
 from ezlink_async.errors import ConfigurationError
 
 
 def run(
     path: Annotated[Path | None, Parameter(name="MANIFEST")] = None,
     *,
-    plugin: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    plugin: Plugins = (),
     options: JobOptions,
 ) -> int:
     """
@@ -42,8 +41,7 @@ def run(
         See there.
 
     """
-    for name in plugin:
-        _import(name)
+    import_plugins(plugin)
     given = [each for each in (path, options.manifest) if each is not None]
     if len(given) != 1:
         raise ConfigurationError("give one MANIFEST")
@@ -51,14 +49,3 @@ def run(
     (manifest,) = given
     plan = JobPlan(orders=read_manifest(manifest), none=f"{manifest} lists no job")
     return run_plan(options, plan)
-
-
-def _import(name: str) -> None:
-    """Import the module *name*, which may be in the folder we are in."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigurationError(f"--plugin {name}: {error}") from error
