@@ -191,4 +191,4 @@ def _has_changed(record: JobRecord) -> bool:
         times = [each.path.stat().st_mtime for each in record.inputs]
     except OSError:
         return False  # the run says what is wrong with it
-    return record.sent_at is not None and max(times) > record.sent_at
+    return record.sent_at is not None and max(times, default=0.0) > record.sent_at
