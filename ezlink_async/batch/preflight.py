@@ -56,6 +56,7 @@ from ezlink_async.batch.pairs.pictures import (
 )
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.registry import FAMILIES
 
 _SOURCES = 64  # hashes kept: most batches have few sources
@@ -114,9 +115,11 @@ class BatchJob:
         return None if self.step is Step.SUBMIT else self.record.task_id
 
     @property
-    def deadline(self) -> float | None:
-        """Seconds to the deadline of its task, if that is not the family's."""
-        return None if self.order.request is None else self.order.request.deadline
+    def deadline(self) -> float:
+        """Seconds from the acceptance of its task to its deadline."""
+        request, family = self.order.request, FAMILIES.get(self.record.family)
+        own = None if request is None else request.deadline
+        return own or (MIDJOURNEY if family is None else family).timing.deadline
 
     @property
     def problem(self) -> Problem | None:
