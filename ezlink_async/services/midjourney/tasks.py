@@ -54,6 +54,8 @@ def path_segment(task_id: str) -> str:
 
 _TEXTS = ("DESCRIBE", "SHORTEN")  # the actions whose result is a text
 
+_ALMOST = 99.0  # per cent: at 100 a task that goes on would seem to be stuck
+
 _MODAL = "MODAL"  # the action of a modal's own row
 
 _TIMING = PollTiming(shares_queue=True)
@@ -179,7 +181,8 @@ class MidjourneyModalFamily(MidjourneyFamily):
     and goes on showing that task's own row, whose status stays ``MODAL`` for up to
     two of its beats after the modal is done. So a list, which has all rows of an id, is
     ahead of a fetch, and the status ``MODAL`` only means: not renewed yet. The rows
-    of an id take the same submit time, so their order decides.
+    of an id take the same submit time, so their order decides. The address of the
+    picture serves that of the first row, so a success counts once that row shows it.
     """
 
     name: str = "midjourney-modal"
@@ -188,10 +191,12 @@ class MidjourneyModalFamily(MidjourneyFamily):
 
     def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
         """Read many tasks by id; of the rows of one the last ``MODAL`` counts."""
+        rows = _read_rows(response)
+        behind = {each.task_id for each in rows if each.status is TaskStatus.MODAL}
         modals = {
-            record.task_id: record
-            for record in _read_rows(response)
-            if record.action == _MODAL
+            each.task_id: _running(each) if each.task_id in behind else each
+            for each in rows
+            if each.action == _MODAL
         }
         return {**super().read_list(response), **modals}
 
@@ -205,6 +210,15 @@ def count_modals(response: HttpResponse, task_id: str) -> int:
     """Return how many rows of action ``MODAL`` a list has under *task_id*."""
     rows = _read_rows(response)
     return sum(row.action == _MODAL and row.task_id == task_id for row in rows)
+
+
+def _running(modal: TaskRecord) -> TaskRecord:
+    """Return the row of a *modal* whose picture is not served yet, if it has one."""
+    if modal.status is not TaskStatus.SUCCESS:
+        return modal
+    return attrs.evolve(
+        modal, status=TaskStatus.IN_PROGRESS, progress=_ALMOST, image_url=None
+    )
 
 
 def _read_rows(response: HttpResponse) -> list[TaskRecord]:
