@@ -217,6 +217,6 @@ async def test_many_prompts_are_submitted_as_one_stream() -> None:
         requests = (Imagine(prompt, mode="relax") for prompt in prompts)
         async with both.ez.submit_all(requests) as jobs:
             done = [job async for job in jobs]
-        assert sorted(job.request.prompt for job in done) == prompts
         assert not any(job.error for job in done)
+        assert sorted(job.request.label for job in done) == prompts
         assert _units(both) == [6_000] * 6
