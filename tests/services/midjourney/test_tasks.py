@@ -549,6 +549,7 @@ def test_update_is_what_a_reader_can_see(
     """The address of a preview is new each time, and the clocks of servers differ."""
     later = attrs.evolve(other, submit_time=dt.datetime.now(dt.UTC))
     assert MIDJOURNEY.is_same(one, later) is same
+    assert MIDJOURNEY.is_same(one, one)
 
 
 def test_saved_record_is_the_same_again() -> None:
