@@ -18,16 +18,19 @@ import attrs
 
 from ezlink_async._core.images import Image
 from ezlink_async._io.files import check_path
+from ezlink_async.batch.journal.columns import encode_path
 from ezlink_async.batch.journal.jobs import (
+    Claim,
     JobKey,
     JobRecord,
     JobState,
+    NewJob,
     Problem,
     Reason,
     Step,
     next_step,
 )
-from ezlink_async.batch.journal.store import Claim, Journal, NewJob, encode_path
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import (
     INTERRUPTED,
