@@ -61,6 +61,16 @@ class BatchOutcome:
     common: bool = False
     reason: Reason | None = None
 
+    @property
+    def is_swap(self) -> bool:
+        """Whether it is about a swap."""
+        return self.kind == FaceSwap.kind
+
+    @property
+    def name(self) -> str:
+        """Its name for a person: of a swap the target, as it was given."""
+        return str(self.target) if self.is_swap else self.label
+
 
 def outcome_of(order: Order, status: BatchStatus) -> BatchOutcome:
     """Return an outcome that names what *order* is about."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import attrs
@@ -216,17 +216,29 @@ class Pipeline:
         finally:
             looking_up.cancel()
 
-    def waits(self, bounds: dict[Stage, float]) -> Waits:
-        """Return what is waited for; *bounds* are the most seconds in each stage."""
+    def waits(
+        self, bounds: dict[Stage, float], deadline: Callable[[BatchJob], float]
+    ) -> Waits:
+        """
+        Return what is waited for.
+
+        *bounds* are the most seconds in each stage beside the time of the task,
+        of which *deadline* is the most.
+        """
         now = asyncio.get_running_loop().time()
         numbers: collections.Counter[Stage] = collections.Counter()
         longest = 0.0
-        for observer in (each.observer for each in self._open if each.outcome is None):
-            stage = observer.stage
-            if stage is not None:
-                elapsed = now - observer.followed_at if stage is Stage.RUNNING else 0.0
-                numbers[stage] += 1
-                longest = max(longest, bounds[stage] - elapsed)
+        for each in (each for each in self._open if each.outcome is None):
+            stage = each.observer.stage
+            if stage is None:
+                continue
+            numbers[stage] += 1
+            most = bounds[stage]
+            if stage is not Stage.SAVING:
+                most += deadline(each.job)
+            if stage is Stage.RUNNING:
+                most -= now - each.observer.followed_at
+            longest = max(longest, most)
         return Waits(
             sending=numbers[Stage.SENDING],
             running=numbers[Stage.RUNNING],

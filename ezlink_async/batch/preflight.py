@@ -44,7 +44,7 @@ from ezlink_async.batch.pairs.output_paths import (
     Existing,
     is_below,
     is_intact,
-    is_whole,
+    is_whole_result,
     why_not_writable,
 )
 from ezlink_async.batch.pairs.pictures import (
@@ -56,6 +56,7 @@ from ezlink_async.batch.pairs.pictures import (
 )
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.registry import FAMILIES
 
 _SOURCES = 64  # hashes kept: most batches have few sources
@@ -114,9 +115,11 @@ class BatchJob:
         return None if self.step is Step.SUBMIT else self.record.task_id
 
     @property
-    def deadline(self) -> float | None:
-        """Seconds to the deadline of its task, if that is not the family's."""
-        return None if self.order.request is None else self.order.request.deadline
+    def deadline(self) -> float:
+        """Seconds from the acceptance of its task to its deadline."""
+        request, family = self.order.request, FAMILIES.get(self.record.family)
+        own = None if request is None else request.deadline
+        return own or (MIDJOURNEY if family is None else family).timing.deadline
 
     @property
     def problem(self) -> Problem | None:
@@ -140,18 +143,13 @@ class BatchJob:
             outcome_of(self.order, status),
             output=next(iter(outputs), None),
             outputs=outputs,
-            text=self._text(outputs),
+            text=text_of(self.record) if status == "skipped" else "",
             task_id=self.task_id,
             request_id=next(reversed(self.record.request_ids), None),
             error=None if problem is None else problem.sentence,
             reason=None if problem is None else problem.reason,
             maybe_charged=status == "unknown",
         )
-
-    def _text(self, outputs: Sequence[Path]) -> str:
-        """Return the text of a saved job, if its results are one."""
-        task = self.task_record if _are_texts(outputs) else None
-        return "" if task is None else task.text
 
     @property
     def task_record(self) -> AnyRecord | None:
@@ -283,7 +281,7 @@ class Preflight:
 
     def _existing_picture(self, job: BatchJob) -> Path | None:
         """Return a whole picture at the output path; refuse to replace an input."""
-        found = self._existing.at(job.output_path)
+        found = self._existing.at(job.output_path, pictures_only=job.order.by_paths)
         own = file_ids(job.order.files)
         for path in found:
             if path.is_dir():
@@ -294,7 +292,7 @@ class Preflight:
                     f"the result would replace {path}, a picture that was given: "
                     "choose another folder"
                 )
-        return next(filter(is_whole, found), None)
+        return next(filter(is_whole_result, found), None)
 
 
 def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
@@ -329,8 +327,11 @@ def read_task(record: JobRecord) -> AnyRecord | None:
         return None
 
 
-def _are_texts(outputs: Sequence[Path]) -> bool:
-    return bool(outputs) and outputs[0].suffix == TEXT_SUFFIX
+def text_of(record: JobRecord) -> str:
+    """Return the text that a job has made; empty for one that makes pictures."""
+    saved = record.output
+    task = read_task(record) if saved and saved.path.suffix == TEXT_SUFFIX else None
+    return "" if task is None else task.text
 
 
 def _problem_of(order: Order, says: str) -> EzlinkError:

@@ -20,7 +20,7 @@ from ezlink_async.batch.journal.jobs import JobRecord, JobState, Step, next_step
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import LOCAL, BatchOptions
 from ezlink_async.batch.pairs.orders import request_key
-from ezlink_async.batch.pairs.output_paths import Existing, is_whole
+from ezlink_async.batch.pairs.output_paths import Existing, is_whole_result
 from ezlink_async.cli.order_list import OrderList
 
 
@@ -86,8 +86,9 @@ def estimate(
             outside += not known and expected is Expected.OPEN
     existing = Existing()
     for order in orders.unexpected():
-        found = existing.at(options.output / order.wanted_path)
-        blocked = options.keeps_existing and any(map(is_whole, found))
+        path = options.output / order.wanted_path
+        found = existing.at(path, pictures_only=order.by_paths)
+        blocked = options.keeps_existing and any(map(is_whole_result, found))
         expected = Expected.OTHER if order.problem or blocked else Expected.NEW
         orders.expect(order.request_key, order.inputs, order.wanted_path, expected)
     pairs = {each: many for each in Expected if (many := orders.expected(each))}

@@ -12,12 +12,14 @@ from ezlink_async.cli.display import STYLES, Display
 from ezlink_async.cli.tally import Kind, Tally, kind_of
 from ezlink_async.report.escaping import shown
 
-_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_SWAP_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_KEYS = ("kind", "label", "output", "outputs", *_SWAP_KEYS[2:], "text")
 
 
 def to_json(outcome: BatchOutcome, kind: Kind) -> str:
     """Return the line that ``--json`` prints."""
-    row = {name: getattr(outcome, name) for name in _KEYS}
+    keys = _SWAP_KEYS if outcome.is_swap else _KEYS
+    row = {name: getattr(outcome, name) for name in keys}
     if kind is Kind.PLANNED:
         row["status"] = str(kind)
     return json.dumps(row, default=str)
@@ -55,7 +57,8 @@ class OutcomePrinter:
         kind = kind or kind_of(outcome)
         self._tally.add(outcome, kind)
         if kind is Kind.UNUSABLE and len(self._unusable) < _NAMED:
-            self._unusable.append(outcome.target.name)
+            name = outcome.target.name if outcome.is_swap else outcome.label
+            self._unusable.append(name)
         if kind is Kind.UNKNOWN:
             self._unknown.append(outcome)
         elif outcome.error and (outcome.common or kind is Kind.LEFT):
@@ -69,14 +72,15 @@ class OutcomePrinter:
         self._display.update()
 
     def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
-        target = shown(outcome.target)
+        target = shown(outcome.name)
         if kind is Kind.SUCCEEDED:
-            self._display.result(shown(outcome.output))
+            for output in outcome.outputs or (outcome.output,):
+                self._display.result(shown(output))
         elif kind is Kind.PLANNED:
             self._display.result(f"send {target} -> {shown(outcome.output)}")
         elif kind in STYLES and not outcome.common:
             # An error about the file itself names it once more.
-            error = (outcome.error or "").replace(f" {outcome.target}: ", " ", 1)
+            error = (outcome.error or "").replace(f" {outcome.name}: ", " ", 1)
             self._display.note(f"{kind}: {target}: {shown(error)}", STYLES[kind])
 
     @property
@@ -135,5 +139,5 @@ class OutcomePrinter:
         self._display.note(line, "yellow")
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
-            self._display.note(f"  {shown(outcome.target)}{known}")
+            self._display.note(f"  {shown(outcome.name)}{known}")
         self._display.note(f"to find out: {self._advice()}", "yellow")

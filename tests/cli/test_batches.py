@@ -409,7 +409,7 @@ def test_journal_knows_the_changes_of_each_picture(
     said = ezlink(*command, "--json")
     assert said.summary == sums(succeeded=1), said.out
     with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal:
-        (row,) = journal.execute("SELECT options, changes FROM jobs").fetchall()
+        (row,) = journal.execute("SELECT request, changes FROM jobs").fetchall()
     assert "strip_metadata" in row[0]
     assert row[1] not in {None, "[]"}
     assert len(user.control.charges) == 1

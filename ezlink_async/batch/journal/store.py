@@ -230,8 +230,15 @@ class Journal:
         found: float | None = self._execute(query, (after, before)).fetchone()[0]
         return found
 
-    def price(self) -> float | None:
-        """Return what one accepted job cost in the latest run that knows it, in USD."""
+    def price(self, kind: str) -> float | None:
+        """
+        Return what one job of a *kind* cost in the latest run that knows it, in USD.
+
+        Jobs of several kinds have several prices, so then none is known.
+        """
+        others = self._execute("SELECT 1 FROM jobs WHERE kind <> ? LIMIT 1", (kind,))
+        if others.fetchone() is not None:
+            return None
         rows = self._execute("SELECT facts FROM runs ORDER BY id DESC")
         for facts in (json.loads(row["facts"]) for row in rows):
             dollars, jobs = facts.get("charged_usd"), facts.get("accepted")
@@ -495,12 +502,13 @@ class Journal:
         where = f"{_OPEN} AND server = ifnull(?, server) AND id > ? ORDER BY id LIMIT ?"
         return self._select(where, (server, after, most))
 
-    def witnesses(self, server: str, most: int = 20) -> list[str]:
+    def witnesses(self, server: str, kinds: Iterable[str], most: int = 20) -> list[str]:
         """Return request ids of submits that *server* has accepted, latest first."""
         rows = self._execute(
             "SELECT request_ids FROM jobs WHERE server = ? AND task_id IS NOT NULL "
-            "AND request_ids <> '' ORDER BY sent_at DESC LIMIT ?",
-            (server, most),
+            "AND request_ids <> '' AND kind IN (SELECT value FROM json_each(?)) "
+            "ORDER BY sent_at DESC LIMIT ?",
+            (server, json.dumps([*kinds]), most),
         )
         return [str(row[0]).split()[-1] for row in rows]
 

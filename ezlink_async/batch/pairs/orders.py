@@ -85,7 +85,8 @@ class Order:
             raise ConfigurationError(
                 f"an order is made of a job request, not {type(request).__name__}"
             )
-        if isinstance(then, str) or not all(isinstance(each, str) for each in then):
+        buttons = () if isinstance(then, str) else tuple(then)
+        if isinstance(then, str) or not all(isinstance(each, str) for each in buttons):
             raise ConfigurationError(f"then is a list of buttons, not {then!r:.200}")
         pictures = tuple(_picture(*each) for each in _roles(request))
         inputs = tuple(
@@ -98,7 +99,7 @@ class Order:
             wanted_path=_wanted_path(request, inputs) if output is None else output,
             label=_label(request, inputs),
             inputs=inputs,
-            then=tuple(then),
+            then=buttons,
             pictures=pictures,
         )
 
@@ -229,5 +230,4 @@ def _wanted_path(request: AnyRequest, inputs: Sequence[Input]) -> str:
     if prompt is None and inputs:
         return output_path_for(Path(inputs[0].path.name))
     words = collapse_blanks(request.label if prompt is None else prompt)[:_NAME]
-    # Half a character, which JSON can say, is none that a name may have.
-    return escape(words.encode(errors="replace").decode().strip()) or request.kind
+    return escape(words) or request.kind

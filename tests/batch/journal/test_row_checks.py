@@ -159,11 +159,11 @@ def _ask_everything(journal: Journal) -> None:
         journal.find_or_add_job(again(record))
         claim = Claim(b"subject", key.output_path, b"content")
         journal.assign_output_path(claim, 99)
-        journal.witnesses(key.server)
+        journal.witnesses(key.server, [key.kind])
         journal.task_ids(key.server)
     journal.remarks()
     journal.runs()
-    journal.price()
+    journal.price("swap")
     journal.start_run(3.0)
 
 
