@@ -44,7 +44,7 @@ from ezlink_async.batch.journal.jobs import (
 )
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
-from ezlink_async.batch.pairs.orders import AnyRequest
+from ezlink_async.batch.pairs.orders import BY_PATHS, AnyRequest
 from ezlink_async.batch.pairs.output_paths import (
     Output,
     digest_of,
@@ -183,11 +183,11 @@ class JobRunner:
     async def _finish(self, job: BatchJob, observer: JournalObserver) -> AnyHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
-        if job.step is Step.DOWNLOAD:
+        if job.step is Step.DOWNLOAD and (known := self._known(record)) is not None:
             observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
-            return self._finished(record)
+            return self._session.finished(known, family_of(record.family))
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
@@ -213,7 +213,9 @@ class JobRunner:
         # The id was given to this account, so "no such task" is no end.
         accepted = Accepted(record.task_id or "", 0, "")
         family = family_of(record.family)
-        return self._session.accepted(accepted, family, lambda: None, job.deadline)
+        request = job.order.request
+        deadline = None if request is None else request.deadline
+        return self._session.accepted(accepted, family, lambda: None, deadline)
 
     async def _write_record(self, job: int, record: str) -> None:
         """Have the record of a task on disk before anything is downloaded."""
@@ -222,16 +224,15 @@ class JobRunner:
         with contextlib.suppress(JournalError):  # a result can be saved all the same
             await writer.execute(lambda _: None)
 
-    def _finished(self, record: JobRecord) -> AnyHandle:
-        """Return the handle of a task that has succeeded, without a request."""
-        family, task_id = family_of(record.family), record.task_id or ""
-        known = read_task(record)
-        if known is None:
-            # An earlier version did not always store where the result is.
-            request = family.keyless_request(task_id)
-            place = self._session.base_url + (request.path if request else "")
-            known = family.found(task_id, None, place)
-        return self._session.finished(known, family)
+    def _known(self, record: JobRecord) -> AnyRecord | None:
+        """Return what is known of a task that has succeeded; else it is asked for."""
+        known, family = read_task(record), family_of(record.family)
+        request = family.keyless_request(record.task_id or "")
+        if known is not None or request is None or record.key.kind not in BY_PATHS:
+            return known
+        # An earlier version did not always store where the result of a swap is.
+        place = self._session.base_url + request.path
+        return family.found(record.task_id or "", None, place)
 
     @contextlib.asynccontextmanager
     async def _prepared(

@@ -18,16 +18,19 @@ import attrs
 
 from ezlink_async._core.images import Image
 from ezlink_async._io.files import check_path
+from ezlink_async.batch.journal.columns import encode_path
 from ezlink_async.batch.journal.jobs import (
+    Claim,
     JobKey,
     JobRecord,
     JobState,
+    NewJob,
     Problem,
     Reason,
     Step,
     next_step,
 )
-from ezlink_async.batch.journal.store import Claim, Journal, NewJob, encode_path
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import (
     INTERRUPTED,
@@ -56,6 +59,7 @@ from ezlink_async.batch.pairs.pictures import (
 )
 from ezlink_async.errors import ConfigurationError, EzlinkError, ImageError
 from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.registry import FAMILIES
 
 _SOURCES = 64  # hashes kept: most batches have few sources
@@ -114,9 +118,11 @@ class BatchJob:
         return None if self.step is Step.SUBMIT else self.record.task_id
 
     @property
-    def deadline(self) -> float | None:
-        """Seconds to the deadline of its task, if that is not the family's."""
-        return None if self.order.request is None else self.order.request.deadline
+    def deadline(self) -> float:
+        """Seconds from the acceptance of its task to its deadline."""
+        request, family = self.order.request, FAMILIES.get(self.record.family)
+        own = None if request is None else request.deadline
+        return own or (MIDJOURNEY if family is None else family).timing.deadline
 
     @property
     def problem(self) -> Problem | None:

@@ -22,7 +22,6 @@ from typing import Literal, Self
 
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
-from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
 from ezlink_async._io.part_files import remove_abandoned_parts
 from ezlink_async.batch.job_runner import JobRunner
@@ -51,9 +50,10 @@ from ezlink_async.batch.pairs.reader import (
     Targets,
     pairs_of,
 )
-from ezlink_async.batch.pipeline import Pipeline, Waits
+from ezlink_async.batch.pipeline import Pipeline
 from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.recorder import Clock, RunControl, Stage
+from ezlink_async.batch.running_jobs import Waits
 from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import (
@@ -215,17 +215,18 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def waits(self) -> Waits:
         """Return what the run waits for once it is halted, and how long at most."""
         settings = self._session.transport.settings
-        times, deadline = settings.timeouts, settings.poll.deadline or TASK_DEADLINE
+        times, fixed = settings.timeouts, settings.poll.deadline
         saving = _SAVING * times.image
         answer = times.upload + times.submit
         if self._session.reconciler.can_search:
             answer += times.reconcile
         return self._pipeline.waits(
             {
-                Stage.SENDING: answer + deadline + saving,
-                Stage.RUNNING: deadline + saving,
+                Stage.SENDING: answer + saving,
+                Stage.RUNNING: saving,
                 Stage.SAVING: saving,
-            }
+            },
+            lambda job: fixed or job.deadline,
         )
 
     @property

@@ -23,6 +23,13 @@ from ezlink_async.batch.pairs.orders import Order, request_key
 from ezlink_async.batch.pairs.output_paths import path_key
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.batch.preflight import BatchJob
+from ezlink_async.services.base import Traces
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import Blend, Describe, Imagine, Shorten
+from ezlink_async.services.registry import FAMILIES
+
+_WITNESSES = tuple(each.kind for each in (FaceSwap, Imagine, Blend, Describe, Shorten))
+"""The kinds of jobs that are surely charged, and stand in the account's log."""
 
 
 class UnfinishedJobs:
@@ -151,7 +158,10 @@ class UnfinishedJobs:
             return
         jobs, server = list(self._unclear.values()), self._server
         known, witnesses = await self._writer.execute(
-            lambda journal: (journal.task_ids(server), journal.witnesses(server))
+            lambda journal: (
+                journal.task_ids(server),
+                journal.witnesses(server, _WITNESSES),
+            )
         )
         findings = await self._reconciler.resume(
             [_lost(job.record) for job in jobs], known=known, witnesses=witnesses[::-1]
@@ -209,6 +219,10 @@ class UnfinishedJobs:
 
 
 def _lost(record: JobRecord) -> Lost:
+    family = FAMILIES.get(record.family)
     return Lost(
-        state=record.state_tag, request_ids=record.request_ids, since=record.since
+        state=record.state_tag,
+        request_ids=record.request_ids,
+        since=record.since,
+        traces=Traces() if family is None else family.traces,
     )

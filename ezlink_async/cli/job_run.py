@@ -23,8 +23,8 @@ from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary, skipped
 from ezlink_async.batch.pairs.folders import LeftOut
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.pairs.reader import OrderReader
-from ezlink_async.batch.pipeline import Waits
 from ezlink_async.batch.run import BatchRun
+from ezlink_async.batch.running_jobs import Waits
 from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.connect import (
     Faces,

@@ -17,6 +17,7 @@ from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import EzlinkError
 from ezlink_async.services import account, billing
+from ezlink_async.services.face_swap import FaceSwap
 
 UNITS_PER_DOLLAR = 500_000
 """The units of prices."""
@@ -133,4 +134,6 @@ async def _charged(ez: AsyncEzlink, request_id: str | None) -> float | None:
 def _known(path: Path, server: str) -> tuple[float | None, str | None]:
     """Return the price in the journal, and the id of a request that was charged."""
     with contextlib.closing(Journal.rehearsal(path)) as journal:
-        return journal.price(), next(iter(journal.witnesses(server, most=1)), None)
+        kind = FaceSwap.kind
+        charged = journal.witnesses(server, [kind], 1)
+        return journal.price(kind), next(iter(charged), None)

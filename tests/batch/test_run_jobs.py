@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
@@ -308,6 +309,24 @@ async def test_no_button_of_a_failed_job_is_pressed(batch: BatchHarness) -> None
     assert _stored(batch) == ["imagine"]
 
 
+async def test_a_task_without_a_record_is_asked_for_once_more(
+    batch: BatchHarness,
+) -> None:
+    """Only the picture of a swap is found by the id alone."""
+    photo = _cat(batch)
+    orders = Order.of(Describe(photo), output="words"), Pair(batch.face, photo).order()
+    assert (await _run(batch, *orders)).counts == {"succeeded": 2}
+    for record in ("NULL", "'{}'"):
+        with contextlib.closing(sqlite3.connect(batch.journal)) as sql:
+            sql.execute(f"UPDATE jobs SET record = {record}")  # noqa: S608
+            sql.commit()
+        for name in ("words.txt", "cat.jpg"):
+            (batch.output / name).unlink()
+        assert (await _run(batch, *orders)).counts == {"succeeded": 2}
+    assert (batch.output / "words.txt").read_text()
+    assert batch.charges == 2
+
+
 async def test_a_button_of_an_unknown_record_is_a_problem(batch: BatchHarness) -> None:
     """A journal of an earlier version knows where a result is, and nothing else."""
     await _run(batch, FOX)
@@ -330,6 +349,36 @@ async def test_buttons_of_a_job_that_was_left_are_pressed_by_the_next_run(
     ended = await _run(batch, order)
     assert ended.counts == {"succeeded": 2}
     assert batch.charges == 2
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_buttons_of_a_job_that_ended_before_its_order_came(
+    batch: BatchHarness, *, saved: bool
+) -> None:
+    """They are pressed if the run has saved its result."""
+    order, other = Order.of(FOX, then=["U1"]), Imagine("a cat")
+    batch.control.standing("image", faults.Answer(403))
+    assert (await _run(batch, other, order)).counts == {"failed": 2}
+    if saved:
+        batch.control.standing("image", None)
+    resumed = asyncio.Event()
+
+    async def late() -> AsyncIterator[Order]:
+        await resumed.wait()
+        yield order
+
+    found: list[str] = []
+    async with (
+        batch.client() as ez,
+        run_jobs(ez, late(), output=batch.output) as run,
+    ):
+        async for each in run:
+            found.append(each.label)
+            if {"a red fox", "a cat"} <= {*found}:
+                resumed.set()
+    assert ("a red fox: U1" in found) is saved
+    assert len(found) == 2 + saved
+    assert batch.charges == 2 + saved
 
 
 async def test_buttons_of_a_halted_run_are_left_for_the_next(

@@ -8,7 +8,7 @@ from typing import cast
 import attrs
 import pytest
 
-from ezlink_async._client.submitting.evidence import Fate, Finding
+from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import Reconciler
 from ezlink_async.batch.journal.jobs import Step
 from ezlink_async.batch.journal.store import Journal
@@ -18,18 +18,22 @@ from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.unfinished import UnfinishedJobs
+from ezlink_async.services.base import Traces
+from ezlink_async.services.registry import FAMILIES
 from tests.support.journal_jobs import new_swap, swap_key
 
 
-@attrs.frozen
+@attrs.define
 class ScriptedReconciler:
     """A reconciler that comes to one *finding* about every submit."""
 
     finding: Finding
     can_search: bool = True
+    asked: list[Lost] = attrs.field(factory=list)
 
-    async def resume(self, lost: list[object], **_: object) -> list[Finding]:
+    async def resume(self, lost: list[Lost], **_: object) -> list[Finding]:
         """Return the finding for each."""
+        self.asked += lost
         return [self.finding for _ in lost]
 
 
@@ -103,6 +107,28 @@ async def test_an_unknown_job_is_reported_once(
         assert unfinished.reports(followed)
         assert not unfinished.reports(followed)
         assert unfinished.extra == 0
+    await writer.close()
+
+
+@pytest.mark.parametrize("family", ["midjourney", "unheard of"])
+async def test_a_look_up_knows_what_the_family_leaves_at_the_account(
+    tmp_path: Path, family: str
+) -> None:
+    """Where a submit leaves nothing, its absence proves nothing."""
+    writer, _ = await _open_with_unknown_job(tmp_path)
+    await writer.execute(lambda journal: journal._set(1, family=family))
+    reconciler = ScriptedReconciler(Finding(fate=Fate.UNKNOWN, reason=""))
+    unfinished = UnfinishedJobs(
+        writer,
+        cast("Reconciler", reconciler),
+        BatchOptions(output=tmp_path / "out"),
+        "server",
+    )
+    assert [each async for each in unfinished.resumable()] == []
+    assert [each async for each in unfinished.look_up()] == []
+    (lost,) = reconciler.asked
+    known = FAMILIES.get(family)
+    assert lost.traces == (known.traces if known else Traces())
     await writer.close()
 
 

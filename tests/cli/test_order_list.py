@@ -16,6 +16,7 @@ from ezlink_async.batch.pairs.folders import LeftOut, file_ids
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.cli.order_list import OrderList
+from ezlink_async.services.midjourney.creations import Imagine, Shorten
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -120,7 +121,7 @@ def test_error_of_the_pairs_is_raised() -> None:
 
 
 def test_pairs_take_less_than_50_bytes_of_memory_each() -> None:
-    many = 20_000
+    many = 5_000
     pairs = (_pair(f"photos/{number:06}.jpg") for number in range(many))
     tracemalloc.start()
     try:
@@ -136,3 +137,31 @@ def test_pairs_take_less_than_50_bytes_of_memory_each() -> None:
         assert sum(each.size for each in kept.statistics("filename")) < 50 * many
     finally:
         tracemalloc.stop()
+
+
+def test_orders_without_pictures_are_told_apart_by_request_and_path() -> None:
+    fox, cat = Imagine("a fox"), Imagine("a cat")
+    orders = [
+        Order.of(fox, then=["U1"]),
+        Order.of(cat),
+        Order.of(fox),
+        Order.of(fox, output="another"),
+        Order.of(Shorten("a fox")),
+    ]
+    left_out = LeftOut()
+    with contextlib.closing(OrderList(orders, left_out)) as order_list:
+        assert list(order_list) == [orders[0], orders[1], *orders[3:]]
+        assert left_out == {"named twice": 1}
+
+
+def test_expectations_are_noted_for_the_path_that_is_meant() -> None:
+    """Else for another order of the same request, each once."""
+    orders = [Order.of(Imagine("a fox"), output=name) for name in ("a", "b", "c")]
+    key = orders[0].request_key
+    with contextlib.closing(OrderList(orders, LeftOut())) as order_list:
+        assert order_list.expect(key, (), "b", "done")
+        assert [each.wanted_path for each in order_list.unexpected()] == ["a", "c"]
+        assert order_list.expect(key, (), "b-2", "done")
+        assert [each.wanted_path for each in order_list.unexpected()] == ["c"]
+        assert order_list.expected("done") == 2
+        assert not order_list.expect("another", (), "a", "done")

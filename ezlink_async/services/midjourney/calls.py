@@ -197,8 +197,8 @@ class Midjourney(Generic[H]):
 
         *task* is a handle, a record, a :exc:`ModalNeededError` or an id. Without a
         prompt it is the one that the record suggests; with a bare id it is needed.
-        Costs 18,000 units, 40,000 or 6,000 by the mode in the **parent's** own prompt,
-        whatever flags this prompt has. A client sends only one modal of a task: a
+        Costs 18,000 units, 40,000 or 6,000 by the mode in the **parent's** own prompt;
+        flags in this one change nothing. A client sends only one modal of a task: a
         second is a :exc:`ConfigurationError`, unless *again* says that it is meant.
         """
         return await self._submit(

@@ -149,9 +149,9 @@ class Modal(MidjourneyRequest):
 
     Without a prompt it is the one that the task's record suggests, else the parent's;
     a bare id has none. The mask is a picture, white where it may change. Costs
-    18,000 units, 40,000 or 6,000 by the mode in the parent's own prompt, whatever
-    flags this one has. A client sends one modal for one task, since the task goes on
-    showing that it waits; *again* sends another, which is charged too.
+    18,000 units, 40,000 or 6,000 by the mode in the parent's own prompt; flags in
+    this one change nothing. A client sends one modal for one task, since the task
+    goes on showing that it waits; *again* sends another, which is charged too.
     """
 
     kind: ClassVar[str] = "modal"

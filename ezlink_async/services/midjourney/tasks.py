@@ -15,7 +15,6 @@ import attrs
 
 from ezlink_async._core import records
 from ezlink_async._core.error_mapping import error_from
-from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
@@ -36,7 +35,6 @@ from ezlink_async.services.midjourney.submits import unreadable
 LIST_LIMIT = 100
 """The most ids of one list request. The server sets no limit, its docs use few."""
 
-_log = get_logger()
 
 _NOT_FOUND = "Get mj id failed"
 
@@ -127,8 +125,6 @@ class MidjourneyFamily(TaskFamily[TaskRecord]):
         A task that makes a text ends well without one, too: the server has lost it.
         """
         if record.status is TaskStatus.SUCCESS and record.action in _TEXTS:
-            if not record.text:
-                _log.warning("task %s: the server has lost its text", record.task_id)
             return Ending()
         ending = super().judge(record, before)
         if ending is not None and isinstance(ending.error, TaskFailedError):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import Problem, Submit
-from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.journal.jobs import Claim, Problem, Submit
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
@@ -159,11 +159,11 @@ def _ask_everything(journal: Journal) -> None:
         journal.find_or_add_job(again(record))
         claim = Claim(b"subject", key.output_path, b"content")
         journal.assign_output_path(claim, 99)
-        journal.witnesses(key.server)
+        journal.witnesses(key.server, [key.kind])
         journal.task_ids(key.server)
     journal.remarks()
     journal.runs()
-    journal.price()
+    journal.price("swap")
     journal.start_run(3.0)
 
 

@@ -147,7 +147,7 @@ def test_remarks_and_runs_of_an_older_version_are_kept(
     with contextlib.closing(_opened(version, path)) as journal:
         (remark,) = journal.remarks()
         (run,) = journal.runs()
-        price = journal.price()
+        price = journal.price("swap")
     assert (remark.kind, remark.reason) == ("swap", Reason.UNUSABLE)
     assert [each.path.name for each in remark.inputs] == ["me.jpg", "broken.jpg"]
     assert remark.error == "ImageError: broken.jpg: it is cut off, or broken"

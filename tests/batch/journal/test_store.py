@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from ezlink_async.batch.journal.columns import decode_path, encode_path
 from ezlink_async.batch.journal.jobs import (
     JobRecord,
     JobState,
@@ -23,11 +24,7 @@ from ezlink_async.batch.journal.jobs import (
     Submit,
 )
 from ezlink_async.batch.journal.schema import SCHEMA
-from ezlink_async.batch.journal.store import (
-    Journal,
-    decode_path,
-    encode_path,
-)
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
@@ -464,6 +461,20 @@ def test_open_jobs_may_be_paid_and_are_not_saved(journal: Journal) -> None:
     assert len(journal.open_records(None)) == 5
 
 
+def test_the_price_of_one_kind_is_known_where_there_is_no_other(
+    journal: Journal,
+) -> None:
+    run = journal.start_run(1.0)
+    journal.end_run(run, 2.0, {"charged_usd": "0.5", "accepted": "10"})
+    assert journal.price("swap") == 0.05
+    _job(journal)
+    assert journal.price("swap") == 0.05
+    assert journal.price("imagine") is None
+    key = attrs.evolve(KEY, kind="imagine")
+    journal.find_or_add_job(new_swap(key, ME, A))
+    assert journal.price("swap") is None
+
+
 def test_witnesses_are_the_latest_accepted_submits_of_a_server(
     journal: Journal,
 ) -> None:
@@ -477,8 +488,11 @@ def test_witnesses_are_the_latest_accepted_submits_of_a_server(
     other = _job(journal, "a", "https://b.example")
     journal.submitting(other.id, _submit("elsewhere", "m", 9.0))
     journal.accepted(other.id, "7")
-    assert journal.witnesses(SERVER) == ["good-c", "good-b", "good-a"]
-    assert journal.witnesses(SERVER, 1) == ["good-c"]
+    kinds = ["imagine", "swap"]
+    assert journal.witnesses(SERVER, kinds) == ["good-c", "good-b", "good-a"]
+    assert journal.witnesses(SERVER, kinds, 1) == ["good-c"]
+    # A job of another kind may be free, or leave nothing in the account's log.
+    assert journal.witnesses(SERVER, kinds[:1]) == []
     assert journal.task_ids("https://b.example") == {"7"}
     assert journal.task_ids(SERVER) == {"id-a", "id-b", "id-c", "without-a-request"}
 

@@ -56,6 +56,7 @@ def test_rows_of_json_are_orders_of_every_kind(tmp_path: Path) -> None:
             {"kind": "change", "task": "17", "what": "upscale", "index": 3},
             {"kind": "swap", "source": "me.jpg", "target": "trip/a.jpg"},
             {"kind": "swap", "source": "me.jpg", "target": "a.jpg", "mode": "fast"},
+            {"kind": "swap", "source": "me.jpg", "target": "/far/a.jpg"},
         ),
     )
     here = tmp_path
@@ -71,6 +72,7 @@ def test_rows_of_json_are_orders_of_every_kind(tmp_path: Path) -> None:
         Order.of(Change("17", "upscale", 3)),
         swap.order(),
         Pair(here / "me.jpg", here / "a.jpg", "a").order(Mode.FAST),
+        Pair(here / "me.jpg", "/far/a.jpg", "a").order(),
     ]
 
 

@@ -23,6 +23,7 @@ from ezlink_async.services.midjourney import (
     Mode,
     Shorten,
 )
+from ezlink_async.services.midjourney.requests import MidjourneyRequest
 from tests.support.jobs import inspected, job_of, sent_by
 from tests.support.pictures import png, recorded_jpeg
 from tests.support.requests import render
@@ -197,6 +198,10 @@ def test_relax_mode_has_a_later_deadline() -> None:
     assert Imagine("a cat").deadline is None
 
 
+def test_job_whose_mode_is_not_known_has_the_deadline_of_its_family() -> None:
+    assert MidjourneyRequest().deadline is None
+
+
 def test_price_is_by_mode_for_prompts_and_one_for_pictures() -> None:
     assert [Imagine("a", mode=mode).price for mode in Mode] == [18_000, 40_000, 6_000]
     assert {Blend([png()] * 2, mode=mode).price for mode in Mode} == {18_000}
@@ -224,6 +229,7 @@ def test_label_names_the_job_and_shows_no_bytes() -> None:
 def test_job_has_the_state_the_label_and_the_family_of_its_request() -> None:
     job = job_of(Imagine("a cat", state="s"))
     assert (job.state, job.label, job.family) == ("s", "a cat", MIDJOURNEY)
+    assert job.family is Imagine("a cat").family
     assert (job.is_free, job.row_count, job.lane) == (False, None, "midjourney")
 
 

@@ -170,7 +170,7 @@ def test_modal_without_a_prompt_sends_the_one_that_the_dialog_suggests() -> None
 
 
 def test_modal_is_charged_by_the_mode_of_the_parent() -> None:
-    """Whatever flags its own prompt has."""
+    """Flags in its own prompt change nothing."""
     assert Modal(DIALOG, prompt="a hat --relax").price == 40_000
     assert Modal(GRID, prompt="a hat --turbo").price == 6_000
     assert Modal("8", prompt="a hat --turbo").price == 18_000

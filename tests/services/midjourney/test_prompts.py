@@ -90,7 +90,7 @@ def test_two_modes_are_refused_by_their_names(prompt: str, mode: Mode | None) ->
 def test_prompt_that_is_sent_is_charged_by_the_mode_that_was_asked_for(
     words: list[str], blank: str, mode: Mode | None
 ) -> None:
-    """And never has two modes, whatever stands in it."""
+    """And never has two modes."""
     prompt = blank.join(words)
     try:
         sent = with_mode(prompt, mode)

@@ -297,3 +297,13 @@ def test_end_of_a_recorded_task_is_judged_by_what_its_action_promises(
         "MODAL": errors.ModalNeededError,
     }
     assert type(ending.error) is expected[str(record.status)]
+
+
+def test_result_of_a_describe_is_its_text() -> None:
+    """It has a picture, too, which is the one that was described."""
+    for name, results in (("fetch-describe", 1), ("fetch-describe-lost", 0)):
+        sample = _samples()[name]
+        record = MIDJOURNEY.read(sample.response, sample.path.split("/")[-2])
+        assert record.image_url
+        texts = [each.content for each in MIDJOURNEY.results(record)]
+        assert texts == [record.text.encode()] * results
