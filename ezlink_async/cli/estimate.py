@@ -93,28 +93,35 @@ def estimate(
     *noun* is what an order is called.
     """
     if not orders.goes_on:
-        return _estimate(orders, options, server, journal, noun)
+        outside = _expect(orders, options, server, journal)
+        return _count(orders, options, outside, noun)
     every = OrderList(_with_buttons(orders, options), LeftOut())
     with contextlib.closing(every):
-        return _estimate(every, options, server, journal, noun)
+        outside = _expect(every, options, server, journal)
+        for order in orders:
+            if every.is_expected(order, Expected.OTHER):
+                for button in _buttons(order, options):  # none is pressed
+                    every.expect_for(button, Expected.OTHER)
+        return _count(every, options, outside, noun)
 
 
 def _with_buttons(orders: OrderList, options: BatchOptions) -> Iterator[Order]:
     """Yield the orders, each with those of its buttons behind it."""
     for order in orders:
         yield order
-        blank = [bytes(32)] * len(order.pictures)
-        identity = order.identity(blank, options.job_options)
-        yield from planned(order, identity, order.wanted_path)
+        yield from _buttons(order, options)
 
 
-def _estimate(
-    orders: OrderList,
-    options: BatchOptions,
-    server: str,
-    journal: Path | None,
-    noun: str,
-) -> Estimate:
+def _buttons(order: Order, options: BatchOptions) -> list[Order]:
+    blank = [bytes(32)] * len(order.pictures)
+    identity = order.identity(blank, options.job_options)
+    return planned(order, identity, order.wanted_path)
+
+
+def _expect(
+    orders: OrderList, options: BatchOptions, server: str, journal: Path | None
+) -> int:
+    """Note what is expected of each order; return the number of other open jobs."""
     outside = 0
     with contextlib.closing(Journal.rehearsal(journal)) as earlier:
         if server == LOCAL:
@@ -131,7 +138,13 @@ def _estimate(
         found = existing.at(path, pictures_only=order.by_paths)
         blocked = options.keeps_existing and any(map(is_whole_result, found))
         expected = Expected.OTHER if order.problem or blocked else Expected.NEW
-        orders.expect(order.request_key, order.inputs, order.wanted_path, expected)
+        orders.expect_for(order, expected)
+    return outside
+
+
+def _count(
+    orders: OrderList, options: BatchOptions, outside: int, noun: str
+) -> Estimate:
     counts = {each: many for each in Expected if (many := orders.expected(each))}
     unlimited, _ = orders.prices(Expected.NEW, None)
     paid, price = orders.prices(Expected.NEW, options.budget)

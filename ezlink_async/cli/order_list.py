@@ -184,6 +184,21 @@ class OrderList(Iterable[Order]):
         source, target = (each.path for each in order.inputs)
         return attrs.evolve(outcome, source=source, target=target)
 
+    def expect_for(self, order: Order, what: str) -> None:
+        """Note *what* is expected of *order*."""
+        self.expect(order.request_key, order.inputs, order.wanted_path, what)
+
+    def is_expected(self, order: Order, what: str) -> bool:
+        """Return whether *what* is expected of *order*."""
+        key = self._key(order.request_key, order.inputs)
+        wished = "" if order.by_paths else encode_path(order.wanted_path)
+        with self._lock:
+            found = self._sql.execute(
+                "SELECT 1 FROM orders WHERE key = ? AND wished = ? AND expected = ?",
+                (key, wished, what),
+            ).fetchone()
+        return found is not None
+
     def expect(
         self, request_key: str, inputs: Iterable[Input], wished: str, what: str
     ) -> bool:

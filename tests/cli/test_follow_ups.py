@@ -118,8 +118,8 @@ def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
 def test_region_changes_nothing_outside_the_mask_and_is_paid_once(
     ezlink: Ezlink, user: Emulator, single: str
 ) -> None:
-    command = ("action", single, "Vary (Region)", "--prompt", "a hat")
-    command = (*command, "--mask", _mask(), "--output", "out")
+    mask = ("--prompt", "a hat", "--mask", _mask())
+    command = ("action", single, "Vary (Region)", *mask, "--output", "out")
     dry = ezlink(*command, "--dry-run")
     assert (dry.code, _submits(user, "action")) == (0, 1)
     said = ezlink(*command)

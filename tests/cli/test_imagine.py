@@ -102,6 +102,8 @@ def test_failed_grid_has_no_buttons_pressed(ezlink: Ezlink, user: Emulator) -> N
     said = ezlink("imagine", "a fox", "--then", "U1", "--output", "out")
     assert (said.code, _files()) == (1, [])
     assert "failed: a fox: TaskFailedError: " in said.err
+    again = ezlink("imagine", "a fox", "--then", "U1", "--output", "out")
+    assert "2 jobs: 2 not to be sent\n" in again.err
     assert len(user.control.charges) == 1
 
 
