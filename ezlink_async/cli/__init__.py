@@ -51,7 +51,7 @@ COMMANDS = {
     ),
     "ezlink_async.cli.commands.action:action": (
         "TASK BUTTON... --output DIR [OPTIONS]",
-        "ezlink action 1733213213123456 U2 V3 -o posters",
+        "ezlink action posters/fox.png U2 V3 -o posters",
         "ezlink action 1733213213123456 'Custom Zoom' --prompt 'a fox' -o out",
     ),
     "ezlink_async.cli.commands.modal:modal": (

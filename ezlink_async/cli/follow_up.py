@@ -8,11 +8,15 @@ in its record. That costs nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
+from typing import Self
 
 import attrs
 from cyclopts import Parameter
 
+from ezlink_async.batch.journal.store import Journal
+from ezlink_async.batch.options import journal_of
 from ezlink_async.cli.connect import check_connection, connect
 from ezlink_async.cli.job_options import JobOptions
 from ezlink_async.errors import ConfigurationError
@@ -56,6 +60,47 @@ def check_follow_up(options: JobOptions) -> None:
             "it: press buttons by ezlink imagine --then, or run ezlink serve"
         )
     options.check()
+
+
+@attrs.frozen
+class Parent:
+    """The task to go on from: its id, and the *name* that its results begin with."""
+
+    task_id: str
+    name: str
+
+    @classmethod
+    def of(cls, given: str) -> Self:
+        """
+        Read an id, or the file of a result, whose task the journal beside it knows.
+
+        :exc:`ConfigurationError` for a file that no journal knows.
+        """
+        path = Path(given)
+        if not path.is_file():
+            return cls(given, given)
+        path = path.resolve()
+        for folder in path.parents:
+            task_id = _task_of(path.relative_to(folder), journal_of(folder))
+            if task_id is not None:
+                return cls(task_id, path.stem)
+        raise ConfigurationError(
+            f"no journal beside {given} knows its task: give the id of the task"
+        )
+
+
+def _task_of(result: Path, journal: Path) -> str | None:
+    """Return the id of the task whose *result* this is, if *journal* knows it."""
+    if not journal.exists():
+        return None
+    with contextlib.closing(Journal.rehearsal(journal)) as known:
+        after = 0
+        while records := known.records(after):
+            after = records[-1].id
+            for record in records:
+                if result in {output.path for output in record.outputs}:
+                    return record.task_id
+    return None
 
 
 def fetch_record(options: JobOptions, task_id: str) -> TaskRecord:

@@ -60,6 +60,25 @@ def test_buttons_are_found_by_label_emoji_and_custom_id(
     assert f"/mj/task/{grid}/fetch" not in asked  # it needs no record
 
 
+def test_task_is_known_by_the_file_of_its_result(
+    ezlink: Ezlink, user: Emulator, single: str
+) -> None:
+    """And the results are named after that file."""
+    del single
+    command = ("action", "parents/a fox.png", "V1", "--output", "out")
+    assert ezlink(*command).out == "out/a fox+V1.png\n"
+    zoomed = ("action", "out/a fox+V1.png", "U3", "--output", "out/more")
+    assert ezlink(*zoomed).out == "out/more/a fox+V1+U3.png\n"
+    assert ezlink("seed", "parents/a fox.png").code == 0
+    Path("other.png").touch()
+    said = ezlink("action", "other.png", "U1", "--output", "out")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "no journal beside other.png knows its task: give the id" in said.err
+    Path("out/other.png").touch()
+    assert ezlink("seed", "out/other.png").code == 2
+    assert len(user.control.charges) == 4
+
+
 def test_button_that_is_not_there_names_those_that_are(
     ezlink: Ezlink, user: Emulator, grid: str
 ) -> None:

@@ -22,6 +22,7 @@ from ezlink_async.cli.estimate import Expected, estimate
 from ezlink_async.cli.follow_up import (
     NO_INPUT,
     InputOptions,
+    Parent,
     check_follow_up,
     fetch_record,
 )
@@ -50,8 +51,8 @@ def action(
     Parameters
     ----------
     words
-        What the server called the task, and then buttons: by their label (U1, 'Vary
-        (Subtle)'), their emoji, or their custom id.
+        The task, by the file of its result or by its id, and then buttons: by their
+        label (U1, 'Vary (Subtle)'), their emoji, or their custom id.
     own
         See there.
     options
@@ -65,20 +66,21 @@ def action(
         return run_plan(options, JobPlan(orders=found))
     if len(words) < 2:  # noqa: PLR2004 - a task and a button
         raise ConfigurationError("give a TASK and at least one BUTTON")
-    task, *names = words
+    given, *names = words
+    task = Parent.of(given)
     orders = _presses(options, task, names)
     if own.is_given:
         orders = iter([_answered(options, task, names, own)])
     return run_plan(options, JobPlan(orders=orders))
 
 
-def _presses(options: JobOptions, task: str, names: list[str]) -> Iterator[Order]:
+def _presses(options: JobOptions, task: Parent, names: list[str]) -> Iterator[Order]:
     """Yield the order of each button; only those with a label need the record."""
     if all("::" in name for name in names):
         for name in names:
-            yield Order.of(Action(name, task), output=_place(task, name))
+            yield Order.of(Action(name, task.task_id), output=_place(task, name))
         return
-    record = fetch_record(options, task)
+    record = fetch_record(options, task.task_id)
     for button in _buttons(record, names):
         request = Action(button, record)
         yield Order.of(request, output=_place(task, button.name))
@@ -93,12 +95,12 @@ def _buttons(record: TaskRecord, names: list[str]) -> list[Button]:
     return [record.button(name) for name in names]
 
 
-def _place(task: str, name: str) -> str:
-    return escape(f"{task}+{name}")
+def _place(task: Parent, name: str) -> str:
+    return escape(f"{task.name}+{name}")
 
 
 def _answered(
-    options: JobOptions, task: str, names: list[str], own: InputOptions
+    options: JobOptions, task: Parent, names: list[str], own: InputOptions
 ) -> Order:
     """
     Return the order of a button's input; the button is pressed if it has not been.
@@ -108,7 +110,7 @@ def _answered(
     """
     if len(names) > 1:
         raise ConfigurationError("--prompt and --mask answer one button, not several")
-    record = fetch_record(options, task)
+    record = fetch_record(options, task.task_id)
     (button,) = _buttons(record, names)
     if not button.needs_input:
         raise ConfigurationError(
@@ -119,8 +121,8 @@ def _answered(
     request = Modal(record, prompt=own.prompt, mask=mask)
     order = attrs.evolve(
         Order.of(request, output=_place(task, button.name)),
-        label=f"{button.name} of {task}: {request.sent_prompt}",
-        named=_identity(task, button, own),
+        label=f"{button.name} of {task.task_id}: {request.sent_prompt}",
+        named=_identity(task.task_id, button, own),
     )
     if options.dry_run:
         return order

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from ezlink_async import AsyncEzlink
 from ezlink_async.cli.connect import Connection, check_connection, connect
 from ezlink_async.cli.display import Display, logs_shown_on
+from ezlink_async.cli.follow_up import Parent
 from ezlink_async.cli.job_options import SWITCH
 from ezlink_async.errors import EzlinkError
 from ezlink_async.report.escaping import shown
@@ -34,7 +35,7 @@ def seed(
     Parameters
     ----------
     ids
-        What the server called the tasks.
+        The tasks, by the files of their results or by their ids.
     base_url
         Address of the API. [env: EZLINK_BASE_URL]
     json
@@ -43,7 +44,8 @@ def seed(
     """
     connection = Connection(base_url=base_url)
     check_connection(connection)
-    return asyncio.run(_print_all(list(dict.fromkeys(ids)), connection, as_json=json))
+    wanted = list(dict.fromkeys(Parent.of(given).task_id for given in ids))
+    return asyncio.run(_print_all(wanted, connection, as_json=json))
 
 
 @attrs.frozen
