@@ -120,7 +120,8 @@ def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
     assert said.code == 1
     assert (
         f"ModalNeededError: task {waits} waits for input: ezlink modal {waits} "
-        f"--prompt WORDS --output out --base-url {user.base_url}; this is charged"
+        f"--prompt WORDS --mask FILE --output out --base-url {user.base_url}; this "
+        "input is charged"
     ) in said.err
     assert "0 jobs" not in said.err
     assert "resume with" not in said.err
@@ -128,7 +129,9 @@ def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
     assert (again.code, _submits(user, "action")) == (1, 2)
     row = again.rows[0]
     assert (row["status"], row["task_id"]) == ("failed", waits)
-    assert f"ezlink modal {waits} --prompt WORDS --output out;" in str(row["error"])
+    assert f"ezlink modal {waits} --prompt WORDS --mask FILE --output" in str(
+        row["error"]
+    )
     done = ezlink("modal", waits, "--prompt", "a hat", "--output", "out")
     assert (done.code, done.out) == (0, f"out/{waits}+modal.png\n")
     assert [charge.units for charge in user.control.charges[2:]] == [18_000]

@@ -65,7 +65,13 @@ def test_wrong_usage_is_one_line_on_stderr(
     assert says in said.err.replace('"', "")  # some releases of cyclopts quote more
 
 
-@pytest.mark.parametrize("command", ["", "swap", "task", "serve", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "swap", "imagine", "blend", "describe", "shorten", "action", "modal"),
+        *("run", "seed", "task", "serve", "doctor"),
+    ],
+)
 def test_help_fits_a_narrow_terminal(
     ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -85,7 +91,11 @@ def test_list_of_commands_says_what_each_does(
     """Commands are imported when they are called, and for this list."""
     said = run_python(f"import sys\nsys.argv = ['ezlink', *{arguments}]", tmp_path)
     assert said.code == 0
-    for words in ("Check address", "Make report", "Run the", "Put the", "Show tasks"):
+    for words in (
+        *("Check address", "Make report", "Run the", "Put the", "Show tasks"),
+        *("Make a grid", "Mix two", "Describe", "Find the words", "Press buttons"),
+        *("Send the input", "Do the jobs", "Print the seed"),
+    ):
         assert words in said.out
 
 
