@@ -279,6 +279,20 @@ def _stored(batch: BatchHarness) -> list[str]:
     return [str(row["kind"]) for row in batch.jobs()]
 
 
+async def test_buttons_of_an_order_that_is_given_twice_are_all_pressed(
+    batch: BatchHarness,
+) -> None:
+    """Each once, in the run that makes the job and in one that finds it."""
+    orders = [Order.of(FOX, then=then) for then in (["U1"], ["U1", "U2"], [])]
+    ended = await _run(batch, *orders)
+    assert ended.counts["succeeded"] == 3
+    assert batch.charges == 3
+    more = Order.of(FOX, then=["V1"])
+    ended = await _run(batch, *orders, more)
+    assert ended.counts["succeeded"] == 1
+    assert batch.charges == 4
+
+
 async def test_a_button_is_known_by_the_request_before_it(batch: BatchHarness) -> None:
     """Not by the id of its task, so that it is found after a job was sent again."""
     await _run(batch, Order.of(FOX, then=["U1"]))
