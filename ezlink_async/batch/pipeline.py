@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -24,7 +24,6 @@ from ezlink_async._io.concurrency import (
 from ezlink_async.batch.follow_ups import follow_ups
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
-from ezlink_async.batch.options import LOCAL
 from ezlink_async.batch.outcomes import (
     INTERRUPTED,
     BatchOutcome,
@@ -35,6 +34,7 @@ from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.pairs.reader import OrderReader
 from ezlink_async.batch.preflight import BatchJob, CheckedOrder, Preflight
 from ezlink_async.batch.recorder import JournalObserver, RunControl, Stage
+from ezlink_async.batch.running_jobs import RunningJob, Waits
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
@@ -72,79 +72,6 @@ class OutcomeQueue:
             outcome = self._queue.get_nowait()
             if outcome is not None:
                 yield outcome
-
-
-_NOT_SAVED = Problem(
-    "Interrupted: not saved yet; the next run goes on with it", Reason.RUNNING
-)
-_NOT_ANSWERED = (
-    "SubmitUnknownError: the run was left while the server had the job but had not "
-    "answered: it may have been created and paid"
-)
-
-
-@attrs.define(eq=False)
-class RunningJob:
-    """A job, its observer, and its outcome if it has ended."""
-
-    job: BatchJob
-    observer: JournalObserver
-    outcome: BatchOutcome | None = None
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether it has not ended for good in this run."""
-        ended = self.outcome
-        return ended is None or isinstance(ended.fault, TaskTimeoutError)
-
-    @property
-    def needs_request(self) -> bool:
-        """Whether its submit failed, so that only the user has it sent again."""
-        ended = self.outcome
-        if ended is None or self.job.step is not Step.SUBMIT:
-            return False
-        return ended.status != "succeeded" and not ended.resumable
-
-    def left_over(self, problem: Problem) -> BatchOutcome:
-        """Return its outcome, or the one it has if the run ends now."""
-        job, observer = self.job, self.observer
-        task_id = observer.task_id or job.task_id
-        if self.outcome is not None:
-            return self.outcome
-        if job.record.key.server == LOCAL:
-            return skipped(job.order, problem)  # its server ends with this process
-        if task_id is not None:
-            unwritten = observer.unwritten(task_id)
-            return attrs.evolve(
-                job.outcome("failed", unwritten or _NOT_SAVED),
-                task_id=task_id,
-                maybe_charged=unwritten is not None,
-                resumable=unwritten is None,
-            )
-        if observer.request_id is None or observer.refusal is not None:
-            return job.left_over(problem)
-        outcome = job.outcome("unknown", Problem(observer.unclear or _NOT_ANSWERED))
-        return attrs.evolve(outcome, request_id=observer.request_id)
-
-
-@attrs.frozen(kw_only=True)
-class Waits:
-    """
-    What a halted run still waits for, in numbers of jobs, and how long at most.
-
-    *sending* are being sent or wait for the answer, *running* are at the server,
-    *saving* are being downloaded; *seconds* is the longest that one of them takes.
-    """
-
-    sending: int = 0
-    running: int = 0
-    saving: int = 0
-    seconds: float = 0.0
-
-    @property
-    def jobs(self) -> int:
-        """The number of jobs that are waited for."""
-        return self.sending + self.running + self.saving
 
 
 _PAGE = 500
@@ -217,34 +144,10 @@ class Pipeline:
             looking_up.cancel()
 
     def waits(
-        self, bounds: dict[Stage, float], deadline: Callable[[BatchJob], float]
+        self, bounds: Mapping[Stage, float], deadline: Callable[[BatchJob], float]
     ) -> Waits:
-        """
-        Return what is waited for.
-
-        *bounds* are the most seconds in each stage beside the time of the task,
-        of which *deadline* is the most.
-        """
-        now = asyncio.get_running_loop().time()
-        numbers: collections.Counter[Stage] = collections.Counter()
-        longest = 0.0
-        for each in (each for each in self._open if each.outcome is None):
-            stage = each.observer.stage
-            if stage is None:
-                continue
-            numbers[stage] += 1
-            most = bounds[stage]
-            if stage is not Stage.SAVING:
-                most += deadline(each.job)
-            if stage is Stage.RUNNING:
-                most -= now - each.observer.followed_at
-            longest = max(longest, most)
-        return Waits(
-            sending=numbers[Stage.SENDING],
-            running=numbers[Stage.RUNNING],
-            saving=numbers[Stage.SAVING],
-            seconds=longest,
-        )
+        """Return what is waited for; see :meth:`Waits.of`."""
+        return Waits.of(self._open, bounds, deadline)
 
     async def stop(self) -> None:
         """Cancel the running jobs, and wait until they have ended."""
@@ -319,26 +222,39 @@ class Pipeline:
         if checked.job is not None and self.unfinished.is_outdated(checked.job):
             (checked,) = await self._check([checked.order])
             self._checked[0] = checked
-        job, outcome = checked.job, checked.outcome
-        if job is not None and self._is_duplicate(job):
-            outcome = job.outcome("skipped")
-        elif self._is_reported_elsewhere(checked):
+        job = checked.job
+        is_duplicate = job is not None and self._is_duplicate(job)
+        if not is_duplicate and self._is_reported_elsewhere(checked):
             self._checked.popleft()
             await self._press_later(checked)
             return
+        outcome = checked.outcome
+        if job is not None and is_duplicate:
+            outcome = job.outcome("skipped")
         elif job is not None:
             outcome = outcome or self._conflict(job)
         if job is not None and outcome is None and not self._is_too_late(job):
             self._checked.popleft()
             await self._begin(job)
-            return
-        if job is not None and job.step is Step.DONE and outcome is checked.outcome:
+        else:
+            await self._end_one(checked, outcome)
+
+    async def _end_one(
+        self, checked: CheckedOrder, outcome: BatchOutcome | None
+    ) -> None:
+        """Report how an order has ended that this run does not begin."""
+        job, is_twice = checked.job, False
+        if outcome is not checked.outcome:
+            is_twice = outcome is not None and outcome.error is None
+        elif job is not None and job.step is Step.DONE:
             self._plan(job)
         outcome = outcome or checked.left_over(self._why_left)
         self._checked[0] = attrs.evolve(checked, outcome=outcome)
         self._write_why_not(checked, outcome)
         await self._report(outcome)
         self._checked.popleft()
+        if is_twice:
+            await self._press_later(checked)
 
     def _plan(self, job: BatchJob) -> None:
         """Plan the buttons of a job that is done."""
@@ -353,7 +269,8 @@ class Pipeline:
             return
         for running in self._open:
             if running.job.record.id == job.record.id and running.may_go_on:
-                order = attrs.evolve(running.job.order, then=job.order.then)
+                then = dict.fromkeys((*running.job.order.then, *job.order.then))
+                order = attrs.evolve(running.job.order, then=tuple(then))
                 running.job = attrs.evolve(running.job, order=order)
                 return
         # It has ended since it was checked.

@@ -50,9 +50,10 @@ from ezlink_async.batch.pairs.reader import (
     Targets,
     pairs_of,
 )
-from ezlink_async.batch.pipeline import Pipeline, Waits
+from ezlink_async.batch.pipeline import Pipeline
 from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.recorder import Clock, RunControl, Stage
+from ezlink_async.batch.running_jobs import Waits
 from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import (

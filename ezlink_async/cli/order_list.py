@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async._core.json_reader import storable
-from ezlink_async.batch.journal.store import encode_path
+from ezlink_async.batch.journal.columns import encode_path
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.folders import TWICE, FileId, LeftOut, file_ids
 from ezlink_async.batch.pairs.orders import Order

@@ -28,8 +28,9 @@ from ezlink_async import AsyncEzlink, Image, RetryPolicy
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import Pairs
-from ezlink_async.batch.pipeline import OutcomeQueue, RunningJob
+from ezlink_async.batch.pipeline import OutcomeQueue
 from ezlink_async.batch.run import run_batch
+from ezlink_async.batch.running_jobs import RunningJob
 from ezlink_async.emulator import faults, read_hashes, scripts
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey, Problem, Reason
-from ezlink_async.batch.journal.store import Journal, NewJob
+from ezlink_async.batch.journal.jobs import JobKey, NewJob, Problem, Reason
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.batch.pairs.pictures import Input

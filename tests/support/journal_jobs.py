@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ezlink_async.batch.journal.jobs import JobKey, JobRecord
-from ezlink_async.batch.journal.store import Claim, NewJob, encode_path
+from ezlink_async.batch.journal.columns import encode_path
+from ezlink_async.batch.journal.jobs import Claim, JobKey, JobRecord, NewJob
 from ezlink_async.batch.pairs.pictures import Input
 
 REQUEST = f'{{"options":{{}},"source":"{"a" * 64}","target":"{"b" * 64}"}}'

@@ -83,6 +83,30 @@ class JobKey:
     output_path: str
 
 
+@attrs.frozen
+class Claim:
+    """
+    The output path that a job wants.
+
+    *subject* is by what a later run knows whose path it is; the part before a null
+    byte is whose the result is, and *content* the hash of what it is made of.
+    """
+
+    subject: bytes
+    wanted_path: str
+    content: bytes
+
+
+@attrs.frozen
+class NewJob:
+    """What the journal stores of a job that it may not have yet."""
+
+    key: JobKey
+    label: str
+    family: str
+    inputs: tuple[Input, ...] = ()
+
+
 @attrs.frozen(kw_only=True)
 class Submit:
     """

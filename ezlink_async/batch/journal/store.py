@@ -1,5 +1,5 @@
 """
-The journal of a batch: what was sent for each pair, and how it ended.
+The journal of a batch: what was sent for each order, and how it ended.
 
 After each change a later run knows what to do, wherever the power fails. The
 journal is synchronous, and for one thread at a time: that thread is in
@@ -9,7 +9,6 @@ journal is synchronous, and for one thread at a time: that thread is in
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
 import os
 import sqlite3
@@ -19,13 +18,19 @@ from typing import Self, TypeVar
 
 import attrs
 
-from ezlink_async._core.json_reader import storable
+from ezlink_async.batch.journal.columns import (
+    as_stored,
+    decode_path,
+    encode_path,
+    job_record,
+    remark_of,
+)
 from ezlink_async.batch.journal.jobs import (
-    JobKey,
+    Claim,
     JobRecord,
     JobState,
+    NewJob,
     Problem,
-    Reason,
     Remark,
     Run,
     Submit,
@@ -42,86 +47,8 @@ from ezlink_async.batch.pairs.pictures import Input
 _T = TypeVar("_T")
 
 
-def encode_path(path: Path | str) -> str | bytes:
-    """
-    Return a path as text, or as bytes where its name is no text.
-
-    A path that no system takes becomes text with escapes, the path of no file.
-    """
-    name = str(path).replace("\0", r"\x00")  # it would be taken for damage
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        with contextlib.suppress(UnicodeEncodeError):
-            return os.fsencode(name)
-        return storable(name)
-    return name
-
-
-def decode_path(name: str | bytes) -> Path:
-    """Return the path that :func:`encode_path` made this of."""
-    return Path(os.fsdecode(name))
-
-
 def _folder_of(output_path: str | bytes) -> str:
     return os.fsdecode(output_path).rpartition("/")[0]
-
-
-def _stored(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
-
-
-def _reason(row: sqlite3.Row) -> Reason | None:
-    return None if row["reason"] is None else Reason(row["reason"])
-
-
-def _job_record(
-    row: sqlite3.Row, inputs: Sequence[Input], outputs: Sequence[Output]
-) -> JobRecord:
-    place = os.fsdecode(row["place"])
-    return JobRecord(
-        id=row["id"],
-        key=JobKey(row["server"], row["kind"], row["request"], place),
-        label=row["label"],
-        family=row["family"],
-        inputs=tuple(inputs),
-        state=JobState(row["state"]),
-        task_id=row["task_id"],
-        state_tag=row["mark"],
-        request_ids=tuple(row["request_ids"].split()),
-        error=row["error"],
-        reason=_reason(row),
-        record=row["record"],
-        changes=tuple(json.loads(row["changes"])),
-        outputs=tuple(outputs),
-        since=row["since"],
-        sent_at=row["sent_at"],
-        ended_at=row["ended_at"],
-    )
-
-
-@attrs.frozen
-class Claim:
-    """
-    The output path that a job wants.
-
-    *subject* is by what a later run knows whose path it is; the part before a null
-    byte is whose the result is, and *content* the hash of what it is made of.
-    """
-
-    subject: bytes
-    wanted_path: str
-    content: bytes
-
-
-@attrs.frozen
-class NewJob:
-    """What the journal stores of a job that it may not have yet."""
-
-    key: JobKey
-    label: str
-    family: str
-    inputs: tuple[Input, ...] = ()
 
 
 _Lists = collections.defaultdict[int, list[_T]]
@@ -166,9 +93,9 @@ class Journal:
     ) -> sqlite3.Cursor:
         """Execute *query*; texts that cannot be encoded are stored as escapes."""
         if isinstance(values, Mapping):
-            named = {name: _stored(value) for name, value in values.items()}
+            named = {name: as_stored(value) for name, value in values.items()}
             return self._sql.execute(query, named)
-        return self._sql.execute(query, [_stored(value) for value in values])
+        return self._sql.execute(query, [as_stored(value) for value in values])
 
     def close(self) -> None:
         """Close the file; a change that was not committed is undone."""
@@ -475,17 +402,7 @@ class Journal:
             "SELECT * FROM remarks WHERE id > ? ORDER BY id LIMIT ?", (after, most)
         ).fetchall()
         inputs = self._inputs("remark_inputs", [row["id"] for row in rows])
-        return [
-            Remark(
-                id=row["id"],
-                kind=row["kind"],
-                label=row["label"],
-                inputs=tuple(inputs[row["id"]]),
-                error=row["error"],
-                reason=_reason(row),
-            )
-            for row in rows
-        ]
+        return [remark_of(row, inputs[row["id"]]) for row in rows]
 
     def records(self, after: int = 0, most: int = 500) -> list[JobRecord]:
         """Return the next *most* jobs whose number is above *after*."""
@@ -536,7 +453,7 @@ class Journal:
         ).fetchall()
         ids = [row["id"] for row in rows]
         inputs, outputs = self._inputs("inputs", ids), self._outputs(ids)
-        return [_job_record(row, inputs[row["id"]], outputs[row["id"]]) for row in rows]
+        return [job_record(row, inputs[row["id"]], outputs[row["id"]]) for row in rows]
 
 
 def _head(subject: bytes) -> bytes:

@@ -33,9 +33,9 @@ from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.output_paths import why_not_writable
 from ezlink_async.batch.pairs.reader import OrderReader
-from ezlink_async.batch.pipeline import Waits
 from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.run import BatchRun
+from ezlink_async.batch.running_jobs import Waits
 from ezlink_async.cli import typed
 from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.connect import (

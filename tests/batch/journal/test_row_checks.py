@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import Problem, Submit
-from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.journal.jobs import Claim, Problem, Submit
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError

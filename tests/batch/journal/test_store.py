@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from ezlink_async.batch.journal.columns import decode_path, encode_path
 from ezlink_async.batch.journal.jobs import (
     JobRecord,
     JobState,
@@ -23,11 +24,7 @@ from ezlink_async.batch.journal.jobs import (
     Submit,
 )
 from ezlink_async.batch.journal.schema import SCHEMA
-from ezlink_async.batch.journal.store import (
-    Journal,
-    decode_path,
-    encode_path,
-)
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
