@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 
+import attrs
+
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.pairs.output_paths import escape
 from ezlink_async.batch.preflight import BatchJob
@@ -30,6 +32,26 @@ def follow_ups(job: BatchJob) -> list[Order]:
     return [_follow_up(job, task, name) for name in dict.fromkeys(job.order.then)]
 
 
+def planned(order: Order, request: str, output_path: str) -> list[Order]:
+    """
+    Return the orders of the buttons of *order*, before its task is known.
+
+    *request* is the identity of its job, *output_path* the place of its results.
+    """
+    names = dict.fromkeys(order.then)
+    return [_planned(order.label, request, output_path, name) for name in names]
+
+
+def _planned(label: str, request: str, output_path: str, name: str) -> Order:
+    return Order(
+        kind=Action.kind,
+        request=None,
+        wanted_path=f"{output_path}+{escape(name)}",
+        label=f"{label}: {name}",
+        named=canonical({"button": name, "parent": json.loads(request)}),
+    )
+
+
 def _follow_up(job: BatchJob, task: AnyRecord | None, name: str) -> Order:
     request, problem = None, None
     try:
@@ -37,15 +59,9 @@ def _follow_up(job: BatchJob, task: AnyRecord | None, name: str) -> Order:
         name, request = button.name, Action(button, task)
     except ConfigurationError as error:
         problem = str(error)
-    parent = json.loads(job.record.key.request)
-    return Order(
-        kind=Action.kind,
-        request=request,
-        wanted_path=f"{job.record.key.output_path}+{escape(name)}",
-        label=f"{job.order.label}: {name}",
-        problem=problem,
-        named=canonical({"button": name, "parent": parent}),
-    )
+    key = job.record.key
+    order = _planned(job.order.label, key.request, key.output_path, name)
+    return attrs.evolve(order, request=request, problem=problem)
 
 
 def _button(task: AnyRecord | None, name: str) -> Button:

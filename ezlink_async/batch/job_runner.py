@@ -408,7 +408,7 @@ def _problem(error: EzlinkError, task_id: str | None) -> Problem:
         return Problem(describe_error(error), _reason(error))
     says = str(error)
     if isinstance(error, ModalNeededError):
-        return Problem(describe_error(error))  # it says what to do
+        return Problem(describe_error(error), Reason.INPUT)  # it says what to do
     if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
         status = str(error.record.status) if error.record else ""
         says = f"task {task_id} is not finished (last status: {status or 'none'})"

@@ -2,8 +2,9 @@
 The jobs that earlier runs left unfinished, resumed once per run.
 
 A task with an id is followed, a finished one is downloaded, even if no order of this
-run asks for it. A submit whose outcome is not known is looked up where there is
-an account token; one that stays unknown is reported at the end.
+run asks for it. One that waits for input is left alone: only a modal goes on with it.
+A submit whose outcome is not known is looked up where there is an account token; one
+that stays unknown is reported at the end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import attrs
 
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import AnyReconciler
-from ezlink_async.batch.journal.jobs import JobRecord, JobState, Step, next_step
+from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Step, next_step
 from ezlink_async.batch.journal.writer import JournalWriter
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import BatchOutcome
@@ -70,8 +71,8 @@ class UnfinishedJobs:
         while records := await self._open_records(after):
             for record in records:
                 after = record.id
-                if self._is_sent_again(record):
-                    continue
+                if self._is_sent_again(record) or record.reason is Reason.INPUT:
+                    continue  # an order that asks for it sends it, or looks at it
                 self._unasked.add(record.id)
                 key = request_key(record.key.kind, record.key.request), record.inputs
                 self._ids.setdefault(key, []).append(record.id)

@@ -23,7 +23,7 @@ from ezlink_async._core.json_reader import storable
 from ezlink_async.batch.journal.columns import encode_path
 from ezlink_async.batch.outcomes import BatchOutcome
 from ezlink_async.batch.pairs.folders import TWICE, FileId, LeftOut, file_ids
-from ezlink_async.batch.pairs.orders import Order
+from ezlink_async.batch.pairs.orders import BY_PATHS, Order
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
 
@@ -32,12 +32,18 @@ _PAGE = 256
 _TABLES = """
 CREATE TABLE orders (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, wished NOT NULL, content BLOB NOT NULL,
-    expected TEXT, UNIQUE (key, wished)
+    paid INTEGER NOT NULL, price INTEGER NOT NULL, expected TEXT, UNIQUE (key, wished)
 );
 CREATE TABLE pictures (device TEXT, inode TEXT, PRIMARY KEY (device, inode))
 WITHOUT ROWID;
 """
 
+
+# What a button costs by its name: upscale and zoom, and all others.
+_CHEAP, _DEAR = 9_000, 18_000
+_CHEAP_BUTTON = re.compile(
+    r"U[1-4]$|Upscale|Zoom|MJ::(JOB::upsample|Outpaint)", re.IGNORECASE
+)
 
 _ADDRESS = re.compile(r"(https?|data):", re.IGNORECASE)
 
@@ -68,6 +74,18 @@ def piped_paths() -> list[Path]:
     return [Path(os.fsdecode(name)) for name in found if name]
 
 
+def price_of(order: Order) -> int:
+    """
+    Return the server's default price of an order, in units.
+
+    The button of a task that is not made yet is judged by its name.
+    """
+    if order.request is not None:
+        return order.request.price
+    button = order.label.rpartition(": ")[2]
+    return _CHEAP if _CHEAP_BUTTON.match(button) else _DEAR
+
+
 class OrderList(Iterable[Order]):
     """
     The orders, in their order, without repetitions. Any thread may use it.
@@ -82,6 +100,8 @@ class OrderList(Iterable[Order]):
         self._lock = threading.Lock()
         self._real_folder = functools.lru_cache(maxsize=8)(os.path.realpath)
         self.total: int = 0
+        self.goes_on: bool = False  # an order names buttons to press
+        self.kinds: set[str] = set()
         try:
             self._sql.executescript(_TABLES)
             self._sql.execute("BEGIN")
@@ -102,9 +122,17 @@ class OrderList(Iterable[Order]):
         # pair is swapped once.
         wished = "" if order.by_paths else encode_path(order.wanted_path)
         cursor = self._sql.execute(
-            "INSERT OR IGNORE INTO orders VALUES (NULL, ?, ?, ?, NULL)",
-            (self._key(order.request_key, order.inputs), wished, pickle.dumps(order)),
+            "INSERT OR IGNORE INTO orders VALUES (NULL, ?, ?, ?, ?, ?, NULL)",
+            (
+                self._key(order.request_key, order.inputs),
+                wished,
+                pickle.dumps(order),
+                not order.is_free,
+                price_of(order),
+            ),
         )
+        self.goes_on = self.goes_on or bool(order.then)
+        self.kinds.add(order.kind)
         return bool(cursor.rowcount)
 
     def _key(self, request_key: str, inputs: Iterable[Input]) -> bytes:
@@ -139,8 +167,11 @@ class OrderList(Iterable[Order]):
         """
         Return *outcome* with its pictures named as they are in these orders.
 
-        ``None`` if it belongs to no swap of them, but to a job of an earlier run.
+        ``None`` if it belongs to no swap of them: to a job of an earlier run, or of
+        another kind, whose label names it.
         """
+        if outcome.kind not in BY_PATHS:
+            return None
         pair = Input("source", outcome.source), Input("target", outcome.target)
         with self._lock:
             row = self._sql.execute(
@@ -152,6 +183,21 @@ class OrderList(Iterable[Order]):
         order: Order = pickle.loads(row[0])  # noqa: S301 - our own, see _add
         source, target = (each.path for each in order.inputs)
         return attrs.evolve(outcome, source=source, target=target)
+
+    def expect_for(self, order: Order, what: str) -> None:
+        """Note *what* is expected of *order*."""
+        self.expect(order.request_key, order.inputs, order.wanted_path, what)
+
+    def is_expected(self, order: Order, what: str) -> bool:
+        """Return whether *what* is expected of *order*."""
+        key = self._key(order.request_key, order.inputs)
+        wished = "" if order.by_paths else encode_path(order.wanted_path)
+        with self._lock:
+            found = self._sql.execute(
+                "SELECT 1 FROM orders WHERE key = ? AND wished = ? AND expected = ?",
+                (key, wished, what),
+            ).fetchone()
+        return found is not None
 
     def expect(
         self, request_key: str, inputs: Iterable[Input], wished: str, what: str
@@ -175,6 +221,22 @@ class OrderList(Iterable[Order]):
         with self._lock:
             query = "SELECT count(*) FROM orders WHERE expected = ?"
             return int(self._sql.execute(query, (what,)).fetchone()[0])
+
+    def prices(self, what: str, most: int | None) -> tuple[int, int]:
+        """
+        Return how many orders of which *what* is expected are paid, and their price.
+
+        Of more than *most* the dearest count. The price is in units, 500,000 to the
+        dollar.
+        """
+        with self._lock:
+            query = (
+                "SELECT count(*), coalesce(sum(price), 0) FROM (SELECT price FROM "
+                "orders WHERE expected = ? AND paid ORDER BY price DESC LIMIT ?)"
+            )
+            limit = -1 if most is None else most
+            many, price = self._sql.execute(query, (what, limit)).fetchone()
+        return int(many), int(price)
 
     def unexpected(self) -> Iterator[Order]:
         """Yield the orders of which nothing is expected yet."""

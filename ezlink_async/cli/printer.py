@@ -72,20 +72,23 @@ class OutcomePrinter:
         self._display.update()
 
     def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
-        target = shown(outcome.name)
-        if kind is Kind.SUCCEEDED:
+        name = shown(outcome.name)
+        if outcome.text and kind in {Kind.SUCCEEDED, Kind.DONE}:
+            self._display.inform(f"{shown(outcome.output)}:")
+            self._display.result(shown(outcome.text, lines=True))
+        elif kind is Kind.SUCCEEDED:
             for output in outcome.outputs or (outcome.output,):
                 self._display.result(shown(output))
         elif kind is Kind.PLANNED:
-            self._display.result(f"send {target} -> {shown(outcome.output)}")
+            self._display.result(f"send {name} -> {shown(outcome.output)}")
         elif kind in STYLES and not outcome.common:
             # An error about the file itself names it once more.
             error = (outcome.error or "").replace(f" {outcome.name}: ", " ", 1)
-            self._display.note(f"{kind}: {target}: {shown(error)}", STYLES[kind])
+            self._display.note(f"{kind}: {name}: {shown(error)}", STYLES[kind])
 
     @property
     def exit_code(self) -> int:
-        """0 when every target is done, in this run or before, else 1."""
+        """0 when every order is done, in this run or before, else 1."""
         kinds = self._tally.kinds
         undone = (
             kinds[Kind.FAILED]
@@ -116,7 +119,7 @@ class OutcomePrinter:
 
     def _print_left_over(self) -> None:
         for sentences in self._in_the_way.values():
-            line = f"{len(sentences):,} not swapped: {shown(sentences[0])}"
+            line = f"{len(sentences):,} not done: {shown(sentences[0])}"
             self._display.note(line, "yellow")
         if many := self._tally.kinds[Kind.UNUSABLE]:
             names = ", ".join(map(shown, self._unusable))

@@ -311,7 +311,7 @@ def test_pairs_beyond_a_limit_are_counted_with_the_reason(
         user.control.script("submit", faults.banned_word())
     said = ezlink(*command[:-1], 1, option, 1)
     assert said.code == 1
-    assert "2 not swapped: " in said.err
+    assert "2 not done: " in said.err
     assert word in said.err
     assert said.err.splitlines()[-1].startswith("resume with: ezlink swap ")
 

@@ -51,6 +51,8 @@ class Reason(enum.StrEnum):
     """A picture cannot be used, or was refused for what it shows."""
     BLOCKED = "blocked"
     """Nothing can be saved where the result would go."""
+    INPUT = "input"
+    """Its task waits for input, which is another job: a modal."""
     RESULT_GONE = "result_gone"
     """The server no longer has the result."""
     STORAGE = "storage"
