@@ -222,26 +222,39 @@ class Pipeline:
         if checked.job is not None and self.unfinished.is_outdated(checked.job):
             (checked,) = await self._check([checked.order])
             self._checked[0] = checked
-        job, outcome = checked.job, checked.outcome
-        if job is not None and self._is_duplicate(job):
-            outcome = job.outcome("skipped")
-        elif self._is_reported_elsewhere(checked):
+        job = checked.job
+        is_duplicate = job is not None and self._is_duplicate(job)
+        if not is_duplicate and self._is_reported_elsewhere(checked):
             self._checked.popleft()
             await self._press_later(checked)
             return
+        outcome = checked.outcome
+        if job is not None and is_duplicate:
+            outcome = job.outcome("skipped")
         elif job is not None:
             outcome = outcome or self._conflict(job)
         if job is not None and outcome is None and not self._is_too_late(job):
             self._checked.popleft()
             await self._begin(job)
-            return
-        if job is not None and job.step is Step.DONE and outcome is checked.outcome:
+        else:
+            await self._end_one(checked, outcome)
+
+    async def _end_one(
+        self, checked: CheckedOrder, outcome: BatchOutcome | None
+    ) -> None:
+        """Report how an order has ended that this run does not begin."""
+        job, is_twice = checked.job, False
+        if outcome is not checked.outcome:
+            is_twice = outcome is not None and outcome.error is None
+        elif job is not None and job.step is Step.DONE:
             self._plan(job)
         outcome = outcome or checked.left_over(self._why_left)
         self._checked[0] = attrs.evolve(checked, outcome=outcome)
         self._write_why_not(checked, outcome)
         await self._report(outcome)
         self._checked.popleft()
+        if is_twice:
+            await self._press_later(checked)
 
     def _plan(self, job: BatchJob) -> None:
         """Plan the buttons of a job that is done."""
@@ -256,7 +269,8 @@ class Pipeline:
             return
         for running in self._open:
             if running.job.record.id == job.record.id and running.may_go_on:
-                order = attrs.evolve(running.job.order, then=job.order.then)
+                then = dict.fromkeys((*running.job.order.then, *job.order.then))
+                order = attrs.evolve(running.job.order, then=tuple(then))
                 running.job = attrs.evolve(running.job, order=order)
                 return
         # It has ended since it was checked.

@@ -305,6 +305,11 @@ def _describe(there: Path, job: BatchJob, earlier: JobRecord | None) -> str:
         return f"{there} is there already"
     if not is_intact(job.folder, saved):  # retouched, and the user's own picture
         return f"{there} is there already"
+    if not job.order.by_paths:  # its request says whose path it is
+        return (
+            f"{there} is the result of this job at {earlier.key.server}: --existing "
+            "replace sends it again and replaces the result"
+        )
     was, now = _parts(earlier.key), _parts(job.record.key)
     changed = [says for part, says in _PARTS.items() if was.get(part) != now.get(part)]
     are_many = len(changed) > 1 or changed == [_PARTS["options"]]

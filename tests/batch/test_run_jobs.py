@@ -163,6 +163,24 @@ async def test_a_file_that_is_there_stays(batch: BatchHarness) -> None:
     assert ended.counts == {"succeeded": 2}
 
 
+async def test_another_server_has_other_jobs(
+    batch: BatchHarness, tmp_path: Path
+) -> None:
+    """What the first one made stays, and is named."""
+    await _run(batch, FOX)
+    (tmp_path / "other").mkdir()
+    async with serving() as server:
+        there = BatchHarness(tmp_path / "other", server)
+        async with there.client() as ez:
+            ended = await _run_with(ez, batch, [FOX])
+            assert ended.only.reason is Reason.EXISTS
+            says = f"a red fox.png is the result of this job at {batch.server.base_url}"
+            assert says in str(ended.only.error)
+            ended = await _run_with(ez, batch, [FOX], existing="replace")
+            assert ended.counts == {"succeeded": 1}
+    assert batch.charges == there.charges == 1
+
+
 async def test_orders_come_from_a_manifest(batch: BatchHarness) -> None:
     """A swap of it is the swap of a pair."""
     batch.photo("a.jpg", 9_000)
@@ -259,6 +277,20 @@ async def test_buttons_are_pressed_once_their_job_is_done(batch: BatchHarness) -
 
 def _stored(batch: BatchHarness) -> list[str]:
     return [str(row["kind"]) for row in batch.jobs()]
+
+
+async def test_buttons_of_an_order_that_is_given_twice_are_all_pressed(
+    batch: BatchHarness,
+) -> None:
+    """Each once, in the run that makes the job and in one that finds it."""
+    orders = [Order.of(FOX, then=then) for then in (["U1"], ["U1", "U2"], [])]
+    ended = await _run(batch, *orders)
+    assert ended.counts["succeeded"] == 3
+    assert batch.charges == 3
+    more = Order.of(FOX, then=["V1"])
+    ended = await _run(batch, *orders, more)
+    assert ended.counts["succeeded"] == 1
+    assert batch.charges == 4
 
 
 async def test_a_button_is_known_by_the_request_before_it(batch: BatchHarness) -> None:
