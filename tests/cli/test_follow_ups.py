@@ -224,6 +224,16 @@ def test_manifest_has_rows_of_actions_and_modals(
     assert Path("out/hat.png").exists()
 
 
+def test_dialog_is_no_paid_result_that_fresh_would_forget(
+    ezlink: Ezlink, user: Emulator, single: str
+) -> None:
+    command = ("action", single, "Custom Zoom", "--output", "out")
+    assert ezlink(*command).code == 1
+    said = ezlink(*command, "--fresh")
+    assert "ModalNeededError" in said.err
+    assert (said.code, _submits(user, "action")) == (1, 3)
+
+
 # --- modal
 
 

@@ -178,15 +178,34 @@ def test_serve_prints_how_to_use_it_and_ends_well_when_interrupted(
         assert command.end().code == 0
 
 
-@pytest.mark.parametrize("command", ["serve", "swap me.jpg a.jpg --output o --local"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "serve",
+        "swap me.jpg a.jpg --output o --local",
+        "run swaps.csv --output o --local",
+    ],
+)
 def test_missing_engine_is_one_sentence_that_names_the_extra(
     ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     enter_home(monkeypatch, photos)
     monkeypatch.setitem(sys.modules, "cv2", None)
+    rows = "kind,source,target\nswap,me.jpg,a.jpg\n"
+    Path("swaps.csv").write_text(rows, encoding="utf-8")
     said = ezlink(*command.split())
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert "pip install 'ezlink-async[local]'" in said.err
+
+
+@pytest.mark.usefixtures("stranger")
+def test_local_draws_without_the_engine_for_swaps(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    said = ezlink("imagine", "a fox", "--local", "--output", "out")
+    assert (said.code, said.out) == (0, "out/a fox.png\n"), said.err
 
 
 def test_missing_cyclopts_is_one_sentence_that_names_the_extra(tmp_path: Path) -> None:
