@@ -70,13 +70,17 @@ def test_task_is_known_by_the_file_of_its_result(
     zoomed = ("action", "out/a fox+V1.png", "U3", "--output", "out/more")
     assert ezlink(*zoomed).out == "out/more/a fox+V1+U3.png\n"
     assert ezlink("seed", "parents/a fox.png").code == 0
+    by_then = ("imagine", "a fox", "--then", "V1", "--output", "parents")
+    by_file = ("action", "parents/a fox.png", "V1", "--output", "parents")
+    assert ezlink(*by_then).out == "parents/a fox+V1.png\n"
+    assert ezlink(*by_file, "--json").summary == sums(skipped=1)
     Path("other.png").touch()
     said = ezlink("action", "other.png", "U1", "--output", "out")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "no journal beside other.png knows its task: give the id" in said.err
     Path("out/other.png").touch()
     assert ezlink("seed", "out/other.png").code == 2
-    assert len(user.control.charges) == 4
+    assert len(user.control.charges) == 5
 
 
 def test_button_that_is_not_there_names_those_that_are(
@@ -109,6 +113,14 @@ def test_local_server_has_no_task_of_an_earlier_command(
     said = ezlink(*command.split(), "--local", "--output", "out")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "ezlink imagine --then, or run ezlink serve" in said.err
+
+
+@pytest.mark.usefixtures("user")
+def test_result_of_the_local_server_has_no_task_any_more(ezlink: Ezlink) -> None:
+    assert ezlink("imagine", "a fox", "--local", "--output", "out").code == 0
+    said = ezlink("action", "out/a fox.png", "U1", "--output", "out")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "out/a fox.png was made with --local: the built-in server" in said.err
 
 
 def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
