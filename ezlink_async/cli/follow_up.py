@@ -24,7 +24,6 @@ from ezlink_async.cli.job_options import JobOptions
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import TaskRecord
 
-
 _ENDED = (
     "the built-in server of --local ends with each command, and its tasks with it; "
     "press buttons by ezlink imagine --then, or run ezlink serve"
