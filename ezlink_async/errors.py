@@ -279,7 +279,7 @@ class DownloadError(EzlinkError):
         self.status = status
         self.path = path
         self.gone = gone
-        self.saved = tuple(saved)
+        self.saved: tuple[Path, ...] = tuple(saved)
 
 
 class TaskError(EzlinkError):
