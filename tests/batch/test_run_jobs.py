@@ -445,12 +445,29 @@ async def test_the_budget_counts_buttons_and_all_that_may_be_paid(
     assert batch.charges == 4
 
 
-async def test_free_jobs_are_outside_of_the_budget(batch: BatchHarness) -> None:
-    """A dialog costs nothing, and a batch leaves it to the user."""
+async def _dialog(batch: BatchHarness) -> Action:
+    """Return the request that presses a button which asks for input."""
     async with batch.client() as ez:
         grid = await ez.task(await _made(ez, FOX))
         single = await ez.task(await _made(ez, Action(grid.upscale(1), grid)))
-        dialog = Action(single.region(), single)
+        return Action(single.region(), single)
+
+
+async def test_a_waiting_task_is_left_alone_until_an_order_asks_for_it(
+    batch: BatchHarness,
+) -> None:
+    dialog = await _dialog(batch)
+    waits = await _run(batch, dialog)
+    assert waits.only.reason is Reason.INPUT
+    other = await _run(batch, Shorten("x y z"))
+    assert _by_label(other) == {"x y z": "succeeded"}
+    again = await _run(batch, dialog)
+    assert again.only.task_id == waits.only.task_id
+
+
+async def test_free_jobs_are_outside_of_the_budget(batch: BatchHarness) -> None:
+    """A dialog costs nothing, and a batch leaves it to the user."""
+    dialog = await _dialog(batch)
     paid = batch.charges
     ended = await _run(batch, dialog, budget=0)
     assert ended.only.status == "failed"
