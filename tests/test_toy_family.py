@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async import ConfigurationError, TaskStatus, TaskTimeoutError
@@ -123,6 +124,19 @@ async def test_request_may_ask_for_a_deadline_of_its_own() -> None:
         assert late.value.task_id == "t1"
         here.server.control.standing("toy_fetch", None)
         assert await here.ez.task("t1", family="toy")
+
+
+async def test_deadline_of_the_client_holds_for_a_request_with_one_of_its_own() -> None:
+    class Patient(Toy):
+        deadline = 3_900.0
+
+    toys = ToyServer()
+    settings = EmulatorSettings(routes=toys.routes)
+    poll = attrs.evolve(POLL, deadline=0.05)
+    async with emulated_client(settings, poll=poll) as here:
+        here.server.control.standing("toy_fetch", faults.Stall())
+        with pytest.raises(TaskTimeoutError, match=r"0\.05 s after acceptance"):
+            await (await here.ez.submit(Patient("fox")))
 
 
 async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:
