@@ -119,9 +119,11 @@ class Submitter:
             pending.cancel(task)
             if not pending.committed:
                 await wait_until_done(task)
+            if task.cancelled():
+                pending.ended(pending.interruption())
             raise
         if task.cancelled():  # before its first step, so it raised no reason
-            raise pending.interruption()
+            raise pending.ended(pending.interruption())
         return task.result()
 
     async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
@@ -157,7 +159,7 @@ class Submitter:
                 f"the client was closed; task {handle.task_id} runs on the server",
                 task_ids=(handle.task_id,),
             )
-        raise fault
+        raise pending.ended(fault)
 
     async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
         """Return the handle of the accepted job, which gives the slot back."""
