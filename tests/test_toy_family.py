@@ -15,11 +15,11 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.requests import FaceSwap, JobRequest
-from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.base import AnyRecord, Ending
 from ezlink_async.services.registry import FAMILIES, register
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client
 from tests.support.pictures import jpeg
-from tests.toy_family import PICTURES, TOY, Toy, ToyFamily, ToyServer
+from tests.toy_family import PICTURES, TOY, Toy, ToyFamily, ToyRecord, ToyServer
 
 
 @asynccontextmanager
@@ -72,6 +72,32 @@ async def test_saved_handle_names_its_family_and_is_restored(tmp_path: Path) -> 
     assert (early["family"], early["record"]) == ("toy", None)
     assert toys.looks == looks  # the record was saved
     assert _names(tmp_path) == ["t1_1.png", "t1_2.jpg"]
+
+
+class _Doubtful(ToyFamily):
+    """Believes an end the fourth time."""
+
+    name = "doubtful"
+
+    def __init__(self) -> None:
+        self.ends = 0
+
+    def judge(self, record: ToyRecord, before: ToyRecord | None) -> Ending | None:
+        self.ends += record.is_terminal
+        return super().judge(record, before) if self.ends > 3 else None
+
+
+async def test_saved_end_that_its_family_does_not_believe_yet_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FAMILIES, _Doubtful.name, _Doubtful())
+    async with _toys() as (here, toys):
+        finished = await here.ez.submit(Toy("fox"))
+        record = await finished
+        saved = {**finished.to_dict(), "family": _Doubtful.name}
+        assert await here.ez.restore(saved) == record
+
+    assert toys.looks == {"t1": 4}
 
 
 async def test_same_id_in_two_families_is_two_tasks() -> None:

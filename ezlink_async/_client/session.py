@@ -329,11 +329,17 @@ class Session:
         return handle
 
     def finished(self, record: R, family: TaskFamily[R]) -> FollowedHandle[R]:
-        """Return the handle of a paid task that *record* has ended; it asks nothing."""
+        """
+        Return the handle of a paid task that *record* has ended; it asks nothing.
+
+        A family that does not take the record for an end is asked.
+        """
         handle = FollowedHandle(record.task_id, family, self)
         handle.mark_paid()
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
+        if not handle.done():
+            self.poller.follow(handle)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:
