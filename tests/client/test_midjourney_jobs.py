@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from ezlink_async import (
     ConfigurationError,
+    EzlinkError,
     ModalNeededError,
     RejectedError,
     SubmitUnknownError,
@@ -69,6 +70,34 @@ async def test_refused_modal_may_be_sent_again() -> None:
             await here.ez.midjourney.modal(dialog, prompt="a word")
         handle = await here.ez.midjourney.modal(dialog, prompt="a fox")
         assert (await handle).status is TaskStatus.SUCCESS
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.Drop(),
+        faults.proxy(504),
+        faults.Trouble("panic"),
+        faults.Trouble("insert_failed"),
+        faults.Answer(200, "<html>", job=True),
+        faults.Upstream(body={"code": 1, "description": "no id"}),
+    ],
+    ids=str,
+)
+async def test_free_button_whose_answer_was_lost_is_pressed_again(
+    fault: faults.Fault,
+) -> None:
+    async with emulated_client(_beats()) as here:
+        parent = await _upscaled(here)
+        here.server.control.script("action", fault)
+        dialog = await here.ez.midjourney.action(parent.custom_zoom())
+        with pytest.raises(ModalNeededError):
+            await dialog
+        here.server.control.standing("action", fault)
+        with pytest.raises(EzlinkError, match="costs nothing") as lost:
+            await here.ez.midjourney.action(parent.custom_zoom())
+        assert (lost.value.retry_safe, lost.value.maybe_charged) == (True, False)
+        assert here.charges == 2
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 4, 6, 8, 10, 15, 60])

@@ -352,9 +352,8 @@ class Submitter:
                 return refusal
         if not error.maybe_charged:
             return error
-        if pending.job.is_free and response is None:
-            says = f"{error}; it costs nothing, so it is sent again"
-            return TransportError(says, request_id=error.request_id, retry_safe=True)
+        if pending.job.is_free:
+            return _lost_for_free(error, response)
         if isinstance(error, TransportError):
             error = SubmitUnknownError(str(error), request_id=error.request_id)
         pending.reconciling = True
@@ -401,6 +400,21 @@ def _may_hide_refusal(error: EzlinkError, response: HttpResponse | None) -> bool
     if response is not None:
         return response.status == _BAD_GATEWAY
     return isinstance(error, TransportError) and error.stage in {"answer", "upload"}
+
+
+def _lost_for_free(error: EzlinkError, response: HttpResponse | None) -> EzlinkError:
+    """Return the error of a lost submit that costs nothing."""
+    says = "it costs nothing, so it may be sent again"
+    free: EzlinkError
+    if response is None:
+        free = TransportError(f"{error}; {says}", retry_safe=True)
+    else:
+        says = (
+            f"HTTP {response.status}: the answer to a submit is no acceptance; {says}"
+        )
+        free = ServerError(says, status=response.status, retry_safe=True)
+    free.request_id, free.__cause__ = error.request_id, error
+    return free
 
 
 def _outcome(finding: Finding | None, error: EzlinkError) -> Accepted | EzlinkError:
