@@ -418,6 +418,11 @@ class JobRequest(Generic[R]):
         """A key under which one client submits only once; ``None``: no such rule."""
         return None
 
+    @property
+    def again(self) -> bool:
+        """Whether another submit under the same key is meant."""
+        return False
+
     def with_state(self, state: str | None) -> Self:
         """Return the same with this *state*, unless it has one or takes none."""
         if state is None or getattr(self, "state", "") is not None:
