@@ -305,7 +305,13 @@ class Session:
             return known
         handle = FollowedHandle(task_id, family, self)
         handle.mark_paid()
-        self.poller.follow(handle, own=True, release=release, deadline=deadline)
+        self.poller.follow(
+            handle,
+            own=True,
+            release=release,
+            deadline=deadline,
+            has_previews=accepted.has_previews,
+        )
         try:
             family.fetch_request(task_id)
         except ConfigurationError:

@@ -289,7 +289,7 @@ def test_other_acceptance_says_nothing_of_the_task(
 ) -> None:
     """An earlier result is fetched: the acceptance has none of its buttons."""
     accepted = job_of(Action(custom_id, "7")).read(_answer(body))
-    assert accepted == Accepted("9", accepted.code, "ok")
+    assert accepted == Accepted("9", accepted.code, "ok", has_previews=True)
 
 
 def test_acceptance_of_a_modal_opens_no_dialog() -> None:
