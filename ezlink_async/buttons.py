@@ -32,7 +32,10 @@ _BY_VERB = {
     "Inpaint": "INPAINT",
 }
 
-DIALOGS = ("CUSTOM_ZOOM", "INPAINT")
+REGION = "INPAINT"
+"""The action that waits for a mask."""
+
+DIALOGS = ("CUSTOM_ZOOM", REGION)
 """The actions that wait for a prompt or a mask, and are free; their modal is not."""
 
 _ZOOMS = {2.0: 50, 1.5: 75}

@@ -48,8 +48,9 @@ class EzlinkError(Exception):
     *retry_safe* means that the job surely was not created, so sending it again
     cannot pay twice. *maybe_charged* means that it may have been paid for: the
     outcome of a submit is unknown, or the job was accepted and is not given back
-    (a download that fails, a task that takes too long). Only an unknown outcome
-    has no *task_id*. Both are false where the error says nothing about a submit.
+    (a download that fails, a task that takes too long). The *task_id* is that of the
+    job, or, where the outcome of a follow-up is unknown, that of the task it was for.
+    Both are false where the error says nothing about a submit.
     A message has at most 2,000 characters; of a longer one the middle is left out.
     """
 
@@ -278,7 +279,7 @@ class DownloadError(EzlinkError):
         self.status = status
         self.path = path
         self.gone = gone
-        self.saved = tuple(saved)
+        self.saved: tuple[Path, ...] = tuple(saved)
 
 
 class TaskError(EzlinkError):
@@ -353,7 +354,7 @@ FATAL_ERRORS = (
     PermissionDeniedError,
     QuotaError,
     EndpointNotSupportedError,
-    ConfigurationError,
     ClientClosedError,
 )
-# Not for users: the errors that every other job of the same client would get too.
+# Not for users: the errors that every other job of the same client would get too. A
+# ConfigurationError is about one job: settings are checked before the first is sent.

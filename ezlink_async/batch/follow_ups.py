@@ -39,10 +39,15 @@ def planned(order: Order, request: str, output_path: str) -> list[Order]:
     *request* is the identity of its job, *output_path* the place of its results.
     """
     names = dict.fromkeys(order.then)
-    return [_planned(order.label, request, output_path, name) for name in names]
+    return [button_order(order.label, request, output_path, name) for name in names]
 
 
-def _planned(label: str, request: str, output_path: str, name: str) -> Order:
+def button_order(label: str, request: str, output_path: str, name: str) -> Order:
+    """
+    Return the order of the button called *name* of a job, before it is known.
+
+    *label*, *request* and *output_path* are those of the job.
+    """
     return Order(
         kind=Action.kind,
         request=None,
@@ -60,7 +65,7 @@ def _follow_up(job: BatchJob, task: AnyRecord | None, name: str) -> Order:
     except ConfigurationError as error:
         problem = str(error)
     key = job.record.key
-    order = _planned(job.order.label, key.request, key.output_path, name)
+    order = button_order(job.order.label, key.request, key.output_path, name)
     return attrs.evolve(order, request=request, problem=problem)
 
 

@@ -90,6 +90,6 @@ def orders_of(
     return iter(made)
 
 
-def order(request: AnyRequest, own: GridOptions, output: str | None = None) -> Order:
+def order(request: AnyRequest, own: GridOptions) -> Order:
     """Return the order of *request*, with the buttons that *own* names."""
-    return Order.of(request, output=output, then=own.buttons)
+    return Order.of(request, then=own.buttons)

@@ -15,12 +15,19 @@ from typing import Self
 import attrs
 from cyclopts import Parameter
 
+from ezlink_async.batch.journal.jobs import JobRecord
 from ezlink_async.batch.journal.store import Journal
-from ezlink_async.batch.options import journal_of
+from ezlink_async.batch.options import LOCAL, journal_of
+from ezlink_async.batch.pairs.output_paths import escape
 from ezlink_async.cli.connect import check_connection, connect
 from ezlink_async.cli.job_options import JobOptions
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import TaskRecord
+
+_ENDED = (
+    "the built-in server of --local ends with each command, and its tasks with it; "
+    "press buttons by ezlink imagine --then, or run ezlink serve"
+)
 
 
 @Parameter(name="*")
@@ -55,42 +62,47 @@ NO_INPUT = InputOptions()
 def check_follow_up(options: JobOptions) -> None:
     """Raise ConfigurationError for options that no job of another task can have."""
     if options.local:
-        raise ConfigurationError(
-            "the built-in server of --local ends with each command, and its tasks with "
-            "it: press buttons by ezlink imagine --then, or run ezlink serve"
-        )
+        raise ConfigurationError(_ENDED)
     options.check()
 
 
 @attrs.frozen
 class Parent:
-    """The task to go on from: its id, and the *name* that its results begin with."""
+    """
+    The task to go on from: its id, and the *place* that its results begin with.
+
+    *record* is its job, if the task was given by the file of its result.
+    """
 
     task_id: str
-    name: str
+    place: str
+    record: JobRecord | None = None
 
     @classmethod
     def of(cls, given: str) -> Self:
         """
         Read an id, or the file of a result, whose task the journal beside it knows.
 
-        :exc:`ConfigurationError` for a file that no journal knows.
+        :exc:`ConfigurationError` for a file that no journal knows, or that --local
+        has made.
         """
         path = Path(given)
         if not path.is_file():
-            return cls(given, given)
+            return cls(given, escape(given))
         path = path.resolve()
         for folder in path.parents:
-            task_id = _task_of(path.relative_to(folder), journal_of(folder))
-            if task_id is not None:
-                return cls(task_id, path.stem)
+            found = _job_of(path.relative_to(folder), journal_of(folder))
+            if found is not None and found.key.server == LOCAL:
+                raise ConfigurationError(f"{given} was made with --local: {_ENDED}")
+            if found is not None and found.task_id is not None:
+                return cls(found.task_id, found.key.output_path, found)
         raise ConfigurationError(
             f"no journal beside {given} knows its task: give the id of the task"
         )
 
 
-def _task_of(result: Path, journal: Path) -> str | None:
-    """Return the id of the task whose *result* this is, if *journal* knows it."""
+def _job_of(result: Path, journal: Path) -> JobRecord | None:
+    """Return the job whose *result* this is, if *journal* knows it."""
     if not journal.exists():
         return None
     with contextlib.closing(Journal.rehearsal(journal)) as known:
@@ -99,7 +111,7 @@ def _task_of(result: Path, journal: Path) -> str | None:
             after = records[-1].id
             for record in records:
                 if result in {output.path for output in record.outputs}:
-                    return record.task_id
+                    return record
     return None
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from ezlink_async.batch.journal.jobs import JobRecord
+from ezlink_async.batch.journal.jobs import JobRecord, Reason
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import LOCAL
@@ -40,7 +40,7 @@ def finished(journal: Path) -> Iterator[None]:
 
 
 def _check_finished(journal: Journal) -> None:
-    found = (record for record in _open(journal) if record.key.server != LOCAL)
+    found = filter(_has_result, _open(journal))
     first = list(itertools.islice(found, _SHOWN))
     if not first:
         return
@@ -53,6 +53,11 @@ def _check_finished(journal: Journal) -> None:
         "--fresh would forget jobs that are paid, or may be:\n"
         + "\n".join((*lines, *advice))
     )
+
+
+def _has_result(record: JobRecord) -> bool:
+    """Return whether a later run may bring a result; a dialog has none."""
+    return record.key.server != LOCAL and record.reason is not Reason.INPUT
 
 
 def _open(journal: Journal) -> Iterator[JobRecord]:

@@ -25,6 +25,7 @@ from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.pairs.reader import OrderReader
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.batch.running_jobs import Waits
+from ezlink_async.buttons import REGION
 from ezlink_async.cli.commands.report import make_report
 from ezlink_async.cli.connect import (
     Faces,
@@ -45,6 +46,7 @@ from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.cli.quote import Quote, quote
 from ezlink_async.cli.tally import Tally
 from ezlink_async.errors import EzlinkError, ModalNeededError
+from ezlink_async.models import TaskRecord
 from ezlink_async.report.escaping import shown
 from ezlink_async.services.face_swap import FaceSwap
 
@@ -287,12 +289,15 @@ def _with_command(outcome: BatchOutcome, options: JobOptions) -> BatchOutcome:
     if not isinstance(outcome.fault, ModalNeededError):
         return outcome
     words = ["ezlink", "modal", str(outcome.task_id), "--prompt", "WORDS"]
+    record = outcome.fault.record
+    if isinstance(record, TaskRecord) and record.action == REGION:
+        words += ["--mask", "FILE"]
     words += ["--output", str(options.output)]
     if options.base_url is not None:
         words += ["--base-url", options.base_url]
     error = (
         f"ModalNeededError: task {outcome.task_id} waits for input: "
-        f"{shlex.join(words)}; this is charged, also where the action before was"
+        f"{shlex.join(words)}; this input is charged, also where the button was"
     )
     return attrs.evolve(outcome, error=error)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.outcomes import BatchOutcome
+from ezlink_async.batch.pairs.output_paths import TEXT_SUFFIX
 from ezlink_async.batch.spending import Charges
 from ezlink_async.cli.display import STYLES, Display
 from ezlink_async.cli.tally import Kind, Tally, kind_of
@@ -73,7 +74,8 @@ class OutcomePrinter:
 
     def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
         name = shown(outcome.name)
-        if outcome.text and kind in {Kind.SUCCEEDED, Kind.DONE}:
+        is_text = outcome.output is not None and outcome.output.suffix == TEXT_SUFFIX
+        if is_text and outcome.text and kind in {Kind.SUCCEEDED, Kind.DONE}:
             self._display.inform(f"{shown(outcome.output)}:")
             self._display.result(shown(outcome.text, lines=True))
         elif kind is Kind.SUCCEEDED:

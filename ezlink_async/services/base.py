@@ -376,9 +376,8 @@ class JobRequest(Generic[R]):
     One job as users ask for it: a frozen value that checks itself when it is made.
 
     A subclass is an attrs class; it has a *kind* and a *family*, and makes its
-    :meth:`job`. A field with the metadata :data:`PICTURES` holds a picture or a
-    tuple of them; one with :data:`APART` (a state, a hook) does not change the
-    result.
+    job. A field with the metadata ``PICTURES`` holds a picture or a tuple of them;
+    one with ``APART`` (a state, a hook) does not change the result.
     """
 
     kind: ClassVar[str]
@@ -418,6 +417,11 @@ class JobRequest(Generic[R]):
     def once(self) -> str | None:
         """A key under which one client submits only once; ``None``: no such rule."""
         return None
+
+    @property
+    def again(self) -> bool:
+        """Whether another submit under the same key is meant."""
+        return False
 
     def with_state(self, state: str | None) -> Self:
         """Return the same with this *state*, unless it has one or takes none."""

@@ -23,7 +23,7 @@ from ezlink_async.services.midjourney.creations import (
     Imagine,
     Shorten,
 )
-from ezlink_async.services.midjourney.follow_ups import Action
+from ezlink_async.services.midjourney.follow_ups import Action, Modal
 from tests.support.batch_harness import BatchHarness, Ended, read
 from tests.support.pictures import png, recorded_jpeg
 
@@ -200,6 +200,18 @@ async def test_orders_come_from_a_manifest(batch: BatchHarness) -> None:
     pair = Pair(batch.face, batch.folder / "photos" / "a.jpg", "photos/a")
     again = await _run(batch, pair.order())
     assert again.counts == {"skipped": 1}
+
+
+async def test_second_modal_of_a_task_fails_alone(batch: BatchHarness) -> None:
+    async with batch.client(concurrency=1) as ez:
+        grid = await (await ez.midjourney.imagine("a red fox"))
+        one = await (await ez.midjourney.action(grid.upscale(2)))
+        waits = (await ez.midjourney.action(one.custom_zoom())).task_id
+        modals = [Modal(waits, prompt="a hat"), Modal(waits, prompt="a coat")]
+        ended = await _run_with(ez, batch, [*modals, FOX])
+    assert ended.error is None
+    assert ended.counts == {"succeeded": 2, "failed": 1}
+    assert batch.charges == 4
 
 
 async def test_nothing_is_sent_of_a_manifest_with_a_wrong_last_line(
@@ -445,12 +457,29 @@ async def test_the_budget_counts_buttons_and_all_that_may_be_paid(
     assert batch.charges == 4
 
 
-async def test_free_jobs_are_outside_of_the_budget(batch: BatchHarness) -> None:
-    """A dialog costs nothing, and a batch leaves it to the user."""
+async def _dialog(batch: BatchHarness) -> Action:
+    """Return the request that presses a button which asks for input."""
     async with batch.client() as ez:
         grid = await ez.task(await _made(ez, FOX))
         single = await ez.task(await _made(ez, Action(grid.upscale(1), grid)))
-        dialog = Action(single.region(), single)
+        return Action(single.region(), single)
+
+
+async def test_a_waiting_task_is_left_alone_until_an_order_asks_for_it(
+    batch: BatchHarness,
+) -> None:
+    dialog = await _dialog(batch)
+    waits = await _run(batch, dialog)
+    assert waits.only.reason is Reason.INPUT
+    other = await _run(batch, Shorten("x y z"))
+    assert _by_label(other) == {"x y z": "succeeded"}
+    again = await _run(batch, dialog)
+    assert again.only.task_id == waits.only.task_id
+
+
+async def test_free_jobs_are_outside_of_the_budget(batch: BatchHarness) -> None:
+    """A dialog costs nothing, and a batch leaves it to the user."""
+    dialog = await _dialog(batch)
     paid = batch.charges
     ended = await _run(batch, dialog, budget=0)
     assert ended.only.status == "failed"

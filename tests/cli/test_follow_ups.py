@@ -70,13 +70,17 @@ def test_task_is_known_by_the_file_of_its_result(
     zoomed = ("action", "out/a fox+V1.png", "U3", "--output", "out/more")
     assert ezlink(*zoomed).out == "out/more/a fox+V1+U3.png\n"
     assert ezlink("seed", "parents/a fox.png").code == 0
+    by_then = ("imagine", "a fox", "--then", "V1", "--output", "parents")
+    by_file = ("action", "parents/a fox.png", "V1", "--output", "parents")
+    assert ezlink(*by_then).out == "parents/a fox+V1.png\n"
+    assert ezlink(*by_file, "--json").summary == sums(skipped=1)
     Path("other.png").touch()
     said = ezlink("action", "other.png", "U1", "--output", "out")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "no journal beside other.png knows its task: give the id" in said.err
     Path("out/other.png").touch()
     assert ezlink("seed", "out/other.png").code == 2
-    assert len(user.control.charges) == 4
+    assert len(user.control.charges) == 5
 
 
 def test_button_that_is_not_there_names_those_that_are(
@@ -111,6 +115,14 @@ def test_local_server_has_no_task_of_an_earlier_command(
     assert "ezlink imagine --then, or run ezlink serve" in said.err
 
 
+@pytest.mark.usefixtures("user")
+def test_result_of_the_local_server_has_no_task_any_more(ezlink: Ezlink) -> None:
+    assert ezlink("imagine", "a fox", "--local", "--output", "out").code == 0
+    said = ezlink("action", "out/a fox.png", "U1", "--output", "out")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "out/a fox.png was made with --local: the built-in server" in said.err
+
+
 def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
     ezlink: Ezlink, user: Emulator, single: str
 ) -> None:
@@ -120,7 +132,8 @@ def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
     assert said.code == 1
     assert (
         f"ModalNeededError: task {waits} waits for input: ezlink modal {waits} "
-        f"--prompt WORDS --output out --base-url {user.base_url}; this is charged"
+        f"--prompt WORDS --mask FILE --output out --base-url {user.base_url}; this "
+        "input is charged"
     ) in said.err
     assert "0 jobs" not in said.err
     assert "resume with" not in said.err
@@ -128,7 +141,9 @@ def test_task_that_waits_for_input_names_the_command_and_is_never_sent_again(
     assert (again.code, _submits(user, "action")) == (1, 2)
     row = again.rows[0]
     assert (row["status"], row["task_id"]) == ("failed", waits)
-    assert f"ezlink modal {waits} --prompt WORDS --output out;" in str(row["error"])
+    assert f"ezlink modal {waits} --prompt WORDS --mask FILE --output" in str(
+        row["error"]
+    )
     done = ezlink("modal", waits, "--prompt", "a hat", "--output", "out")
     assert (done.code, done.out) == (0, f"out/{waits}+modal.png\n")
     assert [charge.units for charge in user.control.charges[2:]] == [18_000]
@@ -219,6 +234,16 @@ def test_manifest_has_rows_of_actions_and_modals(
     said = ezlink("modal", "--manifest", "rows.jsonl", "--output", "out")
     assert said.code == 0, said.err
     assert Path("out/hat.png").exists()
+
+
+def test_dialog_is_no_paid_result_that_fresh_would_forget(
+    ezlink: Ezlink, user: Emulator, single: str
+) -> None:
+    command = ("action", single, "Custom Zoom", "--output", "out")
+    assert ezlink(*command).code == 1
+    said = ezlink(*command, "--fresh")
+    assert "ModalNeededError" in said.err
+    assert (said.code, _submits(user, "action")) == (1, 3)
 
 
 # --- modal

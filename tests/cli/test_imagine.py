@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.emulator import Emulator, faults, scripts
-from tests.support.command_line import SAMPLES, Ezlink, run_python, sums
+from tests.support.command_line import (
+    SAMPLES,
+    Ezlink,
+    Reached,
+    run_python,
+    start,
+    sums,
+)
 
 HOPPER, JOCONDE = SAMPLES / "hopper.jpg", SAMPLES / "joconde.jpg"
 
@@ -142,6 +149,7 @@ def test_grid_is_cut_into_its_four_pictures_pixel_by_pixel(
         tile = Image.open(four[number]).convert("RGB")
         quarter = grid.crop((left, top, left + half, top + half))
         assert tile.tobytes() == quarter.tobytes()
+    assert ezlink(*command, "--json").rows[0]["outputs"] == ["out/a fox.png", *four]
     Path(four[1]).unlink()
     Path(four[2]).write_bytes(b"retouched")
     assert ezlink(*command).code == 0
@@ -387,6 +395,53 @@ def test_dry_run_needs_no_key(ezlink: Ezlink) -> None:
     said = ezlink("imagine", "a fox", "--output", "out")
     assert said.code == 2
     assert "there is no API key" in said.err
+
+
+def test_first_signal_names_the_jobs_that_are_waited_for(
+    user: Emulator,
+) -> None:
+    """The buttons of the grid that runs are not pressed any more."""
+    polled = Reached()
+    user.control.script("fetch", polled)
+    user.control.script_tasks(scripts.slow(600))
+    command = ("imagine", "a fox", "a cat", "--then", "U1", "--output", "out")
+    with start(*command, "--concurrency", 1) as running:
+        polled.wait()
+        line = running.interrupt()
+        user.control.advance(600)
+        said = running.end()
+    assert said.code == 130
+    assert "for 1 job running at the server; press Ctrl-C again" in line
+    assert len(_files()) == len(user.control.charges) == 1
+    assert "not done: Interrupted: nothing was sent" in said.err
+    assert "resume with: ezlink imagine 'a fox' 'a cat' --then U1" in said.err
+
+
+def test_picture_that_is_in_the_way_stays(ezlink: Ezlink, user: Emulator) -> None:
+    """And no button is pressed."""
+    Path("out").mkdir()
+    shutil.copy(HOPPER, "out/a fox.jpg")
+    command = ("imagine", "a fox", "--then", "U1", "--output", "out")
+    said = ezlink(*command)
+    assert (said.code, _files()) == (1, ["a fox.jpg"])
+    assert "2 jobs: 2 not to be sent" in said.err
+    assert "FileExistsError: out/a fox.jpg is there already" in said.err
+    dry = ezlink(*command, "--dry-run")
+    assert (dry.code, dry.out) == (1, "")
+    assert not user.control.charges
+
+
+def test_free_button_is_outside_of_budget_and_price(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    assert ezlink("imagine", "a fox", "--then", "U1", "--output", "out").code == 0
+    command = ("action", "out/a fox+U1.png", "Custom Zoom", "--output", "out")
+    dry = ezlink(*command, "--dry-run", "--budget", 1)
+    assert "0 jobs would be paid for\n" in dry.err
+    assert "USD" not in dry.err
+    said = ezlink(*command)
+    assert "1 job: 1 to send\nfailed: Custom Zoom of " in said.err
+    assert len(user.control.charges) == 2
 
 
 def test_refused_prompt_is_a_failure_without_charge(

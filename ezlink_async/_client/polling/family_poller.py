@@ -121,6 +121,7 @@ class FamilyPoller:
     ) -> None:
         timing, timeouts = family.timing, transport.settings.timeouts
         self._policy = timing.policy(policy)
+        self._deadline_for_all = policy.deadline
         self.schedule: PollSchedule = PollSchedule(
             self._policy,
             list_from=family.list_from,
@@ -154,10 +155,12 @@ class FamilyPoller:
         Poll *handle* until it ends, then call *release*.
 
         *own* says that the server gave its id to this client. *deadline* is in
-        seconds from now, and that of the policy or the family by default.
+        seconds from now, and that of the family by default; one that the client
+        was given holds for all tasks.
         """
         now = self._loop.time()
-        life = deadline or self._policy.deadline or TASK_DEADLINE
+        own_deadline = deadline or self._policy.deadline or TASK_DEADLINE
+        life = self._deadline_for_all or own_deadline
         by_id = not self._lists.is_served(now)
         self.schedule.add(FollowedTask(handle, own, now, life, by_id, release))
         self._wake_if_due()

@@ -52,7 +52,8 @@ class Poller:
         Poll *handle* until it ends, then call *release*.
 
         *own* says that the server gave its id to this client. *deadline* is in
-        seconds from now, and that of the policy or the family by default.
+        seconds from now, and that of the family by default; one that the client
+        was given holds for all tasks.
         """
         poller = self.of(handle.task_family)
         poller.follow(handle, own=own, release=release, deadline=deadline)

@@ -152,7 +152,7 @@ class TasksByDeadline:
     """Followed tasks by id, of which the next deadlines are found at once."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         # Those that live equally long are in the order of their deadlines.
         self._groups: dict[float, OrderedDict[str, FollowedTask]] = {}
 

@@ -11,6 +11,7 @@ import attrs
 from cyclopts import Parameter
 
 from ezlink_async._core.images import Image
+from ezlink_async.batch.follow_ups import button_order
 from ezlink_async.batch.pairs.folders import LeftOut
 from ezlink_async.batch.pairs.order_manifest import read_manifest
 from ezlink_async.batch.pairs.orders import Order
@@ -83,7 +84,13 @@ def _presses(options: JobOptions, task: Parent, names: list[str]) -> Iterator[Or
     record = fetch_record(options, task.task_id)
     for button in _buttons(record, names):
         request = Action(button, record)
-        yield Order.of(request, output=_place(task, button.name))
+        if task.record is None:
+            yield Order.of(request, output=_place(task, button.name))
+            continue
+        # The same job as if the button had been named by --then.
+        label, key = task.record.label, task.record.key
+        order = button_order(label, key.request, key.output_path, button.name)
+        yield attrs.evolve(order, request=request)
 
 
 def _buttons(record: TaskRecord, names: list[str]) -> list[Button]:
@@ -96,7 +103,7 @@ def _buttons(record: TaskRecord, names: list[str]) -> list[Button]:
 
 
 def _place(task: Parent, name: str) -> str:
-    return escape(f"{task.name}+{name}")
+    return f"{task.place}+{escape(name)}"
 
 
 def _answered(

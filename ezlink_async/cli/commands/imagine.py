@@ -64,8 +64,7 @@ def imagine(
     own
         See there.
     split
-        Cut each grid into NAME_1 to NAME_4, too; costs nothing. Needs the extra
-        images.
+        Cut each grid into NAME_1.png to NAME_4.png, too; costs nothing. Needs Pillow.
     options
         See there.
 

@@ -26,6 +26,7 @@ from ezlink_async.services.midjourney import Modal
 
 def modal(
     task: Annotated[str | None, Parameter(name="TASK")] = None,
+    /,
     *,
     own: InputOptions = NO_INPUT,
     options: JobOptions,
@@ -33,7 +34,7 @@ def modal(
     """
     Send the input that a task waits for: TASK.
 
-    It is charged, also where the action before was. The same command goes on where
+    It is charged, also where the button was. The same command goes on where
     one has ended, and pays for nothing twice. Exit code 0: done; 1: it is not; 2:
     nothing could be done; 130: interrupted.
 

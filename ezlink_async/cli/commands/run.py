@@ -16,6 +16,7 @@ from ezlink_async.errors import ConfigurationError
 
 def run(
     path: Annotated[Path | None, Parameter(name="MANIFEST")] = None,
+    /,
     *,
     plugin: Plugins = (),
     options: JobOptions,
