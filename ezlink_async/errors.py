@@ -354,7 +354,7 @@ FATAL_ERRORS = (
     PermissionDeniedError,
     QuotaError,
     EndpointNotSupportedError,
-    ConfigurationError,
     ClientClosedError,
 )
-# Not for users: the errors that every other job of the same client would get too.
+# Not for users: the errors that every other job of the same client would get too. A
+# ConfigurationError is about one job: settings are checked before the first is sent.

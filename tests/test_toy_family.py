@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async import ConfigurationError, TaskStatus, TaskTimeoutError
@@ -14,11 +15,11 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.requests import FaceSwap, JobRequest
-from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.base import AnyRecord, Ending
 from ezlink_async.services.registry import FAMILIES, register
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client
 from tests.support.pictures import jpeg
-from tests.toy_family import PICTURES, TOY, Toy, ToyFamily, ToyServer
+from tests.toy_family import PICTURES, TOY, Toy, ToyFamily, ToyRecord, ToyServer
 
 
 @asynccontextmanager
@@ -73,6 +74,32 @@ async def test_saved_handle_names_its_family_and_is_restored(tmp_path: Path) -> 
     assert _names(tmp_path) == ["t1_1.png", "t1_2.jpg"]
 
 
+class _Doubtful(ToyFamily):
+    """Believes an end the fourth time."""
+
+    name = "doubtful"
+
+    def __init__(self) -> None:
+        self.ends = 0
+
+    def judge(self, record: ToyRecord, before: ToyRecord | None) -> Ending | None:
+        self.ends += record.is_terminal
+        return super().judge(record, before) if self.ends > 3 else None
+
+
+async def test_saved_end_that_its_family_does_not_believe_yet_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FAMILIES, _Doubtful.name, _Doubtful())
+    async with _toys() as (here, toys):
+        finished = await here.ez.submit(Toy("fox"))
+        record = await finished
+        saved = {**finished.to_dict(), "family": _Doubtful.name}
+        assert await here.ez.restore(saved) == record
+
+    assert toys.looks == {"t1": 4}
+
+
 async def test_same_id_in_two_families_is_two_tasks() -> None:
     async with _toys() as (here, _):
         toy = await here.ez.submit(Toy("fox"))
@@ -123,6 +150,19 @@ async def test_request_may_ask_for_a_deadline_of_its_own() -> None:
         assert late.value.task_id == "t1"
         here.server.control.standing("toy_fetch", None)
         assert await here.ez.task("t1", family="toy")
+
+
+async def test_deadline_of_the_client_holds_for_a_request_with_one_of_its_own() -> None:
+    class Patient(Toy):
+        deadline = 3_900.0
+
+    toys = ToyServer()
+    settings = EmulatorSettings(routes=toys.routes)
+    poll = attrs.evolve(POLL, deadline=0.05)
+    async with emulated_client(settings, poll=poll) as here:
+        here.server.control.standing("toy_fetch", faults.Stall())
+        with pytest.raises(TaskTimeoutError, match=r"0\.05 s after acceptance"):
+            await (await here.ez.submit(Patient("fox")))
 
 
 async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:

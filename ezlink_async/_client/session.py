@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -41,7 +41,6 @@ from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     EndpointNotSupportedError,
-    EzlinkError,
     ProtocolError,
     RejectedError,
     TaskNotFoundError,
@@ -162,8 +161,8 @@ class Session:
         load = partial(self._load, request, shared)
         target = getattr(request, "target", request)
         pending = PendingSubmit(load, target, observer, request.deadline)
-        with self._once(request.once):
-            handle: FollowedHandle[R] = await self.submitter.submit(pending)
+        self._check_once(request, pending)
+        handle: FollowedHandle[R] = await self.submitter.submit(pending)
         return handle
 
     async def _load(
@@ -183,26 +182,20 @@ class Session:
                 loaded.append(image_reader.inspect(picture))
         return request.job(tuple(loaded))
 
-    @contextlib.contextmanager
-    def _once(self, key: str | None) -> Iterator[None]:
-        """Refuse a second submit under *key*, unless the first surely made no job."""
-        if key is None:
-            yield
+    def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
+        """Refuse a second submit under a key, unless the first surely made no job."""
+        key, sent = request.once, self._sent_once
+        if key is None or (key in sent and request.again):
             return
-        if key in self._sent_once:
+        if key in sent:
             raise ConfigurationError(
                 f"{key} was sent already, and would be paid again: pass again=True "
                 "if that is meant"
             )
-        self._sent_once[key] = None
-        if len(self._sent_once) > _REMEMBERED:
-            del self._sent_once[next(iter(self._sent_once))]
-        try:
-            yield
-        except EzlinkError as error:
-            if error.retry_safe:
-                self._sent_once.pop(key, None)
-            raise
+        sent[key] = None
+        pending.made_no_job = lambda: sent.pop(key, None)
+        if len(sent) > _REMEMBERED:
+            del sent[next(iter(sent))]
 
     async def usage(self) -> int:
         """
@@ -312,7 +305,13 @@ class Session:
             return known
         handle = FollowedHandle(task_id, family, self)
         handle.mark_paid()
-        self.poller.follow(handle, own=True, release=release, deadline=deadline)
+        self.poller.follow(
+            handle,
+            own=True,
+            release=release,
+            deadline=deadline,
+            has_previews=accepted.has_previews,
+        )
         try:
             family.fetch_request(task_id)
         except ConfigurationError:
@@ -336,11 +335,17 @@ class Session:
         return handle
 
     def finished(self, record: R, family: TaskFamily[R]) -> FollowedHandle[R]:
-        """Return the handle of a paid task that *record* has ended; it asks nothing."""
+        """
+        Return the handle of a paid task that *record* has ended; it asks nothing.
+
+        A family that does not take the record for an end is asked.
+        """
         handle = FollowedHandle(record.task_id, family, self)
         handle.mark_paid()
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
+        if not handle.done():
+            self.poller.follow(handle)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:

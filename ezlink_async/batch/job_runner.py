@@ -211,7 +211,12 @@ class JobRunner:
         """Return the handle of a task that an earlier run has submitted."""
         record = job.record
         # The id was given to this account, so "no such task" is no end.
-        accepted = Accepted(record.task_id or "", 0, "")
+        accepted = Accepted(
+            record.task_id or "",
+            0,
+            "",
+            has_previews=record.key.kind not in BY_PATHS,
+        )
         family = family_of(record.family)
         request = job.order.request
         deadline = None if request is None else request.deadline

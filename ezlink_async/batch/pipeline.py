@@ -263,16 +263,18 @@ class Pipeline:
         self._due += orders
 
     async def _press_later(self, checked: CheckedOrder) -> None:
-        """Have the buttons of a job pressed that an earlier run has begun."""
+        """Have the buttons of a job pressed that another order has begun."""
         job = checked.job
         if job is None or not job.order.then:
             return
-        for running in self._open:
-            if running.job.record.id == job.record.id and running.may_go_on:
-                then = dict.fromkeys((*running.job.order.then, *job.order.then))
-                order = attrs.evolve(running.job.order, then=tuple(then))
-                running.job = attrs.evolve(running.job, order=order)
-                return
+        this = job.record.id
+        same = (each for each in self._open if each.job.record.id == this)
+        running = next((each for each in same if each.may_go_on), None)
+        if running is not None:
+            then = dict.fromkeys((*running.job.order.then, *job.order.then))
+            order = attrs.evolve(running.job.order, then=tuple(then))
+            running.job = attrs.evolve(running.job, order=order)
+            return
         # It has ended since it was checked.
         (checked,) = await self._check([job.order])
         if checked.job is not None and checked.job.step is Step.DONE:

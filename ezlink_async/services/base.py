@@ -125,13 +125,15 @@ class Accepted:
     """
     The server's acceptance: it has the job and must not be sent it again.
 
-    *record* is what the acceptance says of the task already.
+    *record* is what the acceptance says of the task already. With *has_previews* the
+    task has a picture before it is done, at the address of the finished one.
     """
 
     task_id: str
     code: int
     description: str
     record: Record | None = None
+    has_previews: bool = False
 
 
 class TaskFamily(Protocol[R]):
@@ -217,6 +219,10 @@ class TaskFamily(Protocol[R]):
     def keyless_request(self, task_id: str) -> HttpRequest | None:
         """Ask for the only picture of a finished task without any key."""
         return None
+
+    def has_previews(self, known: R | None) -> bool:
+        """Return whether that picture may be there before the task is done."""
+        return False
 
     def found(self, task_id: str, known: R | None, url: str) -> R:
         """Return the record of a success whose picture :meth:`keyless_request` has."""
@@ -417,6 +423,11 @@ class JobRequest(Generic[R]):
     def once(self) -> str | None:
         """A key under which one client submits only once; ``None``: no such rule."""
         return None
+
+    @property
+    def again(self) -> bool:
+        """Whether another submit under the same key is meant."""
+        return False
 
     def with_state(self, state: str | None) -> Self:
         """Return the same with this *state*, unless it has one or takes none."""

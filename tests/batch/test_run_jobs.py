@@ -23,7 +23,7 @@ from ezlink_async.services.midjourney.creations import (
     Imagine,
     Shorten,
 )
-from ezlink_async.services.midjourney.follow_ups import Action
+from ezlink_async.services.midjourney.follow_ups import Action, Modal
 from tests.support.batch_harness import BatchHarness, Ended, read
 from tests.support.pictures import png, recorded_jpeg
 
@@ -200,6 +200,18 @@ async def test_orders_come_from_a_manifest(batch: BatchHarness) -> None:
     pair = Pair(batch.face, batch.folder / "photos" / "a.jpg", "photos/a")
     again = await _run(batch, pair.order())
     assert again.counts == {"skipped": 1}
+
+
+async def test_second_modal_of_a_task_fails_alone(batch: BatchHarness) -> None:
+    async with batch.client(concurrency=1) as ez:
+        grid = await (await ez.midjourney.imagine("a red fox"))
+        one = await (await ez.midjourney.action(grid.upscale(2)))
+        waits = (await ez.midjourney.action(one.custom_zoom())).task_id
+        modals = [Modal(waits, prompt="a hat"), Modal(waits, prompt="a coat")]
+        ended = await _run_with(ez, batch, [*modals, FOX])
+    assert ended.error is None
+    assert ended.counts == {"succeeded": 2, "failed": 1}
+    assert batch.charges == 4
 
 
 async def test_nothing_is_sent_of_a_manifest_with_a_wrong_last_line(

@@ -121,6 +121,7 @@ class FamilyPoller:
     ) -> None:
         timing, timeouts = family.timing, transport.settings.timeouts
         self._policy = timing.policy(policy)
+        self._deadline_for_all = policy.deadline
         self.schedule: PollSchedule = PollSchedule(
             self._policy,
             list_from=family.list_from,
@@ -149,17 +150,22 @@ class FamilyPoller:
         own: bool = False,
         release: Callable[[], None] | None = None,
         deadline: float | None = None,
+        has_previews: bool = False,
     ) -> None:
         """
         Poll *handle* until it ends, then call *release*.
 
         *own* says that the server gave its id to this client. *deadline* is in
-        seconds from now, and that of the policy or the family by default.
+        seconds from now, and that of the family by default; one that the client
+        was given holds for all tasks. *has_previews*: see :class:`Accepted`.
         """
         now = self._loop.time()
-        life = deadline or self._policy.deadline or TASK_DEADLINE
+        own_deadline = deadline or self._policy.deadline or TASK_DEADLINE
+        life = self._deadline_for_all or own_deadline
         by_id = not self._lists.is_served(now)
-        self.schedule.add(FollowedTask(handle, own, now, life, by_id, release))
+        task = FollowedTask(handle, own, now, life, by_id, release)
+        task.has_previews = has_previews
+        self.schedule.add(task)
         self._wake_if_due()
 
     def find(self, task_id: str) -> AnyHandle | None:
@@ -334,7 +340,7 @@ class FamilyPoller:
                 self._handle_unknown(task, error)
                 return
             if isinstance(error, _KEY_REFUSED) and not handle.done():
-                await self._find_result(handle, error)
+                await self._find_result(task, error)
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
@@ -352,12 +358,15 @@ class FamilyPoller:
             self.schedule.plan_confirmation(task, now)
         self._wake_if_due()
 
-    async def _find_result(self, handle: AnyHandle, error: EzlinkError) -> None:
+    async def _find_result(self, task: FollowedTask, error: EzlinkError) -> None:
         """Ask for the picture itself, where a task's id opens it without a key."""
-        request = self._family.keyless_request(handle.task_id)
+        handle, family = task.handle, self._family
+        request = family.keyless_request(handle.task_id)
+        if task.has_previews or family.has_previews(handle.record):
+            request = None  # it would not show whether the task is done
         url = self._transport.settings.base_url + request.path if request else ""
         if url and await self._downloads.is_there(ResultAddress(url)):
-            handle.receive(self._family.found(handle.task_id, handle.record, url))
+            handle.receive(family.found(handle.task_id, handle.record, url))
         # A quota that is used up may be raised again; a refused key stays refused.
         elif not isinstance(error, QuotaError):
             refused = error.for_awaiter()

@@ -47,15 +47,23 @@ class Poller:
         own: bool = False,
         release: Callable[[], None] | None = None,
         deadline: float | None = None,
+        has_previews: bool = False,
     ) -> None:
         """
         Poll *handle* until it ends, then call *release*.
 
         *own* says that the server gave its id to this client. *deadline* is in
-        seconds from now, and that of the policy or the family by default.
+        seconds from now, and that of the family by default; one that the client
+        was given holds for all tasks. *has_previews*: see :class:`Accepted`.
         """
         poller = self.of(handle.task_family)
-        poller.follow(handle, own=own, release=release, deadline=deadline)
+        poller.follow(
+            handle,
+            own=own,
+            release=release,
+            deadline=deadline,
+            has_previews=has_previews,
+        )
 
     def of(self, family: TaskFamily[AnyRecord]) -> FamilyPoller:
         """Return the poller of *family*."""

@@ -74,6 +74,7 @@ class FollowedTask:
     unknown: int = 0  # answers in a row that the id is unknown
     frozen: int = 0  # records in a row that show a frozen task
     is_expiring: bool = False  # polled for the last time
+    has_previews: bool = False  # its picture may be there before its end
 
     @property
     def shows_duration(self) -> bool:

@@ -78,6 +78,8 @@ class PendingSubmit:
     observer: SubmitObserver | None = None
     deadline: float | None = None
     """Seconds from acceptance to the task's deadline; ``None``: the family's."""
+    made_no_job: Callable[[], object] = lambda: None
+    """Called when it has ended, and may be sent again without paying twice."""
     job: Job[AnyRecord] = attrs.field(init=False)
     """The job, once it is loaded."""
     upload: UploadProgress | None = None
@@ -152,6 +154,12 @@ class PendingSubmit:
             error.__cause__ = fault
         error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
         return error
+
+    def ended(self, fault: Exception) -> Exception:
+        """Note that *fault* ended the submit, and return it."""
+        if isinstance(fault, EzlinkError) and fault.retry_safe:
+            self.made_no_job()
+        return fault
 
     def cancel(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
         """Stop the submit, which runs in *task*, unless it is committed."""

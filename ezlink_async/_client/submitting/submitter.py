@@ -119,9 +119,11 @@ class Submitter:
             pending.cancel(task)
             if not pending.committed:
                 await wait_until_done(task)
+            if task.cancelled():
+                pending.ended(pending.interruption())
             raise
         if task.cancelled():  # before its first step, so it raised no reason
-            raise pending.interruption()
+            raise pending.ended(pending.interruption())
         return task.result()
 
     async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
@@ -157,7 +159,7 @@ class Submitter:
                 f"the client was closed; task {handle.task_id} runs on the server",
                 task_ids=(handle.task_id,),
             )
-        raise fault
+        raise pending.ended(fault)
 
     async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
         """Return the handle of the accepted job, which gives the slot back."""
@@ -350,9 +352,8 @@ class Submitter:
                 return refusal
         if not error.maybe_charged:
             return error
-        if pending.job.is_free and response is None:
-            says = f"{error}; it costs nothing, so it is sent again"
-            return TransportError(says, request_id=error.request_id, retry_safe=True)
+        if pending.job.is_free:
+            return _lost_for_free(error, response)
         if isinstance(error, TransportError):
             error = SubmitUnknownError(str(error), request_id=error.request_id)
         pending.reconciling = True
@@ -399,6 +400,21 @@ def _may_hide_refusal(error: EzlinkError, response: HttpResponse | None) -> bool
     if response is not None:
         return response.status == _BAD_GATEWAY
     return isinstance(error, TransportError) and error.stage in {"answer", "upload"}
+
+
+def _lost_for_free(error: EzlinkError, response: HttpResponse | None) -> EzlinkError:
+    """Return the error of a lost submit that costs nothing."""
+    says = "it costs nothing, so it may be sent again"
+    free: EzlinkError
+    if response is None:
+        free = TransportError(f"{error}; {says}", retry_safe=True)
+    else:
+        says = (
+            f"HTTP {response.status}: the answer to a submit is no acceptance; {says}"
+        )
+        free = ServerError(says, status=response.status, retry_safe=True)
+    free.request_id, free.__cause__ = error.request_id, error
+    return free
 
 
 def _outcome(finding: Finding | None, error: EzlinkError) -> Accepted | EzlinkError:

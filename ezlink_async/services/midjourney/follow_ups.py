@@ -201,9 +201,9 @@ class Modal(MidjourneyRequest):
         return PRICES[self.charged_mode or Mode.FAST]
 
     @property
-    def once(self) -> str | None:
+    def once(self) -> str:
         """The key under which one client sends only one modal of a task."""
-        return None if self.again else f"modal {self.task.task_id}"
+        return f"modal {self.task.task_id}"
 
     def job(self, pictures: tuple[LoadedImage, ...]) -> ModalJob:
         """Return the job with the inspected mask, if there is one."""

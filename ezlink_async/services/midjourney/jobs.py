@@ -54,7 +54,7 @@ class MidjourneyJob(Job[TaskRecord]):
 
     def read(self, response: HttpResponse) -> Accepted:
         """Read the answer to the submit, or raise the error it stands for."""
-        return read_submission(response)
+        return attrs.evolve(read_submission(response), has_previews=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +76,7 @@ class ActionJob(MidjourneyJob):
 
     def read(self, response: HttpResponse) -> Accepted:
         """Read the answer; a dialog that it announces is in the record."""
-        accepted = read_submission(response)
+        accepted = super().read(response)
         body = response.document
         if isinstance(body, Mapping) and self._opens_dialog(accepted, body):
             return attrs.evolve(accepted, record=self._waiting(accepted, body))

@@ -117,12 +117,12 @@ def json_body(
     parts: list[Part] = []
     text = json.dumps(dict(fields))[:-1]
     for name, value in pictures.items():
-        text += ("" if text == "{" else ", ") + json.dumps(name) + ": "
+        text += ("" if text == "{" else ",") + json.dumps(name) + ":"
         many = value if isinstance(value, tuple) else (value,)
         text += "[" if isinstance(value, tuple) else ""
         for number, picture in enumerate(many):
             prefix, content = data_uri(picture)
-            text += ', "' if number else '"'
+            text += ',"' if number else '"'
             parts += [text.encode() + prefix, content]
             text = '"'
         text += "]" if isinstance(value, tuple) else ""

@@ -52,6 +52,8 @@ def path_segment(task_id: str) -> str:
 
 _TEXTS = ("DESCRIBE", "SHORTEN")  # the actions whose result is a text
 
+_WITHOUT_PREVIEWS = ("", "SWAP_FACE")  # of the first nothing is known
+
 _ALMOST = 99.0  # per cent: at 100 a task that goes on would seem to be stuck
 
 _MODAL = "MODAL"  # the action of a modal's own row
@@ -135,6 +137,10 @@ class MidjourneyFamily(TaskFamily[TaskRecord]):
         """Ask for a task's picture; the id alone opens it, so no key is sent."""
         path = f"/mj/image/{path_segment(task_id)}"
         return HttpRequest("GET", path, repeatable=True, credential=Credential.NONE)
+
+    def has_previews(self, known: TaskRecord | None) -> bool:
+        """Return whether the task is no swap: the others show how far they are."""
+        return known is not None and known.action not in _WITHOUT_PREVIEWS
 
     def found(self, task_id: str, known: TaskRecord | None, url: str) -> TaskRecord:
         """Return the record of a success whose picture is at *url*."""

@@ -213,7 +213,8 @@ def test_follow_up_of_a_relaxed_parent_has_a_later_deadline() -> None:
 def test_client_sends_one_modal_of_a_task_unless_another_is_meant() -> None:
     assert Modal("8", prompt="x").once == Modal(DIALOG, prompt="y").once
     assert Modal("8", prompt="x").once != Modal("9", prompt="x").once
-    assert Modal("8", prompt="x", again=True).once is None
+    assert Modal("8", prompt="x", again=True).again
+    assert not Modal("8", prompt="x").again
     assert Action(U1, "7").once is None
 
 
@@ -288,7 +289,7 @@ def test_other_acceptance_says_nothing_of_the_task(
 ) -> None:
     """An earlier result is fetched: the acceptance has none of its buttons."""
     accepted = job_of(Action(custom_id, "7")).read(_answer(body))
-    assert accepted == Accepted("9", accepted.code, "ok")
+    assert accepted == Accepted("9", accepted.code, "ok", has_previews=True)
 
 
 def test_acceptance_of_a_modal_opens_no_dialog() -> None:
