@@ -440,7 +440,7 @@ def test_free_button_is_outside_of_budget_and_price(
     assert "0 jobs would be paid for\n" in dry.err
     assert "USD" not in dry.err
     said = ezlink(*command)
-    assert "1 job: 1 to send\nfailed: Custom Zoom of " in said.err
+    assert "1 job: 1 to send\nfailed: a fox: U1: Custom Zoom: " in said.err
     assert len(user.control.charges) == 2
 
 
