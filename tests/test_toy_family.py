@@ -165,6 +165,19 @@ async def test_deadline_of_the_client_holds_for_a_request_with_one_of_its_own() 
             await (await here.ez.submit(Patient("fox")))
 
 
+async def test_several_results_replace_no_other_picture(tmp_path: Path) -> None:
+    """The name of the second one is taken, by a picture of the user's own."""
+    (tmp_path / "fox_2.jpg").write_bytes(jpeg(2_000))
+    async with (
+        _toys() as (here, _),
+        run_jobs(here.ez, [Toy("fox")], output=tmp_path) as run,
+    ):
+        (fox,) = [outcome async for outcome in run]
+
+    assert _contents(fox.outputs) == PICTURES
+    assert (tmp_path / "fox_2-kept.jpg").read_bytes() == jpeg(2_000)
+
+
 async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:
     """What the first run has paid, the second one fetches; no word is sent twice."""
     orders = [Order.of(Toy(word)) for word in ("fox", "cat", "owl")]
