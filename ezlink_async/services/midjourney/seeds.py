@@ -22,6 +22,8 @@ from ezlink_async.services.midjourney.parents import ParentTask, TaskRef
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.midjourney.tasks import path_segment
 
+_WAIT = 60.0  # seconds: the server itself waits for 30
+
 _OK = 1
 
 _NOT_FOUND = 3
@@ -36,7 +38,7 @@ def seed_request(task: TaskRef) -> tuple[HttpRequest, str]:
     """Ask for the seed of *task*; return its id, too."""
     task_id = ParentTask.of(task).task_id
     path = f"/mj/task/{path_segment(task_id)}/image-seed"
-    return HttpRequest("GET", path, repeatable=True), task_id
+    return HttpRequest("GET", path, repeatable=True, wait=_WAIT), task_id
 
 
 def read_seed(response: HttpResponse, task_id: str) -> int:
