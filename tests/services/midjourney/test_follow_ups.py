@@ -130,6 +130,7 @@ def test_task_is_given_in_any_form(task: object) -> None:
         lambda: Modal(_Handle("8")),
         lambda: Change("", "upscale"),
         lambda: Change("7", "zoom"),  # type: ignore[arg-type]  # the mistake itself
+        lambda: Change("7", None),  # type: ignore[arg-type]
         lambda: Change("7", "upscale", 0),
         lambda: Change("7", "upscale", 5),
         lambda: Change("7", "upscale", index=True),
