@@ -10,7 +10,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ezlink_async import ConfigurationError, TaskStatus, TaskTimeoutError
+from ezlink_async import (
+    ConfigurationError,
+    EzlinkError,
+    TaskStatus,
+    TaskTimeoutError,
+)
+from ezlink_async._core.messages import HttpRequest
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
@@ -19,7 +25,15 @@ from ezlink_async.services.base import AnyRecord, Ending
 from ezlink_async.services.registry import FAMILIES, register
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client
 from tests.support.pictures import jpeg
-from tests.toy_family import PICTURES, TOY, Toy, ToyFamily, ToyRecord, ToyServer
+from tests.toy_family import (
+    PICTURES,
+    TOY,
+    Toy,
+    ToyFamily,
+    ToyJob,
+    ToyRecord,
+    ToyServer,
+)
 
 
 @asynccontextmanager
@@ -109,6 +123,8 @@ async def test_same_id_in_two_families_is_two_tasks() -> None:
         assert {handle.family for handle in here.ez.pending()} == {"toy", "midjourney"}
         with pytest.raises(ConfigurationError, match=r"no family .* 'doll'"):
             here.ez.task("7", family="doll")
+        with pytest.raises(ConfigurationError, match=r"no family .* \[\]"):
+            here.ez.task("7", family=[])  # type: ignore[call-overload]
 
 
 async def test_jobs_of_several_kinds_share_one_stream() -> None:
@@ -163,6 +179,51 @@ async def test_deadline_of_the_client_holds_for_a_request_with_one_of_its_own() 
         here.server.control.standing("toy_fetch", faults.Stall())
         with pytest.raises(TaskTimeoutError, match=r"0\.05 s after acceptance"):
             await (await here.ez.submit(Patient("fox")))
+
+
+async def test_answer_on_which_a_job_crashes_may_be_paid(tmp_path: Path) -> None:
+    """The budget counts it, and the run goes on."""
+    async with _toys() as (here, toys):
+        answer = faults.Answer(200, "{}", "application/json", job=True)
+        here.server.control.script("toy", answer)
+        orders = [Toy(word) for word in ("fox", "cat", "owl")]
+        async with run_jobs(here.ez, orders, output=tmp_path, budget=2) as run:
+            outcomes = [outcome async for outcome in run]
+
+    assert sorted(each.status for each in outcomes) == [
+        *("skipped", "succeeded", "unknown"),
+    ]
+    assert len(toys.words) == 2
+
+
+async def test_job_that_crashes_before_it_is_sent_is_surely_unpaid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def crash(_: ToyJob) -> HttpRequest:
+        raise KeyError("word")
+
+    async with _toys() as (here, toys):
+        with monkeypatch.context() as patched:
+            patched.setattr(ToyJob, "request", crash)
+            with pytest.raises(EzlinkError, match=r"KeyError\('word'\)") as crashed:
+                await here.ez.submit(Toy("fox"))
+        assert crashed.value.retry_safe
+        await (await here.ez.submit(Toy("fox")))
+
+    assert toys.words == ["fox"]
+
+
+async def test_several_results_replace_no_other_picture(tmp_path: Path) -> None:
+    """The name of the second one is taken, by a picture of the user's own."""
+    (tmp_path / "fox_2.jpg").write_bytes(jpeg(2_000))
+    async with (
+        _toys() as (here, _),
+        run_jobs(here.ez, [Toy("fox")], output=tmp_path) as run,
+    ):
+        (fox,) = [outcome async for outcome in run]
+
+    assert _contents(fox.outputs) == PICTURES
+    assert (tmp_path / "fox_2-kept.jpg").read_bytes() == jpeg(2_000)
 
 
 async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:

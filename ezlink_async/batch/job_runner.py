@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
+from ezlink_async._io import result_sets
 from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_any_thread,
@@ -81,23 +83,27 @@ _log = get_logger()
 
 class ReplacedFileBackup:
     """
-    Backups of the whole pictures at *output_path*, which a result may replace.
+    Backups of the whole pictures at *output_path*, which *count* results may replace.
 
     A backup is a second name for the file. *link* makes one, or raises
     :exc:`OSError` where the file system cannot; then the file is copied.
     """
 
     def __init__(
-        self, output_path: Path, link: Callable[[Path, Path], None] = os.link
+        self,
+        output_path: Path,
+        link: Callable[[Path, Path], None] = os.link,
+        *,
+        count: int = 1,
     ) -> None:
-        self._output_path = output_path
+        self._places = result_sets.numbered(output_path, count)
         self._link = link
         self._backups: dict[Path, Path] = {}
 
     def create(self) -> None:
         """Back up each picture; raises :exc:`OSError` if that fails."""
-        for suffix in SUFFIXES.values():
-            path = self._output_path.parent / f"{self._output_path.name}{suffix}"
+        for place, suffix in itertools.product(self._places, SUFFIXES.values()):
+            path = place.parent / f"{place.name}{suffix}"
             if is_whole(path):
                 stems = numbered(f"{path.stem}-kept")
                 names = (path.with_stem(stem) for stem in stems)
@@ -338,7 +344,8 @@ class JobRunner:
         if not self._options.keeps_existing:
             yield
             return
-        backup = ReplacedFileBackup(job.output_path)
+        results = handle.task_family.results(handle.record)
+        backup = ReplacedFileBackup(job.output_path, count=len(results))
         try:
             await run_in_any_thread(backup.create)
         except OSError as fault:

@@ -65,6 +65,11 @@ class FaceSwapJob(Job[TaskRecord]):
         return MIDJOURNEY
 
     @property
+    def lane(self) -> str:
+        """Swaps have an upstream, and so a queue, of their own."""
+        return FaceSwap.kind
+
+    @property
     def state(self) -> str | None:
         """The state of the options."""
         return self.options.state

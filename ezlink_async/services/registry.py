@@ -46,7 +46,7 @@ def register(
 
 def family_of(name: str) -> TaskFamily[AnyRecord]:
     """Return the family with this *name*, or raise :exc:`ConfigurationError`."""
-    family = FAMILIES.get(name)
+    family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
         known = ", ".join(map(repr, FAMILIES))
         raise ConfigurationError(f"no family of tasks is called {name!r}: {known}")

@@ -171,6 +171,7 @@ def test_job_gives_its_state_label_and_family() -> None:
     job = _job_of("swap-accepted", ALL)
     assert (job.state, job.family) == ("a<b", MIDJOURNEY)
     assert job.label == repr(inspected(job.target).image)
+    assert job.lane == "swap"
 
 
 # -- the job request -------------------------------------------------------

@@ -172,7 +172,10 @@ class TasksByDeadline:
 
     def remove(self, task: FollowedTask) -> None:
         """Remove *task*."""
-        del self._groups[task.deadline][task.task_id]
+        group = self._groups[task.deadline]
+        del group[task.task_id]
+        if not group:
+            del self._groups[task.deadline]  # each request may have one of its own
         self.count -= 1
 
     def next_deadline(self) -> float:

@@ -184,6 +184,15 @@ class PendingSubmit:
             )
         return self.with_earlier_attempts(error)
 
+    def crashed(self, bug: Exception) -> EzlinkError:
+        """Return the error of a *bug* in the job itself, before or after its upload."""
+        says = f"the job cannot be sent, or its answer be read: {bug!r}"
+        error = EzlinkError(says, retry_safe=True)
+        if self.committed:
+            error = SubmitUnknownError(says, request_id=self.request_id)
+        error.__cause__ = bug
+        return error
+
     def report(self, outcome: Accepted | EzlinkError) -> None:
         """Log an acceptance, and report the *outcome* of an attempt to the observer."""
         if isinstance(outcome, Accepted):

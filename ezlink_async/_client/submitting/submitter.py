@@ -334,6 +334,8 @@ class Submitter:
             return pending.job.read(response)
         except EzlinkError as fault:
             error = fault
+        except Exception as bug:  # noqa: BLE001 - the job may be paid
+            error = pending.crashed(bug)
         if error.maybe_charged:
             gate.end_probe(admission)  # resolving it may take minutes
         outcome = await self._resolve(pending, error, response)

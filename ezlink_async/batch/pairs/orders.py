@@ -85,9 +85,13 @@ class Order:
             raise ConfigurationError(
                 f"an order is made of a job request, not {type(request).__name__}"
             )
-        buttons = () if isinstance(then, str) else tuple(then)
-        if isinstance(then, str) or not all(isinstance(each, str) for each in buttons):
+        given: object = then
+        is_list = isinstance(given, Iterable) and not isinstance(given, str)
+        buttons = tuple(then) if is_list else ()
+        if not is_list or not all(isinstance(each, str) for each in buttons):
             raise ConfigurationError(f"then is a list of buttons, not {then!r:.200}")
+        if not isinstance(output, str | None):
+            raise ConfigurationError(f"output is a text, not {output!r:.200}")
         pictures = tuple(_picture(*each) for each in _roles(request))
         inputs = tuple(
             Input(role, _name(picture))

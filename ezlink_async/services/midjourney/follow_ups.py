@@ -168,6 +168,8 @@ class Modal(MidjourneyRequest):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if type(self.again) is not bool:  # a word such as "no" would pay again
+            raise ConfigurationError(f"again is true or false, not {self.again!r:.80}")
         if self.prompt is None and not self.task.prompt.strip():
             raise ConfigurationError(
                 f"give the prompt for task {self.task.task_id}; no record of it is "
@@ -240,7 +242,7 @@ class Change(MidjourneyRequest):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        check_choice(self.what, "what", _CHANGES)
+        check_choice(self.what or "", "what", _CHANGES)
         if type(self.index) is not int or self.index not in _INDEXES:
             raise ConfigurationError(f"index is 1 to 4, not {self.index!r}")
 

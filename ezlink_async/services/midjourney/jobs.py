@@ -48,6 +48,11 @@ class MidjourneyJob(Job[TaskRecord]):
         """A submit becomes a task behind ``/mj/task/``."""
         return MIDJOURNEY
 
+    @property
+    def lane(self) -> str:
+        """All but swaps wait in one queue of the upstream, modals too."""
+        return MIDJOURNEY.name
+
     def request(self) -> HttpRequest:
         """Describe the submit."""
         return HttpRequest("POST", self.path, self.body)

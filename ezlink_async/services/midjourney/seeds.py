@@ -22,7 +22,7 @@ from ezlink_async.services.midjourney.parents import ParentTask, TaskRef
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.midjourney.tasks import path_segment
 
-_WAIT = 60.0  # seconds: the upstream may take 30
+_WAIT = 60.0  # seconds: the server itself waits for 30
 
 _OK = 1
 

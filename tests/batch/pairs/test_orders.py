@@ -82,11 +82,17 @@ def test_a_value_that_is_no_job_request_is_refused(wrong: object) -> None:
         Order.of(wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("then", ["U1", [1], ["U1", None]])
+@pytest.mark.parametrize("then", ["U1", [1], ["U1", None], None, 7])
 def test_buttons_are_a_list_of_texts(then: object) -> None:
     with pytest.raises(ConfigurationError, match="then is a list of buttons"):
         Order.of(Imagine("x"), then=then)  # type: ignore[arg-type]
     assert Order.of(Imagine("x"), then=iter(["U1", "V2"])).then == ("U1", "V2")
+
+
+@pytest.mark.parametrize("output", [7, b"x", Path("x")])
+def test_place_of_a_result_is_a_text(output: object) -> None:
+    with pytest.raises(ConfigurationError, match="output is a text"):
+        Order.of(Imagine("x"), output=output)  # type: ignore[arg-type]
 
 
 # What it is known by

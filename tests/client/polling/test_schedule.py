@@ -193,6 +193,7 @@ def test_ended_tasks_are_released_from_memory() -> None:
     here.taken(LATER)
     gc.collect()
     assert len(gone) == 0
+    assert not here.schedule.tasks._groups  # nor their deadlines
 
 
 def test_task_that_a_list_left_out_is_polled_by_id_at_once() -> None:

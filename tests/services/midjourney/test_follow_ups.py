@@ -130,6 +130,7 @@ def test_task_is_given_in_any_form(task: object) -> None:
         lambda: Modal(_Handle("8")),
         lambda: Change("", "upscale"),
         lambda: Change("7", "zoom"),  # type: ignore[arg-type]  # the mistake itself
+        lambda: Change("7", None),  # type: ignore[arg-type]
         lambda: Change("7", "upscale", 0),
         lambda: Change("7", "upscale", 5),
         lambda: Change("7", "upscale", index=True),
@@ -215,7 +216,14 @@ def test_client_sends_one_modal_of_a_task_unless_another_is_meant() -> None:
     assert Modal("8", prompt="x").once != Modal("9", prompt="x").once
     assert Modal("8", prompt="x", again=True).again
     assert not Modal("8", prompt="x").again
+    with pytest.raises(ConfigurationError, match="true or false, not 'no'"):
+        Modal("8", prompt="x", again="no")  # type: ignore[arg-type]
     assert Action(U1, "7").once is None
+
+
+def test_buttons_and_modals_wait_for_room_together() -> None:
+    lanes = {job_of(each).lane for each in (Action(U1, "7"), Modal("8", prompt="x"))}
+    assert lanes == {"midjourney"}
 
 
 def test_identity_is_that_of_the_button_and_its_task() -> None:

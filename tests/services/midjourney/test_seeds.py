@@ -8,11 +8,16 @@ import pytest
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
-from ezlink_async.services.midjourney.seeds import read_seed
+from ezlink_async.services.midjourney.seeds import read_seed, seed_request
 
 
 def _answer(body: object, status: int = 200) -> HttpResponse:
     return HttpResponse(status, {"x-request-id": "r"}, json.dumps(body).encode())
+
+
+def test_answer_is_waited_for_longer_than_the_server_itself_waits() -> None:
+    request, task_id = seed_request("7")
+    assert (request.wait, task_id) == (60.0, "7")
 
 
 def test_number_is_read_from_text_or_number() -> None:
