@@ -44,7 +44,7 @@ def register(
             raise ConfigurationError(f"there is another kind {request.kind!r} already")
 
 
-def family_of(name: str) -> TaskFamily[AnyRecord]:
+def family_of(name: object) -> TaskFamily[AnyRecord]:
     """Return the family with this *name*, or raise :exc:`ConfigurationError`."""
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:

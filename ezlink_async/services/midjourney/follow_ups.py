@@ -242,7 +242,7 @@ class Change(MidjourneyRequest):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        check_choice(self.what or "", "what", _CHANGES)
+        check_choice(str(self.what), "what", _CHANGES)
         if type(self.index) is not int or self.index not in _INDEXES:
             raise ConfigurationError(f"index is 1 to 4, not {self.index!r}")
 
