@@ -128,6 +128,9 @@ class Button:
             )
 
 
+_BY_STRENGTH = {"strong": "high_variation", "subtle": "low_variation"}
+
+
 def _plain(text: str | None) -> str:
     """Return a label or emoji without case, blanks and variation selectors."""
     return re.sub(r"[\s\ufe0f]+", "", text or "").casefold()
@@ -153,6 +156,9 @@ class ButtonLookup:
 
     def button(self, name: str) -> Button:
         """Return the button with this label, emoji or custom id."""
+        given: object = name
+        if not isinstance(given, str):
+            raise self._absent(f"a button is called by a text, not {given!r:.80}")
         for each in self.buttons:
             if each.custom_id == name:
                 return each
@@ -192,7 +198,7 @@ class ButtonLookup:
         _one_of(index, how)
         if how is None:
             return self._numbered("variation", index)
-        verb = {"strong": "high_variation", "subtle": "low_variation"}.get(how)
+        verb = _BY_STRENGTH.get(str(how))
         return self._first(f"variation ({how})", lambda b: b.verb == verb)
 
     def reroll(self) -> Button:
@@ -201,7 +207,8 @@ class ButtonLookup:
 
     def zoom(self, factor: float) -> Button:
         """Return the button that zooms out by 2 or 1.5."""
-        index = _ZOOMS.get(factor)
+        given: object = factor
+        index = _ZOOMS.get(factor) if isinstance(given, int | float) else None
         if index is None:
             raise ConfigurationError(f"zoom is {_PLAIN_ZOOMS}, not {factor!r}")
         return self._first(

@@ -191,6 +191,9 @@ def test_button_is_found_by_what_it_does(
         (GRID.upscale, "give the number of a picture, or how="),
         (lambda: SINGLE.variation(1, how="strong"), "number of a picture, or how="),
         (lambda: SINGLE.zoom(3), "zoom is 2 or 1.5; custom_zoom"),
+        (lambda: SINGLE.zoom([2]), "zoom is 2 or 1.5; custom_zoom"),  # type: ignore[arg-type]
+        (lambda: GRID.button(7), "a button is called by a text, not 7"),  # type: ignore[arg-type]
+        (lambda: GRID.variation(how=[]), "there is no button variation"),  # type: ignore[arg-type]
         (lambda: _record().reroll(), "it has none"),
         (lambda: _record(Button("MJ::x"), Button()).reroll(), "'MJ::x', '\\?'"),
     ],

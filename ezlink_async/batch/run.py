@@ -23,6 +23,7 @@ from typing import Literal, Self
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
+from ezlink_async._io.files import as_path, check_path
 from ezlink_async._io.part_files import remove_abandoned_parts
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason
@@ -324,6 +325,13 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self.summary.accepted = self._control.accepted
 
 
+def _folder(output: AnyPath) -> Path:
+    """Return the output folder; :exc:`ConfigurationError` if no path is one."""
+    folder = as_path(output)
+    check_path(folder)
+    return folder
+
+
 def run_batch(
     ez: AsyncEzlink,
     source: PictureLike | None,
@@ -365,7 +373,7 @@ def run_batch(
     folder, or the folder cannot be used.
     """
     options = BatchOptions(
-        output=Path(output),
+        output=_folder(output),
         journal=None if journal is None else Path(journal),
         existing=existing,
         retry_failed=retry_failed,
@@ -408,7 +416,7 @@ def run_jobs(
     leaving does are those of :func:`run_batch`, too.
     """
     options = BatchOptions(
-        output=Path(output),
+        output=_folder(output),
         journal=None if journal is None else Path(journal),
         existing=existing,
         retry_failed=retry_failed,

@@ -236,6 +236,15 @@ async def test_orders_that_are_no_iterable_are_refused(
             run_jobs(ez, wrong, output=batch.output)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [None, 7, b"out", "a\0b", "\ud800"])
+async def test_output_that_is_no_folder_is_refused(
+    batch: BatchHarness, wrong: object
+) -> None:
+    async with batch.client() as ez:
+        with pytest.raises(ConfigurationError, match="saved"):
+            run_jobs(ez, [FOX], output=wrong)  # type: ignore[arg-type]
+
+
 async def test_orders_come_one_by_one_from_an_async_iterable(
     batch: BatchHarness,
 ) -> None:
