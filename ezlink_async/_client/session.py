@@ -325,13 +325,15 @@ class Session:
             handle.receive(cast("R", accepted.record))
         return handle
 
-    def follow(self, task_id: str, family: TaskFamily[R]) -> FollowedHandle[R]:
-        """Follow a task by its id; it takes no slot."""
+    def follow(
+        self, task_id: str, family: TaskFamily[R], record: R | None = None
+    ) -> FollowedHandle[R]:
+        """Follow a task by id, perhaps with a *record* of it; it takes no slot."""
         if known := self.poller.find(family.name, task_id):
             return known
         family.fetch_request(task_id)  # raises for an id that cannot be one
         handle = FollowedHandle(task_id, family, self)
-        self.poller.follow(handle)
+        self.poller.follow(handle, has_previews=family.has_previews(record))
         return handle
 
     def finished(self, record: R, family: TaskFamily[R]) -> FollowedHandle[R]:
@@ -358,7 +360,7 @@ class Session:
         family = family_of(found.family)
         record = found.read_record(family)
         if record is None or not record.is_terminal:
-            handle = self.follow(found.task_id, family)
+            handle = self.follow(found.task_id, family, record)
             handle.mark_paid()
             return handle
         if record.task_id != found.task_id:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from ezlink_async import (
+    AsyncEzlink,
     ConfigurationError,
     EzlinkError,
     ModalNeededError,
@@ -22,7 +23,7 @@ from ezlink_async import (
 )
 from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.requests import Action, Describe, Imagine, Modal
-from tests.support.client_harness import EmulatedClient, emulated_client, until
+from tests.support.client_harness import POLL, EmulatedClient, emulated_client, until
 from tests.support.photographs import encoded, photo
 from tests.support.pictures import png
 
@@ -175,9 +176,11 @@ async def test_modal_that_left_no_row_stays_unknown() -> None:
         assert _posts(here, "modal") == 1
 
 
+_WORDS = "The token quota has been exhausted (request id: 2026)"
+
 _USED_UP = faults.Answer(
     401,
-    '{"error":{"message":"The token quota has been exhausted (request id: 20)"}}',
+    f'{{"error":{{"message":"{_WORDS}","type":"api_error"}}}}',
     "application/json",
 )
 
@@ -203,9 +206,30 @@ async def test_preview_of_a_task_whose_key_is_used_up_is_not_its_result(
             for call in calls:
                 here.server.control.standing(call, _USED_UP)
         asked = len(here.paths)
-        while len(here.paths) < asked + 5 and not handle.done():
+        while len(here.paths) < asked + 40 and not handle.done():
             await asyncio.sleep(0)
         assert not handle.done()
+
+
+async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
+    drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
+    async with emulated_client(_beats()) as here:
+        here.server.control.script_tasks(scripts.sequence(drawing))
+        here.server.control.standing("image", faults.Picture(content=png()))
+        handle = await here.ez.midjourney.imagine("a red fox")
+        async for record in handle.updates():
+            if record.image_url:
+                break
+        async with AsyncEzlink(
+            here.server.api_key, base_url=here.server.base_url, poll=POLL
+        ) as other:
+            here.server.control.standing("fetch", _USED_UP)
+            here.server.control.standing("list", _USED_UP)
+            again = other.restore(handle.to_dict())
+            asked = len(here.paths)
+            while len(here.paths) < asked + 40 and not again.done():
+                await asyncio.sleep(0)
+            assert not again.done()
 
 
 async def test_lost_imagine_is_found_by_its_state() -> None:
