@@ -101,7 +101,7 @@ def test_misspelt_name_is_an_attribute_error() -> None:
         getattr(ezlink_async, "AsyncEzLink")  # noqa: B009 - mypy knows better
 
 
-@pytest.mark.parametrize("room", ["batch", "batch.pairs", "services"])
+@pytest.mark.parametrize("room", ["batch", "batch.pairs", "requests", "services"])
 def test_every_name_of_a_room_loads_on_first_use(room: str) -> None:
     face = importlib.import_module(f"ezlink_async.{room}")
     assert dir(face) == sorted(face.__all__)

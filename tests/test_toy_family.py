@@ -12,10 +12,12 @@ import pytest
 
 from ezlink_async import (
     ConfigurationError,
+    DownloadError,
     EzlinkError,
     TaskStatus,
     TaskTimeoutError,
 )
+from ezlink_async._client.client import session_of
 from ezlink_async._core.messages import HttpRequest
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
@@ -270,3 +272,31 @@ def test_name_of_a_family_or_kind_is_given_once() -> None:
 
     with pytest.raises(ConfigurationError, match="another kind 'swap'"):
         register(TOY, Other)
+
+
+class Renewing(ToyFamily):
+    """Drawings whose links are renewed for nothing."""
+
+    name = "renewing"
+
+    def renew(self, record: ToyRecord) -> HttpRequest:
+        """Ask for the drawing again."""
+        return self.fetch_request(record.task_id)
+
+
+@pytest.mark.parametrize("family", [Renewing(), TOY])
+async def test_link_that_is_gone_is_renewed_where_that_costs_nothing(
+    family: ToyFamily,
+) -> None:
+    async with _toys() as (here, toys):
+        record = await (await here.ez.submit(Toy("fox")))
+        looks = toys.looks["t1"]
+        here.server.control.script("toy_picture", *[faults.Answer(410)] * 4)
+        handle = session_of(here.ez).finished(record, family)
+        if family is TOY:
+            with pytest.raises(DownloadError, match="the link is gone") as gone:
+                await handle.read_all()
+            assert (gone.value.gone, toys.looks["t1"]) == (True, looks)
+        else:
+            assert await handle.read_all() == PICTURES
+            assert toys.looks["t1"] == looks + 1

@@ -372,11 +372,6 @@ APART = "apart"
 """The key of a field's metadata that says: it does not change the result."""
 
 
-def picture_field(**options: object) -> object:
-    """Make a field of a job request that holds a picture, or a tuple of them."""
-    return attrs.field(metadata={PICTURES: True}, **options)  # type: ignore[call-overload]
-
-
 class JobRequest(Generic[R]):
     """
     One job as users ask for it: a frozen value that checks itself when it is made.

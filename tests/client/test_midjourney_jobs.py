@@ -21,6 +21,7 @@ from ezlink_async import (
     TextLostError,
     Timeouts,
 )
+from ezlink_async._client import session
 from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.requests import Action, Describe, Imagine, Modal
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client, until
@@ -286,3 +287,18 @@ async def test_stream_that_is_left_names_what_is_paid(
     (line,) = caplog.messages
     assert "of submit_all() were not read" in line
     assert "(target a red fox)" in line
+
+
+async def test_keys_of_modals_are_forgotten_after_many_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "_REMEMBERED", 1)
+    async with emulated_client(_beats()) as here:
+        parent = await _upscaled(here)
+        dialogs = [await here.ez.submit(Action(parent.custom_zoom())) for _ in "ab"]
+        for dialog in dialogs:
+            await here.ez.midjourney.modal(dialog, prompt="a fox")
+        with pytest.raises(ConfigurationError, match="sent already"):
+            await here.ez.midjourney.modal(dialogs[1], prompt="a fox")
+        await here.ez.midjourney.modal(dialogs[0], prompt="a fox")
+        assert _posts(here, "modal") == 3

@@ -132,10 +132,13 @@ def test_a_row_with_a_count_is_many_jobs_with_places_of_their_own(
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"kind": "imagin", "prompt": "x"}, "the kind 'imagin' is none of action, "),
+        (
+            {"kind": "imagines", "prompt": "x"},
+            "the kind 'imagines' is none of action, ",
+        ),
         ({"prompt": "x"}, "the kind None is none of"),
         ({"kind": ["imagine"], "prompt": "x"}, "the kind "),
-        ({"kind": "imagine", "promt": "x"}, "imagine has no field 'promt'"),
+        ({"kind": "imagine", "prompts": "x"}, "imagine has no field 'prompts'"),
         ({"kind": "imagine"}, "imagine needs the field 'prompt'"),
         ({"kind": "imagine", "prompt": None}, "imagine needs the field 'prompt'"),
         ({"kind": "imagine", "prompt": " "}, "the prompt is a text"),
@@ -188,7 +191,7 @@ def test_a_wrong_row_is_named_before_any_order_is_given(
     ("text", "says"),
     [
         ("kind,prompt\nimagine,x,y\n", "line 2: it has more values than"),
-        ("kind,promt\nimagine,x\n", "line 1: the heading names columns such as"),
+        ("kind,prompts\nimagine,x\n", "line 1: the heading names columns such as"),
         ("", "line 1: the heading names columns such as"),
         ("kind,task,what,index\nchange,17,upscale,two\n", "a value cannot be used"),
         ("kind,prompt,count\nimagine,x,-2\n", "count is 1 to 10,000"),

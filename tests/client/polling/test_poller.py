@@ -23,6 +23,7 @@ from tests.support.scripted_transport import (
     BASE,
     Answer,
     PollerHarness,
+    ScriptedTransport,
     offline,
     poller_harness,
     refused,
@@ -627,3 +628,13 @@ async def test_list_answer_about_tasks_that_have_ended_meanwhile_is_ignored() ->
         results = await asyncio.gather(*handles, return_exceptions=True)
         assert {type(each) for each in results} == {errors.ClientClosedError}
         assert len(here.transport.seen) == 1
+
+
+async def test_task_that_is_followed_before_the_start_is_polled_from_then_on() -> None:
+    here = PollerHarness(ScriptedTransport(_after(1)))
+    handle = here.follow("7")
+    await turns()
+    assert here.transport.seen == []
+    here.poller.start()
+    assert (await handle).status is TaskStatus.SUCCESS
+    await here.background.close()

@@ -1145,3 +1145,14 @@ async def test_acceptance_may_bring_the_end() -> None:
         assert handle.done()
         assert await handle == done
         assert here.paths == []
+
+
+async def test_cancellation_while_the_client_closes_sends_nothing() -> None:
+    async with submitting(ACCEPTED) as here:
+        task = asyncio.create_task(here.submit())
+        await asyncio.sleep(0)
+        task.cancel()
+        await here.submitter.close()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert here.transport.ids == []
