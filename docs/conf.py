@@ -32,6 +32,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"ezlink_async\.(images\.ImageLike|stream\..*|config\.Options)"),
     ("py:.*", r"(ImageLike|Targets|Options|Home|TaskFamily|SwapStream|Image)"),
     ("py:.*", r"ezlink_async\._client\..*\.(.*_co|SwapKeywords|SwapStream)"),
+    ("py:.*", r"ezlink_async\.services\.base\.R"),  # the variable for records
     ("py:.*", r"(EzlinkError|TaskRecord|TaskStatus|TaskHandle|Mode|Timeouts|.*Policy)"),
 ]
 

@@ -26,6 +26,7 @@ _OWNS = {
     "_io": "everything that waits",
     "_core": "values and decisions, pure",
     "models": "what users see",
+    "buttons": "what a button does",
     "errors": "what users catch",
     "_version": "the version",
 }

@@ -1,27 +1,53 @@
-"""Every Python block of README and docs is executed, as a user would run it."""
+"""
+Every Python block of README and docs is executed, as a user would run it.
+
+So are the commands of the pages that can be executed as they are.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import shlex
 from pathlib import Path
 
 import pytest
-from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil import Document, Sybil
+from sybil.example import Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from ezlink_async import AsyncEzlink, PollPolicy, emulator
+from ezlink_async.cli import run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SYBIL = Sybil(parsers=[PythonCodeBlockParser()])
+COMMANDS = {"poster.md"}
+"""The pages whose commands are executed, too."""
+
+
+class CommandParser(CodeBlockParser):
+    """Runs the lines of a block for a shell, each of which is a command of ours."""
+
+    language = "sh"
+
+    def evaluate(self, example: Example) -> None:
+        """Run each line; all end well."""
+        for line in str(example.parsed).splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "ezlink"
+            assert run(arguments) == 0, line
+
+
+def _parse(page: Path) -> Document:
+    commands = [CommandParser()] if page.name in COMMANDS else []
+    return Sybil(parsers=[PythonCodeBlockParser(), *commands]).parse(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("account")
 def test_examples(page: Path) -> None:
     """All blocks of a page run, one after the other, and its tests pass."""
-    document = SYBIL.parse(page)
+    document = _parse(page)
     for example in document.examples():
         example.evaluate()
     for name, test in document.namespace.items():

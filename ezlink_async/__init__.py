@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ezlink_async import errors
     from ezlink_async._client.client import AsyncEzlink
     from ezlink_async._client.handle import TaskHandle
+    from ezlink_async._client.job_stream import JobStream
     from ezlink_async._client.outcomes import Outcome, SwapOutcome
     from ezlink_async._client.swap_stream import SwapStream
     from ezlink_async._core.images import Image
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
         BusyError,
         ClientClosedError,
         ConfigurationError,
+        ContentRefusedError,
         DownloadError,
         EndpointNotSupportedError,
         EzlinkError,
         ImageError,
         JournalError,
+        ModalNeededError,
         PermissionDeniedError,
         ProtocolError,
         QuotaError,
@@ -46,9 +49,10 @@ if TYPE_CHECKING:
         TaskFailedError,
         TaskNotFoundError,
         TaskTimeoutError,
+        TextLostError,
         TransportError,
     )
-    from ezlink_async.models import TaskRecord, TaskStatus
+    from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
     from ezlink_async.services.midjourney import AccountFilter, Mode
 
 __all__ = [
@@ -62,12 +66,15 @@ __all__ = [
     "BusyError",
     "ClientClosedError",
     "ConfigurationError",
+    "ContentRefusedError",
     "DownloadError",
     "EndpointNotSupportedError",
     "EzlinkError",
     "Image",
     "ImageError",
+    "JobStream",
     "JournalError",
+    "ModalNeededError",
     "Mode",
     "Outcome",
     "Pair",
@@ -75,7 +82,9 @@ __all__ = [
     "PollPolicy",
     "ProtocolError",
     "QuotaError",
+    "Record",
     "RejectedError",
+    "Result",
     "ResultStream",
     "RetryPolicy",
     "ServerError",
@@ -91,6 +100,7 @@ __all__ = [
     "TaskRecord",
     "TaskStatus",
     "TaskTimeoutError",
+    "TextLostError",
     "Timeouts",
     "TransportError",
     "__version__",
@@ -101,6 +111,7 @@ __all__ = [
 _NAMES = {
     "_client.client": ("AsyncEzlink",),
     "_client.handle": ("TaskHandle",),
+    "_client.job_stream": ("JobStream",),
     "_client.outcomes": (
         "Outcome",
         "SwapOutcome",
@@ -129,11 +140,13 @@ _NAMES = {
         "BusyError",
         "ClientClosedError",
         "ConfigurationError",
+        "ContentRefusedError",
         "DownloadError",
         "EndpointNotSupportedError",
         "EzlinkError",
         "ImageError",
         "JournalError",
+        "ModalNeededError",
         "PermissionDeniedError",
         "ProtocolError",
         "QuotaError",
@@ -146,9 +159,12 @@ _NAMES = {
         "TaskFailedError",
         "TaskNotFoundError",
         "TaskTimeoutError",
+        "TextLostError",
         "TransportError",
     ),
     "models": (
+        "Record",
+        "Result",
         "TaskRecord",
         "TaskStatus",
     ),

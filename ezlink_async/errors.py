@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
-    from ezlink_async.models import TaskRecord
+    from ezlink_async.models import Record
 
 _HEAD = 200  # bytes of an unreadable answer that are kept
 
@@ -47,8 +48,9 @@ class EzlinkError(Exception):
     *retry_safe* means that the job surely was not created, so sending it again
     cannot pay twice. *maybe_charged* means that it may have been paid for: the
     outcome of a submit is unknown, or the job was accepted and is not given back
-    (a download that fails, a task that takes too long). Only an unknown outcome
-    has no *task_id*. Both are false where the error says nothing about a submit.
+    (a download that fails, a task that takes too long). The *task_id* is that of the
+    job, or, where the outcome of a follow-up is unknown, that of the task it was for.
+    Both are false where the error says nothing about a submit.
     A message has at most 2,000 characters; of a longer one the middle is left out.
     """
 
@@ -195,6 +197,16 @@ class RejectedError(ApiError):
     """The server refused this job; sending it again unchanged does not help."""
 
 
+class ContentRefusedError(RejectedError):
+    """
+    The server refused the content of this job, and charged a *fee* for it.
+
+    The fee is in units, 500,000 to the US dollar. No task exists.
+    """
+
+    fee: int = 0
+
+
 class EndpointNotSupportedError(ApiError):
     """The address does not serve this call; the message names the URL."""
 
@@ -247,7 +259,10 @@ class DownloadError(EzlinkError):
     The result could not be downloaded, or is not a complete picture.
 
     *path* names the file that keeps a result whose format cannot be verified;
-    *status* is that of the server's last answer, ``None`` without an answer.
+    *status* is that of the server's last answer, ``None`` without an answer. *gone*
+    means that the link leads nowhere (403, 404, 410), or that a result which came
+    with the record was not kept with it: another try brings nothing, a fresh record
+    may. *saved* are the files of the task's other results, which are there.
     """
 
     def __init__(
@@ -256,11 +271,15 @@ class DownloadError(EzlinkError):
         *,
         status: int | None = None,
         path: str | PathLike[str] | None = None,
+        gone: bool = False,
+        saved: Iterable[Path] = (),
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
         self.status = status
         self.path = path
+        self.gone = gone
+        self.saved: tuple[Path, ...] = tuple(saved)
 
 
 class TaskError(EzlinkError):
@@ -270,7 +289,7 @@ class TaskError(EzlinkError):
         self,
         message: str = "",
         *,
-        record: TaskRecord | None = None,
+        record: Record | None = None,
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
@@ -278,7 +297,40 @@ class TaskError(EzlinkError):
 
 
 class TaskFailedError(TaskError):
-    """The server says FAILURE, or SUCCESS without a picture."""
+    """
+    The server says FAILURE, or SUCCESS without a result.
+
+    *refunded* says whether the server is known to give back what the task cost;
+    ``None`` where that is not known.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        record: Record | None = None,
+        refunded: bool | None = None,
+        **facts: Unpack[_Facts],
+    ) -> None:
+        super().__init__(message, record=record, **facts)
+        self.refunded = refunded
+
+
+class ModalNeededError(TaskError):
+    """
+    The task waits for a person's input, and goes on with none.
+
+    Send it with ``client.midjourney.modal(error.task_id, prompt=...)``, which is
+    charged. *record* has the prompt that the server suggests, where there is one.
+    """
+
+
+class TextLostError(TaskError):
+    """
+    A task that makes a text ended well, and the server lost the text.
+
+    It is paid, and another look brings no text.
+    """
 
 
 class TaskCancelledError(TaskError):
@@ -302,7 +354,7 @@ FATAL_ERRORS = (
     PermissionDeniedError,
     QuotaError,
     EndpointNotSupportedError,
-    ConfigurationError,
     ClientClosedError,
 )
-# Not for users: the errors that every other job of the same client would get too.
+# Not for users: the errors that every other job of the same client would get too. A
+# ConfigurationError is about one job: settings are checked before the first is sent.

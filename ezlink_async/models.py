@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from typing import Literal, Protocol
 
 import attrs
+
+from ezlink_async.buttons import Button, ButtonLookup
 
 _FULL = 100.0  # per cent
 
@@ -76,15 +79,7 @@ def _plain(_: object, __: object, value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-@attrs.frozen
-class Button:
-    """A follow-up action the server offers on a finished task."""
-
-    custom_id: str | None = None
-    emoji: str | None = None
-    label: str | None = None
-    type: int | None = None
-    style: int | None = None
+_TEXT_ACTIONS = frozenset({"DESCRIBE", "SHORTEN"})
 
 
 @attrs.frozen
@@ -96,7 +91,67 @@ class TaskProperties:
 
 
 @attrs.frozen(kw_only=True)
-class TaskRecord:
+class Result:
+    """
+    One result of a task: where it is, or, when it came with the record, its bytes.
+
+    *content* is that of data URIs and of texts.
+    """
+
+    kind: Literal["image", "video", "text"]
+    url: str | None = None
+    content: bytes | None = attrs.field(default=None, repr=False)
+
+
+class Record(Protocol):
+    """What the record of a task has in every family."""
+
+    @property
+    def task_id(self) -> str:
+        """The server's id."""
+        ...
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status, in the one vocabulary of all families."""
+        ...
+
+    @property
+    def progress(self) -> float | None:
+        """Per cent; ``None`` where the server says nothing."""
+        ...
+
+    @property
+    def fail_reason(self) -> str:
+        """Why the task failed, in the server's words."""
+        ...
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The results, in the server's order; empty before the end."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The text of a task that makes one, else empty."""
+        ...
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task cannot change any more."""
+        ...
+
+
+def _is_shown(field: attrs.Attribute[object], _: object) -> bool:
+    """Return whether *field* stands in a record's dictionary: once, for the id."""
+    return field not in _BUTTON_IDS
+
+
+_BUTTON_IDS = (attrs.fields(Button).task_id,)
+
+
+@attrs.frozen(kw_only=True)
+class TaskRecord(ButtonLookup):
     """
     One snapshot of a task.
 
@@ -118,6 +173,7 @@ class TaskRecord:
     start_time: dt.datetime | None = None
     finish_time: dt.datetime | None = None
     prompt: str = ""
+    prompt_en: str = ""
     buttons: tuple[Button, ...] = ()
     properties: TaskProperties | None = None
 
@@ -129,7 +185,28 @@ class TaskRecord:
         ``image_url`` and ``task_id`` out of what strangers see: each opens the
         picture without a key.
         """
-        return dict(attrs.asdict(self, value_serializer=_plain))
+        return dict(attrs.asdict(self, filter=_is_shown, value_serializer=_plain))
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The text of a task that makes one, else the picture."""
+        if self.action in _TEXT_ACTIONS:
+            content = self.text.encode()
+            return (Result(kind="text", content=content),) if content else ()
+        return (Result(kind="image", url=self.image_url),) if self.image_url else ()
+
+    @property
+    def text(self) -> str:
+        """The text of a describe or shorten task; empty for every other."""
+        if self.action not in _TEXT_ACTIONS:
+            return ""
+        final = self.properties.final_prompt if self.properties else ""
+        return final or self.prompt_en
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether the task waits for a prompt or a mask."""
+        return self.status is TaskStatus.MODAL
 
     @property
     def is_frozen(self) -> bool:

@@ -27,6 +27,7 @@ TREE = {
     "QuotaError": "ApiError",
     "BusyError": "ApiError",
     "RejectedError": "ApiError",
+    "ContentRefusedError": "RejectedError",
     "EndpointNotSupportedError": "ApiError",
     "ServerError": "ApiError",
     "SubmitUnknownError": "EzlinkError",
@@ -34,6 +35,8 @@ TREE = {
     "DownloadError": "EzlinkError",
     "TaskError": "EzlinkError",
     "TaskFailedError": "TaskError",
+    "ModalNeededError": "TaskError",
+    "TextLostError": "TaskError",
     "TaskCancelledError": "TaskError",
     "TaskNotFoundError": "TaskError",
     "TaskTimeoutError": "TaskError TimeoutError",
@@ -67,6 +70,7 @@ FULL = [
         "odd", head=b"x", status=200, task_id="7", request_id="r", maybe_charged=True
     ),
     errors.DownloadError("cut", task_id="7", status=403, path="a.unverified"),
+    errors.DownloadError("some", gone=True, saved=[Path("a_1.png"), Path("a_3.png")]),
     errors.TaskFailedError("failed", task_id="7", request_id="r", record=RECORD),
     errors.TaskTimeoutError("late", task_id="7", record=RECORD),
 ]

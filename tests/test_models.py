@@ -14,8 +14,9 @@ import pickle
 import attrs
 import pytest
 
+from ezlink_async.buttons import Button
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import AccountFilter, Mode
 
 FINISHED = TaskRecord(
@@ -135,3 +136,11 @@ def test_record_as_a_dict_is_json_with_the_words_of_the_server() -> None:
     assert [button["custom_id"] for button in fields["buttons"]] == ["b"]
     assert fields["properties"] == {"final_prompt": "p", "final_zh_prompt": ""}
     assert set(fields) == {field.name for field in attrs.fields(TaskRecord)}
+
+
+def test_dict_of_a_record_names_the_id_once() -> None:
+    """The id opens the picture, so who passes a record on leaves it out."""
+    record = attrs.evolve(FINISHED, buttons=(Button("MJ::x", task_id="secret"),))
+    fields = record.to_dict()
+    del fields["task_id"]
+    assert "secret" not in str(fields)

@@ -27,12 +27,15 @@ NAMES = [
     "BusyError",
     "ClientClosedError",
     "ConfigurationError",
+    "ContentRefusedError",
     "DownloadError",
     "EndpointNotSupportedError",
     "EzlinkError",
     "Image",
     "ImageError",
+    "JobStream",
     "JournalError",
+    "ModalNeededError",
     "Mode",
     "Outcome",
     "Pair",
@@ -40,7 +43,9 @@ NAMES = [
     "PollPolicy",
     "ProtocolError",
     "QuotaError",
+    "Record",
     "RejectedError",
+    "Result",
     "ResultStream",
     "RetryPolicy",
     "ServerError",
@@ -56,6 +61,7 @@ NAMES = [
     "TaskRecord",
     "TaskStatus",
     "TaskTimeoutError",
+    "TextLostError",
     "Timeouts",
     "TransportError",
     "__version__",
@@ -95,7 +101,7 @@ def test_misspelt_name_is_an_attribute_error() -> None:
         getattr(ezlink_async, "AsyncEzLink")  # noqa: B009 - mypy knows better
 
 
-@pytest.mark.parametrize("room", ["batch", "batch.pairs", "services"])
+@pytest.mark.parametrize("room", ["batch", "batch.pairs", "requests", "services"])
 def test_every_name_of_a_room_loads_on_first_use(room: str) -> None:
     face = importlib.import_module(f"ezlink_async.{room}")
     assert dir(face) == sorted(face.__all__)

@@ -8,16 +8,16 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, overload
 
-from ezlink_async._client.handle import FollowedHandle, TaskHandle
+from ezlink_async._client.handle import TaskHandle
+from ezlink_async._client.job_stream import (
+    AnyOutcome,
+    AnyRequest,
+    JobStream,
+    Requests,
+)
 from ezlink_async._client.outcomes import TargetT_co
 from ezlink_async._client.session import Session, fetch_many, fetch_one
-from ezlink_async._client.submitting.pending_submit import SubmitObserver
-from ezlink_async._client.swap_stream import (
-    SwapPipeline,
-    SwapStream,
-    TargetPairs,
-    Targets,
-)
+from ezlink_async._client.swap_stream import Swaps, SwapStream, Targets
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -33,8 +33,15 @@ from ezlink_async._io.addresses import ResultAddress
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.account import Account
-from ezlink_async.services.face_swap import SwapOptions
-from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
+from ezlink_async.services.base import AnyRecord, JobRequest, R
+from ezlink_async.services.face_swap import FaceSwap, SwapOptions
+from ezlink_async.services.midjourney import (
+    MIDJOURNEY,
+    AccountFilter,
+    Midjourney,
+    Mode,
+)
+from ezlink_async.services.registry import family_of
 
 if TYPE_CHECKING:
     import aiohttp
@@ -161,6 +168,42 @@ class AsyncEzlink:
             raise ConfigurationError("close the client in the event loop it is used in")
         await session.close()
 
+    async def submit(self, request: JobRequest[R]) -> TaskHandle[R]:
+        """
+        Submit one job of any kind; return once the server has accepted it.
+
+        *request* is a value such as ``FaceSwap("me.jpg", "party.jpg")``, which has
+        checked itself. It waits for a slot first. With an account token the client
+        gives each job without a ``state`` one of its own, the same for all its
+        attempts, where its kind has one.
+
+        A cancellation before the whole body has left creates no job. After that
+        the submit continues, and its handle appears in :meth:`pending`.
+
+        Raises :exc:`ImageError` and :exc:`ConfigurationError` before anything
+        is sent, :exc:`SlotTimeoutError` after ``slot_timeout``, :exc:`ApiError`
+        when the server refuses, and :exc:`SubmitUnknownError` when the job may
+        exist and may be paid.
+        """
+        if not isinstance(request, JobRequest):
+            raise ConfigurationError(f"this is no job request: {request!r:.200}")
+        return await self._inside().submit(request)
+
+    def submit_all(
+        self, requests: Iterable[AnyRequest] | AsyncIterable[AnyRequest]
+    ) -> JobStream[AnyOutcome]:
+        """
+        Submit many jobs, and iterate over each :class:`Outcome` in order of their ends.
+
+        *requests* is any iterable or async iterable, of any kinds, consumed as slots
+        become free. A bad one is an outcome with an error. An error that every other
+        job would meet too (a refused key, no quota, a wrong address) stops the intake
+        and is raised after the last outcome. Use the stream as a context manager to
+        leave it early.
+        """
+        session = self._inside()
+        return JobStream(session.stream(Requests(requests), session.shared_source()))
+
     async def swap_face(
         self,
         source: ImageLike,
@@ -170,7 +213,7 @@ class AsyncEzlink:
         notify_hook: str | None = None,
         account_filter: AccountFilter | None = None,
         mode: Mode | str | None = None,
-    ) -> TaskHandle:
+    ) -> TaskHandle[TaskRecord]:
         """
         Put the face of *source* into *target*; return once the job is accepted.
 
@@ -187,13 +230,15 @@ class AsyncEzlink:
         when the server refuses, and :exc:`SubmitUnknownError` when the job may
         exist and may be paid.
         """
-        options = SwapOptions(
+        request = FaceSwap(
+            source,
+            target,
             state=state,
             notify_hook=notify_hook,
             account_filter=account_filter,
             mode=Mode.parse(mode),
         )
-        return await self._inside().swap(source, target, options)
+        return await self.submit(request)
 
     @overload
     def swap_faces(
@@ -250,38 +295,35 @@ class AsyncEzlink:
         )
         shared = session.shared_source()
 
-        async def swap(
-            source: ImageLike, target: ImageLike, observer: SubmitObserver
-        ) -> FollowedHandle:
-            return await session.swap(
-                source, target, options, shared=shared, observer=observer
-            )
+        async def prepare(picture: ImageLike) -> None:
+            await shared.encoded(Image.of(picture))
 
-        async def ready() -> None:
-            if source is not None:
-                await shared.encoded(source)
-
-        pipeline = SwapPipeline(
-            TargetPairs(source, targets),
-            swap,
-            session.background,
-            session.concurrency,
-            ready,
+        return SwapStream(
+            session.stream(Swaps(source, targets, options, prepare), shared)
         )
-        session.pipelines.add(pipeline)
-        return SwapStream(pipeline)
 
-    def task(self, task_id: str) -> TaskHandle:
+    @overload
+    def task(self, task_id: str) -> TaskHandle[TaskRecord]: ...
+
+    @overload
+    def task(self, task_id: str, *, family: str) -> TaskHandle[AnyRecord]: ...
+
+    def task(
+        self, task_id: str, *, family: str = MIDJOURNEY.name
+    ) -> TaskHandle[AnyRecord]:
         """
         Resume a task by its id, in any process; it takes no slot.
+
+        An id is that of one *family*: those of swaps and of all other tasks behind
+        ``/mj`` are "midjourney".
 
         The deadline counts from now. A handle whose id the server calls unknown
         five times in a row, within some 3 seconds, ends with
         :exc:`TaskNotFoundError`.
         """
-        return self._inside().follow(str(task_id), MIDJOURNEY)
+        return self._inside().follow(str(task_id), family_of(family))
 
-    def restore(self, saved: Mapping[str, object]) -> TaskHandle:
+    def restore(self, saved: Mapping[str, object]) -> TaskHandle[AnyRecord]:
         """
         Resume a handle that :meth:`TaskHandle.to_dict` saved, in any process.
 
@@ -292,9 +334,19 @@ class AsyncEzlink:
         """
         return self._inside().restore(saved)
 
-    def pending(self) -> tuple[TaskHandle, ...]:
+    def pending(self) -> tuple[TaskHandle[AnyRecord], ...]:
         """Return the handle of every task this client follows now."""
         return self._inside().poller.pending()
+
+    @property
+    def midjourney(self) -> Midjourney[TaskHandle[TaskRecord]]:
+        """Midjourney's jobs: imagine, blend, describe, and what follows them."""
+        return Midjourney(self.submit, self._ask)
+
+    async def _ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        return await self._inside().ask(request, reader)
 
     @property
     def account(self) -> Account:

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import math
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import attrs
-import cattrs
 
-from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import is_number
-from ezlink_async._core.records import is_refunded
-from ezlink_async._io.addresses import ResultAddress, candidate_addresses
+from ezlink_async._core.records import SAVED
+from ezlink_async._io import result_sets
+from ezlink_async._io.addresses import Source, locate
 from ezlink_async._io.concurrency import BackgroundTasks, run_in_any_thread
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile, as_path, check_path
@@ -33,113 +32,65 @@ from ezlink_async._io.spool import ResultStream
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
+    DownloadError,
     EzlinkError,
     TaskCancelledError,
-    TaskError,
     TaskFailedError,
     TaskTimeoutError,
+    TextLostError,
 )
-from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.services.base import TaskFamily
+from ezlink_async.models import TaskStatus
+from ezlink_async.services.base import AnyRecord, R, TaskFamily
 
-FORMAT = 1
+FORMAT = 2
+
+_log = get_logger()
 
 _T = TypeVar("_T")
 
 _SEPARATORS = tuple({"/", os.sep})
 
-_MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 @attrs.frozen(kw_only=True)
 class SavedHandle:
-    """Server, kind and id of a task, with its latest record if there is one."""
+    """
+    Server, family and id of a task, with its latest record if there is one.
+
+    *record* is as the family saves it. Format 1 knew one family, and saved the same.
+    """
 
     origin: str
     family: str
     task_id: str
-    record: TaskRecord | None = None
+    record: dict[str, object] | None = None
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, object]:
         """Return the same as values that JSON can hold."""
-        return dict(_converter.unstructure(self))
+        return attrs.asdict(self)
 
     @classmethod
     def from_dict(cls, saved: object) -> SavedHandle:
         """Read a saved handle; :exc:`ConfigurationError` when *saved* is not one."""
         try:
-            found: SavedHandle = _converter.structure(saved, cls)
-        except _MALFORMED as fault:
+            found = SAVED.structure(saved, cls)
+        except MALFORMED as fault:
             raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
-        if found.format != FORMAT:
+        if not 1 <= found.format <= FORMAT:
             raise ConfigurationError(
-                f"this handle was saved in format {found.format}, not {FORMAT}"
+                f"this handle was saved in format {found.format}; this version of "
+                f"the package reads up to {FORMAT}"
             )
         return found
 
-
-def _string(value: object, _: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
-
-
-def _number(value: object, _: object) -> float:
-    number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
-
-
-def _time(text: object, _: object) -> dt.datetime:
-    time = dt.datetime.fromisoformat(_string(text, _))
-    if time.utcoffset() is None:
-        raise ValueError(f"{text!r} is a time without its zone")
-    return time
-
-
-_converter = cattrs.Converter(detailed_validation=False)
-
-_converter.register_structure_hook(str, _string)
-
-_converter.register_structure_hook(float, _number)
-
-_converter.register_structure_hook(dt.datetime, _time)
-
-_converter.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
-
-_converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
-
-
-def error_of(record: TaskRecord) -> TaskError | None:
-    """Return the error of a terminal *record*; ``None`` for a success."""
-    reason = with_translation(record.fail_reason) or "no reason given"
-    kind: type[TaskError] = TaskFailedError
-    if record.status is TaskStatus.CANCEL:
-        kind, says = TaskCancelledError, f"was cancelled on the server: {reason}"
-    elif record.status is not TaskStatus.SUCCESS:
-        says = f"failed: {reason}"
-    elif record.image_url:
-        return None
-    else:
-        says = "succeeded, but without a picture"
-    return kind(f"task {record.task_id} {says}", task_id=record.task_id, record=record)
-
-
-def is_same_state(one: TaskRecord | None, other: TaskRecord) -> bool:
-    """Return whether *other* is no change from *one* to a reader of updates."""
-    if one is None or str(one.status) != str(other.status):
-        return False  # all unknown words are equal, but they are different states
-    if one.progress != other.progress:
-        return False
-    if one == other:
-        return True
-    # The server's clocks differ, and the address of a preview is new each time.
-    plain = attrs.evolve(other, submit_time=one.submit_time)
-    if one.image_url and other.image_url and not other.is_terminal:
-        plain = attrs.evolve(plain, image_url=one.image_url)
-    return plain == one
+    def read_record(self, family: TaskFamily[R]) -> R | None:
+        """Read the record; :exc:`ConfigurationError` when *family* has no such one."""
+        try:
+            return None if self.record is None else family.load(self.record)
+        except MALFORMED as fault:
+            raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
 
 
 class HandleOwner(Protocol):
@@ -151,33 +102,41 @@ class HandleOwner(Protocol):
     downloads: Downloader
     background: BackgroundTasks
 
-    def forget(self, handle: FollowedHandle) -> None:
+    def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and give its slot back."""
+        ...
+
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a free request until it is answered, and read the answer."""
         ...
 
 
 _Waiters = set[asyncio.Future[None]]
 
+Download = Callable[[list[Source]], Coroutine[object, object, _T]]
+"""Downloads results from where they are."""
+
 
 @attrs.define(eq=False)
-class TaskHandle:
+class TaskHandle(Generic[R]):
     """
-    A task the server has accepted.
+    A task the server has accepted; *R* is the class of its records.
 
     Await it for the finished record. Any number of waiters share one series
     of polls, and cancelling a waiter leaves the others waiting. Dropping the
     handle does not cancel the task: the server goes on, and the job is billed.
 
-    Made by :meth:`AsyncEzlink.swap_face` or, from a saved id, by
-    :meth:`AsyncEzlink.task`.
+    Made by :meth:`AsyncEzlink.submit` and the calls that use it or, from a saved
+    id, by :meth:`AsyncEzlink.task`.
     """
 
     task_id: str = attrs.field(on_setattr=attrs.setters.frozen)
     """The server's id. It opens the result without a key: keep it private."""
-    family: TaskFamily
-    """How tasks of this kind are fetched and read."""
+    _family: TaskFamily[R]
     _owner: HandleOwner
-    _record: TaskRecord | None = attrs.field(default=None, init=False)
+    _record: R | None = attrs.field(default=None, init=False)
     _error: EzlinkError | None = attrs.field(default=None, init=False)
     _done: bool = attrs.field(default=False, init=False)
     # Separate sets: each poll of many tasks brings changes, which wake few waiters.
@@ -191,7 +150,12 @@ class TaskHandle:
         return f"<TaskHandle {self.task_id} {word}{' done' if self._done else ''}>"
 
     @property
-    def record(self) -> TaskRecord | None:
+    def family(self) -> str:
+        """The family of the task; an id means nothing without it."""
+        return self._family.name
+
+    @property
+    def record(self) -> R | None:
         """The latest record; ``None`` before the first poll."""
         return self._record
 
@@ -209,10 +173,10 @@ class TaskHandle:
         """Whether the task has ended, well or not; true even if never awaited."""
         return self._done
 
-    def __await__(self) -> Generator[object, None, TaskRecord]:
+    def __await__(self) -> Generator[object, None, R]:
         return self.result().__await__()
 
-    async def result(self, timeout: float | None = None) -> TaskRecord:
+    async def result(self, timeout: float | None = None) -> R:
         """
         Wait for the end, at most *timeout* seconds, and return the record.
 
@@ -228,7 +192,7 @@ class TaskHandle:
         self._was_awaited = True
         return await self._wait(timeout)
 
-    async def _wait(self, timeout: float | None = None) -> TaskRecord:
+    async def _wait(self, timeout: float | None = None) -> R:
         self._check_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -244,7 +208,7 @@ class TaskHandle:
             raise AssertionError
         return self._record
 
-    async def updates(self) -> AsyncIterator[TaskRecord]:
+    async def updates(self) -> AsyncIterator[R]:
         """
         Yield the latest record and then each change, up to the terminal one.
 
@@ -253,7 +217,7 @@ class TaskHandle:
         """
         self._was_awaited = True
         self._check_loop()
-        seen: TaskRecord | None = None
+        seen: R | None = None
         while True:
             if self._record is not None and self._record is not seen:
                 seen = self._record
@@ -270,76 +234,147 @@ class TaskHandle:
 
     async def read(self) -> bytes:
         """
-        Wait for the result and return it, verified to be a whole picture.
+        Wait for the only result and return it, verified to be whole.
 
-        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
+        Raises the errors of :meth:`result`, or :exc:`DownloadError`;
+        :exc:`ConfigurationError` for several results, which :meth:`read_all` gives,
+        and :exc:`TextLostError` for a text that the server has lost.
         """
         downloads, task_id = self._owner.downloads, self.task_id
-        return await self._download(lambda found: downloads.read(found, task_id))
+        return await self._download(lambda found: downloads.read(found[0], task_id))
+
+    async def read_all(self) -> tuple[bytes, ...]:
+        """Wait for the results and return each as :meth:`read` does, in their order."""
+        downloads, task_id = self._owner.downloads, self.task_id
+        return await self._download(
+            lambda found: result_sets.read_all(downloads, found, task_id), several=True
+        )
 
     async def open(self) -> ResultStream:
         """
-        Wait for the result and return it as a stream, verified to be a whole picture.
+        Wait for the only result and return it as a stream, verified to be whole.
 
         The stream has ``media_type`` and ``length``, as a web server needs them.
-        Raises the errors of :meth:`result`, or :exc:`DownloadError`.
+        Raises the errors of :meth:`read`.
         """
         downloads, task_id = self._owner.downloads, self.task_id
-        return await self._download(lambda found: downloads.open(found, task_id))
+        return await self._download(lambda found: downloads.open(found[0], task_id))
 
     async def save(self, path: str | Path) -> Path:
         """
-        Wait for the result and put it at *path*, whole or not at all; return its path.
+        Wait for the only result and put it at *path*, whole or not at all.
 
-        Makes missing folders, replaces an existing file, keeps the suffix as given;
-        the log warns of a suffix that names another format. Where *path* is a folder,
-        or a string that ends with ``/``, the file is named by the task's id there,
-        with the suffix of its format.
+        Returns the path. Makes missing folders, replaces an existing file, keeps the
+        suffix as given; the log warns of a suffix that names another format. Where
+        *path* is a folder, or a string that ends with ``/``, the file is named by the
+        task's id there, with the suffix of its format. A text is UTF-8.
         Raises :exc:`ConfigurationError` at once when no file can have that name,
-        the errors of :meth:`result`, or :exc:`DownloadError`; a format that cannot
+        the errors of :meth:`read`, or :exc:`DownloadError`; a format that cannot
         be verified is then kept as ``NAME.unverified``.
         """
         place = as_path(path)
         check_path(place)
-        names_folder = str(path).endswith(_SEPARATORS)
-        if names_folder or await run_in_any_thread(partial(_is_folder, place)):
-            name = quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
-            return (await self._save(place / name, fit_suffix=True)).path
-        return (await self._save(place, fit_suffix=False)).path
-
-    async def _save(self, path: Path, *, fit_suffix: bool) -> SavedFile:
-        check_path(path)
+        fit_suffix = await self._names_folder(path)
+        place = place / self._file_name() if fit_suffix else place
         save, task_id = self._owner.downloads.save, self.task_id
+        saved = await self._download(
+            lambda found: save(found[0], task_id, place, fit_suffix=fit_suffix)
+        )
+        return saved.path
+
+    async def save_all(self, place: str | Path) -> tuple[Path, ...]:
+        """
+        Wait for the results and save each; return their paths, in their order.
+
+        The suffix of what came is appended to *place*: the only result becomes
+        ``place.png``, several ``place_1.png``, ``place_2.mp4``. In a folder, or
+        for a string that ends with ``/``, the name is the task's id. Each file is
+        there whole or not at all; :exc:`DownloadError` says in ``saved`` which are
+        there, and a second call brings only what is missing. Raises the other errors
+        of :meth:`save`, too.
+        """
+        path = as_path(place)
+        check_path(path)
+        if await self._names_folder(place):
+            path /= self._file_name()
+        return tuple(file.path for file in await self._save_all(path))
+
+    async def _save_all(self, place: Path) -> tuple[SavedFile, ...]:
+        check_path(place)
+        downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(
-            lambda found: save(found, task_id, path, fit_suffix=fit_suffix)
+            lambda found: result_sets.save_all(downloads, found, task_id, place),
+            several=True,
         )
 
-    async def _download(
-        self, download: Callable[[list[ResultAddress]], Coroutine[object, object, _T]]
-    ) -> _T:
-        """Wait for the result and *download* it from the first address that has it."""
+    @staticmethod
+    async def _names_folder(path: str | Path) -> bool:
+        if str(path).endswith(_SEPARATORS):
+            return True
+        return await run_in_any_thread(partial(_is_folder, as_path(path)))
+
+    def _file_name(self) -> str:
+        return quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
+
+    async def _download(self, download: Download[_T], *, several: bool = False) -> _T:
+        """Wait for the results, and *download* them from where they are."""
         record, owner = await self.result(), self._owner
         if owner.background.closed:
             raise self._closed()
-        rebuilt = owner.base_url + self.family.result_request(self.task_id).path
-        addresses = candidate_addresses(record.image_url, rebuilt, owner.base_url)
         try:
-            return await owner.background.run(download(addresses), self._closed)
+            downloading = self._from_fresh(record, download, several=several)
+            return await owner.background.run(downloading, self._closed)
         except EzlinkError as error:
             self._note_charge(error)
             raise
 
+    async def _from_fresh(
+        self, record: R, download: Download[_T], *, several: bool
+    ) -> _T:
+        """Download what *record* names, or what is there now if its link is gone."""
+        try:
+            return await download(self._sources(record, several=several))
+        except DownloadError as error:
+            request = self._family.renew(record) if error.gone else None
+            if request is None:
+                raise
+        read = partial(self._family.read, task_id=self.task_id)
+        fresh = await self._owner.ask(request, read)
+        return await download(self._sources(fresh, several=several))
+
+    def _sources(self, record: R, *, several: bool) -> list[Source]:
+        """Return where the results of *record* are."""
+        found, base_url = self._family.results(record), self._owner.base_url
+        if not found:
+            raise TextLostError(
+                f"task {self.task_id} ended well, but the server has lost its text",
+                task_id=self.task_id,
+                record=record,
+            )
+        if len(found) == 1:
+            keyless = self._family.keyless_request(self.task_id)
+            rebuilt = base_url + keyless.path if keyless else None
+            return [locate(*found, base_url, rebuilt)]
+        if several:
+            return [locate(each, base_url) for each in found]
+        raise ConfigurationError(
+            f"task {self.task_id} has {len(found)} results: use save_all() or "
+            "read_all()"
+        )
+
     def _note_charge(self, error: EzlinkError) -> None:
         """Say on *error* that the job was paid, unless the server gives that back."""
-        error.maybe_charged |= self._is_paid and not is_refunded(self._record)
+        error.maybe_charged |= self._is_paid and not self._family.is_refunded(
+            self._record
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the values :meth:`AsyncEzlink.restore` needs, fit for JSON."""
         return SavedHandle(
             origin=self._owner.origin,
-            family=self.family.name,
+            family=self._family.name,
             task_id=self.task_id,
-            record=self._record,
+            record=None if self._record is None else self._family.dump(self._record),
         ).to_dict()
 
     def _timeout(self, when: str) -> TaskTimeoutError:
@@ -377,12 +412,17 @@ class TaskHandle:
 
 
 @attrs.define(eq=False, repr=False)
-class FollowedHandle(TaskHandle):
+class FollowedHandle(TaskHandle[R]):
     """A handle as its client sees it, with the ways in which it ends."""
 
     def __dir__(self) -> list[str]:
         # Prompts complete what users are given, not what the client does with it.
         return [name for name in dir(TaskHandle) if name not in vars(FollowedHandle)]
+
+    @property
+    def task_family(self) -> TaskFamily[R]:
+        """How the task is fetched, read and judged."""
+        return self._family
 
     @property
     def was_awaited(self) -> bool:
@@ -396,13 +436,13 @@ class FollowedHandle(TaskHandle):
             return f"{type(self._error).__name__}: {self._error}"
         return str(self.status)
 
-    async def wait(self, timeout: float | None = None) -> TaskRecord:
+    async def wait(self, timeout: float | None = None) -> R:
         """Do as :meth:`result`, without marking the handle as awaited by a user."""
         return await self._wait(timeout)
 
-    async def save_fitting(self, path: Path) -> SavedFile:
-        """Save the result at *path* with the suffix of its real format appended."""
-        return await self._save(path, fit_suffix=True)
+    async def save_fitting(self, place: Path) -> tuple[SavedFile, ...]:
+        """Do as :meth:`save_all`, where *place* is no folder; return the files."""
+        return await self._save_all(place)
 
     @property
     def is_paid(self) -> bool:
@@ -413,21 +453,20 @@ class FollowedHandle(TaskHandle):
         """Note that a submit was accepted as this task, which charges for it."""
         self._is_paid = True
 
-    def receive(self, record: TaskRecord) -> None:
-        """
-        Take a record, polled or pushed; the first terminal one ends the handle.
-
-        A success without a picture is believed only the second time.
-        """
+    def receive(self, record: R) -> None:
+        """Take a record, polled or pushed; its family says whether it is the end."""
         if self._done:
             return
-        bare = record.status is TaskStatus.SUCCESS and not record.image_url
-        again = bare and self.status is TaskStatus.SUCCESS
-        changed = not is_same_state(self._record, record)
+        before = self._record
+        ending = self._family.judge(record, before)
+        changed = before is None or not self._family.is_same(before, record)
         if changed:
             self._record = record
-        if record.is_terminal and (again or not bare):
-            self.end(error_of(record))
+        if ending is not None:
+            if ending.error is None and not self._family.results(record):
+                says = "task %s ended well, but the server has lost its text"
+                _log.warning(says, self.task_id)
+            self.end(ending.error)
         elif changed:
             _wake(self._awaiting_change)
 
@@ -445,6 +484,10 @@ class FollowedHandle(TaskHandle):
     def expire(self, deadline: float) -> None:
         """End the handle because *deadline* seconds are over."""
         self.end(self._timeout(f"{deadline:g} s after acceptance"))
+
+
+AnyHandle = FollowedHandle[AnyRecord]
+"""A handle where those of all families are handled alike."""
 
 
 def _is_folder(path: Path) -> bool:

@@ -11,6 +11,7 @@ from ezlink_async._client.handle import TaskHandle
 from ezlink_async._core.images import ImageLike
 from ezlink_async.errors import ConfigurationError, EzlinkError
 from ezlink_async.models import TaskRecord
+from ezlink_async.services.base import AnyRecord
 
 if TYPE_CHECKING:
     # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
@@ -39,7 +40,7 @@ class Outcome(Generic[RequestT_co, RecordT_co]):
     """
 
     request: RequestT_co
-    handle: TaskHandle | None = None
+    handle: TaskHandle[AnyRecord] | None = None
     record: RecordT_co | None = None
     error: EzlinkError | None = None
 
@@ -48,7 +49,7 @@ class Outcome(Generic[RequestT_co, RecordT_co]):
         """Whether the task succeeded: there is a result to read or to save."""
         return self.error is None
 
-    def unwrap(self) -> TaskHandle:
+    def unwrap(self) -> TaskHandle[AnyRecord]:
         """Return the handle of a task that succeeded, or raise *error*."""
         if self.error is not None:
             raise self.error.for_awaiter()
@@ -91,6 +92,10 @@ class SwapOutcome(Outcome[SwapRequest[TargetT_co], TaskRecord], Generic[TargetT_
     record: TaskRecord | None = None
     error: EzlinkError | None = None
     request: SwapRequest[TargetT_co] = attrs.field(init=False, repr=False, eq=False)
+
+    def unwrap(self) -> TaskHandle[TaskRecord]:
+        """Return the handle of a task that succeeded, or raise *error*."""
+        return super().unwrap()
 
     @request.default
     def _(self) -> SwapRequest[TargetT_co]:

@@ -8,11 +8,17 @@ import math
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, TypeVar
-
-import attrs
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ezlink_async._client.handle import FollowedHandle, SavedHandle
+from ezlink_async._client.job_stream import (
+    AnyPipeline,
+    GivenT,
+    Intake,
+    JobPipeline,
+    OutcomeT,
+)
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
@@ -24,13 +30,7 @@ from ezlink_async._client.submitting.reconciler import (
     Reconciler,
 )
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._client.swap_stream import SwapPipeline
-from ezlink_async._core.images import (
-    EncodedImage,
-    Image,
-    ImageLike,
-    InspectedImage,
-)
+from ezlink_async._core.images import EncodedImage, Image
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
@@ -45,11 +45,19 @@ from ezlink_async.errors import (
     RejectedError,
     TaskNotFoundError,
 )
-from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.models import TaskRecord
 from ezlink_async.services import billing, midjourney
-from ezlink_async.services.base import TaskFamily
-from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
-from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY
+from ezlink_async.services.base import (
+    Accepted,
+    AnyRecord,
+    Job,
+    JobRequest,
+    LoadedImage,
+    R,
+    TaskFamily,
+)
+from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.registry import FAMILIES, family_of
 
 if TYPE_CHECKING:
     import aiohttp
@@ -57,6 +65,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _LONGEST_USAGE_WAIT = 5.0  # seconds; nothing depends on the amount
+
+_REMEMBERED = 10_000  # keys of jobs that are sent once
 
 _HANDLES_A_TURN = 1000  # handles ended in one turn of the loop
 
@@ -86,12 +96,17 @@ class Session:
         self.submitter: Submitter = Submitter(
             self.transport, self.background, self.accepted, self.reconciler
         )
-        self.pipelines: weakref.WeakSet[SwapPipeline] = weakref.WeakSet()
+        self.pipelines: weakref.WeakSet[AnyPipeline] = weakref.WeakSet()
+        self._sent_once: dict[str, None] = {}
         self.closed: bool = False
         self.closing: asyncio.Task[None] | None = None
 
     def _is_followed(self, task_id: str) -> bool:
-        return self.poller.find(task_id) is not None
+        return any(
+            self.poller.find(family.name, task_id)
+            for family in FAMILIES.values()
+            if family.traces.state
+        )
 
     @property
     def concurrency(self) -> int:
@@ -117,37 +132,70 @@ class Session:
         """Return a place for a source that many swaps share."""
         return SharedSource(self.background, self.transport.readers)
 
-    async def swap(
+    def stream(
+        self, intake: Intake[GivenT, OutcomeT], shared: SharedSource
+    ) -> JobPipeline[GivenT, OutcomeT]:
+        """Return the pipeline of many jobs, which share a source if they have one."""
+        submit = partial(self.submit, shared=shared)
+        pipeline = JobPipeline(intake, submit, self.background, self.concurrency)
+        self.pipelines.add(pipeline)
+        return pipeline
+
+    async def submit(
         self,
-        source: ImageLike,
-        target: ImageLike,
-        options: SwapOptions,
+        request: JobRequest[R],
         *,
         shared: SharedSource | None = None,
         observer: SubmitObserver | None = None,
-    ) -> FollowedHandle:
+    ) -> FollowedHandle[R]:
         """
-        Submit one swap; *observer* is notified of each attempt.
+        Submit one job; *observer* is notified of each attempt.
 
         The pictures are inspected once the job has a slot. A source that is
-        *shared* is encoded once for all its swaps.
+        *shared* is encoded once for all its jobs.
         """
         if self.closed:
             raise ClientClosedError
-        face, photo = Image.of(source), Image.of(target)
-        if options.state is None:
-            options = attrs.evolve(options, state=self.reconciler.new_state())
+        if request.family.traces.state:
+            request = request.with_state(self.reconciler.new_state())
+        load = partial(self._load, request, shared)
+        target = getattr(request, "target", request)
+        pending = PendingSubmit(load, target, observer, request.deadline)
+        self._check_once(request, pending)
+        handle: FollowedHandle[R] = await self.submitter.submit(pending)
+        return handle
 
-        async def load() -> FaceSwapJob:
-            if shared is None:
-                known: InspectedImage | EncodedImage = image_reader.inspect(face)
+    async def _load(
+        self, request: JobRequest[R], shared: SharedSource | None
+    ) -> Job[R]:
+        """Return the job of *request*, with its pictures inspected."""
+        loaded: list[LoadedImage] = []
+        readers = self.transport.readers
+        for number, picture in enumerate(map(Image.of, request.pictures())):
+            if shared is not None and number < request.shared:
+                loaded.append(await shared.encoded(picture))
+            elif request.distinct and loaded:
+                first = loaded[0]
+                other = await image_reader.inspect_other(picture, first, readers)
+                loaded.append(other)
             else:
-                known = await shared.encoded(source)
-            readers = self.transport.readers
-            other = await image_reader.inspect_other(photo, known, readers)
-            return FaceSwapJob(source=known, target=other, options=options)
+                loaded.append(image_reader.inspect(picture))
+        return request.job(tuple(loaded))
 
-        return await self.submitter.submit(PendingSubmit(load, target, observer))
+    def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
+        """Refuse a second submit under a key, unless the first surely made no job."""
+        key, sent = request.once, self._sent_once
+        if key is None or (key in sent and request.again):
+            return
+        if key in sent:
+            raise ConfigurationError(
+                f"{key} was sent already, and would be paid again: pass again=True "
+                "if that is meant"
+            )
+        sent[key] = None
+        pending.made_no_job = lambda: sent.pop(key, None)
+        if len(sent) > _REMEMBERED:
+            del sent[next(iter(sent))]
 
     async def usage(self) -> int:
         """
@@ -160,6 +208,13 @@ class Session:
                 billing.usage_request(), longest=_LONGEST_USAGE_WAIT
             )
         )
+
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send a free request until it is answered, and read the answer."""
+        response = await self.background.run(self.transport.send_with_retries(request))
+        return await self.transport.read(response, reader)
 
     async def ask_account(
         self,
@@ -185,7 +240,7 @@ class Session:
     async def open(self) -> None:
         """Open the connection pools and start polling."""
         await self.transport.open()
-        self.background.start_soon(self.poller.run())
+        self.poller.start()
 
     async def close(self) -> None:
         """
@@ -231,24 +286,32 @@ class Session:
         finally:
             await self.transport.close()
 
-    def forget(self, handle: FollowedHandle) -> None:
+    def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and release its slot."""
         self.poller.forget(handle)
 
     def accepted(
         self,
-        task_id: str,
+        accepted: Accepted,
+        family: TaskFamily[R],
         release: Callable[[], None],
-        family: TaskFamily = MIDJOURNEY,
-    ) -> FollowedHandle:
+        deadline: float | None = None,
+    ) -> FollowedHandle[R]:
         """Follow a task that this client submitted; *release* frees its slot."""
-        if known := self.poller.find(task_id):
+        task_id = accepted.task_id
+        if known := self.poller.find(family.name, task_id):
             release()  # code 21: the job existed already, and holds a slot
             known.mark_paid()  # it may have been known by its id alone
             return known
         handle = FollowedHandle(task_id, family, self)
         handle.mark_paid()
-        self.poller.follow(handle, own=True, release=release)
+        self.poller.follow(
+            handle,
+            own=True,
+            release=release,
+            deadline=deadline,
+            has_previews=accepted.has_previews,
+        )
         try:
             family.fetch_request(task_id)
         except ConfigurationError:
@@ -258,58 +321,56 @@ class Session:
                     f"{says}: {task_id!r}", task_id=task_id, maybe_charged=True
                 )
             )
+        if accepted.record is not None:
+            handle.receive(cast("R", accepted.record))
         return handle
 
-    def follow(self, task_id: str, family: TaskFamily) -> FollowedHandle:
-        """Follow a task by its id; it takes no slot."""
-        if known := self.poller.find(task_id):
+    def follow(
+        self, task_id: str, family: TaskFamily[R], record: R | None = None
+    ) -> FollowedHandle[R]:
+        """Follow a task by id, perhaps with a *record* of it; it takes no slot."""
+        if known := self.poller.find(family.name, task_id):
             return known
         family.fetch_request(task_id)  # raises for an id that cannot be one
         handle = FollowedHandle(task_id, family, self)
-        self.poller.follow(handle)
+        self.poller.follow(handle, has_previews=family.has_previews(record))
         return handle
 
-    def finished(self, task_id: str, image_url: str | None) -> FollowedHandle:
-        """Return the handle of a task that has succeeded, without a request."""
-        handle = FollowedHandle(task_id, MIDJOURNEY, self)
+    def finished(self, record: R, family: TaskFamily[R]) -> FollowedHandle[R]:
+        """
+        Return the handle of a paid task that *record* has ended; it asks nothing.
+
+        A family that does not take the record for an end is asked.
+        """
+        handle = FollowedHandle(record.task_id, family, self)
         handle.mark_paid()
-        place = self.base_url + MIDJOURNEY.result_request(task_id).path
-        handle.receive(
-            TaskRecord(
-                task_id=task_id,
-                status=TaskStatus.SUCCESS,
-                image_url=image_url or place,
-            )
-        )
+        for _ in range(2):  # a success without a picture counts when it comes twice
+            handle.receive(record)
+        if not handle.done():
+            self.poller.follow(handle)
         return handle
 
-    def restore(self, saved: object) -> FollowedHandle:
+    def restore(self, saved: object) -> FollowedHandle[AnyRecord]:
         """Resume a saved handle; a finished one makes no request."""
         found = SavedHandle.from_dict(saved)
         if found.origin != self.origin:
             raise ConfigurationError(
                 f"this handle belongs to {found.origin}, not to {self.origin}"
             )
-        family = FAMILIES.get(found.family)
-        if family is None:
-            raise ConfigurationError(f"no kind of task is called {found.family!r}")
-        record = found.record
+        family = family_of(found.family)
+        record = found.read_record(family)
         if record is None or not record.is_terminal:
-            handle = self.follow(found.task_id, family)
+            handle = self.follow(found.task_id, family, record)
             handle.mark_paid()
             return handle
         if record.task_id != found.task_id:
             raise ConfigurationError(
                 f"this handle of {found.task_id!r} has a record of {record.task_id!r}"
             )
-        if known := self.poller.find(found.task_id):
+        if known := self.poller.find(family.name, found.task_id):
             known.receive(record)  # wakes its awaiters
             return known
-        handle = FollowedHandle(found.task_id, family, self)
-        handle.mark_paid()
-        for _ in range(2):  # a success without a picture counts when it comes twice
-            handle.receive(record)
-        return handle
+        return self.finished(record, family)
 
 
 class SharedSource:
@@ -318,12 +379,12 @@ class SharedSource:
     def __init__(self, background: BackgroundTasks, pool: Executor) -> None:
         self._background = background
         self._pool = pool
-        self._given: ImageLike | None = None
+        self._given: Image | None = None
         self._task: asyncio.Task[EncodedImage] | None = None
 
-    async def encoded(self, source: ImageLike) -> EncodedImage:
+    async def encoded(self, source: Image) -> EncodedImage:
         """Return *source* with its base64 text."""
-        if self._task is None or source is not self._given:
+        if self._task is None or source != self._given:
             self._given = source
             self._task = self._background.start(self._encode(source))
             self._task.add_done_callback(_retrieve_exception)
@@ -332,10 +393,8 @@ class SharedSource:
         await wait_until_done(task)
         return task.result()
 
-    async def _encode(self, source: ImageLike) -> EncodedImage:
-        return await image_reader.encode(
-            image_reader.inspect(Image.of(source)), self._pool
-        )
+    async def _encode(self, source: Image) -> EncodedImage:
+        return await image_reader.encode(image_reader.inspect(source), self._pool)
 
 
 def _retrieve_exception(task: asyncio.Task[EncodedImage]) -> None:

@@ -3,7 +3,8 @@ JPEG, PNG and WebP taken apart: is it complete, how large, without metadata.
 
 Everything is decided by content, without decoding a pixel. Servers end a broken
 stream cleanly, so only the content shows that a picture was cut off. A picture
-may be a mapped file: its parts are walked by their offsets, never copied.
+may be a mapped file: its parts are walked by their offsets, never copied. What moves
+is taken apart in :mod:`~ezlink_async._core.moving_pictures`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from ezlink_async._core import moving_pictures
 from ezlink_async._core.images import HEAD_BYTES, foreign_format, sniff
 from ezlink_async.errors import ImageError
 
@@ -91,25 +93,36 @@ _WEBP_SIDE = 0x3FFF  # of the 16 bits of a side; the others scale it for display
 
 def verify_complete(picture: Buffer) -> str | None:
     """
-    Return the media type of a complete picture, ``None`` if that cannot be verified.
+    Return the media type of a complete picture or video, ``None`` for another format.
 
-    ``None`` means a known format other than JPEG, PNG and WebP.
-    :exc:`ImageError` if *picture* is no picture or is cut off. Bytes behind the
-    end are allowed.
+    ``None`` means that it cannot be verified: a known format other than JPEG, PNG,
+    WebP, GIF, MP4 and MOV, or a video in fragments that does not tell how many.
+    :exc:`ImageError` if *picture* is of no known format or is cut off. Bytes behind
+    the end are allowed, but for a video.
     """
     if not len(picture):
         raise ImageError("the answer is empty")
-    media_type = sniff(picture[:HEAD_BYTES])
+    head = picture[:HEAD_BYTES]
+    media_type = sniff(head) or moving_pictures.sniff(head)
     if media_type is None:
-        if foreign_format(picture[:HEAD_BYTES]):
+        if foreign_format(head) or moving_pictures.is_webm(head):
             return None
-        raise ImageError("the bytes are no picture")
+        raise ImageError("the bytes are no picture and no video")
     try:
-        _FORMATS[media_type].check(picture)
+        return media_type if _is_complete(picture, media_type) else None
     except ImageError:
-        name = media_type[6:].upper()
+        name = media_type.partition("/")[2].upper()
         raise ImageError(f"the {name} is cut off") from None
-    return media_type
+
+
+def _is_complete(picture: Buffer, media_type: str) -> bool:
+    if media_type in _FORMATS:
+        _FORMATS[media_type].check(picture)
+    elif media_type == "image/gif":
+        moving_pictures.check_gif(picture)
+    else:
+        return moving_pictures.is_complete_movie(picture)
+    return True
 
 
 def strip_metadata(picture: bytes) -> bytes:

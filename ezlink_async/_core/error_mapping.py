@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import email.utils
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -27,6 +27,7 @@ from ezlink_async._core.messages import (
     Credential,
     HttpRequest,
     HttpResponse,
+    clip,
     collapse_blanks,
 )
 
@@ -34,6 +35,10 @@ NO_CHANNEL_WAIT = 10.0
 """Seconds to wait when no channel is free for the account's group."""
 
 _UNAUTHORIZED = 401
+
+# Where the words of an error quote what an upstream answered.
+_QUOTED = re.compile(r"body=|响应|[{<]")
+_QUOTED_LIMIT = 300
 
 # Texts of the server, from its source, in English.
 _ENGLISH = {
@@ -68,39 +73,66 @@ def is_about_picture(text: str) -> bool:
 
 
 @attrs.frozen
-class _Rule:
-    error: type[errors.ApiError] | None  # None: the outcome is unknown
+class Rule:
+    """
+    What a refusal is: an *error*, or ``None`` for an unknown outcome.
+
+    *safe*: the job was surely not created. *says* explains it, *wait* is the shortest
+    wait before another try, and *fee* what the refusal costs, in units.
+    """
+
+    error: type[errors.ApiError] | None
     safe: bool = True
     says: str = ""
     wait: float | None = None
+    fee: int = 0
 
 
-_UNKNOWN = _Rule(None, safe=False)
-_TRUNCATED = _Rule(None, safe=False, says="the answer broke off")
-_FOREIGN = _Rule(
+@attrs.frozen
+class Refusal:
+    """
+    An answer that is no success, as a family's own rules see it.
+
+    *code* is the one in the body, *text* the server's words without secrets. It
+    *is_front* when the API answered before it looked at the call.
+    """
+
+    status: int
+    code: object
+    text: str
+    is_front: bool
+
+
+FamilyRules = Callable[[Refusal], Rule | None]
+"""The rules of one family; ``None`` where those of all families decide."""
+
+
+_UNKNOWN = Rule(None, safe=False)
+_TRUNCATED = Rule(None, safe=False, says="the answer broke off")
+_FOREIGN = Rule(
     None,
     safe=False,
     says="not the API's own answer, but that of a proxy, a firewall or another "
     "server; check base_url",
 )
-_FAULT = _Rule(errors.ServerError)
-_MAY_RUN = _Rule(errors.ServerError, safe=False)
-_BUSY = _Rule(errors.BusyError, says="no room now")
-_REJECTED = _Rule(errors.RejectedError)
-_AUTH = _Rule(
+_FAULT = Rule(errors.ServerError)
+_MAY_RUN = Rule(errors.ServerError, safe=False)
+_BUSY = Rule(errors.BusyError, says="no room now")
+_REJECTED = Rule(errors.RejectedError)
+_AUTH = Rule(
     errors.AuthenticationError,
     says="the key is refused; set EZLINK_API_KEY to a valid one, which "
     "'ezlink doctor' checks",
 )
-_QUOTA = _Rule(errors.QuotaError)
-_KEY_USED_UP = _Rule(errors.QuotaError, says="the key's quota is used up")
-_TOO_POOR = _Rule(errors.QuotaError, says="the balance is below the price")
-_NO_CHANNEL = _Rule(
+_QUOTA = Rule(errors.QuotaError)
+_KEY_USED_UP = Rule(errors.QuotaError, says="the key's quota is used up")
+_TOO_POOR = Rule(errors.QuotaError, says="the balance is below the price")
+_NO_CHANNEL = Rule(
     errors.ServerError,
     says="no upstream is free for this account's group",
     wait=NO_CHANNEL_WAIT,
 )
-_NOT_SERVED = _Rule(
+_NOT_SERVED = Rule(
     errors.EndpointNotSupportedError,
     says="this address does not serve the call; check base_url",
 )
@@ -111,7 +143,7 @@ _MIDDLEWARE = (
     (401, "token verification failed", _FAULT),
     (401, "quota has been exhausted", _KEY_USED_UP),
     (401, "", _AUTH),
-    (403, "", _Rule(errors.PermissionDeniedError)),
+    (403, "", Rule(errors.PermissionDeniedError)),
     (400, "", _REJECTED),
     (429, "", _BUSY),
     (500, "", _FAULT),
@@ -158,9 +190,10 @@ _BY_STATUS = {
 class _Envelope:
     """What a body says: *rules* are those of its kind, ``None`` for a foreign one."""
 
-    rules: tuple[tuple[int, str, _Rule], ...] | None = None
+    rules: tuple[tuple[int, str, Rule], ...] | None = None
     code: int | None = None
     text: str = ""
+    raw_code: object = None
 
 
 def _envelope(response: HttpResponse) -> _Envelope:
@@ -170,18 +203,34 @@ def _envelope(response: HttpResponse) -> _Envelope:
     error, code = body.get("error"), body.get("code")
     if isinstance(error, Mapping):
         text = collapse_blanks(error.get("message"))
-        genuine = error.get("type") == "api_error" and "(request id: " in text
-        return _Envelope(_MIDDLEWARE if genuine else None, None, text)
+        if error.get("type") == "api_error" and "(request id: " in text:
+            return _Envelope(_MIDDLEWARE, None, text)
+        return _Envelope(None, None, _with_short_body(text), error.get("code"))
     if isinstance(error, str):
-        return _Envelope(None, None, collapse_blanks(error))
-    code = code if type(code) is int else None
-    if code is not None and body.get("type") == "upstream_error":
-        return _Envelope(_HANDLER, code, collapse_blanks(body.get("description")))
+        return _Envelope(None, None, _with_short_body(collapse_blanks(error)))
     words = body.get("description") or body.get("message")
-    return _Envelope(None, code, collapse_blanks(words))
+    text = _with_short_body(collapse_blanks(words))
+    number = code if type(code) is int else None
+    is_handler = number is not None and body.get("type") == "upstream_error"
+    return _Envelope(_HANDLER if is_handler else None, number, text, code)
 
 
-def _rule_for(response: HttpResponse, envelope: _Envelope) -> _Rule:
+def _with_short_body(text: str) -> str:
+    """Return *text* with at most so much of an upstream's body that it quotes."""
+    quoted = _QUOTED.search(text)
+    return clip(text, quoted.start() + _QUOTED_LIMIT) if quoted else text
+
+
+def _rule_for(
+    response: HttpResponse, envelope: _Envelope, rules: FamilyRules | None = None
+) -> Rule:
+    is_front = envelope.rules is _MIDDLEWARE
+    refusal = Refusal(response.status, envelope.raw_code, envelope.text, is_front)
+    own = rules(refusal) if rules and response.document is not None else None
+    return own or _common_rule(response, envelope)
+
+
+def _common_rule(response: HttpResponse, envelope: _Envelope) -> Rule:
     # The handler answers with 400, or 429 for code 30, whatever upstream said.
     is_handler = envelope.rules is _HANDLER and response.status in {400, 429}
     if is_handler or envelope.rules is _MIDDLEWARE:
@@ -194,7 +243,7 @@ def _rule_for(response: HttpResponse, envelope: _Envelope) -> _Rule:
     return _rule_by_status(response.status) if _is_whole(response) else _TRUNCATED
 
 
-def _rule_by_status(status: int) -> _Rule:
+def _rule_by_status(status: int) -> Rule:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return {3: _NOT_SERVED, 4: _REJECTED}.get(status // 100, _UNKNOWN)
@@ -234,7 +283,7 @@ def _time(date: str) -> float | None:
         return None  # the standard library's own parser raises all four
 
 
-def _sentence(response: HttpResponse, rule: _Rule, text: str) -> str:
+def _sentence(response: HttpResponse, rule: Rule, text: str) -> str:
     what = f"HTTP {response.status}"
     if rule in {_FOREIGN, _NOT_SERVED}:
         target = response.headers.get("location")
@@ -244,13 +293,13 @@ def _sentence(response: HttpResponse, rule: _Rule, text: str) -> str:
 
 
 def _error(
-    response: HttpResponse, rule: _Rule, envelope: _Envelope
+    response: HttpResponse, rule: Rule, envelope: _Envelope
 ) -> errors.EzlinkError:
     says = _sentence(response, rule, envelope.text)
     if rule == _FOREIGN:
         return errors.ProtocolError(
             says,
-            head=response.body,
+            head=response.head,
             status=response.status,
             request_id=response.request_id,
         )
@@ -262,18 +311,22 @@ def _error(
         request_id=response.request_id,
     )
     error.retry_after = retry_after(response) or rule.wait
+    if isinstance(error, errors.ContentRefusedError):
+        error.fee = rule.fee
     return error
 
 
-def error_from(response: HttpResponse, *, submit: bool = False) -> errors.EzlinkError:
+def error_from(
+    response: HttpResponse, *, submit: bool = False, rules: FamilyRules | None = None
+) -> errors.EzlinkError:
     """
-    Return the error that *response* means.
+    Return the error that *response* means; a family's own *rules* come first.
 
     With *submit*, ``retry_safe`` and ``maybe_charged`` say what became of the
     job; an unknown outcome is a :exc:`SubmitUnknownError`.
     """
     envelope = _envelope(response)
-    rule = _rule_for(response, envelope)
+    rule = _rule_for(response, envelope, rules)
     error = _error(response, rule, envelope)
     # An answer that came before the end of the body: the server had no whole job.
     if rule.error is None and submit and not response.early:
@@ -305,7 +358,7 @@ def names_broken_call(text: str) -> bool:
     return _names(text, _MAY_RUN)
 
 
-def _names(text: str, wanted: _Rule) -> bool:
+def _names(text: str, wanted: Rule) -> bool:
     words = text.lower()
     return any(
         marker and marker in words for _, marker, rule in _HANDLER if rule == wanted

@@ -27,6 +27,25 @@ HEAD_BYTES = 32
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 """The suffix of a file for each media type that can be sent and verified."""
 
+RESULT_SUFFIXES = {
+    **SUFFIXES,
+    "image/gif": ".gif",
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "text/plain": ".txt",
+}
+"""The suffix of a file for each media type of a result that can be verified."""
+
+
+def suffixes_of(kind: str) -> frozenset[str]:
+    """Return the suffixes of the results of one kind: image, video or text."""
+    return frozenset(
+        suffix
+        for name, suffix in RESULT_SUFFIXES.items()
+        if name.startswith(f"{kind}/")
+    )
+
+
 _LONGEST_PATH = 8192  # characters; no system takes a longer one
 
 _FOREIGN = {

@@ -20,6 +20,9 @@ from ezlink_async.errors import ConfigurationError
 
 _Value = TypeVar("_Value")
 
+TASK_DEADLINE = 900.0
+"""Seconds from acceptance to the deadline of a task of most families."""
+
 _MOST_DOUBLINGS = 64  # more than any wait needs, and no overflow
 
 
@@ -67,6 +70,10 @@ def _field(default: _Value, check: Callable[[object, str], _Value]) -> _Value:
 
 def _seconds(default: float) -> float:
     return _field(float(default), check_seconds)
+
+
+def _check_deadline(value: object, where: str) -> float | None:
+    return None if value is None else check_seconds(value, where)
 
 
 def _grown(first: float, doublings: int) -> float:
@@ -149,13 +156,17 @@ class PollPolicy:
     the polls, and with many tasks, which one list request covers, they come
     closer together. Two polls are never closer than *shortest*; only an id of
     :meth:`AsyncEzlink.task` that the server does not know is polled twice as
-    often, up to five times. *deadline* is counted from acceptance.
+    often, up to five times. *deadline* is counted from acceptance; ``None`` is the
+    family's own, 900 s for a swap, and a number holds for all families.
+
+    The figures are those of swaps and of other tasks behind ``/mj``. A family whose
+    tasks are slower is polled more rarely: a policy scales its pace alike.
     """
 
     first: float = _seconds(2)
     shortest: float = _seconds(1)
     longest: float = _seconds(10)
-    deadline: float = _seconds(900)
+    deadline: float | None = _field(None, _check_deadline)
 
     def step(self, polls: int) -> float:
         """Return the wait before the next poll after *polls* of them."""

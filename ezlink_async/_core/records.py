@@ -15,13 +15,17 @@ import datetime as dt
 import functools
 import math
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from ezlink_async._core.messages import clip, identifier
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async._core.messages import TEXT_LIMIT, clip, identifier, redact
+from ezlink_async.buttons import Button
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
+
+_R = TypeVar("_R")
 
 _PROGRESS = tuple(TaskStatus)
 
@@ -52,6 +56,11 @@ def _text_or_none(value: object, _: object = None) -> str | None:
 def _address(value: object, _: object = None) -> str | None:
     # A signed address is longer than words are, and of no use when it is cut off.
     return (clip(value, _ADDRESS_LIMIT) or None) if isinstance(value, str) else None
+
+
+def _custom_id(value: object, _: object = None) -> str | None:
+    # A part of one would press another button, or none, and may be charged.
+    return value if isinstance(value, str) and 0 < len(value) <= TEXT_LIMIT else None
 
 
 def _integer(value: object, _: object = None) -> int | None:
@@ -118,6 +127,9 @@ _READERS: Mapping[object, Callable[[object, object], object]] = {
 _BY_NAME: Mapping[str, Callable[[object, object], object]] = {
     "task_id": lambda value, _: value,  # read already, and never cut off
     "image_url": _address,
+    "custom_id": _custom_id,
+    "fail_reason": lambda value, _: redact(_text(value)),
+    "description": lambda value, _: redact(_text(value)),
 }
 
 
@@ -152,7 +164,15 @@ def read_record(row: object, task_id: str = "") -> TaskRecord:
     known = identifier(row.get("id")) or identifier(task_id)
     if not known or "status" not in row:
         raise ValueError("neither id nor status")
-    return _converter.structure({**row, "id": known}, TaskRecord)
+    return _with_own_buttons(_converter.structure({**row, "id": known}, TaskRecord))
+
+
+def _with_own_buttons(record: TaskRecord) -> TaskRecord:
+    """Return *record* with buttons that know the task they belong to."""
+    if not record.buttons:
+        return record
+    own = (attrs.evolve(each, task_id=record.task_id) for each in record.buttons)
+    return attrs.evolve(record, buttons=tuple(own))
 
 
 def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
@@ -171,6 +191,57 @@ def progress_order(record: TaskRecord) -> tuple[bool, int, bool, float, str]:
         progress,
         repr(record),
     )
+
+
+def _strict_text(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _finite(value: object, _: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # TypeError is as good an answer
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _iso_time(text: object, _: object) -> dt.datetime:
+    time = dt.datetime.fromisoformat(_strict_text(text, _))
+    if time.utcoffset() is None:
+        raise ValueError(f"{text!r} is a time without its zone")
+    return time
+
+
+SAVED: cattrs.Converter = cattrs.Converter(detailed_validation=False)
+"""Turns records into values that JSON can hold, and back."""
+
+SAVED.register_structure_hook(str, _strict_text)
+SAVED.register_structure_hook(float, _finite)
+SAVED.register_structure_hook(dt.datetime, _iso_time)
+SAVED.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+SAVED.register_structure_hook(TaskStatus, lambda word, _: TaskStatus(word))
+SAVED.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+# A saved button has no id of its own: it is that of the record.
+SAVED.register_unstructure_hook(
+    make_dict_unstructure_fn(Button, SAVED, task_id=override(omit=True)),
+)
+_saved_record = make_dict_structure_fn(TaskRecord, SAVED)
+SAVED.register_structure_hook(
+    TaskRecord, lambda saved, kind: _with_own_buttons(_saved_record(saved, kind))
+)
+# Inline contents are as large as files are: they are not saved.
+SAVED.register_unstructure_hook(bytes, lambda _: None)
+
+
+def dump_record(record: object) -> dict[str, object]:
+    """Return *record* as values that JSON can hold, without inline contents."""
+    return dict(SAVED.unstructure(record))
+
+
+def load_record(kind: type[_R], saved: Mapping[str, object]) -> _R:
+    """Read what :func:`dump_record` made of a record of this *kind*."""
+    return SAVED.structure(saved, kind)
 
 
 _UPSTREAM_GONE = "渠道"  # "channel"

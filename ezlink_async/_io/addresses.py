@@ -1,4 +1,4 @@
-"""Addresses: which hosts may be asked, and where a result may be."""
+"""Addresses: which hosts may be asked, and where a result is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yarl
 
 from ezlink_async._core.settings import is_loopback
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.models import Result
 
 _PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa")
 
@@ -108,7 +109,10 @@ class AddressRefusedError(ConfigurationError):
 
 
 MAX_BYTES = 100 * 1024 * 1024
-"""The most bytes of one result."""
+"""The most bytes of one picture."""
+
+VIDEO_BYTES = 2 * 1024 * 1024 * 1024
+"""The most bytes of one video."""
 
 
 @attrs.frozen
@@ -127,16 +131,55 @@ class ResultAddress:
     limit: int = MAX_BYTES
 
 
+@attrs.frozen
+class InlineResult:
+    """A result that came with the record of its task: its bytes, and what they are."""
+
+    content: bytes = attrs.field(repr=False)
+    is_text: bool = False
+
+
+Source = list[ResultAddress] | InlineResult
+"""Where one result is: the addresses to try, in order, or its bytes."""
+
+
+def locate(result: Result | None, base_url: str, rebuilt: str | None = None) -> Source:
+    """
+    Return where *result* is, for :class:`~.download.Downloader`.
+
+    ``None`` is a picture of which the record says nothing.
+
+    *rebuilt* is the address that the API itself has for the only result of a task,
+    where it has one. A text has line feeds alone between its lines. Without address
+    and content the source is an empty list, from which a download is
+    :exc:`DownloadError` with ``gone``.
+    """
+    result = result or Result(kind="image")
+    content = result.content
+    if content is not None and result.kind == "text":
+        lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return InlineResult(lines, is_text=True)
+    if content is not None:
+        return InlineResult(content)
+    limit = VIDEO_BYTES if result.kind == "video" else MAX_BYTES
+    found = candidate_addresses(result.url, rebuilt, base_url)
+    return [attrs.evolve(address, limit=limit) for address in found]
+
+
 def candidate_addresses(
-    given: str | None, rebuilt: str, base_url: str
+    given: str | None, rebuilt: str | None, base_url: str
 ) -> list[ResultAddress]:
     """
     Return the addresses to try, in order: *given* if plausible, then *rebuilt*.
+
+    Where *given* is the only one, it is tried like one of the API's own, several times.
 
     The server builds ``imageUrl`` from a setting whose default is
     ``http://localhost:3000``, so a private host is plausible only if the API is
     on a private host itself.
     """
+    if rebuilt is None:
+        return [ResultAddress(given)] if given else []
     own = ResultAddress(rebuilt)
     if given and given.split("?")[0] != rebuilt:
         with contextlib.suppress(AddressRefusedError):

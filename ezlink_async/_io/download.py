@@ -1,8 +1,9 @@
 """
 Downloads of results: from which address, how often, and complete or not at all.
 
-A server ends a broken stream like a complete one, so bytes count as a picture
-only after their content was verified to the end. The key is never sent along.
+A server ends a broken stream like a complete one, so bytes count as a picture or a
+video only after their content was verified to the end. The key is never sent along.
+A result that came with its record is treated alike, without a download.
 """
 
 from __future__ import annotations
@@ -16,19 +17,24 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import attrs
-
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
-from ezlink_async._core.error_mapping import with_translation
-from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._core.messages import collapse_blanks
-from ezlink_async._core.policies import RetryPolicy, RetryWaits
+from ezlink_async._core.messages import redact
 from ezlink_async._io.addresses import (
+    MAX_BYTES,
     AddressRefusedError,
+    InlineResult,
     ResultAddress,
+    Source,
     without_secrets,
+)
+from ezlink_async._io.attempts import (
+    GONE,
+    AttemptError,
+    Pace,
+    RetrySchedule,
+    refusal_of,
 )
 from ezlink_async._io.concurrency import (
     INLINE_BYTES,
@@ -37,7 +43,12 @@ from ezlink_async._io.concurrency import (
     Slot,
     run_in_thread,
 )
-from ezlink_async._io.files import AtomicFile, GroupCommitter, SavedFile
+from ezlink_async._io.files import (
+    AtomicFile,
+    GroupCommitter,
+    KnownFiles,
+    SavedFile,
+)
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.spool import ResultStream, Spool
 from ezlink_async._io.transport import Sleep, Transport
@@ -49,22 +60,19 @@ from ezlink_async.errors import (
     TransportError,
 )
 
-_GONE = frozenset({403, 404, 410})
-_RETRYABLE = frozenset({400, 408, 425, 429})  # 400: its row cannot be read right now
-_MOST_SILENCES = 30  # bounds a download that brings a byte now and then
+_MOST_SILENCES = 30  # for 100 MiB; bounds a download that brings a byte now and then
 _WRITE_BYTES = 1024 * 1024  # that are written to disk at once
 _DOWNLOADS_AT_ONCE = 8
 _SLOW_DOWNLOADS = 8  # besides, which share the link with the others
-_LEAST_RATE = 512  # bytes a second; a link of 8 KiB/s has it for all of them
-_SLOW_RATE = 16 * 1024  # bytes a second
 _QUICK_VERIFY = 16 * 1024  # bytes; at most 4,096 parts of a hostile picture
-_REFUSAL_BYTES = 2000  # of a refusal, which are searched for its reason
 _OK = 200
 
 _CLAIMED = {
-    **{suffix: media_type for media_type, suffix in images.SUFFIXES.items()},
+    **{suffix: media_type for media_type, suffix in images.RESULT_SUFFIXES.items()},
     ".jpeg": "image/jpeg",
-    **{f".{name}": f"image/{name}" for name in ("gif", "bmp", "tiff", "heic", "avif")},
+    ".m4v": "video/mp4",
+    ".webm": "video/webm",
+    **{f".{name}": f"image/{name}" for name in ("bmp", "tiff", "heic", "avif")},
 }
 """The media type that a suffix promises."""
 
@@ -103,84 +111,16 @@ class MemorySink:
 
 Sink = AtomicFile | MemorySink | Spool
 
-Addresses = list[ResultAddress]
-
-
-@attrs.define
-class _AttemptError(Exception):
-    """One attempt that brought no picture. *final*: another would bring none either."""
-
-    says: str
-    status: int | None = None
-    hint: float | None = None
-    final: bool = False
-    offline: bool = False
-
-
-class _RetrySchedule:
-    """The waits between the attempts of one download; an outage costs no attempt."""
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._waits = RetryWaits(policy)
-        self._offline_attempts = 0
-        self._offline_since = 0.0
-
-    def after(self, failed: _AttemptError) -> float | None:
-        """Return the seconds to wait after *failed*, ``None`` to give up."""
-        now = asyncio.get_running_loop().time()
-        if not failed.offline:
-            self._offline_attempts = 0
-            return self._waits.next(now, failed.hint)
-        if not self._offline_attempts:
-            self._offline_since = now
-        self._offline_attempts += 1
-        over = now - self._offline_since >= self._policy.timeout
-        return None if over else self._policy.busy_pause(self._offline_attempts)
-
-
-class _Pace:
-    """
-    The speed of one download, judged in windows of so many seconds.
-
-    Only the time spent waiting for bytes counts. A download that brings less than
-    512 bytes a second ends. One below 16 KiB a second goes on without its *turn*,
-    if others wait for one and *slow* has room.
-    """
-
-    def __init__(self, window: float, turn: Slot, slow: Semaphore) -> None:
-        self._window = window
-        self._turn = turn
-        self._slow = slow
-        self._waited = 0.0
-        self._bytes = 0
-
-    async def block(self, stream: DownloadStream) -> bytes:
-        """Return the next bytes of *stream*, or none at its end."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        block = await stream.block()
-        # A loop that was stopped for long has not waited for bytes all the time.
-        self._waited += min(loop.time() - began, self._window)
-        self._bytes += len(block)
-        if block and self._waited >= self._window:
-            self._judge()
-        return block
-
-    def _judge(self) -> None:
-        rate = self._bytes / self._waited
-        self._waited, self._bytes = 0.0, 0
-        if rate < _LEAST_RATE:
-            raise _AttemptError(f"only {rate:.0f} bytes a second")
-        if rate < _SLOW_RATE:
-            self._turn.trade(self._slow)
-
 
 class Downloader:
     """
     The downloads of one client.
 
-    *addresses* are tried in the order of :func:`~.addresses.candidate_addresses`.
+    A *source* comes from :func:`~.addresses.locate`: its addresses are tried in their
+    order, and of one that came with the record the bytes are verified like those of a
+    download. The error of a link that is gone has ``gone``: a caller that can renew
+    the link does so, and tries again. All results of a task that has several are the
+    business of :mod:`~.result_sets`.
     """
 
     def __init__(self, transport: Transport, sleep: Sleep = asyncio.sleep) -> None:
@@ -188,21 +128,20 @@ class Downloader:
         self._sleep = sleep
         self._slots = Semaphore(_DOWNLOADS_AT_ONCE)
         self._slow = Semaphore(_SLOW_DOWNLOADS)
+        self.known: KnownFiles = KnownFiles()
         self._committer = GroupCommitter(transport.writers)
 
-    async def read(self, addresses: Addresses, task_id: str | None = None) -> bytes:
-        """Return a verified picture as bytes, or raise :exc:`DownloadError`."""
+    async def read(self, source: Source, task_id: str | None = None) -> bytes:
+        """Return a verified result as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
         with _needs_threads(task_id):
-            media_type = await self._retrieve(addresses, task_id, sink)
+            media_type = await self._retrieve(source, task_id, sink)
         if media_type is None:
             raise _unverified(task_id)
         return sink.content
 
-    async def open(
-        self, addresses: Addresses, task_id: str | None = None
-    ) -> ResultStream:
-        """Return a verified picture as a stream, or raise :exc:`DownloadError`."""
+    async def open(self, source: Source, task_id: str | None = None) -> ResultStream:
+        """Return a verified result as a stream, or raise :exc:`DownloadError`."""
         spool = Spool()
         place = "the folder for temporary files"
         with (
@@ -211,25 +150,25 @@ class Downloader:
             contextlib.ExitStack() as undo,
         ):
             undo.callback(spool.close)
-            media_type = await self._retrieve(addresses, task_id, spool)
+            media_type = await self._retrieve(source, task_id, spool)
             if media_type is None:
                 raise _unverified(task_id)
             undo.pop_all()
         return ResultStream(spool, media_type)
 
     async def is_there(self, address: ResultAddress) -> bool:
-        """Return whether a complete picture is at *address*, by one attempt."""
+        """Return whether a complete result is at *address*, by one attempt."""
         try:
             async with self._slots.slot() as turn:
                 return await self._attempt(address, MemorySink(), turn) is not None
-        except (_AttemptError, EzlinkError):
+        except (AttemptError, EzlinkError):
             return False
 
     async def save(
-        self, addresses: Addresses, task_id: str, path: Path, *, fit_suffix: bool
+        self, source: Source, task_id: str, path: Path, *, fit_suffix: bool
     ) -> SavedFile:
         """
-        Save a verified picture as *path*, complete or not at all.
+        Save a verified result as *path*, complete or not at all.
 
         With *fit_suffix* the suffix of the format that came is appended; without
         it, a suffix of another format is kept, and logged as a warning. A format
@@ -243,7 +182,7 @@ class Downloader:
             _disk_errors(path, task_id),
             AtomicFile(path) as part,
         ):
-            media_type = await self._retrieve(addresses, task_id, part)
+            media_type = await self._retrieve(source, task_id, part)
             final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
             saved = await self._committer.commit(part, final_path)
         if media_type is None:
@@ -265,10 +204,44 @@ class Downloader:
         return saved
 
     async def _retrieve(
-        self, addresses: Addresses, task_id: str | None, sink: Sink
+        self, source: Source, task_id: str | None, sink: Sink
     ) -> str | None:
-        """Try until a picture is there; the second 403, 404 or 410 is final."""
-        schedule = _RetrySchedule(self._transport.settings.retry)
+        """Put a result into *sink*, and return its media type."""
+        if isinstance(source, InlineResult):
+            return await self._take(source, task_id, sink)
+        if not source:
+            raise DownloadError(
+                f"the result of task {task_id} came with its record, and was not kept",
+                task_id=task_id,
+                gone=True,
+            )
+        return await self._download(source, task_id, sink)
+
+    async def _take(
+        self, source: InlineResult, task_id: str | None, sink: Sink
+    ) -> str | None:
+        """Put a result that came with its record into *sink*."""
+        content = source.content
+        await self._run(sink, 0, sink.restart)
+        for start in range(0, len(content), _WRITE_BYTES):
+            block = content[start : start + _WRITE_BYTES]
+            await self._run(sink, len(block), partial(sink.write, [block]))
+        if source.is_text:
+            return "text/plain"
+        try:
+            return await self._verify(sink, len(content))
+        except ImageError as fault:
+            raise DownloadError(
+                f"the result that came with the record of task {task_id} is none: "
+                f"{fault.reason}",
+                task_id=task_id,
+            ) from None
+
+    async def _download(
+        self, addresses: list[ResultAddress], task_id: str | None, sink: Sink
+    ) -> str | None:
+        """Try until a result is there; the second 403, 404 or 410 is final."""
+        schedule = RetrySchedule(self._transport.settings.retry)
         gone = 0
         order = itertools.chain(addresses, itertools.repeat(addresses[-1]))
         while True:
@@ -276,18 +249,15 @@ class Downloader:
             try:
                 async with self._slots.slot() as turn:
                     return await self._attempt(address, sink, turn)
-            except _AttemptError as failed:
-                gone += failed.status in _GONE
+            except AttemptError as failed:
+                gone += failed.status in GONE
                 if address.foreign:
-                    continue  # whatever went wrong, the API has the picture, too
+                    continue  # however it failed, the API has the result, too
                 wait = schedule.after(failed)
                 if failed.final or gone > 1 or wait is None:
-                    raise DownloadError(
-                        f"no picture from {address.url}: {failed.says}",
-                        task_id=task_id,
-                        status=failed.status,
-                    ) from None
+                    raise _failure(address, failed, task_id) from None
                 says = failed.says.replace(address.url, without_secrets(address.url))
+                says = redact(says)
                 _log.info(
                     "retrying the download of task %s in %.1f s: %s",
                     task_id,
@@ -302,8 +272,8 @@ class Downloader:
     ) -> str | None:
         """Download once, and return the media type of the complete picture."""
         silence = self._transport.settings.timeouts.image
-        pace = _Pace(silence, turn, self._slow)
-        longest = _MOST_SILENCES * silence
+        pace = Pace(silence, turn, self._slow)
+        longest = _MOST_SILENCES * silence * max(1.0, address.limit / MAX_BYTES)
         await self._run(sink, 0, sink.restart)
         try:
             async with (
@@ -313,41 +283,44 @@ class Downloader:
                 ) as stream,
             ):
                 if stream.status != _OK:
-                    raise await _refusal(stream)
+                    raise await refusal_of(stream)
+                if (stream.announced or 0) > address.limit:
+                    raise _too_long(address.limit)
                 length = await self._copy(stream, pace, sink, address.limit)
         except ConfigurationError as fault:
             refused = isinstance(fault, AddressRefusedError) or address.foreign
             if isinstance(fault, OutOfThreadsError) or not refused:
                 raise
-            raise _AttemptError(str(fault), final=True) from None
+            raise AttemptError(str(fault), final=True) from None
         except TransportError as fault:
             raise self._transport_failure(fault, address) from None
         except TimeoutError:
-            raise _AttemptError(f"not whole after {longest:g} s") from None
+            raise AttemptError(f"not whole after {longest:g} s") from None
         return await self._verified(sink, length, address)
 
     async def _verified(
         self, sink: Sink, length: int, address: ResultAddress
     ) -> str | None:
         try:
-            if length <= _QUICK_VERIFY:
-                return sink.verify()
-            return await run_in_thread(sink.verify, self._transport.writers)
+            return await self._verify(sink, length)
         except ImageError as fault:
-            raise _AttemptError(
-                fault.reason, status=_OK, final=address.strict
-            ) from None
+            raise AttemptError(fault.reason, status=_OK, final=address.strict) from None
+
+    async def _verify(self, sink: Sink, length: int) -> str | None:
+        if length <= _QUICK_VERIFY:
+            return sink.verify()
+        return await run_in_thread(sink.verify, self._transport.writers)
 
     def _transport_failure(
         self, fault: TransportError, address: ResultAddress
-    ) -> _AttemptError:
+    ) -> AttemptError:
         # A host that never answered may be mistyped: there each attempt counts.
         own = not (address.foreign or address.strict)
         offline = own and fault.stage == "connect" and self._transport.answered
-        return _AttemptError(str(fault), final=fault.stage == "tls", offline=offline)
+        return AttemptError(str(fault), final=fault.stage == "tls", offline=offline)
 
     async def _copy(
-        self, stream: DownloadStream, pace: _Pace, sink: Sink, limit: int
+        self, stream: DownloadStream, pace: Pace, sink: Sink, limit: int
     ) -> int:
         """Write the whole download to *sink*, and return its length."""
         blocks, kept, length = list[bytes](), 0, 0
@@ -356,7 +329,7 @@ class Downloader:
             kept += len(block)
             length += len(block)
             if length > limit:
-                raise _AttemptError(f"more than {limit} bytes", status=_OK, final=True)
+                raise _too_long(limit)
             if kept >= _WRITE_BYTES:
                 await self._run(sink, kept, partial(sink.write, blocks))
                 blocks, kept = [], 0
@@ -383,21 +356,20 @@ def _needs_threads(task_id: str | None) -> Iterator[None]:
         ) from fault
 
 
-async def _refusal(stream: DownloadStream) -> _AttemptError:
-    """Return what an answer other than 200 means."""
-    try:
-        body = parse_json((await stream.block())[:_REFUSAL_BYTES])
-    except TransportError:
-        body = None  # the status is enough
-    reason = body.get("error") if isinstance(body, dict) else None
-    text = with_translation(collapse_blanks(reason))
-    status = stream.status
-    lasting = 400 <= status < 500  # noqa: PLR2004 - 4xx
-    return _AttemptError(
-        f"HTTP {status}" + (f", {text}" if text else ""),
-        status=status,
-        hint=stream.retry_after,
-        final=lasting and status not in _GONE | _RETRYABLE,
+def _too_long(limit: int) -> AttemptError:
+    return AttemptError(f"more than {limit} bytes", status=_OK, final=True)
+
+
+def _failure(
+    address: ResultAddress, failed: AttemptError, task_id: str | None
+) -> DownloadError:
+    gone = failed.status in GONE
+    end = "; the link is gone" if gone else ""
+    return DownloadError(
+        f"no result from {redact(address.url)}: {redact(failed.says)}{end}",
+        task_id=task_id,
+        status=failed.status,
+        gone=gone,
     )
 
 
@@ -437,5 +409,5 @@ def _final_path(path: Path, media_type: str | None, *, fit_suffix: bool) -> Path
     if media_type is None:
         return path.parent / f"{path.name}.unverified"
     if fit_suffix:
-        return path.parent / (path.name + images.SUFFIXES[media_type])
+        return path.parent / (path.name + images.RESULT_SUFFIXES[media_type])
     return path

@@ -14,6 +14,7 @@ import io
 import mmap
 import os
 import sys
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Self
@@ -39,16 +40,55 @@ OWN_FOLDER = ".ezlink"
 
 _PRIVATE = 0o600  # the rights of files with ids in them, which open pictures
 
+_MOST_KNOWN = 2_000  # files; a megabyte
+
 _VECTOR = 256  # blocks in one system call; systems take 1024
 
 
 @attrs.frozen
 class SavedFile:
-    """A complete file at its final *path*; *digest* is the SHA-256 of its bytes."""
+    """
+    A complete file at its final *path*; *digest* is the SHA-256 of its bytes.
+
+    *changed* is the time of its last change, in the system's nanoseconds.
+    """
 
     path: Path
     digest: bytes
     size: int
+    changed: int = attrs.field(default=0, eq=False)
+
+    def is_unchanged(self) -> bool:
+        """Return whether the file is there as it was saved; blocks for a moment."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.changed)
+
+
+class KnownFiles:
+    """The files that one client has saved as results of tasks; the latest so many."""
+
+    def __init__(self, most: int = _MOST_KNOWN) -> None:
+        self._most = most
+        self._files: dict[tuple[str, Path], SavedFile] = {}
+
+    def note(self, task_id: str, place: Path, saved: SavedFile) -> None:
+        """Keep in mind that the result of *place*, a path without suffix, is there."""
+        self._files.pop((task_id, place), None)
+        self._files[task_id, place] = saved
+        if len(self._files) > self._most:
+            del self._files[next(iter(self._files))]
+
+    def unchanged(self, task_id: str, places: Iterable[Path]) -> dict[Path, SavedFile]:
+        """Return what is still there of *places*, by place; blocks for a moment."""
+        known = {place: self._files.get((task_id, place)) for place in places}
+        return {
+            place: saved
+            for place, saved in known.items()
+            if saved is not None and saved.is_unchanged()
+        }
 
 
 class AtomicFile:
@@ -106,7 +146,8 @@ class AtomicFile:
         """Replace *path*; its name outlives a power cut after :func:`sync_folder`."""
         stream = self._opened()
         os.fsync(stream.fileno())
-        saved = SavedFile(path, self._digest.digest(), stream.tell())
+        changed = os.fstat(stream.fileno()).st_mtime_ns
+        saved = SavedFile(path, self._digest.digest(), stream.tell(), changed)
         if sys.platform == "win32":  # pragma: no cover - no open file is renamed there
             stream.close()
         # Closed later: a file without its lock would be taken for one a kill has left.

@@ -1,5 +1,5 @@
 """
-Images from disk, and their base64 text.
+Images and other files from disk, and the base64 text of images.
 
 Work on more than 256 KiB runs in a thread.
 """
@@ -25,6 +25,7 @@ from ezlink_async._core.images import (
     InspectedImage,
     check_acceptable,
 )
+from ezlink_async._core.messages import FileContent
 from ezlink_async._io.concurrency import run_in_thread_if_large
 from ezlink_async.errors import ImageError
 
@@ -90,6 +91,17 @@ def inspect(image: Image) -> InspectedImage:
         media_type = check_acceptable(head[:HEAD_BYTES], length, path=image.path)
     kept = head if is_small and len(head) == length else None
     return InspectedImage(image, media_type, length, kept)
+
+
+def measure_file(path: Path) -> FileContent:
+    """
+    Return the file at *path* as a part of a body, with its length.
+
+    Raises :exc:`ImageError` if it is missing, no file, or cannot be read.
+    """
+    image = Image(path=path)
+    with reading(image), open_picture(image) as stream:
+        return FileContent(path, os.fstat(stream.fileno()).st_size)
 
 
 @contextlib.contextmanager
@@ -160,28 +172,41 @@ def _encoded_pieces(block: memoryview) -> Iterator[bytes]:
         yield _b64(block[start : start + _PIECE])
 
 
+def _copied_pieces(block: memoryview) -> Iterator[bytes]:
+    """Yield the bytes of *block*, whose memory is used again, in such pieces."""
+    for start in range(0, len(block), _PIECE):
+        yield bytes(block[start : start + _PIECE])
+
+
 def _all_pieces(inspected: InspectedImage) -> Iterator[bytes]:
     return itertools.chain.from_iterable(map(_encoded_pieces, _raw_blocks(inspected)))
 
 
-class Base64Stream:
+class PartStream:
     """
-    The base64 text of an image, read anew from its file in blocks of 2 MiB.
+    The base64 text of an image, or a file as it is, read anew in blocks of 2 MiB.
 
-    A complete text has the length that :func:`inspect` promised; if the file has
-    another length by now, :exc:`ImageError` is raised as soon as that shows.
+    A complete one has the length that :func:`inspect` or :func:`measure_file` promised;
+    if the file has another length by now, :exc:`ImageError` is raised as soon as that
+    shows.
     """
 
-    def __init__(self, inspected: InspectedImage, pool: Executor | None = None) -> None:
-        self._length = inspected.length
+    def __init__(
+        self, part: InspectedImage | FileContent, pool: Executor | None = None
+    ) -> None:
+        self._length = part.length
         self._pool = pool
-        self._raw: Iterator[memoryview] = _raw_blocks(inspected)
+        self._pieces = _encoded_pieces
+        if isinstance(part, FileContent):
+            part = InspectedImage(Image(path=part.path), "", part.length)
+            self._pieces = _copied_pieces
+        self._raw: Iterator[memoryview] = _raw_blocks(part)
 
     async def next(self) -> list[bytes]:
         """Return the next block in pieces of up to 256 KiB, or none at the end."""
-        raw = self._raw
+        raw, cut = self._raw, self._pieces
         return await run_in_thread_if_large(
-            self._length, lambda: list(_encoded_pieces(next(raw, _NOTHING))), self._pool
+            self._length, lambda: list(cut(next(raw, _NOTHING))), self._pool
         )
 
     def close(self) -> None:

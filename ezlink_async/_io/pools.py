@@ -83,6 +83,8 @@ class ConnectionPools:
 
     submits: Route
     fetches: Route
+    single: Route
+    """Each request on a connection of its own."""
     _plain: aiohttp.ClientSession
     _public: aiohttp.ClientSession
 
@@ -106,14 +108,22 @@ class ConnectionPools:
             # A connection that the server has just closed makes a submit unknown.
             self.submits = Route(await self._create(SUBMIT_KEEPALIVE), proxy)
             self.fetches = Route(self._plain, proxy)
+            self.single = Route(await self._create(None), proxy)
         else:
             self.submits = self.fetches = Route(self._given, given=True)
+            self.single = self.fetches
 
     async def _create(
-        self, keepalive: float, socket_factory: aiohttp.SocketFactoryType | None = None
+        self,
+        keepalive: float | None,
+        socket_factory: aiohttp.SocketFactoryType | None = None,
     ) -> aiohttp.ClientSession:
+        """Create a pool; without *keepalive* each request has a new connection."""
         connector = aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=keepalive, socket_factory=socket_factory
+            limit=0,
+            keepalive_timeout=keepalive,
+            force_close=keepalive is None,
+            socket_factory=socket_factory,
         )
         session = aiohttp.ClientSession(
             connector=connector,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import aiohttp
 import attrs
@@ -13,12 +15,15 @@ import attrs
 from ezlink_async._core.error_mapping import retry_after
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async._io import transport_errors
+from ezlink_async._io.concurrency import run_in_thread_if_large
 from ezlink_async.errors import TransportError
 
 BLOCK = 256 * 1024
 """How many bytes are read at once."""
 
 _START = 64 * 1024  # bytes that are kept of an answer that has too many
+_START_BLOCKS = 1024  # of so many blocks, which may be short
+_PIECE = 1024 * 1024  # bytes that are searched at once, in less than a millisecond
 _GRACE = 0.1  # seconds to read what arrived while the loop was blocked
 _LONG_KEY = 16  # characters; a shorter key may be a word of ordinary answers
 
@@ -37,6 +42,11 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
         names = "retry-after", "date"
         headers = {name: self._answer.headers.get(name, "") for name in names}
         return retry_after(HttpResponse(self.status, headers))
+
+    @property
+    def announced(self) -> int | None:
+        """The number of bytes that the server says it sends, if it says so."""
+        return self._answer.content_length
 
     async def block(self) -> bytes:
         """Return the next bytes, or none at the end."""
@@ -64,33 +74,36 @@ class Body:
 
 
 async def read_body(
-    answer: aiohttp.ClientResponse, most: int, until: float | None = None
+    answer: aiohttp.ClientResponse,
+    most: int,
+    until: float | None = None,
+    pool: Executor | None = None,
 ) -> Body:
     """
     Return the body of *answer*, of at most *most* bytes, as far as it comes.
 
-    Reads until *until* on the loop's clock. The bytes before a break are
-    returned: the id of a paid task may be among them.
+    Reads until *until* on the loop's clock; a large body is joined in *pool*. The
+    bytes before a break are returned: the id of a paid task may be among them.
     """
-    kept, content = bytearray(), answer.content
+    blocks, content, left = list[bytes](), answer.content, most + 1
+    broke: Exception | None = None
     try:
         # Most bodies have arrived with their head, and need no wait.
         async with asyncio.timeout_at(None if content.is_eof() else until):
-            while more := await content.read(min(BLOCK, most + 1 - len(kept))):
-                kept += more
+            while more := await content.read(min(BLOCK, left)):
+                blocks.append(more)
+                left -= len(more)
     except transport_errors.FOREIGN as fault:
+        broke = fault
         # Time is up, but the rest may have arrived while the loop was blocked.
         with contextlib.suppress(*transport_errors.FOREIGN):
-            kept += content.read_nowait(most + 1 - len(kept))
-            return _body(kept, most, None if content.at_eof() else fault)
-        return _body(kept, most, fault)
-    return _body(kept, most)
-
-
-def _body(kept: bytearray, most: int, broke: Exception | None = None) -> Body:
-    if len(kept) > most:
-        return Body(bytes(kept[:_START]), oversized=most)
-    return Body(bytes(kept), broke)
+            blocks.append(content.read_nowait(left))
+            left -= len(blocks[-1])
+            broke = None if content.at_eof() else fault
+    if left <= 0:
+        return Body(b"".join(blocks[:_START_BLOCKS])[:_START], oversized=most)
+    length, join = most + 1 - left, partial(b"".join, blocks)
+    return Body(await run_in_thread_if_large(length, join, pool), broke)
 
 
 class GraceTimeout:
@@ -133,4 +146,8 @@ class GraceTimeout:
 def redact(secret: bytes, body: bytes) -> bytes:
     """Return *body* without *secret*, in case the server echoed it."""
     echo = secret if len(secret) >= _LONG_KEY else b"Bearer " + secret
-    return body.replace(echo, b"[key]")
+    # In pieces: a search holds the interpreter's lock from its start to its end.
+    for start in range(0, len(body), _PIECE):
+        if body.find(echo, start, start + _PIECE + len(echo) - 1) >= 0:
+            return body.replace(echo, b"[key]")
+    return body

@@ -48,13 +48,14 @@ class Spool:
         """Return the media type; see :func:`~.containers.verify_complete`."""
         self._stream.seek(0)
         if self.is_quick(0):
-            media_type = verify_complete(self._stream.read())
-        else:
-            number = self._stream.fileno()
-            with mmap.mmap(number, 0, access=mmap.ACCESS_READ) as picture:
-                media_type = verify_complete(picture)
+            return verify_complete(self._stream.read())
+        number = self._stream.fileno()
+        with mmap.mmap(number, 0, access=mmap.ACCESS_READ) as picture:
+            return verify_complete(picture)
+
+    def rewind(self) -> None:
+        """Begin to read at the start."""
         self._stream.seek(0)
-        return media_type
 
     def read(self) -> bytes:
         """Return the next bytes, none at the end."""
@@ -67,10 +68,10 @@ class Spool:
 
 class ResultStream(AsyncIterator[bytes]):
     """
-    A verified picture, read block by block; *length* is its size in bytes.
+    A verified result, read block by block; *length* is its size in bytes.
 
     It is complete before the first block is given, so a web server may announce
-    *media_type* and *length*, and send no half of a picture. It outlives the
+    *media_type* and *length*, and send no half of a result. It outlives the
     client. Read it to the end, or leave it as an async context manager: both free
     its temporary file.
     """
@@ -78,6 +79,7 @@ class ResultStream(AsyncIterator[bytes]):
     def __init__(self, spool: Spool, media_type: str) -> None:
         self.media_type: str = media_type
         self.length: int = spool.length
+        spool.rewind()
         self._spool = spool
         self._open = True
 

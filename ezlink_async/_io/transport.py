@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import math
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -37,16 +35,13 @@ from ezlink_async._io.concurrency import (
 )
 from ezlink_async._io.image_reader import raise_allocator_threshold
 from ezlink_async._io.responses import Body, DownloadStream
+from ezlink_async._io.server_log import OutageLog, ServerWaitLog
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
 
 _REDIRECTS = 5
 _READERS = 2  # more threads only wait for the interpreter's lock
 _WRITERS = 4
-_LONG_WAIT = 15.0  # seconds; a shorter wait is no news
-_SAME_WAIT = 5.0  # seconds between the ends of two waits that count as one
-_MINUTE = 60.0
-_HOUR = 60 * _MINUTE
 _AGENT = f"ezlink-async/{__version__}"
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -86,96 +81,11 @@ def _timed(
         raise
 
 
-class OutageLog:
-    """Logs once that a connection is lost, and once that it is back."""
-
-    def __init__(self) -> None:
-        self._offline = False
-
-    def failed(self, error: EzlinkError) -> None:
-        """Take note of a request that failed."""
-        lost = isinstance(error, TransportError) and error.stage == "connect"
-        if lost and not self._offline:
-            self._offline = True
-            _log.warning("%s; requests wait until the connection is back", error)
-
-    def answered(self) -> None:
-        """Take note of an answer."""
-        if self._offline:
-            self._offline = False
-            _log.warning("the connection is back")
-
-
-class ServerWaitLog:
-    """
-    Logs once that the server makes the client wait, and what happens when.
-
-    *clock* returns the time in seconds since 1970.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._until = 0.0
-        self._says = ""
-        self._is_stall = False
-
-    @property
-    def says(self) -> str:
-        """What ends the longest wait of now, and when; empty if there is none."""
-        return self._says if self._clock() < self._until else ""
-
-    def begin(
-        self, asked: float | None, seconds: float, most: float = math.inf
-    ) -> None:
-        """
-        Note that the server asks to wait *asked* seconds, which takes *seconds*.
-
-        After *most* seconds the client gives up.
-        """
-        asked, until = asked or 0.0, self._clock() + min(seconds, most)
-        is_known = not self._is_stall and until < self._until + _SAME_WAIT
-        if asked < _LONG_WAIT or is_known:
-            return  # short, or the same wait met by another request
-        end = self._clock_time(until, exact=asked < 2 * _MINUTE)
-        self._until, self._is_stall = until, False
-        self._says = f"{'going on' if seconds <= most else 'giving up'} at {end}"
-        _log.warning("the server asks to wait %s; %s", _in_words(asked), self._says)
-
-    def stall(self, why: str, most: float, *, by_time: bool) -> None:
-        """
-        Note that no submit gets through, and *why*.
-
-        The client tries for *most* seconds; unless it does so *by_time* alone, the
-        number of attempts may end that earlier.
-        """
-        if self.says:
-            return
-        self._until, self._is_stall = self._clock() + most, True
-        self._says = "trying again"
-        bound = f" for up to {_in_words(most)}" if by_time else ""
-        _log.warning("%s; trying again%s", why, bound)
-
-    def end(self) -> None:
-        """Note that a submit got through."""
-        self._until = 0.0
-
-    def _clock_time(self, when: float, *, exact: bool) -> str:
-        now, local = map(_local_time, (self._clock(), when))
-        if local.date() != now.date():
-            return f"{local:%Y-%m-%d %H:%M}"
-        return f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
-
-
-def _local_time(when: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(when, dt.UTC).astimezone()
-
-
-def _in_words(seconds: float) -> str:
-    if seconds >= 2 * _HOUR:
-        return f"{seconds / _HOUR:.0f} h"
-    if seconds >= 2 * _MINUTE:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds:.0f} s"
+def _middlewares(
+    key: str | None, *, once: bool
+) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    keyed = (pools.with_key(key),) if key else ()
+    return (*keyed, transport_errors.sent_once) if once else keyed
 
 
 class Transport:
@@ -246,7 +156,8 @@ class Transport:
     ) -> HttpResponse:
         timeouts, loop = self.settings.timeouts, asyncio.get_running_loop()
         bound = responses.GraceTimeout()
-        upload.on_complete(lambda: bound.reschedule(loop.time() + timeouts.submit))
+        wait = timeouts.submit if request.wait is None else request.wait
+        upload.on_complete(lambda: bound.reschedule(loop.time() + wait))
         async with (
             bound.running(),
             await self._send(request, request_id, upload) as answer,
@@ -261,10 +172,16 @@ class Transport:
         return await self._parsed(attrs.evolve(response, early=not upload.complete))
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a small request once; :exc:`TransportError` when no answer came."""
+        """
+        Send a small request; :exc:`TransportError` when no answer came.
+
+        A GET whose connection ends without an answer is sent once more by aiohttp,
+        unless it asks for a *new_connection*.
+        """
         request_id = new_request_id()
         url = self.settings.base_url + request.path
-        bound = asyncio.timeout(self.settings.timeouts.fetch)
+        wait = request.wait
+        bound = asyncio.timeout(self.settings.timeouts.fetch if wait is None else wait)
         outcome: HttpResponse | EzlinkError
         try:
             async with bound, await self._send(request, request_id) as answer:
@@ -342,17 +259,21 @@ class Transport:
     async def _send(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
     ) -> aiohttp.ClientResponse:
-        data = upload if upload is not None else next(iter(request.body), None)
+        data = request.small_body if upload is None else upload
         headers = {"X-Request-ID": request_id, "User-Agent": _AGENT}
-        if data is not None:
-            headers["Content-Type"] = "application/json"
+        if request.body:
+            headers["Content-Type"] = request.content_type
+        if request.accept is not None:
+            headers["Accept"] = request.accept
+        pooled = self._pools.fetches if upload is None else self._pools.submits
         return await self._request(
-            self._pools.fetches if upload is None else self._pools.submits,
+            self._pools.single if request.new_connection else pooled,
             request.method,
             self.settings.base_url + request.path,
             headers=headers,
-            data=data,
+            data=data if request.body else None,
             key=self._secret(request.credential),
+            once=request.new_connection,
         )
 
     async def _request(
@@ -364,6 +285,7 @@ class Transport:
         headers: dict[str, str] | None = None,
         data: object = None,
         key: str | None = None,
+        once: bool = False,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         # The arguments undo what a caller's session could do: repeat a POST, follow
@@ -379,7 +301,7 @@ class Transport:
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=True,
-                    middlewares=(pools.with_key(key),) if key else (),
+                    middlewares=_middlewares(key, once=once),
                     read_bufsize=responses.BLOCK,
                     proxy=route.proxy,
                 )
@@ -411,7 +333,7 @@ class Transport:
             tasks=request.tasks,
         )
         # Handlers that run after the check of the key answer so; proxies do not.
-        passed = response.ok or b'"upstream_error"' in body.content
+        passed = response.ok or b'"upstream_error"' in body.content[: responses.BLOCK]
         self.key_worked |= request.credential is Credential.KEY and passed
         self.answered = True
         self._outage.answered()
@@ -424,7 +346,8 @@ class Transport:
         until: float | None = None,
     ) -> Body:
         """Read the body, without the secrets, as far as it comes and may be long."""
-        body = await responses.read_body(answer, request.answer_limit, until)
+        most = request.answer_limit
+        body = await responses.read_body(answer, most, until, self.readers)
         plain = await run_in_thread_if_large(
             len(body.content), partial(self._redact_body, body.content), self.readers
         )

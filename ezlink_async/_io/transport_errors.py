@@ -55,6 +55,27 @@ def _describe_value(fault: ValueError) -> str:
     return str(fault) if isinstance(fault, UnicodeError) else type(fault).__name__
 
 
+class UnansweredError(aiohttp.ClientConnectionError):
+    """A request on a connection that ended without an answer; its text says how."""
+
+
+async def sent_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """
+    Send *request* once: a middleware for one whose answer costs.
+
+    aiohttp sends a GET again when its connection ends without an answer, also on a
+    new one. It looks for two exceptions to decide that; they are raised as a third.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent, and aiohttp repeats nothing
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as fault:
+        raise UnansweredError(describe(fault)) from None
+
+
 def _connect_error(fault: BaseException, url: str) -> TransportError | None:
     """Return the error of a request that certainly never left, else ``None``."""
     says, stage = "", "connect"

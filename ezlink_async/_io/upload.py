@@ -25,8 +25,14 @@ import aiohttp.payload
 from aiohttp.abc import AbstractStreamWriter
 
 from ezlink_async._core.images import InspectedImage
-from ezlink_async._core.messages import HttpRequest, Part
-from ezlink_async._io.image_reader import Base64Stream
+from ezlink_async._core.messages import (
+    FileContent,
+    HttpRequest,
+    Part,
+    StreamContent,
+)
+from ezlink_async._io.image_reader import PartStream
+from ezlink_async.errors import ConfigurationError
 
 if sys.platform == "linux":  # pragma: no branch - the others have no such call
     import fcntl
@@ -134,7 +140,7 @@ class Upload(aiohttp.payload.Payload):
     def __init__(
         self, request: HttpRequest, *, stall: float, pool: Executor | None = None
     ) -> None:
-        super().__init__(request, content_type="application/json")
+        super().__init__(request, content_type=request.content_type)
         *self._first, last = request.body
         if not isinstance(last, bytes) or not last:
             raise TypeError("the last part of a body is some bytes")
@@ -223,17 +229,35 @@ class Upload(aiohttp.payload.Payload):
             raise ConnectionResetError("the server closed the connection")
 
     async def _send_part(self, writer: AbstractStreamWriter, part: Part) -> None:
-        if isinstance(part, InspectedImage):
-            text = Base64Stream(part, self._pool)
+        if isinstance(part, InspectedImage | FileContent):
+            stream = PartStream(part, self._pool)
             try:
-                while pieces := await text.next():
+                while pieces := await stream.next():
                     pieces.reverse()
                     while pieces:  # pop() frees each piece as soon as it was sent
                         await self._send_piece(writer, pieces.pop())
             finally:
-                text.close()
+                stream.close()
+            return
+        if isinstance(part, StreamContent):
+            await self._send_stream(writer, part)
             return
         await self._send_piece(writer, part if isinstance(part, bytes) else part.text)
+
+    async def _send_stream(
+        self, writer: AbstractStreamWriter, part: StreamContent
+    ) -> None:
+        left = part.length
+        async for block in part.blocks:
+            left -= len(block)
+            if left < 0:
+                break
+            await self._send_piece(writer, bytes(block))
+        if left:
+            more = "more" if left < 0 else "fewer"
+            raise ConfigurationError(
+                f"the iterator gave {more} bytes than the {part.length} promised"
+            )
 
     async def _send_piece(self, writer: AbstractStreamWriter, piece: bytes) -> None:
         """Send *piece*; a small one is held, since more may leave in its write."""

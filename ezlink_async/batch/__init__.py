@@ -1,5 +1,5 @@
 """
-Many swaps with a journal: the same call goes on where one has ended.
+Many jobs with a journal: the same call goes on where one has ended.
 
 Names load on first use.
 """
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus, BatchSummary
     from ezlink_async.batch.pairs.matching import Pair
-    from ezlink_async.batch.run import BatchRun, run_batch
+    from ezlink_async.batch.pairs.order_manifest import read_manifest
+    from ezlink_async.batch.pairs.orders import Order
+    from ezlink_async.batch.run import BatchRun, run_batch, run_jobs
     from ezlink_async.batch.spending import Charges
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "BatchStatus",
     "BatchSummary",
     "Charges",
+    "Order",
     "Pair",
+    "read_manifest",
     "run_batch",
+    "run_jobs",
 ]
 
 _HOMES = {
@@ -29,8 +34,11 @@ _HOMES = {
     "BatchStatus": "outcomes",
     "BatchSummary": "outcomes",
     "Charges": "spending",
+    "Order": "pairs.orders",
     "Pair": "pairs.matching",
+    "read_manifest": "pairs.order_manifest",
     "run_batch": "run",
+    "run_jobs": "run",
 }
 
 

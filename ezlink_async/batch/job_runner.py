@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,17 +31,30 @@ from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._core.error_mapping import is_about_picture
 from ezlink_async._core.images import SUFFIXES, Image
 from ezlink_async._core.log_lines import get_logger
+from ezlink_async._io import result_sets
 from ezlink_async._io.concurrency import (
     OutOfThreadsError,
     run_in_any_thread,
     run_in_thread,
 )
-from ezlink_async.batch.journal.jobs import JobState, Problem, Reason, Step
+from ezlink_async.batch.journal.jobs import (
+    JobRecord,
+    JobState,
+    Problem,
+    Reason,
+    Step,
+)
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import INTERRUPTED, BatchOutcome, describe_error
-from ezlink_async.batch.pairs.output_paths import Output, digest_of, is_whole, numbered
+from ezlink_async.batch.pairs.orders import BY_PATHS, AnyRequest
+from ezlink_async.batch.pairs.output_paths import (
+    Output,
+    digest_of,
+    is_whole,
+    numbered,
+)
 from ezlink_async.batch.pairs.pictures import Picture, as_given, is_ready, prepared
-from ezlink_async.batch.preflight import BatchJob
+from ezlink_async.batch.preflight import BatchJob, read_task
 from ezlink_async.batch.recorder import (
     FAILED_TASK_ERRORS,
     HaltedError,
@@ -53,35 +68,42 @@ from ezlink_async.errors import (
     EzlinkError,
     ImageError,
     JournalError,
+    ModalNeededError,
     RejectedError,
     TaskTimeoutError,
+    TextLostError,
     TransportError,
 )
 from ezlink_async.prepare import Prepared
-from ezlink_async.services.face_swap import SwapOptions
+from ezlink_async.services.base import Accepted, AnyRecord
+from ezlink_async.services.registry import family_of
 
 _log = get_logger()
 
 
 class ReplacedFileBackup:
     """
-    Backups of the whole pictures at *output_path*, which a result may replace.
+    Backups of the whole pictures at *output_path*, which *count* results may replace.
 
     A backup is a second name for the file. *link* makes one, or raises
     :exc:`OSError` where the file system cannot; then the file is copied.
     """
 
     def __init__(
-        self, output_path: Path, link: Callable[[Path, Path], None] = os.link
+        self,
+        output_path: Path,
+        link: Callable[[Path, Path], None] = os.link,
+        *,
+        count: int = 1,
     ) -> None:
-        self._output_path = output_path
+        self._places = result_sets.numbered(output_path, count)
         self._link = link
         self._backups: dict[Path, Path] = {}
 
     def create(self) -> None:
         """Back up each picture; raises :exc:`OSError` if that fails."""
-        for suffix in SUFFIXES.values():
-            path = self._output_path.parent / f"{self._output_path.name}{suffix}"
+        for place, suffix in itertools.product(self._places, SUFFIXES.values()):
+            path = place.parent / f"{place.name}{suffix}"
             if is_whole(path):
                 stems = numbered(f"{path.stem}-kept")
                 names = (path.with_stem(stem) for stem in stems)
@@ -126,7 +148,7 @@ _STORAGE_ERRORS = frozenset(
     if hasattr(errno, name)
 )
 
-Pictures = tuple[Image, Image]
+AnyHandle = FollowedHandle[AnyRecord]
 
 
 class JobRunner:
@@ -146,75 +168,124 @@ class JobRunner:
         self._shared = session.shared_source()
         self._preparations = asyncio.Semaphore(_CONCURRENT_PREPARATIONS)
         self._source_lock = asyncio.Lock()
-        self._source: tuple[bytes, Image] | None = None  # by its SHA-256
+        self._sources: dict[int, tuple[bytes, Image]] = {}  # with their SHA-256
 
     async def run(self, job: BatchJob, observer: JournalObserver) -> BatchOutcome:
         """Run *job* to its end, and return its outcome."""
         try:
             handle = await self._finish(job, observer)
-            output = await self._download(job, handle)
+            outputs = await self._download(job, handle)
         except EzlinkError as error:
             return self._failed(job, observer, error)
         return attrs.evolve(
             job.outcome("succeeded"),
             task_id=handle.task_id,
-            output=output,
+            output=outputs[0],
+            outputs=outputs,
+            text="" if handle.record is None else handle.record.text,
             request_id=observer.request_id,
         )
 
-    async def _finish(self, job: BatchJob, observer: JournalObserver) -> FollowedHandle:
+    async def _finish(self, job: BatchJob, observer: JournalObserver) -> AnyHandle:
         """Return the handle of the job's task, once that has succeeded."""
         record, writer = job.record, self._control.writer
-        if job.step is Step.DOWNLOAD:
+        if job.step is Step.DOWNLOAD and (known := self._known(record)) is not None:
             observer.stage = Stage.SAVING
             # From now on the job is open, even if this run ends early.
             writer.execute_soon(lambda journal: journal.damaged(record.id))
-            return self._session.finished(record.task_id or "", record.image_url)
+            return self._session.finished(known, family_of(record.family))
         async with self._prepared(job) as pictures, self._slots:
             if pictures is None:
                 observer.follows()
-                # The id was given to this account, so "no such task" is no end.
-                handle = self._session.accepted(record.task_id or "", lambda: None)
+                handle = self._followed(job)
             else:
                 handle = await self._submit(job, await pictures, observer)
             task = await handle
         observer.stage = Stage.SAVING
-        now = self._control.clock.now()
-        writer.execute_soon(
-            lambda journal: journal.succeeded(record.id, task.image_url, now)
-        )
+        observer.task_record = json.dumps(handle.task_family.dump(task))
+        await self._write_record(record.id, observer.task_record)
+        if not handle.task_family.results(task):
+            raise TextLostError(
+                f"task {handle.task_id} has ended well, but the server has lost its "
+                "text; it is paid, and another look brings none",
+                task_id=handle.task_id,
+                record=task,
+            )
         return handle
+
+    def _followed(self, job: BatchJob) -> AnyHandle:
+        """Return the handle of a task that an earlier run has submitted."""
+        record = job.record
+        # The id was given to this account, so "no such task" is no end.
+        accepted = Accepted(
+            record.task_id or "",
+            0,
+            "",
+            has_previews=record.key.kind not in BY_PATHS,
+        )
+        family = family_of(record.family)
+        request = job.order.request
+        deadline = None if request is None else request.deadline
+        return self._session.accepted(accepted, family, lambda: None, deadline)
+
+    async def _write_record(self, job: int, record: str) -> None:
+        """Have the record of a task on disk before anything is downloaded."""
+        now, writer = self._control.clock.now(), self._control.writer
+        writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
+        with contextlib.suppress(JournalError):  # a result can be saved all the same
+            await writer.execute(lambda _: None)
+
+    def _known(self, record: JobRecord) -> AnyRecord | None:
+        """Return what is known of a task that has succeeded; else it is asked for."""
+        known, family = read_task(record), family_of(record.family)
+        request = family.keyless_request(record.task_id or "")
+        if known is not None or request is None or record.key.kind not in BY_PATHS:
+            return known
+        # An earlier version did not always store where the result of a swap is.
+        place = self._session.base_url + request.path
+        return family.found(record.task_id or "", None, place)
 
     @contextlib.asynccontextmanager
     async def _prepared(
         self, job: BatchJob
-    ) -> AsyncIterator[Awaitable[Pictures] | None]:
+    ) -> AsyncIterator[Awaitable[AnyRequest] | None]:
         """Prepare the pictures of a submit while its job waits for a slot."""
         if job.step is not Step.SUBMIT:
             yield None
             return
-        preparing = self._session.background.start(self._prepare_pair(job))
+        preparing = self._session.background.start(self._prepare_all(job))
         preparing.add_done_callback(_retrieve_exception)
         try:
             yield preparing
         finally:
             preparing.cancel()
 
-    async def _prepare_pair(self, job: BatchJob) -> Pictures:
-        """Return the source and the target as they are sent."""
+    async def _prepare_all(self, job: BatchJob) -> AnyRequest:
+        """Return the request of a job, with its pictures as they are sent."""
         self._control.check()
-        pair, content = job.pair, job.record.key.source_hash
+        order, shared = job.order, job.order.shared
+        images = []
         async with self._source_lock:
-            # One object for one picture, so the picture is encoded once.
-            if self._source is None or self._source[0] != content:
-                self._source = content, (await self._prepare(pair.source_picture)).image
-            source = self._source[1]
-        target = await self._prepare(pair.target_picture)
-        if target.changes:
+            for number, picture in enumerate(order.pictures[:shared]):
+                images.append(await self._source(number, picture, job.digests[number]))
+        changes: list[str] = []
+        for picture in order.pictures[shared:]:
+            found = await self._prepare(picture)
+            images.append(found.image)
+            changes += (each for each in found.changes if each not in changes)
+        if changes:
             self._control.writer.execute_soon(
-                lambda journal: journal.prepared(job.record.id, target.changes)
+                lambda journal: journal.prepared(job.record.id, changes)
             )
-        return source, target.image
+        return order.prepared(images)
+
+    async def _source(self, number: int, picture: Picture, content: bytes) -> Image:
+        """Return a shared picture: one object for one, so it is encoded once."""
+        known = self._sources.get(number)
+        if known is None or known[0] != content:
+            known = content, (await self._prepare(picture)).image
+            self._sources[number] = known
+        return known[1]
 
     async def _prepare(self, picture: Picture) -> Prepared:
         strip = self._options.strip_metadata
@@ -226,17 +297,17 @@ class JobRunner:
             )
 
     async def _submit(
-        self, job: BatchJob, pictures: Pictures, observer: JournalObserver
-    ) -> FollowedHandle:
+        self, job: BatchJob, request: AnyRequest, observer: JournalObserver
+    ) -> AnyHandle:
         """Return the handle of a new task, once its id is on disk."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
-        options = SwapOptions(state=known or new_state(), mode=self._options.mode)
+        request = request.with_state(known or new_state())
         while True:
             try:
                 with self._control.queued(observer):
-                    handle = await self._session.swap(
-                        *pictures, options, shared=self._shared, observer=observer
+                    handle = await self._session.submit(
+                        request, shared=self._shared, observer=observer
                     )
             except (TransportError, BusyError) as error:
                 if not self._is_outage(error):
@@ -254,25 +325,27 @@ class JobRunner:
         no_connection = error.stage == "connect" and error.retry_safe
         return no_connection and self._session.has_answered
 
-    async def _download(self, job: BatchJob, handle: FollowedHandle) -> Path:
-        """Save the result, and return its path once the journal has it."""
+    async def _download(self, job: BatchJob, handle: AnyHandle) -> tuple[Path, ...]:
+        """Save the results, and return their paths once the journal has them."""
         async with self._downloads, self._backed_up(job, handle):
             saved = await handle.save_fitting(job.output_path)
-        output = Output(saved.path.relative_to(job.folder), saved.size, saved.digest)
+        outputs = [
+            Output(each.path.relative_to(job.folder), each.size, each.digest)
+            for each in saved
+        ]
         await self._control.writer.execute(
-            lambda journal: journal.saved(job.record.id, output)
+            lambda journal: journal.saved(job.record.id, outputs)
         )
-        return saved.path
+        return tuple(job.folder / each.path for each in outputs)
 
     @contextlib.asynccontextmanager
-    async def _backed_up(
-        self, job: BatchJob, handle: FollowedHandle
-    ) -> AsyncIterator[None]:
+    async def _backed_up(self, job: BatchJob, handle: AnyHandle) -> AsyncIterator[None]:
         """Keep a picture that is at the output path, unless it is the result."""
         if not self._options.keeps_existing:
             yield
             return
-        backup = ReplacedFileBackup(job.output_path)
+        results = handle.task_family.results(handle.record)
+        backup = ReplacedFileBackup(job.output_path, count=len(results))
         try:
             await run_in_any_thread(backup.create)
         except OSError as fault:
@@ -308,7 +381,7 @@ class JobRunner:
             request_id=error.request_id or observer.request_id,
             fault=error,
             maybe_charged=state is JobState.UNKNOWN or unwritten is not None,
-            resumable=state is None and problem.reason not in _FINAL_REASONS,
+            resumable=state is None and _goes_on(error, problem),
         )
 
     def _write(self, job: BatchJob, state: JobState | None, problem: Problem) -> None:
@@ -333,6 +406,12 @@ class JobRunner:
         self._control.halt(Problem(sentence, Reason.STORAGE))
 
 
+def _goes_on(error: EzlinkError, problem: Problem) -> bool:
+    """Return whether the next run continues the job by itself."""
+    waits_for_input = isinstance(error, ModalNeededError)
+    return problem.reason not in _FINAL_REASONS and not waits_for_input
+
+
 def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     """Return *error* with what the next run does about the job."""
     if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
@@ -340,6 +419,8 @@ def _problem(error: EzlinkError, task_id: str | None) -> Problem:
     if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
         return Problem(describe_error(error), _reason(error))
     says = str(error)
+    if isinstance(error, ModalNeededError):
+        return Problem(describe_error(error), Reason.INPUT)  # it says what to do
     if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
         status = str(error.record.status) if error.record else ""
         says = f"task {task_id} is not finished (last status: {status or 'none'})"
@@ -358,6 +439,6 @@ def _reason(error: EzlinkError) -> Reason | None:
     return Reason.UNUSABLE if is_about_picture(words) else None
 
 
-def _retrieve_exception(task: asyncio.Task[Pictures]) -> None:
+def _retrieve_exception(task: asyncio.Task[AnyRequest]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         task.exception()  # or asyncio logs that it was never retrieved

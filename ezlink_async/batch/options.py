@@ -6,7 +6,6 @@ A short module of its own, since it is below all others but the pairs.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ import attrs
 from ezlink_async._io.files import OWN_FOLDER
 from ezlink_async.batch.pairs.folders import FileId
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.services.midjourney import Mode
 
 LOCAL = "local"
 """The journal's name for the built-in server, whose tasks end with its process."""
@@ -36,7 +34,6 @@ class BatchOptions:
 
     output: Path
     journal: Path | None = None
-    mode: Mode | None = None
     existing: Literal["skip", "replace"] = "skip"
     retry_failed: bool = False
     resubmit_unknown: bool = False
@@ -70,14 +67,14 @@ class BatchOptions:
         return self.existing == "skip"
 
     @property
-    def job_options(self) -> str:
+    def job_options(self) -> dict[str, object]:
         """The options that change a result, as the journal stores them."""
         options: dict[str, object] = {}
         if self.strip_metadata:
             options["strip_metadata"] = True
         if self.faces != "all":
             options["faces"] = self.faces
-        return json.dumps(options)
+        return options
 
     def server_name(self, origin: str) -> str:
         """Return the journal's name for the server at *origin*."""

@@ -1,8 +1,8 @@
 """
-The work of one run: unfinished jobs first, then pairs in, outcomes out.
+The work of one run: unfinished jobs first, then orders in, outcomes out.
 
 A bounded number of jobs is in progress. A slow reader of the outcomes stops the
-intake of pairs, but never the saving of results.
+intake of orders, but never the saving of results.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -21,19 +21,20 @@ from ezlink_async._io.concurrency import (
     cancel_and_wait,
     run_in_any_thread,
 )
+from ezlink_async.batch.follow_ups import follow_ups
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason, Step
-from ezlink_async.batch.options import LOCAL
 from ezlink_async.batch.outcomes import (
     INTERRUPTED,
     BatchOutcome,
     describe_error,
     skipped,
 )
-from ezlink_async.batch.pairs.matching import Pair
-from ezlink_async.batch.pairs.reader import PairReader
-from ezlink_async.batch.preflight import BatchJob, CheckedPair, Preflight
+from ezlink_async.batch.pairs.orders import Order
+from ezlink_async.batch.pairs.reader import OrderReader
+from ezlink_async.batch.preflight import BatchJob, CheckedOrder, Preflight
 from ezlink_async.batch.recorder import JournalObserver, RunControl, Stage
+from ezlink_async.batch.running_jobs import RunningJob, Waits
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import EzlinkError, JournalError, TaskTimeoutError
 
@@ -73,73 +74,6 @@ class OutcomeQueue:
                 yield outcome
 
 
-_NOT_SAVED = Problem(
-    "Interrupted: not saved yet; the next run goes on with it", Reason.RUNNING
-)
-_NOT_ANSWERED = (
-    "SubmitUnknownError: the run was left while the server had the job but had not "
-    "answered: it may have been created and paid"
-)
-
-
-@attrs.define(eq=False)
-class RunningJob:
-    """A job, its observer, and its outcome if it has ended."""
-
-    job: BatchJob
-    observer: JournalObserver
-    outcome: BatchOutcome | None = None
-
-    @property
-    def needs_request(self) -> bool:
-        """Whether its submit failed, so that only the user has it sent again."""
-        ended = self.outcome
-        if ended is None or self.job.step is not Step.SUBMIT:
-            return False
-        return ended.status != "succeeded" and not ended.resumable
-
-    def left_over(self, problem: Problem) -> BatchOutcome:
-        """Return its outcome, or the one it has if the run ends now."""
-        job, observer = self.job, self.observer
-        task_id = observer.task_id or job.task_id
-        if self.outcome is not None:
-            return self.outcome
-        if job.record.key.server == LOCAL:
-            return skipped(job.pair, problem)  # its server ends with this process
-        if task_id is not None:
-            unwritten = observer.unwritten(task_id)
-            return attrs.evolve(
-                job.outcome("failed", unwritten or _NOT_SAVED),
-                task_id=task_id,
-                maybe_charged=unwritten is not None,
-                resumable=unwritten is None,
-            )
-        if observer.request_id is None or observer.refusal is not None:
-            return job.left_over(problem)
-        outcome = job.outcome("unknown", Problem(observer.unclear or _NOT_ANSWERED))
-        return attrs.evolve(outcome, request_id=observer.request_id)
-
-
-@attrs.frozen(kw_only=True)
-class Waits:
-    """
-    What a halted run still waits for, in numbers of jobs, and how long at most.
-
-    *sending* are being sent or wait for the answer, *running* are at the server,
-    *saving* are being downloaded; *seconds* is the longest that one of them takes.
-    """
-
-    sending: int = 0
-    running: int = 0
-    saving: int = 0
-    seconds: float = 0.0
-
-    @property
-    def jobs(self) -> int:
-        """The number of jobs that are waited for."""
-        return self.sending + self.running + self.saving
-
-
 _PAGE = 500
 
 
@@ -148,14 +82,15 @@ class Pipeline:
     """
     The work of a run, with at most *limit* jobs begun and not ended.
 
-    *outcomes* is where they are read, *doom* the error that stops every job.
+    *outcomes* is where they are read, *doom* the error that stops every job, *pressed*
+    the number of buttons that became orders.
     """
 
     control: RunControl
     runner: JobRunner
     preflight: Preflight
     unfinished: UnfinishedJobs
-    reader: PairReader
+    reader: OrderReader
     background: BackgroundTasks
     limit: int
     max_failures: int | None = None
@@ -164,19 +99,21 @@ class Pipeline:
     def __attrs_post_init__(self) -> None:
         self.outcomes: OutcomeQueue = OutcomeQueue(self.limit)
         self._room = asyncio.Semaphore(self.limit)
-        self._intake_lock = asyncio.Lock()  # pairs are taken in one after the other
+        self._intake_lock = asyncio.Lock()  # orders are taken in one after the other
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: list[RunningJob] = []  # begun, and not reported
-        self._unchecked: list[list[Pair]] = []
-        self._checked: collections.deque[CheckedPair] = collections.deque()
-        self._page: set[int] = set()  # the jobs of the pairs checked last
+        self._unchecked: list[list[Order]] = []
+        self._checked: collections.deque[CheckedOrder] = collections.deque()
+        self._page: set[int] = set()  # the jobs of the orders checked last
         self._tried: set[int] = set()  # sent again only if the user asks for it
         self._timed_out: collections.deque[RunningJob] = collections.deque()
         self._is_last_round = False
         self._failures = 0
+        self._due: list[Order] = []  # of buttons; to be taken in with their page
+        self.pressed: int = 0
 
     async def run(self) -> None:
-        """Do all the work; an error of the pairs' iterator is raised after that."""
+        """Do all the work; an error of the orders' iterator is raised after that."""
         fault: Exception | None = None
         try:
             await self._intake()
@@ -197,32 +134,20 @@ class Pipeline:
             await self._begin(job)
         looking_up = self.background.start(self._look_up())
         try:
-            while pairs := await self.reader.next():
+            while orders := await self.reader.next():
                 began = time.monotonic()
-                await self._take_in(pairs)
+                await self._take_in(orders)
                 self.reader.took(time.monotonic() - began)
             await asyncio.wait([looking_up])
             looking_up.result()
         finally:
             looking_up.cancel()
 
-    def waits(self, bounds: dict[Stage, float]) -> Waits:
-        """Return what is waited for; *bounds* are the most seconds in each stage."""
-        now = asyncio.get_running_loop().time()
-        numbers: collections.Counter[Stage] = collections.Counter()
-        longest = 0.0
-        for observer in (each.observer for each in self._open if each.outcome is None):
-            stage = observer.stage
-            if stage is not None:
-                elapsed = now - observer.followed_at if stage is Stage.RUNNING else 0.0
-                numbers[stage] += 1
-                longest = max(longest, bounds[stage] - elapsed)
-        return Waits(
-            sending=numbers[Stage.SENDING],
-            running=numbers[Stage.RUNNING],
-            saving=numbers[Stage.SAVING],
-            seconds=longest,
-        )
+    def waits(
+        self, bounds: Mapping[Stage, float], deadline: Callable[[BatchJob], float]
+    ) -> Waits:
+        """Return what is waited for; see :meth:`Waits.of`."""
+        return Waits.of(self._open, bounds, deadline)
 
     async def stop(self) -> None:
         """Cancel the running jobs, and wait until they have ended."""
@@ -235,20 +160,20 @@ class Pipeline:
             yield self._open.pop(0).left_over(self._why_left)
         while self._checked:
             yield self._checked.popleft().left_over(self._why_left)
-        for pair in self._pairs_left():
-            if not self.unfinished.reports_pair(pair):
-                yield skipped(pair, self._why_left)
+        for order in self._orders_left():
+            if not self.unfinished.reports_order(order):
+                yield skipped(order, self._why_left)
         yield from self.unfinished.remaining()
 
     @property
     def _why_left(self) -> Problem:
         return self.control.halted or INTERRUPTED
 
-    def _pairs_left(self) -> Iterator[Pair]:
+    def _orders_left(self) -> Iterator[Order]:
         while self._unchecked:
             yield from self._unchecked.pop(0)
-        while pairs := self.reader.rest(_PAGE):
-            yield from pairs
+        while orders := self.reader.rest(_PAGE):
+            yield from orders
 
     async def _look_up(self) -> None:
         """Continue with each unknown job as soon as its fate is known."""
@@ -260,84 +185,144 @@ class Pipeline:
             else:
                 await self._take_in([found])
 
-    async def _check(self, pairs: list[Pair]) -> list[CheckedPair]:
+    async def _check(self, orders: list[Order]) -> list[CheckedOrder]:
         if self.control.stopped:
-            return [CheckedPair(pair) for pair in pairs]
+            return [CheckedOrder(order) for order in orders]
         preflight = self.preflight
-        inspections = await run_in_any_thread(partial(preflight.inspect, pairs))
+        inspections = await run_in_any_thread(partial(preflight.inspect, orders))
         try:
             jobs = await self.control.writer.execute(
                 lambda journal: preflight.register(journal, inspections)
             )
         except JournalError as error:
             self.control.halt(Problem(describe_error(error), Reason.STORAGE))
-            return [CheckedPair(pair) for pair in pairs]
+            return [CheckedOrder(order) for order in orders]
         return await run_in_any_thread(partial(preflight.plan, inspections, jobs))
 
-    async def _take_in(self, pairs: list[Pair]) -> None:
-        """Check a few pairs, and begin their jobs."""
-        self._unchecked.append(pairs)
+    async def _take_in(self, orders: list[Order]) -> None:
+        """Check a few orders, and begin their jobs."""
+        self._unchecked.append(orders)
         async with self._intake_lock:
-            checked = await self._check(pairs)
-            self._unchecked.remove(pairs)
-            self._checked.extend(checked)
-            self._page.clear()
-            while self._checked:
-                await self._take_one(self._checked[0])
+            await self._take_page(orders)
+        # What these need is done, so that their own buttons never come here.
+        while self._due:
+            due, self._due = self._due, []
+            await self._take_in(due)
 
-    async def _take_one(self, checked: CheckedPair) -> None:
-        """Begin the job of a pair, or report how the pair has ended."""
+    async def _take_page(self, orders: list[Order]) -> None:
+        checked = await self._check(orders)
+        self._unchecked.remove(orders)
+        self._checked.extend(checked)
+        self._page.clear()
+        while self._checked:
+            await self._take_one(self._checked[0])
+
+    async def _take_one(self, checked: CheckedOrder) -> None:
+        """Begin the job of an order, or report how the order has ended."""
         if checked.job is not None and self.unfinished.is_outdated(checked.job):
-            (checked,) = await self._check([checked.pair])
+            (checked,) = await self._check([checked.order])
             self._checked[0] = checked
-        job, outcome = checked.job, checked.outcome
-        if job is not None and self._is_duplicate(job):
-            outcome = job.outcome("skipped")
-        elif self._is_reported_elsewhere(checked):
+        job = checked.job
+        is_duplicate = job is not None and self._is_duplicate(job)
+        if not is_duplicate and self._is_reported_elsewhere(checked):
             self._checked.popleft()
+            await self._press_later(checked)
             return
+        outcome = checked.outcome
+        if job is not None and is_duplicate:
+            outcome = job.outcome("skipped")
         elif job is not None:
             outcome = outcome or self._conflict(job)
         if job is not None and outcome is None and not self._is_too_late(job):
             self._checked.popleft()
             await self._begin(job)
-            return
+        else:
+            await self._end_one(checked, outcome)
+
+    async def _end_one(
+        self, checked: CheckedOrder, outcome: BatchOutcome | None
+    ) -> None:
+        """Report how an order has ended that this run does not begin."""
+        job, is_twice = checked.job, False
+        if outcome is not checked.outcome:
+            is_twice = outcome is not None and outcome.error is None
+        elif job is not None and job.step is Step.DONE:
+            self._plan(job)
         outcome = outcome or checked.left_over(self._why_left)
         self._checked[0] = attrs.evolve(checked, outcome=outcome)
         self._write_why_not(checked, outcome)
         await self._report(outcome)
         self._checked.popleft()
+        if is_twice:
+            await self._press_later(checked)
+
+    def _plan(self, job: BatchJob) -> None:
+        """Plan the buttons of a job that is done."""
+        orders = follow_ups(job)
+        self.pressed += len(orders)
+        self._due += orders
+
+    async def _press_later(self, checked: CheckedOrder) -> None:
+        """Have the buttons of a job pressed that another order has begun."""
+        job = checked.job
+        if job is None or not job.order.then:
+            return
+        this = job.record.id
+        same = (each for each in self._open if each.job.record.id == this)
+        running = next((each for each in same if each.may_go_on), None)
+        if running is not None:
+            then = dict.fromkeys((*running.job.order.then, *job.order.then))
+            order = attrs.evolve(running.job.order, then=tuple(then))
+            running.job = attrs.evolve(running.job, order=order)
+            return
+        # It has ended since it was checked.
+        (checked,) = await self._check([job.order])
+        if checked.job is not None and checked.job.step is Step.DONE:
+            self._plan(checked.job)
+
+    def _press(self, running: RunningJob) -> None:
+        """Plan the buttons of a job that has just been saved, and begin their jobs."""
+        known = running.observer.task_record or running.job.record.record
+        record = attrs.evolve(running.job.record, record=known)
+        self._plan(attrs.evolve(running.job, record=record))
+        due, self._due = self._due, []
+        if due:
+            task = self.background.start(self._take_in(due))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _is_too_late(self, job: BatchJob) -> bool:
         is_submit = job.step is Step.SUBMIT
         return self.control.stopped or (is_submit and self.control.halted is not None)
 
-    def _is_reported_elsewhere(self, checked: CheckedPair) -> bool:
+    def _is_reported_elsewhere(self, checked: CheckedOrder) -> bool:
         """Return whether the outcome is one of the unfinished jobs'."""
         if checked.job is not None:
             return self.unfinished.reports(checked.job)
         outcome = checked.outcome
         is_known = outcome is not None and not outcome.common
-        return not is_known and self.unfinished.reports_pair(checked.pair)
+        return not is_known and self.unfinished.reports_order(checked.order)
 
     def _is_duplicate(self, job: BatchJob) -> bool:
-        """Return whether another pair of the page, or a look-up, has this job."""
+        """Return whether another order of the page, or a look-up, has this job."""
         this = job.record.id
         if this in self._page or self.unfinished.looks_up(job):
             return True
         self._page.add(this)
         return False
 
-    def _write_why_not(self, checked: CheckedPair, outcome: BatchOutcome) -> None:
-        """Write to the journal why nothing was done about a pair."""
+    def _write_why_not(self, checked: CheckedOrder, outcome: BatchOutcome) -> None:
+        """Write to the journal why nothing was done about an order."""
         if outcome.error is None:
             return
         run, writer = self.preflight.run, self.control.writer
         problem, job = Problem(outcome.error, outcome.reason), checked.job
         if job is None:
-            source, target = checked.pair.stored
+            order = checked.order
             writer.execute_soon(
-                lambda journal: journal.add_remark(run, source, target, problem)
+                lambda journal: journal.add_remark(
+                    run, order.kind, order.label, order.stored, problem
+                )
             )
         elif job.step is Step.SUBMIT:
             this = job.record.id
@@ -348,7 +333,7 @@ class Pipeline:
         this, is_submit = job.record.id, job.step is Step.SUBMIT
         is_open = any(each.job.record.id == this for each in self._open)
         if is_open or (is_submit and this in self._tried):
-            return job.outcome("skipped")  # the pair was given twice
+            return job.outcome("skipped")  # the order was given twice
         if self.unfinished.has_output_path(job.record.key.output_path):
             sentence = (
                 f"FileExistsError: an earlier job saves its result as {job.output_path}"
@@ -358,7 +343,11 @@ class Pipeline:
 
     async def _begin(self, job: BatchJob) -> None:
         observer = JournalObserver(
-            self.control, job.record.id, job.unclear, job.task_id
+            self.control,
+            job.record.id,
+            job.unclear,
+            job.task_id,
+            is_free=job.order.is_free,
         )
         running = RunningJob(job, observer)
         self._open.append(running)
@@ -387,15 +376,17 @@ class Pipeline:
         job = running.job
         try:
             outcome = await self.runner.run(job, running.observer)
-        except Exception as bug:  # noqa: BLE001 - each pair has its outcome
+        except Exception as bug:  # noqa: BLE001 - each order has its outcome
             _log.error("this is a bug in ezlink_async", exc_info=bug)
             outcome = running.left_over(Problem(f"{type(bug).__name__}: {bug}"))
         running.outcome = outcome = self._halt_if_fatal(outcome)
+        if outcome.status == "succeeded":
+            self._press(running)
         if running.needs_request:
             self._tried.add(job.record.id)
         if isinstance(outcome.fault, TaskTimeoutError) and not self._is_last_round:
             record = attrs.evolve(job.record, task_id=outcome.task_id)
-            running.job = attrs.evolve(job, record=record, step=Step.FOLLOW)
+            running.job = attrs.evolve(running.job, record=record, step=Step.FOLLOW)
             self._timed_out.append(running)
             return
         await self._report(outcome)

@@ -23,12 +23,14 @@ from ezlink_async.batch.spending import Budget
 from ezlink_async.errors import (
     FATAL_ERRORS,
     BusyError,
+    ContentRefusedError,
     EzlinkError,
     JournalError,
     RejectedError,
     ServerError,
     TaskCancelledError,
     TaskFailedError,
+    TextLostError,
     TransportError,
 )
 
@@ -36,8 +38,8 @@ _CLOCK_ERROR = 86_400.0  # seconds by which this machine's clock may be wrong
 _NO_CONNECTION = frozenset({"connect", "tls"})
 _BUDGET_SPENT = Problem("BudgetReached: the budget of this run is spent", Reason.BUDGET)
 
-FAILED_TASK_ERRORS = (TaskFailedError, TaskCancelledError)
-"""The errors by which the server says that it failed at a job."""
+FAILED_TASK_ERRORS = (TaskFailedError, TaskCancelledError, TextLostError)
+"""The errors of a task that has ended without a result, for good."""
 
 
 class HaltedError(EzlinkError):
@@ -174,7 +176,8 @@ class JournalObserver:
 
     *unclear* says why the job may be paid without a known id, by a submit of this
     run or an earlier one; *refusal* why its latest submit surely created nothing.
-    *written_ids* are the ids of tasks of the job that are surely on disk.
+    *written_ids* are the ids of tasks of the job that are surely on disk. A submit
+    that *is_free* is outside the budget.
     """
 
     def __init__(
@@ -183,13 +186,17 @@ class JournalObserver:
         job: int,
         unclear: str | None = None,
         known_id: str | None = None,
+        *,
+        is_free: bool = False,
     ) -> None:
         self._control = control
         self._job = job
         self._is_submitting = False
+        self._is_free = is_free
         self.stage: Stage | None = None
         self.followed_at: float = 0.0  # the loop's time; its task is followed since
         self.task_id: str | None = None
+        self.task_record: str | None = None  # as the journal has it, once it has ended
         self.request_id: str | None = None
         self.unclear = unclear
         self.written_ids: set[str] = {known_id} if known_id else set()
@@ -251,6 +258,8 @@ class JournalObserver:
     async def _reserve_budget(self) -> None:
         control = self._control
         control.check()
+        if self._is_free:
+            return
         if not await control.budget.reserve():
             control.halt(_BUDGET_SPENT, submits_only=True)
             control.check()
@@ -283,7 +292,7 @@ class JournalObserver:
             )
         else:
             self._write_unknown(self.unclear)
-        self._end_submit(may_be_paid=False)
+        self._end_submit(may_be_paid=_fee(error) > 0)
 
     def unknown(self, error: EzlinkError) -> None:
         """Write that the job may exist, and may be paid."""
@@ -311,8 +320,15 @@ class JournalObserver:
         self._is_submitting = False
         if self.stage is Stage.SENDING:
             self.stage = None
-        if may_be_paid:
+        if self._is_free:
+            pass
+        elif may_be_paid:
             self._control.budget.spend()
         else:
             self._control.budget.give_back()
         self._control.ended(self)
+
+
+def _fee(error: EzlinkError) -> int:
+    """Return the units that the server charged for a refusal."""
+    return error.fee if isinstance(error, ContentRefusedError) else 0

@@ -1,12 +1,12 @@
 """
-Many swaps with a journal: nothing is paid twice, and nothing paid is lost.
+Many jobs with a journal: nothing is paid twice, and nothing paid is lost.
 
 Rules:
 
 1. The jobs that earlier runs left unfinished are resumed first, and once, whether
    this run asks for them or not.
-2. Each pair ends as exactly one outcome; a pair that was not begun is ``skipped``.
-3. Memory is bounded: a few pairs are checked together, a limited number of jobs is
+2. Each order ends as exactly one outcome; one that was not begun is ``skipped``.
+3. Memory is bounded: a few orders are checked together, a limited number of jobs is
    in progress, and a slow reader stops the intake.
 """
 
@@ -23,6 +23,7 @@ from typing import Literal, Self
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
+from ezlink_async._io.files import as_path, check_path
 from ezlink_async._io.part_files import remove_abandoned_parts
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason
@@ -44,14 +45,16 @@ from ezlink_async.batch.pairs.pictures import (
 )
 from ezlink_async.batch.pairs.reader import (
     AnyPath,
-    PairReader,
+    OrderReader,
+    Orders,
     Pairs,
     Targets,
     pairs_of,
 )
-from ezlink_async.batch.pipeline import Pipeline, Waits
+from ezlink_async.batch.pipeline import Pipeline
 from ezlink_async.batch.preflight import Preflight, check_source
 from ezlink_async.batch.recorder import Clock, RunControl, Stage
+from ezlink_async.batch.running_jobs import Waits
 from ezlink_async.batch.spending import Budget, UsageAudit
 from ezlink_async.batch.unfinished import UnfinishedJobs
 from ezlink_async.errors import (
@@ -79,14 +82,14 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def __init__(
         self,
         ez: AsyncEzlink,
-        pairs: Pairs,
+        orders: OrderReader,
         options: BatchOptions,
         source: Picture | None = None,
     ) -> None:
         self._ez = ez
         self._options = options
-        self._source = source  # of all pairs
-        self._reader = PairReader(pairs)
+        self._source = source  # of all orders
+        self._reader = orders
         self.summary: BatchSummary = BatchSummary()
         self._entered = False
         self._task: asyncio.Task[None] | None = None
@@ -132,7 +135,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         await self._check_source()
 
     async def _check_source(self) -> None:
-        """Send nothing if all pairs have a source that cannot be used."""
+        """Send nothing if all orders have a source that cannot be used."""
         if self._source is None:
             return
         strip = self._options.strip_metadata
@@ -191,7 +194,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
                 "the client was closed while a batch was at work; the next run goes "
                 "on with it"
             )
-        task.result()  # or the error of the pairs' own iterator
+        task.result()  # or the error of the orders' own iterator
         if self.doom is not None:
             raise self.doom.for_awaiter()
 
@@ -202,7 +205,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def accepted(self) -> int:
-        """The number of swaps this run has submitted and been given ids for."""
+        """The number of jobs this run has submitted and been given ids for."""
         return self._control.accepted
 
     @property
@@ -213,17 +216,18 @@ class BatchRun(AsyncIterator[BatchOutcome]):
     def waits(self) -> Waits:
         """Return what the run waits for once it is halted, and how long at most."""
         settings = self._session.transport.settings
-        times, deadline = settings.timeouts, settings.poll.deadline
+        times, fixed = settings.timeouts, settings.poll.deadline
         saving = _SAVING * times.image
         answer = times.upload + times.submit
         if self._session.reconciler.can_search:
             answer += times.reconcile
         return self._pipeline.waits(
             {
-                Stage.SENDING: answer + deadline + saving,
-                Stage.RUNNING: deadline + saving,
+                Stage.SENDING: answer + saving,
+                Stage.RUNNING: saving,
                 Stage.SAVING: saving,
-            }
+            },
+            lambda job: fixed or job.deadline,
         )
 
     @property
@@ -233,12 +237,12 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     @property
     def extra(self) -> int:
-        """The number of outcomes beside those of the pairs."""
-        return self._unfinished.extra
+        """The number of outcomes beside those of the orders."""
+        return self._unfinished.extra + self._pipeline.pressed
 
     def halt(self, why: str = NOTHING_SENT) -> None:
         """
-        Send nothing more; *why* is the error of the pairs that are left.
+        Send nothing more; *why* is the error of the orders that are left.
 
         Jobs the server has are waited for, but no task beyond its deadline. Submits
         whose answer is lost are searched for, but no outage of the account's pages is
@@ -277,7 +281,7 @@ class BatchRun(AsyncIterator[BatchOutcome]):
 
     async def _close(self, task: asyncio.Task[None]) -> None:
         left_early = not task.done()
-        # First of all: the iterator of the pairs may take long to end.
+        # First of all: the iterator of the orders may take long to end.
         self._control.leave(INTERRUPTED)
         await cancel_and_wait([task])
         await self._pipeline.stop()
@@ -321,6 +325,13 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self.summary.accepted = self._control.accepted
 
 
+def _folder(output: AnyPath) -> Path:
+    """Return the output folder; :exc:`ConfigurationError` if no path is one."""
+    folder = as_path(output)
+    check_path(folder)
+    return folder
+
+
 def run_batch(
     ez: AsyncEzlink,
     source: PictureLike | None,
@@ -362,9 +373,8 @@ def run_batch(
     folder, or the folder cannot be used.
     """
     options = BatchOptions(
-        output=Path(output),
+        output=_folder(output),
         journal=None if journal is None else Path(journal),
-        mode=Mode.parse(mode),
         existing=existing,
         retry_failed=retry_failed,
         resubmit_unknown=resubmit_unknown,
@@ -374,4 +384,45 @@ def run_batch(
     )
     face = None if source is None else picture_of(source, IN_MEMORY)
     pairs = pairs_of(face, targets, options.output)
-    return BatchRun(ez, pairs, options, face)
+    orders = OrderReader.of_pairs(pairs, Mode.parse(mode))
+    return BatchRun(ez, orders, options, face)
+
+
+def run_jobs(
+    ez: AsyncEzlink,
+    orders: Orders,
+    *,
+    output: AnyPath,
+    journal: AnyPath | None = None,
+    existing: Literal["skip", "replace"] = "skip",
+    retry_failed: bool = False,
+    resubmit_unknown: bool = False,
+    max_failures: int | None = None,
+    budget: int | None = None,
+    strip_metadata: bool = False,
+) -> BatchRun:
+    """
+    Return a run that does jobs of any kind, and resumes an earlier one of this call.
+
+    *orders* are job requests, or values of :class:`Order` that name the place of
+    their results and the buttons to press on them; in a plain or an async iterable,
+    or read from a file by :func:`read_manifest`. The results are saved in the folder
+    *output*: a picture as ``NAME.png``, several as ``NAME_1.png``, ``NAME_2.png``, a
+    text as ``NAME.txt``, the result of a button as ``NAME+U1.png``. The same order
+    in a later run is the same job, which is paid once.
+
+    The other arguments are those of :func:`run_batch`; *budget* counts the jobs that
+    are paid or may be, so that a free one is outside of it. Errors, outcomes and what
+    leaving does are those of :func:`run_batch`, too.
+    """
+    options = BatchOptions(
+        output=_folder(output),
+        journal=None if journal is None else Path(journal),
+        existing=existing,
+        retry_failed=retry_failed,
+        resubmit_unknown=resubmit_unknown,
+        max_failures=max_failures,
+        budget=budget,
+        strip_metadata=strip_metadata,
+    )
+    return BatchRun(ez, OrderReader(orders), options)

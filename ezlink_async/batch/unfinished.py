@@ -1,35 +1,43 @@
 """
 The jobs that earlier runs left unfinished, resumed once per run.
 
-A task with an id is followed, a finished one is downloaded, even if no pair of this
-run asks for it. A submit whose outcome is not known is looked up where there is
-an account token; one that stays unknown is reported at the end.
+A task with an id is followed, a finished one is downloaded, even if no order of this
+run asks for it. One that waits for input is left alone: only a modal goes on with it.
+A submit whose outcome is not known is looked up where there is an account token; one
+that stays unknown is reported at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import attrs
 
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import AnyReconciler
-from ezlink_async.batch.journal.jobs import JobRecord, JobState, Step, next_step
+from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Step, next_step
 from ezlink_async.batch.journal.writer import JournalWriter
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import BatchOutcome
-from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.orders import Order, request_key
 from ezlink_async.batch.pairs.output_paths import path_key
+from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.batch.preflight import BatchJob
+from ezlink_async.services.base import Traces
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import Blend, Describe, Imagine, Shorten
+from ezlink_async.services.registry import FAMILIES
+
+_WITNESSES = tuple(each.kind for each in (FaceSwap, Imagine, Blend, Describe, Shorten))
+"""The kinds of jobs that are surely charged, and stand in the account's log."""
 
 
 class UnfinishedJobs:
     """
     The open jobs of earlier runs at *server*.
 
-    Their outcomes come from here, whether a pair asks for them or not. *extra* is
-    the number of outcomes beside those of the pairs.
+    Their outcomes come from here, whether an order asks for them or not. *extra* is
+    the number of outcomes beside those of the orders.
     """
 
     def __init__(
@@ -44,17 +52,17 @@ class UnfinishedJobs:
         self._options = options
         self._server = server
         self._resumed: set[int] = set()
-        self._unasked: set[int] = set()  # no pair has asked for them
-        # Pictures in memory may share a name, so a pair of names has several jobs.
-        self._ids: dict[tuple[Path, Path], list[int]] = {}
+        self._unasked: set[int] = set()  # no order has asked for them
+        # Pictures in memory may share a name, so orders that look alike have several.
+        self._ids: dict[tuple[str, tuple[Input, ...]], list[int]] = {}
         self._unclear: dict[int, BatchJob] = {}
-        self._asked: dict[int, Pair] = {}  # looked up, and asked for by a pair
+        self._asked: dict[int, Order] = {}  # looked up, and asked for by an order
         self._output_paths: set[str] = set()
         self._looked_up: set[int] = set()
 
     @property
     def extra(self) -> int:
-        """The number of outcomes beside those of the pairs."""
+        """The number of outcomes beside those of the orders."""
         return len(self._unasked)
 
     async def resumable(self) -> AsyncIterator[BatchJob]:
@@ -63,11 +71,11 @@ class UnfinishedJobs:
         while records := await self._open_records(after):
             for record in records:
                 after = record.id
-                if self._is_sent_again(record):
-                    continue
+                if self._is_sent_again(record) or record.reason is Reason.INPUT:
+                    continue  # an order that asks for it sends it, or looks at it
                 self._unasked.add(record.id)
-                names = record.source, record.target
-                self._ids.setdefault(names, []).append(record.id)
+                key = request_key(record.key.kind, record.key.request), record.inputs
+                self._ids.setdefault(key, []).append(record.id)
                 job = self._job(record)
                 if job.step is Step.REPORT:
                     self._unclear[record.id] = job
@@ -82,37 +90,43 @@ class UnfinishedJobs:
         )
 
     def _is_sent_again(self, record: JobRecord) -> bool:
-        """Return whether its result is gone for good, so its pair sends it again."""
+        """Return whether its result is gone for good, so its order sends it again."""
         step = next_step(record, self._options, intact=False)
         return step is Step.SUBMIT and record.state is JobState.SUCCEEDED
 
     def _job(self, record: JobRecord) -> BatchJob:
-        pair = Pair(record.source, record.target, record.key.output_path)
-        # Only a job that a pair asks for is sent again.
+        order = Order(
+            kind=record.key.kind,
+            request=None,
+            wanted_path=record.key.output_path,
+            label=record.label,
+            inputs=record.inputs,
+        )
+        # Only a job that an order asks for is sent again.
         plain = attrs.evolve(self._options, retry_failed=False, resubmit_unknown=False)
         step = next_step(record, plain, intact=False)
-        return BatchJob(pair, record, step, self._options.output)
+        return BatchJob(order, record, step, self._options.output)
 
     def reports(self, job: BatchJob) -> bool:
-        """Return whether the outcome of a pair's job comes from here."""
+        """Return whether the outcome of an order's job comes from here."""
         this = job.record.id
         if self._reports_resumed(this):
             return True
         if this in self._unclear and self._reconciler.can_search:
-            self._asked[this] = job.pair
+            self._asked[this] = job.order
             self._unasked.discard(this)
             return True
         if self._unclear.pop(this, None):
             self._unasked.discard(this)
         return False
 
-    def reports_pair(self, pair: Pair) -> bool:
-        """Return the same of a pair that is not checked any more."""
-        ids = self._ids.get(pair.stored, [])
+    def reports_order(self, order: Order) -> bool:
+        """Return the same of an order that is not checked any more."""
+        ids = self._ids.get((order.request_key, order.stored), [])
         while ids:
             this = ids.pop(0)
             if this in self._unclear and this not in self._asked:
-                self._asked[this] = pair
+                self._asked[this] = order
                 self._unasked.discard(this)
                 return True
             if self._reports_resumed(this):
@@ -127,24 +141,27 @@ class UnfinishedJobs:
         return True
 
     def is_outdated(self, job: BatchJob) -> bool:
-        """Return whether a job was looked up after its pair was checked."""
+        """Return whether a job was looked up after its order was checked."""
         return job.step is Step.REPORT and job.record.id in self._looked_up
 
     def looks_up(self, job: BatchJob) -> bool:
-        """Return whether *job* is being looked up for its pair."""
+        """Return whether *job* is being looked up for its order."""
         return job.record.id in self._asked
 
     def has_output_path(self, path: str) -> bool:
         """Return whether one of the results is saved at *path*."""
         return path_key(path) in self._output_paths
 
-    async def look_up(self) -> AsyncIterator[BatchJob | Pair]:
-        """Look up the unknown submits; yield jobs to follow, and pairs to send."""
+    async def look_up(self) -> AsyncIterator[BatchJob | Order]:
+        """Look up the unknown submits; yield jobs to follow, and orders to send."""
         if not self._unclear or not self._reconciler.can_search:
             return
         jobs, server = list(self._unclear.values()), self._server
         known, witnesses = await self._writer.execute(
-            lambda journal: (journal.task_ids(server), journal.witnesses(server))
+            lambda journal: (
+                journal.task_ids(server),
+                journal.witnesses(server, _WITNESSES),
+            )
         )
         findings = await self._reconciler.resume(
             [_lost(job.record) for job in jobs], known=known, witnesses=witnesses[::-1]
@@ -156,29 +173,31 @@ class UnfinishedJobs:
 
     async def _conclude(
         self, job: BatchJob, finding: Finding
-    ) -> BatchJob | Pair | None:
+    ) -> BatchJob | Order | None:
         """Write *finding* to the journal, and return what to do about the job."""
         this, task_id = job.record.id, finding.task_id
-        pair = self._asked.pop(this, None)
+        order = self._asked.pop(this, None)
         self._looked_up.add(this)
         if finding.fate is Fate.FOUND and task_id is not None:
             del self._unclear[this]
-            if pair is None:
-                self._resumed.add(this)  # a pair may still ask for it
+            if order is None:
+                self._resumed.add(this)  # an order may still ask for it
             self._output_paths.add(path_key(job.record.key.output_path))
             await self._writer.execute(lambda journal: journal.accepted(this, task_id))
             record = attrs.evolve(job.record, task_id=task_id)
-            return attrs.evolve(job, record=record, step=Step.FOLLOW)
+            then = () if order is None else order.then
+            asked = attrs.evolve(job.order, then=then)
+            return attrs.evolve(job, order=asked, record=record, step=Step.FOLLOW)
         if finding.fate is Fate.NOT_CREATED:
             del self._unclear[this]
             self._unasked.discard(this)
             await self._write_not_created(this, finding)
-            return pair
+            return order
         error = f"SubmitUnknownError: {finding.reason}"
         await self._writer.execute(lambda journal: journal.unknown(this, error))
-        if pair is not None and self._options.resubmit_unknown:
+        if order is not None and self._options.resubmit_unknown:
             del self._unclear[this]
-            return pair
+            return order
         record = attrs.evolve(job.record, error=error)
         self._unclear[this] = attrs.evolve(job, record=record)
         return None
@@ -200,6 +219,10 @@ class UnfinishedJobs:
 
 
 def _lost(record: JobRecord) -> Lost:
+    family = FAMILIES.get(record.family)
     return Lost(
-        state=record.state_tag, request_ids=record.request_ids, since=record.since
+        state=record.state_tag,
+        request_ids=record.request_ids,
+        since=record.since,
+        traces=Traces() if family is None else family.traces,
     )

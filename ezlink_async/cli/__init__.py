@@ -29,15 +29,55 @@ COMMANDS = {
         "ezlink swap me.jpg photos -o swapped --dry-run",
         "find . -name '*.jpg' -print0 | ezlink swap me.jpg - -o out",
     ),
+    "ezlink_async.cli.commands.imagine:imagine": (
+        "PROMPT... --output DIR [OPTIONS]",
+        "ezlink imagine 'a red fox --ar 3:2' -o posters --then U2",
+        "ezlink imagine 'a red fox' -o out --mode relax --count 3 --dry-run",
+    ),
+    "ezlink_async.cli.commands.blend:blend": (
+        "PICTURE PICTURE... --output DIR [OPTIONS]",
+        "ezlink blend fox.png sea.png -o out",
+        "ezlink blend a.png b.png c.png -o out --dimensions portrait --then U1",
+    ),
+    "ezlink_async.cli.commands.describe:describe": (
+        "PICTURE|FOLDER... --output DIR [OPTIONS]",
+        "ezlink describe photo.jpg -o texts",
+        "ezlink describe photos -o texts --json",
+    ),
+    "ezlink_async.cli.commands.shorten:shorten": (
+        "PROMPT... --output DIR [OPTIONS]",
+        "ezlink shorten 'a very, very red fox in the snow' -o out",
+        "ezlink shorten --manifest prompts.csv -o out",
+    ),
+    "ezlink_async.cli.commands.action:action": (
+        "TASK BUTTON... --output DIR [OPTIONS]",
+        "ezlink action posters/fox.png U2 V3 -o posters",
+        "ezlink action 1733213213123456 'Custom Zoom' --prompt 'a fox' -o out",
+    ),
+    "ezlink_async.cli.commands.modal:modal": (
+        "TASK --output DIR [OPTIONS]",
+        "ezlink modal 1733213213123456 --prompt 'a red hat' -o posters",
+        "ezlink modal 1733213213123456 --prompt 'a hat' --mask mask.png -o out",
+    ),
+    "ezlink_async.cli.commands.run:run": (
+        "MANIFEST --output DIR [OPTIONS]",
+        "ezlink run jobs.jsonl -o out --dry-run",
+        "ezlink run jobs.csv -o out --budget 50",
+    ),
     "ezlink_async.cli.commands.report:report": (
         "FOLDER",
         "ezlink report swapped",
         "xdg-open $(ezlink report swapped)",
     ),
     "ezlink_async.cli.commands.task:task": (
-        "[OPTIONS] ID...",
+        "[OPTIONS] [FAMILY:]ID...",
         "ezlink task 1733213213123456",
         "ezlink task 1733213213123456 -o results --json",
+    ),
+    "ezlink_async.cli.commands.seed:seed": (
+        "[OPTIONS] ID...",
+        "ezlink seed 1733213213123456",
+        "ezlink seed 1733213213123456 --json",
     ),
     "ezlink_async.cli.commands.serve:serve": (
         "[OPTIONS]",
@@ -59,7 +99,7 @@ _USAGE = 2
 
 app: App = App(
     name="ezlink",
-    help="Swap faces with the EZLINK AI API.",
+    help="Swap faces, and make pictures, with the EZLINK AI API.",
     version=f"ezlink-async {__version__}",
     version_flags=["--version"],
     help_flags=["--help", "-h"],
@@ -97,7 +137,7 @@ def _command(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     options: LogOptions = LogOptions(),  # noqa: B008 - it is frozen
 ) -> int:
-    """Swap faces with the EZLINK AI API."""
+    """Swap faces, and make pictures, with the EZLINK AI API."""
     with logging_as(options):
         console = Console()
         code = app(tokens, console=console, exit_on_error=False, print_error=False)

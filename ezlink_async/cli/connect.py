@@ -34,13 +34,16 @@ _LOCAL_POLL = PollPolicy(first=0.05, shortest=0.05, longest=0.2)
 _UNLIMITED = 10**15
 
 
+Faces = Literal["largest", "all"]
+"""The faces of a group that the built-in engine swaps."""
+
+
 @attrs.frozen(kw_only=True)
 class Connection:
     """The options of a command about the server and how to talk to it."""
 
     base_url: str | None = None
     local: bool = False
-    faces: Literal["largest", "all"] | None = None
     concurrency: int | None = None
     deadline: float | None = None
 
@@ -85,7 +88,6 @@ def check_connection(connection: Connection, alternative: str = "") -> None:
         return
     if connection.base_url is not None:
         raise ConfigurationError("--local starts its own server: leave out --base-url")
-    check_engine()
 
 
 def has_engine() -> bool:
@@ -113,10 +115,12 @@ def server_of(connection: Connection) -> str:
 
 
 @asynccontextmanager
-async def connect(connection: Connection) -> AsyncIterator[AsyncEzlink]:
-    """Enter a client of the server that *connection* names."""
+async def connect(
+    connection: Connection, faces: Faces = "all"
+) -> AsyncIterator[AsyncEzlink]:
+    """Enter a client of the server that *connection* names; *faces* are --local's."""
     if connection.local:
-        async with _local_client(connection) as ez:
+        async with _local_client(connection, faces) as ez:
             yield ez
         return
     options = _options(connection, settings_sources())
@@ -137,13 +141,15 @@ def _options(connection: Connection, sources: SettingsSources) -> Options:
 
 
 @asynccontextmanager
-async def _local_client(connection: Connection) -> AsyncIterator[AsyncEzlink]:
+async def _local_client(
+    connection: Connection, faces: Faces
+) -> AsyncIterator[AsyncEzlink]:
     from ezlink_async import emulator  # slow to import, and rarely needed
 
     threads = os.cpu_count() or 1
     settings = emulator.EmulatorSettings(
-        engine="opencv",
-        faces=connection.faces or "all",
+        engine="opencv" if has_engine() else "copy",  # only swaps need it
+        faces=faces,
         concurrency=threads,
         queue=_UNLIMITED,
         balance=_UNLIMITED,

@@ -98,7 +98,7 @@ class Display:
     def __init__(self, tally: Tally | None = None, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._tally = tally = None if quiet else tally
-        self._tenths = self._swapped = 0
+        self._tenths = self._ended = 0
         self._out = BrokenPipeSafeStream(sys.stdout)
         self._err = BrokenPipeSafeStream(sys.stderr)
         dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
@@ -150,10 +150,10 @@ class Display:
             self._bar.show(tally)
             return
         tenths = 10 * tally.settled // max(1, tally.total)
-        # Targets done before are no news, and a summary follows the last one.
-        is_news = tenths != self._tenths and tally.swapped != self._swapped
+        # Orders done before are no news, and a summary follows the last one.
+        is_news = tenths != self._tenths and tally.ended != self._ended
         if is_news and tally.settled != tally.total:
-            self._tenths, self._swapped = tenths, tally.swapped
+            self._tenths, self._ended = tenths, tally.ended
             words = filter(None, (str(tally), tally.speed, tally.time_left))
             self.inform(f"{tally.settled} of {tally.total}: {', '.join(words)}")
 

@@ -1,31 +1,36 @@
 """
-How many swaps a run will send, from the journal and the folders alone.
+How many jobs a run will send, from the journal and the folders alone.
 
 No picture is read, so thousands of targets take seconds. A target that has changed
 since, or was moved, is judged by its name and its date: the run itself goes by the
-content and may send a few more or less.
+content and may send a few more or less. The button of a task counts as a job from the
+beginning, although it is pressed only once the task is done.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
+from ezlink_async.batch.follow_ups import planned
 from ezlink_async.batch.journal.jobs import JobRecord, JobState, Step, next_step
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import LOCAL, BatchOptions
-from ezlink_async.batch.pairs.output_paths import Existing, is_whole
-from ezlink_async.cli.pair_list import PairList
+from ezlink_async.batch.pairs.folders import LeftOut
+from ezlink_async.batch.pairs.orders import Order, request_key
+from ezlink_async.batch.pairs.output_paths import Existing, is_whole_result
+from ezlink_async.cli.order_list import OrderList
 
 
 class Expected(enum.StrEnum):
-    """What a run will probably do about a pair."""
+    """What a run will probably do about an order."""
 
-    NEW = "to swap"
+    NEW = "to send"
     """It will be sent, and paid."""
     OPEN = "open from before"
     """An earlier run has paid it, or may have; its result is fetched."""
@@ -38,60 +43,120 @@ class Expected(enum.StrEnum):
 @attrs.frozen(kw_only=True)
 class Estimate:
     """
-    How many pairs a run will send, and not send.
+    How many orders a run will send, and not send.
 
-    *swaps* is how many it may pay for, at most the budget. *outside* counts the
-    open jobs of earlier runs that no pair asks for.
+    *paid* is how many it may pay for, at most the budget, and *price* what those cost
+    by the server's default prices, in units of which 500,000 are a dollar. The budget
+    leaves out *held_back*. *outside* counts the open jobs of earlier runs that no order
+    asks for. *noun* is what an order is called.
     """
 
     total: int
-    pairs: dict[Expected, int]
-    swaps: int
+    orders: dict[Expected, int]
+    paid: int
+    price: int
+    held_back: int
     outside: int
+    noun: str = "job"
 
     @property
     def idle(self) -> int:
-        """The number of pairs that need no swap in this run."""
-        return self.total - self.swaps - self.pairs.get(Expected.OPEN, 0)
+        """The number of orders that need no job in this run."""
+        sent = self.orders.get(Expected.NEW, 0) - self.held_back
+        return self.total - sent - self.orders.get(Expected.OPEN, 0)
 
     def __str__(self) -> str:
-        targets = "1 target" if self.total == 1 else f"{self.total:,} targets"
         known = [
-            f"{self.pairs[each]:,} {each}" for each in Expected if each in self.pairs
+            f"{self.orders[each]:,} {each}" for each in Expected if each in self.orders
         ]
-        if self.swaps < self.pairs.get(Expected.NEW, 0):
-            known.append(f"the budget is for {self.swaps:,}")
-        return f"{targets}: {', '.join(known)}"
+        if self.held_back:
+            known.append(f"the budget is for {self.paid:,}")
+        return f"{counted(self.total, self.noun)}: {', '.join(known)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, in words."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def estimate(
-    pair_list: PairList, options: BatchOptions, server: str, journal: Path | None
+    orders: OrderList,
+    options: BatchOptions,
+    server: str,
+    journal: Path | None,
+    noun: str = "job",
 ) -> Estimate:
     """
-    Return how many pairs of *pair_list* a run at *server* will send.
+    Return how many of the *orders* a run at *server* will send.
 
-    *journal* is the file that tells what earlier runs did, ``None`` to forget it.
+    *journal* is the file that says what earlier runs did, ``None`` to forget it.
+    *noun* is what an order is called.
     """
+    if not orders.goes_on:
+        outside = _expect(orders, options, server, journal)
+        return _count(orders, options, outside, noun)
+    every = OrderList(_with_buttons(orders, options), LeftOut())
+    with contextlib.closing(every):
+        outside = _expect(every, options, server, journal)
+        for order in orders:
+            if every.is_expected(order, Expected.OTHER):
+                for button in _buttons(order, options):  # none is pressed
+                    every.expect_for(button, Expected.OTHER)
+        return _count(every, options, outside, noun)
+
+
+def _with_buttons(orders: OrderList, options: BatchOptions) -> Iterator[Order]:
+    """Yield the orders, each with those of its buttons behind it."""
+    for order in orders:
+        yield order
+        yield from _buttons(order, options)
+
+
+def _buttons(order: Order, options: BatchOptions) -> list[Order]:
+    blank = [bytes(32)] * len(order.pictures)
+    identity = order.identity(blank, options.job_options)
+    return planned(order, identity, order.wanted_path)
+
+
+def _expect(
+    orders: OrderList, options: BatchOptions, server: str, journal: Path | None
+) -> int:
+    """Note what is expected of each order; return the number of other open jobs."""
     outside = 0
     with contextlib.closing(Journal.rehearsal(journal)) as earlier:
         if server == LOCAL:
             earlier.forget_unfinished(LOCAL)
         for record in _records(earlier, server, options):
             expected = _expected(record, options)
-            known = pair_list.expect(record.source, record.target, expected)
+            key = request_key(record.key.kind, record.key.request)
+            place = record.key.output_path
+            known = orders.expect(key, record.inputs, place, expected)
             outside += not known and expected is Expected.OPEN
     existing = Existing()
-    for pair in pair_list.unexpected():
-        found = existing.at(options.output / pair.wanted_path)
-        blocked = options.keeps_existing and any(map(is_whole, found))
-        expected = Expected.OTHER if pair.problem or blocked else Expected.NEW
-        pair_list.expect(pair.source, pair.target, expected)
-    pairs = {each: many for each in Expected if (many := pair_list.expected(each))}
-    swaps = pairs.get(Expected.NEW, 0)
-    if options.budget is not None:
-        swaps = min(swaps, options.budget)
-    total = pair_list.total
-    return Estimate(total=total, pairs=pairs, swaps=swaps, outside=outside)
+    for order in orders.unexpected():
+        path = options.output / order.wanted_path
+        found = existing.at(path, pictures_only=order.by_paths)
+        blocked = options.keeps_existing and any(map(is_whole_result, found))
+        expected = Expected.OTHER if order.problem or blocked else Expected.NEW
+        orders.expect_for(order, expected)
+    return outside
+
+
+def _count(
+    orders: OrderList, options: BatchOptions, outside: int, noun: str
+) -> Estimate:
+    counts = {each: many for each in Expected if (many := orders.expected(each))}
+    unlimited, _ = orders.prices(Expected.NEW, None)
+    paid, price = orders.prices(Expected.NEW, options.budget)
+    return Estimate(
+        total=orders.total,
+        orders=counts,
+        paid=paid,
+        price=price,
+        held_back=unlimited - paid,
+        outside=outside,
+        noun=noun,
+    )
 
 
 def _records(
@@ -101,9 +166,13 @@ def _records(
     while records := journal.records(after):
         after = records[-1].id
         for record in records:
-            key = record.key
-            if (key.server, key.options) == (server, options.job_options):
+            if record.key.server == server and _has_options(record, options):
                 yield record
+
+
+def _has_options(record: JobRecord, options: BatchOptions) -> bool:
+    known: object = json.loads(record.key.request).get("options", {})
+    return known == options.job_options or not record.inputs
 
 
 def _expected(record: JobRecord, options: BatchOptions) -> Expected:
@@ -132,7 +201,7 @@ def _is_there(path: Path, size: int) -> bool:
 def _has_changed(record: JobRecord) -> bool:
     """Return whether a picture was written after the job was sent."""
     try:
-        times = [path.stat().st_mtime for path in (record.source, record.target)]
+        times = [each.path.stat().st_mtime for each in record.inputs]
     except OSError:
         return False  # the run says what is wrong with it
-    return record.sent_at is not None and max(times) > record.sent_at
+    return record.sent_at is not None and max(times, default=0.0) > record.sent_at

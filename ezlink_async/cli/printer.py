@@ -7,17 +7,20 @@ from collections.abc import Callable
 
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.outcomes import BatchOutcome
+from ezlink_async.batch.pairs.output_paths import TEXT_SUFFIX
 from ezlink_async.batch.spending import Charges
 from ezlink_async.cli.display import STYLES, Display
 from ezlink_async.cli.tally import Kind, Tally, kind_of
 from ezlink_async.report.escaping import shown
 
-_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_SWAP_KEYS = ("target", "output", "task_id", "status", "error", "maybe_charged")
+_KEYS = ("kind", "label", "output", "outputs", *_SWAP_KEYS[2:], "text")
 
 
 def to_json(outcome: BatchOutcome, kind: Kind) -> str:
     """Return the line that ``--json`` prints."""
-    row = {name: getattr(outcome, name) for name in _KEYS}
+    keys = _SWAP_KEYS if outcome.is_swap else _KEYS
+    row = {name: getattr(outcome, name) for name in keys}
     if kind is Kind.PLANNED:
         row["status"] = str(kind)
     return json.dumps(row, default=str)
@@ -55,7 +58,8 @@ class OutcomePrinter:
         kind = kind or kind_of(outcome)
         self._tally.add(outcome, kind)
         if kind is Kind.UNUSABLE and len(self._unusable) < _NAMED:
-            self._unusable.append(outcome.target.name)
+            name = outcome.target.name if outcome.is_swap else outcome.label
+            self._unusable.append(name)
         if kind is Kind.UNKNOWN:
             self._unknown.append(outcome)
         elif outcome.error and (outcome.common or kind is Kind.LEFT):
@@ -69,19 +73,24 @@ class OutcomePrinter:
         self._display.update()
 
     def _print_text(self, outcome: BatchOutcome, kind: Kind) -> None:
-        target = shown(outcome.target)
-        if kind is Kind.SUCCEEDED:
-            self._display.result(shown(outcome.output))
+        name = shown(outcome.name)
+        is_text = outcome.output is not None and outcome.output.suffix == TEXT_SUFFIX
+        if is_text and outcome.text and kind in {Kind.SUCCEEDED, Kind.DONE}:
+            self._display.inform(f"{shown(outcome.output)}:")
+            self._display.result(shown(outcome.text, lines=True))
+        elif kind is Kind.SUCCEEDED:
+            for output in outcome.outputs or (outcome.output,):
+                self._display.result(shown(output))
         elif kind is Kind.PLANNED:
-            self._display.result(f"send {target} -> {shown(outcome.output)}")
+            self._display.result(f"send {name} -> {shown(outcome.output)}")
         elif kind in STYLES and not outcome.common:
             # An error about the file itself names it once more.
-            error = (outcome.error or "").replace(f" {outcome.target}: ", " ", 1)
-            self._display.note(f"{kind}: {target}: {shown(error)}", STYLES[kind])
+            error = (outcome.error or "").replace(f" {outcome.name}: ", " ", 1)
+            self._display.note(f"{kind}: {name}: {shown(error)}", STYLES[kind])
 
     @property
     def exit_code(self) -> int:
-        """0 when every target is done, in this run or before, else 1."""
+        """0 when every order is done, in this run or before, else 1."""
         kinds = self._tally.kinds
         undone = (
             kinds[Kind.FAILED]
@@ -112,7 +121,7 @@ class OutcomePrinter:
 
     def _print_left_over(self) -> None:
         for sentences in self._in_the_way.values():
-            line = f"{len(sentences):,} not swapped: {shown(sentences[0])}"
+            line = f"{len(sentences):,} not done: {shown(sentences[0])}"
             self._display.note(line, "yellow")
         if many := self._tally.kinds[Kind.UNUSABLE]:
             names = ", ".join(map(shown, self._unusable))
@@ -135,5 +144,5 @@ class OutcomePrinter:
         self._display.note(line, "yellow")
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
-            self._display.note(f"  {shown(outcome.target)}{known}")
+            self._display.note(f"  {shown(outcome.name)}{known}")
         self._display.note(f"to find out: {self._advice()}", "yellow")

@@ -17,8 +17,11 @@ from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import EzlinkError
 from ezlink_async.services import account, billing
+from ezlink_async.services.face_swap import FaceSwap
 
-_UNITS_PER_DOLLAR = 500_000
+UNITS_PER_DOLLAR = 500_000
+"""The units of prices."""
+
 _PATIENCE = 5.0  # seconds; a run does not depend on the answers
 
 _Answer = TypeVar("_Answer")
@@ -47,19 +50,28 @@ class Quote:
         known = [each for each in (spendable, self.account) if each is not None]
         return min(known, default=None)
 
-    def describe(self, swaps: int) -> str:
-        """Return what *swaps* will cost, what there is, and what is missing."""
+    def describe(self, jobs: int, units: int | None = None) -> str:
+        """
+        Return what *jobs* will cost, what there is, and what is missing.
+
+        *units* is their price by the server's default prices, for jobs that have not
+        one price all.
+        """
         words: list[str] = []
-        if self.price is not None:
-            words.append(f"about {_usd(swaps * self.price)} at {_usd(self.price)} each")
+        cost = None if self.price is None else jobs * self.price
+        if units is not None:
+            cost = units / UNITS_PER_DOLLAR
+            words.append(f"about {_usd(cost)} at default prices (operators may differ)")
+        elif cost is not None and self.price is not None:
+            words.append(f"about {_usd(cost)} at {_usd(self.price)} each")
         else:
             words.append("the price of one is not known yet")
         if self.account is not None:
             words.append(f"the account has {_usd(self.account)}")
         if self.key is not None:
             words.append(f"the key: {self.key}")
-        if self.price is not None and self._left is not None:
-            missing = swaps * self.price - self._left
+        if cost is not None and self._left is not None:
+            missing = cost - self._left
             if missing > 0:
                 words.append(f"{_usd(missing)} are missing")
         if self.account is None and self.key is None:
@@ -116,10 +128,12 @@ async def _charged(ez: AsyncEzlink, request_id: str | None) -> float | None:
     if request_id is None:
         return None
     charge = await _account(ez).charged(request_id)
-    return None if charge is None else charge.units / _UNITS_PER_DOLLAR
+    return None if charge is None else charge.units / UNITS_PER_DOLLAR
 
 
 def _known(path: Path, server: str) -> tuple[float | None, str | None]:
     """Return the price in the journal, and the id of a request that was charged."""
     with contextlib.closing(Journal.rehearsal(path)) as journal:
-        return journal.price(), next(iter(journal.witnesses(server, most=1)), None)
+        kind = FaceSwap.kind
+        charged = journal.witnesses(server, [kind], 1)
+        return journal.price(kind), next(iter(charged), None)

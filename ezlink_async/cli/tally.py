@@ -1,4 +1,4 @@
-"""How the targets of a run ended, how fast, and how long the others will take."""
+"""How the orders of a run ended, how fast, and how long the others will take."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.outcomes import BatchOutcome, BatchStatus
 from ezlink_async.batch.spending import Charges
 
-_RECENT = 100  # swaps that the rate is taken from: it follows a change of pace
+_RECENT = 100  # jobs that the rate is taken from: it follows a change of pace
 
 _MINUTE = 60
 
 
 class Kind(enum.StrEnum):
-    """How one target ended, in the words of the terminal."""
+    """How one order ended, in the words of the terminal."""
 
     SUCCEEDED = "succeeded"
     """Its result is saved."""
@@ -35,7 +35,7 @@ class Kind(enum.StrEnum):
     """The server has it, and the run was left."""
     DONE = "done before"
     """An earlier run saved it."""
-    LEFT = "not swapped"
+    LEFT = "not done"
     """Nothing was sent: the run was left, the source is broken, the place taken."""
     PLANNED = "planned"
     """A dry run would send it."""
@@ -57,12 +57,12 @@ def kind_of(outcome: BatchOutcome) -> Kind:
 @attrs.define
 class Tally:
     """
-    How many targets there are, are in progress, and ended how; and the time.
+    How many orders there are, are in progress, and ended how; and the time.
 
     *total* may grow by jobs that earlier runs left open, and never shrinks.
-    *idle* is how many of the targets need no swap, as far as that is known
+    *idle* is how many of the orders need no job, as far as that is known
     beforehand. *state* is why the run stands still or ends, and until when; then no
-    time is foretold. *budget* is how many swaps the run may pay for, *paid* how
+    time is foretold. *budget* is how many jobs the run may pay for, *paid* how
     many it has.
     """
 
@@ -81,10 +81,10 @@ class Tally:
     )
     settled: int = attrs.field(init=False, default=0)
     """How many were done or decided; what the run did not come to is not."""
-    swapped: int = attrs.field(init=False, default=0)
-    """How many swaps of this run have ended, well or not."""
-    _idled: int = attrs.field(init=False, default=0)  # targets without a swap
-    _ends: collections.deque[float] = attrs.field(init=False)  # of the latest swaps
+    ended: int = attrs.field(init=False, default=0)
+    """How many jobs of this run have ended, well or not."""
+    _idled: int = attrs.field(init=False, default=0)  # orders without a job
+    _ends: collections.deque[float] = attrs.field(init=False)  # of the latest jobs
     _started: float = attrs.field(init=False)
     _stopped: float | None = attrs.field(init=False, default=None)
 
@@ -103,7 +103,7 @@ class Tally:
         took_time = outcome.fault is not None and not is_refused
         if kind is Kind.SUCCEEDED or took_time:
             self._ends.append(self.clock())
-            self.swapped += 1
+            self.ended += 1
         else:
             self._idled += 1
 
@@ -121,19 +121,19 @@ class Tally:
 
     @property
     def speed(self) -> str:
-        """Swaps a second or a minute; what took no swap does not count."""
+        """Jobs a second or a minute; what took no job does not count."""
         if not (rate := self._rate):
             return ""
         return f"{rate * _MINUTE:.1f}/min" if rate < 1 else f"{rate:.1f}/s"
 
     @property
     def time_left(self) -> str:
-        """The time that the swaps still to be made will take; may be empty."""
+        """The time that the jobs still to be done will take; may be empty."""
         idle = max(0, self.idle - self._idled)
-        swaps = self.total - self.kinds.total() - idle
-        if self.state or not (rate := self._rate) or swaps <= 0:
+        jobs = self.total - self.kinds.total() - idle
+        if self.state or not (rate := self._rate) or jobs <= 0:
             return ""
-        minutes, seconds = divmod(round(swaps / rate), _MINUTE)
+        minutes, seconds = divmod(round(jobs / rate), _MINUTE)
         if minutes < _MINUTE:
             return f"{minutes}:{seconds:02} left"
         return f"{minutes // _MINUTE}:{minutes % _MINUTE:02}:{seconds:02} left"

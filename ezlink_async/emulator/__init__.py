@@ -10,6 +10,7 @@ from ezlink_async.emulator.clock import Clock
 from ezlink_async.emulator.control import Control
 from ezlink_async.emulator.pictures.copy_engine import read_hashes
 from ezlink_async.emulator.random_faults import RANDOM_FAULTS, read_random_faults
+from ezlink_async.emulator.relay.routes import Route, with_key
 from ezlink_async.emulator.server import Emulator, in_thread, running, serving
 from ezlink_async.emulator.settings import (
     DEFAULT_ACCOUNT_TOKEN,
@@ -27,6 +28,7 @@ __all__ = [
     "Emulator",
     "EmulatorSettings",
     "Engine",
+    "Route",
     "faults",
     "in_thread",
     "read_hashes",
@@ -34,4 +36,5 @@ __all__ = [
     "running",
     "scripts",
     "serving",
+    "with_key",
 ]

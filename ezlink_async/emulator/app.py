@@ -1,8 +1,9 @@
 """
 From a request to its answer: admission, routes, faults.
 
-A family is a module in ``relay/`` with its ``ROUTES``, and one line here. Routes are
-those of ye4293/one-api ``router/relay-router.go``, redirects those of gin.
+A family is a module in ``relay/`` with its ``ROUTES``, and one line here; or a test
+brings it in the setting ``routes``. Routes are those of ye4293/one-api
+``router/relay-router.go``, redirects those of gin.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from ezlink_async.emulator.http.replies import Reply, redirect, unknown_path
 from ezlink_async.emulator.relay import account, midjourney
 from ezlink_async.emulator.relay.routes import Route
 from ezlink_async.emulator.relay.state import RecordedRequest, RelayState
+from ezlink_async.emulator.settings import EmulatorSettings
 
 _ROUTES = (
     *midjourney.ROUTES,
     *account.ROUTES,
     *control_api.ROUTES,
 )
+
+
+def routes_of(settings: EmulatorSettings) -> tuple[Route, ...]:
+    """Return the routes of the settings, then those of all families."""
+    return (*settings.routes, *_ROUTES)
 
 
 def make_app(state: RelayState) -> web.Application:
@@ -56,9 +63,9 @@ async def _answer(state: RelayState, exchange: Exchange) -> Reply:
         return admission.preflight(exchange)
     if not paths.is_well_escaped(exchange.path):
         await exchange.send_raw(paths.BAD_REQUEST)
-    found = _find(method, unquote(exchange.path))
+    found = _find(state, method, unquote(exchange.path))
     if found is None:
-        return _not_found(exchange)
+        return _not_found(state, exchange)
     route, exchange.task_id = found
     if not route.kind:
         return await route.handler(state, exchange)
@@ -69,18 +76,18 @@ async def _answer(state: RelayState, exchange: Exchange) -> Reply:
     return await fault.apply(exchange, lambda: route.handler(state, exchange))
 
 
-def _find(method: str, path: str) -> tuple[Route, str] | None:
-    for route in _ROUTES:
+def _find(state: RelayState, method: str, path: str) -> tuple[Route, str] | None:
+    for route in state.routes:
         found = re.fullmatch(route.pattern, path)
         if found and route.method == method:
             return route, (*found.groups(), "")[0]
     return None
 
 
-def _not_found(exchange: Exchange) -> Reply:
+def _not_found(state: RelayState, exchange: Exchange) -> Reply:
     path = unquote(exchange.path)
     other = path[:-1] if path.endswith("/") else f"{path}/"
-    if _find(exchange.method, other) is not None:
+    if _find(state, exchange.method, other) is not None:
         query = exchange.request.raw_path[len(exchange.path) :]
         return redirect(exchange.method, paths.cleaned(other) + query)
     reply = unknown_path(exchange.method, path)

@@ -17,8 +17,8 @@ from attrs import asdict, frozen
 
 from ezlink_async.emulator.faults import Fault, check_fault
 from ezlink_async.emulator.relay.state import (
-    REQUEST_KINDS,
     AccountLag,
+    ForwardedCall,
     RecordedRequest,
     RelayState,
 )
@@ -31,7 +31,11 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class TaskSnapshot:
-    """A task of the upstream, with its status there at the time of the question."""
+    """
+    A task of the upstream, with its status there at the time of the question.
+
+    The hashes are those of a swap's pictures, and empty for every other *action*.
+    """
 
     task_id: str
     request_id: str
@@ -39,6 +43,8 @@ class TaskSnapshot:
     status: str
     source_sha256: str
     target_sha256: str
+    action: str = "SWAP_FACE"
+    prompt: str = ""
 
 
 def tasks_of(state: RelayState) -> list[TaskSnapshot]:
@@ -51,6 +57,8 @@ def tasks_of(state: RelayState) -> list[TaskSnapshot]:
             status=task.status,
             source_sha256=task.source_sha256,
             target_sha256=task.target_sha256,
+            action=task.action,
+            prompt=task.prompt,
         )
         for task in state.upstream.tasks.values()
     ]
@@ -79,8 +87,10 @@ def summary(state: RelayState) -> dict[str, object]:
 def reset(state: RelayState) -> None:
     """Delete counts, records, faults and scripts; accounts, keys and rows stay."""
     store = state.store
-    for record in (store.log, store.refunds, state.requests, state.notifier.sent):
+    for record in (store.log, store.refunds, state.notifier.sent):
         record.clear()
+    for calls in (state.requests, state.forwarded):
+        calls.clear()
     for counter in (store.uploads, store.attempts):
         counter.clear()
     state.faults.clear()
@@ -165,6 +175,11 @@ class Control:
         return self._on_loop(lambda: list(self._state.requests))
 
     @property
+    def forwarded(self) -> list[ForwardedCall]:
+        """The Midjourney submits and questions for a seed that the relay passed on."""
+        return self._on_loop(lambda: list(self._state.forwarded))
+
+    @property
     def hooks(self) -> list[SentNotification]:
         """The notifications sent, with the status of each answer."""
         return self._on_loop(lambda: list(self._state.notifier.sent))
@@ -189,17 +204,18 @@ class Control:
         """
         Apply *faults* to the next requests of *kind*, one each, in order.
 
-        Kinds: submit, fetch, list, image, seed, usage, account. ValueError for another
-        one, TypeError for what is no fault.
+        Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
+        change, fetch, list, image, seed, usage, account, and those of the setting
+        ``routes``. ValueError for another one, TypeError for what is no fault.
         """
-        _check(kind)
+        self._check(kind)
         for each in faults:
             check_fault(each)
         self._on_loop(lambda: self._state.faults.add(kind, *faults))
 
     def standing(self, kind: str, fault: Fault | None) -> None:
         """Apply *fault* to every request of *kind*, until None is given."""
-        _check(kind)
+        self._check(kind)
         if fault is not None:
             check_fault(fault)
         self._on_loop(lambda: self._state.faults.stand(kind, fault))
@@ -315,8 +331,7 @@ class Control:
             return self._state.store.accounts[0]
         return self._state.store.keys[key.removeprefix("sk-")].account
 
-
-def _check(kind: str) -> None:
-    if kind not in REQUEST_KINDS:
-        known = ", ".join(REQUEST_KINDS)
-        raise ValueError(f"no such kind of request: {kind}; known: {known}")
+    def _check(self, kind: str) -> None:
+        if kind not in self._state.kinds:
+            known = ", ".join(self._state.kinds)
+            raise ValueError(f"no such kind of request: {kind}; known: {known}")

@@ -15,7 +15,7 @@ from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply, as_json
 from ezlink_async.emulator.relay.routes import Handler, Route
-from ezlink_async.emulator.relay.state import REQUEST_KINDS, RelayState
+from ezlink_async.emulator.relay.state import RelayState
 
 _FAULT_NAMES = "answer cut delay drop garbage picture rows stall trouble upstream"
 _FAULTS = {name: getattr(faults, name.title()) for name in _FAULT_NAMES.split()}
@@ -85,8 +85,8 @@ def _follow(state: RelayState, instruction: dict[str, object]) -> None:
     coming = [_fault(item) for item in _objects(instruction.get("faults") or [])]
     lasting = _fault(*_objects([standing])) if standing else None
     lives = [_script(item) for item in _objects(instruction.get("tasks") or [])]
-    if (coming or "standing" in instruction) and kind not in REQUEST_KINDS:
-        raise BadInstructionError(f"on must be one of {', '.join(REQUEST_KINDS)}")
+    if (coming or "standing" in instruction) and kind not in state.kinds:
+        raise BadInstructionError(f"on must be one of {', '.join(state.kinds)}")
     state.faults.add(kind, *coming)
     if "standing" in instruction:
         state.faults.stand(kind, lasting)

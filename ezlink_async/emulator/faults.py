@@ -6,9 +6,12 @@ Faults for a test to inject: drops, delays, strange answers, trouble in the rela
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypedDict
 
 from attrs import evolve, field, frozen, validators
 
@@ -27,6 +30,7 @@ __all__ = [
     "Life",
     "Mixture",
     "Picture",
+    "Recorded",
     "Rows",
     "Stall",
     "Trouble",
@@ -36,8 +40,14 @@ __all__ = [
     "proxy",
     "queue_full",
     "queue_full_23",
+    "recorded",
     "saturated",
 ]
+
+# Headers of a recorded answer that the emulator sends as they are true for its own.
+_MADE_ANEW = {
+    *("connection", "content-length", "content-type", "date", "transfer-encoding"),
+}
 
 Proceed = Callable[[], Awaitable[Reply]]
 
@@ -46,6 +56,7 @@ _BROKEN = ("refused", "reset", "half")
 _TROUBLES = (
     *("token_verification", "user_lookup", "no_channel", "user_quota_lookup"),
     *("insert_failed", "panic", "tasks_unreadable", "queued"),
+    *("channel_disabled", "channel_deleted"),
 )
 
 
@@ -93,6 +104,45 @@ class Answer:
         body, close = self.body.encode(), self.close
         kind, named = self.content_type, self.headers
         return Reply(self.status, body, kind, named, bare=True, close=close)
+
+
+@frozen
+class Recorded:
+    """
+    Answer as another server once did; *job* as in Answer.
+
+    *headers* are sent as they are, and in *body* the recorded request id is replaced
+    by that of the request. *complete*: the answer did not break off.
+    """
+
+    status: int = field(validator=_STATUS)
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    complete: bool = True
+    job: bool = False
+
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Handle the request or not, then answer."""
+        await (proceed() if self.job else exchange.read())
+        given = {name.lower(): text for name, text in self.headers}
+        number, body = exchange.request_id, self.body
+        if old := given.get("x-request-id"):
+            body = body.replace(old.encode(), number.encode())
+        named = tuple(
+            (name, number if name.lower() == "x-request-id" else text)
+            for name, text in self.headers
+            if name.lower() not in _MADE_ANEW
+        )
+        return Reply(
+            self.status,
+            body if self.complete else body + b"\0",  # announced, and never sent
+            given.get("content-type"),
+            named,
+            sniffed=[*given][-1:] == ["content-type"],
+            bare=True,
+            close=given.get("connection") == "close",
+            keep=None if self.complete else len(body),
+        )
 
 
 @frozen
@@ -202,7 +252,9 @@ class Trouble:
     Words: ``token_verification``, ``user_lookup``, ``no_channel``,
     ``user_quota_lookup``, ``insert_failed`` (charged, no row), ``panic`` (empty 500,
     nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty), ``queued``
-    (accepted with code 22 even if the queue is empty: not charged).
+    (accepted with code 22 even if the queue is empty: a swap is not charged),
+    ``channel_disabled``, ``channel_deleted`` (of the task that an action, a modal or
+    a seed goes on from, while another channel serves the call).
     """
 
     word: str = field(validator=validators.in_(_TROUBLES))
@@ -344,3 +396,41 @@ def saturated() -> Upstream:
 def banned_word() -> Upstream:
     """Return the upstream's code 24."""
     return Upstream(body={"code": 24, "description": "可能包含敏感词"})
+
+
+def recorded(name: str, *files: str | Path, job: bool = False) -> Fault:
+    """
+    Return the recorded exchange *name* of these files as a fault.
+
+    Each line of a file is one exchange as JSON, with ``name`` and ``response``. An
+    exchange without a response closes the connection. KeyError for an unknown name.
+    """
+    for file in files:
+        for line in Path(file).read_text(encoding="utf-8").splitlines():
+            if f'"{name}"' in line and (sample := json.loads(line))["name"] == name:
+                return _played(sample["response"], job=job)
+    raise KeyError(f"no exchange {name} in {', '.join(map(str, files))}")
+
+
+class _Body(TypedDict, total=False):
+    text: str
+    base64: str
+    bytes: int
+
+
+class _Response(TypedDict):
+    status: int
+    headers: list[tuple[str, str]]
+    body: _Body
+    complete: bool
+
+
+def _played(response: _Response, *, job: bool) -> Fault:
+    if not response["status"]:
+        return Drop(job=job)
+    body = response["body"]
+    content = body.get("text", " " * body.get("bytes", 0)).encode()
+    if "base64" in body:
+        content = base64.b64decode(body["base64"])
+    headers = tuple((name, text) for name, text in response["headers"])
+    return Recorded(response["status"], headers, content, response["complete"], job)

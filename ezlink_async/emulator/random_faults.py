@@ -11,7 +11,12 @@ from collections.abc import Iterable
 
 from ezlink_async.emulator import faults, scripts
 
-#: The kind of request that each fault strikes, and the fault.
+#: The kinds of request that make a paid job.
+_SUBMITS = (
+    *("submit", "imagine", "blend", "describe", "shorten", "action", "modal", "change"),
+)
+#: The kind of request that each fault strikes, and the fault; ``submit`` stands for
+#: all submits.
 RANDOM_FAULTS: dict[str, tuple[str, faults.Fault]] = {
     "busy": ("submit", faults.queue_full()),
     "dropped": ("submit", faults.Drop()),
@@ -28,6 +33,8 @@ def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
     """
     Return the fault of each kind of request, from texts such as ``lost:0.05``.
 
+    A fault of submits strikes those of Midjourney like the swap's.
+
     ValueError for an unknown name, a rate that is no number from 0 to 1, and rates of
     one kind of request that are more than 1 together.
     """
@@ -41,7 +48,10 @@ def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
             )
         kind, fault = RANDOM_FAULTS[name]
         shares[kind].append((_rate(text, rate), fault))
-    return {kind: faults.Mixture(tuple(each)) for kind, each in shares.items()}
+    mixtures = {kind: faults.Mixture(tuple(each)) for kind, each in shares.items()}
+    if "submit" in mixtures:
+        mixtures |= dict.fromkeys(_SUBMITS, mixtures["submit"])
+    return mixtures
 
 
 def _rate(text: str, rate: str) -> float:

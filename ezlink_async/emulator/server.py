@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from aiohttp import web
 from attrs import field, frozen
 
-from ezlink_async.emulator.app import make_app
+from ezlink_async.emulator.app import make_app, routes_of
 from ezlink_async.emulator.control import Control
 from ezlink_async.emulator.pictures.copy_engine import CopyEngine
 from ezlink_async.emulator.relay.state import RelayState
@@ -73,6 +73,7 @@ def _new_state(settings: EmulatorSettings, pool: ThreadPoolExecutor) -> RelaySta
         lambda task: notifier.notify(task.hook, task.view),
     )
     state = RelayState(settings, store, upstream, notifier, asyncio.Event())
+    state.routes = routes_of(settings)
     state.control_secret = settings.control_secret or state.control_secret
     return state
 

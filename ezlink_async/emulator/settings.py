@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from attrs import Attribute, field, frozen, validators
 
 from ezlink_async.emulator.clock import Clock
+
+if TYPE_CHECKING:
+    from ezlink_async.emulator.relay.routes import Route
 
 #: A key for tests, as ``EmulatorSettings(api_key=DEFAULT_KEY)``; known to everybody.
 DEFAULT_KEY = "sk-ezlinkEmulatorKey0000000000000000000000000000000"
@@ -61,13 +64,18 @@ class EmulatorSettings:
     *poll_interval*: the relay refreshes its rows that often; 0: at every request.
     *start_seconds*, *submit_seconds*, *engine_seconds*: the least time that a task
     spends in each stage. *concurrency*, *queue*: how many tasks the upstream runs,
-    and lets wait. *code_22*: accept a waiting task with code 22, uncharged.
+    and lets wait. *code_22*: accept a waiting task with code 22, a swap uncharged.
+
+    *remix*: a reroll, a variation and a pan ask for a new prompt first, after they were
+    charged. *channel_type*: 32 forwards each Midjourney submit without its mode.
+    *serves_change*: the upstream serves ``change``, as older ones did.
 
     *price*, *balance*, *key_quota*: units, 500,000 to the dollar; None is a key
-    without limit. *group*: the account's. *server_address*: the server part of
-    picture addresses; None: the emulator's own. *shows_account*: the balance pages
-    show the account instead of the key, as after an operator's switch. *plain_text*:
-    an accepted submit is sent as ``text/plain``, as the real server does.
+    without limit. The price is that of a swap; those of Midjourney are fixed.
+    *group*: the account's. *server_address*: the server part of picture addresses;
+    None: the emulator's own. *shows_account*: the balance pages show the account
+    instead of the key, as after an operator's switch. *plain_text*: an accepted submit
+    is sent as ``text/plain``, as the real server does.
 
     *forward_hooks*: post notifications to a job's ``notifyHook`` on a loopback host,
     within *hook_timeout*; *hooks_anywhere*: and on any other; *hook_twice*: post the
@@ -76,6 +84,8 @@ class EmulatorSettings:
 
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
     pictures kept before the oldest link expires.
+
+    *routes*: paths of further families, which go before those of the emulator.
     """
 
     engine: str | Engine = "copy"
@@ -96,6 +106,9 @@ class EmulatorSettings:
     concurrency: int = 3
     queue: int = 10
     code_22: bool = True
+    remix: bool = False
+    channel_type: int = 1
+    serves_change: bool = False
     price: int = 9_000
     balance: int = 1_000_000_000
     key_quota: int | None = 1_000_000_000
@@ -110,6 +123,7 @@ class EmulatorSettings:
     max_body: int = 30_000_000
     max_image: int = 10 * _MIB
     kept_bytes: int = 512 * _MIB
+    routes: tuple[Route, ...] = ()
 
     @classmethod
     def realistic(cls) -> EmulatorSettings:

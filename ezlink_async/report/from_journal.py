@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ezlink_async._io.files import OWN_FOLDER
-from ezlink_async.batch.journal.jobs import JobRecord, JobState, Reason, Remark, Run
+from ezlink_async.batch.journal.jobs import (
+    JobRecord,
+    JobState,
+    Reason,
+    Remark,
+    Run,
+)
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
+from ezlink_async.batch.pairs.pictures import Input, path_of
+from ezlink_async.batch.preflight import text_of
 from ezlink_async.batch.spending import Charges
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.report.models import Facts, LastRun, Photo, Status
+from ezlink_async.report.models import SWAP, Facts, LastRun, Photo, Status
 from ezlink_async.report.writer import write_report
 
 _STATUS: dict[JobState, Status] = {
@@ -26,19 +34,21 @@ _STATUS: dict[JobState, Status] = {
     JobState.FAILED: "failed",
     JobState.UNKNOWN: "unknown",
 }
+_SENDS = {True: "swaps", False: "sends"}
+
 _NEXT: dict[Status, str] = {
     "failed": "--retry-failed sends it again.",
     "unknown": "The same command with EZLINK_ACCOUNT_TOKEN, the access token of the "
     "account, finds out what became of it, for nothing. As the last resort "
     "--resubmit-unknown sends it again, and may pay twice.",
     "open": "The same command resumes it, without paying again.",
-    "skipped": "The same command swaps it.",
+    "skipped": "The same command {sends} it.",
 }
 _LEFT_OVER = {Reason.EXISTS, Reason.BUDGET, Reason.FAILURES, Reason.INTERRUPTED}
-_THERE = "--existing replace swaps it, and replaces what is there."
+_THERE = "--existing replace {sends} it, and replaces what is there."
 _REPLACE = "Mend the picture, or give another one; a rerun alone changes nothing."
 _FAILED = {Reason.UNUSABLE, Reason.BLOCKED}
-_MEND = "Remove the cause; then the same command swaps it."
+_MEND = "Remove the cause; then the same command {sends} it."
 
 
 def report_on(
@@ -83,22 +93,36 @@ def _photo(folder: Path, record: JobRecord) -> Photo:
     is_gone = record.reason is Reason.RESULT_GONE
     if is_gone or (status == "skipped" and not left_over):
         status = "failed"
+    says = _next_step(record, status)
     seconds = None
     if record.sent_at is not None and record.ended_at is not None:
         seconds = max(0.0, record.ended_at - record.sent_at)
+    outputs = tuple(folder / each.path for each in record.outputs)
     return Photo(
-        source=_place(folder, record.source),
-        target=_place(folder, record.target),
+        source=_place(folder, record.path_of("source")),
+        target=_place(folder, record.path_of("target")),
         status=status,
-        output=folder / record.output.path if record.output else None,
+        output=next(iter(outputs), None),
+        kind=record.key.kind,
+        label=_label(record.label, record.inputs),
+        inputs=tuple(_place(folder, each.path) for each in record.inputs),
+        outputs=outputs,
+        text=text_of(record),
         error=record.error,
-        next_step=_next_step(record, status),
+        next_step=says and _said(says, record.key.kind),
         task_id=record.task_id,
         request_id=next(reversed(record.request_ids), None),
         maybe_charged=status == "unknown",
         seconds=seconds,
         changes=record.changes,
     )
+
+
+def _label(label: str, inputs: Sequence[Input]) -> str:
+    """Return the name of a job; that of one named by its pictures without folders."""
+    if inputs and label.startswith(str(inputs[0].path)):
+        return ", ".join(each.path.name for each in inputs)
+    return label
 
 
 def _place(folder: Path, picture: Path) -> Path:
@@ -126,13 +150,21 @@ def _next_step(record: JobRecord, status: Status) -> str | None:
 def _remarked(folder: Path, remark: Remark) -> Photo:
     failed = remark.reason in _FAILED
     mend = _REPLACE if remark.reason is Reason.UNUSABLE else _MEND
+    says = mend if failed else _NEXT["skipped"]
     return Photo(
-        source=_place(folder, remark.source),
-        target=_place(folder, remark.target),
+        source=_place(folder, path_of(remark.inputs, "source")),
+        target=_place(folder, path_of(remark.inputs, "target")),
         status="failed" if failed else "skipped",
+        kind=remark.kind,
+        label=_label(remark.label, remark.inputs),
+        inputs=tuple(_place(folder, each.path) for each in remark.inputs),
         error=remark.error,
-        next_step=mend if failed else _NEXT["skipped"],
+        next_step=_said(says, remark.kind),
     )
+
+
+def _said(says: str, kind: str) -> str:
+    return says.replace("{sends}", _SENDS[kind == SWAP])
 
 
 def _facts(folder: Path, runs: list[Run]) -> Facts:

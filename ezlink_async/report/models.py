@@ -8,6 +8,11 @@ from typing import Literal
 
 import attrs
 
+from ezlink_async.batch.pairs.output_paths import SUFFIXES
+from ezlink_async.services.face_swap import FaceSwap
+
+SWAP = FaceSwap.kind
+
 Status = Literal["succeeded", "failed", "unknown", "skipped", "open"]
 
 MEANINGS: dict[Status, str] = {
@@ -26,12 +31,23 @@ GOOD: frozenset[Status] = frozenset({"succeeded", "skipped"})
 
 @attrs.frozen(kw_only=True)
 class Photo:
-    """One job, as the report shows it."""
+    """
+    One job, as the report shows it: a swap, or a job of another *kind*.
 
-    source: Path
-    target: Path
+    A swap has a *source* and a *target*, every other job a *label* and its *inputs*.
+    *output* is the first of the results *outputs*; *text* is that of a job that makes
+    one.
+    """
+
+    source: Path = Path()
+    target: Path = Path()
     status: Status
     output: Path | None = None
+    kind: str = SWAP
+    label: str = ""
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    text: str = ""
     error: str | None = None
     next_step: str | None = None
     task_id: str | None = None
@@ -40,6 +56,21 @@ class Photo:
     seconds: float | None = None
     changes: tuple[str, ...] = ()
     """The changes made before it was sent, such as ``"converted from HEIC"``."""
+
+    @property
+    def is_swap(self) -> bool:
+        """Whether it is a swap, which is shown by its target."""
+        return self.kind == SWAP
+
+    @property
+    def name(self) -> str:
+        """Its name for a person."""
+        return self.target.name if self.is_swap else self.label
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The results that are pictures."""
+        return tuple(path for path in self.outputs if path.suffix.lower() in SUFFIXES)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,8 +116,14 @@ class Thumbnail:
 
 @attrs.frozen
 class Pictures:
-    """The thumbnails of one photo."""
+    """
+    The thumbnails of one photo.
+
+    *given* are those of several inputs, *strip* those of several results.
+    """
 
     source: Thumbnail
     before: Thumbnail
     after: Thumbnail | None
+    given: tuple[Thumbnail, ...] = ()
+    strip: tuple[Thumbnail, ...] = ()

@@ -18,6 +18,8 @@ from ezlink_async.report.escaping import markup
 from ezlink_async.report.models import MEANINGS, Facts, Status
 from ezlink_async.report.rows import Counts
 
+_SWAP_OR_JOB = {"photo": "swap", "job": "job"}
+
 _MINUTE = 60
 
 _HOUR = 60 * _MINUTE
@@ -28,9 +30,15 @@ _MONTHS = (
 )
 
 
-def photos(number: int) -> str:
-    """Return a number of photos in words."""
-    return "1 photo" if number == 1 else f"{number:,} photos"
+def photos(number: int, noun: str = "photo") -> str:
+    """Return a number of photos, or of jobs, in words."""
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def meaning(status: Status, noun: str) -> str:
+    """Return what a status means for photos, or for jobs."""
+    says = MEANINGS[status].replace("the swap", f"the {_SWAP_OR_JOB[noun]}")
+    return says.replace("photo", noun)
 
 
 def lasted(seconds: float) -> str:
@@ -84,6 +92,8 @@ def page(
         "filters": [_filters(counts)],
         "troubles": troubles,
         "assets": [ASSETS],
+        "noun": [counts.noun],
+        "Noun": [counts.noun.capitalize()],
         "rows": rows,
         "script": [script],
     }
@@ -145,8 +155,9 @@ def _when(started: dt.datetime, finished: dt.datetime, seconds: float) -> str:
 def _sum(counts: Counts) -> str:
     good = counts.by_status["succeeded"]
     if good == counts.total > 1:
-        return f"All <strong>{good:,}</strong> photos succeeded"
-    return f"<strong>{good:,}</strong> of {photos(counts.total)} succeeded"
+        return f"All <strong>{good:,}</strong> {counts.noun}s succeeded"
+    total = photos(counts.total, counts.noun)
+    return f"<strong>{good:,}</strong> of {total} succeeded"
 
 
 def _portrait(counts: Counts) -> str:
@@ -192,8 +203,9 @@ def _payment(facts: Facts, counts: Counts) -> str:
     body = ""
     if counts.maybe_charged:
         have = "has" if counts.maybe_charged == 1 else "have"
+        these = photos(counts.maybe_charged, counts.noun)
         body = (
-            f"<p><strong>{photos(counts.maybe_charged)}</strong> may have been paid "
+            f"<p><strong>{these}</strong> may have been paid "
             f"for and {have} no result here. Each is marked.</p>"
         )
     if facts.charged_note:
@@ -218,17 +230,17 @@ def _filters(counts: Counts) -> str:
     everything = "In the order they were given."
     choices = [_choice("all", counts.total, everything, "checked")]
     choices += [
-        _choice(status, counts.by_status[status], meaning)
-        for status, meaning in MEANINGS.items()
+        _choice(status, counts.by_status[status], meaning(status, counts.noun))
+        for status in MEANINGS
     ]
     return "".join(choices)
 
 
-def _choice(value: Status | str, count: int, meaning: str, checked: str = "") -> str:
+def _choice(value: Status | str, count: int, says: str, checked: str = "") -> str:
     zero = "" if count else " zero"
     return (
         f'<label class="{value}{zero}">'
         f'<input type="radio" name="status" value="{value}" '
-        f'data-meaning="{markup(meaning)}" {checked}>'
+        f'data-meaning="{markup(says)}" {checked}>'
         f"<span>{value.capitalize()} <b>{count:,}</b></span></label>"
     )

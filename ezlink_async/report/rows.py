@@ -18,6 +18,8 @@ class Counts:
     """The counts of the photos so far."""
 
     by_status: Counter[Status] = attrs.field(factory=Counter)
+    others: int = 0
+    """The number of jobs that are no swaps."""
     maybe_charged: int = 0
     source: Path | None = None
     portrait: Thumbnail | None = None
@@ -28,9 +30,16 @@ class Counts:
         """The number of photos."""
         return self.by_status.total()
 
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return "job" if self.others else "photo"
+
     def add(self, photo: Photo, pictures: Pictures) -> None:
         """Count one photo."""
-        if self.source is None:
+        if not photo.is_swap:
+            self.others += 1
+        elif self.source is None:
             self.source, self.portrait = photo.source, pictures.source
         elif photo.source != self.source:
             self.portrait = None
@@ -40,23 +49,51 @@ class Counts:
 
 def row(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
     """Return the data of one photo for a page in *folder*, without empty values."""
-    target = absolute(photo.target)
     after = pictures.after or Thumbnail()
     faults = {"before": pictures.before.fault, "after": after.fault}
+    what = _swapped if photo.is_swap else _made
     known: dict[str, object] = {
         "status": photo.status,
-        "name": shown(target.name),
-        "folder": shown(photo.target.parent),
         "before": pictures.before.stem,
         "after": after.stem,
-        "face": pictures.source.stem,
-        "source": shown(photo.source.name),
         "faults": {side: says for side, says in faults.items() if says},
-        "original": address(target, folder),
+        **what(photo, pictures, folder),
         **_result(photo.output, folder),
         **_words(photo),
     }
     return {key: value for key, value in known.items() if value}
+
+
+def _swapped(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
+    """Return what a swap is about."""
+    target = absolute(photo.target)
+    return {
+        "name": shown(target.name),
+        "folder": shown(photo.target.parent),
+        "face": pictures.source.stem,
+        "source": shown(photo.source.name),
+        "original": address(target, folder),
+    }
+
+
+def _made(photo: Photo, pictures: Pictures, folder: Path) -> dict[str, object]:
+    """Return what a job of another kind is about, and all that it made."""
+    files = [_result(each, folder) for each in photo.outputs]
+    return {
+        "name": shown(photo.label),
+        "folder": shown(photo.kind),
+        "kind": shown(photo.kind),
+        "given": [each.stem for each in pictures.given if each.stem],
+        "strip": [each.stem for each in pictures.strip if each.stem],
+        "inputs": [_input(each, folder) for each in photo.inputs],
+        "files": files if len(files) > 1 else [],
+        "text": _text(photo.text),
+    }
+
+
+def _input(picture: Path, folder: Path) -> dict[str, object]:
+    path = absolute(picture)
+    return {"name": shown(path.name), "address": address(path, folder)}
 
 
 def _result(output: Path | None, folder: Path) -> dict[str, object]:
@@ -88,7 +125,7 @@ def _text(text: str | None) -> str | None:
 
 def failure_line(photo: Photo) -> str:
     """Return the line of a failed photo, for a page without JavaScript."""
-    name = markup(photo.target.name)
+    name = markup(photo.name)
     error = markup(photo.error or "", lines=True)
     then = photo.next_step and f"<b>Next:</b> {markup(photo.next_step, lines=True)}"
     paid = _PAID if photo.maybe_charged else None

@@ -59,9 +59,24 @@ class Thumbnails:
 
     def pictures(self, photo: Photo) -> Pictures:
         """Return the thumbnails of one photo; before and after have the same size."""
+        if not photo.is_swap:
+            return self._others(photo)
         before = self.of(photo.target)
         after = self.of_result(photo.output, before) if photo.output else None
         return Pictures(self.of(photo.source), before, after)
+
+    def _others(self, photo: Photo) -> Pictures:
+        """Return the same of a job that is no swap; the divider needs one of each."""
+        results = photo.pictures
+        given = tuple(map(self.of, photo.inputs))
+        if len(results) == len(given) == 1:
+            after = self.of_result(results[0], given[0])
+            return Pictures(Thumbnail(), given[0], after)
+        made = tuple(self.of_result(path, Thumbnail()) for path in results)
+        before = given[0] if given and not made else Thumbnail()
+        first = made[0] if made else None
+        several = [each if len(each) > 1 else () for each in (given, made)]
+        return Pictures(Thumbnail(), before, first, *several)
 
     def of(self, path: Path) -> Thumbnail:
         """

@@ -1,19 +1,46 @@
 """
-The protocols that each family of the API implements: its tasks and its jobs.
+What each family of the API implements: its job requests, its jobs and its tasks.
 
-The sender, the poller and the journal are written against them, so only a
-family's own module knows its wire.
+The sender, the poller, the journal and the command line are written against these
+classes, so only a family's own module knows its wire. A *job request* is the value
+that users make; with its pictures inspected it becomes a *job*, ready to be sent;
+the server makes a *task* of it, which is known by its family and its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 import attrs
 
+from ezlink_async._core.error_mapping import with_translation
+from ezlink_async._core.images import EncodedImage, ImageLike, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async.models import TaskRecord
+from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy, Timeouts
+from ezlink_async._core.records import dump_record, load_record
+from ezlink_async.errors import (
+    ApiError,
+    ModalNeededError,
+    TaskCancelledError,
+    TaskError,
+    TaskFailedError,
+)
+from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+
+if TYPE_CHECKING:
+    # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", bound=Record, default=TaskRecord)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+AnyRecord = Any  # type: ignore[explicit-any]  # the classes of records share no base
+"""The record of a task where those of all families are handled alike."""
 
 NO_TASK = "0"
 """
@@ -22,66 +49,278 @@ An id that no task has, for :meth:`TaskFamily.fetch_request`.
 401 or 403 in the answer proves that the key is refused.
 """
 
+LoadedImage = InspectedImage | EncodedImage
+"""A picture of a job: inspected, or also encoded when many jobs share it."""
+
+
+@attrs.frozen(kw_only=True)
+class PollTiming:
+    """
+    The pace of a family's tasks with the default policies; seconds.
+
+    A task is polled *first* after acceptance, then in growing steps from *shortest*
+    to *longest*, until *deadline*. The answer to a submit is waited for
+    *submit_wait*, that to a query *query_wait*. A client whose
+    :class:`PollPolicy` or :class:`Timeouts` differ from the defaults scales them
+    alike. With *shares_queue* the tasks wait in one line and their rows are
+    renewed in one beat, so the poller learns the times of some from others. With
+    *new_connection* each query has a connection of its own.
+    """
+
+    first: float = 2.0
+    shortest: float = 1.0
+    longest: float = 10.0
+    deadline: float = TASK_DEADLINE
+    submit_wait: float = 90.0
+    query_wait: float = 30.0
+    shares_queue: bool = False
+    new_connection: bool = False
+
+    def policy(self, policy: PollPolicy) -> PollPolicy:
+        """Return the policy of the family in a client with this *policy*."""
+        usual = PollPolicy()
+        return PollPolicy(
+            first=policy.first * (self.first / usual.first),
+            shortest=policy.shortest * (self.shortest / usual.shortest),
+            longest=policy.longest * (self.longest / usual.longest),
+            deadline=policy.deadline or self.deadline,
+        )
+
+    def submit_timeout(self, timeouts: Timeouts) -> float:
+        """Return how long a client with these *timeouts* waits for acceptance."""
+        return timeouts.submit * (self.submit_wait / Timeouts().submit)
+
+    def query_timeout(self, timeouts: Timeouts) -> float:
+        """Return how long a client with these *timeouts* waits for a query."""
+        return timeouts.fetch * (self.query_wait / Timeouts().fetch)
+
+
+@attrs.frozen(kw_only=True)
+class Traces:
+    """
+    What the account's pages show of a submit whose answer was lost.
+
+    *state*: the tasks of the account carry the submit's ``state``. *log*: the log
+    shows what was charged under its request id. *proves_absence*: where neither
+    shows it, it was surely not created.
+    """
+
+    state: bool = False
+    log: bool = False
+    proves_absence: bool = False
+
+
+ALL_TRACES = Traces(state=True, log=True, proves_absence=True)
+
+
+@attrs.frozen
+class Ending:
+    """How a task has ended: with *error*, or well when that is ``None``."""
+
+    error: TaskError | None = None
+
 
 @attrs.frozen
 class Accepted:
-    """The server's acceptance: it has the job and must not be sent it again."""
+    """
+    The server's acceptance: it has the job and must not be sent it again.
+
+    *record* is what the acceptance says of the task already. With *has_previews* the
+    task has a picture before it is done, at the address of the finished one.
+    """
 
     task_id: str
     code: int
     description: str
+    record: Record | None = None
+    has_previews: bool = False
 
 
-class TaskFamily(Protocol):
+class TaskFamily(Protocol[R]):
     """
-    How tasks of one kind are fetched, singly and many at once, and read.
+    How the tasks of one family are fetched, read, judged and downloaded.
 
-    The readers raise the error that an answer stands for:
-    :exc:`TaskNotFoundError`, an :exc:`ApiError`, :exc:`ProtocolError`.
+    Subclass it explicitly: all but *name*, *record_type*, :meth:`fetch_request`
+    and :meth:`read` have defaults. The readers raise the error that an answer
+    stands for: :exc:`TaskNotFoundError`, an :exc:`ApiError`, :exc:`ProtocolError`.
     """
 
     @property
     def name(self) -> str:
-        """The name of this kind in saved handles."""
+        """The name of the family in saved handles, journals and commands."""
         ...
+
+    @property
+    def record_type(self) -> type[R]:
+        """The class of the records."""
+        ...
+
+    @property
+    def timing(self) -> PollTiming:
+        """How often tasks are polled, and how long answers are waited for."""
+        return PollTiming()
+
+    @property
+    def traces(self) -> Traces:
+        """What the account's pages show of a lost submit."""
+        return Traces()
 
     @property
     def list_limit(self) -> int:
         """The most ids of one list request; 0 when there is no such call."""
+        return 0
+
+    @property
+    def list_from(self) -> int:
+        """From how many due tasks on a list request is sent in place of fetches."""
+        return 3
+
+    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
+        """
+        Ask for one task, after so many *polls* of it.
+
+        :exc:`ConfigurationError` for an id that cannot stand in an address.
+        """
         ...
 
-    def fetch_request(self, task_id: str) -> HttpRequest:
-        """Ask for one task."""
-        ...
-
-    def read(self, response: HttpResponse, task_id: str) -> TaskRecord:
+    def read(self, response: HttpResponse, task_id: str) -> R:
         """Read the answer to :meth:`fetch_request`."""
         ...
 
     def list_request(self, task_ids: Sequence[str]) -> HttpRequest:
         """Ask for up to *list_limit* tasks."""
-        ...
+        raise self._without("list")
 
-    def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
+    def read_list(self, response: HttpResponse) -> dict[str, R]:
         """Read the answer to :meth:`list_request`; unknown ids are missing."""
+        raise self._without("list")
+
+    def judge(self, record: R, before: R | None) -> Ending | None:
+        """
+        Return how the task has ended, ``None`` while it goes on.
+
+        *before* is the record of the poll before this one. A success without a
+        result counts only the second time.
+        """
+        if record.status is TaskStatus.MODAL:
+            return Ending(modal_needed(record))
+        if not record.is_terminal:
+            return None
+        if record.status is TaskStatus.SUCCESS and not self.results(record):
+            again = before is not None and before.status is TaskStatus.SUCCESS
+            says = "succeeded, but without a result"
+            return Ending(failure(record, says)) if again else None
+        return Ending(error_of(record))
+
+    def results(self, record: R) -> tuple[Result, ...]:
+        """Return what is to be downloaded of a task that ended well."""
+        return record.results
+
+    def keyless_request(self, task_id: str) -> HttpRequest | None:
+        """Ask for the only picture of a finished task without any key."""
+        return None
+
+    def has_previews(self, known: R | None) -> bool:
+        """Return whether that picture may be there before the task is done."""
+        return False
+
+    def found(self, task_id: str, known: R | None, url: str) -> R:
+        """Return the record of a success whose picture :meth:`keyless_request` has."""
+        raise self._without("keyless picture")
+
+    def _without(self, call: str) -> NotImplementedError:
+        return NotImplementedError(f"tasks of {self.name!r} have no {call}")
+
+    def renew(self, record: R) -> HttpRequest | None:
+        """Ask for fresh addresses of a finished task, if that surely costs nothing."""
+        return None
+
+    def is_same(self, one: R, other: R) -> bool:
+        """Return whether *other* is no change from *one* to a reader of updates."""
+        return one == other
+
+    def is_frozen(self, record: R) -> bool:
+        """Return whether the server seems to renew the record no more."""
+        return False
+
+    def is_refunded(self, record: R | None) -> bool | None:
+        """Return whether the server gives back what the task cost, if it is known."""
+        return None
+
+    def dump(self, record: R) -> dict[str, object]:
+        """Return *record* as values that JSON can hold, without inline contents."""
+        return dump_record(record)
+
+    def load(self, saved: Mapping[str, object]) -> R:
+        """Read what :meth:`dump` made; any exception when it is something else."""
+        return load_record(self.record_type, saved)
+
+
+def failure(record: Record, says: str, *, refunded: bool | None = None) -> TaskError:
+    """Return the error of a task that failed, in the words of *says*."""
+    return TaskFailedError(
+        f"task {record.task_id} {says}",
+        task_id=record.task_id,
+        record=record,
+        refunded=refunded,
+    )
+
+
+def error_of(record: Record) -> TaskError | None:
+    """Return the error of a terminal *record*; ``None`` for a success."""
+    if record.status is TaskStatus.SUCCESS:
+        return None
+    reason = with_translation(record.fail_reason) or "no reason given"
+    if record.status is TaskStatus.CANCEL:
+        says = f"task {record.task_id} was cancelled on the server: {reason}"
+        return TaskCancelledError(says, task_id=record.task_id, record=record)
+    return failure(record, f"failed: {reason}")
+
+
+def modal_needed(record: Record) -> ModalNeededError:
+    """Return the error of a task that waits for a person's input."""
+    return ModalNeededError(
+        f"task {record.task_id} waits for input: send it with "
+        f"`client.midjourney.modal({record.task_id!r}, prompt=...)`, which is charged, "
+        "also where the action before was",
+        task_id=record.task_id,
+        record=record,
+    )
+
+
+class RowCount(Protocol):
+    """
+    A free question by which a lost submit of one job is found.
+
+    It is asked before the submit and, when the answer was lost, again: a higher
+    count then is the acceptance.
+    """
+
+    def request(self) -> HttpRequest:
+        """Describe the question."""
         ...
 
-    def result_request(self, task_id: str) -> HttpRequest:
-        """Ask for the picture of a finished task, without any key."""
+    def count(self, response: HttpResponse) -> int:
+        """Read how many rows there are."""
         ...
-
-
-class Job(Protocol):
-    """One paid call, ready to be sent. A job knows its wire, not its sender."""
 
     @property
-    def family(self) -> TaskFamily:
+    def task_id(self) -> str:
+        """The id of the task that the submit makes."""
+        ...
+
+
+class Job(Protocol[R]):
+    """
+    One paid call, ready to be sent; it knows its wire, not its sender.
+
+    Subclass it explicitly: all but *family*, *label*, :meth:`request` and
+    :meth:`read` have defaults.
+    """
+
+    @property
+    def family(self) -> TaskFamily[R]:
         """The family of the task that the server makes of the job."""
-        ...
-
-    @property
-    def state(self) -> str | None:
-        """The text that comes back in the records; it identifies a lost job."""
         ...
 
     @property
@@ -96,3 +335,131 @@ class Job(Protocol):
     def read(self, response: HttpResponse) -> Accepted:
         """Read the answer to :meth:`request`, or raise the error it stands for."""
         ...
+
+    @property
+    def state(self) -> str | None:
+        """The text that comes back in the records; it identifies a lost job."""
+        return None
+
+    @property
+    def lane(self) -> str:
+        """Jobs of one lane wait for room together; others pass them."""
+        return self.family.name
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the submit costs nothing, so that a lost one is sent again."""
+        return False
+
+    @property
+    def row_count(self) -> RowCount | None:
+        """The question that finds a lost submit of this job with the key alone."""
+        return None
+
+    def pause_after(self, refusal: ApiError, refusals: int) -> float | None:
+        """
+        Return the seconds after which a refused job is sent again, ``None`` for not.
+
+        *refusals* counts those so far, this one too. Nothing was charged.
+        """
+        return None
+
+
+PICTURES = "pictures"
+"""The key of a field's metadata that says: these are pictures to send."""
+
+APART = "apart"
+"""The key of a field's metadata that says: it does not change the result."""
+
+
+class JobRequest(Generic[R]):
+    """
+    One job as users ask for it: a frozen value that checks itself when it is made.
+
+    A subclass is an attrs class; it has a *kind* and a *family*, and makes its
+    job. A field with the metadata ``PICTURES`` holds a picture or a tuple of them;
+    one with ``APART`` (a state, a hook) does not change the result.
+    """
+
+    kind: ClassVar[str]
+    """The name of this kind in manifests and journals."""
+
+    shared: ClassVar[int] = 0
+    """How many of the first pictures are often those of the job before."""
+
+    distinct: ClassVar[bool] = False
+    """Whether the server refuses two pictures with the same bytes."""
+
+    @property
+    def family(self) -> TaskFamily[R]:
+        """The family of the task that the server makes of it."""
+        raise NotImplementedError
+
+    def job(self, pictures: tuple[LoadedImage, ...]) -> Job[R]:
+        """Return the job, whose *pictures* are those of :meth:`pictures`, in order."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """A name for a person to read; never the bytes of a picture."""
+        return self.kind
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds from acceptance to the task's deadline; ``None``: the family's."""
+        return None
+
+    @property
+    def price(self) -> int:
+        """The server's default price in units, 500,000 to the dollar; 0 is free."""
+        return 0
+
+    @property
+    def once(self) -> str | None:
+        """A key under which one client submits only once; ``None``: no such rule."""
+        return None
+
+    @property
+    def again(self) -> bool:
+        """Whether another submit under the same key is meant."""
+        return False
+
+    def with_state(self, state: str | None) -> Self:
+        """Return the same with this *state*, unless it has one or takes none."""
+        if state is None or getattr(self, "state", "") is not None:
+            return self
+        return attrs.evolve(self, state=state)  # type: ignore[misc]
+
+    def pictures(self) -> tuple[ImageLike, ...]:
+        """Return the pictures to send, in the order of the fields."""
+        return tuple(picture for _, each in self._picture_fields() for picture in each)
+
+    def identity(self, digests: Sequence[str]) -> str:
+        """
+        Return all that changes the result, as canonical JSON.
+
+        Keys are sorted, absent fields left out, and each picture is replaced by its
+        SHA-256 in lower-case hex: *digests*, in the order of :meth:`pictures`.
+        """
+        left = iter(digests)
+        pictures = dict(self._picture_fields())
+        said: dict[str, object] = {}
+        for field in attrs.fields(type(self)):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name in pictures:
+                hashes = [next(left) for _ in pictures[field.name]]
+                value = hashes if isinstance(value, tuple) else next(iter(hashes), None)
+            if value not in (None, (), [], "") and not field.metadata.get(APART):
+                said[field.name] = getattr(value, "value", value)
+        return canonical(said)
+
+    def _picture_fields(self) -> Iterator[tuple[str, tuple[ImageLike, ...]]]:
+        for field in attrs.fields(type(self)):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.metadata.get(PICTURES) and value is not None:
+                yield field.name, value if isinstance(value, tuple) else (value,)
+
+
+def canonical(value: object) -> str:
+    """Return *value* as JSON with sorted keys and no blanks."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

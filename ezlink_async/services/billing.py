@@ -89,7 +89,7 @@ def _number(page: HttpResponse, name: str, most: float = sys.float_info.max) -> 
         return float(found)
     raise ProtocolError(
         f"the balance page has no number {name!r}: {page.excerpt}",
-        head=page.body,
+        head=page.head,
         status=page.status,
         request_id=page.request_id,
     )

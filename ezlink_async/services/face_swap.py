@@ -7,19 +7,32 @@ Source: the public page ``api-205930916``. No address, no key, no I/O.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import attrs
 
-from ezlink_async._core.images import EncodedImage, InspectedImage
-from ezlink_async._core.messages import HttpRequest, HttpResponse, Part
-from ezlink_async.errors import ConfigurationError
-from ezlink_async.services.base import Accepted, TaskFamily
-from ezlink_async.services.midjourney import (
-    MIDJOURNEY,
-    AccountFilter,
+from ezlink_async._core.images import Image, ImageLike
+from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async.models import TaskRecord
+from ezlink_async.services.base import (
+    APART,
+    PICTURES,
+    Accepted,
+    Job,
+    JobRequest,
+    LoadedImage,
+    TaskFamily,
+)
+from ezlink_async.services.midjourney.submits import (
     Mode,
+    SubmitOptions,
+    as_mode,
+    inspected,
+    json_body,
     read_submission,
 )
+from ezlink_async.services.midjourney.tasks import MIDJOURNEY
 
 PRICE = 9_000
 """
@@ -28,65 +41,33 @@ What a swap costs, in units: 500,000 to the US dollar.
 The default of the server (``ye4293/one-api``); an operator may set another price.
 """
 
-_STATE_LIMIT = 255
-
-_HOOK_LIMIT = 2000
-
-
-def _text_or_none(value: object, name: str, limit: int) -> None:
-    if value is not None and not isinstance(value, str):
-        raise ConfigurationError(f"{name} is a string, not {value!r}")
-    if value is not None and len(value) > limit:
-        raise ConfigurationError(f"{name} has at most {limit} characters")
-
-
-def _filter_or_none(value: object) -> None:
-    if value is not None and not isinstance(value, AccountFilter):
-        raise ConfigurationError(f"account_filter is an AccountFilter, not {value!r}")
-
 
 @attrs.frozen(kw_only=True)
-class SwapOptions:
+class SwapOptions(SubmitOptions):
     """The optional fields of a swap, checked; absent ones are not sent."""
 
-    state: str | None = None
-    notify_hook: str | None = None
-    account_filter: AccountFilter | None = None
-    mode: Mode | None = None
-
-    def __attrs_post_init__(self) -> None:
-        _text_or_none(self.state, "state", _STATE_LIMIT)
-        _text_or_none(self.notify_hook, "notify_hook", _HOOK_LIMIT)
-        _filter_or_none(self.account_filter)
-        hook = self.notify_hook
-        if hook is not None and not hook.startswith(("http://", "https://")):
-            raise ConfigurationError(f"notify_hook is an http(s) address, not {hook!r}")
-
-    def fields(self) -> dict[str, object]:
-        """Return the fields of the body beside the pictures."""
-        chosen: dict[str, object] = {}
-        if self.state is not None:
-            chosen["state"] = self.state
-        if self.notify_hook is not None:
-            chosen["notifyHook"] = self.notify_hook
-        if self.account_filter is not None:
-            name = self.account_filter.instance_id
-            chosen["accountFilter"] = {} if name is None else {"instanceId": name}
-        return chosen
+    mode: Mode | None = attrs.field(
+        default=None, converter=as_mode, metadata={APART: True}
+    )
 
 
 @attrs.frozen(kw_only=True)
-class FaceSwapJob:
-    """One swap, ready to be sent; the implementation of :class:`Job`."""
+class FaceSwapJob(Job[TaskRecord]):
+    """One swap, ready to be sent."""
 
-    source: InspectedImage | EncodedImage
-    target: InspectedImage
+    source: LoadedImage
+    target: LoadedImage
     options: SwapOptions
 
     @property
-    def family(self) -> TaskFamily:
+    def family(self) -> TaskFamily[TaskRecord]:
         """A swap becomes a task behind ``/mj/task/``."""
         return MIDJOURNEY
+
+    @property
+    def lane(self) -> str:
+        """Swaps have an upstream, and so a queue, of their own."""
+        return FaceSwap.kind
 
     @property
     def state(self) -> str | None:
@@ -96,25 +77,88 @@ class FaceSwapJob:
     @property
     def label(self) -> str:
         """The target: its path, or the number of its bytes."""
-        return repr(self.target.image)
+        return repr(inspected(self.target).image)
 
     def request(self) -> HttpRequest:
         """Describe the submit; without its last two bytes the body is no JSON."""
         prefix = f"/mj-{self.options.mode.value}" if self.options.mode else ""
-        fields = self.options.fields()
-        head = json.dumps(fields)[:-1].encode()
-        comma = b"," if fields else b""
-        source = self.source
-        inspected = source.inspected if isinstance(source, EncodedImage) else source
-        body: tuple[Part, ...] = (
-            head + comma + b'"sourceBase64":"' + inspected.prefix,
-            source,
-            b'","targetBase64":"' + self.target.prefix,
-            self.target,
-            b'"}',
-        )
+        pictures = {"sourceBase64": self.source, "targetBase64": self.target}
+        body = json_body(self.options.fields(), pictures)
         return HttpRequest("POST", f"{prefix}/mj/insight-face/swap", body)
 
     def read(self, response: HttpResponse) -> Accepted:
         """Read the answer to the submit, or raise the error it stands for."""
         return read_submission(response)
+
+
+def _as_given(picture: ImageLike) -> ImageLike:
+    """Return *picture* as it is, if it may be sent; a copy of bytes that may change."""
+    image = Image.of(picture)
+    return image if isinstance(picture, bytearray | memoryview) else picture
+
+
+def _shown(picture: ImageLike) -> str:
+    """Return *picture* for a person to read, without its bytes."""
+    return repr(Image.of(picture))
+
+
+@attrs.frozen
+class FaceSwap(SwapOptions, JobRequest[TaskRecord]):
+    """
+    Put the face of *source* into *target*: JPEG, PNG or WebP, up to 10 MiB each.
+
+    *state* comes back in the records, *notify_hook* is called by the server's
+    upstream, *mode* chooses the queue, and *account_filter* is sent as it is.
+    A swap costs 9,000 units by default in each mode. *options* say what a batch
+    does to the pictures before they are sent; they only count for the identity.
+    :exc:`ConfigurationError` or :exc:`ImageError` for a field that cannot be sent.
+    """
+
+    kind: ClassVar[str] = "swap"
+    shared: ClassVar[int] = 1
+    distinct: ClassVar[bool] = True
+
+    source: ImageLike = attrs.field(
+        converter=_as_given, repr=_shown, metadata={PICTURES: True}
+    )
+    target: ImageLike = attrs.field(
+        converter=_as_given, repr=_shown, metadata={PICTURES: True}
+    )
+    options: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+
+    @property
+    def family(self) -> TaskFamily[TaskRecord]:
+        """A swap becomes a task behind ``/mj/task/``."""
+        return MIDJOURNEY
+
+    @property
+    def label(self) -> str:
+        """The target: its path, or the number of its bytes."""
+        return repr(Image.of(self.target))
+
+    @property
+    def price(self) -> int:
+        """The server's default price in units, 500,000 to the dollar."""
+        return PRICE
+
+    def job(self, pictures: tuple[LoadedImage, ...]) -> FaceSwapJob:
+        """Return the job with the inspected source and target."""
+        source, target = pictures
+        options = SwapOptions(
+            state=self.state,
+            notify_hook=self.notify_hook,
+            account_filter=self.account_filter,
+            mode=self.mode,
+        )
+        return FaceSwapJob(source=source, target=target, options=options)
+
+    def identity(self, digests: Sequence[str]) -> str:
+        """
+        Return all that changes the result, as journals have always kept it.
+
+        The options stay in their order, so that this text equals what the journals
+        of earlier versions hold.
+        """
+        source, target = digests
+        said = {"options": dict(self.options), "source": source, "target": target}
+        return json.dumps(said, separators=(",", ":"), ensure_ascii=False)

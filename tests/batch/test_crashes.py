@@ -21,7 +21,6 @@ from hypothesis.stateful import (
 )
 
 from ezlink_async.batch.journal.jobs import (
-    JobKey,
     JobRecord,
     JobState,
     Problem,
@@ -30,10 +29,12 @@ from ezlink_async.batch.journal.jobs import (
     Submit,
     next_step,
 )
+from ezlink_async.batch.journal.schema import SCHEMA
 from ezlink_async.batch.journal.sqlite import open_database
-from ezlink_async.batch.journal.store import SCHEMA, Claim, Journal
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.output_paths import Output
+from tests.support.journal_jobs import new_swap, swap_claim, swap_key
 
 _JOBS = 2
 _jobs = st.integers(0, _JOBS - 1)
@@ -113,10 +114,11 @@ class Crashes(RuleBasedStateMachine):
         for number in range(_JOBS):
             target = Path(f"{number}.jpg")
             output_path = self._journal.assign_output_path(
-                Claim(target, target, "a", b"%d" % number), run
+                swap_claim(target, target, "a", b"%d" % number), run
             )
-            key = JobKey("https://a.example", b"s", b"t", "{}", output_path)
-            self._ids.append(self._journal.find_or_add_job(key, target, target).id)
+            key = swap_key(path=output_path)
+            job = self._journal.find_or_add_job(new_swap(key, target, target))
+            self._ids.append(job.id)
         self._journal.commit()
 
     def _record(self, job: int) -> JobRecord:
@@ -212,7 +214,7 @@ class Crashes(RuleBasedStateMachine):
         changes: dict[str, Callable[[Journal], None]] = {
             "late": lambda journal: journal.note_problem(this, Problem("late")),
             "succeeded": lambda journal: journal.succeeded(this, None, 3.0),
-            "saved": lambda journal: journal.saved(this, _OUTPUT),
+            "saved": lambda journal: journal.saved(this, [_OUTPUT]),
             "damaged": lambda journal: journal.damaged(this),
             "failed": lambda journal: journal.failed(this, Problem("no"), 3.0),
             "gone": lambda journal: journal.note_problem(

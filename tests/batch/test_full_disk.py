@@ -121,7 +121,7 @@ def test_a_limit_on_files_is_a_full_disk(folder: Path, server: Emulator) -> None
     assert code == 1, err
     assert summary["succeeded"] == 0
     assert "File too large" in err
-    assert f"{summary['skipped']} not swapped: " in err
+    assert f"{summary['skipped']} not done: " in err
     assert len(server.control.charges) < PHOTOS
     _all_is_well(folder, server)
 

@@ -26,10 +26,12 @@ def test_an_error_is_described_by_its_name_and_a_sentence() -> None:
 
 
 def test_a_pair_that_was_not_begun_is_skipped_and_resumable() -> None:
-    assert skipped(PAIR) == BatchOutcome(
+    assert skipped(PAIR.order()) == BatchOutcome(
         source=PAIR.source,
         target=PAIR.target,
         status="skipped",
+        kind="swap",
+        label=str(PAIR.target.absolute()),
         error="Interrupted: nothing was sent",
         reason=Reason.INTERRUPTED,
         resumable=True,
@@ -48,7 +50,7 @@ def test_a_summary_counts_outcomes_by_status_and_those_to_resume() -> None:
         failed,
         attrs.evolve(failed, resumable=True),
         attrs.evolve(good, status="unknown", maybe_charged=True),
-        skipped(PAIR, Problem("BudgetReached: spent", Reason.BUDGET)),
+        skipped(PAIR.order(), Problem("BudgetReached: spent", Reason.BUDGET)),
     ):
         summary.add(outcome)
     assert summary.counts == {"succeeded": 2, "failed": 2, "unknown": 1, "skipped": 1}

@@ -39,10 +39,10 @@ def _pair(folder: Path, target: bytes) -> Pair:
 def test_a_picture_that_cannot_be_used_is_a_fault_with_its_name(
     preflight: Preflight, tmp_path: Path, target: bytes, says: str
 ) -> None:
-    (found,) = preflight.inspect([_pair(tmp_path, target)])
+    (found,) = preflight.inspect([_pair(tmp_path, target).order()])
     assert says in str(found.fault)
     assert "a.jpg" in str(found.fault)
-    assert found.target_hash == b""
+    assert found.digests == ()
 
 
 @pytest.mark.parametrize("wanted", ["../a", "/a", "b/../../a", ""])
@@ -50,7 +50,7 @@ def test_an_output_path_that_leads_out_of_the_folder_is_a_fault(
     preflight: Preflight, tmp_path: Path, wanted: str
 ) -> None:
     pair = attrs.evolve(_pair(tmp_path, jpeg(3_000)), wanted_path=wanted)
-    (found,) = preflight.inspect([pair])
+    (found,) = preflight.inspect([pair.order()])
     assert "a path below the output folder" in str(found.fault)
 
 
@@ -67,7 +67,9 @@ def test_a_name_that_no_system_takes_is_a_fault_of_its_pair(
         attrs.evolve(good, wanted_path=f"x{character}"),
         good,
     ]
-    *faults, nothing = (each.fault for each in preflight.inspect(pairs))
+    *faults, nothing = (
+        each.fault for each in preflight.inspect([pair.order() for pair in pairs])
+    )
     for fault, kind, says in zip(
         faults,
         [*[ImageError] * 3, ConfigurationError],
@@ -86,7 +88,7 @@ def test_a_folder_in_place_of_a_picture_is_a_fault(
     pair = _pair(tmp_path, jpeg(3_000))
     pair.target.unlink()
     pair.target.mkdir()
-    (found,) = preflight.inspect([pair])
+    (found,) = preflight.inspect([pair.order()])
     assert found.fault is not None
 
 
@@ -96,9 +98,9 @@ def test_broken_source_is_read_once_for_all_its_targets(
     """Each pair has a fault of its own, which says that others have it, too."""
     pair = _pair(tmp_path, jpeg(3_000))
     pair.source.write_bytes(jpeg(2_000)[:-2])
-    (first,) = preflight.inspect([pair])
+    (first,) = preflight.inspect([pair.order()])
     pair.source.write_bytes(jpeg(2_000))
-    (second,) = preflight.inspect([pair])
+    (second,) = preflight.inspect([pair.order()])
     assert str(first.fault) == str(second.fault)
     assert first.fault is not second.fault
     assert "me.jpg: it is cut off" in str(second.fault)
@@ -107,7 +109,7 @@ def test_broken_source_is_read_once_for_all_its_targets(
     pair.target.write_bytes(b"")
     other = tmp_path / "you.jpg"
     other.write_bytes(jpeg(2_001))
-    (own,) = preflight.inspect([attrs.evolve(pair, source=other)])
+    (own,) = preflight.inspect([Pair(other, pair.target, "a").order()])
     assert own.fault is not None
     assert not own.common
 
@@ -123,11 +125,12 @@ def test_hashes_of_the_latest_sources_only_are_kept(
         source = tmp_path / f"{number}.jpg"
         source.write_bytes(jpeg(1_000 + number))
         pairs.append(Pair(source, target, "a"))
-    found = preflight.inspect([*pairs, *pairs[:3]])
-    assert len({each.source_hash for each in found}) == 70
-    assert found[70].source_hash == found[0].source_hash
+    orders = [pair.order() for pair in pairs]
+    found = preflight.inspect([*orders, *orders[:3]])
+    assert len({each.digests[0] for each in found}) == 70
+    assert found[70].digests == found[0].digests
     for pair in (pairs[-1], pairs[5]):
         pair.source.unlink()
-    kept, forgotten = preflight.inspect([pairs[-1], pairs[5]])
-    assert kept.source_hash == found[69].source_hash
+    kept, forgotten = preflight.inspect([orders[-1], orders[5]])
+    assert kept.digests == found[69].digests
     assert forgotten.fault is not None

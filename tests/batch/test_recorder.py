@@ -11,7 +11,6 @@ import pytest
 
 from ezlink_async.batch.journal.jobs import (
     LATEST,
-    JobKey,
     JobRecord,
     JobState,
     Problem,
@@ -25,6 +24,7 @@ from ezlink_async.errors import (
     AuthenticationError,
     BusyError,
     ClientClosedError,
+    ContentRefusedError,
     DownloadError,
     EzlinkError,
     JournalError,
@@ -37,6 +37,7 @@ from ezlink_async.errors import (
     TransportError,
 )
 from tests.support.cancelling import cancel
+from tests.support.journal_jobs import new_swap, swap_key
 
 LONG_AGO = "SubmitUnknownError: long ago"
 BY_TEST = Problem("Interrupted: by a test")
@@ -70,8 +71,10 @@ async def job(tmp_path: Path) -> AsyncIterator[OneJob]:
     control = RunControl(writer, Budget(None), Clock(lambda: 1_000_000.0))
 
     def make(journal: Journal) -> int:
-        key = JobKey("server", b"a", b"b", "{}", "x")
-        return journal.find_or_add_job(key, Path("/me.jpg"), Path("/x.jpg")).id
+        key = swap_key("server", "x")
+        return journal.find_or_add_job(
+            new_swap(key, Path("/me.jpg"), Path("/x.jpg"))
+        ).id
 
     yield OneJob(writer, control, await writer.execute(make))
     await writer.close()
@@ -106,6 +109,38 @@ async def test_a_refused_job_is_planned_again_with_the_error(job: OneJob) -> Non
     record = await job.record()
     assert (record.state, record.error) == ("planned", "BusyError: full")
     assert not job.control.unanswered
+
+
+@pytest.mark.parametrize(("fee", "left"), [(0, True), (25_000, False)])
+async def test_a_refusal_with_a_fee_counts_in_the_budget(
+    job: OneJob, fee: int, *, left: bool
+) -> None:
+    """No task exists, so the job is planned as after any other refusal."""
+    job.limit(1)
+    observer = job.observer()
+    await observer.before_submit("req-1", None)
+    error = ContentRefusedError("refused")
+    error.fee = fee
+    observer.refused(error)
+    assert (await job.record()).state == "planned"
+    assert await job.control.budget.reserve() is left
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "refused", "unknown"])
+async def test_a_free_submit_is_outside_of_the_budget(
+    job: OneJob, outcome: str
+) -> None:
+    job.limit(1)
+    for number in range(2):
+        observer = JournalObserver(job.control, job.id, is_free=True)
+        await observer.before_submit(f"req-{number}", None)
+        if outcome == "accepted":
+            observer.accepted("77")
+        elif outcome == "refused":
+            observer.refused(BusyError("full"))
+        else:
+            observer.unknown(BusyError("lost"))
+    assert await job.control.budget.reserve()
 
 
 async def test_a_refusal_does_not_clear_an_earlier_unknown_submit(job: OneJob) -> None:

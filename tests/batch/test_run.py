@@ -28,8 +28,9 @@ from ezlink_async import AsyncEzlink, Image, RetryPolicy
 from ezlink_async.batch.outcomes import BatchOutcome, skipped
 from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.reader import Pairs
-from ezlink_async.batch.pipeline import OutcomeQueue, RunningJob
+from ezlink_async.batch.pipeline import OutcomeQueue
 from ezlink_async.batch.run import run_batch
+from ezlink_async.batch.running_jobs import RunningJob
 from ezlink_async.emulator import faults, read_hashes, scripts
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
@@ -1198,7 +1199,7 @@ async def test_a_bug_is_logged_and_is_the_outcome_of_one_pair(
 
 async def test_the_end_of_a_queue_is_returned_again_and_again() -> None:
     queue = OutcomeQueue(1)
-    outcome = skipped(Pair(Path("me.jpg"), Path("a.jpg"), "a"))
+    outcome = skipped(Pair(Path("me.jpg"), Path("a.jpg"), "a").order())
     await queue.put(outcome)
     queue.end()
     assert await queue.next() == outcome

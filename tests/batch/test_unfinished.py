@@ -8,40 +8,48 @@ from typing import cast
 import attrs
 import pytest
 
-from ezlink_async._client.submitting.evidence import Fate, Finding
+from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.reconciler import Reconciler
-from ezlink_async.batch.journal.jobs import JobKey, Step
+from ezlink_async.batch.journal.jobs import Step
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.matching import Pair
+from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.unfinished import UnfinishedJobs
+from ezlink_async.services.base import Traces
+from ezlink_async.services.registry import FAMILIES
+from tests.support.journal_jobs import new_swap, swap_key
 
 
-@attrs.frozen
+@attrs.define
 class ScriptedReconciler:
     """A reconciler that comes to one *finding* about every submit."""
 
     finding: Finding
     can_search: bool = True
+    asked: list[Lost] = attrs.field(factory=list)
 
-    async def resume(self, lost: list[object], **_: object) -> list[Finding]:
+    async def resume(self, lost: list[Lost], **_: object) -> list[Finding]:
         """Return the finding for each."""
+        self.asked += lost
         return [self.finding for _ in lost]
 
 
 async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, BatchJob]:
-    """Open a journal with one unknown job; return the job as its pair has it."""
+    """Open a journal with one unknown job; return the job as its order has it."""
     writer = await open_writer(tmp_path / "out" / ".ezlink" / "journal.sqlite3")
     source, target = tmp_path / "me.jpg", tmp_path / "a.jpg"
 
     def make(journal: Journal) -> BatchJob:
-        key = JobKey("server", b"1", b"2", "{}", "a")
-        journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
+        key = swap_key("server")
+        journal.unknown(
+            journal.find_or_add_job(new_swap(key, source, target)).id, "lost"
+        )
         (record,) = journal.records()
         return BatchJob(
-            Pair(source, target, "a"), record, Step.REPORT, tmp_path / "out"
+            Pair(source, target, "a").order(), record, Step.REPORT, tmp_path / "out"
         )
 
     return writer, await writer.execute(make)
@@ -52,10 +60,10 @@ async def _open_with_unknown_job(tmp_path: Path) -> tuple[JournalWriter, BatchJo
     ("finding", "yields", "state"),
     [
         (Finding(fate=Fate.FOUND, reason="there", task_id="77"), BatchJob, "submitted"),
-        (Finding(fate=Fate.NOT_CREATED, reason="not there"), Pair, "planned"),
+        (Finding(fate=Fate.NOT_CREATED, reason="not there"), Order, "planned"),
         (
             Finding(fate=Fate.NOT_CREATED, reason="upstream", may_run=True),
-            Pair,
+            Order,
             "failed",
         ),
         (Finding(fate=Fate.UNKNOWN, reason="who knows"), None, "unknown"),
@@ -68,7 +76,7 @@ async def test_an_unknown_job_is_reported_once(
     state: str,
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """Its pair may ask before the look-up, after it, or not at all."""
+    """Its order may ask before the look-up, after it, or not at all."""
     writer, job = await _open_with_unknown_job(tmp_path)
     unfinished = UnfinishedJobs(
         writer,
@@ -86,7 +94,7 @@ async def test_an_unknown_job_is_reported_once(
     records = await writer.execute(lambda journal: journal.records())
     assert [str(record.state) for record in records] == [state]
     assert unfinished.is_outdated(job)
-    if yields is Pair and not asked:
+    if yields is Order and not asked:
         assert found == []
         assert unfinished.extra == 0
     else:
@@ -102,17 +110,41 @@ async def test_an_unknown_job_is_reported_once(
     await writer.close()
 
 
+@pytest.mark.parametrize("family", ["midjourney", "unheard of"])
+async def test_a_look_up_knows_what_the_family_leaves_at_the_account(
+    tmp_path: Path, family: str
+) -> None:
+    """Where a submit leaves nothing, its absence proves nothing."""
+    writer, _ = await _open_with_unknown_job(tmp_path)
+    await writer.execute(lambda journal: journal._set(1, family=family))
+    reconciler = ScriptedReconciler(Finding(fate=Fate.UNKNOWN, reason=""))
+    unfinished = UnfinishedJobs(
+        writer,
+        cast("Reconciler", reconciler),
+        BatchOptions(output=tmp_path / "out"),
+        "server",
+    )
+    assert [each async for each in unfinished.resumable()] == []
+    assert [each async for each in unfinished.look_up()] == []
+    (lost,) = reconciler.asked
+    known = FAMILIES.get(family)
+    assert lost.traces == (known.traces if known else Traces())
+    await writer.close()
+
+
 @pytest.mark.parametrize("checked", [0, 1, 2])
 async def test_each_of_two_pairs_with_the_same_names_has_one_of_their_jobs(
     tmp_path: Path, checked: int
 ) -> None:
     """Pictures in memory may share a name; *checked* of them are known by content."""
     writer, first = await _open_with_unknown_job(tmp_path)
-    source, target = first.pair.stored
+    source, target = (each.path for each in first.order.stored)
 
     def add(journal: Journal) -> None:
-        key = JobKey("server", b"1", b"3", "{}", "a-2")
-        journal.unknown(journal.find_or_add_job(key, source, target).id, "lost")
+        key = swap_key("server", "a-2")
+        journal.unknown(
+            journal.find_or_add_job(new_swap(key, source, target)).id, "lost"
+        )
 
     await writer.execute(add)
     unfinished = UnfinishedJobs(
@@ -126,8 +158,8 @@ async def test_each_of_two_pairs_with_the_same_names_has_one_of_their_jobs(
     for record in records[:checked]:
         assert unfinished.reports(attrs.evolve(first, record=record))
     for _ in range(2 - checked):
-        assert unfinished.reports_pair(first.pair)
-    assert not unfinished.reports_pair(first.pair)
+        assert unfinished.reports_order(first.order)
+    assert not unfinished.reports_order(first.order)
     assert unfinished.extra == 0
     assert len(list(unfinished.remaining())) == 2
     await writer.close()

@@ -14,7 +14,8 @@ import json
 import sys
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from attrs import Factory, define
 
@@ -26,17 +27,22 @@ from ezlink_async._core.settings import Settings
 from ezlink_async._io.concurrency import BackgroundTasks, Semaphore
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
+from ezlink_async.services.base import PollTiming, TaskFamily
 from ezlink_async.services.midjourney import LIST_LIMIT
+
+_T = TypeVar("_T")
 
 _BASE = "http://127.0.0.1:9"
 _POLLS = 3  # of each handle, while the clock runs
 
 
 @define
-class _Family:
+class _Family(TaskFamily[TaskRecord]):
     """Tasks that never end, polled and read at no cost."""
 
     name: str = "endless"
+    record_type: type[TaskRecord] = TaskRecord
+    timing: PollTiming = Factory(lambda: PollTiming(shares_queue=True))
     list_limit: int = LIST_LIMIT
     record: TaskRecord = Factory(
         lambda: TaskRecord(task_id="0", status=TaskStatus.IN_PROGRESS)
@@ -45,7 +51,7 @@ class _Family:
     enough: float = float("inf")
     had_enough: asyncio.Event = Factory(asyncio.Event)
 
-    def fetch_request(self, task_id: str) -> HttpRequest:
+    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:  # noqa: ARG002
         """Return the request for one task."""
         return self.list_request([task_id])
 
@@ -63,10 +69,6 @@ class _Family:
     def read_list(self, response: HttpResponse) -> dict[str, TaskRecord]:
         """Return a record for each id in the answer."""
         return dict.fromkeys(response.body.decode().split(), self.record)
-
-    def result_request(self, task_id: str) -> HttpRequest:
-        """Return a request; no handle is downloaded here."""
-        return self.list_request([task_id])
 
 
 class _Memory(Transport):
@@ -94,6 +96,12 @@ class _Client:
     def forget(self, handle: FollowedHandle) -> None:
         """Stop following *handle*."""
         self.poller.forget(handle)
+
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send *request* and read the answer."""
+        raise NotImplementedError
 
     def follow(self, number: int) -> None:
         """Follow a new handle, as after an accepted submit."""
@@ -135,7 +143,7 @@ async def _measure(count: int) -> dict[str, float]:
     policy = PollPolicy(first=1, shortest=1, longest=2, deadline=3600)
     client = _Client(policy)
     each = _bytes_each(client, count)
-    client.background.start_soon(client.poller.run())
+    client.poller.start()
     try:
         await _polled(client, 2 * count)  # all of them have a record by then
         seconds = await _polled(client, _POLLS * count) / (_POLLS * count)

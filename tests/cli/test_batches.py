@@ -160,9 +160,7 @@ def test_fresh_counts_all_unfinished_jobs_but_those_of_the_built_in_server(
 ) -> None:
     ezlink(*command, "--no-report")
     with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal, journal:
-        columns = (
-            "source_hash, target_hash, options, source, target, request_ids, changes"
-        )
+        columns = "kind, request, label, family, request_ids, changes"
         for number in range(1_200):
             server = "local" if number < 600 else "https://elsewhere.example"
             state = "submitted" if number % 600 < 599 else "unknown"
@@ -313,7 +311,7 @@ def test_pairs_beyond_a_limit_are_counted_with_the_reason(
         user.control.script("submit", faults.banned_word())
     said = ezlink(*command[:-1], 1, option, 1)
     assert said.code == 1
-    assert "2 not swapped: " in said.err
+    assert "2 not done: " in said.err
     assert word in said.err
     assert said.err.splitlines()[-1].startswith("resume with: ezlink swap ")
 
@@ -411,7 +409,7 @@ def test_journal_knows_the_changes_of_each_picture(
     said = ezlink(*command, "--json")
     assert said.summary == sums(succeeded=1), said.out
     with closing(sqlite3.connect("out/.ezlink/journal.sqlite3")) as journal:
-        (row,) = journal.execute("SELECT options, changes FROM jobs").fetchall()
+        (row,) = journal.execute("SELECT request, changes FROM jobs").fetchall()
     assert "strip_metadata" in row[0]
     assert row[1] not in {None, "[]"}
     assert len(user.control.charges) == 1

@@ -12,7 +12,7 @@ from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.folders import LeftOut
 from ezlink_async.batch.pairs.matching import one_to_many
 from ezlink_async.cli.estimate import Estimate, Expected, estimate
-from ezlink_async.cli.pair_list import PairList
+from ezlink_async.cli.order_list import OrderList
 from ezlink_async.cli.quote import Quote
 from ezlink_async.emulator import Emulator, faults, scripts
 from ezlink_async.services.billing import KeyBalance
@@ -25,15 +25,18 @@ Command = tuple[object, ...]
 def _estimate(user: Emulator, photos: Path, **changes: object) -> Estimate:
     options = BatchOptions(output=Path("out"), **changes)  # type: ignore[arg-type]
     pairs = one_to_many(photos / "me.jpg", [photos])
-    with contextlib.closing(PairList(pairs, LeftOut())) as pair_list:
-        return estimate(pair_list, options, user.base_url, options.journal_path)
+    orders = (pair.order() for pair in pairs)
+    with contextlib.closing(OrderList(orders, LeftOut())) as order_list:
+        return estimate(
+            order_list, options, user.base_url, options.journal_path, "target"
+        )
 
 
 def test_estimate_counts_what_earlier_runs_left(
     ezlink: Ezlink, user: Emulator, three: Command, photos: Path
 ) -> None:
     """Of four old targets one is done, one failed, one lost, one is new again."""
-    assert str(_estimate(user, photos)) == "3 targets: 3 to swap"
+    assert str(_estimate(user, photos)) == "3 targets: 3 to send"
     user.control.script("submit", faults.Delay(0), faults.Drop(job=True))
     user.control.script_tasks(scripts.fails())
     ezlink(*three, "--concurrency", 1)
@@ -42,14 +45,14 @@ def test_estimate_counts_what_earlier_runs_left(
     Path("out/new3.jpg").write_bytes(jpeg(22_099))
     found = _estimate(user, photos)
     assert str(found) == (
-        "7 targets: 3 to swap, 1 open from before, 1 done before, 2 not to be sent"
+        "7 targets: 3 to send, 1 open from before, 1 done before, 2 not to be sent"
     )
-    assert (found.swaps, found.idle, found.outside) == (3, 3, 0)
-    assert _estimate(user, photos, retry_failed=True).swaps == 4
-    assert _estimate(user, photos, resubmit_unknown=True).swaps == 4
-    assert _estimate(user, photos, existing="replace").swaps == 4
-    assert _estimate(user, photos, budget=2).swaps == 2
-    assert _estimate(user, photos, strip_metadata=True).swaps == 5
+    assert (found.paid, found.idle, found.outside) == (3, 3, 0)
+    assert _estimate(user, photos, retry_failed=True).paid == 4
+    assert _estimate(user, photos, resubmit_unknown=True).paid == 4
+    assert _estimate(user, photos, existing="replace").paid == 4
+    assert _estimate(user, photos, budget=2).paid == 2
+    assert _estimate(user, photos, strip_metadata=True).paid == 5
 
 
 def test_changed_picture_is_new_only_where_it_may_replace_the_old_result(
@@ -58,9 +61,9 @@ def test_changed_picture_is_new_only_where_it_may_replace_the_old_result(
     ezlink(*three)
     later = (photos / "a.jpg").stat().st_mtime + 3_600
     os.utime(photos / "a.jpg", (later, later))
-    assert _estimate(user, photos).pairs == {Expected.DONE: 2, Expected.OTHER: 1}
+    assert _estimate(user, photos).orders == {Expected.DONE: 2, Expected.OTHER: 1}
     found = _estimate(user, photos, existing="replace")
-    assert found.pairs == {Expected.NEW: 1, Expected.DONE: 2}
+    assert found.orders == {Expected.NEW: 1, Expected.DONE: 2}
 
 
 def test_missing_target_counts_for_nothing(
@@ -68,7 +71,7 @@ def test_missing_target_counts_for_nothing(
 ) -> None:
     ezlink(*three)
     (photos / "a.jpg").unlink()
-    assert _estimate(user, photos).pairs == {Expected.DONE: 2}
+    assert _estimate(user, photos).orders == {Expected.DONE: 2}
 
 
 def test_open_job_that_no_target_asks_for_is_outside(
@@ -89,12 +92,12 @@ def test_price_is_known_after_the_first_run(
     ezlink: Ezlink, three: Command, photos: Path
 ) -> None:
     said = ezlink(*three)
-    first = "3 targets: 3 to swap\nthe price of one is not known yet; the key: "
+    first = "3 targets: 3 to send\nthe price of one is not known yet; the key: "
     assert first in said.err
     (photos / "new.jpg").write_bytes(jpeg(22_000))
     said = ezlink(*three)
     assert (
-        "4 targets: 1 to swap, 3 done before\n"
+        "4 targets: 1 to send, 3 done before\n"
         "about 0.018 USD at 0.018 USD each; the key: limit "
     ) in said.err
     again = ezlink(*three)

@@ -61,7 +61,7 @@ def test_refused_key_is_one_error_and_exits_2(
     said = ezlink(*command, "--concurrency", 2)
     assert (said.code, said.out) == (2, "")
     assert said.err.count("AuthenticationError") == 1
-    assert "not swapped: AuthenticationError: " in said.err
+    assert "not done: AuthenticationError: " in said.err
     said = ezlink(*command, "--json")
     assert (said.code, said.summary["succeeded"]) == (2, 0)
     assert "AuthenticationError" in said.out
@@ -116,7 +116,7 @@ def test_unreachable_server_is_named_and_exits_2(
     monkeypatch.setenv("EZLINK_RETRY_TIMEOUT", "60")
     said = ezlink(*three)
     assert said.code == 2
-    assert "3 not swapped: TransportError: no connection to http://127" in said.err
+    assert "3 not done: TransportError: no connection to http://127" in said.err
     assert said.err.count("TransportError") == 1
     assert user.control.requests == []
 

@@ -18,6 +18,7 @@ import pytest
 from ezlink_async import AsyncEzlink
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.options import BatchOptions
+from ezlink_async.batch.pairs.reader import OrderReader
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import Interrupts
@@ -78,9 +79,9 @@ def test_first_signal_submits_no_more_and_saves_what_runs(
         "press Ctrl-C again to quit now.\n"
     )
     assert said.out == "out/a.jpg\n"
-    assert "2 not swapped: Interrupted: nothing was sent" in said.err
+    assert "2 not done: Interrupted: nothing was sent" in said.err
     assert f"resume with: ezlink swap {three[1]}" in said.err
-    assert "1 succeeded, 2 not swapped in " in said.err
+    assert "1 succeeded, 2 not done in " in said.err
     assert len(user.control.charges) == 1
 
 
@@ -162,7 +163,7 @@ def test_wait_that_a_stopped_run_will_not_make_is_not_announced(
     assert said.code == 130
     assert "asks to wait" not in said.err
     assert "trying again" not in said.err
-    assert "1 not swapped: Interrupted: nothing was sent" in said.err
+    assert "1 not done: Interrupted: nothing was sent" in said.err
     assert not user.control.charges
 
 
@@ -225,7 +226,7 @@ def test_second_signal_counts_running_jobs_apart_from_failures(
         said = command.interrupt_twice()
     assert said.code == 130
     assert "1 still running at the server; the next run fetches it" in said.err
-    assert "1 cannot be used, 1 still running, 1 not swapped in " in said.err
+    assert "1 cannot be used, 1 still running, 1 not done in " in said.err
 
 
 def test_second_signal_before_the_answer_to_a_submit_names_request_and_photo(
@@ -276,7 +277,7 @@ def test_signal_before_the_first_submit_sends_nothing(
             command.interrupt()
             said = command.end()
     assert said.code == 130
-    assert "3 not swapped: Interrupted: nothing was sent" in said.err
+    assert "3 not done: Interrupted: nothing was sent" in said.err
     assert f"resume with: ezlink swap {three[1]}" in said.err
     assert not user.control.attempts
 
@@ -291,7 +292,7 @@ def test_signal_while_the_balance_is_asked_for_sends_nothing(
         command.process.send_signal(signal.SIGINT)
         said = command.end()
     assert said.code == 130
-    assert "3 not swapped: Interrupted: nothing was sent" in said.err
+    assert "3 not done: Interrupted: nothing was sent" in said.err
     assert f"resume with: ezlink swap {three[1]}" in said.err
     assert not user.control.attempts
 
@@ -324,11 +325,11 @@ async def test_unfinished_job_of_the_built_in_server_is_swapped_again(
     options = BatchOptions(output=Path("out"), local=True)
     pairs = [(photos / "me.jpg", photos / "a.jpg")]
     async with AsyncEzlink() as ez:
-        async with BatchRun(ez, pairs, options) as left:
+        async with BatchRun(ez, OrderReader.of_pairs(pairs), options) as left:
             await asyncio.to_thread(polled.wait)
         (cut_off,) = left.unread()
         assert (cut_off.status, cut_off.reason) == ("skipped", Reason.INTERRUPTED)
-        async with BatchRun(ez, pairs, options) as run:
+        async with BatchRun(ez, OrderReader.of_pairs(pairs), options) as run:
             (outcome,) = [outcome async for outcome in run]
     assert (outcome.status, run.extra) == ("succeeded", 0)
 

@@ -65,7 +65,13 @@ def test_wrong_usage_is_one_line_on_stderr(
     assert says in said.err.replace('"', "")  # some releases of cyclopts quote more
 
 
-@pytest.mark.parametrize("command", ["", "swap", "task", "serve", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "swap", "imagine", "blend", "describe", "shorten", "action", "modal"),
+        *("run", "seed", "task", "serve", "doctor"),
+    ],
+)
 def test_help_fits_a_narrow_terminal(
     ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -85,7 +91,11 @@ def test_list_of_commands_says_what_each_does(
     """Commands are imported when they are called, and for this list."""
     said = run_python(f"import sys\nsys.argv = ['ezlink', *{arguments}]", tmp_path)
     assert said.code == 0
-    for words in ("Check address", "Make report", "Run the", "Put the", "Show tasks"):
+    for words in (
+        *("Check address", "Make report", "Run the", "Put the", "Show tasks"),
+        *("Make a grid", "Mix two", "Describe", "Find the words", "Press buttons"),
+        *("Send the input", "Do the jobs", "Print the seed"),
+    ):
         assert words in said.out
 
 
@@ -168,15 +178,34 @@ def test_serve_prints_how_to_use_it_and_ends_well_when_interrupted(
         assert command.end().code == 0
 
 
-@pytest.mark.parametrize("command", ["serve", "swap me.jpg a.jpg --output o --local"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "serve",
+        "swap me.jpg a.jpg --output o --local",
+        "run swaps.csv --output o --local",
+    ],
+)
 def test_missing_engine_is_one_sentence_that_names_the_extra(
     ezlink: Ezlink, photos: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     enter_home(monkeypatch, photos)
     monkeypatch.setitem(sys.modules, "cv2", None)
+    rows = "kind,source,target\nswap,me.jpg,a.jpg\n"
+    Path("swaps.csv").write_text(rows, encoding="utf-8")
     said = ezlink(*command.split())
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert "pip install 'ezlink-async[local]'" in said.err
+
+
+@pytest.mark.usefixtures("stranger")
+def test_local_draws_without_the_engine_for_swaps(
+    ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    said = ezlink("imagine", "a fox", "--local", "--output", "out")
+    assert (said.code, said.out) == (0, "out/a fox.png\n"), said.err
 
 
 def test_missing_cyclopts_is_one_sentence_that_names_the_extra(tmp_path: Path) -> None:

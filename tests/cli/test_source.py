@@ -56,7 +56,7 @@ def test_broken_source_among_others_is_one_line_and_the_others_are_swapped(
     assert (said.code, said.out.count("\n")) == (1, 2)
     lines = [line for line in said.err.splitlines() if "faces/bob.jpg" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("2 not swapped: ImageError: faces/bob.jpg: ")
+    assert lines[0].startswith("2 not done: ImageError: faces/bob.jpg: ")
     assert "cannot be used" not in said.err
     assert ezlink(*command, "-o", "out", "--json").summary == sums(failed=2, skipped=2)
     assert len(user.control.charges) == 2

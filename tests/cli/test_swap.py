@@ -103,7 +103,7 @@ def test_dry_run_lists_all_pairs_without_a_key(
     assert said.out.count("send ") == 2
     assert "same picture" in said.err
     assert "2 planned" in said.err
-    assert "1 not swapped" in said.err
+    assert "1 not done" in said.err
 
 
 def test_dry_run_as_json_calls_a_target_planned(

@@ -64,7 +64,7 @@ def test_speed_counts_the_swaps_of_this_run_alone(
 def test_target_of_a_broken_source_took_no_time() -> None:
     fault = ImageError("it is empty", path="me")
     left = attrs.evolve(UNUSABLE, fault=fault, common=True)
-    assert _tally(99, 10, *[left] * 5).swapped == 0
+    assert _tally(99, 10, *[left] * 5).ended == 0
 
 
 def test_failure_of_this_run_took_time() -> None:
@@ -75,7 +75,7 @@ def test_failure_of_this_run_took_time() -> None:
 @pytest.mark.parametrize(
     ("total", "idle", "left"),
     [
-        (2_012, 1_900, "10:12 left"),  # 10 swapped, 102 to swap but for 40 done
+        (2_012, 1_900, "10:12 left"),  # 10 swapped, 102 to send but for 40 done
         (2_012, 0, "3:16:12 left"),
         (50, 40, ""),  # all the others are done
     ],
@@ -101,14 +101,14 @@ def test_speed_follows_the_latest_swaps() -> None:
         times.append(200 + tenth / 10)
         tally.add(SUCCEEDED, Kind.SUCCEEDED)
     assert tally.speed == "10.0/s"
-    assert tally.swapped == 400
+    assert tally.ended == 400
 
 
 def test_targets_left_and_jobs_still_running_are_no_progress() -> None:
     tally = _tally(9, 1.0, SUCCEEDED, DONE, FAILED, LEFT, RUNNING)
     assert tally.settled == 3
     assert str(tally) == (
-        "1 succeeded, 1 failed, 1 still running, 1 done before, 1 not swapped"
+        "1 succeeded, 1 failed, 1 still running, 1 done before, 1 not done"
     )
 
 

@@ -241,7 +241,7 @@ def test_files_that_are_no_pictures_but_named_so_fail_by_name(
     said = ezlink("swap", photos / "me.jpg", photos, "-o", "out")
     assert (said.code, said.out.count("\n")) == (1, 3)
     assert "left out: 2 (hidden), " in said.err
-    assert "5 targets: 3 to swap, 2 not to be sent\n" in said.err
+    assert "5 targets: 3 to send, 2 not to be sent\n" in said.err
     for name, words in (("empty.jpg", "empty"), ("trip/page.png", "no picture")):
         (line,) = [line for line in said.err.splitlines() if f"{name}: " in line]
         assert line.startswith(f"cannot be used: {photos / name}: ImageError: ")

@@ -171,7 +171,7 @@ def test_bar_of_a_run_with_a_budget_says_how_much_of_it_is_used(
         shown = command.show_until(r"1 in progress, budget 1/1")
         user.control.advance(600)
         shown += command.end().err
-    assert "3 targets: 3 to swap, the budget is for 1" in shown
+    assert "3 targets: 3 to send, the budget is for 1" in shown
     assert len(user.control.charges) == 1
 
 
@@ -185,7 +185,7 @@ def test_lines_of_counts_are_written_now_and_then_without_a_terminal(
     said = ezlink(*three)
     counts = [line for line in said.err.splitlines() if " of 100: " in line]
     assert 5 <= len(counts) <= 9
-    assert "99 succeeded, 1 not swapped in " in said.err
+    assert "99 succeeded, 1 not done in " in said.err
     assert len(user.control.charges) == 99
 
 
@@ -272,7 +272,7 @@ def test_terminal_is_asked_before_more_than_a_hundred_swaps_are_paid(
         (photos / f"{number:02}.jpg").write_bytes(jpeg(21_000 + number))
     said = _answer(*three, answer=answer)
     assert said.code == 1
-    assert "101 targets: 101 to swap" in said.err
+    assert "101 targets: 101 to send" in said.err
     assert "Pay for 101 swaps? [y/N] " in said.err
     assert "nothing was sent" in said.err
     assert not user.control.attempts

@@ -30,7 +30,7 @@ from ezlink_async import (
     errors,
 )
 from ezlink_async._client.client import session_of
-from ezlink_async._client.swap_stream import SwapPipeline
+from ezlink_async._client.job_stream import AnyPipeline, JobPipeline
 from ezlink_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -39,7 +39,7 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
-from ezlink_async.services.face_swap import SwapOptions
+from ezlink_async.services.face_swap import FaceSwap
 from tests.support.cancelling import cancel
 from tests.support.client_harness import POLL, RETRY, beside_emulator, charges, until
 from tests.support.pictures import jpeg, png
@@ -48,9 +48,9 @@ SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
 LARGE = jpeg(9_000_000)
 
 
-def _pipelines() -> list[SwapPipeline]:
+def _pipelines() -> list[AnyPipeline]:
     gc.collect()
-    return [each for each in gc.get_objects() if isinstance(each, SwapPipeline)]
+    return [each for each in gc.get_objects() if isinstance(each, JobPipeline)]
 
 
 async def _collect(
@@ -247,7 +247,7 @@ async def test_session_of_a_closed_client_submits_nothing() -> None:
         session = session_of(ez)
         await ez.aclose()
         with pytest.raises(errors.ClientClosedError):
-            await session.swap(SOURCE, TARGET, SwapOptions())
+            await session.submit(FaceSwap(SOURCE, TARGET))
         assert server.control.requests == []
 
 
@@ -575,7 +575,7 @@ async def test_handle_of_another_server_or_family_is_refused() -> None:
         saved = {**handle.to_dict(), "origin": "https://api.ezlinkai.com:443"}
         with pytest.raises(errors.ConfigurationError, match="belongs to"):
             ez.restore(saved)
-        with pytest.raises(errors.ConfigurationError, match="kind of task"):
+        with pytest.raises(errors.ConfigurationError, match="no family of tasks"):
             ez.restore({**handle.to_dict(), "family": "video"})
         with pytest.raises(errors.ConfigurationError, match="not a saved handle"):
             ez.restore({"id": 7})
@@ -812,7 +812,7 @@ async def test_stream_left_by_return_is_collected_with_its_pipeline() -> None:
             scripts.sequence({}, swap=True), *[scripts.stuck()] * 9
         )
 
-        async def first() -> weakref.ref[SwapPipeline]:
+        async def first() -> weakref.ref[AnyPipeline]:
             async for swap in ez.swap_faces(SOURCE, [TARGET] * 50):
                 assert swap.record
                 (pipeline,) = set(_pipelines()) - earlier

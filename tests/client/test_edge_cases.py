@@ -18,6 +18,7 @@ import pytest
 from ezlink_async import (
     AsyncEzlink,
     TaskHandle,
+    TaskRecord,
     TaskStatus,
     errors,
 )
@@ -315,13 +316,13 @@ async def test_failed_task_raises_with_its_record(name: str) -> None:
             await handle
         assert caught.value.task_id == handle.task_id
         record = caught.value.record
-        assert record is not None
+        assert isinstance(record, TaskRecord)
         late = "https://x.example/7?rand=1" if "E53" in name else record.image_url
         assert record.image_url == late
 
 
 ENDS: dict[str, tuple[scripts.Script, str]] = {
-    "E31 no picture": (scripts.succeeds_without_image(), "without a picture"),
+    "E31 no picture": (scripts.succeeds_without_image(), "without a result"),
     "E54 frozen": (scripts.frozen_at_100(), "no longer refreshes"),
 }
 

@@ -12,17 +12,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from ezlink_async import SwapOutcome, errors
+from ezlink_async._client import swap_stream
 from ezlink_async._client.handle import FollowedHandle
-from ezlink_async._client.swap_stream import (
-    PendingSwap,
-    Swap,
-    SwapPipeline,
-    SwapStream,
-    TargetPairs,
-)
+from ezlink_async._client.job_stream import AnyPipeline, JobPipeline, PendingJob, Submit
+from ezlink_async._client.swap_stream import SwapStream
 from ezlink_async._core.images import ImageLike
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.services.base import JobRequest
+from ezlink_async.services.face_swap import FaceSwap, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.loop import turns
 from tests.support.scripted_transport import (
@@ -37,8 +35,14 @@ WINDOW = 3
 _NONE = errors.EzlinkError("no error")
 
 
-async def _ready() -> None:
+async def _ready(_: ImageLike) -> None:
     """Prepare nothing."""
+
+
+def target_of(request: JobRequest) -> str:
+    """Return the name of the target of a swap."""
+    assert isinstance(request, FaceSwap)
+    return str(request.target)
 
 
 class Swaps:
@@ -51,13 +55,14 @@ class Swaps:
         self.most = 0
 
     async def __call__(
-        self, _: ImageLike, target: ImageLike, pending: PendingSwap
+        self, request: JobRequest, *, observer: PendingJob
     ) -> FollowedHandle:
-        """Accept *target*, or refuse it."""
+        """Accept the target, or refuse it."""
         await asyncio.sleep(0)
+        target = target_of(request)
         if target in self.errors:
             raise self.errors[target]
-        pending.accepted(str(target))
+        observer.accepted(str(target))
         handle = FollowedHandle(str(target), MIDJOURNEY, self.here)
         self.handles[target] = handle
         self.most = max(self.most, sum(not h.done() for h in self.handles.values()))
@@ -79,21 +84,21 @@ async def _collect(stream: SwapStream, outcomes: list[SwapOutcome]) -> None:
 
 def _pipeline(
     here: PollerHarness,
-    swap: Swap,
+    swap: Submit,
     targets: object,
     source: ImageLike | None = "me",
-    ready: Callable[[], Awaitable[None]] = _ready,
-) -> SwapPipeline:
-    pairs = TargetPairs(source, targets)  # type: ignore[arg-type]
-    return SwapPipeline(pairs, swap, here.background, WINDOW, ready)
+    ready: Callable[[ImageLike], Awaitable[None]] = _ready,
+) -> AnyPipeline:
+    swaps = swap_stream.Swaps(source, targets, SwapOptions(), ready)  # type: ignore[arg-type]
+    return JobPipeline(swaps, swap, here.background, WINDOW)
 
 
 def _stream(
     here: PollerHarness,
-    swap: Swap,
+    swap: Submit,
     targets: object,
     source: ImageLike | None = "me",
-    ready: Callable[[], Awaitable[None]] = _ready,
+    ready: Callable[[ImageLike], Awaitable[None]] = _ready,
 ) -> SwapStream:
     return SwapStream(_pipeline(here, swap, targets, source, ready))
 
@@ -218,13 +223,12 @@ async def test_target_after_a_fatal_error_is_not_submitted() -> None:
 async def test_unexpected_exception_becomes_the_error_of_its_outcome() -> None:
     """The error chains the exception, and keeps ids and money facts."""
 
-    async def swap(
-        _: ImageLike, target: ImageLike, pending: PendingSwap
-    ) -> FollowedHandle:
+    async def swap(request: JobRequest, *, observer: PendingJob) -> FollowedHandle:
+        target = target_of(request)
         if target == "sent":
-            await pending.before_submit("request-1", None)
+            await observer.before_submit("request-1", None)
         if target == "paid":
-            pending.accepted("7")
+            observer.accepted("7")
         if target == "left":
             raise asyncio.CancelledError
         raise KeyError(target)
@@ -271,7 +275,7 @@ async def test_base_exception_of_the_iterable_is_raised(
 
 async def test_unusable_source_is_raised_before_any_target_is_taken() -> None:
 
-    async def ready() -> None:
+    async def ready(_: ImageLike) -> None:
         raise errors.ImageError("no face", path="me")
 
     async with poller_harness(_idle) as here:
@@ -322,13 +326,13 @@ async def test_dropped_outcomes_are_given_as_they_stand() -> None:
 
     class Slow(Swaps):
         async def __call__(
-            self, source: ImageLike, target: ImageLike, pending: PendingSwap
+            self, request: JobRequest, *, observer: PendingJob
         ) -> FollowedHandle:
-            if target == "c":
-                self.late = pending
-                await pending.before_submit("request-1", None)
+            if target_of(request) == "c":
+                self.late = observer
+                await observer.before_submit("request-1", None)
                 await sent.wait()
-            return await super().__call__(source, target, pending)
+            return await super().__call__(request, observer=observer)
 
     async with poller_harness(_idle) as here:
         swaps = Slow(here)
@@ -383,7 +387,7 @@ async def test_collected_stream_stops_the_intake(
 ) -> None:
     """Its pipeline is collected too, and the log names the accepted tasks once."""
 
-    async def read_one() -> weakref.ref[SwapPipeline]:
+    async def read_one() -> weakref.ref[AnyPipeline]:
         pipeline = _pipeline(here, swaps, map(str, range(99)))
         async for _ in SwapStream(pipeline):
             break
@@ -428,7 +432,7 @@ def test_stream_may_be_collected_after_its_loop_closed() -> None:
     assert dead() is None
 
 
-async def _three_accepted(here: PollerHarness) -> tuple[Swaps, SwapPipeline]:
+async def _three_accepted(here: PollerHarness) -> tuple[Swaps, AnyPipeline]:
     """Return a pipeline whose three targets were accepted and not read."""
     swaps = Swaps(here)
     pipeline = _pipeline(here, swaps, ["a", "b", "c"])
@@ -463,8 +467,9 @@ async def test_unread_unknown_submit_is_logged_with_its_request_id(
 ) -> None:
     """An outcome that costs nothing, such as a broken photo, is not logged."""
 
-    async def swap(_: ImageLike, target: ImageLike, __: PendingSwap) -> FollowedHandle:
-        if target == "a":
+    async def swap(request: JobRequest, *, observer: PendingJob) -> FollowedHandle:
+        del observer
+        if target_of(request) == "a":
             raise errors.SubmitUnknownError("lost", request_id="request-1")
         raise errors.ImageError("broken")
 
@@ -587,4 +592,4 @@ async def test_target_that_is_no_pair_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize("targets", ["photos", b"photo", 7, None])
 def test_path_in_place_of_an_iterable_of_targets_is_refused(targets: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="iterable"):
-        TargetPairs("me", targets)  # type: ignore[arg-type]
+        swap_stream.Swaps("me", targets, SwapOptions(), _ready)  # type: ignore[arg-type]

@@ -92,7 +92,9 @@ def test_damaged_picture_raises_nothing_but_an_image_error(
         containers.verify_complete(bytes(content))
 
 
-@pytest.mark.parametrize("content", [content for _, content in FOREIGN])
+@pytest.mark.parametrize(
+    "content", [content for name, content in FOREIGN if name != "GIF"]
+)
 def test_format_that_cannot_be_verified_is_none(content: bytes) -> None:
     """The caller keeps such a result under another name."""
     assert containers.verify_complete(content) is None

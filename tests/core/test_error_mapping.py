@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core import error_mapping
+from ezlink_async._core.error_mapping import Refusal, Rule
 from ezlink_async._core.json_reader import parse_json
 from ezlink_async._core.messages import HttpResponse, collapse_blanks
 
@@ -433,3 +434,54 @@ def test_refusal_of_a_picture_is_told_from_other_failures(
     words: str, *, about: bool
 ) -> None:
     assert error_mapping.is_about_picture(words) is about
+
+
+def test_secrets_and_long_bodies_of_upstreams_are_not_shown() -> None:
+    """Only so much of a quoted body is kept as says what is wrong."""
+    quoted = "luma API error: status=200 body={" + "x" * 5_000 + "}"
+    error = _submit(_answer(500, {"error": {"code": "c", "message": quoted}}))
+    assert str(error).count("x") < 300
+    words = 'do request: Post "/v1/x?key=UPSTREAM-KEY": refused'
+    for body in ({"error": {"message": words}}, {"error": words}, {"message": words}):
+        error = _submit(_answer(400, body))
+        assert isinstance(error, errors.ApiError)
+        assert error.description == 'do request: Post "/v1/x?key=...": refused'
+        assert "UPSTREAM" not in f"{error} {error!r}"
+
+
+def test_front_is_known_by_the_end_of_a_long_text() -> None:
+    """Its request id stands behind all that it says."""
+    long = "no such table: <users> " + "x" * 400
+    assert _submit(_middleware(500, long + ID)).retry_safe
+
+
+def _own(refusal: Refusal) -> Rule | None:
+    """Judge as a family: by status, code, words, and who has answered."""
+    if refusal.is_front and "model x" in refusal.text:
+        return Rule(errors.RejectedError, says="no such model")
+    if refusal.status == 403 and refusal.code == "guidelines":
+        return Rule(errors.ContentRefusedError, safe=False, fee=25_000)
+    return None
+
+
+def test_rule_of_a_family_comes_before_those_of_all() -> None:
+    answer = _middleware(503, "There are no channels available for model x" + ID)
+    assert isinstance(error_mapping.error_from(answer), errors.ServerError)
+    error = error_mapping.error_from(answer, submit=True, rules=_own)
+    assert isinstance(error, errors.RejectedError)
+    assert error.retry_safe
+    assert "no such model" in str(error)
+
+
+def test_refusal_with_a_fee_says_what_it_costs() -> None:
+    answer = _answer(403, {"error": {"code": "guidelines", "message": "no"}})
+    error = error_mapping.error_from(answer, submit=True, rules=_own)
+    assert isinstance(error, errors.ContentRefusedError)
+    assert (error.fee, error.retry_safe) == (25_000, False)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", {"error": {"message": "no"}}])
+def test_rules_of_all_decide_where_a_family_has_none(body: object) -> None:
+    answer = _answer(403, body)
+    own = error_mapping.error_from(answer, submit=True, rules=_own)
+    assert type(own) is type(error_mapping.error_from(answer, submit=True))

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._core.policies import (
+    TASK_DEADLINE,
     PollPolicy,
     RetryPolicy,
     RetryWaits,
@@ -66,7 +67,8 @@ def test_defaults_are_the_documented_ones() -> None:
     assert RetryPolicy() == RetryPolicy(
         first=0.5, longest=30, attempts=6, timeout=900, resubmit_unknown=False
     )
-    assert PollPolicy() == PollPolicy(first=2, shortest=1, longest=10, deadline=900)
+    assert PollPolicy() == PollPolicy(first=2, shortest=1, longest=10, deadline=None)
+    assert TASK_DEADLINE == 900  # of the family of swaps
     assert Timeouts() == Timeouts(
         connect=10, upload=30, submit=90, fetch=30, image=30, close=5, reconcile=75
     )

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ezlink_async._core.messages import identifier
 from ezlink_async._core.records import progress_order, read_record
-from ezlink_async.models import Button, TaskProperties, TaskRecord, TaskStatus
+from ezlink_async.buttons import Button
+from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 
 FULL = {
     "id": "1733213213123456",
@@ -70,7 +71,11 @@ def test_every_field_of_a_task_is_read() -> None:
         start_time=_utc(1733213215900),
         finish_time=_utc(1733213231400),
         prompt="InsightFace",
-        buttons=(Button(custom_id="c", label="l", type=2, style=1),),
+        buttons=(
+            Button(
+                custom_id="c", label="l", type=2, style=1, task_id="1733213213123456"
+            ),
+        ),
         properties=TaskProperties(final_prompt="p", final_zh_prompt="z"),
     )
 
@@ -189,10 +194,11 @@ def test_long_text_is_cut_off_where_it_is_kept(
     assert text == "x" * (most - 1) + "…"
 
 
-def test_texts_of_buttons_are_cut_off() -> None:
-    row = {**FULL, "buttons": [{"customId": "x" * 3_000}]}
+def test_texts_of_buttons_are_cut_off_but_never_what_is_sent_back() -> None:
+    """A part of a custom id would press another button."""
+    row = {**FULL, "buttons": [{"customId": "x" * 3_000, "label": "x" * 3_000}]}
     (button,) = read_record(row).buttons
-    assert button.custom_id == "x" * 1_999 + "…"
+    assert (button.custom_id, button.label) == (None, "x" * 1_999 + "…")
 
 
 def test_milliseconds_may_come_as_text() -> None:
@@ -209,7 +215,7 @@ def test_odd_fields_of_a_button_are_none() -> None:
         "style": True,
     }
     (button,) = read_record({**FULL, "buttons": [odd]}).buttons
-    assert button == Button(emoji="7")
+    assert button == Button(emoji="7", task_id="1733213213123456")
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,47 @@
 
 import base64
 import json
-import re
 from pathlib import Path
 
 from ezlink_async.emulator import faults
 
 _FOLDER = Path(__file__).parent.parent / "samples"
+FAMILIES = _FOLDER / "samples-families.jsonl"
+FILES = [_FOLDER / "samples.jsonl", _FOLDER / "balance.jsonl", FAMILIES]
+
+
 SAMPLES = {
     sample["name"]: sample
-    for file in ("samples.jsonl", "balance.jsonl")
-    for sample in map(json.loads, (_FOLDER / file).read_text("utf-8").splitlines())
+    for file in FILES
+    for sample in map(json.loads, file.read_text("utf-8").splitlines())
 }
-
-_OTHER_FAMILIES = re.compile(
-    "(action|async|blend|change|chat|describe|files|flux|imagine|modal|shorten|simple"
-    "|video)-"
+#: The names in the file of the other families.
+FAMILY_NAMES = frozenset(
+    json.loads(line)["name"] for line in FAMILIES.read_text("utf-8").splitlines()
 )
-#: Samples that are not replayed: families without an emulator; and a redirect that the
-#: relay follows itself, so that its client sees the same as in ``image-ok``.
-LEFT_OUT = {"image-redirect", *filter(_OTHER_FAMILIES.match, SAMPLES)}
+
+_NO_EMULATOR = "the emulator does not serve this family"
+#: Why whole groups of samples are not replayed, by the first word of their names.
+_LEFT_OUT_GROUPS = {
+    **dict.fromkeys(("video", "alias", "doubao", "async", "flux"), _NO_EMULATOR),
+    **dict.fromkeys(("files", "stability"), _NO_EMULATOR),
+    **dict.fromkeys(("chat", "completions", "embeddings", "moderations"), _NO_EMULATOR),
+    **dict.fromkeys(("images", "audio", "responses", "models", "fine"), _NO_EMULATOR),
+    "retry": "videos and chats of a server whose operator lets it repeat calls",
+    "relay": "chats through a server with other options of its operator",
+    "rid": "the request id of videos, async images and Flux",
+}
+_PAGES = "a page of the whole recording; the entries of one call are compared with it"
+#: Samples that are not replayed, each with the reason.
+LEFT_OUT: dict[str, str] = {
+    "image-redirect": "the relay follows it, so that its client sees image-ok",
+    **{name: _PAGES for name in FAMILY_NAMES if name.startswith("account-")},
+    **{
+        name: _LEFT_OUT_GROUPS[group]
+        for name in SAMPLES
+        if (group := name.split("-", maxsplit=1)[0]) in _LEFT_OUT_GROUPS
+    },
+}
 
 OK = {"code": 1, "description": "提交成功", "properties": {}}
 EXISTING = {
@@ -63,6 +85,12 @@ UPSTREAM = {
     "swap-upstream-empty-200": "",
     "swap-upstream-text-401": "Unauthorized",
     "swap-upstream-html-502": "<html>502</html>",
+    "swap-rid-code-4": {"code": 4, "description": "no face"},
+    "swap-rid-code-5-number": {**OK, "result": 17},
+    "swap-rid-code-5-empty": "",
+    "swap-rid-code-5-html": "<html>502</html>",
+    "swap-rid-code-22": {"code": 22, "description": "q", "result": "swap-22"},
+    "swap-rid-no-result": _OK_TEXT,
     "swap-upstream-array": [1],
     "swap-upstream-null": None,
 }
@@ -76,6 +104,8 @@ SUBMIT_FAULTS: dict[str, faults.Fault] = {
     "swap-queue-full-23": faults.queue_full_23(),
     "swap-banned-word": faults.banned_word(),
     "swap-saturated": faults.saturated(),
+    "swap-rid-code-5-reset": faults.Upstream(broken="reset"),
+    "swap-rid-code-5-down": faults.Upstream(broken="refused"),
     "swap-upstream-reset": faults.Upstream(broken="reset"),
     "swap-upstream-half": faults.Upstream(broken="half"),
     "swap-upstream-refused": faults.Upstream(broken="refused"),

@@ -3,38 +3,15 @@
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import attrs
 
-from ezlink_async.emulator import Clock, Emulator, EmulatorSettings, faults, scripts
-from tests.emulator import recorded
-from tests.emulator.recorded import SAMPLES
-from tests.support.emulator_requests import STOPPED, SWAP, RawApi, swap_body
-
-
-class Stage:
-    """An emulator, and its ids in place of the recorded ones."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.emu = emulator
-        self.control = emulator.control
-        self.api = RawApi(emulator)
-        self.ids: dict[str, str] = {}
-        self.key = emulator.api_key
-
-    async def task(self, sample_id: str) -> None:
-        """Make a task in place of the recorded one."""
-        self.ids[sample_id] = await self.api.submit()
-
-    async def task_in(
-        self, sample_id: str, view: Mapping[str, object], after: float = 0
-    ) -> None:
-        """Make a task that the relay polls once, *after* seconds, with this view."""
-        self.control.script_tasks(scripts.sequence(view))
-        await self.task(sample_id)
-        self.control.advance(after)
-        self.control.beat()
+from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
+from tests.emulator import midjourney_stages, recorded
+from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
+from tests.emulator.stage import Stage
+from tests.support.emulator_requests import STOPPED, SWAP, swap_body
 
 
 def _sample_id(name: str) -> str:
@@ -213,6 +190,9 @@ _SETTINGS = {
     "balance-exhausted": attrs.evolve(_LIMITED, key_quota=100),
     "balance-key-richer": attrs.evolve(_LIMITED, balance=1_000),
     "balance": _LIMITED,
+    "imagine-prefix-turbo-32": attrs.evolve(STOPPED, channel_type=32),
+    "change-upstream-404": STOPPED,
+    "change": attrs.evolve(STOPPED, serves_change=True),
 }
 
 
@@ -222,7 +202,7 @@ def settings_of(name: str) -> EmulatorSettings:
     return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
 
 
-GROUPS = {
+_GROUPS = {
     "auth": _auth,
     "swap": _swap,
     "fetch": _fetch,
@@ -234,3 +214,18 @@ GROUPS = {
     "account": _account,
     "balance": _balance,
 }
+
+#: The groups of Midjourney's submits.
+MIDJOURNEY = {
+    *("imagine", "blend", "describe", "shorten", "action", "modal", "change", "simple"),
+}
+
+
+async def prepare(name: str, stage: Stage) -> None:
+    """Put the emulator into the state in which the sample was recorded."""
+    group = name.split("-", maxsplit=1)[0]
+    rows = {"fetch", "list", "seed"}
+    if group in MIDJOURNEY or (group in rows and name in FAMILY_NAMES):
+        await midjourney_stages.prepare(name, stage)
+    else:
+        await _GROUPS[group](name, stage)

@@ -2,7 +2,18 @@
 
 import pytest
 
-from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
+from ezlink_async.emulator import (
+    Emulator,
+    EmulatorSettings,
+    Route,
+    faults,
+    serving,
+    with_key,
+)
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply, as_json
+from ezlink_async.emulator.relay.state import RelayState
+from ezlink_async.emulator.relay.store import Charge, Key
 from tests.support.emulator_requests import FETCH, RawApi
 from tests.support.wire import RawConnection
 
@@ -104,3 +115,43 @@ async def test_unknown_path_is_named_decoded(api: RawApi) -> None:
     response = await api.get("/v1/n%6Fpe")
 
     assert "Invalid URL (GET /v1/nope)" in response.body.decode()
+
+
+async def _toy(state: RelayState, exchange: Exchange, key: Key) -> Reply:
+    charge = Charge(
+        request_id=exchange.request_id,
+        task_id=exchange.task_id,
+        units=5,
+        account=key.account.number,
+        key=key.text,
+        seconds=state.seconds,
+    )
+    state.store.charge(key, charge)
+    return as_json({"made": exchange.task_id})
+
+
+async def test_family_of_a_test_brings_its_routes() -> None:
+    """Its requests are checked, recorded, charged and disturbed like all others."""
+    route = Route("POST", "/toy/([^/]+)", "toy", with_key(_toy))
+    async with serving(EmulatorSettings(routes=(route,))) as emu:
+        api = RawApi(emu)
+        emu.control.script("toy", faults.Answer(418))
+        statuses = [(await api.post("/toy/7")).status for _ in range(2)]
+        made = await api.post("/toy/7")
+        async with RawConnection(emu.base_url) as raw:
+            refused = await raw.request("POST", "/toy/7")
+
+        assert statuses == [418, 200]
+        assert made.fields() == {"made": "7"}
+        assert refused.status == 401
+        assert emu.control.charged == 10
+        assert len(emu.control.requests) == 4
+        assert (await api.get(FETCH)).status == 400
+
+
+async def test_added_route_goes_before_that_of_the_emulator() -> None:
+    route = Route("GET", "/mj/task/([^/]+)/fetch", "toy", with_key(_toy))
+    async with serving(EmulatorSettings(routes=(route,))) as emu:
+        answer = await RawApi(emu).get(FETCH)
+
+    assert answer.fields() == {"made": "1"}

@@ -430,5 +430,12 @@ async def test_random_faults_strike_their_kinds_of_request(emu: Emulator) -> Non
 
     for kind, mixture in mixtures.items():
         emu.control.standing(kind, mixture)
-    assert set(mixtures) == {"submit", "fetch", "image"}
-    assert sum(len(each.shares) for each in mixtures.values()) == len(RANDOM_FAULTS)
+    drawn = ("imagine", "blend", "describe", "shorten", "action", "modal", "change")
+    assert set(mixtures) == {"submit", "fetch", "image", *drawn}
+    assert all(mixtures[kind] is mixtures["submit"] for kind in drawn)
+    counts = [len(mixtures[kind].shares) for kind in ("submit", "fetch", "image")]
+    assert sum(counts) == len(RANDOM_FAULTS)
+
+
+def test_random_fault_of_pictures_strikes_no_submit() -> None:
+    assert set(read_random_faults(["cut:0.5"])) == {"image"}

@@ -1,13 +1,17 @@
 """The recorded exchanges, replayed: the emulator answers with the same bytes."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pytest
 
 from ezlink_async.emulator import serving
+from ezlink_async.emulator.http import go_json
 from tests.emulator.recorded import LEFT_OUT, SAMPLES, body_of
-from tests.emulator.stages import GROUPS, Stage, settings_of
+from tests.emulator.stage import Stage
+from tests.emulator.stages import MIDJOURNEY, prepare, settings_of
 from tests.support.emulator_requests import SWAP, RawApi, swap_body
 from tests.support.wire import RawConnection, RawResponse
 
@@ -61,17 +65,21 @@ def _masked(body: bytes) -> bytes:
     return body
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLES if name not in LEFT_OUT])
+REPLAYED = [name for name in SAMPLES if name not in LEFT_OUT]
+
+
+@pytest.mark.parametrize("name", REPLAYED)
 async def test_emulator_answers_as_the_recorded_server(name: str) -> None:
     """Status, headers (order and spelling), body and charges are the recorded ones."""
     async with serving(settings_of(name)) as emulator:
         stage = Stage(emulator)
-        await GROUPS[name.split("-", maxsplit=1)[0]](name, stage)
+        await prepare(name, stage)
         before = emulator.control.state()
 
         response = await _replay(stage, name)
 
         after = emulator.control.state()
+        await _assert_facts(stage, name)
     recorded, body = SAMPLES[name]["response"], body_of(name)
     assert response.status == recorded["status"]
     assert response.reason == recorded["reason"]
@@ -83,15 +91,64 @@ async def test_emulator_answers_as_the_recorded_server(name: str) -> None:
         assert _number(after, count) - _number(before, count) == facts.get(fact, 0)
 
 
+async def _assert_facts(stage: Stage, name: str) -> None:
+    """Compare what was seen beside the exchange: forwarded call, row, log entries."""
+    facts = SAMPLES[name]["facts"]
+    if "forwarded" in facts and facts["upstream_calls"] == 1:
+        call = stage.control.forwarded[-1]
+        seen = go_json.dumps(
+            {"forwarded": f"{call.method} {call.path}", "b": call.body}
+        )
+        for recorded, ours in stage.ids.items():
+            seen = seen.replace(ours.encode(), recorded.encode())
+        assert json.loads(seen) == {
+            "forwarded": facts["forwarded"],
+            "b": facts["forwarded_body"],
+        }
+    token = ("Authorization", stage.control.account_token())
+    if "row" in facts:
+        page = await _page(stage, "/api/mj/self?page=1&pagesize=1", token)
+        row = {each: page[0][each] for each in facts["row"] if each != "image_url"}
+        assert row == {each: facts["row"][each] for each in row}
+    if "logged" in facts and SAMPLES[name]["request"]["method"] == "POST":
+        number = dict(SAMPLES[name]["response"]["headers"])["X-Request-Id"]
+        page = await _page(stage, f"/api/log/self?x_request_id={number}", token)
+        shown = [(each["type"], each["model_name"], each["quota"]) for each in page]
+        logged = facts["logged"]
+        wanted = [(each["type"], each["model"], each["quota"]) for each in logged]
+        assert shown[::-1] == wanted
+
+
+async def _page(
+    stage: Stage, path: str, token: tuple[str, str]
+) -> list[dict[str, object]]:
+    async with RawConnection(stage.emu.base_url) as raw:
+        answer = (await raw.request("GET", path, [token])).fields()["data"]
+    assert isinstance(answer, dict)
+    rows: list[dict[str, object]] = answer["list"]
+    return rows
+
+
 def _number(state: dict[str, object], name: str) -> int:
     value = state[name]
     assert isinstance(value, int)
     return value
 
 
-def test_samples_left_out_are_in_the_recording() -> None:
-    """The list of samples left out names no sample that does not exist."""
+def test_each_sample_is_replayed_or_left_out_for_a_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No name is in neither list, and of Midjourney none is left out."""
+    groups = Counter(name.split("-", maxsplit=1)[0] for name in REPLAYED)
+    with capsys.disabled():
+        print(f"\n{len(REPLAYED)} of {len(SAMPLES)} exchanges agree: {dict(groups)}")  # noqa: T201
     assert set(LEFT_OUT) <= set(SAMPLES)
+    assert all(LEFT_OUT.values())
+    assert not {name.split("-", maxsplit=1)[0] for name in LEFT_OUT} & MIDJOURNEY
+    assert len([name for name in REPLAYED if name.startswith(_OF_MIDJOURNEY)]) == 180
+
+
+_OF_MIDJOURNEY = tuple(f"{group}-" for group in (*MIDJOURNEY, "fetch", "list", "seed"))
 
 
 async def test_submit_without_a_request_id_gets_one(api: RawApi) -> None:

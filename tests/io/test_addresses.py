@@ -1,11 +1,20 @@
-"""Addresses: which hosts may be asked."""
+"""Addresses: which hosts may be asked, and where a result is."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import pytest
 
 from ezlink_async._io import addresses
-from ezlink_async._io.addresses import AddressRefusedError, is_public
+from ezlink_async._io.addresses import (
+    AddressRefusedError,
+    InlineResult,
+    ResultAddress,
+    is_public,
+    locate,
+)
+from ezlink_async.models import Result
 
 
 @pytest.mark.parametrize(
@@ -137,3 +146,50 @@ def test_origin_has_the_ascii_spelling_of_an_international_name() -> None:
     url = "https://B\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example/a"
     assert addresses.origin(url) == ("https", "xn--bcher-kva.example", 443)
     assert is_public("xn--bcher-kva.example")
+
+
+API = "https://api.example.com"
+
+REBUILT = f"{API}/mj/image/7"
+
+THERE = "https://cdn.example.com/a?sig=1"
+
+MIB = 1024 * 1024
+
+
+def test_only_address_of_a_result_is_tried_like_one_of_the_api() -> None:
+    """One that the API has as well is tried after that of the record."""
+    picture = Result(kind="image", url=THERE)
+    assert locate(picture, API) == [ResultAddress(THERE, limit=100 * MIB)]
+    assert locate(picture, API, REBUILT) == [
+        ResultAddress(THERE, foreign=True),
+        ResultAddress(REBUILT),
+    ]
+
+
+def test_video_may_be_larger_than_a_picture() -> None:
+    video = Result(kind="video", url=THERE)
+    assert locate(video, API) == [ResultAddress(THERE, limit=2048 * MIB)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "kept"),
+    [
+        ("text", b"a\r\nb\rc\n", b"a\nb\nc\n"),
+        ("image", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n"),
+        ("image", b"", b""),
+    ],
+)
+def test_result_in_its_record_is_its_bytes(
+    kind: Literal["image", "text"], content: bytes, kept: bytes
+) -> None:
+    found = locate(Result(kind=kind, content=content, url=THERE), API, REBUILT)
+    assert found == InlineResult(kept, is_text=kind == "text")
+    assert "content" not in repr(found)
+
+
+def test_result_without_address_and_content_is_nowhere() -> None:
+    assert locate(Result(kind="image"), API) == []
+    assert locate(Result(kind="image"), API, REBUILT) == [ResultAddress(REBUILT)]
+    assert locate(None, API, REBUILT) == [ResultAddress(REBUILT)]
+    assert locate(None, API) == []

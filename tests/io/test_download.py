@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,14 +27,21 @@ from ezlink_async import (
     errors,
 )
 from ezlink_async._core.containers import verify_complete
-from ezlink_async._io.addresses import ResultAddress, candidate_addresses
+from ezlink_async._io.addresses import (
+    InlineResult,
+    ResultAddress,
+    candidate_addresses,
+    locate,
+)
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.responses import DownloadStream
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults
+from ezlink_async.models import Result
 from tests.support.cancelling import cancel
 from tests.support.client_harness import RETRY, beside_emulator
 from tests.support.loop import now, on_virtual_clock, turns
-from tests.support.pictures import GIF, jpeg, png
+from tests.support.movies import WEBM, gif, mp4, mp4_head
+from tests.support.pictures import BMP, MIB, jpeg, png
 from tests.support.raw_servers import (
     Connection,
     Handler,
@@ -369,27 +378,27 @@ async def test_stream_left_early_ends() -> None:
 
 
 async def test_result_that_cannot_be_verified_is_not_streamed() -> None:
-    settings = EmulatorSettings(engine=GifEngine())
+    settings = EmulatorSettings(engine=BmpEngine())
     async with finished_swap(settings) as (handle, _):
         with pytest.raises(errors.DownloadError, match="cannot be verified"):
             await handle.open()
 
 
-class GifEngine:
+class BmpEngine:
     """An engine whose results cannot be verified."""
 
-    name = "gif"
+    name = "bmp"
 
     def swap(self, source: bytes, target: bytes) -> bytes:
-        """Return a GIF."""
-        return GIF + source[:1] + target[:1]
+        """Return a BMP."""
+        return BMP + source[:1] + target[:1]
 
 
 async def test_result_that_cannot_be_verified_is_saved_as_unverified(
     tmp_path: Path,
 ) -> None:
     """``save`` raises an error with its path; ``read`` returns no bytes."""
-    async with finished_swap(EmulatorSettings(engine=GifEngine())) as (handle, _):
+    async with finished_swap(EmulatorSettings(engine=BmpEngine())) as (handle, _):
         with pytest.raises(errors.DownloadError) as caught:
             await handle.save(tmp_path / "a.jpg")
         assert caught.value.path == tmp_path / "a.jpg.unverified"
@@ -548,6 +557,132 @@ async def test_download_without_an_end_is_bounded_by_thirty_silences() -> None:
             await Downloader(there).read([ResultAddress(REBUILT)], "7")
 
 
+async def test_download_of_a_video_may_take_as_much_longer_as_it_may_be_larger() -> (
+    None
+):
+    there = DrippingTransport(offline)
+    there.settings = attrs.evolve(
+        there.settings,
+        retry=attrs.evolve(RETRY, attempts=1),
+        timeouts=Timeouts(image=0.0001),
+    )
+    video = ResultAddress(REBUILT, limit=2 * 1024**3)
+    async with asyncio.timeout(300):
+        with pytest.raises(errors.DownloadError, match=r"not whole after 0\.06144 s"):
+            await Downloader(there).read([video], "7")
+
+
+@pytest.mark.parametrize(
+    ("status", "gone"), [(403, True), (404, True), (410, True), (451, False)]
+)
+async def test_error_of_a_link_that_is_gone_says_so(status: int, *, gone: bool) -> None:
+    """A caller that can have the link renewed does it then."""
+    async with downloads(closes_after(answer(status, b""))) as (here, addresses, _):
+        with pytest.raises(errors.DownloadError) as caught:
+            await here.read(addresses[1:], "7")
+    assert (caught.value.status, caught.value.gone) == (status, gone)
+    assert ("the link is gone" in str(caught.value)) is gone
+
+
+async def test_no_message_shows_the_key_in_a_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Some providers sign their links with a key of the operator's."""
+    caplog.set_level("DEBUG")
+    away = answer(302, b"", Location="/8?key=UPSTREAM-KEY")
+    answers = closes_after(answer(503, b""), away, answer(404, b""))
+    async with downloads(answers) as (here, (_, address), sleep):
+        signed = attrs.evolve(address, url=f"{address.url}?a=b&key=UPSTREAM-KEY")
+        with pytest.raises(errors.DownloadError) as caught:
+            await here.read([signed], "7")
+        assert sleep.waits
+    assert "?a=b&key=...: HTTP 404" in str(caught.value)
+    assert "UPSTREAM-KEY" not in str(caught.value) + caplog.text
+
+
+REFUSED = [
+    "http://127.0.0.1:9/a.mp4",
+    "http://10.0.0.1/a.mp4",
+    "http://localhost/a.mp4",
+    "http://[::1]/a.mp4",
+    "file:///etc/passwd",
+    "data:video/mp4;base64,AAAA",
+    "a.mp4",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+async def test_only_address_of_a_result_leads_to_the_public_internet(url: str) -> None:
+    """Unless the API itself is on a private network; nothing is asked."""
+    source = locate(Result(kind="video", url=url), API)
+    sleep = RecordedSleep()
+    async with transport(API, sleep=sleep) as there:
+        with pytest.raises(errors.DownloadError, match=r"no address"):
+            await Downloader(there, sleep).read(source, "7")
+    assert not sleep.waits
+
+
+async def test_result_that_is_nowhere_counts_as_gone(tmp_path: Path) -> None:
+    """It came with its record, which was saved without it."""
+    here = Downloader(ScriptedTransport(offline))
+    for download in (
+        here.read([], "7"),
+        here.open([], "7"),
+        here.save([], "7", tmp_path / "a", fit_suffix=True),
+    ):
+        with pytest.raises(errors.DownloadError, match="was not kept") as caught:
+            await download
+        assert (caught.value.gone, caught.value.task_id) == (True, "7")
+    assert files(tmp_path) == []
+
+
+INLINE = {
+    "text": (InlineResult("füchse\n".encode(), is_text=True), "text/plain", ".txt"),
+    "empty text": (InlineResult(b"", is_text=True), "text/plain", ".txt"),
+    "small": (InlineResult(png()), "image/png", ".png"),
+    "picture": (InlineResult(jpeg(2_500_000)), "image/jpeg", ".jpg"),
+    "video": (InlineResult(mp4()), "video/mp4", ".mp4"),
+    "GIF": (InlineResult(gif()), "image/gif", ".gif"),
+}
+
+
+@pytest.mark.parametrize(
+    ("result", "media_type", "suffix"), INLINE.values(), ids=INLINE.keys()
+)
+async def test_result_in_its_record_is_read_streamed_and_saved(
+    result: InlineResult, media_type: str, suffix: str, tmp_path: Path
+) -> None:
+    here = Downloader(ScriptedTransport(offline))
+    assert await here.read(result) == result.content
+    async with await here.open(result, "7") as stream:
+        assert b"".join([block async for block in stream]) == result.content
+        assert (stream.media_type, stream.length) == (media_type, len(result.content))
+    saved = await here.save(result, "7", tmp_path / "a.b", fit_suffix=True)
+    assert saved.path == tmp_path / f"a.b{suffix}"
+    assert saved.path.read_bytes() == result.content
+    assert files(tmp_path) == [saved.path.name]
+
+
+@pytest.mark.parametrize("content", [jpeg(20_000)[:-9], b"", b"<html>", mp4()[:-1]])
+async def test_broken_result_in_its_record_is_a_download_error(
+    content: bytes, tmp_path: Path
+) -> None:
+    here = Downloader(ScriptedTransport(offline))
+    with pytest.raises(errors.DownloadError, match="came with the record of task 7"):
+        await here.save(InlineResult(content), "7", tmp_path / "a", fit_suffix=True)
+    assert files(tmp_path) == []
+
+
+async def test_result_in_its_record_of_another_format_is_kept_as_unverified(
+    tmp_path: Path,
+) -> None:
+    here = Downloader(ScriptedTransport(offline))
+    with pytest.raises(errors.DownloadError) as caught:
+        await here.save(InlineResult(WEBM), "7", tmp_path / "a", fit_suffix=True)
+    assert caught.value.path == tmp_path / "a.unverified"
+    assert (tmp_path / "a.unverified").read_bytes() == WEBM
+
+
 def test_result_address_is_not_strict_by_default() -> None:
     assert not ResultAddress("x").strict
     assert ResultAddress("x").limit == 100 * 1024 * 1024
@@ -579,6 +714,68 @@ async def downloads(
             ResultAddress(f"{own.url}/7"),
         ]
         yield Downloader(there, sleep), addresses, sleep
+
+
+@pytest.mark.parametrize(
+    "content", [mp4(), mp4(first=False), gif()], ids=["MP4", "index last", "GIF"]
+)
+async def test_what_moves_is_saved_whole_or_not_at_all(
+    content: bytes, tmp_path: Path
+) -> None:
+    """A server that ends a stream cleanly anywhere makes no half of a video."""
+    for length in random.sample(range(len(content)), 50):
+        cut = answer(200, content[:length])
+        async with downloads(closes_after(cut)) as (here, (_, address), sleep):
+            with pytest.raises(errors.DownloadError):
+                await here.save([address], "7", tmp_path / "a", fit_suffix=True)
+            assert len(sleep.waits) == 2
+    assert files(tmp_path) == []
+    whole = closes_after(answer(200, content[:-1]), answer(200, content))
+    async with downloads(whole) as (here, (_, address), _):
+        saved = await here.save([address], "7", tmp_path / "a", fit_suffix=True)
+    assert saved.path.suffix in {".mp4", ".gif"}
+    assert saved.path.read_bytes() == content
+
+
+async def test_video_is_saved_in_flat_memory(tmp_path: Path) -> None:
+    """One of 150 MiB, which a picture may not have."""
+    head, length = mp4_head(150 * MIB), 150 * MIB
+    block = bytes(MIB)
+
+    async def streams(conn: Connection) -> None:
+        await conn.read_request()
+        start = f"HTTP/1.1 200 OK\r\nContent-Length: {len(head) + length}\r\n\r\n"
+        conn.send(start.encode() + head)
+        for _ in range(length // MIB):
+            conn.send(block)
+            await conn.writer.drain()
+
+    async with downloads(streams, timeouts=Timeouts()) as (here, (_, address), _):
+        with pytest.raises(errors.DownloadError, match="more than 104857600 bytes"):
+            await here.save([address], "7", tmp_path / "a", fit_suffix=True)
+        video = attrs.evolve(address, limit=2048 * MIB)
+        tracemalloc.start()
+        saved = await here.save([video], "7", tmp_path / "a", fit_suffix=True)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert saved.path == tmp_path / "a.mp4"
+    assert saved.size == len(head) + length
+    assert peak < 30 * MIB
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_result_that_is_too_long_is_refused_as_soon_as_that_is_known(
+    *, announced: bool
+) -> None:
+    """Of an announced one nothing is read: the server of this test sends no more."""
+    whole = answer(200, jpeg(3_000))
+    unannounced = b"HTTP/1.1 200 OK\r\n\r\n" + bytes(3_000)
+    handler = keeps_open(whole[:-2_000] if announced else unannounced)
+    async with downloads(handler) as (here, (_, address), sleep):
+        short = attrs.evolve(address, limit=2_000)
+        with pytest.raises(errors.DownloadError, match="more than 2000 bytes"):
+            await here.read([short])
+        assert not sleep.waits
 
 
 async def test_headers_that_drip_end_an_attempt() -> None:

@@ -21,12 +21,13 @@ import pytest
 from ezlink_async._io.files import (
     AtomicFile,
     GroupCommitter,
+    KnownFiles,
     SavedFile,
     sync_folder,
 )
 from ezlink_async.errors import ImageError
 from tests.support.loop import turns
-from tests.support.pictures import GIF, JPEG, jpeg
+from tests.support.pictures import BMP, JPEG, jpeg
 
 LARGE = jpeg(300_000)
 
@@ -115,7 +116,7 @@ def test_verify_tells_whole_pictures_from_parts_and_unknown_formats(
     with AtomicFile(tmp_path / "a") as part:
         with pytest.raises(ImageError, match="empty"):
             part.verify()
-        part.write([GIF])
+        part.write([BMP])
         assert part.verify() is None
         part.restart()
         part.write([JPEG[:-2]])
@@ -342,3 +343,30 @@ async def test_commits_after_the_shutdown_of_the_pool_raise(tmp_path: Path) -> N
             with pytest.raises(RuntimeError, match="shutdown"):
                 await task
     assert names_in(tmp_path) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("content", [JPEG, LARGE])
+def test_saved_file_is_known_until_it_is_changed(
+    tmp_path: Path, content: bytes
+) -> None:
+    saved, place = save(tmp_path / "a.jpg", content), tmp_path / "a"
+    known = KnownFiles()
+    known.note("7", place, saved)
+    assert known.unchanged("7", [place, tmp_path / "b"]) == {place: saved}
+    assert known.unchanged("8", [place]) == {}
+    for other in (content + b"x", content[:-1] + b"x"):
+        saved.path.write_bytes(other)
+        os.utime(saved.path, ns=(1, saved.changed + len(other) - len(content) + 1))
+        assert known.unchanged("7", [place]) == {}
+    os.utime(saved.path, ns=(1, saved.changed))
+    assert known.unchanged("7", [place]) == {place: saved}  # as far as can be seen
+    saved.path.unlink()
+    assert known.unchanged("7", [place]) == {}
+
+
+def test_only_the_latest_files_are_known(tmp_path: Path) -> None:
+    saved, known = save(tmp_path / "a.jpg", JPEG), KnownFiles(2)
+    places = [tmp_path / name for name in "abc"]
+    for place in (places[0], places[1], places[0], places[2]):
+        known.note("7", place, saved)
+    assert set(known.unchanged("7", places)) == {places[0], places[2]}

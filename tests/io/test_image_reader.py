@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ezlink_async._core.images import Image, InspectedImage
+from ezlink_async._core.messages import FileContent
 from ezlink_async._io import image_reader
 from ezlink_async.errors import ImageError
 from tests.support.cancelling import cancel
@@ -24,7 +25,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 async def text_of(picture: InspectedImage) -> bytes:
     """Return the text of a picture, from all its blocks."""
-    text, kept = image_reader.Base64Stream(picture), b""
+    text, kept = image_reader.PartStream(picture), b""
     while pieces := await text.next():
         assert sum(map(len, pieces)) <= MIB
         kept += b"".join(pieces)
@@ -142,11 +143,21 @@ async def test_file_deleted_after_its_inspection_is_an_image_error(
         await text_of(picture)
 
 
+def test_only_a_file_that_is_there_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abc")
+    assert image_reader.measure_file(path) == FileContent(path, 3)
+    with pytest.raises(ImageError, match="no such file"):
+        image_reader.measure_file(tmp_path / "b")
+    with pytest.raises(ImageError, match="not a file"):
+        image_reader.measure_file(tmp_path)
+
+
 @LINUX
 async def test_closed_stream_closes_its_file(tmp_path: Path) -> None:
     """The file is closed once its thread has left it."""
     path = tmp_path / "a.jpg"
-    text = image_reader.Base64Stream(prepared_file(path, jpeg(MIB)))
+    text = image_reader.PartStream(prepared_file(path, jpeg(MIB)))
     assert await text.next()
     assert _is_open(path)
     text.close()
@@ -205,7 +216,7 @@ async def test_streams_that_share_a_thread_do_not_mix(tmp_path: Path) -> None:
     contents = [os.urandom(2 * MIB + 7) for _ in range(3)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         texts = [
-            image_reader.Base64Stream(
+            image_reader.PartStream(
                 prepared_file(tmp_path / f"{i}.jpg", JPEG + content), pool
             )
             for i, content in enumerate(contents)

@@ -200,7 +200,7 @@ async def test_no_pool_has_a_limit() -> None:
     """Waiting for a free connection would look like a server out of reach."""
     async with opened("http://localhost:1") as pools:
         public = pools.route_to("http://example.com", strict=True)
-        for route in (pools.submits, pools.fetches, public):
+        for route in (pools.submits, pools.fetches, pools.single, public):
             connector = route.session().connector
             assert connector is not None
             assert connector.limit == 0

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+import base64
 import gzip
 import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import attrs
 import pytest
 
-from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
-from ezlink_async._core.policies import RetryPolicy, Timeouts
-from ezlink_async._io.transport import (
-    OutageLog,
-    ServerWaitLog,
-    Transport,
-    new_request_id,
+from ezlink_async._core.long_texts import decode_data_uri
+from ezlink_async._core.messages import (
+    Credential,
+    HttpRequest,
+    HttpResponse,
+    multipart_body,
 )
+from ezlink_async._core.policies import RetryPolicy, Timeouts
+from ezlink_async._io.transport import Transport, new_request_id
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     EzlinkError,
     TransportError,
 )
+from tests.support.movies import mp4
 from tests.support.pictures import JPEG, MIB, jpeg, prepared
 from tests.support.raw_servers import (
     Connection,
@@ -130,6 +132,117 @@ async def test_request_without_a_credential_carries_no_key() -> None:
         assert "authorization" not in server.requests[0].headers
         assert here.answered
         assert not here.key_worked
+
+
+async def test_request_says_what_its_body_is_and_what_it_accepts() -> None:
+    typed = attrs.evolve(LIST, content_type="text/plain", accept="image/*")
+    async with serving(keeps_open(OK)) as server, transport(server.url) as here:
+        for request in (typed, FETCH):
+            await here.send(attrs.evolve(request, new_connection=True))
+        one, two = (conn.headers for conn in server.requests)
+        assert (one["content-type"], one["accept"]) == ("text/plain", "image/*")
+        assert "content-type" not in two
+        assert two["accept"] == "*/*"
+
+
+async def test_submit_says_what_its_body_is_and_what_it_accepts() -> None:
+    kind, parts = multipart_body({"a": "1"})
+    request = HttpRequest(
+        "POST", "/", parts, content_type=kind, accept="application/json"
+    )
+    async with serving(closes_after(OK)) as server, submits(server.url) as here:
+        await here.submit(request)
+        (conn,) = server.requests
+        assert conn.headers["content-type"] == kind
+        assert conn.headers["accept"] == "application/json"
+        assert [bytes(conn.body)] == list(parts)
+
+
+async def test_wait_of_a_request_counts_in_place_of_the_timeouts() -> None:
+    """Where the timeouts counted, either all would time out or the test would hang."""
+    at_once = Timeouts(fetch=1e-6, submit=1e-6)
+    patient, impatient = (
+        [attrs.evolve(request, wait=wait) for request in (FETCH, SUBMIT)]
+        for wait in (290, 0.01)
+    )
+    async with serving(keeps_open(OK)) as server, submits(server.url, at_once) as here:
+        assert (await here.transport.send(patient[0])).ok
+        assert (await here.submit(patient[1])).ok
+    forever = Timeouts(fetch=900, submit=900)
+    async with serving(never_answers) as server, submits(server.url, forever) as here:
+        assert (await error_of(here.transport, impatient[0])).stage == "silence"
+        assert (await here.error_of(impatient[1])).stage == "silence"
+
+
+async def test_answer_may_have_the_bytes_that_the_request_says() -> None:
+    async with serving(keeps_open(OK)) as server, transport(server.url) as here:
+        length = len(OK.partition(b"\r\n\r\n")[2])
+        enough = await here.send(attrs.evolve(FETCH, answer_bytes=length))
+        less = await here.send(attrs.evolve(FETCH, answer_bytes=length - 1))
+        assert (enough.oversized, enough.whole) == (0, True)
+        assert (less.oversized, less.whole) == (length - 1, False)
+
+
+async def test_answer_with_a_video_in_it_is_read_whole() -> None:
+    video = mp4() + bytes(4 * MIB)
+    uri = f"data:video/mp4;base64,{base64.b64encode(video).decode()}"
+    body = json.dumps({"task_id": "7", "video_result": uri}).encode()
+    async with (
+        serving(keeps_open(answer(200, body))) as server,
+        transport(server.url) as here,
+    ):
+        response = await here.send(attrs.evolve(FETCH, answer_bytes=192 * MIB))
+        document = response.document
+        assert isinstance(document, dict)
+        assert decode_data_uri(document["video_result"]) == ("video/mp4", video)
+
+
+@pytest.mark.parametrize("before", [0, MIB - 1, MIB, MIB - len(KEY), 2 * MIB - 5])
+async def test_key_is_redacted_anywhere_in_a_large_answer(before: int) -> None:
+    """It is searched in pieces of 1 MiB."""
+    body = b"a" * before + KEY.encode() + b"b" * MIB
+    async with (
+        serving(keeps_open(answer(200, body))) as server,
+        transport(server.url) as here,
+    ):
+        response = await here.send(attrs.evolve(FETCH, answer_bytes=4 * MIB))
+        assert response.body == body.replace(KEY.encode(), b"[key]")
+
+
+async def test_request_with_a_connection_of_its_own_leaves_none_behind() -> None:
+    alone = attrs.evolve(FETCH, new_connection=True)
+    async with serving(keeps_open(OK)) as server, submits(server.url) as here:
+        for request in (FETCH, FETCH, alone, alone):
+            await here.transport.send(request)
+        assert len(server.connections) == 3
+        for _ in range(2):
+            await here.submit(attrs.evolve(SUBMIT, new_connection=True))
+        assert len(server.connections) == 5
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["ours", "given"])
+@pytest.mark.parametrize("end", [closes_after(b""), resets], ids=["closed", "reset"])
+async def test_request_with_a_connection_of_its_own_is_never_sent_twice(
+    end: Handler, *, given: bool
+) -> None:
+    """Its answer may cost; aiohttp sends any other GET once more by itself."""
+    alone = attrs.evolve(FETCH, new_connection=True)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        server = await stack.enter_async_context(serving(end))
+        here = await stack.enter_async_context(
+            transport(server.url, http=session if given else None)
+        )
+        assert (await error_of(here, alone)).stage == "answer"
+        assert len(server.requests) == 1
+        await error_of(here, FETCH)
+        assert len(server.requests) == 3
+
+
+async def test_refused_connection_of_a_request_sent_once_is_named() -> None:
+    alone = attrs.evolve(FETCH, new_connection=True)
+    async with transport(f"http://localhost:{free_port()}") as here:
+        assert (await error_of(here, alone)).stage == "connect"
 
 
 async def test_quoted_path_is_not_quoted_again() -> None:
@@ -763,76 +876,6 @@ async def test_thirty_submits_at_once_arrive_and_leave_no_task() -> None:
         assert {response.status for response in answers} == {200}
         assert len(server.requests) == 30
     assert len(asyncio.all_tasks()) == len(before)
-
-
-def test_outage_is_logged_once_at_its_begin_and_once_at_its_end(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    outage = OutageLog()
-    outage.answered()
-    outage.failed(TransportError("cut off", stage="answer"))
-    assert caplog.messages == []
-    for _ in range(3):
-        outage.failed(TransportError("no connection to it", stage="connect"))
-    for _ in range(2):
-        outage.answered()
-    assert caplog.messages == [
-        "no connection to it; requests wait until the connection is back",
-        "the connection is back",
-    ]
-
-
-def test_requested_wait_is_logged_once_with_the_time_of_its_end(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A later end is another line; a wait of seconds is none."""
-    noon = dt.datetime(2026, 5, 4, 12, 0, 5).astimezone()
-    waits = ServerWaitLog(noon.timestamp)
-    for asked, seconds in ((None, 40.0), (10.0, 14.0), (90.0, 100.0), (90.0, 99.0)):
-        waits.begin(asked, seconds)
-    assert caplog.messages == ["the server asks to wait 90 s; going on at 12:01:45"]
-    for seconds in (4_000.0, 4_004.0, 3_600.0):
-        waits.begin(3_600.0, seconds)
-    assert caplog.messages[1:] == ["the server asks to wait 60 min; going on at 13:06"]
-    assert waits.says == "going on at 13:06"
-
-
-def test_wait_of_a_submit_that_has_less_time_names_when_it_gives_up(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """An end on another day is named with its date."""
-    noon = dt.datetime(2026, 5, 4, 12, 0, 5).astimezone()
-    waits = ServerWaitLog(noon.timestamp)
-    waits.begin(600, 650, most=300)
-    waits.begin(86_400, 43_200)
-    assert caplog.messages == [
-        "the server asks to wait 10 min; giving up at 12:05",
-        "the server asks to wait 24 h; going on at 2026-05-05 00:00",
-    ]
-
-
-def test_standstill_is_logged_once_until_a_submit_gets_through(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A wait that the server asks for is news even then."""
-    times = [1_000_000.0]
-    waits = ServerWaitLog(lambda: times[-1])
-    waits.stall("no room", 900, by_time=True)
-    waits.stall("no room", 890, by_time=True)
-    assert waits.says == "trying again"
-    waits.begin(90, 90)
-    waits.stall("no room", 900, by_time=True)
-    assert waits.says.startswith("going on at ")
-    waits.end()
-    assert waits.says == ""
-    waits.stall("no channel", 7_200, by_time=False)
-    times.append(times[-1] + 7_200)
-    assert waits.says == ""
-    assert [line.partition(" at ")[0] for line in caplog.messages] == [
-        "no room; trying again for up to 15 min",
-        "the server asks to wait 90 s; going on",
-        "no channel; trying again",
-    ]
 
 
 @pytest.mark.parametrize("longest", [5.0, 700.0])

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
@@ -16,11 +16,11 @@ import pytest
 from aiohttp.abc import AbstractStreamWriter
 
 from ezlink_async._core.images import EncodedImage, InspectedImage
-from ezlink_async._core.messages import HttpRequest
+from ezlink_async._core.messages import HttpRequest, StreamContent
 from ezlink_async._core.policies import Timeouts
 from ezlink_async._io import image_reader, upload
 from ezlink_async._io.upload import Upload, is_readable
-from ezlink_async.errors import ImageError, TransportError
+from ezlink_async.errors import ConfigurationError, ImageError, TransportError
 from tests.support.cancelling import cancel
 from tests.support.pictures import JPEG, MIB, jpeg, prepared, prepared_file
 from tests.support.raw_servers import (
@@ -106,6 +106,69 @@ async def test_files_bytes_and_encoded_sources_arrive_as_base64_of_exact_length(
             JPEG,
         ]
         assert here.complete
+
+
+async def test_file_arrives_as_it_is_and_a_changed_one_ends_the_upload(
+    tmp_path: Path,
+) -> None:
+    path, content = tmp_path / "a.mp4", os.urandom(3 * MIB)
+    path.write_bytes(content)
+    file = image_reader.measure_file(path)
+    request = HttpRequest("POST", "/", (b"head ", file, b" end"))
+    async with submitting_to(keeps_open(OK)) as here:
+        await here.submit(request)
+        (conn,) = here.server.requests
+        assert conn.body == b"head " + content + b" end"
+        for changed in (content + b"x", content[:-1]):
+            path.write_bytes(changed)
+            with pytest.raises(ImageError, match="changed its length") as caught:
+                await here.submit(request)
+            assert caught.value.path == path
+            assert not here.complete
+
+
+async def blocks_of(*blocks: bytes) -> AsyncIterator[bytes]:
+    """Yield *blocks*, as an iterator of a caller does."""
+    for block in blocks:
+        await asyncio.sleep(0)
+        yield block
+
+
+def from_iterator(length: int, *blocks: bytes) -> HttpRequest:
+    """Return a submit with bytes from an iterator."""
+    stream = StreamContent(blocks_of(*blocks), length)
+    return HttpRequest("POST", "/", (b"head ", stream, b" end"))
+
+
+async def test_bytes_of_an_iterator_arrive_as_they_are() -> None:
+    blocks = [b"a", b"", os.urandom(MIB), b"z" * 7]
+    whole = b"".join(blocks)
+    async with submitting_to(closes_after(OK)) as here:
+        await here.submit(from_iterator(len(whole), *blocks))
+        (conn,) = here.server.requests
+        assert conn.body == b"head " + whole + b" end"
+
+
+@pytest.mark.parametrize(("length", "says"), [(9, "more"), (11, "fewer")])
+async def test_iterator_of_another_length_ends_the_upload(
+    length: int, says: str
+) -> None:
+    async with submitting_to(closes_after(OK)) as here:
+        with pytest.raises(ConfigurationError, match=f"{says} bytes than the {length}"):
+            await here.submit(from_iterator(length, b"12345", b"67890"))
+        assert not here.complete
+
+
+async def test_iterator_that_raises_ends_the_upload() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"12345"
+        raise LookupError("the disk is gone")
+
+    request = HttpRequest("POST", "/", (StreamContent(broken(), 10), b" end"))
+    async with submitting_to(closes_after(OK)) as here:
+        error = await here.error_of(request)
+        assert error.retry_safe
+        assert "the disk is gone" in str(error)
 
 
 def small() -> InspectedImage:

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
-from ezlink_async.emulator import faults
+from ezlink_async.emulator import Emulator, faults
 from tests.kills.command import SwapCommand, emulator
+from tests.kills.mixed import MIXED, MixedJobs
 from tests.series.result import SeriesResult
 from tests.support.network import Network
 
@@ -81,6 +82,26 @@ def _loop_in_thread() -> Iterator[Callable[[Coroutine[object, object, None]], No
         loop.close()
 
 
+def mixed(command: SwapCommand, kills: int) -> SeriesResult:
+    """Jobs of several kinds, some with a button: each is paid once and right."""
+    assert isinstance(command, MixedJobs)
+    result, control = SeriesResult(), command.server.control
+    summary = _kill_and_finish(command, kills, result)
+    states, charges = command.states(), len(control.charges)
+    unknown = states.get("unknown", 0)
+    result.add(f"{states} in the journal", f"{charges} charges")
+    result.expect("each unknown is listed", summary["unknown"], unknown)
+    result.expect("all others are right", command.right(), states.get("saved", 0))
+    result.expect("nothing is paid twice", max(0, charges - sum(states.values())), 0)
+    # A button is pressed once its job is done.
+    for _ in range(2):
+        command.run_to_end("--resubmit-unknown")
+    result.expect("then all are right", command.right(), command.jobs)
+    more = unknown + command.jobs - sum(states.values())
+    result.expect("for so many more", len(control.charges) - charges, more)
+    return result
+
+
 def server_killed(command: SwapCommand, kills: int) -> SeriesResult:
     """Under one run, break every connection to the server again and again."""
     network = Network(command.server.base_url)
@@ -111,13 +132,28 @@ def without_account_pages(
     return killed(command, kills)
 
 
-SERIES: dict[str, Callable[[SwapCommand, int], SeriesResult]] = {
+Series = Callable[[SwapCommand, int], SeriesResult]
+
+SERIES: dict[str, Series] = {
     "killed": killed,
     "looked-up": reconciled,
     "server-killed": server_killed,
     "log-off": functools.partial(without_account_pages, down=False),
     "account-down": functools.partial(without_account_pages, down=True),
+    "mixed": mixed,
 }
+
+
+def _command(
+    name: str, folder: Path, server: Emulator, photos: int, chance: random.Random
+) -> SwapCommand:
+    if name == "mixed":
+        rounds = max(1, photos // MIXED)
+        return MixedJobs(folder=folder, server=server, photos=rounds, random=chance)
+    options = ("--concurrency", "3")
+    return SwapCommand(
+        folder=folder, server=server, photos=photos, random=chance, options=options
+    )
 
 
 def main(chosen: list[str], photos: int, kills: int, seed: int) -> bool:
@@ -126,13 +162,8 @@ def main(chosen: list[str], photos: int, kills: int, seed: int) -> bool:
     for name in (name for name in SERIES if name.startswith(tuple(chosen or [""]))):
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder, emulator() as server:
-            command = SwapCommand(
-                folder=Path(folder),
-                server=server,
-                photos=photos,
-                random=random.Random(seed),  # noqa: S311 - no secret
-                options=("--concurrency", "3"),
-            )
+            chance = random.Random(seed)  # noqa: S311 - no secret
+            command = _command(name, Path(folder), server, photos, chance)
             result = SERIES[name](command, kills)
         result.add(f"{time.monotonic() - began:.0f} s")
         print(f"{name} (seed {seed}): {result}", flush=True)

@@ -22,7 +22,11 @@ from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply
 from tests.support.pictures import jpeg
 
-_REQUESTS = ("submit", "list", "fetch", "image")
+_REQUESTS = (
+    *("submit", "imagine", "action", "describe", "shorten"),
+    *("list", "fetch", "image"),
+)
+_SWAP = ("-m", "ezlink_async", "swap", "me.jpg", "photos", "-o", "out", "--json")
 _INTERVAL = 0.02  # between two checks whether a command has ended by itself
 _QUICK = {
     "EZLINK_POLL_FIRST": "0.02",
@@ -72,7 +76,8 @@ class SwapCommand:
     """
     Photos, a server, and the command that swaps them, run as often as needed.
 
-    *options* are options of the command, *environ* what is set beside the key.
+    *program* is what Python is started with, *options* are options of the command,
+    *environ* what is set beside the key.
     *kills* counts how often a run was killed.
     """
 
@@ -80,6 +85,7 @@ class SwapCommand:
     server: Emulator
     photos: int
     random: random.Random
+    program: tuple[str, ...] = _SWAP
     options: tuple[str, ...] = ()
     environ: dict[str, str] = attrs.field(factory=dict)
     kills: int = 0
@@ -107,9 +113,8 @@ class SwapCommand:
             "HOME": str(self.folder),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the code at hand
         }
-        command = ("swap", "me.jpg", "photos", "--output", "out", "--json")
         with subprocess.Popen(
-            [sys.executable, "-m", "ezlink_async", *command, *self.options, *options],
+            [sys.executable, *self.program, *self.options, *options],
             cwd=self.folder,
             env={**os.environ, **_QUICK, **server, **self.environ},
             stdout=subprocess.PIPE,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey
+from ezlink_async.batch.journal.jobs import JobKey, NewJob, Problem, Reason
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import journal_of
+from ezlink_async.batch.pairs.output_paths import Output
+from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.report import report_on
+from tests.support.journal_jobs import new_swap, swap_key
 
 pytest.importorskip("PIL.Image", reason="needs the cli extra")
 
@@ -111,11 +115,48 @@ def test_a_run_that_was_cut_short_took_until_its_last_task_ended(
     tmp_path: Path, words_of: Callable[[Runs], str]
 ) -> None:
     """Not until the report is made, which may be years later."""
-    key = JobKey("https://a.example", b"s" * 32, b"t" * 32, "{}", "a")
+    key = swap_key()
     with contextlib.closing(Journal.open(journal_of(tmp_path))) as journal:
-        job = journal.find_or_add_job(key, tmp_path / "me.jpg", tmp_path / "a.jpg")
+        job = journal.find_or_add_job(
+            new_swap(key, tmp_path / "me.jpg", tmp_path / "a.jpg")
+        )
         journal.succeeded(job.id, None, noon(1) + 120)
     assert "2 min 0 s" in words_of([(noon(1), None, {})])
+
+
+def test_jobs_of_another_kind_have_their_name_their_text_and_their_next_step(
+    tmp_path: Path,
+) -> None:
+    inputs = (Input("image", tmp_path / "trip" / "cat.jpg"),)
+    record = {
+        "task_id": "7",
+        "status": "SUCCESS",
+        "action": "DESCRIBE",
+        "prompt_en": "1 a cat </script>",
+    }
+    with contextlib.closing(Journal.open(journal_of(tmp_path))) as journal:
+        run = journal.start_run(noon(1))
+        for kind, label, given in (
+            ("describe", str(inputs[0].path), inputs),
+            ("imagine", "a fox", ()),
+        ):
+            key = JobKey("https://a.example", kind, "{}", kind)
+            job = journal.find_or_add_job(NewJob(key, label, "midjourney", given)).id
+            if kind == "describe":
+                journal.succeeded(job, json.dumps(record), noon(1))
+                output = Output(Path("cat.txt"), 3, b"o" * 32)
+                journal.saved(job, [output])
+        problem = Problem("ConfigurationError: U9", Reason.BLOCKED)
+        journal.add_remark(run, "action", "a fox: U9", (), problem)
+    page = report_on(tmp_path).read_text(encoding="utf-8")
+    described, planned, remarked = (
+        json.loads(line.rstrip(",")) for line in page.splitlines() if line[:1] == "{"
+    )
+    assert (described["name"], described["text"]) == ("cat.jpg", "1 a cat </script>")
+    assert (planned["name"], planned["status"]) == ("a fox", "skipped")
+    assert planned["next"] == "The same command sends it."
+    assert (remarked["name"], remarked["status"]) == ("a fox: U9", "failed")
+    assert remarked["next"] == "Remove the cause; then the same command sends it."
 
 
 def test_a_journal_without_runs_is_reported(words_of: Callable[[Runs], str]) -> None:

@@ -249,6 +249,93 @@ def test_row_leaves_out_empty_values(album: Album) -> None:
     }
 
 
+def _job(album: Album, *names: str, **facts: object) -> Photo:
+    """Return a job that is no swap, with results of these names."""
+    outputs = tuple(
+        picture(album.out / name) if name.endswith(".png") else album.out / name
+        for name in names
+    )
+    plain = Photo(
+        kind="imagine",
+        label="a <b>fox</b>",
+        status="succeeded",
+        output=next(iter(outputs), None),
+        outputs=outputs,
+    )
+    return attrs.evolve(plain, **facts)  # type: ignore[arg-type]
+
+
+def test_row_of_a_job_of_another_kind_has_what_it_made(album: Album) -> None:
+    """One picture, with no other beside it."""
+    page = album.write(_job(album, "fox.png"))
+    (row,) = rows(page)
+    assert row.pop("after")
+    assert row == {
+        "status": "succeeded",
+        "name": "a <b>fox</b>",
+        "folder": "imagine",
+        "kind": "imagine",
+        "saved": "fox.png",
+        "result": "fox.png",
+    }
+    assert "<b>fox" not in page
+    assert "All" not in page.split("</header>")[0].split("<h1>")[1][:60]
+    assert "<strong>1</strong> of 1 job succeeded" in page
+
+
+def test_several_pictures_of_a_job_are_a_strip_and_videos_are_links(
+    album: Album,
+) -> None:
+    names = ("fox_1.png", "fox_2.png", "fox_3.mp4")
+    (row,) = rows(album.write(_job(album, *names)))
+    strip = cast("list[str]", row["strip"])
+    assert len(set(strip)) == 2
+    assert row["after"] == strip[0]
+    assert row["files"] == [{"saved": name, "result": name} for name in names]
+    (alone,) = rows(album.write(_job(album, "fox.mp4")))
+    assert "after" not in alone
+    assert alone["result"] == "fox.mp4"
+
+
+def test_one_picture_in_and_one_out_have_the_divider(album: Album) -> None:
+    """Two pictures in have none, and are shown in a row."""
+    one, two = (picture(album.top / name) for name in ("me.png", "you.png"))
+    (row,) = rows(album.write(_job(album, "fox.png", inputs=(one,))))
+    assert row["before"]
+    assert row["inputs"] == [{"name": "me.png", "address": "../me.png"}]
+    (row,) = rows(album.write(_job(album, "fox.png", inputs=(one, two))))
+    assert "before" not in row
+    assert len(cast("list[str]", row["given"])) == 2
+    assert row["after"]
+
+
+def test_text_of_a_job_is_in_full_beside_its_picture(album: Album) -> None:
+    """It may be hostile, and long."""
+    text = f"{EVIL} " + "words " * 3_000
+    (album.out / "words.txt").parent.mkdir(parents=True, exist_ok=True)
+    (album.out / "words.txt").write_text("words")
+    one = picture(album.top / "me.png")
+    job = _job(album, "words.txt", inputs=(one,), text=text, label=EVIL)
+    page = album.write(job, album.photo("a.jpg"))
+    row, swapped = rows(page)
+    assert row["before"]
+    assert "after" not in row
+    assert cast("str", row["text"]).count("words ") == 3_000
+    assert "</script><" not in str(page.split('id="photos"')[1].split("</script>")[0])
+    assert "kind" not in swapped
+    assert "<strong>2</strong> jobs succeeded" in page
+
+
+def test_jobs_are_not_called_photos(album: Album) -> None:
+    lost = _job(album, status="unknown", maybe_charged=True, output=None, outputs=())
+    page = album.write(lost, _job(album, status="failed", output=None, outputs=()))
+    head = page[: page.index('<script type="application/json"')]
+    assert "photo" not in re.sub(r"<style>.*?</style>", "", head, flags=re.DOTALL)
+    assert "<strong>1 job</strong> may have been paid" in page
+    assert "<dt>Failed: <bdi>a &lt;b&gt;fox" in page
+    assert 'data-noun="job"' in page
+
+
 def test_result_outside_the_folder_is_named_but_not_linked(album: Album) -> None:
     far = picture(album.top / "far" / "a.jpg")
     (row,) = rows(album.write(attrs.evolve(album.photo(), output=far)))

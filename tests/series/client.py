@@ -264,7 +264,7 @@ class _Observer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Count or print *record*."""
         message = record.getMessage()
-        if record.module == "transport":
+        if record.module == "server_log":
             # The loss is logged with its error, the end of the outage without.
             self.losses += bool(record.args)
         elif record.name == "asyncio" and "_call_connection_lost" in message:

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async import errors
-from ezlink_async._core import images
-from ezlink_async._core.images import EncodedImage, Image, InspectedImage
+from ezlink_async._core.images import EncodedImage, Image
 from ezlink_async._core.messages import Credential
-from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.face_swap import FaceSwap, FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY, AccountFilter, Mode
+from ezlink_async.services.midjourney.submits import inspected
+from tests.support.jobs import inspected as _inspected
+from tests.support.jobs import job_of
 from tests.support.pictures import png, recorded_jpeg, webp
 from tests.support.requests import render
 from tests.support.samples import samples
-
-
-def _inspected(content: bytes) -> InspectedImage:
-    image = Image.from_bytes(content)
-    return InspectedImage(
-        image, images.check_acceptable(content, len(content)), len(content)
-    )
 
 
 def _encoded(content: bytes) -> EncodedImage:
@@ -173,4 +170,82 @@ def test_job_gives_its_state_label_and_family() -> None:
     """The label names the target and holds none of its bytes."""
     job = _job_of("swap-accepted", ALL)
     assert (job.state, job.family) == ("a<b", MIDJOURNEY)
-    assert job.label == f"Image(<{job.target.length} bytes>)"
+    assert job.label == repr(inspected(job.target).image)
+    assert job.lane == "swap"
+
+
+# -- the job request -------------------------------------------------------
+
+
+def _request(**more: object) -> FaceSwap:
+    return FaceSwap(recorded_jpeg(), png(), **more)  # type: ignore[arg-type]  # any
+
+
+def test_job_of_a_request_is_sent_as_the_job_of_its_parts() -> None:
+    request = _request(
+        state="a<b",
+        notify_hook="https://h",
+        account_filter=AccountFilter(),
+        mode="fast",
+    )
+    options = SwapOptions(
+        state="a<b",
+        notify_hook="https://h",
+        account_filter=AccountFilter(),
+        mode=Mode.FAST,
+    )
+    expected = FaceSwapJob(
+        source=_inspected(recorded_jpeg()), target=_inspected(png()), options=options
+    )
+    assert job_of(request) == expected
+    assert job_of(request).label == request.label == f"Image(<{len(png())} bytes>)"
+
+
+def test_request_names_its_kind_its_pictures_and_its_price() -> None:
+    request = _request()
+    assert (request.kind, request.price, request.family) == ("swap", 9_000, MIDJOURNEY)
+    assert request.pictures() == (recorded_jpeg(), png())
+    assert repr(png()) not in repr(request)
+    assert (request.deadline, request.once) == (None, None)
+
+
+def test_e8_wrong_request_is_refused_when_it_is_made() -> None:
+    with pytest.raises(errors.ConfigurationError, match="mode is one of"):
+        _request(mode="slow")
+    with pytest.raises(errors.ConfigurationError, match="at most 255"):
+        _request(state="x" * 256)
+    with pytest.raises(errors.ImageError):
+        FaceSwap(b"GIF89a", png())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, '{"options":{},"source":"ab","target":"cd"}'),
+        (
+            {"strip_metadata": True, "faces": "largest"},
+            (
+                '{"options":{"strip_metadata":true,"faces":"largest"},'
+                '"source":"ab","target":"cd"}'
+            ),
+        ),
+    ],
+)
+def test_identity_is_what_journals_have_always_held(
+    options: dict[str, object], text: str
+) -> None:
+    """The text equals that of SQLite's ``json_object`` over a row of them."""
+    request = _request(state="s", mode="relax", options=options)
+    assert request.identity(["ab", "cd"]) == text
+    with closing(sqlite3.connect(":memory:")) as base:
+        row = base.execute(
+            "SELECT json_object('options', json(?), 'source', ?, 'target', ?)",
+            (json.dumps(options), "ab", "cd"),
+        ).fetchone()
+    assert row == (text,)
+
+
+def test_state_of_its_own_is_kept_and_another_is_added() -> None:
+    assert _request(state="s").with_state("t").state == "s"
+    assert _request().with_state("t").state == "t"
+    assert _request().with_state(None).state is None

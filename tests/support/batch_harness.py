@@ -14,7 +14,7 @@ from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy, Timeouts
 from ezlink_async.batch.journal.lock import FolderLock
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.outcomes import BatchOutcome, BatchSummary
-from ezlink_async.batch.pairs.reader import pairs_of
+from ezlink_async.batch.pairs.reader import OrderReader, pairs_of
 from ezlink_async.batch.run import BatchRun
 from ezlink_async.emulator import Emulator
 from ezlink_async.emulator.control import Control
@@ -126,7 +126,7 @@ class BatchHarness:
     ) -> BatchRun:
         """Return a run that swaps the face into *targets*."""
         pairs = pairs_of(self.face, targets, self.output)
-        return BatchRun(ez, pairs, options or self.options())
+        return BatchRun(ez, OrderReader.of_pairs(pairs), options or self.options())
 
     def options(self, **changes: object) -> BatchOptions:
         """Return the default options with *changes*."""

@@ -58,6 +58,12 @@ def swap_body(source: str = "s", target: str = "t", **more: object) -> bytes:
     return json.dumps(fields).encode()
 
 
+def _buttons(task: dict[str, object]) -> list[dict[str, object]]:
+    buttons = task["buttons"]
+    assert isinstance(buttons, list)
+    return buttons
+
+
 class RawApi:
     """The API of an emulator, every request on a connection of its own."""
 
@@ -100,6 +106,24 @@ class RawApi:
         """Submit a swap and return its id."""
         body = swap_body(source, target, **fields)
         return str((await self.post(SWAP, body)).fields()["result"])
+
+    async def call(self, name: str, **fields: object) -> RawResponse:
+        """Send one of Midjourney's submits, such as ``imagine``."""
+        return await self.post(f"/mj/submit/{name}", json.dumps(fields).encode())
+
+    async def draw(self, name: str, **fields: object) -> dict[str, object]:
+        """Send such a submit, fetch until its task has ended, and return the task."""
+        answer = (await self.call(name, **fields)).fields()
+        return await self.fetch_end(str(answer["result"]))
+
+    async def press(self, task: dict[str, object], label: str) -> dict[str, object]:
+        """Press a button of a task by its label or emoji; return the new task."""
+        (custom_id,) = (
+            button["customId"]
+            for button in _buttons(task)
+            if label in {button["label"], button["emoji"]}
+        )
+        return await self.draw("action", taskId=task["id"], customId=custom_id)
 
     async def fetch(self, task_id: str) -> dict[str, object]:
         """Return the task as a fetch shows it."""

@@ -6,6 +6,7 @@ from typing import cast
 
 from ezlink_async._client.handle import FollowedHandle, HandleOwner
 from ezlink_async._client.polling.schedule import FollowedTask
+from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
 
@@ -22,7 +23,7 @@ def followed_task(
 ) -> FollowedTask:
     """Return a task that was accepted, or resumed, at *since*."""
     handle = FollowedHandle(task_id, MIDJOURNEY, cast("HandleOwner", _NoClient()))
-    return FollowedTask(handle, own, since)
+    return FollowedTask(handle, own, since, TASK_DEADLINE)
 
 
 def receive(

@@ -76,6 +76,9 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0IEND\xaeB`\x82"
 
 GIF = b"GIF89a" + b"\0" * 40
 
+BMP = b"BM" + b"\0" * 40
+"""A picture of a format that cannot be verified."""
+
 MIB = 1024 * 1024
 
 

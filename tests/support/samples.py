@@ -52,6 +52,14 @@ def _sample(line: str) -> Sample:
 
 
 @cache
+def family_samples() -> dict[str, Sample]:
+    """Return the exchanges of the other families, without those that had no answer."""
+    text = (SAMPLES / "samples-families.jsonl").read_text(encoding="utf-8")
+    found = map(_sample, text.splitlines())
+    return {each.name: each for each in found if each.response.status}
+
+
+@cache
 def samples() -> dict[str, Sample]:
     """Return every recorded exchange by its name."""
     files = [SAMPLES / name for name in ("samples.jsonl", "balance.jsonl")]

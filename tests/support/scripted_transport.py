@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import cast
+from typing import TypeVar, cast
 
 import attrs
 
@@ -26,6 +26,8 @@ from ezlink_async._io.responses import DownloadStream
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import TransportError
 from ezlink_async.services.midjourney import MIDJOURNEY
+
+_T = TypeVar("_T")
 
 BASE = "http://127.0.0.1:9"
 QUICK = PollPolicy(first=0.001, shortest=0.001, longest=0.004, deadline=30)
@@ -117,6 +119,7 @@ class Held(AbstractAsyncContextManager["Held"]):
     url: str
     content: bytes
     retry_after: float | None = None
+    announced: int | None = None
 
     async def __aexit__(self, *_: object) -> None:
         pass
@@ -146,6 +149,12 @@ class PollerHarness:
         """Stop following *handle*."""
         self.poller.forget(handle)
 
+    async def ask(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """Send *request* and read the answer."""
+        return reader(await self.transport.send(request))
+
     def follow(
         self, task_id: str, *, own: bool = True, paid: bool = False
     ) -> FollowedHandle:
@@ -171,7 +180,7 @@ async def poller_harness(
 ) -> AsyncIterator[PollerHarness]:
     """Poll against a script until the block is left, within *bound* seconds."""
     here = PollerHarness(ScriptedTransport(answer, pictures), policy)
-    here.background.start_soon(here.poller.run())
+    here.poller.start()
     try:
         async with asyncio.timeout(bound):
             yield here

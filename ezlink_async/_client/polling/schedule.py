@@ -19,19 +19,18 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, takewhile
 
 import attrs
 
-from ezlink_async._client.handle import FollowedHandle
+from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.durations import START, Durations, ProgressRate
 from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.models import Record, TaskStatus
 
-LIST_FROM = 3
-"""From how many due tasks on one list request is cheaper."""
+_COMPARED = 3  # records of one answer: fewer show no beat
 
 LIST_SIZE = 100
 """How many tasks one list request is filled up to."""
@@ -61,9 +60,10 @@ _UNPLANNED = -1
 class FollowedTask:
     """The state of one task that is polled; small, since there may be many."""
 
-    handle: FollowedHandle
+    handle: AnyHandle
     own: bool  # the server gave the id to this very client
     since: float  # when it was accepted, or resumed
+    deadline: float  # seconds after that
     by_id: bool = False  # may not be polled by list
     release: Callable[[], None] | None = None
     observed_at: float = 0.0  # when the latest poll that brought a record was sent
@@ -74,6 +74,7 @@ class FollowedTask:
     unknown: int = 0  # answers in a row that the id is unknown
     frozen: int = 0  # records in a row that show a frozen task
     is_expiring: bool = False  # polled for the last time
+    has_previews: bool = False  # its picture may be there before its end
 
     @property
     def shows_duration(self) -> bool:
@@ -144,17 +145,69 @@ class DueQueue:
         return task
 
 
-PolledRecord = tuple[FollowedTask, TaskRecord, bool]
+PolledRecord = tuple[FollowedTask, Record, bool]
 """A task, the record a poll brought, and whether that shows a change."""
 
 
-class PollSchedule:
-    """The times of all polls of one client, and the deadlines of its tasks."""
+class TasksByDeadline:
+    """Followed tasks by id, of which the next deadlines are found at once."""
 
-    def __init__(self, policy: PollPolicy) -> None:
-        # All tasks live equally long at most: the oldest has the next deadline.
-        self.tasks: OrderedDict[str, FollowedTask] = OrderedDict()
-        """The followed tasks by id, oldest first, without those in *expiring*."""
+    def __init__(self) -> None:
+        self.count: int = 0
+        # Those that live equally long are in the order of their deadlines.
+        self._groups: dict[float, OrderedDict[str, FollowedTask]] = {}
+
+    def __iter__(self) -> Iterator[FollowedTask]:
+        return chain.from_iterable(group.values() for group in self._groups.values())
+
+    def find(self, task_id: str) -> FollowedTask | None:
+        """Return the task with this id."""
+        found = (group.get(task_id) for group in self._groups.values())
+        return next(filter(None, found), None)
+
+    def add(self, task: FollowedTask) -> None:
+        """Add *task*."""
+        self._groups.setdefault(task.deadline, OrderedDict())[task.task_id] = task
+        self.count += 1
+
+    def remove(self, task: FollowedTask) -> None:
+        """Remove *task*."""
+        group = self._groups[task.deadline]
+        del group[task.task_id]
+        if not group:
+            del self._groups[task.deadline]  # each request may have one of its own
+        self.count -= 1
+
+    def next_deadline(self) -> float:
+        """Return when the next deadline is; infinite without tasks."""
+        oldest = (next(iter(group.values()), None) for group in self._groups.values())
+        return min(
+            (task.since + task.deadline for task in oldest if task), default=math.inf
+        )
+
+    def expired(self, now: float) -> list[FollowedTask]:
+        """Return the tasks that have reached their deadline."""
+
+        def is_over(task: FollowedTask) -> bool:
+            return task.since + task.deadline <= now
+
+        groups = self._groups.values()
+        return [task for each in groups for task in takewhile(is_over, each.values())]
+
+
+class PollSchedule:
+    """
+    The times of all polls of one family, and the deadlines of its tasks.
+
+    From *list_from* due tasks on they are polled by list. Tasks that share a queue
+    are polled by the server's refresh cycle once that is known.
+    """
+
+    def __init__(
+        self, policy: PollPolicy, *, list_from: int, shares_queue: bool
+    ) -> None:
+        self.tasks: TasksByDeadline = TasksByDeadline()
+        """The followed tasks, without those in *expiring*."""
         self.expiring: dict[str, FollowedTask] = {}
         """Tasks whose deadline is over, and which are polled for the last time."""
         self.cycle: RefreshCycle = RefreshCycle(
@@ -162,17 +215,17 @@ class PollSchedule:
         )
         """The server's refresh cycle, as learned from these polls."""
         self._policy = policy
+        self._list_from = list_from
+        self._shares_queue = shares_queue
         self._probes = Probes(policy.shortest)
         self._durations = Durations()
         self._queue = DueQueue(policy.shortest * _RESOLUTION)
         self._listed_at = 0.0
         self._refreshed_early = 0.0  # polls due by then waited for a past refresh
-        # The last poll comes a little before the deadline, which ends the task.
-        self._life = policy.deadline - min(policy.shortest, policy.deadline / 10)
 
     def add(self, task: FollowedTask) -> None:
         """Plan the first poll of *task*: at once if it may long have ended."""
-        self.tasks[task.task_id] = task
+        self.tasks.add(task)
         task.observed_at = task.since
         task.earliest = task.since + self._policy.shortest
         if task.own:
@@ -182,11 +235,14 @@ class PollSchedule:
 
     def find(self, task_id: str) -> FollowedTask | None:
         """Return the followed task with this id."""
-        return self.tasks.get(task_id) or self.expiring.get(task_id)
+        return self.tasks.find(task_id) or self.expiring.get(task_id)
 
     def remove(self, task: FollowedTask) -> None:
         """Forget a task that has ended."""
-        del (self.expiring if task.is_expiring else self.tasks)[task.task_id]
+        if task.is_expiring:
+            del self.expiring[task.task_id]
+        else:
+            self.tasks.remove(task)
         task.slot = _UNPLANNED
 
     def retire(self, task: FollowedTask) -> None:
@@ -197,24 +253,22 @@ class PollSchedule:
 
     def expired(self, now: float) -> list[FollowedTask]:
         """Return the tasks that have reached their deadline."""
-        deadline, tasks = self._policy.deadline, self.tasks.values()
-        return list(takewhile(lambda task: task.since + deadline <= now, tasks))
+        return self.tasks.expired(now)
 
     # Which polls are due
 
     def next_due(self) -> float | None:
         """Return when a poll or a deadline is due; ``None`` without tasks."""
-        oldest = next(iter(self.tasks.values()), None)
-        if oldest is None:
+        if not self.tasks.count:
             return None
-        deadline, poll = oldest.since + self._policy.deadline, self._next_poll()
+        deadline, poll = self.tasks.next_deadline(), self._next_poll()
         return deadline if poll is None else min(poll, deadline)
 
     def _next_poll(self) -> float | None:
         due = self._queue.next_due()
         if due is None or self._refreshed_early >= due:
             return None if due is None else 0.0
-        if self.cycle.period is not None or len(self.tasks) < LIST_FROM:
+        if self.cycle.period is not None or self.tasks.count < self._list_from:
             return due
         return max(due, self._listed_at + self._policy.shortest / 2)
 
@@ -263,7 +317,7 @@ class PollSchedule:
 
     # What polls bring
 
-    def observe(self, records: list[PolledRecord], sent: float, now: float) -> None:
+    def observe(self, records: Sequence[PolledRecord], sent: float, now: float) -> None:
         """
         Learn from the records of one answer, and plan the next polls.
 
@@ -273,7 +327,7 @@ class PollSchedule:
         overdue = self._is_overdue(records, sent)
         pending: list[FollowedTask] = []
         for task, record, changed in records:
-            if changed:
+            if changed and self._shares_queue:
                 self.cycle.observe_change(task.observed_at, now)
             if not task.handle.done():
                 self._observe_progress(task, record, sent)
@@ -287,7 +341,7 @@ class PollSchedule:
         else:
             self._observe_refresh(expected, now)
         # Where many share one request, steps need neither grow nor differ.
-        step = self._policy.shortest if len(records) >= LIST_FROM else None
+        step = self._policy.shortest if len(records) >= self._list_from else None
         for task in pending:
             if not task.is_expiring:
                 self._plan(task, now, step)
@@ -319,21 +373,21 @@ class PollSchedule:
                 self._queue.plan(task, now)
 
     @staticmethod
-    def _observe_progress(task: FollowedTask, record: TaskRecord, sent: float) -> None:
+    def _observe_progress(task: FollowedTask, record: Record, sent: float) -> None:
         if record.progress or task.rate is not None:
             rate = task.rate or START
             task.rate = rate.then(sent - task.since, record.progress)
 
-    def _is_overdue(self, records: list[PolledRecord], sent: float) -> bool:
+    def _is_overdue(self, records: Sequence[PolledRecord], sent: float) -> bool:
         """Return whether a refresh was due since the last polls, and none shows."""
-        if len(records) < LIST_FROM or any(changed for _, _, changed in records):
+        if len(records) < _COMPARED or any(changed for _, _, changed in records):
             return False
         interval = self.cycle.next(max(task.observed_at for task, _, _ in records))
         return interval is not None and interval.hi <= sent
 
     def _observe_no_refresh(self, sent: float) -> None:
         period = self.cycle.period or 0.0
-        ends = len(self.tasks) * period / self._durations.mean
+        ends = self.tasks.count * period / self._durations.mean
         until = sent + self._policy.shortest
         self.cycle.observe_no_change(sent, until, surely=ends > _FEW)
 
@@ -354,7 +408,9 @@ class PollSchedule:
 
     def _before_deadline(self, task: FollowedTask, now: float, due: float) -> float:
         """Return *due*, or the time of the last poll if that comes first."""
-        last = task.since + self._life
+        # The last poll comes a little before the deadline, which ends the task.
+        margin = min(self._policy.shortest, task.deadline / 10)
+        last = task.since + task.deadline - margin
         if due <= last or last <= now or (task.polls and last < task.earliest):
             return due
         return last
@@ -367,7 +423,7 @@ class PollSchedule:
             soonest = task.since + self._durations.soonest - period
             interval = self.cycle.next(max(task.observed_at, soonest))
             if interval is not None:
-                followed = len(self.tasks)
+                followed = self.tasks.count
                 return self._probes.due(interval, task.earliest, period, followed)
         if task.rate is not None:
             wait = task.rate.left()
@@ -375,7 +431,7 @@ class PollSchedule:
                 wait *= _PART_WAY  # a later poll shows the end more exactly
             return now + wait
         # Of polls by list, one for each task in the long run is cheap enough.
-        spacing = self._durations.mean / (_PER_TASK * len(self.tasks))
+        spacing = self._durations.mean / (_PER_TASK * self.tasks.count)
         most = math.inf if task.by_id else spacing
         learned = self._durations.wait(now - task.since, most)
         return now + (learned or step or self._policy.jittered(task.polls))

@@ -36,6 +36,7 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from ezlink_async.models import TaskRecord
+from ezlink_async.services.base import ALL_TRACES, Traces
 
 SLACK = 15.0
 """Seconds by which the clocks of the server's parts may differ."""
@@ -62,13 +63,14 @@ class Lost:
     that are unknown. *since* is a time, in seconds since 1970, at which it surely
     had not begun: the server's clock, or the local one minus its possible error;
     ``None`` when no such time is known. *shared* says that another open submit
-    has the same state.
+    has the same state, *traces* what the account's pages show of such a submit.
     """
 
     state: str | None
     request_ids: tuple[str, ...]
     since: float | None
     shared: bool = False
+    traces: Traces = ALL_TRACES
 
 
 class Fate(enum.Enum):
@@ -175,7 +177,7 @@ def _is_recent(time: float, lost: Lost) -> bool:
 
 def find(lost: Lost, tasks: AccountTasks) -> Finding | None:
     """Return the task of *lost* if the list shows it beyond doubt."""
-    ids = tasks.tagged(lost)
+    ids = tasks.tagged(lost) if lost.traces.state else ()
     if not ids or lost.shared or len(ids) > len(lost.request_ids):
         return None
     reason = f"task {ids[0]} carries its state"
@@ -184,11 +186,15 @@ def find(lost: Lost, tasks: AccountTasks) -> Finding | None:
 
 def is_open(lost: Lost, tasks: AccountTasks) -> bool:
     """Return whether a task without a state may still turn out to be that of *lost*."""
+    if not lost.traces.state:
+        return False
     return bool(tasks.untagged(lost)) and not _doubt(lost, tasks.tagged(lost))
 
 
 def conclude(lost: Lost, tasks: AccountTasks, log: ChargeLog) -> Finding:
     """Return what is proven when the task was not found in time."""
+    if not lost.traces.state:
+        return _read(log, absence=lost.traces.proves_absence)
     candidates = tasks.tagged(lost)
     doubt = _doubt(lost, candidates)
     if is_open(lost, tasks):
@@ -199,17 +205,23 @@ def conclude(lost: Lost, tasks: AccountTasks, log: ChargeLog) -> Finding:
     if doubt:
         maybe = f"; it may be task {' or '.join(candidates)}" if candidates else ""
         return unknown(doubt + maybe, charged=log.proves)
-    return _read(log)
+    return _read(log, absence=lost.traces.proves_absence)
 
 
-def _read(log: ChargeLog) -> Finding:
-    """Return what the log proves of a submit that has no task."""
+def _read(log: ChargeLog, *, absence: bool) -> Finding:
+    """
+    Return what the log proves of a submit that has no task.
+
+    Without *absence* a submit that the log does not show may have been created.
+    """
     if log.charged:
         return Finding(
             fate=Fate.CHARGED,
             reason="the account's log shows that it was paid, and there is no task",
             charged=True,
         )
+    if not log.refused and not absence:
+        return unknown("the account's pages show nothing of it, which proves nothing")
     if not log.refused and not log.witnessed:
         return unknown("the account's log shows no submit of this client at all")
     if not log.refused and not log.settled:

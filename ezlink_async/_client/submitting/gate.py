@@ -146,15 +146,22 @@ class Gate:
         self._changed.set()
 
     def close(
-        self, admission: Admission, hint: float | None = None, *, full: bool
+        self,
+        admission: Admission | None = None,
+        hint: float | None = None,
+        *,
+        full: bool,
     ) -> None:
         """
         Close for a growing pause, at least for *hint* seconds.
 
-        *full* says that the server has no room, else it cannot be reached.
+        *full* says that the server has no room, else it cannot be reached. The
+        reason may be a submit of another gate, which has no *admission* here.
         """
         now = asyncio.get_running_loop().time()
-        if admission.age != self._age:  # already counted, but for the hint
+        if (
+            admission is not None and admission.age != self._age
+        ):  # already counted, but for the hint
             self.hint = max(self.hint, hint or 0.0)
             self._opens_at = max(self._opens_at, now + self._policy.capped_hint(hint))
             return

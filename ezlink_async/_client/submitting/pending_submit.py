@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 import attrs
 
 from ezlink_async._client.handle import FollowedHandle
-from ezlink_async._core.images import ImageLike
+from ezlink_async._client.submitting.row_search import RowSearch
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
-from ezlink_async.services.base import Accepted, Job
+from ezlink_async.services.base import Accepted, AnyRecord, Job
 
 _log = get_logger()
 
@@ -72,10 +72,15 @@ class UploadProgress(Protocol):
 class PendingSubmit:
     """One submit in progress, as its caller and the closing client see it."""
 
-    load: Callable[[], Awaitable[Job]]
-    target: ImageLike
+    load: Callable[[], Awaitable[Job[AnyRecord]]]
+    target: object
+    """What a submit with an unknown outcome names."""
     observer: SubmitObserver | None = None
-    job: Job = attrs.field(init=False)
+    deadline: float | None = None
+    """Seconds from acceptance to the task's deadline; ``None``: the family's."""
+    made_no_job: Callable[[], object] = lambda: None
+    """Called when it has ended, and may be sent again without paying twice."""
+    job: Job[AnyRecord] = attrs.field(init=False)
     """The job, once it is loaded."""
     upload: UploadProgress | None = None
     uploaded: Callable[[], object] = lambda: None
@@ -83,6 +88,10 @@ class PendingSubmit:
     request_id: str = ""
     lost: list[str] = attrs.field(factory=list)
     """The request ids of earlier attempts whose outcome is unknown."""
+    search: RowSearch | None = None
+    """The search by which a lost answer may be found with the key alone."""
+    refusals: int = 0
+    """How many attempts were refused."""
     begun: float = 0.0
     """When the first attempt began that may have made a task; the loop's time."""
     sent: float | None = None
@@ -146,7 +155,13 @@ class PendingSubmit:
         error.request_ids = tuple(dict.fromkeys((*self.lost, *error.request_ids)))
         return error
 
-    def cancel(self, task: asyncio.Task[FollowedHandle]) -> None:
+    def ended(self, fault: Exception) -> Exception:
+        """Note that *fault* ended the submit, and return it."""
+        if isinstance(fault, EzlinkError) and fault.retry_safe:
+            self.made_no_job()
+        return fault
+
+    def cancel(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
         """Stop the submit, which runs in *task*, unless it is committed."""
         if self.committed:
             return
@@ -168,6 +183,15 @@ class PendingSubmit:
                 target=self.target,
             )
         return self.with_earlier_attempts(error)
+
+    def crashed(self, bug: Exception) -> EzlinkError:
+        """Return the error of a *bug* in the job itself, before or after its upload."""
+        says = f"the job cannot be sent, or its answer be read: {bug!r}"
+        error = EzlinkError(says, retry_safe=True)
+        if self.committed:
+            error = SubmitUnknownError(says, request_id=self.request_id)
+        error.__cause__ = bug
+        return error
 
     def report(self, outcome: Accepted | EzlinkError) -> None:
         """Log an acceptance, and report the *outcome* of an attempt to the observer."""
@@ -199,7 +223,7 @@ class PendingSubmit:
                 self.request_id,
             )
 
-    def log_orphan(self, task: asyncio.Task[FollowedHandle]) -> None:
+    def log_orphan(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
         """Log the result of *task*, whose caller was cancelled."""
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():

@@ -24,6 +24,7 @@ from ezlink_async._client.submitting.evidence import SLACK, Fate, Finding, Lost
 from ezlink_async._client.submitting.known_submits import KnownSubmits, LostSubmit
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import AuthenticationError, ClientClosedError, EzlinkError
@@ -99,6 +100,7 @@ class Reconciler:
         self._transport = transport
         self._background = background
         self._poll = transport.settings.poll
+        self._task_deadline = self._poll.deadline or TASK_DEADLINE
         self._patience = transport.settings.retry.timeout
         self._impatient = -math.inf  # when the patience was last ended
         self._timeouts = transport.settings.timeouts
@@ -216,7 +218,7 @@ class Reconciler:
 
     def _longest_search(self, submits: list[LostSubmit]) -> float:
         """Return the seconds after which even the slowest polls have ended."""
-        left = max(each.sent for each in submits) + self._poll.deadline - _now()
+        left = max(each.sent for each in submits) + self._task_deadline - _now()
         slowest_poll = 3 * self._timeouts.fetch + self._poll.longest
         return max(left, self._timeouts.reconcile) + self._patience + 2 * slowest_poll
 
@@ -338,7 +340,7 @@ class Reconciler:
         for each in tuple(self._lost):
             lost = self._evidence(each)
             finding = evidence.find(lost, tasks)
-            late = begun >= each.sent + self._poll.deadline
+            late = begun >= each.sent + self._task_deadline
             if finding is not None:
                 self._report(each, finding)
             elif begun >= self._due(each) and (

@@ -15,12 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from typing import Protocol
+
+import attrs
 
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.gate import Admission, Gate
+from ezlink_async._client.submitting.lanes import Lanes
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import AnyReconciler
+from ezlink_async._client.submitting.row_search import RowSearch
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpResponse
@@ -33,11 +38,12 @@ from ezlink_async.errors import (
     ClientClosedError,
     EzlinkError,
     PermissionDeniedError,
+    RejectedError,
     ServerError,
     SubmitUnknownError,
     TransportError,
 )
-from ezlink_async.services.base import NO_TASK, Accepted, Job, TaskFamily
+from ezlink_async.services.base import NO_TASK, Accepted, AnyRecord, TaskFamily
 
 _log = get_logger()
 
@@ -54,6 +60,24 @@ _EMPTY = "empty_response_body"
 _LONG_WAIT = 5.0  # seconds; a shorter wait for another attempt is no news
 
 
+class Follow(Protocol):
+    """Makes the handle of an accepted task."""
+
+    def __call__(
+        self,
+        accepted: Accepted,
+        family: TaskFamily[AnyRecord],
+        release: Callable[[], None],
+        deadline: float | None,
+    ) -> FollowedHandle[AnyRecord]:
+        """
+        Follow the task of *accepted*; *release* frees its slot at its end.
+
+        Its *deadline* is so many seconds from now, that of the family by default.
+        """
+        ...
+
+
 class Submitter:
     """Submits of one client; *follow* makes the handle of an accepted task."""
 
@@ -61,7 +85,7 @@ class Submitter:
         self,
         transport: Transport,
         background: BackgroundTasks,
-        follow: Callable[[str, Callable[[], None], TaskFamily], FollowedHandle],
+        follow: Follow,
         reconciler: AnyReconciler,
         *,
         sleep: Sleep = asyncio.sleep,
@@ -69,15 +93,15 @@ class Submitter:
         self._settings = transport.settings
         self.slots: Semaphore = Semaphore(self._settings.max_concurrency)
         self._uploads = Semaphore(self._settings.max_uploads)
-        self._gate = Gate(self._settings.retry)
+        self._lanes = Lanes(self._settings.retry)
         self._transport = transport
         self._background = background
         self._follow = follow
         self._reconciler = reconciler
         self._sleep = sleep
-        self._pending: dict[asyncio.Task[FollowedHandle], PendingSubmit] = {}
+        self._pending: dict[asyncio.Task[FollowedHandle[AnyRecord]], PendingSubmit] = {}
 
-    async def submit(self, pending: PendingSubmit) -> FollowedHandle:
+    async def submit(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
         """
         Return the handle of an accepted job.
 
@@ -95,9 +119,11 @@ class Submitter:
             pending.cancel(task)
             if not pending.committed:
                 await wait_until_done(task)
+            if task.cancelled():
+                pending.ended(pending.interruption())
             raise
         if task.cancelled():  # before its first step, so it raised no reason
-            raise pending.interruption()
+            raise pending.ended(pending.interruption())
         return task.result()
 
     async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
@@ -119,7 +145,7 @@ class Submitter:
             if late:
                 await asyncio.wait(late)
 
-    async def _run(self, pending: PendingSubmit) -> FollowedHandle:
+    async def _run(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
         try:
             handle = await self._in_a_slot(pending)
         except asyncio.CancelledError:
@@ -133,46 +159,48 @@ class Submitter:
                 f"the client was closed; task {handle.task_id} runs on the server",
                 task_ids=(handle.task_id,),
             )
-        raise fault
+        raise pending.ended(fault)
 
-    async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle:
+    async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
         """Return the handle of the accepted job, which gives the slot back."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
-            pending.job = await pending.load()
-            accepted = await self._until_accepted(pending)
+            job = pending.job = await pending.load()
+            gate = self._lanes.gate(job.lane)
+            accepted = await self._until_accepted(pending, gate)
         except BaseException:
             self.slots.release()
             raise
-        if self._gate.is_open:
+        if gate.is_open:
             self._transport.server_waits.end()
-        return self._follow(accepted.task_id, self._task_ended, pending.job.family)
 
-    def _task_ended(self) -> None:
-        """Give the room of an ended task to the next submit."""
-        self._gate.task_ended()
-        self.slots.release()
+        def task_ended() -> None:
+            """Give the room of the ended task to the next submit."""
+            gate.task_ended()
+            self.slots.release()
 
-    async def _until_accepted(self, pending: PendingSubmit) -> Accepted:
+        return self._follow(accepted, job.family, task_ended, pending.deadline)
+
+    async def _until_accepted(self, pending: PendingSubmit, gate: Gate) -> Accepted:
         loop, waits = asyncio.get_running_loop(), self._settings.retry.waits()
         start, first_fault = loop.time(), 0.0  # time in a queue is no time of faults
         error: EzlinkError | None = None
         while True:
             async with self._uploads.slot() as slot:
-                admission = await self._admit(start, error)
+                admission = await self._admit(gate, start, error)
                 try:
                     pending.uploaded = slot.release
-                    outcome = await self._attempt(pending, admission)
+                    outcome = await self._attempt(pending, gate, admission)
                 finally:
-                    self._gate.release(admission)
+                    gate.release(admission)
             if isinstance(outcome, Accepted):
                 return outcome
             error = outcome
-            wait = self._wait_after(error, waits, pending.job)
+            wait = self._wait_after(error, waits, pending)
             if wait is None or pending.abandoned or pending.closing:
                 raise error
             first_fault = first_fault or loop.time()
-            if loop.time() + wait >= self._gate.deadline(first_fault):
+            if loop.time() + wait >= gate.deadline(first_fault):
                 raise error
             if error.maybe_charged:
                 pending.lost.append(error.request_id or "")
@@ -180,15 +208,17 @@ class Submitter:
                 says = "submitting %s again in %.1f s (request %s): %s"
                 _log.info(says, pending.job.label, wait, pending.request_id, error)
                 await asyncio.sleep(0)  # a halted caller cancels the submit here
-                self._note_retry(error, wait, self._gate.deadline(first_fault))
+                self._note_retry(gate, error, wait, first_fault)
             await self._sleep(wait)
 
-    async def _admit(self, start: float, error: EzlinkError | None) -> Admission:
+    async def _admit(
+        self, gate: Gate, start: float, error: EzlinkError | None
+    ) -> Admission:
         """Wait for the gate; if it stays closed, raise the *error* met last."""
-        if self._gate.pause:  # a submit that was halted does not come here
-            self._note_pause(self._gate.deadline(start))
+        if gate.pause:  # a submit that was halted does not come here
+            self._note_pause(gate, start)
         try:
-            return await self._gate.admit(start)
+            return await gate.admit(start)
         except TimeoutError:
             seconds = self._settings.retry.timeout
             raise error or BusyError(
@@ -196,26 +226,32 @@ class Submitter:
                 retry_safe=True,
             ) from None
 
-    def _note_pause(self, deadline: float) -> None:
-        """Log that the gate is closed until *deadline* at most, if that is news."""
-        waits, gate = self._transport.server_waits, self._gate
-        most = deadline - asyncio.get_running_loop().time()
+    def _note_pause(self, gate: Gate, start: float) -> None:
+        """Log that *gate* is closed, for a submit that began at *start*, if news."""
+        waits = self._transport.server_waits
+        most = gate.deadline(start) - asyncio.get_running_loop().time()
         waits.begin(gate.hint, gate.pause, most)
         if gate.is_full_for_long and not gate.running:
-            waits.stall("the server has no room for a swap", most, by_time=True)
+            waits.stall("the server has no room for a job", most, by_time=True)
 
-    def _note_retry(self, error: EzlinkError, wait: float, deadline: float) -> None:
+    def _note_retry(
+        self, gate: Gate, error: EzlinkError, wait: float, first_fault: float
+    ) -> None:
         """Log that a submit is sent again after *wait* seconds, if that is news."""
         waits = self._transport.server_waits
-        most = deadline - asyncio.get_running_loop().time()
+        most = gate.deadline(first_fault) - asyncio.get_running_loop().time()
         waits.begin(_hint(error), wait, most)
-        if wait >= _LONG_WAIT and not self._gate.running:
+        if wait >= _LONG_WAIT and not gate.running:
             waits.stall(str(error), most, by_time=False)
 
     def _wait_after(
-        self, error: EzlinkError, waits: Iterator[float], job: Job
+        self, error: EzlinkError, waits: Iterator[float], pending: PendingSubmit
     ) -> float | None:
         """Return the seconds before another attempt, ``None`` for no other."""
+        job = pending.job
+        if isinstance(error, RejectedError):
+            pending.refusals += 1
+            return job.pause_after(error, pending.refusals)
         if isinstance(error, BusyError) or self._is_offline(error):
             return 0.0  # the gate decides when
         if isinstance(error, SubmitUnknownError):
@@ -240,46 +276,68 @@ class Submitter:
         )
 
     async def _attempt(
-        self, pending: PendingSubmit, admission: Admission
+        self, pending: PendingSubmit, gate: Gate, admission: Admission
     ) -> Accepted | EzlinkError:
         """Send the job once; report the outcome to the observer and the gate."""
+        await self._begin_row_search(pending)
         pending.begin(new_request_id())
         state = pending.job.state
         try:
             with self._reconciler.in_progress(state, pending.begun):
                 if pending.observer is not None:
                     await pending.observer.before_submit(pending.request_id, state)
-                outcome = await self._send(pending, admission)
+                outcome = await self._send(pending, gate, admission)
                 if isinstance(outcome, Accepted):
-                    self._reconciler.accepted(outcome, pending.request_id)
+                    self._learn(outcome, pending)
         except asyncio.CancelledError:
             pending.report(pending.interruption())
             raise
         pending.upload = None
         pending.report(outcome)
-        if isinstance(outcome, Accepted):
-            self._gate.task_started(admission)
-        elif isinstance(outcome, BusyError):
-            self._gate.close(admission, _hint(outcome), full=True)
-        elif self._is_offline(outcome):
-            self._gate.close(admission, full=False)
-        elif not isinstance(outcome, TransportError | SubmitUnknownError):
-            self._gate.answered(admission)
+        self._report_to_gate(outcome, gate, admission)
         return outcome
 
+    def _learn(self, accepted: Accepted, pending: PendingSubmit) -> None:
+        """Let the reconciler know the task, if the account's list shows its kind."""
+        if pending.job.family.traces.proves_absence and not pending.job.is_free:
+            self._reconciler.accepted(accepted, pending.request_id)
+
+    def _report_to_gate(
+        self, outcome: Accepted | EzlinkError, gate: Gate, admission: Admission
+    ) -> None:
+        if isinstance(outcome, Accepted):
+            gate.task_started(admission)
+        elif isinstance(outcome, BusyError):
+            gate.close(admission, _hint(outcome), full=True)
+        elif self._is_offline(outcome):
+            self._lanes.close_all(gate, admission)
+        elif not isinstance(outcome, TransportError | SubmitUnknownError):
+            gate.answered(admission)
+
+    async def _begin_row_search(self, pending: PendingSubmit) -> None:
+        rows = pending.job.row_count
+        if rows is not None and pending.search is None:
+            pending.search = RowSearch(self._transport, rows, self._sleep)
+            await pending.search.begin()
+
     async def _send(
-        self, pending: PendingSubmit, admission: Admission
+        self, pending: PendingSubmit, gate: Gate, admission: Admission
     ) -> Accepted | EzlinkError:
         response: HttpResponse | None = None
         try:
+            wait = pending.job.family.timing.submit_timeout(self._settings.timeouts)
             response = await self._transport.submit(
-                pending.job.request(), pending.request_id, pending.follow_upload
+                attrs.evolve(pending.job.request(), wait=wait),
+                pending.request_id,
+                pending.follow_upload,
             )
             return pending.job.read(response)
         except EzlinkError as fault:
             error = fault
+        except Exception as bug:  # noqa: BLE001 - the job may be paid
+            error = pending.crashed(bug)
         if error.maybe_charged:
-            self._gate.end_probe(admission)  # resolving it may take minutes
+            gate.end_probe(admission)  # resolving it may take minutes
         outcome = await self._resolve(pending, error, response)
         if isinstance(outcome, SubmitUnknownError):
             outcome.target = pending.target
@@ -296,20 +354,38 @@ class Submitter:
                 return refusal
         if not error.maybe_charged:
             return error
+        if pending.job.is_free:
+            return _lost_for_free(error, response)
         if isinstance(error, TransportError):
             error = SubmitUnknownError(str(error), request_id=error.request_id)
         pending.reconciling = True
+        found = await self._look_up(pending, response)
+        pending.reconciling = False
+        return found if isinstance(found, Accepted) else _outcome(found, error)
+
+    async def _look_up(
+        self, pending: PendingSubmit, response: HttpResponse | None
+    ) -> Accepted | Finding | None:
+        """Return what the server shows of a submit whose answer was lost."""
+        job, settings = pending.job, self._settings
+        if pending.search is not None and job.row_count is not None:
+            policy, seconds = job.family.timing.policy(settings.poll), settings.timeouts
+            if await pending.search.is_accepted(policy, seconds.reconcile):
+                return Accepted(job.row_count.task_id, _UNSEEN, "its row is listed")
         ids = (*pending.lost, pending.request_id)
-        finding = await self._reconciler.reconcile(
-            Lost(state=pending.job.state, request_ids=ids, since=None),
+        return await self._reconciler.reconcile(
+            Lost(
+                state=job.state,
+                request_ids=ids,
+                since=None,
+                traces=job.family.traces,
+            ),
             begun=pending.begun,
             sent=pending.sent or asyncio.get_running_loop().time(),
             out_of_reach=response is not None and is_insert_failure(response),
         )
-        pending.reconciling = False
-        return error if finding is None else _outcome(finding, error)
 
-    async def _key_refusal(self, family: TaskFamily) -> EzlinkError | None:
+    async def _key_refusal(self, family: TaskFamily[AnyRecord]) -> EzlinkError | None:
         """Return the error of a refused key; the request is small and free."""
         try:
             response = await self._transport.send(family.fetch_request(NO_TASK))
@@ -328,8 +404,25 @@ def _may_hide_refusal(error: EzlinkError, response: HttpResponse | None) -> bool
     return isinstance(error, TransportError) and error.stage in {"answer", "upload"}
 
 
-def _outcome(finding: Finding, error: EzlinkError) -> Accepted | EzlinkError:
+def _lost_for_free(error: EzlinkError, response: HttpResponse | None) -> EzlinkError:
+    """Return the error of a lost submit that costs nothing."""
+    says = "it costs nothing, so it may be sent again"
+    free: EzlinkError
+    if response is None:
+        free = TransportError(f"{error}; {says}", retry_safe=True)
+    else:
+        says = (
+            f"HTTP {response.status}: the answer to a submit is no acceptance; {says}"
+        )
+        free = ServerError(says, status=response.status, retry_safe=True)
+    free.request_id, free.__cause__ = error.request_id, error
+    return free
+
+
+def _outcome(finding: Finding | None, error: EzlinkError) -> Accepted | EzlinkError:
     """Return what *finding* makes of a submit that *error* left unknown."""
+    if finding is None:
+        return error
     if finding.task_id is not None:
         return Accepted(finding.task_id, _UNSEEN, finding.reason)
     message = f"{error}; {finding.reason}"

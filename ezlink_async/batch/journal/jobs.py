@@ -9,6 +9,7 @@ import attrs
 
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.output_paths import Output
+from ezlink_async.batch.pairs.pictures import Input, path_of
 
 LATEST = 1e11
 """The latest time that is stored, in seconds since 1970: the year 5138."""
@@ -50,6 +51,8 @@ class Reason(enum.StrEnum):
     """A picture cannot be used, or was refused for what it shows."""
     BLOCKED = "blocked"
     """Nothing can be saved where the result would go."""
+    INPUT = "input"
+    """Its task waits for input, which is another job: a modal."""
     RESULT_GONE = "result_gone"
     """The server no longer has the result."""
     STORAGE = "storage"
@@ -71,16 +74,39 @@ class JobKey:
     """
     The identity of a job: two jobs with equal keys are one.
 
-    It is the server (an id means nothing elsewhere), the content of both pictures
-    (SHA-256), the options that change the result, and the output path, relative
-    to the output folder and without a suffix.
+    It is the server (an id means nothing elsewhere), the *kind* of the job, its
+    *request* as canonical JSON (all that changes the result, pictures as SHA-256),
+    and the output path, relative to the output folder and without a suffix.
     """
 
     server: str
-    source_hash: bytes
-    target_hash: bytes
-    options: str
+    kind: str
+    request: str
     output_path: str
+
+
+@attrs.frozen
+class Claim:
+    """
+    The output path that a job wants.
+
+    *subject* is by what a later run knows whose path it is; the part before a null
+    byte is whose the result is, and *content* the hash of what it is made of.
+    """
+
+    subject: bytes
+    wanted_path: str
+    content: bytes
+
+
+@attrs.frozen
+class NewJob:
+    """What the journal stores of a job that it may not have yet."""
+
+    key: JobKey
+    label: str
+    family: str
+    inputs: tuple[Input, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -100,11 +126,12 @@ class Submit:
 
 @attrs.frozen
 class Remark:
-    """Why a pair did not become a job in the latest run."""
+    """Why an order did not become a job in the latest run."""
 
     id: int
-    source: Path
-    target: Path
+    kind: str
+    label: str
+    inputs: tuple[Input, ...]
     error: str
     reason: Reason | None = None
 
@@ -114,27 +141,39 @@ class JobRecord:
     """
     One job as the journal stores it.
 
-    *state_tag* is the ``state`` of its submits, *request_ids* are those of all
-    its submits. Times are seconds by this machine's clock, except for *since*: a
-    time by the server's clock that is before every submit that is unknown.
+    *label* is its name for a person, *family* that of its task. *state_tag* is the
+    ``state`` of its submits, *request_ids* are those of all its submits. *record* is
+    what the server said of the task at its end, as JSON. Times are seconds by this
+    machine's clock, except for *since*: a time by the server's clock that is before
+    every submit that is unknown.
     """
 
     id: int
     key: JobKey
-    source: Path
-    target: Path
+    label: str
+    family: str
+    inputs: tuple[Input, ...]
     state: JobState
     task_id: str | None = None
     state_tag: str | None = None
     request_ids: tuple[str, ...] = ()
     error: str | None = None
     reason: Reason | None = None
-    image_url: str | None = None
+    record: str | None = None
     changes: tuple[str, ...] = ()
-    output: Output | None = None
+    outputs: tuple[Output, ...] = ()
     since: float | None = None
     sent_at: float | None = None
     ended_at: float | None = None
+
+    @property
+    def output(self) -> Output | None:
+        """The first saved result."""
+        return next(iter(self.outputs), None)
+
+    def path_of(self, role: str) -> Path:
+        """Return the path of the picture with this *role*; empty without one."""
+        return path_of(self.inputs, role)
 
 
 @attrs.frozen

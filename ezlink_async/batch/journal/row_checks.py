@@ -22,34 +22,39 @@ _TEXT, _BYTES, _WHOLE = frozenset({str}), frozenset({bytes}), frozenset({int})
 _TIME = frozenset({float})
 _PATH = _TEXT | _BYTES
 _NONE = frozenset({type(None)})
+_OPTIONAL = _TEXT | _NONE
 
 _TABLES: dict[str, dict[str, _Kinds]] = {
     "places": {
-        **dict.fromkeys(("same", "place", "wished", "source", "target"), _PATH),
-        "content": _BYTES,
+        **dict.fromkeys(("same", "place", "wished"), _PATH),
+        **dict.fromkeys(("subject", "content"), _BYTES),
         "run": _WHOLE,
     },
     "jobs": {
-        **dict.fromkeys(("server", "options", "request_ids"), _TEXT),
-        **dict.fromkeys(("source_hash", "target_hash"), _BYTES),
-        **dict.fromkeys(("place", "source", "target"), _PATH),
+        **dict.fromkeys(("server", "kind", "request", "label", "family"), _TEXT),
+        **dict.fromkeys(("state", "request_ids", "changes"), _TEXT),
+        "place": _PATH,
         "unclear": _WHOLE,
-        **dict.fromkeys(("task_id", "mark", "error", "image_url"), _TEXT | _NONE),
-        "output": _PATH | _NONE,
-        "output_size": _WHOLE | _NONE,
-        "output_hash": _BYTES | _NONE,
+        **dict.fromkeys(("task_id", "mark", "error", "reason", "record"), _OPTIONAL),
         **dict.fromkeys(("since", "sent_at", "ended_at"), _TIME | _NONE),
+    },
+    "inputs": {"job": _WHOLE, "number": _WHOLE, "role": _TEXT, "path": _PATH},
+    "outputs": {
+        **dict.fromkeys(("job", "number", "size"), _WHOLE),
+        "path": _PATH,
+        "digest": _BYTES,
     },
     "remarks": {
         "run": _WHOLE,
-        **dict.fromkeys(("source", "target"), _PATH),
-        "error": _TEXT,
+        **dict.fromkeys(("kind", "label", "error"), _TEXT),
+        "reason": _OPTIONAL,
     },
+    "remark_inputs": {"remark": _WHOLE, "number": _WHOLE, "role": _TEXT, "path": _PATH},
     "runs": {"started_at": _TIME, "ended_at": _TIME | _NONE, "facts": _TEXT},
 }
 """The types of the values in each column."""
 
-_BELOW = (("places", "place"), ("jobs", "place"), ("jobs", "output"))
+_BELOW = (("places", "place"), ("jobs", "place"), ("outputs", "path"))
 
 # Only these are checked one by one: no other path can lead out of a folder.
 _UNUSUAL = (
@@ -112,8 +117,8 @@ def _check_columns(
         elif (table, column) in _BELOW:
             for (path,) in _rows(connection, table, column, _UNUSUAL.format(column)):
                 _check_path(os.fsdecode(path))
-        # A remark is about a pair as it was given, and opens no file.
-        elif column in {"source", "target"} and table != "remarks":
+        # A remark is about an order as it was given, and opens no file.
+        elif (table, column) == ("inputs", "path"):
             for _ in _rows(connection, table, "1", f"instr({column}, char(0))"):
                 raise _damage(f"a path of {table}.{column} holds a null character")
 
@@ -132,6 +137,9 @@ def _check_states(connection: sqlite3.Connection) -> None:
         is_list = isinstance(found, list) and all(isinstance(x, str) for x in found)
         if state not in set(JobState) or reason not in reasons or not is_list:
             raise _damage("the state of a job cannot be read")
+    broken = "iif(json_valid(record), json_type(record), '') <> 'object'"
+    for _ in _rows(connection, "jobs", "1", f"record IS NOT NULL AND {broken}"):
+        raise _damage("the record of a task cannot be read")
     for (reason,) in _rows(connection, "remarks", "DISTINCT reason"):
         if reason not in reasons:
             raise _damage("the reason of a remark cannot be read")

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import attrs
 
-from ezlink_async._io.files import check_own, make_private
+from ezlink_async._io.files import check_own, make_private, sync_folder
 from ezlink_async.errors import ConfigurationError
 
 # Not `nolock=1`, with which SQLite does without the write-ahead log.
@@ -44,16 +44,17 @@ def open_database(
     """
     Open the file at *path*, made if missing, and migrate it to the latest version.
 
+    A copy of an older version stays beside it: ``journal.v1.sqlite3`` for instance.
+
     Only the owner may read it. Without *locking* the file system is not asked for
     locks. Raises :exc:`ConfigurationError` if the file is damaged, of a newer
     version, in use, of another application, or a link in a folder of ours.
     """
-    way = "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
     check_own(path)
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_private(path)
-        connection = _connect(_address(path, way), schema.patience)
+        connection = _connect(_address(path, _way(locking=locking)), schema.patience)
         with _closed_on_failure(connection):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             # Before any change: the file may be another application's.
@@ -65,9 +66,35 @@ def open_database(
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
             _check(connection)
-            _migrate(connection, schema)
-            _check_tables(connection, schema)
+            _keep_old(connection, path, schema, locking=locking)
+            _bring_up(connection, schema)
     return connection
+
+
+def _keep_old(
+    connection: sqlite3.Connection, path: Path, schema: Schema, *, locking: bool
+) -> None:
+    """
+    Leave a copy of a file of an older version beside it, named by the version.
+
+    A kill leaves no half of one under that name.
+    """
+    version = _number(connection, "PRAGMA user_version")
+    if not 0 < version < len(schema.migrations):
+        return
+    copy = path.with_name(f"{path.stem}.v{version}{path.suffix}")
+    part = copy.with_name(f"{copy.name}.part")
+    for each in (copy, part):
+        check_own(each)
+    part.unlink(missing_ok=True)
+    make_private(part)
+    address = _address(part, _way(locking=locking))
+    with contextlib.closing(_connect(address, schema.patience)) as other:
+        connection.backup(other)
+        # So that a reader of the copy needs no log beside it.
+        other.execute("PRAGMA journal_mode = DELETE")
+    part.replace(copy)
+    sync_folder(copy.parent)
 
 
 def _make_private(path: Path) -> None:
@@ -89,8 +116,7 @@ def open_copy(path: Path | None, schema: Schema) -> sqlite3.Connection:
                 _copy(path, connection, schema.patience)
             _check_owner(connection, path, schema)
             _check(connection)
-            _migrate(connection, schema)
-            _check_tables(connection, schema)
+            _bring_up(connection, schema)
     return connection
 
 
@@ -108,6 +134,10 @@ def _copy(path: Path, copy: sqlite3.Connection, patience: float) -> None:
     finally:
         if is_new:
             index.unlink(missing_ok=True)
+
+
+def _way(*, locking: bool) -> str:
+    return "mode=rwc" if locking else f"mode=rwc&vfs={_NO_LOCKS}"
 
 
 def _address(path: Path, way: str) -> str:
@@ -178,23 +208,32 @@ def _check_owner(connection: sqlite3.Connection, path: Path, schema: Schema) -> 
         )
 
 
-def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
-    version = _number(connection, "PRAGMA user_version")
-    for number in range(version, len(schema.migrations)):
-        # One transaction, or a crash would leave half a version.
-        connection.executescript(
-            f"BEGIN; {schema.migrations[number]} PRAGMA user_version = {number + 1}; "
-            f"PRAGMA application_id = {schema.application}; COMMIT"
-        )
+def _bring_up(connection: sqlite3.Connection, schema: Schema) -> None:
+    """
+    Migrate to the latest version; raise for tables or rows that cannot be used.
 
-
-def _check_tables(connection: sqlite3.Connection, schema: Schema) -> None:
-    """Check that the tables are those of the latest version, and their rows."""
+    One transaction: a crash or an error leaves the version that was there.
+    """
+    _migrate(connection, schema)
     with contextlib.closing(_connect("", schema.patience)) as new:
         _migrate(new, schema)
         if not _tables(new) <= _tables(connection):
             raise sqlite3.DatabaseError("it has other tables")
     schema.check_rows(connection)
+    if connection.in_transaction:
+        connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Make the changes of all later versions, in a transaction that stays open."""
+    version = _number(connection, "PRAGMA user_version")
+    latest = len(schema.migrations)
+    if version < latest:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {' '.join(schema.migrations[version:])} "
+            f"PRAGMA user_version = {latest}; "
+            f"PRAGMA application_id = {schema.application}"
+        )
 
 
 def _tables(connection: sqlite3.Connection) -> set[tuple[str, ...]]:

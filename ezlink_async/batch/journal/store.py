@@ -1,5 +1,5 @@
 """
-The journal of a batch: what was sent for each pair, and how it ended.
+The journal of a batch: what was sent for each order, and how it ended.
 
 After each change a later run knows what to do, wherever the power fails. The
 journal is synchronous, and for one thread at a time: that thread is in
@@ -8,206 +8,50 @@ journal is synchronous, and for one thread at a time: that thread is in
 
 from __future__ import annotations
 
-import contextlib
+import collections
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import attrs
 
-from ezlink_async._core.json_reader import storable
+from ezlink_async.batch.journal.columns import (
+    as_stored,
+    decode_path,
+    encode_path,
+    job_record,
+    remark_of,
+)
 from ezlink_async.batch.journal.jobs import (
-    JobKey,
+    Claim,
     JobRecord,
     JobState,
+    NewJob,
     Problem,
-    Reason,
     Remark,
     Run,
     Submit,
 )
-from ezlink_async.batch.journal.row_checks import check_rows
-from ezlink_async.batch.journal.sqlite import Schema, open_copy, open_database
+from ezlink_async.batch.journal.schema import SCHEMA
+from ezlink_async.batch.journal.sqlite import open_copy, open_database
 from ezlink_async.batch.pairs.output_paths import (
     Output,
     numbered,
     path_key,
 )
+from ezlink_async.batch.pairs.pictures import Input
 
-# Columns of version 1: `place` is an output path, `wished` the wanted one, `same`
-# the key of an output path, and `mark` a state tag.
-_FIRST = """
-CREATE TABLE places (
-    same PRIMARY KEY NOT NULL,
-    place NOT NULL,
-    wished NOT NULL,
-    source NOT NULL,
-    target NOT NULL,
-    content BLOB NOT NULL,
-    run INTEGER NOT NULL,
-    UNIQUE (target, source, wished)
-) WITHOUT ROWID;
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY,
-    server TEXT NOT NULL,
-    source_hash BLOB NOT NULL,
-    target_hash BLOB NOT NULL,
-    options TEXT NOT NULL,
-    place NOT NULL,
-    source NOT NULL,
-    target NOT NULL,
-    state TEXT NOT NULL,
-    unclear INTEGER NOT NULL DEFAULT 0,
-    task_id TEXT,
-    mark TEXT,
-    request_ids TEXT NOT NULL DEFAULT '',
-    error TEXT,
-    image_url TEXT,
-    changes TEXT NOT NULL DEFAULT '[]',
-    output,
-    output_size INTEGER,
-    output_hash BLOB,
-    since REAL,
-    sent_at REAL,
-    ended_at REAL,
-    UNIQUE (server, source_hash, target_hash, options, place)
-);
-CREATE INDEX open_jobs ON jobs (state)
-    WHERE state IN ('submitting', 'submitted', 'succeeded', 'unknown');
-CREATE TABLE remarks (
-    id INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL,
-    source NOT NULL,
-    target NOT NULL,
-    error TEXT NOT NULL
-);
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    started_at REAL NOT NULL,
-    ended_at REAL,
-    facts TEXT NOT NULL DEFAULT '{}'
-);
-"""
-
-# Version 1 had the sentence of an error, and no reason.
-_SENTENCES = {
-    "DownloadError: the server no longer has the result": "result_gone",
-    "FileExistsError": "exists",
-    "BudgetReached": "budget",
-    "TooManyFailures": "failures",
-    "Interrupted": "interrupted",
-    "ImageError": "unusable",
-    "ConfigurationError": "unusable",
-}
-_CASES = "\n".join(
-    f"WHEN error GLOB '{start}*' THEN '{reason}'"
-    for start, reason in _SENTENCES.items()
-)
-_SECOND = "".join(
-    f"ALTER TABLE {table} ADD COLUMN reason TEXT; "  # noqa: S608 - our own words
-    f"UPDATE {table} SET reason = CASE {_CASES} END;"
-    for table in ("jobs", "remarks")
-)
-
-# Which state tags the submits of an unclear job carried was not stored before.
-_THIRD = """
-CREATE INDEX saved_jobs ON jobs (place) WHERE state = 'saved';
-UPDATE jobs SET unclear = 2 WHERE unclear <> 0;
-"""
-
-SCHEMA = Schema(
-    application=0x455A4C4A,  # "EZLJ", which `file` can recognize
-    migrations=(_FIRST, _SECOND, _THIRD),
-    check_rows=check_rows,
-)
-
-
-def encode_path(path: Path | str) -> str | bytes:
-    """
-    Return a path as text, or as bytes where its name is no text.
-
-    A path that no system takes becomes text with escapes, the path of no file.
-    """
-    name = str(path).replace("\0", r"\x00")  # it would be taken for damage
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        with contextlib.suppress(UnicodeEncodeError):
-            return os.fsencode(name)
-        return storable(name)
-    return name
-
-
-def decode_path(name: str | bytes) -> Path:
-    """Return the path that :func:`encode_path` made this of."""
-    return Path(os.fsdecode(name))
+_T = TypeVar("_T")
 
 
 def _folder_of(output_path: str | bytes) -> str:
     return os.fsdecode(output_path).rpartition("/")[0]
 
 
-def _stored(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
-
-
-def _remark(row: sqlite3.Row) -> Remark:
-    return Remark(
-        id=row["id"],
-        source=decode_path(row["source"]),
-        target=decode_path(row["target"]),
-        error=row["error"],
-        reason=_reason(row),
-    )
-
-
-def _reason(row: sqlite3.Row) -> Reason | None:
-    return None if row["reason"] is None else Reason(row["reason"])
-
-
-def _job_record(row: sqlite3.Row) -> JobRecord:
-    output = None
-    if row["output"] is not None:
-        path = decode_path(row["output"])
-        output = Output(path, row["output_size"], row["output_hash"])
-    return JobRecord(
-        id=row["id"],
-        key=JobKey(
-            row["server"],
-            row["source_hash"],
-            row["target_hash"],
-            row["options"],
-            os.fsdecode(row["place"]),
-        ),
-        source=decode_path(row["source"]),
-        target=decode_path(row["target"]),
-        state=JobState(row["state"]),
-        task_id=row["task_id"],
-        state_tag=row["mark"],
-        request_ids=tuple(row["request_ids"].split()),
-        error=row["error"],
-        reason=_reason(row),
-        image_url=row["image_url"],
-        changes=tuple(json.loads(row["changes"])),
-        output=output,
-        since=row["since"],
-        sent_at=row["sent_at"],
-        ended_at=row["ended_at"],
-    )
-
-
-@attrs.frozen
-class Claim:
-    """The output path that a pair wants; *content* is the hash of its target."""
-
-    source: Path
-    target: Path
-    wanted_path: str
-    content: bytes
-
+_Lists = collections.defaultdict[int, list[_T]]
 
 _OPEN = "state IN ('submitting', 'submitted', 'succeeded', 'unknown')"
 
@@ -249,9 +93,9 @@ class Journal:
     ) -> sqlite3.Cursor:
         """Execute *query*; texts that cannot be encoded are stored as escapes."""
         if isinstance(values, Mapping):
-            named = {name: _stored(value) for name, value in values.items()}
+            named = {name: as_stored(value) for name, value in values.items()}
             return self._sql.execute(query, named)
-        return self._sql.execute(query, [_stored(value) for value in values])
+        return self._sql.execute(query, [as_stored(value) for value in values])
 
     def close(self) -> None:
         """Close the file; a change that was not committed is undone."""
@@ -278,6 +122,7 @@ class Journal:
             (_CUT_SHORT,),
         )
         self._execute("DELETE FROM remarks")
+        self._execute("DELETE FROM remark_inputs")
         cursor = self._execute("INSERT INTO runs (started_at) VALUES (?)", (when,))
         return cursor.lastrowid or 0
 
@@ -312,8 +157,15 @@ class Journal:
         found: float | None = self._execute(query, (after, before)).fetchone()[0]
         return found
 
-    def price(self) -> float | None:
-        """Return what one accepted job cost in the latest run that knows it, in USD."""
+    def price(self, kind: str) -> float | None:
+        """
+        Return what one job of a *kind* cost in the latest run that knows it, in USD.
+
+        Jobs of several kinds have several prices, so then none is known.
+        """
+        others = self._execute("SELECT 1 FROM jobs WHERE kind <> ? LIMIT 1", (kind,))
+        if others.fetchone() is not None:
+            return None
         rows = self._execute("SELECT facts FROM runs ORDER BY id DESC")
         for facts in (json.loads(row["facts"]) for row in rows):
             dollars, jobs = facts.get("charged_usd"), facts.get("accepted")
@@ -334,27 +186,27 @@ class Journal:
 
     def assign_output_path(self, claim: Claim, run: int) -> str:
         """
-        Return the output path for a pair, relative to the output folder.
+        Return the output path for a job, relative to the output folder.
 
-        A pair keeps the path it once had, and a picture that was moved keeps its
-        path, too. Where several pairs of a *run* would share a file, the later
+        A subject keeps the path it once had, and a picture that was moved keeps its
+        path, too. Where several jobs of a *run* would share a file, the later
         ones get ``-2``, ``-3``.
         """
-        pair = encode_path(claim.source), encode_path(claim.target)
         wanted, now = encode_path(claim.wanted_path), (claim.content, run)
         found = self._execute(
-            "UPDATE places SET content = ?, run = ? WHERE source = ? AND target = ? "
+            "UPDATE places SET content = ?, run = ? WHERE subject = ? "
             "AND wished = ? RETURNING place",
-            (*now, *pair, wanted),
+            (*now, claim.subject, wanted),
         ).fetchall()
         if found:
             return os.fsdecode(found[0]["place"])
         names = numbered(claim.wanted_path)
         path = next(name for name in names if self._is_free(name, claim, run))
+        same, place = encode_path(path_key(path)), encode_path(path)
         self._execute(
-            "INSERT OR REPLACE INTO places (same, place, wished, source, target, "
-            "content, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (encode_path(path_key(path)), encode_path(path), wanted, *pair, *now),
+            "INSERT OR REPLACE INTO places (same, place, wished, subject, content, "
+            "run) VALUES (?, ?, ?, ?, ?, ?)",
+            (same, place, wanted, claim.subject, *now),
         )
         return path
 
@@ -365,41 +217,69 @@ class Journal:
 
     def _is_free(self, path: str, claim: Claim, run: int) -> bool:
         """
-        Return whether no other pair has *path*, in this *run* or before.
+        Return whether no other job has *path*, in this *run* or before.
 
         The same picture under another name was moved; the same name with another
         source is for the option ``existing`` to decide.
         """
         owner = self._execute(
-            "SELECT content, target, wished, run FROM places WHERE same = ?",
+            "SELECT content, subject, wished, run FROM places WHERE same = ?",
             (encode_path(path_key(path)),),
         ).fetchone()
         if owner is None:
             return True
         was_moved = owner["content"] == claim.content
-        names = encode_path(claim.target), encode_path(claim.wanted_path)
-        is_ours = (owner["target"], owner["wished"]) == names
+        names = _head(claim.subject), encode_path(claim.wanted_path)
+        is_ours = (_head(owner["subject"]), owner["wished"]) == names
         return bool((was_moved or is_ours) and owner["run"] != run)
 
-    def find_or_add_job(self, key: JobKey, source: Path, target: Path) -> JobRecord:
-        """Return the job of *key*, stored as planned if it is new."""
-        values = (
-            *(key.server, key.source_hash, key.target_hash, key.options),
-            encode_path(key.output_path),
-        )
+    def find_or_add_job(self, new: NewJob) -> JobRecord:
+        """Return the job of a key, stored as planned if it is new."""
+        key = new.key
+        values = (key.server, key.kind, key.request, encode_path(key.output_path))
         self._execute(
-            "INSERT INTO jobs (server, source_hash, target_hash, options, place, "
-            "source, target, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'planned') "
-            "ON CONFLICT DO UPDATE SET source = excluded.source, "
-            "target = excluded.target WHERE target <> excluded.target "
-            "OR source <> excluded.source",
-            (*values, encode_path(source), encode_path(target)),
+            "INSERT INTO jobs (server, kind, request, place, label, family, state) "
+            "VALUES (?, ?, ?, ?, ?, ?, 'planned') ON CONFLICT DO UPDATE "
+            "SET label = excluded.label WHERE label <> excluded.label",
+            (*values, new.label, new.family),
         )
-        where = (
-            "server = ? AND source_hash = ? AND target_hash = ? AND options = ? "
-            "AND place = ?"
+        where = "server = ? AND kind = ? AND request = ? AND place = ?"
+        (record,) = self._select(where, values)
+        if record.inputs == new.inputs:
+            return record
+        self._execute("DELETE FROM inputs WHERE job = ?", (record.id,))
+        self._add_inputs("inputs", record.id, new.inputs)
+        return attrs.evolve(record, inputs=new.inputs)
+
+    def _add_inputs(self, table: str, owner: int, inputs: Sequence[Input]) -> None:
+        for number, each in enumerate(inputs):
+            self._execute(
+                f"INSERT INTO {table} VALUES (?, ?, ?, ?)",  # noqa: S608 - our own words
+                (owner, number, each.role, encode_path(each.path)),
+            )
+
+    def _inputs(self, table: str, owners: Sequence[int]) -> _Lists[Input]:
+        """Return the pictures of jobs or remarks, by the number of these."""
+        found: _Lists[Input] = collections.defaultdict(list)
+        for row in self._rows_of(table, owners):
+            found[row[0]].append(Input(row["role"], decode_path(row["path"])))
+        return found
+
+    def _outputs(self, jobs: Sequence[int]) -> _Lists[Output]:
+        """Return the saved results of *jobs*, by the number of these."""
+        found: _Lists[Output] = collections.defaultdict(list)
+        for row in self._rows_of("outputs", jobs):
+            path = decode_path(row["path"])
+            found[row["job"]].append(Output(path, row["size"], row["digest"]))
+        return found
+
+    def _rows_of(self, table: str, owners: Sequence[int]) -> sqlite3.Cursor:
+        column = "remark" if table == "remark_inputs" else "job"
+        return self._execute(
+            f"SELECT * FROM {table} WHERE {column} IN "  # noqa: S608 - our own words
+            f"(SELECT value FROM json_each(?)) ORDER BY {column}, number",
+            (json.dumps(owners),),
         )
-        return self._select(where, values)[0]
 
     def replaced_by(self, job: JobRecord) -> JobRecord | None:
         """Return the latest saved job whose result *job* would replace."""
@@ -422,7 +302,7 @@ class Journal:
             "reason = NULL, "
             "request_ids = trim(request_ids || ' ' || :request_id), sent_at = :when, "
             "since = iif(state = 'unknown', min(ifnull(since, :since), :since), "
-            ":since), image_url = NULL, ended_at = NULL WHERE id = :job",
+            ":since), record = NULL, ended_at = NULL WHERE id = :job",
             {**attrs.asdict(submit), "job": job},
         )
 
@@ -477,21 +357,20 @@ class Journal:
         """Store an error that changes nothing else."""
         self._set(job, error=problem.sentence, reason=problem.reason)
 
-    def succeeded(self, job: int, image_url: str | None, when: float) -> None:
-        """Store that a job has finished at the server."""
+    def succeeded(self, job: int, record: str | None, when: float) -> None:
+        """Store that a job has finished at the server, and its task's record."""
         done = JobState.SUCCEEDED
-        self._set(job, state=done, image_url=image_url, ended_at=when, error=None)
+        self._set(job, state=done, record=record, ended_at=when, error=None)
 
-    def saved(self, job: int, output: Output) -> None:
-        """Store that a result is in the output folder."""
-        self._set(
-            job,
-            state=JobState.SAVED,
-            output=encode_path(output.path),
-            output_size=output.size,
-            output_hash=output.digest,
-            error=None,
-        )
+    def saved(self, job: int, outputs: Sequence[Output]) -> None:
+        """Store that the results are in the output folder."""
+        self._execute("DELETE FROM outputs WHERE job = ?", (job,))
+        for number, each in enumerate(outputs):
+            self._execute(
+                "INSERT INTO outputs VALUES (?, ?, ?, ?, ?)",
+                (job, number, encode_path(each.path), each.size, each.digest),
+            )
+        self._set(job, state=JobState.SAVED, error=None)
 
     def damaged(self, job: int) -> None:
         """Store that a saved result is no longer in the output folder."""
@@ -502,21 +381,28 @@ class Journal:
         self._set(job, changes=json.dumps(changes))
 
     def add_remark(
-        self, run: int, source: Path, target: Path, problem: Problem
+        self,
+        run: int,
+        kind: str,
+        label: str,
+        inputs: Sequence[Input],
+        problem: Problem,
     ) -> None:
-        """Store why a pair did not become a job."""
-        self._execute(
-            "INSERT INTO remarks (run, source, target, error, reason) "
+        """Store why an order did not become a job."""
+        cursor = self._execute(
+            "INSERT INTO remarks (run, kind, label, error, reason) "
             "VALUES (?, ?, ?, ?, ?)",
-            (run, *map(encode_path, (source, target)), *attrs.astuple(problem)),
+            (run, kind, label, *attrs.astuple(problem)),
         )
+        self._add_inputs("remark_inputs", cursor.lastrowid or 0, inputs)
 
     def remarks(self, after: int = 0, most: int = 500) -> list[Remark]:
         """Return the next *most* remarks whose number is above *after*."""
         rows = self._execute(
             "SELECT * FROM remarks WHERE id > ? ORDER BY id LIMIT ?", (after, most)
-        )
-        return [_remark(row) for row in rows]
+        ).fetchall()
+        inputs = self._inputs("remark_inputs", [row["id"] for row in rows])
+        return [remark_of(row, inputs[row["id"]]) for row in rows]
 
     def records(self, after: int = 0, most: int = 500) -> list[JobRecord]:
         """Return the next *most* jobs whose number is above *after*."""
@@ -533,12 +419,13 @@ class Journal:
         where = f"{_OPEN} AND server = ifnull(?, server) AND id > ? ORDER BY id LIMIT ?"
         return self._select(where, (server, after, most))
 
-    def witnesses(self, server: str, most: int = 20) -> list[str]:
+    def witnesses(self, server: str, kinds: Iterable[str], most: int = 20) -> list[str]:
         """Return request ids of submits that *server* has accepted, latest first."""
         rows = self._execute(
             "SELECT request_ids FROM jobs WHERE server = ? AND task_id IS NOT NULL "
-            "AND request_ids <> '' ORDER BY sent_at DESC LIMIT ?",
-            (server, most),
+            "AND request_ids <> '' AND kind IN (SELECT value FROM json_each(?)) "
+            "ORDER BY sent_at DESC LIMIT ?",
+            (server, json.dumps([*kinds]), most),
         )
         return [str(row[0]).split()[-1] for row in rows]
 
@@ -563,5 +450,11 @@ class Journal:
         rows = self._execute(
             f"SELECT * FROM jobs WHERE {where}",  # noqa: S608 - our own words
             tuple(values),
-        )
-        return [_job_record(row) for row in rows]
+        ).fetchall()
+        ids = [row["id"] for row in rows]
+        inputs, outputs = self._inputs("inputs", ids), self._outputs(ids)
+        return [job_record(row, inputs[row["id"]], outputs[row["id"]]) for row in rows]
+
+
+def _head(subject: bytes) -> bytes:
+    return subject.partition(b"\0")[0]

@@ -7,27 +7,28 @@ that a second run gives the results the same names.
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypeGuard
 
 import attrs
 
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target
+from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.pairs.output_paths import is_below, output_path_for, path_key
 from ezlink_async.batch.pairs.pictures import (
     IN_MEMORY,
     InMemory,
+    Input,
     Picture,
     PictureLike,
     picture_of,
 )
+from ezlink_async.batch.pairs.rows import is_path, read_rows, wrong
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import Mode
 
 NO_SOURCE = Path()
 """Stands for the source of a pair that has none yet."""
@@ -85,16 +86,20 @@ class Pair:
         """Whether it names a source of its own."""
         return self.source_picture != NO_SOURCE
 
-    @property
-    def stored(self) -> tuple[Path, Path]:
-        """Both pictures as the journal has them: absolute paths, or bare names."""
-        return (_stored(self.source_picture), _stored(self.target_picture))
-
-    @property
-    def files(self) -> list[Path]:
-        """The pictures that are files."""
-        both = (self.source_picture, self.target_picture)
-        return [picture for picture in both if isinstance(picture, Path)]
+    def order(self, mode: Mode | None = None) -> Order:
+        """Return the order of the swap, in the queue of this *mode*."""
+        inputs = (Input("source", self.source), Input("target", self.target))
+        # The pictures themselves may be read only later, and in a thread.
+        named = (Image(path=each.path) for each in inputs)
+        return Order(
+            kind=FaceSwap.kind,
+            request=FaceSwap(*named, mode=mode),
+            wanted_path=self.wanted_path,
+            label=str(_stored(self.target_picture)),
+            inputs=inputs,
+            problem=self.problem,
+            pictures=(self.source_picture, self.target_picture),
+        )
 
     def with_source(self, source: Picture) -> Pair:
         """Return the pair with a *source*, of which it has none."""
@@ -120,7 +125,7 @@ def _target_name(target: object, name: str | None) -> Path:
         raise ConfigurationError(
             "a target that is no path needs a name: Pair(source, target, name='...')"
         )
-    if not _is_path(name) or not is_below(PurePosixPath(name)):
+    if not is_path(name) or not is_below(PurePosixPath(name)):
         raise ConfigurationError(
             f"a name is a path below the output folder, not {name!r:.200}"
         )
@@ -193,71 +198,31 @@ def manifest(path: Path) -> Iterator[Pair]:
     Relative paths begin at the manifest's folder. Raises
     :exc:`ConfigurationError` with the line that is wrong.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for number, row in _rows(path, stream):
-                yield _pair(path, number, row)
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise ConfigurationError(
-            f"the manifest {path} cannot be read: {fault}"
-        ) from None
+    for number, row in read_rows(path, _wrong_column):
+        yield _pair(path, number, row)
 
 
-def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, object]]:
-    if path.suffix.lower() in {".csv", ".tsv"}:
-        lines = iter(lines)
-        heading = next(lines, "")
-        separator = _separator(path, heading)
-        reader = csv.DictReader(itertools.chain([heading], lines), delimiter=separator)
-        yield from ((reader.line_num, row) for row in reader)
-        return
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                raise _wrong(path, number, "this is no JSON") from None
-
-
-def _separator(path: Path, heading: str) -> str:
-    """Return the character between the columns: spreadsheets do not agree on it."""
-    for separator in ",;\t":
-        names = next(csv.reader([heading], delimiter=separator), [])
-        if {"source", "target"} <= set(names):
-            return separator
-    raise _wrong(
-        path,
-        1,
+def _wrong_column(names: list[str]) -> str | None:
+    if {"source", "target"} <= set(names):
+        return None
+    return (
         "the heading has to name the columns source and target, separated by "
-        f"commas, semicolons or tabs, and is {heading.strip()!r:.80}",
+        "commas, semicolons or tabs"
     )
 
 
 def _pair(path: Path, number: int, row: object) -> Pair:
     if not isinstance(row, Mapping):
-        raise _wrong(path, number, "this is no object with source and target")
+        raise wrong(path, number, "this is no object with source and target")
     source, target, output = (row.get(name) for name in ("source", "target", "output"))
-    if not (_is_path(source) and _is_path(target)):
-        raise _wrong(path, number, "it needs a source and a target")
+    if not (is_path(source) and is_path(target)):
+        raise wrong(path, number, "it needs a source and a target")
     found = path.parent / target
     if not output:
         inside = not Path(target).is_absolute() and ".." not in Path(target).parts
         wanted = output_path_for(Path(target) if inside else Path(found.name))
-    elif _is_path(output) and is_below(PurePosixPath(output)):
+    elif is_path(output) and is_below(PurePosixPath(output)):
         wanted = output_path_for(Path(output))
     else:
-        raise _wrong(path, number, f"the output {output!r} is no path below the folder")
+        raise wrong(path, number, f"the output {output!r} is no path below the folder")
     return Pair(path.parent / source, found, wanted)
-
-
-def _is_path(value: object) -> TypeGuard[str]:
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        return bool(os.fsencode(value))
-    except UnicodeEncodeError:  # half a character, which JSON can say
-        return False
-
-
-def _wrong(path: Path, number: int, says: str) -> ConfigurationError:
-    return ConfigurationError(f"{path}, line {number}: {says}")

@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 import attrs
 
 from ezlink_async._core import containers
+from ezlink_async._core.images import RESULT_SUFFIXES
 from ezlink_async.errors import ImageError
 
 
@@ -38,6 +39,11 @@ class Output:
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 """The suffixes of pictures that can be sent, or are returned."""
+
+TEXT_SUFFIX = ".txt"
+"""The suffix of a text that is a result."""
+
+_RESULTS = SUFFIXES | set(RESULT_SUFFIXES.values()) | {".m4v", ".webm"}
 
 CONVERTED_SUFFIXES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif"})
 """The suffixes of pictures that are converted before they are sent."""
@@ -95,17 +101,26 @@ def numbered(name: str) -> Iterator[str]:
 
 
 class Existing:
-    """The pictures in output folders; the listing of the last folder is cached."""
+    """The results in output folders; the listing of the last folder is cached."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._files: dict[str, list[str]] = {}
 
-    def at(self, path: Path) -> Sequence[Path]:
-        """Return the files at *path*, with any suffix of a picture."""
+    def at(self, path: Path, *, pictures_only: bool = True) -> Sequence[Path]:
+        """
+        Return the files at *path*, with any suffix of a picture.
+
+        With *pictures_only* off also texts and videos, and the first of several
+        results.
+        """
         if path.parent != self._folder:
             self._folder, self._files = path.parent, _listing(path.parent)
-        names = self._files.get(path_key(path.name), ())
+        names = [*self._files.get(path_key(path.name), ())]
+        if pictures_only:
+            names = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+        else:
+            names += self._files.get(path_key(f"{path.name}_1"), ())
         return [path.parent / name for name in names]
 
 
@@ -114,7 +129,7 @@ def _listing(folder: Path) -> dict[str, list[str]]:
     with contextlib.suppress(OSError):  # it is not there yet, or saving will fail
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 - many may be there
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
-            if suffix.lower() in SUFFIXES:
+            if suffix.lower() in _RESULTS:
                 listing.setdefault(path_key(stem), []).append(name)
     return listing
 
@@ -129,6 +144,13 @@ def is_whole(path: Path) -> bool:
             return containers.verify_complete(picture) is not None
     except (OSError, ValueError, ImageError):  # ValueError: an empty file
         return False
+
+
+def is_whole_result(path: Path) -> bool:
+    """Return whether *path* is a picture or video with its end, or holds a text."""
+    if path.suffix.lower() == TEXT_SUFFIX:
+        return path.is_file() and path.stat().st_size > 0
+    return is_whole(path)
 
 
 def digest_of(path: Path) -> tuple[bytes, int]:

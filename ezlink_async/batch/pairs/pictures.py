@@ -10,8 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
+
+import attrs
 
 from ezlink_async._core import containers
 from ezlink_async._core.images import HEAD_BYTES, MAX_BYTES, Image, check_acceptable
@@ -29,6 +32,19 @@ _AT_END = (
     "perhaps for another pair; give the bytes, which many pairs can share"
 )
 _CUT_OFF = "it is cut off, or broken: copy it again"
+
+
+@attrs.frozen
+class Input:
+    """A picture of a job: its *role* in the request, and its path or name."""
+
+    role: str
+    path: Path
+
+
+def path_of(inputs: Iterable[Input], role: str) -> Path:
+    """Return the path of the picture with this *role*; empty without one."""
+    return next((each.path for each in inputs if each.role == role), Path())
 
 
 class BinaryReader(Protocol):

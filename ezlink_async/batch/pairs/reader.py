@@ -1,17 +1,19 @@
-"""Reads pairs from an iterable, a few at a time, without blocking the event loop."""
+"""Reads orders from an iterable, a few at a time, without blocking the event loop."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.pairs.folders import LeftOut, Search
 from ezlink_async.batch.pairs.matching import Pair, one_to_many
+from ezlink_async.batch.pairs.orders import AnyRequest, Order
 from ezlink_async.batch.pairs.pictures import (
     IN_MEMORY,
     InMemory,
@@ -20,43 +22,57 @@ from ezlink_async.batch.pairs.pictures import (
     picture_of,
 )
 from ezlink_async.errors import ConfigurationError, ImageError
+from ezlink_async.services.midjourney import Mode
 
 _FIRST, _MOST = 4, 256
 _QUICK, _SLOW = 0.02, 0.1  # seconds
 
 AnyPath = str | os.PathLike[str]
 Targets = AnyPath | Iterable[AnyPath | Pair] | AsyncIterable[AnyPath | Pair]
+Orders = Iterable[Order | AnyRequest] | AsyncIterable[Order | AnyRequest]
 Pairs = (
     Iterable[Pair | tuple[PictureLike, AnyPath]]
     | AsyncIterable[Pair | tuple[PictureLike, AnyPath]]
 )
 
+Given = Orders | Pairs
 
-class PairReader:
+
+class OrderReader:
     """
-    Reads the pairs of a batch.
+    Reads the orders of a batch; *as_order* makes them of what it is given.
 
     A plain iterable is read in a thread, since folders may be on slow disks. The
-    number of pairs a step adapts to the time that the steps take.
+    number of orders a step adapts to the time that the steps take.
     """
 
-    def __init__(self, pairs: Pairs) -> None:
-        if not isinstance(pairs, Iterable | AsyncIterable):
-            raise ConfigurationError(
-                f"pairs are an iterable of (source, target), not {pairs!r:.200}"
-            )
-        self._async = aiter(pairs) if isinstance(pairs, AsyncIterable) else None
-        self._plain = iter(pairs) if isinstance(pairs, Iterable) else iter(())
+    def __init__(
+        self,
+        given: Given,
+        as_order: Callable[[object], Order] | None = None,
+        says: str = "orders are an iterable of orders",
+    ) -> None:
+        if not isinstance(given, Iterable | AsyncIterable):
+            raise ConfigurationError(f"{says}, not {given!r:.200}")
+        self._as_order = as_order or _as_order
+        self._async = aiter(given) if isinstance(given, AsyncIterable) else None
+        self._plain = iter(given) if isinstance(given, Iterable) else iter(())
         self._count = _FIRST
-        self._late: Exception | None = None  # raised after the pairs before it
+        self._late: Exception | None = None  # raised after the orders before it
         self._lock = threading.Lock()  # a thread may outlast its waiter
-        self._found: list[Pair] = []
+        self._found: list[Order] = []
 
-    async def next(self) -> list[Pair]:
-        """Return the next few pairs; none at the end."""
+    @classmethod
+    def of_pairs(cls, pairs: Pairs, mode: Mode | None = None) -> Self:
+        """Read the orders of *pairs*, in the queue of this *mode*."""
+        says = "pairs are an iterable of (source, target)"
+        return cls(pairs, lambda given: _pair(given).order(mode), says)
+
+    async def next(self) -> list[Order]:
+        """Return the next few orders; none at the end."""
         if self._async is not None:
             try:
-                return [_pair(await anext(self._async))]
+                return [self._as_order(await anext(self._async))]
             except StopAsyncIteration:
                 return []
         await run_in_any_thread(lambda: self._read(self._count))
@@ -64,27 +80,25 @@ class PairReader:
         return found
 
     def _read(self, most: int) -> None:
-        """Read some pairs; :meth:`rest` has them if the waiter was cancelled."""
+        """Read some orders; :meth:`rest` has them if the waiter was cancelled."""
         with self._lock:
             self._found = self._take(most)
 
-    def rest(self, most: int | None = None) -> list[Pair]:
-        """Return at most *most* of the pairs left in a plain iterable; blocks."""
+    def rest(self, most: int | None = None) -> list[Order]:
+        """Return at most *most* of the orders left in a plain iterable; blocks."""
         with self._lock:
             found, self._found = self._found, []
             return found or self._take(most)
 
-    def _take(self, most: int | None) -> list[Pair]:
+    def _take(self, most: int | None) -> list[Order]:
         if self._late is not None:
             late, self._late = self._late, None
             raise late
-        found: list[Pair] = []
+        found: list[Order] = []
         try:
             for each in itertools.islice(self._plain, most):
-                found.append(_pair(each))
-                if len(found) >= _FIRST and isinstance(
-                    found[-1].target_picture, InMemory
-                ):
+                found.append(self._as_order(each))
+                if len(found) >= _FIRST and found[-1].is_in_memory:
                     break  # many would fill the memory
         except Exception as fault:
             self._plain = iter(())
@@ -94,11 +108,15 @@ class PairReader:
         return found
 
     def took(self, seconds: float) -> None:
-        """Adapt the number of pairs to the *seconds* that the last step took."""
+        """Adapt the number of orders to the *seconds* that the last step took."""
         if seconds < _QUICK:
             self._count = min(2 * self._count, _MOST)
         elif seconds > _SLOW:
             self._count = max(self._count // 2, 1)
+
+
+def _as_order(given: object) -> Order:
+    return given if isinstance(given, Order) else Order.of(cast("AnyRequest", given))
 
 
 def _pair(given: object) -> Pair:
@@ -159,10 +177,14 @@ async def _async_pairs(
     source: Picture, targets: AsyncIterable[object], search: Search
 ) -> AsyncIterator[Pair]:
     async for target in targets:
-        found = PairReader(_pairs_with(source, target, search))
-        while pairs := await found.next():
-            for pair in pairs:
+        pairs = _pairs_with(source, target, search)
+        while few := await run_in_any_thread(partial(_few, pairs)):
+            for pair in few:
                 yield pair
+
+
+def _few(pairs: Iterator[Pair]) -> list[Pair]:
+    return list(itertools.islice(pairs, _FIRST))
 
 
 def _pairs_with(source: Picture, target: object, search: Search) -> Iterator[Pair]:

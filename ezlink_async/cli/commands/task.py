@@ -7,19 +7,25 @@ import contextlib
 import json as json_text
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import attrs
 from cyclopts import Parameter
 
 from ezlink_async import AsyncEzlink
+from ezlink_async._client.client import session_of
 from ezlink_async.batch.pairs.output_paths import why_not_writable
 from ezlink_async.cli.connect import Connection, check_connection, connect
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
+from ezlink_async.cli.job_options import SWITCH
+from ezlink_async.cli.plugins import Plugins, import_plugins
 from ezlink_async.errors import ConfigurationError, EzlinkError
-from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.models import TaskStatus
 from ezlink_async.report.escaping import shown
+from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.registry import FAMILIES, family_of
 
 _DOWNLOADS = 8
 
@@ -28,33 +34,59 @@ def task(
     *ids: Annotated[str, Parameter(name="ID", required=True)],
     output: Annotated[Path | None, Parameter(("--output", "-o"))] = None,
     base_url: str | None = None,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Annotated[bool, SWITCH] = False,
+    plugin: Plugins = (),
 ) -> int:
     """
     Show tasks by their ids, or wait for them and save their results.
 
+    Exit code 0: all have succeeded; 1: some have not; 2: nothing could be done; 130:
+    interrupted.
+
     Parameters
     ----------
     ids
-        What the server called the tasks.
+        What the server called the tasks. One of another family than midjourney,
+        which swaps belong to as well, has the family before it: FAMILY:ID.
     output
         Folder for the results; without it the tasks are only shown.
     base_url
         Address of the API. [env: EZLINK_BASE_URL]
     json
-        Print one JSON object a line: task_id, status, progress, output, error.
+        Print one JSON object a line: task_id, status, progress, output, error,
+        outputs, text.
+    plugin
+        A Python module to import first, which registers a family; may be repeated.
 
     """
     if output is not None and (blocked := why_not_writable(output)):
         raise ConfigurationError(f"results cannot go to {output}: {blocked}")
+    import_plugins(plugin)
+    wanted = [_Named.of(given) for given in dict.fromkeys(ids)]
     connection = Connection(base_url=base_url)
     check_connection(connection)
-    wanted = list(dict.fromkeys(ids))
     return asyncio.run(_run(wanted, output, connection, as_json=json))
 
 
+@attrs.frozen
+class _Named:
+    """A task as it was named: *given*, which has the family and the id."""
+
+    given: str
+    family: str
+    task_id: str
+
+    @classmethod
+    def of(cls, given: str) -> Self:
+        """Read the family before the colon; an id may have colons of its own."""
+        family, colon, task_id = given.partition(":")
+        if colon and family in FAMILIES and task_id:
+            return cls(given, family, task_id)
+        return cls(given, MIDJOURNEY.name, given)
+
+
 async def _run(
-    ids: list[str], output: Path | None, connection: Connection, *, as_json: bool
+    ids: list[_Named], output: Path | None, connection: Connection, *, as_json: bool
 ) -> int:
     def leave() -> None:
         display.note("nothing is lost: the tasks run on, and keep their ids")
@@ -83,8 +115,8 @@ class _Line:
     """What is printed of one task; *error* says why it was not shown or saved."""
 
     task_id: str
-    record: TaskRecord | None = None
-    output: Path | None = None
+    record: AnyRecord | None = None
+    outputs: tuple[Path, ...] = ()
     error: str | None = None
 
     @property
@@ -99,8 +131,10 @@ def _write_json(display: Display, line: _Line) -> None:
         "task_id": line.task_id,
         "status": None if record is None else str(record.status),
         "progress": None if record is None else record.progress,
-        "output": None if line.output is None else str(line.output),
+        "output": next(map(str, line.outputs), None),
         "error": line.error or (record and record.fail_reason) or None,
+        "outputs": list(map(str, line.outputs)),
+        "text": record.text if record else "",
     }
     display.result(json_text.dumps(row))
 
@@ -110,8 +144,9 @@ def _write_text(display: Display, line: _Line) -> None:
     if line.error is not None or record is None:
         display.note(shown(f"{line.task_id}: {line.error}"), "red")
         return
-    if line.output is not None:
-        display.result(shown(line.output))
+    if line.outputs:
+        for path in line.outputs:
+            display.result(shown(path))
         return
     words = [line.task_id, str(record.status) or "not started"]
     if record.progress is not None:
@@ -121,30 +156,53 @@ def _write_text(display: Display, line: _Line) -> None:
     display.result(shown(" ".join(words)))
 
 
-async def _show(ez: AsyncEzlink, ids: Sequence[str]) -> AsyncIterator[_Line]:
-    records = await ez.fetch_tasks(ids)
-    for task_id in ids:
-        record = records.get(task_id)
+async def _show(ez: AsyncEzlink, ids: Sequence[_Named]) -> AsyncIterator[_Line]:
+    usual = [named.task_id for named in ids if named.family == MIDJOURNEY.name]
+    records = await ez.fetch_tasks(usual)
+    for named in ids:
+        if named.family != MIDJOURNEY.name:
+            yield await _look(ez, named)
+            continue
+        record = records.get(named.task_id)
         error = None if record else "the server does not know this id"
-        yield _Line(task_id=task_id, record=record, error=error)
+        yield _Line(task_id=named.given, record=record, error=error)
+
+
+async def _look(ez: AsyncEzlink, named: _Named) -> _Line:
+    """Ask once about a task of any family."""
+    family = family_of(named.family)
+    transport = session_of(ez).transport
+    try:
+        request = family.fetch_request(named.task_id)
+        ask = transport.send_with_retries if request.repeatable else transport.send
+        response = await ask(request)
+        record = await transport.read(
+            response, lambda answer: family.read(answer, named.task_id)
+        )
+    except EzlinkError as error:
+        return _Line(task_id=named.given, error=_sentence(error))
+    return _Line(task_id=named.given, record=record)
 
 
 async def _save(
-    ez: AsyncEzlink, ids: Sequence[str], output: Path
+    ez: AsyncEzlink, ids: Sequence[_Named], output: Path
 ) -> AsyncIterator[_Line]:
     downloads = asyncio.Semaphore(_DOWNLOADS)
 
-    async def save(task_id: str) -> _Line:
+    async def save(named: _Named) -> _Line:
         record = None
         try:
-            handle = ez.task(task_id)
+            handle = ez.task(named.task_id, family=named.family)
             record = await handle
             async with downloads:
-                saved = await handle.save(f"{output}/")
+                saved = await handle.save_all(f"{output}/")
         except EzlinkError as error:
-            line = f"{type(error).__name__}: {error}"
-            return _Line(task_id=task_id, record=record, error=line)
-        return _Line(task_id=task_id, record=record, output=saved)
+            return _Line(task_id=named.given, record=record, error=_sentence(error))
+        return _Line(task_id=named.given, record=record, outputs=saved)
 
-    for ended in asyncio.as_completed([save(task_id) for task_id in ids]):
+    for ended in asyncio.as_completed([save(named) for named in ids]):
         yield await ended
+
+
+def _sentence(error: EzlinkError) -> str:
+    return f"{type(error).__name__}: {error}"

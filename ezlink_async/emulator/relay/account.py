@@ -206,7 +206,8 @@ def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
     if isinstance(entry, Refusal):
         return 0, entry.text
     price = f"{entry.units / _UNITS_PER_DOLLAR:.2f}"
-    return entry.units, f"模型固定价格 {price}，分组倍率 1.00，操作 SWAP_FACE"
+    text = f"模型固定价格 {price}，分组倍率 1.00，操作 {entry.action}"
+    return entry.units, text
 
 
 def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
@@ -220,7 +221,7 @@ def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
         "content": text,
         "username": f"user{entry.account}",
         "token_name": "n",
-        "model_name": "swap_face",
+        "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,
         "completion_tokens": 0,
@@ -248,9 +249,9 @@ def _shown_row(row: Row, state: RelayState) -> dict[str, object]:
         "id": row.number,
         "code": row.code,
         "user_id": row.account.number,
-        "action": "SWAP_FACE",
+        "action": row.action,
         "mj_id": row.task_id,
-        "prompt": "InsightFace",
+        "prompt": row.prompt,
         "prompt_en": row.prompt_en,
         "description": row.description,
         "state": row.state,
@@ -265,7 +266,7 @@ def _shown_row(row: Row, state: RelayState) -> dict[str, object]:
         "quota": row.quota,
         "buttons": _as_text(row.buttons),
         "properties": _as_text(row.properties),
-        "type": "fast",
+        "type": row.mode,
         "username": "",
         "store_url": "",
     }

@@ -30,8 +30,8 @@ class Route:
     """
     One path and its handler; the group of *pattern*, if any, is the task's id.
 
-    *kind* is one of ``REQUEST_KINDS``, or empty for the emulator's own paths, which
-    are neither recorded nor disturbed by faults.
+    *kind* names the requests in scripts of faults; several routes may share one. It
+    is empty for the emulator's own paths, which are neither recorded nor disturbed.
     """
 
     method: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from typing import TYPE_CHECKING
 
 from attrs import Factory, define, field, frozen
 
@@ -15,8 +16,8 @@ from ezlink_async.emulator.settings import EmulatorSettings
 from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
 
-#: The kinds of request that faults can be scripted for.
-REQUEST_KINDS = ("submit", "fetch", "list", "image", "seed", "usage", "account")
+if TYPE_CHECKING:
+    from ezlink_async.emulator.relay.routes import Route
 
 
 @define
@@ -89,9 +90,27 @@ class RecordedRequest:
     headers: tuple[tuple[str, str], ...]
 
 
+@frozen
+class ForwardedCall:
+    """
+    One call of the relay to its upstream.
+
+    *path* is the path there, with the query. *body* is the JSON sent, in which each
+    field of more than 300 characters is ``<N characters>``; None without a body.
+    """
+
+    method: str
+    path: str
+    body: dict[str, object] | None
+
+
 @define(eq=False)
 class RelayState:
-    """The parts of one emulator. Belongs to its event loop."""
+    """
+    The parts of one emulator. Belongs to its event loop.
+
+    *routes* are all paths that it serves; of two that fit a request the first counts.
+    """
 
     settings: EmulatorSettings
     store: Store
@@ -102,6 +121,8 @@ class RelayState:
     base_url: str = ""
     faults: FaultQueue = Factory(FaultQueue)
     requests: list[RecordedRequest] = Factory(list)
+    forwarded: list[ForwardedCall] = Factory(list)
+    routes: tuple[Route, ...] = ()
     gone_channel: int | None = None
     account_lag: AccountLag = Factory(AccountLag)
 
@@ -109,6 +130,11 @@ class RelayState:
     def seconds(self) -> int:
         """Seconds since 1970 of the emulator's clock."""
         return self.settings.clock.milliseconds() // 1000
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of request that faults can be scripted for."""
+        return list(dict.fromkeys(route.kind for route in self.routes if route.kind))
 
     @property
     def address(self) -> str:

@@ -73,7 +73,7 @@ class Key:
 
 @frozen(kw_only=True)
 class Charge:
-    """One entry of the consumption log."""
+    """One entry of the consumption log; *action* as in the row, ``SWAP_FACE``."""
 
     request_id: str
     task_id: str
@@ -81,6 +81,8 @@ class Charge:
     account: int
     key: str
     seconds: int
+    model: str = "swap_face"
+    action: str = "SWAP_FACE"
 
 
 @frozen(kw_only=True)
@@ -92,11 +94,17 @@ class Refusal:
     account: int
     key: str
     seconds: int
+    model: str = "swap_face"
 
 
 @define(kw_only=True)
 class Row:
-    """The relay's record of a task, as of the last refresh from the upstream."""
+    """
+    The relay's record of a task, as of the last refresh from the upstream.
+
+    *quota* is what a failure gives back, also where nothing was charged. *mode* is
+    the one that the price depends on.
+    """
 
     number: int
     account: Account
@@ -107,6 +115,9 @@ class Row:
     submit_time: int
     start_time: int
     request_id: str
+    action: str = "SWAP_FACE"
+    prompt: str = "InsightFace"
+    mode: str = "fast"
     finish_time: int = 0
     prompt_en: str = ""
     state: str = ""
@@ -121,10 +132,10 @@ class Row:
         """Return the row as a fetch shows it, keys in the order of the wire."""
         return {
             "id": self.task_id,
-            "action": "SWAP_FACE",
+            "action": self.action,
             "customId": "",
             "botType": "",
-            "prompt": "InsightFace",
+            "prompt": self.prompt,
             "promptEn": self.prompt_en,
             "description": self.description,
             "state": self.state,

@@ -1,15 +1,17 @@
 """
-Swap requests to the upstream, its checks of their pictures, and its replies.
+Requests to the upstream, its checks of their pictures, and its replies.
 
 Pictures are data URIs or bare base64. Checks and texts after
 trueai-org/midjourney-proxy ``Controllers/InsightFaceController.cs`` and
-``Base/Dto/DataUrl.cs``. Short for a module: the relay and the service both import it.
+``Base/Dto/DataUrl.cs``, for drawings after ``Controllers/SubmitController.cs``.
 """
 
 import base64
 import hashlib
 
 from attrs import frozen
+
+from ezlink_async.emulator.upstream.drawings import Drawing
 
 
 class RefusedError(Exception):
@@ -30,6 +32,32 @@ class SwapRequest:
     def size(self) -> int:
         """The length of both pictures as text."""
         return len(self.source) + len(self.target)
+
+
+@frozen(kw_only=True)
+class DrawingRequest:
+    """
+    One Midjourney submit as the relay forwards it; an empty text is a missing field.
+
+    *action* and *index* are what the relay read from the call, or from *custom_id*.
+    *parent* is the id of the task whose button was pressed, or that waits for input.
+    """
+
+    action: str
+    index: int = 0
+    custom_id: str = ""
+    parent: str = ""
+    prompt: str = ""
+    pictures: tuple[str, ...] = ()
+    mask: str = ""
+    state: str = ""
+    hook: str = ""
+    request_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """The length of all pictures as text."""
+        return sum(map(len, self.pictures)) + len(self.mask)
 
 
 @frozen
@@ -61,6 +89,18 @@ def read_pictures(request: SwapRequest, limit: int) -> Pictures:
     target = _read(request.target, "目标图片", limit)
     digests = (hashlib.sha256(picture).hexdigest() for picture in (source, target))
     return Pictures(source, target, *digests)
+
+
+def read_drawing(request: DrawingRequest, limit: int) -> Drawing:
+    """Return the job that *request* asks for, or refuse it; *limit* as above."""
+    return Drawing(
+        action=request.action,
+        index=request.index,
+        custom_id=request.custom_id,
+        prompt=request.prompt,
+        pictures=tuple(_read(picture, "base64", limit) for picture in request.pictures),
+        mask=_read(request.mask, "base64", limit) if request.mask else None,
+    )
 
 
 def _read(text: str, name: str, limit: int) -> bytes:

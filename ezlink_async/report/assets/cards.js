@@ -33,13 +33,27 @@ function cost(photo) {
   return make("span", "cost", photo.seconds ? lasted(photo.seconds) : "");
 }
 
+// What a job has made: its text, several pictures, or one beside the one it was made of.
+function tiles(photo, alone) {
+  const faults = photo.faults ?? {};
+  const before = photo.before || faults.before || !photo.kind;
+  if (photo.text) {
+    const text = make("span", "tile words", photo.text);
+    return before ? [picture(photo.before, faults.before, ""), text] : [text];
+  }
+  if (alone && !before) return [make("span", "tile words", photo.name)];
+  if (alone) return [picture(photo.before, faults.before, "")];
+  if (photo.strip) return photo.strip.slice(0, 4).map((stem) => picture(stem, "", ""));
+  const after = picture(photo.after, faults.after, before ? "After" : "");
+  return before ? [picture(photo.before, faults.before, "Before"), after] : [after];
+}
+
 function cardOf(photo) {
   const alone = !photo.saved;
-  const faults = photo.faults ?? {};
-  const look = make("button", "look", picture(photo.before, faults.before, alone ? "" : "Before"));
+  const look = make("button", "look", ...tiles(photo, alone));
   look.type = "button";
   look.setAttribute("aria-label", `Look at ${photo.name}, ${photo.status}`);
-  if (!alone) look.append(picture(photo.after, faults.after, "After"));
+  if (look.childElementCount === 1 && !alone) look.classList.add("single");
   if (!oneSource && photo.face && !alone) {
     const face = make("img", "face");
     face.loading = "lazy";

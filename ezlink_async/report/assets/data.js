@@ -7,7 +7,7 @@ const LINE = 21.75; // the height of a line of text
 const $ = (id) => document.getElementById(id);
 const store = $("photos");
 const photos = JSON.parse(store.textContent);
-const assets = store.dataset.assets;
+const { assets, noun } = store.dataset;
 store.remove(); // 5,000 photos are a megabyte of text, which is parsed now
 document.documentElement.classList.add("js");
 
@@ -29,7 +29,7 @@ const name = (text, className) => {
   return node;
 };
 const number = (value) => value.toLocaleString("en");
-const counted = (value) => (value === 1 ? "1 photo" : `${number(value)} photos`);
+const counted = (value) => (value === 1 ? `1 ${noun}` : `${number(value)} ${noun}s`);
 const word = (status) => status[0].toUpperCase() + status.slice(1);
 const file = (stem, size) => `${assets}/${stem}-${size}.jpg`;
 function lasted(seconds) {
@@ -47,8 +47,8 @@ const folded = (text) => text.normalize("NFKC").toLocaleLowerCase();
 const texts = new Array(photos.length);
 function text(index) {
   const photo = photos[index];
-  const { name: file, folder, task, request } = photo;
-  return (texts[index] ??= folded([file, folder, task, request].join("\n")));
+  const { name: file, folder, task, request, text: words } = photo;
+  return (texts[index] ??= folded([file, folder, task, request, words].join("\n")));
 }
 
 function chosen() {

@@ -48,11 +48,37 @@ function portrait(photo) {
 
 const code = (text) => text && make("code", "", text);
 
+const result = (of) => (of.result ? link(of.result, of.saved) : of.saved && name(of.saved));
+
+function strip(stems) {
+  if (!stems) return null;
+  const row = make("div", "strip");
+  for (const stem of stems) {
+    const image = make("img");
+    image.src = file(stem, "s");
+    image.alt = "";
+    row.append(image);
+  }
+  return row;
+}
+
+const each = (list, one) => list && make("ul", "", ...list.map((of) => make("li", "", one(of))));
+
+function about(details, photo) {
+  if (!photo.kind) {
+    item(details, "Source", name(photo.source), portrait(photo));
+    item(details, "Target", link(photo.original, photo.name), make("div", "where", name(photo.folder)));
+    item(details, "Result", result(photo));
+    return;
+  }
+  item(details, "Kind", name(photo.kind));
+  item(details, "Made of", each(photo.inputs, (of) => link(of.address, of.name)), strip(photo.given));
+  item(details, photo.files ? "Results" : "Result", each(photo.files, result) ?? result(photo), strip(photo.strip));
+}
+
 function facts(photo) {
   const details = make("dl");
-  item(details, "Source", name(photo.source), portrait(photo));
-  item(details, "Target", link(photo.original, photo.name), make("div", "where", name(photo.folder)));
-  item(details, "Result", photo.result ? link(photo.result, photo.saved) : photo.saved && name(photo.saved));
+  about(details, photo);
   item(details, "Picture of the target", photo.faults?.before);
   item(details, "Picture of the result", photo.faults?.after);
   item(details, "Prepared", photo.changes?.join(", "));
@@ -64,7 +90,7 @@ function facts(photo) {
     make("p", "state", word(photo.status)),
     photo.error ? make("p", "error", photo.error) : make("p", "meant", meanings[photo.status]),
     ...(photo.next ? [next(photo)] : []),
-    ...(photo.paid ? [make("p", "paid", "This photo may have been paid for.")] : []),
+    ...(photo.paid ? [make("p", "paid", `This ${noun} may have been paid for.`)] : []),
     details,
   );
   $("facts").scrollTop = 0;
@@ -84,11 +110,13 @@ function show() {
   frame.classList.toggle("pair", pair);
   divider.hidden = !pair;
   $("tag-before").hidden = !photo.before;
-  $("tag-after").hidden = !photo.after;
-  $("gone").hidden = Boolean(photo.before || photo.after);
+  $("tag-after").hidden = !photo.after || !photo.before;
+  $("words").hidden = !photo.text;
+  $("words").textContent = photo.text ?? "";
+  $("gone").hidden = Boolean(photo.before || photo.after || photo.text);
   $("gone").textContent = photo.faults?.before ?? "";
-  if (!photo.before && !photo.after) frame.style.setProperty("--ratio", 1.5);
-  picturing($("before"), photo.before);
+  if ((!photo.before && !photo.after) || photo.text) frame.style.setProperty("--ratio", 1.5);
+  picturing($("before"), photo.text ? null : photo.before);
   picturing($("after"), photo.after);
   slide(50);
   facts(photo);

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ezlink_async.batch.journal.jobs import (
-    JobKey,
     JobRecord,
     JobState,
     Reason,
@@ -16,6 +15,7 @@ from ezlink_async.batch.journal.jobs import (
     next_step,
 )
 from ezlink_async.batch.options import BatchOptions
+from tests.support.journal_jobs import swap_key
 
 _ALL_OPTIONS = [
     BatchOptions(output=Path("out"), retry_failed=retry, resubmit_unknown=resubmit)
@@ -29,9 +29,10 @@ def _record(
 ) -> JobRecord:
     return JobRecord(
         id=1,
-        key=JobKey("https://a.example", b"s", b"t", "{}", "a"),
-        source=Path("me.jpg"),
-        target=Path("a.jpg"),
+        key=swap_key(),
+        label="a.jpg",
+        family="midjourney",
+        inputs=(),
         state=state,
         task_id=task_id,
         error="SomeError: later",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shutil
 import sqlite3
@@ -10,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey, Problem, Submit
-from ezlink_async.batch.journal.store import Claim, Journal
+from ezlink_async.batch.journal.jobs import Claim, Problem, Submit
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
+from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
+from tests.support.journal_jobs import again, new_swap, swap_claim, swap_key
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "journal-1" / "journal.sqlite3"
-KEY = JobKey("https://a.example", b"s" * 32, b"t" * 32, "{}", "trip/a")
+KEY = swap_key(path="trip/a", request=json.dumps({"source": "s" * 64}))
 ME, A = Path("/photos/me.jpg"), Path("/photos/a.jpg")
-CLAIM = Claim(ME, A, "trip/a", KEY.target_hash)
+CLAIM = swap_claim(ME, A, "trip/a")
+INPUTS = new_swap(KEY, ME, A).inputs
 
 
 @pytest.fixture
@@ -28,12 +32,14 @@ def path(tmp_path: Path) -> Path:
     with contextlib.closing(Journal.open(path)) as journal:
         run = journal.start_run(1.0)
         journal.assign_output_path(CLAIM, run)
-        job = journal.find_or_add_job(KEY, ME, A).id
+        job = journal.find_or_add_job(new_swap(KEY, ME, A)).id
         journal.submitting(job, Submit(request_id="r", state_tag="m", when=1, since=1))
         journal.accepted(job, "7")
         journal.prepared(job, ["turned"])
-        journal.saved(job, Output(Path("trip/a.jpg"), 20_000, b"o" * 32))
-        journal.add_remark(run, ME, A, Problem("ImageError: it is empty"))
+        journal.succeeded(job, '{"task_id": "7"}', 2.0)
+        journal.saved(job, [Output(Path("trip/a.jpg"), 20_000, b"o" * 32)])
+        problem = Problem("ImageError: it is empty")
+        journal.add_remark(run, "swap", "a.jpg", INPUTS, problem)
         journal.end_run(run, 2.0, {"charged_usd": "0.5", "accepted": "1"})
     return path
 
@@ -58,7 +64,9 @@ def _check_refused(path: Path, says: str = "") -> None:
         "jobs SET state = CAST(x'ff' AS TEXT)",
         "jobs SET task_id = CAST(x'31ff32' AS TEXT)",
         "jobs SET task_id = x'31'",
-        "jobs SET target_hash = 'words'",
+        "jobs SET request = x'00'",
+        "jobs SET record = '[1]'",
+        "jobs SET record = '{'",
         "jobs SET reason = 'budgef'",
         "jobs SET changes = '[1,'",
         "jobs SET changes = '[1]'",
@@ -66,12 +74,15 @@ def _check_refused(path: Path, says: str = "") -> None:
         "jobs SET changes = x'00'",
         "jobs SET sent_at = 'soon'",
         "jobs SET ended_at = -9e300",
-        "jobs SET output_size = 'large'",
-        "jobs SET source = 7",
-        "jobs SET target = CAST(x'612f0062' AS TEXT)",
+        "inputs SET path = 7",
+        "inputs SET path = CAST(x'612f0062' AS TEXT)",
+        "inputs SET role = x'00'",
+        "outputs SET size = 'large'",
+        "outputs SET digest = 'words'",
         "places SET content = 'words'",
         "places SET run = 'first'",
-        "places SET target = x'612f0062'",
+        "places SET subject = 'words'",
+        "remark_inputs SET path = 7",
         "remarks SET reason = 'unusabl'",
         "remarks SET error = x'ff'",
         "runs SET started_at = 9e999",
@@ -94,7 +105,7 @@ def test_a_damaged_row_is_refused(path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     "place", ["'../../x'", "'/etc/x'", "'a/../../x'", "''", "x'2e2e'", "x'610062'"]
 )
-@pytest.mark.parametrize("column", ["jobs SET place", "jobs SET output", "places SET"])
+@pytest.mark.parametrize("column", ["jobs SET place", "outputs SET path", "places SET"])
 def test_an_output_path_that_leads_out_of_the_folder_is_refused(
     path: Path, column: str, place: str
 ) -> None:
@@ -113,7 +124,8 @@ def test_an_unusual_output_path_is_taken(path: Path, place: str) -> None:
 def test_a_remark_about_an_impossible_name_is_taken(path: Path) -> None:
     with contextlib.closing(Journal.open(path)) as journal:
         problem = Problem("ImageError: the name holds a null character")
-        journal.add_remark(1, ME, Path("a\0b.jpg"), problem)
+        name = Path("a\0b.jpg")
+        journal.add_remark(1, "swap", "a\0b", [Input("target", name)], problem)
     Journal.open(path).close()
 
 
@@ -125,8 +137,8 @@ def test_a_submit_at_a_clock_of_1970_is_taken(path: Path) -> None:
 def test_an_index_without_the_row_of_a_job_is_refused(path: Path) -> None:
     """The job would not be found, and be paid again; a quick check is content."""
     content = path.read_bytes()
-    assert content.count(KEY.source_hash) == 2
-    at = content.rindex(KEY.source_hash)
+    assert content.count(b"s" * 64) == 2
+    at = content.rindex(b"s" * 64)
     path.write_bytes(content[:at] + b"x" + content[at + 1 :])
     with contextlib.closing(sqlite3.connect(path)) as sql:
         assert sql.execute("PRAGMA quick_check").fetchone() == ("ok",)
@@ -144,14 +156,14 @@ def test_other_tables_are_refused(path: Path, change: str) -> None:
 def _ask_everything(journal: Journal) -> None:
     for record in (*journal.records(), *journal.open_records(None)):
         key = record.key
-        journal.find_or_add_job(key, record.source, record.target)
-        claim = Claim(record.source, record.target, key.output_path, key.target_hash)
+        journal.find_or_add_job(again(record))
+        claim = Claim(b"subject", key.output_path, b"content")
         journal.assign_output_path(claim, 99)
-        journal.witnesses(key.server)
+        journal.witnesses(key.server, [key.kind])
         journal.task_ids(key.server)
     journal.remarks()
     journal.runs()
-    journal.price()
+    journal.price("swap")
     journal.start_run(3.0)
 
 

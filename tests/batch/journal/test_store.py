@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from ezlink_async.batch.journal.columns import decode_path, encode_path
 from ezlink_async.batch.journal.jobs import (
-    JobKey,
     JobRecord,
     JobState,
     Problem,
@@ -23,21 +23,19 @@ from ezlink_async.batch.journal.jobs import (
     Run,
     Submit,
 )
-from ezlink_async.batch.journal.sqlite import Schema, open_database
-from ezlink_async.batch.journal.store import (
-    SCHEMA,
-    Claim,
-    Journal,
-    decode_path,
-    encode_path,
-)
+from ezlink_async.batch.journal.schema import SCHEMA
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
+from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
+from tests.support.journal_jobs import REQUEST, again, new_swap, swap_claim, swap_key
 
 SERVER = "https://a.example"
-KEY = JobKey(SERVER, b"s" * 32, b"t" * 32, "{}", "trip/a")
+KEY = swap_key(SERVER, "trip/a")
 ME, A, B = Path("/photos/me.jpg"), Path("/photos/a.jpg"), Path("/photos/b.jpg")
+INPUTS = new_swap(KEY, ME, A).inputs
 OUTPUT = Output(Path("trip/a.jpg"), 20_000, b"o" * 32)
+OTHER = Output(Path("trip/a_2.jpg"), 30_000, b"p" * 32)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="another kind of file system")
 
@@ -61,12 +59,12 @@ def _submit(request_id: str, state_tag: str | None = "m", when: float = 1.0) -> 
 
 def _job(journal: Journal, path: str = "trip/a", server: str = SERVER) -> JobRecord:
     key = attrs.evolve(KEY, output_path=path, server=server)
-    return journal.find_or_add_job(key, ME, A)
+    return journal.find_or_add_job(new_swap(key, ME, A))
 
 
 def _now(journal: Journal, job: JobRecord) -> JobRecord:
     """Return the job as it is in the journal now."""
-    return journal.find_or_add_job(job.key, job.source, job.target)
+    return journal.find_or_add_job(again(job))
 
 
 # A job
@@ -75,17 +73,23 @@ def _now(journal: Journal, job: JobRecord) -> JobRecord:
 def test_equal_keys_are_one_job(journal: Journal) -> None:
     """Each part of the key makes another job."""
     job = _job(journal)
-    assert job == JobRecord(id=1, key=KEY, source=ME, target=A, state=JobState.PLANNED)
+    assert job == JobRecord(
+        id=1,
+        key=KEY,
+        label=str(A),
+        family="midjourney",
+        inputs=INPUTS,
+        state=JobState.PLANNED,
+    )
     assert _now(journal, job) == job
     others = [
         attrs.evolve(KEY, server="https://b.example"),
-        attrs.evolve(KEY, source_hash=b"S" * 32),
-        attrs.evolve(KEY, target_hash=b"T" * 32),
-        attrs.evolve(KEY, options='{"strip_metadata": true}'),
+        attrs.evolve(KEY, kind="imagine"),
+        attrs.evolve(KEY, request=REQUEST.replace("aa", "cc")),
         attrs.evolve(KEY, output_path="trip/b"),
     ]
-    ids = [journal.find_or_add_job(key, ME, A).id for key in others]
-    assert ids == [2, 3, 4, 5, 6]
+    ids = [journal.find_or_add_job(new_swap(key, ME, A)).id for key in others]
+    assert ids == [2, 3, 4, 5]
 
 
 def test_a_job_of_moved_pictures_keeps_its_state_and_gets_the_new_paths(
@@ -94,9 +98,11 @@ def test_a_job_of_moved_pictures_keeps_its_state_and_gets_the_new_paths(
     job = _job(journal)
     journal.submitting(job.id, _submit("r1", "m1", 1.0))
     for source, target in ((ME, B), (B, A)):
-        moved = journal.find_or_add_job(KEY, source, target)
-        assert (moved.id, moved.source, moved.target) == (job.id, source, target)
-        assert moved.state is JobState.SUBMITTING
+        new = new_swap(KEY, source, target)
+        moved = journal.find_or_add_job(new)
+        assert (moved.id, moved.inputs) == (job.id, new.inputs)
+        assert (moved.label, moved.state) == (str(target), JobState.SUBMITTING)
+        assert _now(journal, moved) == moved
 
 
 def test_each_change_keeps_the_earlier_ones_and_ends_their_errors(
@@ -126,17 +132,19 @@ def test_each_change_keeps_the_earlier_ones_and_ends_their_errors(
     assert _now(journal, job) == attrs.evolve(
         submitted, error="late", reason=Reason.BUDGET
     )
-    journal.succeeded(job.id, "https://a.example/7", 3.0)
+    journal.succeeded(job.id, '{"task_id":"7"}', 3.0)
     succeeded = attrs.evolve(
         submitted,
         state=JobState.SUCCEEDED,
-        image_url="https://a.example/7",
+        record='{"task_id":"7"}',
         ended_at=3.0,
     )
     assert _now(journal, job) == succeeded
     journal.note_problem(job.id, Problem("gone", Reason.RESULT_GONE))
-    journal.saved(job.id, OUTPUT)
-    saved = attrs.evolve(succeeded, state=JobState.SAVED, output=OUTPUT)
+    journal.saved(job.id, [attrs.evolve(OUTPUT, size=1), OUTPUT])
+    journal.saved(job.id, [OUTPUT, OTHER])
+    saved = attrs.evolve(succeeded, state=JobState.SAVED, outputs=(OUTPUT, OTHER))
+    assert saved.output == OUTPUT
     assert _now(journal, job) == saved
     journal.damaged(job.id)
     assert _now(journal, job) == attrs.evolve(saved, state=JobState.SUCCEEDED)
@@ -146,7 +154,7 @@ def test_a_job_that_is_sent_again_keeps_its_request_ids_only(journal: Journal) -
     job = _job(journal)
     journal.submitting(job.id, _submit("r1", "m1", 1.0))
     journal.accepted(job.id, "7")
-    journal.succeeded(job.id, "https://a.example/7", 2.0)
+    journal.succeeded(job.id, '{"task_id":"7"}', 2.0)
     journal.failed(job.id, Problem("TaskFailedError: no face"), 3.0)
     failed = _now(journal, job)
     assert (failed.state, failed.task_id, failed.ended_at) == (
@@ -251,18 +259,16 @@ def test_names_that_are_no_text_come_back_in_the_next_run(path: Path) -> None:
     output = attrs.evolve(OUTPUT, path=Path(f"{name}.jpg"))
     with contextlib.closing(Journal.open(path)) as journal:
         run = journal.start_run(1.0)
-        assert (
-            journal.assign_output_path(Claim(target, target, name, b"t"), run) == name
-        )
-        journal.saved(journal.find_or_add_job(key, target, target).id, output)
+        assert journal.assign_output_path(swap_claim(target, target, name), run) == name
+        job = journal.find_or_add_job(new_swap(key, target, target))
+        journal.saved(job.id, [output])
     with contextlib.closing(Journal.open(path)) as journal:
         run = journal.start_run(2.0)
-        assert (
-            journal.assign_output_path(Claim(target, target, name, b"t"), run) == name
-        )
+        assert journal.assign_output_path(swap_claim(target, target, name), run) == name
         (record,) = journal.records()
-    assert (record.key, record.source, record.target) == (key, target, target)
-    assert record.output == output
+    assert (record.key, record.inputs) == (key, new_swap(key, target, target).inputs)
+    assert record.label == r"/photos/m\udcfc.jpg"
+    assert record.outputs == (output,)
 
 
 def test_a_path_is_stored_as_text_if_it_is_text() -> None:
@@ -370,7 +376,7 @@ def test_unfinished_jobs_of_an_ended_server_are_planned_again(journal: Journal) 
     journal.unknown(_job(journal, "lost").id, "SubmitUnknownError: lost")
     for path in ("done", "home"):
         journal.succeeded(_job(journal, path).id, None, 2.0)
-    journal.saved(_job(journal, "home").id, OUTPUT)
+    journal.saved(_job(journal, "home").id, [OUTPUT])
     journal.failed(_job(journal, "bad").id, Problem("TaskFailedError: no face"), 2.0)
     other = _job(journal, "sent", "https://b.example")
     journal.accepted(other.id, "7")
@@ -381,7 +387,7 @@ def test_unfinished_jobs_of_an_ended_server_are_planned_again(journal: Journal) 
     assert {record.task_id for record in after.values()} == {None}
     for path in ("sending", "sent", "lost", "done"):
         assert (after[path].state, after[path].error) == (JobState.PLANNED, None)
-    assert (after["home"].state, after["home"].output) == (JobState.SAVED, OUTPUT)
+    assert (after["home"].state, after["home"].outputs) == (JobState.SAVED, (OUTPUT,))
     assert after["bad"].state is JobState.FAILED
     assert after["bad"].error == "TaskFailedError: no face"
     assert _now(journal, other).task_id == "7"
@@ -405,8 +411,11 @@ def test_since_is_the_time_of_the_first_unknown_submit(journal: Journal) -> None
 def test_remarks_of_earlier_runs_are_deleted(journal: Journal) -> None:
     run = journal.start_run(1.0)
     for error in ("one", "two", "three"):
-        journal.add_remark(run, ME, A, Problem(error, Reason.UNUSABLE))
-    assert journal.remarks()[0] == Remark(1, ME, A, "one", Reason.UNUSABLE)
+        problem = Problem(error, Reason.UNUSABLE)
+        journal.add_remark(run, "swap", "a.jpg", INPUTS, problem)
+    assert journal.remarks()[0] == Remark(
+        1, "swap", "a.jpg", INPUTS, "one", Reason.UNUSABLE
+    )
     assert [remark.error for remark in journal.remarks(1, 1)] == ["two"]
     assert journal.remarks(3) == []
     journal.start_run(2.0)
@@ -435,7 +444,7 @@ def test_open_jobs_may_be_paid_and_are_not_saved(journal: Journal) -> None:
         JobState.SUBMITTING: lambda _: None,
         JobState.SUBMITTED: lambda job: journal.accepted(job, "7"),
         JobState.SUCCEEDED: lambda job: journal.succeeded(job, None, 1.0),
-        JobState.SAVED: lambda job: journal.saved(job, OUTPUT),
+        JobState.SAVED: lambda job: journal.saved(job, [OUTPUT]),
         JobState.FAILED: lambda job: journal.failed(job, Problem("no"), 1.0),
         JobState.UNKNOWN: lambda job: journal.unknown(job, "lost"),
     }
@@ -452,6 +461,20 @@ def test_open_jobs_may_be_paid_and_are_not_saved(journal: Journal) -> None:
     assert len(journal.open_records(None)) == 5
 
 
+def test_the_price_of_one_kind_is_known_where_there_is_no_other(
+    journal: Journal,
+) -> None:
+    run = journal.start_run(1.0)
+    journal.end_run(run, 2.0, {"charged_usd": "0.5", "accepted": "10"})
+    assert journal.price("swap") == 0.05
+    _job(journal)
+    assert journal.price("swap") == 0.05
+    assert journal.price("imagine") is None
+    key = attrs.evolve(KEY, kind="imagine")
+    journal.find_or_add_job(new_swap(key, ME, A))
+    assert journal.price("swap") is None
+
+
 def test_witnesses_are_the_latest_accepted_submits_of_a_server(
     journal: Journal,
 ) -> None:
@@ -465,8 +488,11 @@ def test_witnesses_are_the_latest_accepted_submits_of_a_server(
     other = _job(journal, "a", "https://b.example")
     journal.submitting(other.id, _submit("elsewhere", "m", 9.0))
     journal.accepted(other.id, "7")
-    assert journal.witnesses(SERVER) == ["good-c", "good-b", "good-a"]
-    assert journal.witnesses(SERVER, 1) == ["good-c"]
+    kinds = ["imagine", "swap"]
+    assert journal.witnesses(SERVER, kinds) == ["good-c", "good-b", "good-a"]
+    assert journal.witnesses(SERVER, kinds, 1) == ["good-c"]
+    # A job of another kind may be free, or leave nothing in the account's log.
+    assert journal.witnesses(SERVER, kinds[:1]) == []
     assert journal.task_ids("https://b.example") == {"7"}
     assert journal.task_ids(SERVER) == {"id-a", "id-b", "id-c", "without-a-request"}
 
@@ -483,58 +509,16 @@ def test_the_file_names_its_application_and_version(path: Path) -> None:
         Journal.open(path)
 
 
-def test_the_errors_of_version_1_get_their_reasons(path: Path) -> None:
-    first = Schema(SCHEMA.application, SCHEMA.migrations[:1])
-    errors = {
-        "FileExistsError: a.jpg is there already": Reason.EXISTS,
-        "BudgetReached: the budget of this run is spent": Reason.BUDGET,
-        "TooManyFailures: the intake stopped after 3": Reason.FAILURES,
-        "Interrupted: nothing was sent": Reason.INTERRUPTED,
-        "ImageError: a.jpg: is empty": Reason.UNUSABLE,
-        "ConfigurationError: nothing can be saved": Reason.UNUSABLE,
-        "DownloadError: cut off": None,
-        "DownloadError: the server no longer has the result (404)": Reason.RESULT_GONE,
-    }
-    with contextlib.closing(open_database(path, first)) as sql:
-        sql.executemany(
-            "INSERT INTO remarks (run, source, target, error) VALUES (1, 's', 't', ?)",
-            [(error,) for error in errors],
-        )
-    with contextlib.closing(Journal.open(path)) as journal:
-        assert {each.error: each.reason for each in journal.remarks()} == errors
-
-
-def test_a_journal_of_version_2_is_used(path: Path) -> None:
-    with contextlib.closing(
-        open_database(path, Schema(SCHEMA.application, SCHEMA.migrations[:2]))
-    ) as sql:
-        job = _job(Journal(sql))
-    with contextlib.closing(Journal.open(path)) as journal:
-        assert _now(journal, job) == job
-
-
-def test_a_proof_does_not_cover_the_unclear_submits_of_version_2(path: Path) -> None:
-    """It is not known which state tags they carried."""
-    with contextlib.closing(
-        open_database(path, Schema(SCHEMA.application, SCHEMA.migrations[:2]))
-    ) as sql:
-        job = _job(Journal(sql))
-        sql.execute("UPDATE jobs SET unclear = 1, state = 'unknown'")
-    with contextlib.closing(Journal.open(path)) as journal:
-        journal.not_created(job.id, "TransportError: it was never created")
-        assert _now(journal, job).state is JobState.UNKNOWN
-
-
 def test_the_latest_saved_job_with_the_same_output_path_is_replaced(
     journal: Journal,
 ) -> None:
     """Neither the job itself, nor one that is not saved, nor another path."""
-    keys = [attrs.evolve(KEY, target_hash=bytes([number])) for number in range(4)]
-    jobs = [journal.find_or_add_job(key, ME, A) for key in keys]
+    keys = [swap_key(SERVER, "trip/a", str(number)) for number in range(4)]
+    jobs = [journal.find_or_add_job(new_swap(key, ME, A)) for key in keys]
     elsewhere = _job(journal, "trip/b")
     for job, when in ((jobs[0], 1.0), (jobs[2], 3.0), (jobs[1], 2.0), (elsewhere, 9.0)):
         journal.succeeded(job.id, None, when)
-        journal.saved(job.id, OUTPUT)
+        journal.saved(job.id, [OUTPUT])
     latest = journal.replaced_by(jobs[3])
     assert latest is not None
     assert latest.id == jobs[2].id
@@ -563,7 +547,7 @@ class Claims:
     ) -> str:
         """Return the output path; by default each target is a picture of its own."""
         content = content or target
-        claim = Claim(Path(source), Path(target), wanted, content.encode())
+        claim = swap_claim(Path(source), Path(target), wanted, content.encode())
         return self._journal.assign_output_path(claim, self._run)
 
 
@@ -663,10 +647,11 @@ def test_texts_that_cannot_be_encoded_are_stored_escaped(journal: Journal) -> No
     journal.submitting(job.id, _submit("req-1"))
     journal.accepted(job.id, half)
     journal.failed(job.id, Problem(f"TaskFailedError: {half}"), 2.0)
-    journal.add_remark(1, ME, Path("m\udcfc.jpg"), Problem(f"ImageError: {half}"))
+    problem, name = Problem(f"ImageError: {half}"), Path("m\udcfc.jpg")
+    journal.add_remark(1, "swap", half, [Input("target", name)], problem)
     found = _now(journal, job)
     assert (found.task_id, found.state) == (r"m\udcfc \ud800", JobState.FAILED)
     assert found.error == r"TaskFailedError: m\udcfc \ud800"
     (remark,) = journal.remarks()
     assert remark.error == r"ImageError: m\udcfc \ud800"
-    assert remark.target == Path("m\udcfc.jpg")
+    assert (remark.label, remark.inputs[0].path) == (r"m\udcfc \ud800", name)

@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from ezlink_async.batch.journal.jobs import JobKey, JobState
+from ezlink_async.batch.journal.jobs import JobState
 from ezlink_async.batch.journal.lock import FolderLock
+from ezlink_async.batch.journal.schema import SCHEMA
 from ezlink_async.batch.journal.sqlite import open_database
-from ezlink_async.batch.journal.store import SCHEMA, Journal
+from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.journal.writer import JournalWriter, open_writer
 from ezlink_async.errors import ConfigurationError, JournalError
 from tests.support.cancelling import cancel
+from tests.support.journal_jobs import new_swap, swap_key
 
 FULL = "database or disk is full"
 
@@ -92,9 +94,9 @@ async def opened(tmp_path: Path) -> AsyncIterator[OpenWriter]:
 
 def adding(path: str) -> Callable[[Journal], int]:
     """Return a change that adds a job, and returns its id."""
-    key = JobKey("https://a.example", b"s", b"t", "{}", path)
+    key = swap_key(path=path)
     return lambda journal: (
-        journal.find_or_add_job(key, Path("me.jpg"), Path("a.jpg")).id
+        journal.find_or_add_job(new_swap(key, Path("me.jpg"), Path("a.jpg"))).id
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ezlink_async.batch.pairs.folders import LeftOut, Search, Target, file_ids
 from ezlink_async.batch.pairs.matching import by_name, one_to_many, product
-from ezlink_async.cli.pair_list import PairList
+from ezlink_async.cli.order_list import OrderList
 from ezlink_async.errors import ConfigurationError
 from tests.support.pictures import JPEG, jpeg
 
@@ -87,9 +87,10 @@ def test_a_named_folder_may_be_a_link(photos: Path, tmp_path: Path) -> None:
     named = (tmp_path / "album", Path("photos"), photos / "trip" / "a.jpg")
     source = Path("photos", "me.jpg")
     search = Search(left_out=left_out, sources=[source])
-    plan = PairList(one_to_many(source, named, search), left_out)
+    pairs = one_to_many(source, named, search)
+    plan = OrderList((pair.order() for pair in pairs), left_out)
     assert [pair.wanted_path for pair in plan] == ["a", "b", "trip/a"]
-    assert next(iter(plan)).target == tmp_path / "album" / "a.jpg"
+    assert next(iter(plan)).inputs[1].path == tmp_path / "album" / "a.jpg"
     assert (plan.total, left_out["named twice"]) == (3, 4)
     plan.close()
 

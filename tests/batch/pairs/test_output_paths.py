@@ -19,6 +19,7 @@ from ezlink_async.batch.pairs.output_paths import (
     escape,
     is_intact,
     is_whole,
+    is_whole_result,
     output_path_for,
     path_key,
     stem_of,
@@ -119,6 +120,38 @@ def test_existing_pictures_are_found_under_any_suffix(tmp_path: Path) -> None:
     assert {path.name for path in found} == {"a.jpg", "A.PNG"}
     assert existing.at(tmp_path / "nothing") == []
     assert [path.name for path in existing.at(tmp_path / "e\u0301")] == ["\u00c9.webp"]
+
+
+def test_results_of_every_kind_are_found_for_jobs_that_may_make_them(
+    tmp_path: Path,
+) -> None:
+    """A video or a note beside a photo is no result of its swap."""
+    names = ["a.jpg", "a.mp4", "a.txt", "a_1.png", "a_2.png", "a.json", "ab.txt"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    existing, path = Existing(), tmp_path / "a"
+    assert [found.name for found in existing.at(path)] == ["a.jpg"]
+    every = [found.name for found in existing.at(path, pictures_only=False)]
+    assert every == ["a.jpg", "a.mp4", "a.txt", "a_1.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "whole"),
+    [
+        ("a.txt", b"words", True),
+        ("a.txt", b"", False),
+        ("a.jpg", jpeg(5000), True),
+        ("a.jpg", b"words", False),
+        ("a.mp4", b"words", False),
+    ],
+)
+def test_a_result_is_whole_if_it_has_its_end_or_is_a_text(
+    tmp_path: Path, name: str, content: bytes, *, whole: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert is_whole_result(path) is whole
+    assert not is_whole_result(tmp_path / "nothing.txt")
 
 
 def test_the_listing_of_the_last_folder_is_cached(tmp_path: Path) -> None:

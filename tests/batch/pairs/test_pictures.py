@@ -145,8 +145,10 @@ def test_result_is_named_after_the_file_the_name_or_the_path() -> None:
     pair = Pair(PHOTO, PHOTO, name="order 17/front")
     assert pair.wanted_path == "order 17/front"
     assert (pair.source, pair.target) == (Path("picture in memory"), NAME)
-    assert pair.files == []
-    assert pair.stored == (Path("picture in memory"), NAME)
+    order = pair.order()
+    assert order.files == []
+    assert order.stored == order.inputs
+    assert [each.path for each in order.stored] == [Path("picture in memory"), NAME]
     assert str(len(PHOTO)) not in repr(pair)
 
 

@@ -23,6 +23,7 @@ from tests.support.scripted_transport import (
     BASE,
     Answer,
     PollerHarness,
+    ScriptedTransport,
     offline,
     poller_harness,
     refused,
@@ -420,7 +421,7 @@ async def test_key_refused_for_a_list_ends_each_of_its_tasks() -> None:
 async def test_e31_success_without_a_picture_is_believed_the_second_time() -> None:
     bare = reply(row("7", "SUCCESS", imageUrl=""))
     async with poller_harness(_in_turn(bare, bare)) as here:
-        with pytest.raises(errors.TaskFailedError, match="without a picture"):
+        with pytest.raises(errors.TaskFailedError, match="without a result"):
             await here.follow("7")
     async with poller_harness(_in_turn(bare, reply(row("7", "SUCCESS")))) as here:
         assert (await here.follow("7")).image_url
@@ -534,7 +535,7 @@ async def test_handle_of_a_task_polled_for_the_last_time_is_still_followed() -> 
         await asyncio.sleep(5.5)
         _stop_loop(1000)
         await asked.wait()
-        assert here.poller.find("7") is handle
+        assert here.poller.find("midjourney", "7") is handle
         assert here.poller.pending() == (handle,)
         answered.set()
         with pytest.raises(errors.TaskTimeoutError):
@@ -589,7 +590,7 @@ async def test_ended_task_is_forgotten() -> None:
     async with poller_harness(_after(1)) as here:
         handle = here.follow("7")
         await handle
-        assert here.poller.find("7") is None
+        assert here.poller.find("midjourney", "7") is None
         here.poller.forget(handle)  # a second time does nothing
         assert here.released == ["7"]
 
@@ -627,3 +628,13 @@ async def test_list_answer_about_tasks_that_have_ended_meanwhile_is_ignored() ->
         results = await asyncio.gather(*handles, return_exceptions=True)
         assert {type(each) for each in results} == {errors.ClientClosedError}
         assert len(here.transport.seen) == 1
+
+
+async def test_task_that_is_followed_before_the_start_is_polled_from_then_on() -> None:
+    here = PollerHarness(ScriptedTransport(_after(1)))
+    handle = here.follow("7")
+    await turns()
+    assert here.transport.seen == []
+    here.poller.start()
+    assert (await handle).status is TaskStatus.SUCCESS
+    await here.background.close()

@@ -12,16 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._client.polling.schedule import (
-    LIST_FROM,
     DueQueue,
     FollowedTask,
     PollSchedule,
 )
-from ezlink_async._core.policies import PollPolicy
+from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy
 from ezlink_async.models import TaskStatus
 from tests.support.followed_tasks import followed_task, receive
 
 POLICY = PollPolicy()
+
+LIST_FROM = 3
+
+DEADLINE = TASK_DEADLINE
 
 LATER = 20.0
 
@@ -39,7 +42,7 @@ class Followed:
 
     def __init__(self, count: int = 0) -> None:
         random.seed(1)
-        self.schedule = PollSchedule(POLICY)
+        self.schedule = PollSchedule(POLICY, list_from=LIST_FROM, shares_queue=True)
         self.tasks = [self.add(str(number)) for number in range(count)]
 
     def add(
@@ -101,7 +104,7 @@ def test_task_with_a_poll_in_flight_is_not_due() -> None:
     here = Followed(2)
     assert here.taken(LATER) == {"0", "1"}
     assert here.taken(LATER + 100) == set()
-    assert here.due == POLICY.deadline
+    assert here.due == DEADLINE
 
 
 def test_failed_polls_are_repeated_after_growing_steps_or_retry_after() -> None:
@@ -119,8 +122,8 @@ def test_failed_polls_are_repeated_after_growing_steps_or_retry_after() -> None:
 def test_last_poll_comes_shortly_before_the_deadline() -> None:
     here = Followed(1)
     here.taken(LATER)
-    here.schedule.plan_retry(here.tasks[0], POLICY.deadline - 5.0, 1e4)
-    assert POLICY.deadline - 1.02 <= here.due < POLICY.deadline
+    here.schedule.plan_retry(here.tasks[0], DEADLINE - 5.0, 1e4)
+    assert DEADLINE - 1.02 <= here.due < DEADLINE
 
 
 def test_deadlines_come_in_the_order_of_acceptance() -> None:
@@ -128,9 +131,9 @@ def test_deadlines_come_in_the_order_of_acceptance() -> None:
     tasks = [here.add(str(number), float(number)) for number in range(5)]
     here.taken(LATER)
     here.schedule.remove(tasks[1])
-    assert here.due == POLICY.deadline
-    assert here.schedule.expired(POLICY.deadline - 0.01) == []
-    assert ids(here.schedule.expired(POLICY.deadline + 2.5)) == ["0", "2"]
+    assert here.due == DEADLINE
+    assert here.schedule.expired(DEADLINE - 0.01) == []
+    assert ids(here.schedule.expired(DEADLINE + 2.5)) == ["0", "2"]
 
 
 def test_retired_task_is_found_and_has_neither_polls_nor_a_deadline() -> None:
@@ -138,7 +141,7 @@ def test_retired_task_is_found_and_has_neither_polls_nor_a_deadline() -> None:
     (task,) = here.tasks
     here.schedule.retire(task)
     assert here.schedule.next_due() is None
-    assert here.schedule.expired(POLICY.deadline) == []
+    assert here.schedule.expired(DEADLINE) == []
     here.schedule.plan_by_id([task], LATER)
     here.schedule.plan_retry(task, LATER)
     here.schedule.plan_confirmation(task, LATER)
@@ -163,10 +166,10 @@ def test_resumed_id_has_polls_and_a_deadline_of_its_own() -> None:
     here.schedule.remove(here.tasks[0])
     again = here.add("0", 50.0)
     assert ids(here.schedule.take(50.5)) == ["1"]
-    assert ids(here.schedule.expired(POLICY.deadline)) == ["1"]
+    assert ids(here.schedule.expired(DEADLINE)) == ["1"]
     here.schedule.remove(here.tasks[1])
     assert here.schedule.take(53.0) == [again]
-    assert here.due == POLICY.deadline + 50.0
+    assert here.due == DEADLINE + 50.0
 
 
 def test_ended_task_gets_no_more_polls() -> None:
@@ -177,7 +180,7 @@ def test_ended_task_gets_no_more_polls() -> None:
     here.schedule.plan_by_id([task], LATER)
     here.schedule.plan_retry(task, LATER)
     here.observe(LATER, task)
-    assert here.due == POLICY.deadline
+    assert here.due == DEADLINE
 
 
 def test_ended_tasks_are_released_from_memory() -> None:
@@ -190,6 +193,7 @@ def test_ended_tasks_are_released_from_memory() -> None:
     here.taken(LATER)
     gc.collect()
     assert len(gone) == 0
+    assert not here.schedule.tasks._groups  # nor their deadlines
 
 
 def test_task_that_a_list_left_out_is_polled_by_id_at_once() -> None:

@@ -19,8 +19,10 @@ import attrs
 import pytest
 
 from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.policies import TASK_DEADLINE as DEADLINE
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.errors import TaskTimeoutError
+from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support import virtual_clock
 from tests.support.scripted_transport import (
     BASE,
@@ -149,7 +151,7 @@ def poll_with(
 
     async def run() -> None:
         here = PollerHarness(ScriptedTransport(answer), POLICY)
-        here.background.start_soon(here.poller.run())
+        here.poller.start()
         await work(here)
         await here.background.close()
 
@@ -188,7 +190,7 @@ def simulate(server: Server, jobs: int, in_flight: int) -> Simulation:
                 server.accept(task_id, here.loop.time())
                 await here.follow(task_id)
             delays.append(here.loop.time() - server.visible(task_id))
-            beliefs.append(here.poller.schedule.cycle.period is not None)
+            beliefs.append(here.poller.of(MIDJOURNEY).schedule.cycle.period is not None)
 
         await asyncio.gather(*(job(str(number)) for number in range(jobs)))
 
@@ -388,9 +390,9 @@ def test_stuck_server_is_not_flooded(in_flight: int) -> None:
 
     random.seed(1)
     poll_with(server.answer, work)
-    assert lives == [pytest.approx(POLICY.deadline, abs=0.01)] * in_flight
-    assert server.requests / POLICY.deadline <= 4.0  # each second
-    assert max(server.polls["0"]) == pytest.approx(POLICY.deadline, abs=2.0)
+    assert lives == [pytest.approx(DEADLINE, abs=0.01)] * in_flight
+    assert server.requests / DEADLINE <= 4.0  # each second
+    assert max(server.polls["0"]) == pytest.approx(DEADLINE, abs=2.0)
 
 
 LATEST = POLICY.longest + POLICY.shortest + 1.0
@@ -459,6 +461,6 @@ def test_failing_polls_are_few_also_near_the_deadline(
     random.seed(1)
     poll_with(fail, work)
     assert len(seen) <= 150 * tasks
-    assert sum(time > POLICY.deadline - 2 for time in seen) <= 2 * tasks
+    assert sum(time > DEADLINE - 2 for time in seen) <= 2 * tasks
     if hint:  # Retry-After is kept, but not to the end of the task
         assert len(seen) <= 30 * tasks

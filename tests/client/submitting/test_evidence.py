@@ -23,6 +23,7 @@ from ezlink_async._client.submitting.evidence import (
     new_state,
 )
 from ezlink_async.models import TaskRecord
+from ezlink_async.services.base import Traces
 
 NOW = 1_800_000_000.0
 STATE = "ezlink-1"
@@ -261,3 +262,29 @@ def test_unknown_recent_task_without_a_state_keeps_the_question_open(
 ) -> None:
     """With a shared state it would prove nothing anyway."""
     assert is_open(lost, account_tasks(*tasks)) is opened
+
+
+# Families whose tasks the account's pages do not show
+
+LOG_ALONE = attrs.evolve(LOST, traces=Traces(log=True))
+
+
+@pytest.mark.parametrize(
+    ("log", "fate", "words"),
+    [
+        (NOTHING, Fate.UNKNOWN, "which proves nothing"),
+        (CHARGED, Fate.CHARGED, "that it was paid"),
+        (attrs.evolve(NOTHING, refused=True), Fate.NOT_CREATED, "was refused"),
+    ],
+)
+def test_absence_proves_nothing_of_a_task_that_the_pages_do_not_show(
+    log: ChargeLog, fate: Fate, words: str
+) -> None:
+    finding = conclude(LOG_ALONE, account_tasks(reaches=None), log)
+    assert (finding.fate, words in finding.reason) == (fate, True)
+
+
+def test_state_proves_nothing_of_a_task_that_the_pages_do_not_show() -> None:
+    tasks = account_tasks(task("7", STATE), task("8"))
+    assert find(LOG_ALONE, tasks) is None
+    assert not is_open(LOG_ALONE, tasks)

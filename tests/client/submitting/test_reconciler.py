@@ -32,7 +32,7 @@ from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.errors import EzlinkError, TransportError
 from ezlink_async.services import account
 from ezlink_async.services.base import Accepted
-from ezlink_async.services.face_swap import SwapOptions
+from ezlink_async.services.face_swap import FaceSwap
 from tests.support.account_pages import EPOCH, PRICE, AccountPages
 from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
@@ -503,9 +503,8 @@ async def test_next_process_resolves_submits_that_a_crash_interrupted() -> None:
             entries = [JournalEntry(since) for _ in script]
             swaps = []
             for number, entry in enumerate(entries):
-                swap = session.swap(
-                    SOURCE, jpeg(10_000 + number), SwapOptions(), observer=entry
-                )
+                request = FaceSwap(SOURCE, jpeg(10_000 + number))
+                swap = session.submit(request, observer=entry)
                 swaps.append(asyncio.create_task(swap))
                 while len(server.control.requests) <= number + 1:
                     await asyncio.sleep(0.01)

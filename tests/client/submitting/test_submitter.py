@@ -20,17 +20,21 @@ from ezlink_async import (
     Timeouts,
     errors,
 )
+from ezlink_async._client.client import session_of
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
-from ezlink_async._io.transport import ServerWaitLog, Sleep
+from ezlink_async._io.server_log import ServerWaitLog
+from ezlink_async._io.transport import Sleep
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
-from ezlink_async.services.base import TaskFamily
+from ezlink_async.models import TaskRecord
+from ezlink_async.services.base import Accepted, Job, TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
+from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock, turns
@@ -440,17 +444,21 @@ class SubmitterHarness:
         self.followed: list[FollowedHandle] = []
 
     def _follow(
-        self, task_id: str, release: Callable[[], None], family: TaskFamily
+        self,
+        accepted: Accepted,
+        family: TaskFamily,
+        release: Callable[[], None],
+        deadline: float | None,
     ) -> FollowedHandle:
-        handle = FollowedHandle(task_id, family, self.owner)
-        self.owner.poller.follow(handle, own=True, release=release)
+        handle = FollowedHandle(accepted.task_id, family, self.owner)
+        self.owner.poller.follow(handle, own=True, release=release, deadline=deadline)
         self.followed.append(handle)
         return handle
 
-    async def submit(self, job: FaceSwapJob = JOB) -> FollowedHandle:
+    async def submit(self, job: Job = JOB) -> FollowedHandle:
         """Submit the job."""
 
-        async def load() -> FaceSwapJob:
+        async def load() -> Job:
             return job
 
         pending = PendingSubmit(load, "target.jpg", self.observer)
@@ -1079,3 +1087,72 @@ async def test_gate_that_stays_closed_ends_a_submit_with_its_last_error() -> Non
         assert sent.value.retry_safe
         assert unsent.value.retry_safe
         assert len(here.transport.ids) == 1
+
+
+# What a job says of itself
+
+
+@attrs.frozen
+class _Patient(Job[TaskRecord]):
+    """A job that is sent again after a refusal, or that costs nothing."""
+
+    label: str = "patient"
+    pause: float | None = 10.0
+    is_free: bool = False
+    lane: str = "patience"
+    family: TaskFamily[TaskRecord] = MIDJOURNEY
+
+    def request(self) -> HttpRequest:
+        return JOB.request()
+
+    def read(self, response: HttpResponse) -> Accepted:
+        return JOB.read(response)
+
+    def pause_after(self, refusal: errors.ApiError, refusals: int) -> float | None:
+        assert refusal.code == 24
+        return self.pause if refusals < 3 else None
+
+
+@on_virtual_clock
+async def test_refused_job_is_sent_again_as_often_as_it_asks_for() -> None:
+    refusal = _b(24, "not yet")
+    retry = RetryPolicy()
+    async with submitting(refusal, refusal, ACCEPTED, retry=retry) as here:
+        began = now()
+        handle = await here.submit(_Patient())
+        assert handle.task_id == "7"
+        assert now() - began == pytest.approx(20, abs=0.1)
+    async with submitting(*[refusal] * 3, ACCEPTED, retry=retry) as here:
+        with pytest.raises(errors.RejectedError):
+            await here.submit(_Patient())
+        assert len(here.transport.ids) == 3
+
+
+async def test_lost_submit_that_costs_nothing_is_sent_again() -> None:
+    async with submitting(LOST, ACCEPTED) as here:
+        handle = await here.submit(_Patient(is_free=True))
+        assert handle.task_id == "7"
+        assert len(here.transport.ids) == 2
+
+
+async def test_acceptance_may_bring_the_end() -> None:
+    done = TaskRecord(task_id="7", status=TaskStatus.SUCCESS, image_url=f"{BASE}/x")
+
+    async with emulated_client() as here:
+        session = session_of(here.ez)
+        accepted = Accepted("7", 1, "", done)
+        handle = session.accepted(accepted, MIDJOURNEY, lambda: None)
+        assert handle.done()
+        assert await handle == done
+        assert here.paths == []
+
+
+async def test_cancellation_while_the_client_closes_sends_nothing() -> None:
+    async with submitting(ACCEPTED) as here:
+        task = asyncio.create_task(here.submit())
+        await asyncio.sleep(0)
+        task.cancel()
+        await here.submitter.close()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert here.transport.ids == []

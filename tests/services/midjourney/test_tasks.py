@@ -6,6 +6,7 @@ Numbers such as E13 are this project's own list of edge cases.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import attrs
@@ -15,24 +16,34 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import Credential, HttpResponse
-from ezlink_async.models import TaskStatus
+from ezlink_async.buttons import Button
+from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services import base, midjourney
 from ezlink_async.services.base import TaskFamily
-from ezlink_async.services.midjourney import FAMILIES, MIDJOURNEY, read_submission
+from ezlink_async.services.midjourney import (
+    FAMILIES,
+    MIDJOURNEY,
+    MIDJOURNEY_MODAL,
+    read_submission,
+)
 from tests.support.requests import render
 from tests.support.samples import samples
 
 
 def test_saved_name_leads_back_to_its_family() -> None:
     """Names in saved handles never change: each finds the same family again."""
-    assert FAMILIES == {"midjourney": MIDJOURNEY}
+    assert FAMILIES == {
+        "midjourney": MIDJOURNEY,
+        "midjourney-modal": MIDJOURNEY_MODAL,
+    }
     assert [family.name for family in FAMILIES.values()] == list(FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_requests_about_tasks_are_repeatable(family: TaskFamily) -> None:
+def test_requests_about_tasks_are_repeatable(family: TaskFamily[TaskRecord]) -> None:
     asked = [family.fetch_request("7"), family.list_request(["7", "8"])]
-    picture = family.result_request("7")
+    picture = family.keyless_request("7")
+    assert picture is not None
     assert all(request.repeatable for request in (*asked, picture))
     assert {request.credential for request in asked} == {Credential.KEY}
     assert picture.credential is Credential.NONE  # the id alone opens it
@@ -50,7 +61,7 @@ def test_requests_about_tasks_are_repeatable(family: TaskFamily) -> None:
 )
 def test_id_stays_one_segment_of_every_path(task_id: str, path: str) -> None:
     assert MIDJOURNEY.fetch_request(task_id).path == f"/mj/task/{path}/fetch"
-    assert MIDJOURNEY.result_request(task_id).path == f"/mj/image/{path}"
+    assert MIDJOURNEY.keyless_request(task_id).path == f"/mj/image/{path}"
 
 
 @pytest.mark.parametrize("task_id", ["", ".", "..", "\ud800"])
@@ -404,3 +415,138 @@ def test_any_answer_to_a_list_is_records_or_an_error(body: bytes, status: int) -
         return
     assert status < 300
     assert all(record.task_id == task_id for task_id, record in records.items())
+
+
+# -- how tasks end ---------------------------------------------------------
+
+
+def _row(status: str, action: str = "IMAGINE", **more: object) -> TaskRecord:
+    return TaskRecord(
+        task_id="7",
+        status=TaskStatus(status),
+        action=action,
+        **more,  # type: ignore[arg-type]  # any field
+    )
+
+
+PICTURE = "https://h/mj/image/7"
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_running_task_has_not_ended(family: TaskFamily[TaskRecord]) -> None:
+    for word in ("", "NOT_START", "SUBMITTED", "IN_PROGRESS", "Paused"):
+        assert family.judge(_row(word), None) is None
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_success_without_a_picture_is_believed_the_second_time(
+    family: TaskFamily[TaskRecord],
+) -> None:
+    bare = _row("SUCCESS")
+    assert family.judge(_row("SUCCESS", image_url=PICTURE), None) == base.Ending()
+    assert family.judge(bare, None) is None
+    assert family.judge(bare, _row("IN_PROGRESS")) is None
+    ending = family.judge(bare, bare)
+    assert ending is not None
+    assert isinstance(ending.error, errors.TaskFailedError)
+
+
+@pytest.mark.parametrize("action", ["DESCRIBE", "SHORTEN"])
+def test_lost_text_is_no_failure(action: str) -> None:
+    """The task is done and paid; another look brings no text."""
+    assert MIDJOURNEY.judge(_row("SUCCESS", action), None) == base.Ending()
+
+
+@pytest.mark.parametrize(
+    ("reason", "progress", "refunded"),
+    [("no", 99.0, True), ("", 99.0, False), ("渠道", 99.0, False)],
+)
+def test_failure_says_whether_the_server_gives_the_price_back(
+    reason: str, progress: float, *, refunded: bool
+) -> None:
+    record = _row("FAILURE", fail_reason=reason, progress=progress)
+    ending = MIDJOURNEY.judge(record, None)
+    assert ending is not None
+    assert isinstance(ending.error, errors.TaskFailedError)
+    assert ending.error.refunded is MIDJOURNEY.is_refunded(record) is refunded
+
+
+def test_cancelled_task_is_an_error_of_its_own() -> None:
+    ending = MIDJOURNEY.judge(_row("CANCEL"), None)
+    assert ending is not None
+    assert isinstance(ending.error, errors.TaskCancelledError)
+
+
+def test_task_that_waits_for_input_ends_its_handle_but_not_a_modal() -> None:
+    """A modal's id shows the old status until the server has caught up."""
+    waits = _row("MODAL", "INPAINT")
+    ending = MIDJOURNEY.judge(waits, None)
+    assert ending is not None
+    assert isinstance(ending.error, errors.ModalNeededError)
+    assert "midjourney.modal('7'" in str(ending.error)
+    assert MIDJOURNEY_MODAL.judge(waits, None) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("INPAINT", "MODAL"), ("MODAL", "")], ("MODAL", "")),
+        ([("INPAINT", "SUCCESS"), ("MODAL", "IN_PROGRESS")], ("MODAL", "IN_PROGRESS")),
+        ([("MODAL", "FAILURE"), ("MODAL", "SUBMITTED")], ("MODAL", "SUBMITTED")),
+        ([("MODAL", ""), ("INPAINT", "MODAL")], ("MODAL", "")),
+        ([("INPAINT", "MODAL")], ("INPAINT", "MODAL")),
+    ],
+)
+def test_last_row_of_a_modal_counts(
+    rows: list[tuple[str, str]], expected: tuple[str, str]
+) -> None:
+    """Not the most advanced: that may be one of before the modal."""
+    body = [_task("7", status, action=action) for action, status in rows]
+    record = MIDJOURNEY_MODAL.read_list(_answer(body))["7"]
+    assert (record.action, str(record.status)) == expected
+
+
+def test_modal_is_listed_from_the_first_task_on() -> None:
+    """A list is a beat ahead of a fetch, which shows the oldest row of an id."""
+    assert (MIDJOURNEY_MODAL.list_from, MIDJOURNEY.list_from) == (1, 3)
+    assert MIDJOURNEY_MODAL.fetch_request("7") == MIDJOURNEY.fetch_request("7")
+
+
+def test_account_shows_all_of_a_submit_but_not_that_a_modal_is_absent() -> None:
+    assert MIDJOURNEY.traces.proves_absence
+    assert MIDJOURNEY_MODAL.traces == base.Traces(state=True, log=True)
+
+
+def test_picture_that_is_found_without_a_key_makes_a_success() -> None:
+    known = _row("IN_PROGRESS", progress=40.0)
+    found = MIDJOURNEY.found("7", known, PICTURE)
+    assert (found.status, found.image_url) == (TaskStatus.SUCCESS, PICTURE)
+    assert found.action == "IMAGINE"
+    assert MIDJOURNEY.found("7", None, PICTURE).task_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (_row("IN_PROGRESS"), _row("IN_PROGRESS"), True),
+        (_row("Paused"), _row("Queued"), False),
+        (_row("IN_PROGRESS", progress=1.0), _row("IN_PROGRESS", progress=2.0), False),
+        (_row("IN_PROGRESS", image_url="a"), _row("IN_PROGRESS", image_url="b"), True),
+        (_row("SUCCESS", image_url="a"), _row("SUCCESS", image_url="b"), False),
+        (_row("IN_PROGRESS"), _row("IN_PROGRESS", prompt_en="x"), False),
+    ],
+)
+def test_update_is_what_a_reader_can_see(
+    one: TaskRecord, other: TaskRecord, *, same: bool
+) -> None:
+    """The address of a preview is new each time, and the clocks of servers differ."""
+    later = attrs.evolve(other, submit_time=dt.datetime.now(dt.UTC))
+    assert MIDJOURNEY.is_same(one, later) is same
+    assert MIDJOURNEY.is_same(one, one)
+
+
+def test_saved_record_is_the_same_again() -> None:
+    record = _row("SUCCESS", buttons=(Button("MJ::x", task_id="7"),))
+    saved = json.loads(json.dumps(MIDJOURNEY.dump(record)))
+    assert MIDJOURNEY.load(saved) == record
+    assert MIDJOURNEY.is_frozen(_row("IN_PROGRESS", progress=100.0))

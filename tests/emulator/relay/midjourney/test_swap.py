@@ -1,4 +1,4 @@
-"""Bodies as the relay reads them, and the answers that no recording holds."""
+"""The submit of a swap: bodies as the relay reads them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
-from tests.support.emulator_requests import LIST, SWAP, RawApi, headers, swap_body
+from ezlink_async.emulator import Emulator, EmulatorSettings, serving
+from tests.support.emulator_requests import SWAP, RawApi, headers, swap_body
 from tests.support.wire import RawConnection
 
 
@@ -73,36 +73,8 @@ async def test_gzipped_submit_is_refused(emu: Emulator, api: RawApi) -> None:
     assert emu.control.charges == []
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"ids":"1"}', b'{"ids":[1]}', b"7"])
-async def test_list_without_ids_of_text_is_refused(body: bytes, api: RawApi) -> None:
-    """The refusal is a 400 that is sent as text."""
-    response = await api.post(LIST, body)
-
-    assert response.status == 400
-    assert response.header("Content-Type") == "text/plain; charset=utf-8"
-
-
 async def test_accepted_submit_is_json_without_plain_text() -> None:
     async with serving(EmulatorSettings(plain_text=False)) as emu:
         response = await RawApi(emu).post(SWAP, swap_body())
 
     assert response.header("Content-Type") == "application/json"
-
-
-async def test_seed_of_a_swap_is_refused(emu: Emulator, api: RawApi) -> None:
-    """The upstream has no seed for a swap; a broken call to it is code 5."""
-    emu.control.script("seed", faults.Upstream(broken="refused"))
-    path = f"/mj/task/{await api.submit()}/image-seed"
-
-    broken, refused = await api.get(path), await api.get(path)
-
-    assert b"do_request_failed " in broken.body
-    assert (refused.status, refused.fields()["code"]) == (200, 4)
-
-
-async def test_picture_is_served_at_the_upstreams_address(api: RawApi) -> None:
-    """The address of the picture in notifications is served; another id is a 404."""
-    task_id = await api.swapped()
-
-    assert (await api.get(f"/__emu/cdn/{task_id}")).status == 200
-    assert (await api.get("/__emu/cdn/1")).status == 404

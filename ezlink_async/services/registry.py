@@ -1,0 +1,57 @@
+"""
+The families of tasks and the kinds of jobs, by name.
+
+The only place that knows them all. :func:`register` adds a family at run time.
+"""
+
+from __future__ import annotations
+
+from ezlink_async.errors import ConfigurationError
+from ezlink_async.services.base import AnyRecord, JobRequest, TaskFamily
+from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.midjourney import (
+    MIDJOURNEY,
+    MIDJOURNEY_MODAL,
+    Action,
+    Blend,
+    Change,
+    Describe,
+    Imagine,
+    Modal,
+    Shorten,
+)
+
+FAMILIES: dict[str, TaskFamily[AnyRecord]] = {}
+"""The families by the name that saved handles, journals and commands give."""
+
+KINDS: dict[str, type[JobRequest[AnyRecord]]] = {}
+"""The job requests by the name that manifests and journals give."""
+
+
+def register(
+    family: TaskFamily[AnyRecord], *requests: type[JobRequest[AnyRecord]]
+) -> None:
+    """
+    Add a *family* and the *requests* whose tasks it has.
+
+    A client then submits, polls, saves and restores them, and a batch runs them.
+    Raises :exc:`ConfigurationError` when another one has a name already.
+    """
+    if FAMILIES.setdefault(family.name, family) != family:
+        raise ConfigurationError(f"there is another family {family.name!r} already")
+    for request in requests:
+        if KINDS.setdefault(request.kind, request) is not request:
+            raise ConfigurationError(f"there is another kind {request.kind!r} already")
+
+
+def family_of(name: object) -> TaskFamily[AnyRecord]:
+    """Return the family with this *name*, or raise :exc:`ConfigurationError`."""
+    family = FAMILIES.get(name) if isinstance(name, str) else None
+    if family is None:
+        known = ", ".join(map(repr, FAMILIES))
+        raise ConfigurationError(f"no family of tasks is called {name!r}: {known}")
+    return family
+
+
+register(MIDJOURNEY, FaceSwap, Imagine, Blend, Describe, Shorten, Action, Change)
+register(MIDJOURNEY_MODAL, Modal)
