@@ -335,12 +335,12 @@ def clip(text: str, most: int = TEXT_LIMIT) -> str:
 
 def redact(text: str) -> str:
     """Return the server's *text* with ``...`` in place of what may be a secret."""
-    return _SECRETS.sub(r"\1...", text)
+    return _SECRETS.sub(r"\1...", text) if text else text
 
 
 def collapse_blanks(text: object) -> str:
     """Return the server's text with single blanks; empty for any other value."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not text:  # most texts of a task are empty
         return ""
     return redact(_BLANKS.sub(" ", clip(text)).strip())
 

@@ -53,6 +53,9 @@ LoadedImage = InspectedImage | EncodedImage
 """A picture of a job: inspected, or also encoded when many jobs share it."""
 
 
+_POLL, _TIMEOUTS = PollPolicy(), Timeouts()
+
+
 @attrs.frozen(kw_only=True)
 class PollTiming:
     """
@@ -78,21 +81,20 @@ class PollTiming:
 
     def policy(self, policy: PollPolicy) -> PollPolicy:
         """Return the policy of the family in a client with this *policy*."""
-        usual = PollPolicy()
         return PollPolicy(
-            first=policy.first * (self.first / usual.first),
-            shortest=policy.shortest * (self.shortest / usual.shortest),
-            longest=policy.longest * (self.longest / usual.longest),
+            first=policy.first * (self.first / _POLL.first),
+            shortest=policy.shortest * (self.shortest / _POLL.shortest),
+            longest=policy.longest * (self.longest / _POLL.longest),
             deadline=policy.deadline or self.deadline,
         )
 
     def submit_timeout(self, timeouts: Timeouts) -> float:
         """Return how long a client with these *timeouts* waits for acceptance."""
-        return timeouts.submit * (self.submit_wait / Timeouts().submit)
+        return timeouts.submit * (self.submit_wait / _TIMEOUTS.submit)
 
     def query_timeout(self, timeouts: Timeouts) -> float:
         """Return how long a client with these *timeouts* waits for a query."""
-        return timeouts.fetch * (self.query_wait / Timeouts().fetch)
+        return timeouts.fetch * (self.query_wait / _TIMEOUTS.fetch)
 
 
 @attrs.frozen(kw_only=True)
