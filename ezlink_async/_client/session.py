@@ -305,7 +305,7 @@ class Session:
             return known
         handle = FollowedHandle(task_id, family, self)
         handle.mark_paid()
-        self.poller.follow(
+        self.poller.of(family).follow(
             handle,
             own=True,
             release=release,
@@ -333,7 +333,7 @@ class Session:
             return known
         family.fetch_request(task_id)  # raises for an id that cannot be one
         handle = FollowedHandle(task_id, family, self)
-        self.poller.follow(handle, has_previews=family.has_previews(record))
+        self.poller.of(family).follow(handle, has_previews=family.has_previews(record))
         return handle
 
     def finished(self, record: R, family: TaskFamily[R]) -> FollowedHandle[R]:
@@ -347,7 +347,7 @@ class Session:
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         if not handle.done():
-            self.poller.follow(handle)
+            self.poller.of(family).follow(handle)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:

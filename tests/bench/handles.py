@@ -106,7 +106,7 @@ class _Client:
     def follow(self, number: int) -> None:
         """Follow a new handle, as after an accepted submit."""
         handle = FollowedHandle(f"{1733213213000000 + number}", self.family, self)
-        self.poller.follow(handle, own=True, release=self.slots.release)
+        self.poller.of(self.family).follow(handle, own=True, release=self.slots.release)
 
 
 def _bytes_each(client: _Client, count: int) -> float:

@@ -162,7 +162,9 @@ class PollerHarness:
         handle = FollowedHandle(task_id, MIDJOURNEY, self)
         if paid:
             handle.mark_paid()
-        self.poller.follow(handle, own=own, release=lambda: self._release(task_id))
+        self.poller.of(MIDJOURNEY).follow(
+            handle, own=own, release=lambda: self._release(task_id)
+        )
         return handle
 
     def _release(self, task_id: str) -> None:

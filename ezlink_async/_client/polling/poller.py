@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.family_poller import FamilyPoller
 from ezlink_async._core.policies import PollPolicy
@@ -39,31 +37,6 @@ class Poller:
         self._started = True
         for poller in self._pollers.values():
             self._background.start_soon(poller.run())
-
-    def follow(
-        self,
-        handle: AnyHandle,
-        *,
-        own: bool = False,
-        release: Callable[[], None] | None = None,
-        deadline: float | None = None,
-        has_previews: bool = False,
-    ) -> None:
-        """
-        Poll *handle* until it ends, then call *release*.
-
-        *own* says that the server gave its id to this client. *deadline* is in
-        seconds from now, and that of the family by default; one that the client
-        was given holds for all tasks. *has_previews*: see :class:`Accepted`.
-        """
-        poller = self.of(handle.task_family)
-        poller.follow(
-            handle,
-            own=own,
-            release=release,
-            deadline=deadline,
-            has_previews=has_previews,
-        )
 
     def of(self, family: TaskFamily[AnyRecord]) -> FamilyPoller:
         """Return the poller of *family*."""

@@ -127,7 +127,7 @@ def test_options_count_where_there_are_pictures(options: dict[str, object]) -> N
 
 
 def test_an_order_and_its_job_in_a_journal_have_one_key() -> None:
-    """Whatever the pictures hold, and whatever was done to them."""
+    """It is the same with other pictures, and with other preparations of them."""
     for order, digests in (
         (Order.of(Imagine("a fox", images=["a.jpg"], bot="niji")), [A]),
         (Order.of(Shorten("x" * 64)), []),

@@ -451,7 +451,9 @@ class SubmitterHarness:
         deadline: float | None,
     ) -> FollowedHandle:
         handle = FollowedHandle(accepted.task_id, family, self.owner)
-        self.owner.poller.follow(handle, own=True, release=release, deadline=deadline)
+        self.owner.poller.of(family).follow(
+            handle, own=True, release=release, deadline=deadline
+        )
         self.followed.append(handle)
         return handle
 
