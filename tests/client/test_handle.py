@@ -338,6 +338,19 @@ async def test_save_needs_no_thread_to_know_a_folder_from_a_file(
         assert caught.value.task_id == "7"
 
 
+async def test_folder_with_the_name_of_a_picture_is_saved_into(tmp_path: Path) -> None:
+    pictures = {f"{BASE}/mj/image/7": JPEG}
+    async with poller_harness(
+        lambda _: reply(row("7", "SUCCESS")), pictures=pictures
+    ) as here:
+        handle, folder = here.follow("7"), tmp_path / "album.JPEG"
+        folder.mkdir()
+        assert await handle.save(folder) == folder / "7.jpg"
+        assert [path.name for path in tmp_path.iterdir()] == ["album.JPEG"]
+        with pytest.raises(DownloadError, match="Not a directory"):
+            await handle.save(folder / "7.jpg" / "team.jpg")
+
+
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])
 async def test_impossible_file_name_is_refused_before_the_task_ends(
     name: str, tmp_path: Path

@@ -213,7 +213,7 @@ async def test_cancelled_save_leaves_whole_files_which_a_second_call_knows(
     async with beside_shelf() as here:
         here.shelf.hold = asyncio.Event()
         save = asyncio.create_task(here.save(tmp_path / "fox"))
-        while not here.downloads.known.unchanged("7", [tmp_path / "fox_1"]):
+        while not await here.downloads.known.unchanged("7", [tmp_path / "fox_1"]):
             await asyncio.sleep(0)
         await cancel(save)
         assert names_in(tmp_path) == ["fox_1.jpg"]
