@@ -26,6 +26,7 @@ from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.base import error_of
 from ezlink_async.services.midjourney import MIDJOURNEY
+from tests.support.filesystems import names_in
 from tests.support.scripted_transport import BASE, poller_harness, reply, row
 from tests.support.threads import out_of_threads
 
@@ -346,7 +347,7 @@ async def test_folder_with_the_name_of_a_picture_is_saved_into(tmp_path: Path) -
         handle, folder = here.follow("7"), tmp_path / "album.JPEG"
         folder.mkdir()
         assert await handle.save(folder) == folder / "7.jpg"
-        assert [path.name for path in tmp_path.iterdir()] == ["album.JPEG"]
+        assert names_in(tmp_path) == ["album.JPEG"]
         with pytest.raises(DownloadError, match="Not a directory"):
             await handle.save(folder / "7.jpg" / "team.jpg")
 

@@ -26,6 +26,7 @@ from ezlink_async._io.files import (
     sync_folder,
 )
 from ezlink_async.errors import ImageError
+from tests.support.filesystems import names_in
 from tests.support.loop import turns
 from tests.support.pictures import BMP, JPEG, jpeg
 
@@ -33,10 +34,6 @@ LARGE = jpeg(300_000)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def save(path: Path, *blocks: bytes) -> SavedFile:
