@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -295,10 +295,8 @@ class FamilyPoller:
                 return
             else:
                 self._lists.accept()
-                found = [task for task in tasks if task.task_id in records]
-                left_out = [task for task in tasks if task.task_id not in records]
-                read = [(task, records[task.task_id]) for task in found]
-                self._handle_records(read, sent)
+                found, left_out = _matched(tasks, ids, records)
+                self._handle_records(found, sent)
             self.schedule.plan_by_id(left_out, self._loop.time())
             self._wake_if_due()
 
@@ -372,6 +370,21 @@ class FamilyPoller:
             refused = error.for_awaiter()
             refused.task_id = handle.task_id
             handle.end(refused)
+
+
+def _matched(
+    tasks: list[FollowedTask], ids: list[str], records: Mapping[str, Record]
+) -> tuple[list[tuple[FollowedTask, Record]], list[FollowedTask]]:
+    """Return the tasks that are in *records*, and those that were left out."""
+    found: list[tuple[FollowedTask, Record]] = []
+    left_out: list[FollowedTask] = []
+    for task, task_id in zip(tasks, ids, strict=True):
+        record = records.get(task_id)
+        if record is None:
+            left_out.append(task)
+        else:
+            found.append((task, record))
+    return found, left_out
 
 
 def _frozen_error(record: Record) -> TaskFailedError:

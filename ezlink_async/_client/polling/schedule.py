@@ -283,8 +283,9 @@ class PollSchedule:
             self._listed_at = now
             if self.cycle.period is None:  # else each has a time that is worth it
                 taken += self._take_fill_ins(now, -listed % LIST_SIZE)
+        earliest = now + self._policy.shortest
         for task in taken:
-            task.earliest = now + self._policy.shortest
+            task.earliest = earliest
         return taken
 
     def _take_refreshed(self, now: float) -> list[FollowedTask]:
