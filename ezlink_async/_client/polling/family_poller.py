@@ -214,7 +214,7 @@ class FamilyPoller:
                 self._background.start_soon(self._poll_last(tasks))
         else:
             for task in expired:
-                task.handle.expire(task.deadline)
+                task.expire()
 
     def _wake_if_due(self) -> None:
         """Wake :meth:`run` when something is due before it wakes by itself."""
@@ -310,7 +310,7 @@ class FamilyPoller:
                 left = (task for task in tasks if task.observed_at < began)
                 await asyncio.gather(*map(self._poll_by_id, left))
         for task in tasks:
-            task.handle.expire(task.deadline)
+            task.expire()
 
     def _handle_records(
         self, records: list[tuple[FollowedTask, Record]], sent: float
@@ -320,7 +320,7 @@ class FamilyPoller:
         observed, is_frozen = [], self._family.is_frozen
         for task, record in records:
             handle, before, task.unknown = task.handle, task.handle.record, 0
-            task.by_id = by_id
+            task.by_id, task.refusal = by_id, None
             handle.receive(record)
             task.frozen = task.frozen + 1 if is_frozen(record) else 0
             if task.frozen >= _FROZEN_LIMIT:
@@ -339,6 +339,7 @@ class FamilyPoller:
                 return
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
+            task.refusal = error if isinstance(error, QuotaError) else None
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
@@ -360,7 +361,8 @@ class FamilyPoller:
         """Ask for the picture itself, where a task's id opens it without a key."""
         handle, family = task.handle, self._family
         request = family.keyless_request(handle.task_id)
-        if task.has_previews or family.has_previews(handle.record):
+        known = handle.record
+        if task.has_previews and (known is None or family.has_previews(known)):
             request = None  # it would not show whether the task is done
         url = self._transport.settings.base_url + request.path if request else ""
         if url and await self._downloads.is_there(ResultAddress(url)):
