@@ -11,7 +11,7 @@ _HOLDERS = {"moov", "trak", "mdia", "minf", "stbl"}
 
 
 def boxes(content: bytes, base: int = 0) -> Iterator[tuple[str, int, bytes]]:
-    """Yield name, place in the file and content of each box; all bytes belong to one."""
+    """Yield name, place and content of each box; every byte belongs to one."""
     at = 0
     while at < len(content):
         size, name = struct.unpack_from(">I4s", content, at)

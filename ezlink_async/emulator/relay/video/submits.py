@@ -15,12 +15,12 @@ from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, api_error, as_json
 from ezlink_async.emulator.relay.state import ForwardedCall, RelayState
-from ezlink_async.emulator.relay.store import Charge, Key, Refusal
+from ezlink_async.emulator.relay.store import Key, Refusal
 from ezlink_async.emulator.relay.video import calls
 from ezlink_async.emulator.relay.video.answers import RefusedVideoError, wrong_type
 from ezlink_async.emulator.relay.video.calls import VideoCall
 from ezlink_async.emulator.relay.video.providers import read_submit
-from ezlink_async.emulator.relay.video_rows import VideoRow
+from ezlink_async.emulator.relay.video_rows import VideoRow, charge_of
 from ezlink_async.emulator.upstream import provider_answers
 from ezlink_async.emulator.upstream.videos import VideoJob
 
@@ -121,21 +121,10 @@ def _cut(value: object) -> object:
 def charge_and_record(
     state: RelayState, exchange: Exchange, key: Key, call: VideoCall, task_id: str
 ) -> None:
-    """Charge the submit, log it without its request id if it has a task, add a row."""
-    charge = Charge(
-        request_id=exchange.request_id,
-        task_id=task_id,
-        units=call.price,
-        account=key.account.number,
-        key=key.text,
-        seconds=state.seconds,
-        model=call.model,
-        action="VIDEO",
-        entry="nameless" if task_id else "named",
-    )
-    state.store.charge(key, charge)
+    """Add a row, and charge the submit unless it is charged at its end."""
     row = VideoRow(
         account=key.account,
+        key=key,
         task_id=task_id,
         provider=call.provider,
         model=call.model,
@@ -145,6 +134,8 @@ def charge_and_record(
         request_id=exchange.request_id,
     )
     state.videos.add(row)
+    if call.price:
+        state.store.charge(key, charge_of(row, key, call.price, state.seconds))
 
 
 def log_refusal(

@@ -1,4 +1,4 @@
-"""Submits of videos over a socket: providers, money, refusals, and what is forwarded."""
+"""Submits of videos over a socket: providers, money, refusals, what is forwarded."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ _UNITS = {
     "wan": [50_000],
     "omni": [512_749],
 }
+
+
+_MODELS = "/v1/projects/p/locations/global/publishers/google/models"
 
 
 @pytest.fixture
@@ -273,8 +276,7 @@ async def test_recorded_answer_of_another_provider_is_played(
         ),
         (
             {"model": "veo-9", "parameters": 7, "prompt": "p"},
-            "/v1/projects/p/locations/global/publishers/google/models/veo-9"
-            ":predictLongRunning",
+            f"{_MODELS}/veo-9:predictLongRunning",
             {"parameters": {}, "prompt": "p"},
         ),
         (
