@@ -138,7 +138,9 @@ def _grok_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
     if addresses:
         video = {"url": addresses[0], "duration": SECONDS}
         return {"status": "done", "video": video, "model": task.job.model}
-    word = _word(view, running="pending", success="done", failure="failed")
+    word = _word(
+        view, running="pending", success="done", failure="failed", cancel="expired"
+    )
     return {"status": word, **({"error": _reason(view)} if _reason(view) else {})}
 
 

@@ -151,7 +151,8 @@ def _charge_at_the_end(state: RelayState, row: VideoRow, look: Look) -> None:
     )
     texts = number_in(look.usage, "total_output_tokens") - videos
     price = omni_price(number_in(look.usage, "total_input_tokens"), texts, videos)
-    state.store.charge(row.key, charge_of(row, row.key, price, state.seconds))
+    if price:
+        state.store.charge(row.key, charge_of(row, row.key, price, state.seconds))
 
 
 def _list_in(value: object, name: str) -> list[object]:
