@@ -14,6 +14,7 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
+from tests.emulator.recorded_video import SUBMITS
 from tests.support.boxes import assert_whole_video, request_in
 from tests.support.emulator_videos import (
     DOUBAO,
@@ -128,6 +129,27 @@ async def test_wan_names_its_failure(emu: Emulator, api: VideoApi) -> None:
 
     assert [shown["task_status"] for shown in seen] == ["failed", "processing"]
     assert str(seen[0]["message"]).startswith("视频生成失败: [InternalError] no")
+
+
+async def test_success_without_a_video_is_told_by_each_provider(
+    emu: Emulator, api: VideoApi
+) -> None:
+    """Omni and Veo call it a failure, Grok and some others stay as they are."""
+    emu.control.standing("video", faults.Life(scripts.succeeds_without_image()))
+    shown = [await api.result(await api.submit(body)) for body in SUBMITS.values()]
+
+    assert {
+        name: each["task_status"] for name, each in zip(SUBMITS, shown, strict=True)
+    } == {
+        "kling": "succeed",
+        "doubao": "succeeded",
+        "minimax": "succeed",
+        "veo": "failed",
+        "grok": "processing",
+        "wan": "succeed",
+        "omni": "failed",
+    }
+    assert not any("video_results" in each for each in shown)
 
 
 # Refunds
@@ -470,6 +492,17 @@ async def test_running_doubao_video_changes_nothing(
 
     assert (await api.keyless(task_id)).fields()["status"] == "running"
     assert (await api.result(task_id))["task_status"] == "processing"
+
+
+async def test_keyless_success_without_an_address_is_not_kept(
+    emu: Emulator, api: VideoApi
+) -> None:
+    task_id = await api.submit(DOUBAO)
+    bare = faults.Upstream(body={"id": task_id, "status": "succeeded"})
+    emu.control.script("video_keyless", bare)
+    seen = [(await api.keyless(task_id)).fields() for _ in range(2)]
+
+    assert ["content" in each for each in seen] == [False, True]
 
 
 async def test_own_path_takes_submits(emu: Emulator, api: VideoApi) -> None:
