@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import Factory, define, evolve, field
+from attrs import Factory, define, evolve
 
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Store
+from ezlink_async.emulator.upstream.tasks import ResultStore
 
 #: Action of the charge for a video.
 VIDEO = "VIDEO"
@@ -45,10 +46,10 @@ class VideoRow:
 
 @define
 class VideoRows:
-    """All rows of videos, oldest first, and the relay's own storage of them."""
+    """All rows of videos, oldest first, and *files*, the relay's own storage."""
 
+    files: ResultStore
     rows: list[VideoRow] = Factory(list)
-    files: dict[str, bytes] = field(factory=dict, repr=False)
     _by_id: dict[str, VideoRow] = Factory(dict)
 
     def add(self, row: VideoRow) -> None:

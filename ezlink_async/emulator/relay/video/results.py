@@ -127,7 +127,7 @@ def _link(state: RelayState, row: VideoRow, address: str) -> str:
         return address
     number = row.account.number
     name = f"{number}_{state.seconds}_{secrets.token_hex(8)}.mp4"
-    state.videos.files[name] = content
+    state.videos.files.put(name, content)
     return f"{state.base_url}{FILES}/{name}"
 
 

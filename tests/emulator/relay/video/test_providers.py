@@ -15,6 +15,7 @@ from ezlink_async.emulator.relay.video.answers import (
 from ezlink_async.emulator.relay.video.calls import provider_of, read_call
 from ezlink_async.emulator.relay.video.providers import read_look, read_submit
 from ezlink_async.emulator.relay.video_rows import VideoRow, VideoRows
+from ezlink_async.emulator.upstream.tasks import ResultStore
 from tests.emulator.recorded_video import SUBMITS
 
 _BASE = "http://127.0.0.1:9"
@@ -217,7 +218,7 @@ def test_model_names_its_provider(model: str, provider: str) -> None:
 
 
 def test_oldest_of_equal_rows_is_found() -> None:
-    rows = VideoRows()
+    rows = VideoRows(ResultStore(1))
     first, second = _row("kling"), _row("kling")
     for row in (first, second):
         rows.add(row)
