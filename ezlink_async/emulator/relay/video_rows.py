@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import Factory, define, evolve
+from attrs import Factory, define
 
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Store
 from ezlink_async.emulator.upstream.tasks import ResultStore
@@ -27,7 +27,8 @@ class VideoRow:
 
     *status* is what the last query saw. *quota* is what was paid at the submit and
     is given back. *stored* are the addresses kept from a success, data URIs among
-    them, and *usage* what it has used. *key* made the submit.
+    them, and *usage* what it has used. *key* made the submit. *settled* and *tokens*
+    are what the log shows in place of the quota once its true price is known.
     """
 
     account: Account
@@ -42,6 +43,8 @@ class VideoRow:
     status: str = "processing"
     stored: tuple[str, ...] = ()
     usage: Mapping[str, object] | None = None
+    settled: int | None = None
+    tokens: int = 0
 
 
 @define
@@ -93,9 +96,6 @@ def settle(
     The caller's key pays, whoever paid the submit, and each time anew. The entry of
     the submit in the log then shows the price and the tokens.
     """
+    row.settled, row.tokens = price, tokens
     units = price - row.quota
     store.charge(key, charge_of(row, key, units, seconds, settles=True))
-    for number, entry in enumerate(store.log):
-        submit = isinstance(entry, Charge) and entry.entry == "nameless"
-        if submit and entry.task_id == row.task_id:
-            store.log[number] = evolve(entry, shown_units=price, tokens=tokens)

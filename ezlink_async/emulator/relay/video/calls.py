@@ -223,8 +223,7 @@ def _veo(model: str, body: Body) -> VideoCall:
     sent["parameters"] = parameters
     instances = body.get("instances")
     first = instances[0] if isinstance(instances, list) and instances else None
-    seconds = parameters.get("durationSeconds")
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    seconds = int(number_in(parameters, "durationSeconds"))
     count = int(number_in(parameters, "sampleCount")) or 1
     return VideoCall(
         provider="veo",
@@ -233,7 +232,7 @@ def _veo(model: str, body: Body) -> VideoCall:
         ":predictLongRunning",
         body=sent,
         price=_DEFAULT,
-        duration=str(int(seconds)) if is_number else "8",  # type: ignore[call-overload]
+        duration=str(seconds or 8),
         prompt=text_in(first, "prompt"),
         count=min(max(count, 1), 4),
     )

@@ -93,7 +93,7 @@ def ask(state: RelayState, exchange: Exchange, row: VideoRow) -> Upstream:
     if exchange.overrides.upstream is not None:
         return exchange.overrides.upstream
     task = state.providers.look(row.task_id)
-    names = task.files() if task else ()
+    names = list(task.files()) if task else []
     # Each answer of Doubao has the file at a new address, which is signed anew.
     fresh = f"?signed={task.asked}" if task and row.provider == "doubao" else ""
     addresses = [f"{state.base_url}{FILES}/{name}{fresh}" for name in names]
