@@ -30,16 +30,19 @@ _LEFT_OUT_GROUPS = {
     **dict.fromkeys(("images", "audio", "responses", "models", "fine"), _NO_EMULATOR),
     "retry": "videos and chats of a server whose operator lets it repeat calls",
     "relay": "chats through a server with other options of its operator",
-    "rid": "the request id of videos, async images and Flux",
 }
-#: Why videos are not replayed, by the beginnings of their names.
-_LEFT_OUT_VIDEOS = {
+#: Why parts of groups are not replayed, by the beginnings of their names.
+_LEFT_OUT_PARTS = {
     **dict.fromkeys(
         (
             *("video-luma-", "video-runway-", "video-sora-", "video-pixverse-"),
             "video-cogvideox-",
         ),
         "a provider that the emulator has not: its exchanges are played as faults",
+    ),
+    **dict.fromkeys(
+        ("rid-echo-async-", "rid-echo-flux-"),
+        "the request id of a family that the emulator does not serve",
     ),
     **dict.fromkeys(
         ("alias-kling-", "alias-runway-", "alias-xai-", "alias-ali-", "alias-sora-"),
@@ -59,7 +62,7 @@ LEFT_OUT: dict[str, str] = {
     **{
         name: reason
         for name in SAMPLES
-        for begin, reason in _LEFT_OUT_VIDEOS.items()
+        for begin, reason in _LEFT_OUT_PARTS.items()
         if name.startswith(begin)
     },
 }

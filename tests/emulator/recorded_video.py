@@ -70,6 +70,7 @@ ANSWERS: dict[str, faults.Fault] = {
     "video-kling-refused-400": _kling_refusal(
         400, 1201, "Invalid parameters, see /x", request_id="r2"
     ),
+    "rid-echo-video": _kling_refusal(400, 1303, "busy"),
     "video-kling-rid-refused": _kling_refusal(400, 1201, "bad prompt"),
     "video-kling-refused-401": _kling_refusal(401, 1002, "access key not found"),
     "video-kling-refused-429": _kling_refusal(429, 1302, "slow down"),

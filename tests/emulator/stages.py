@@ -207,7 +207,7 @@ def settings_of(name: str) -> EmulatorSettings:
 
 
 #: The groups of videos.
-VIDEOS = {"video", "doubao", "alias"}
+VIDEOS = {"video", "doubao", "alias", "rid"}
 
 _GROUPS = {
     "auth": _auth,

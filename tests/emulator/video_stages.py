@@ -22,6 +22,7 @@ from tests.emulator.stage import Stage
 SUBMIT = "/v1/video/generations"
 _UNKNOWN = {
     *("video-result-unknown", "video-result-no-taskid-clean", "alias-doubao2-unknown"),
+    *("rid-echo-video-result", "rid-echo-keyless"),
 }
 
 
