@@ -8,6 +8,7 @@ provider accepts is charged, also without an id of a task.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from ezlink_async.emulator.faults import Upstream
@@ -25,6 +26,8 @@ from ezlink_async.emulator.upstream import provider_answers
 from ezlink_async.emulator.upstream.videos import VideoJob
 
 _PANIC = Reply(500, b"", None)
+# Reading less than this takes less time than handing it to a thread.
+_INLINE = 256 * 1024
 _SHOWN = 300  # characters of a forwarded text that are kept
 _POOR = "用户余额不足"
 
@@ -58,10 +61,7 @@ async def read_body(
     number, trouble = exchange.request_id, exchange.overrides.trouble
     if "panic" in trouble:
         return _PANIC
-    try:
-        body = go_json.loads(content)
-    except ValueError:
-        body = None
+    body = await _loaded(content)
     model = body.get("model") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(model, str) or not model:
         return api_error(400, "Model name is required", number)
@@ -72,6 +72,15 @@ async def read_body(
         )
         return api_error(503, text, number)
     return body
+
+
+async def _loaded(content: bytes) -> object:
+    try:
+        if len(content) <= _INLINE:
+            return go_json.loads(content)
+        return await asyncio.to_thread(go_json.loads, content)
+    except ValueError:
+        return None
 
 
 def _checked(key: Key, model: str, body: dict[str, object]) -> VideoCall:

@@ -310,6 +310,16 @@ async def test_each_provider_is_sent_what_the_relay_leaves(
     assert (call.method, call.path, call.body) == ("POST", path, sent)
 
 
+async def test_long_body_is_read_as_well(emu: Emulator, api: VideoApi) -> None:
+    """One of a picture, and one that is cut."""
+    body = json.dumps({**KLING, "image": "x" * 300_000}).encode()
+    seen = [await api.raw.post(SUBMIT, each) for each in (body, body[:-1])]
+
+    assert [answer.status for answer in seen] == [200, 400]
+    (call,) = emu.control.forwarded
+    assert call.path == "/v1/videos/image2video"
+
+
 async def test_pictures_are_shown_by_length_and_hash(
     emu: Emulator, api: VideoApi
 ) -> None:
