@@ -52,11 +52,11 @@ _MADE_ANEW = {
 Proceed = Callable[[], Awaitable[Reply]]
 
 _STATUS = [validators.instance_of(int), validators.ge(100), validators.le(999)]
-_BROKEN = ("refused", "reset", "half")
+_BROKEN = ("refused", "reset", "half", "slow")
 _TROUBLES = (
     *("token_verification", "user_lookup", "no_channel", "user_quota_lookup"),
     *("insert_failed", "panic", "tasks_unreadable", "queued"),
-    *("channel_disabled", "channel_deleted"),
+    *("channel_disabled", "channel_deleted", "storage_down"),
 )
 
 
@@ -221,10 +221,11 @@ class Cut:
 @frozen
 class Upstream:
     """
-    The upstream's answer to the relay, for a submit or a seed; no job is run.
+    The upstream's answer to the relay, for a submit, a seed or a query of a video.
 
-    *body* is sent as JSON unless it is text. *broken* says how the relay's own call
-    fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks off).
+    No job is run. *body* is sent as JSON unless it is text. *broken* says how the
+    relay's own call fails: ``refused``, ``reset`` (no answer), ``half`` (the answer
+    breaks off) or ``slow`` (none within the relay's own limit).
     """
 
     status: int = field(default=200, validator=_STATUS)
@@ -254,7 +255,9 @@ class Trouble:
     nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty), ``queued``
     (accepted with code 22 even if the queue is empty: a swap is not charged),
     ``channel_disabled``, ``channel_deleted`` (of the task that an action, a modal or
-    a seed goes on from, while another channel serves the call).
+    a seed goes on from, while another channel serves the call; the second also of a
+    video that is asked for), ``storage_down`` (the relay cannot keep a Veo video, and
+    shows its bytes).
     """
 
     word: str = field(validator=validators.in_(_TROUBLES))

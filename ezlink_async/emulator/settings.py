@@ -80,13 +80,17 @@ class EmulatorSettings:
     instead of the key, as after an operator's switch. *plain_text*: an accepted submit
     is sent as ``text/plain``, as the real server does.
 
+    *provider_address*: the server that the relay asks for videos, as it stands in the
+    texts of its failures; none is asked.
+
     *forward_hooks*: post notifications to a job's ``notifyHook`` on a loopback host,
     within *hook_timeout*; *hooks_anywhere*: and on any other; *hook_twice*: post the
     end of a task twice. By default none is sent: each client that may submit chooses
     the address, and so could reach servers of this machine.
 
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
-    pictures kept before the oldest link expires.
+    pictures kept before the oldest link expires, and as many of videos that were sent
+    inline.
 
     *routes*: paths of further families, which go before those of the emulator.
     """
@@ -117,6 +121,7 @@ class EmulatorSettings:
     key_quota: int | None = 1_000_000_000
     group: str = "Lv1"
     server_address: str | None = None
+    provider_address: str = "http://127.0.0.1:9"
     shows_account: bool = False
     plain_text: bool = True
     forward_hooks: bool = False
