@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
+from ezlink_async.models import KeyQuota
 from ezlink_async.services.billing import (
-    KeyBalance,
-    read_balance,
+    read_quota,
     read_units,
     subscription_request,
     usage_request,
@@ -31,8 +31,8 @@ def _page(body: object, status: int = 200) -> HttpResponse:
     return HttpResponse(status, {}, json.dumps(body).encode())
 
 
-def _balance(limit: object = LIMIT, used: object = USED) -> KeyBalance:
-    return read_balance(_page(limit), _page(used))
+def _balance(limit: object = LIMIT, used: object = USED) -> KeyQuota:
+    return read_quota(_page(limit), _page(used))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_balance_is_read_from_both_recorded_pages(
 ) -> None:
     """Limit and use are dollars; no limit and no expiry are ``None``."""
     pages = [samples()[f"{name}-subscription"], samples()[f"{name}-usage"]]
-    found = read_balance(*(page.response for page in pages))
+    found = read_quota(*(page.response for page in pages))
     assert found.expires == expires
     assert found.limit == pytest.approx(limit)
     assert found.used == pytest.approx(used)
@@ -94,7 +94,7 @@ def test_units_are_read_without_the_rounding_error_of_the_page(units: int) -> No
 def test_impossible_sum_is_a_protocol_error(cents: float) -> None:
     """A run asks for what was charged, and goes on without it."""
     page = _page({"total_usage": cents})
-    for read in (read_units, lambda usage: read_balance(_page(LIMIT), usage)):
+    for read in (read_units, lambda usage: read_quota(_page(LIMIT), usage)):
         with pytest.raises(errors.ProtocolError, match="no number 'total_usage'"):
             read(page)
 
@@ -104,14 +104,14 @@ def test_refused_key_is_an_authentication_error() -> None:
     denied = _page({"error": says}, 401)
     for pages in ((denied, _page(USED)), (_page(LIMIT), denied)):
         with pytest.raises(errors.AuthenticationError):
-            read_balance(*pages)
+            read_quota(*pages)
 
 
 def test_exhausted_key_is_a_quota_error() -> None:
     """The server shows the pages to no key without quota."""
     page = samples()["balance-exhausted"].response
     with pytest.raises(errors.QuotaError):
-        read_balance(page, page)
+        read_quota(page, page)
 
 
 @pytest.mark.parametrize(
