@@ -53,7 +53,7 @@ Content = bytes | FileContent | StreamContent
 _WAIT = 330.0  # seconds after the last byte: the server gives its storage 300
 
 _LONGEST_NAME = 255  # bytes: a name in the storage of the server's user id and this
-_KEPT_NAME = 100  # characters of the file's own name in a unique one
+_KEPT_NAME = 60  # characters of the file's own name in a unique one
 _UNIQUE_BYTES = 6
 
 _DEFAULT_TYPE = "application/octet-stream"
@@ -209,7 +209,10 @@ def _rules(refusal: Refusal) -> Rule | None:
     if refusal.is_front:
         return None
     if _FULL in refusal.text:
-        return Rule(RejectedError, says="the account's files may not become larger")
+        return Rule(
+            RejectedError,
+            says="the account's files would be larger than its level allows",
+        )
     if _NO_STORAGE in refusal.text:
         return Rule(ServerError, says="the server's storage has not taken the file")
     if _NO_FILE in refusal.text:
@@ -259,8 +262,8 @@ class Files:
         *file* is a path, bytes, or an async iterable of bytes, which has a ``len()``
         or is given with its *length*. The server keeps it as its user's number and
         *name*, and **overwrites** a file of the same name; without *name* it is
-        12 hexadecimal digits and the name of the file, which no other has. *purpose*
-        is any text.
+        12 hexadecimal digits and the end of the file's own, which no other has.
+        *purpose* is any text. An upload takes no slot of ``max_concurrency``.
 
         **The server refuses the first upload of each account**, and so every upload
         of an account without files: :exc:`RejectedError`. So is a file that makes the
@@ -272,8 +275,10 @@ class Files:
         address that is not known, and counts in the account's files. It is never
         paid. A cancellation before the last byte stores nothing. A missing file is an
         :exc:`ImageError`, another wrong argument a :exc:`ConfigurationError`, and
-        nothing is sent. The server's own limit is 5 minutes. Source:
-        ``ye4293/one-api`` (``controller/fileGo.go`` UploadFile, CheckUserUsage).
+        nothing is sent. An iterable that is waited for longer than
+        ``timeouts.upload`` ends its upload. The answer is waited for 330 s, of which
+        the server gives its storage 300. Source: ``ye4293/one-api``
+        (``controller/fileGo.go`` UploadFile, CheckUserUsage).
         """
         given = content_of(file, length)
         stored_as, words = file_name(name, file), check_purpose(purpose)

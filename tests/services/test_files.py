@@ -32,7 +32,7 @@ def _samples() -> dict[str, Sample]:
 
 _NOTHING = (errors.RejectedError, "nothing is stored")
 _FRONT = (errors.RejectedError, "Model name is required")
-_FULL = (errors.RejectedError, "may not become larger")
+_FULL = (errors.RejectedError, "than its level allows")
 _STORAGE = (errors.ServerError, "storage has not taken the file")
 _NO_FILE = (errors.ServerError, "no file in the form")
 _URL = "https://pub-files.r2.dev/33"
@@ -188,7 +188,7 @@ def test_refused_key_and_busy_server_stored_nothing() -> None:
         ("/", "-file"),
         (PurePosixPath('odd"\x07name\\.txt'), "-odd__name_.txt"),
         ("half\udcff.txt", "-half_udcff.txt"),
-        ("x" * 300 + ".jpeg", "x" * 95 + ".jpeg"),
+        ("ü" * 300 + ".jpeg", "ü" * 55 + ".jpeg"),
     ],
 )
 def test_name_that_is_not_given_is_unique_and_keeps_the_suffix(
