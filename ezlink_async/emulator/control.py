@@ -22,7 +22,7 @@ from ezlink_async.emulator.relay.state import (
     RecordedRequest,
     RelayState,
 )
-from ezlink_async.emulator.relay.store import Account, Charge, Refusal
+from ezlink_async.emulator.relay.store import Account, Charge, Refusal, StoredFile
 from ezlink_async.emulator.scripts import Script, check_script
 from ezlink_async.emulator.upstream.notifications import SentNotification
 
@@ -87,6 +87,7 @@ def summary(state: RelayState) -> dict[str, object]:
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
         "rows": len(store.rows) + len(state.videos.rows),
+        "files": len(store.files),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
         "requests": len(state.requests),
@@ -192,6 +193,11 @@ class Control:
         return self._on_loop(lambda: list(self._state.forwarded))
 
     @property
+    def files(self) -> list[StoredFile]:
+        """The records of all uploads, oldest first."""
+        return self._on_loop(lambda: list(self._state.store.files))
+
+    @property
     def hooks(self) -> list[SentNotification]:
         """The notifications sent, with the status of each answer."""
         return self._on_loop(lambda: list(self._state.notifier.sent))
@@ -218,8 +224,9 @@ class Control:
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
         change, fetch, list, image, seed, video, video_result, video_keyless (the
-        path that asks for no key), video_file, usage, account, and those of the setting
-        ``routes``. ValueError for another one, TypeError for what is no fault.
+        path that asks for no key), video_file, usage, account, files, models, and
+        those of the setting ``routes``. ValueError for another one, TypeError for
+        what is no fault.
         """
         self._check(kind)
         for each in faults:

@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
-from tests.emulator import midjourney_stages, recorded, video_stages
+from tests.emulator import (
+    midjourney_stages,
+    recorded,
+    recorded_files,
+    video_stages,
+)
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
 from tests.emulator.stage import Stage
 from tests.support.emulator_requests import STOPPED, SWAP, swap_body
@@ -183,6 +188,15 @@ async def _balance(name: str, stage: Stage) -> None:
         await stage.api.submit()
 
 
+async def _files(name: str, stage: Stage) -> None:
+    if name in recorded_files.STORAGE:
+        stage.control.script("files", recorded_files.STORAGE[name])
+
+
+async def _nothing(_name: str, _stage: Stage) -> None:
+    """Prepare nothing: the sample needs no state."""
+
+
 _LIMITED = attrs.evolve(STOPPED, balance=5_000_000, key_quota=1_000_000, price=3_250)
 _SETTINGS = {
     "balance-unlimited": attrs.evolve(_LIMITED, key_quota=None),
@@ -203,6 +217,10 @@ _SETTINGS = {
 def settings_of(name: str) -> EmulatorSettings:
     """Return the operator's settings of a sample, with a clock that stands still."""
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
+    if name.startswith("files-"):
+        account = recorded_files.ACCOUNTS.get(name, {})
+        with_file = attrs.evolve(STOPPED, files_work=True)
+        fitting = iter([attrs.evolve(with_file, **account)])
     return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
 
 
@@ -221,6 +239,8 @@ _GROUPS = {
     "account": _account,
     "balance": _balance,
     **dict.fromkeys(VIDEOS, video_stages.prepare),
+    "files": _files,
+    "models": _nothing,
 }
 
 #: The groups of Midjourney's submits.
