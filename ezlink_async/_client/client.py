@@ -31,7 +31,7 @@ from ezlink_async._core.settings import (
 )
 from ezlink_async._io.addresses import ResultAddress
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import StabilityRecord, TaskRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
@@ -42,6 +42,7 @@ from ezlink_async.services.midjourney import (
     Mode,
 )
 from ezlink_async.services.registry import family_of
+from ezlink_async.services.stability import Stability
 
 if TYPE_CHECKING:
     import aiohttp
@@ -342,6 +343,11 @@ class AsyncEzlink:
     def midjourney(self) -> Midjourney[TaskHandle[TaskRecord]]:
         """Midjourney's jobs: imagine, blend, describe, and what follows them."""
         return Midjourney(self.submit, self._ask)
+
+    @property
+    def stability(self) -> Stability[TaskHandle[StabilityRecord]]:
+        """Stability's calls, on servers that have not removed them."""
+        return Stability(self.submit)
 
     async def _ask(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
