@@ -89,6 +89,9 @@ class EmulatorSettings:
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
     pictures kept before the oldest link expires.
 
+    *stability*: serve Stability's calls, as the public server did until January 2026;
+    else they are answered with its 404.
+
     *routes*: paths of further families, which go before those of the emulator.
     """
 
@@ -129,6 +132,7 @@ class EmulatorSettings:
     max_body: int = 30_000_000
     max_image: int = 10 * _MIB
     kept_bytes: int = 512 * _MIB
+    stability: bool = False
     routes: tuple[Route, ...] = ()
 
     @classmethod

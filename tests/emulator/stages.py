@@ -228,6 +228,7 @@ _GROUPS = {
     "balance": _balance,
     "files": _files,
     "models": _nothing,
+    "stability": _nothing,
 }
 
 #: The groups of Midjourney's submits.

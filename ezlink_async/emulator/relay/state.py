@@ -15,6 +15,7 @@ from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.settings import EmulatorSettings
 from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
+from ezlink_async.emulator.upstream.stability import StabilityService
 
 if TYPE_CHECKING:
     from ezlink_async.emulator.relay.routes import Route
@@ -125,6 +126,7 @@ class RelayState:
     routes: tuple[Route, ...] = ()
     gone_channel: int | None = None
     account_lag: AccountLag = Factory(AccountLag)
+    stability: StabilityService = Factory(StabilityService)
 
     @property
     def seconds(self) -> int:
