@@ -45,6 +45,9 @@ from ezlink_async.services.stability.endpoints import (
     Endpoint,
 )
 
+Kind = Literal["image", "video"]
+"""What a result is."""
+
 REMOVED = "this server has removed its Stability routes (January 2026)"
 """What the 404 of a server without the routes means."""
 
@@ -84,7 +87,7 @@ class StabilityFamily(TaskFamily[StabilityRecord]):
 
     name: str
     path: str
-    kind: Literal["image", "video"] = "image"
+    kind: Kind = "image"
     record_type = StabilityRecord
     timing = _TIMING
 
@@ -101,10 +104,11 @@ class StabilityFamily(TaskFamily[StabilityRecord]):
     def read(self, response: HttpResponse, task_id: str) -> StabilityRecord:
         """Read one task, or raise the error that the answer stands for."""
         if response.status == _RUNNING:
-            return StabilityRecord(task_id=task_id, status=TaskStatus.IN_PROGRESS)
+            running = TaskStatus.IN_PROGRESS
+            return StabilityRecord(task_id=task_id, status=running, kind=self.kind)
         if response.ok:
             return read_result(response, task_id, self.kind)
-        failed = _failed(response, task_id)
+        failed = _failed(response, task_id, self.kind)
         if failed is not None:
             return failed
         error = refusal_of(response)
@@ -136,9 +140,7 @@ class StabilityFamily(TaskFamily[StabilityRecord]):
         return False
 
 
-def _family(
-    name: str, endpoint: Endpoint, kind: Literal["image", "video"]
-) -> StabilityFamily:
+def _family(name: str, endpoint: Endpoint, kind: Kind) -> StabilityFamily:
     return StabilityFamily(name, str(endpoint.result), kind)
 
 
@@ -167,9 +169,7 @@ def _segment(task_id: str) -> str:
     return segment
 
 
-def read_result(
-    response: HttpResponse, task_id: str, kind: Literal["image", "video"]
-) -> StabilityRecord:
+def read_result(response: HttpResponse, task_id: str, kind: Kind) -> StabilityRecord:
     """Read a whole result; :exc:`ProtocolError` if there is none in the answer."""
     body = response.document
     found = body if isinstance(body, Mapping) else {}
@@ -210,13 +210,16 @@ def _unreadable(response: HttpResponse, task_id: str, why: str) -> ProtocolError
     )
 
 
-def _failed(response: HttpResponse, task_id: str) -> StabilityRecord | None:
+def _failed(response: HttpResponse, task_id: str, kind: Kind) -> StabilityRecord | None:
     """Return the record of a task that the provider says it has given up."""
     words = _provider_words(response)
     if words is None or response.status not in _FINAL:
         return None
     return StabilityRecord(
-        task_id=task_id, status=TaskStatus.FAILURE, fail_reason=": ".join(words)
+        task_id=task_id,
+        status=TaskStatus.FAILURE,
+        kind=kind,
+        fail_reason=": ".join(words),
     )
 
 
