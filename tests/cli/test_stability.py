@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, in_thread
-from tests.support.command_line import Ezlink, Reached, start
+from ezlink_async.emulator.faults import Proceed
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
+from tests.support.command_line import BOUND, Ezlink, start
 from tests.support.pictures import png
 
 PHOTO = "photo.png"
@@ -65,6 +72,30 @@ def slow(monkeypatch: pytest.MonkeyPatch, stranger: None) -> Iterator[Emulator]:
     del stranger
     settings = EmulatorSettings(stability=True, engine_seconds=600)
     yield from _serve(monkeypatch, settings)
+
+
+@attrs.frozen
+class _Held:
+    """A fault that holds an answer back until the test lets it go."""
+
+    _done: threading.Event = attrs.field(factory=threading.Event)
+    _released: threading.Event = attrs.field(factory=threading.Event)
+
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Handle the request, and answer it later."""
+        del exchange
+        reply = await proceed()
+        self._done.set()
+        await asyncio.to_thread(self._released.wait, BOUND)
+        return reply
+
+    def wait(self) -> None:
+        """Wait until the request is handled."""
+        assert self._done.wait(BOUND)
+
+    def let_go(self) -> None:
+        """Send the answer."""
+        self._released.set()
 
 
 def _charges(server: Emulator) -> list[int]:
@@ -182,8 +213,6 @@ def test_lost_picture_may_have_been_paid(ezlink: Ezlink, old: Emulator) -> None:
 def test_blurred_result_is_saved_and_said(ezlink: Ezlink, old: Emulator) -> None:
     blurred = ezlink(*_command("erase"))
     content = Path(blurred.out.strip()).read_bytes()
-    import base64  # noqa: PLC0415
-
     body = {
         "image": base64.b64encode(content).decode(),
         "finish_reason": "CONTENT_FILTERED",
@@ -220,22 +249,24 @@ def test_interrupted_task_names_the_command_that_resumes(slow: Emulator) -> None
 
 def test_interrupted_call_waits_for_its_answer(old: Emulator) -> None:
     """The server has it, so it may be paid: the picture is saved first."""
-    reached = Reached(then=faults.Delay(1, job=True))
-    old.control.script("stability", reached)
+    held = _Held()
+    old.control.script("stability", held)
     with start(*_command("erase")) as command:
-        reached.wait()
+        held.wait()
         command.interrupt()
+        held.let_go()
         said = command.end()
     assert (said.code, said.out) == (130, "out/photo+erase.png\n")
     assert _charges(old) == [15_000]
 
 
 def test_interrupted_submit_of_a_task_names_the_task(slow: Emulator) -> None:
-    reached = Reached(then=faults.Delay(1, job=True))
-    slow.control.script("stability", reached)
+    held = _Held()
+    slow.control.script("stability", held)
     with start(*_command("upscale")) as command:
-        reached.wait()
+        held.wait()
         command.interrupt()
+        held.let_go()
         said = command.end()
     assert said.code == 130
     assert "resume with: ezlink task stability-upscale:" in said.err

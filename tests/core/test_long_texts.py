@@ -194,7 +194,7 @@ def test_bare_base64_of_any_length_is_decoded(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["A", "AA=A", "é", "\udc00", "A" * (2 * LONG + 1)])
-def test_broken_base64_is_a_value_error(text: str) -> None:
+def test_broken_bare_base64_is_a_value_error(text: str) -> None:
     document = parse(json.dumps({"x": text}).encode())[1]
     assert isinstance(document, dict)
     with pytest.raises(ValueError):  # noqa: PT011 - each kind of fault

@@ -16,6 +16,9 @@ from PIL import Image as Pillow
 
 from ezlink_async import AsyncEzlink, StabilityImage, errors
 from ezlink_async.emulator import EmulatorSettings, faults
+from ezlink_async.emulator.faults import Proceed
+from ezlink_async.emulator.http.exchange import Exchange
+from ezlink_async.emulator.http.replies import Reply
 from tests.support.cancelling import cancel
 from tests.support.client_harness import EmulatedClient, emulated_client, until
 
@@ -87,6 +90,20 @@ CALLS: dict[str, tuple[Call, int, tuple[int, int]]] = {
         *(15_000, (96, 64)),
     ),
 }
+
+
+@attrs.frozen
+class _Held:
+    """A fault that holds an answer back until the test lets it go."""
+
+    released: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    async def apply(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        """Handle the request, and answer it later."""
+        del exchange
+        reply = await proceed()
+        await self.released.wait()
+        return reply
 
 
 def _boxes(movie: bytes) -> list[str]:
@@ -336,12 +353,15 @@ async def test_refusal_that_proves_no_call_is_repeated() -> None:
 
 async def test_cancelled_call_that_the_server_has_frees_its_slot() -> None:
     """The picture is lost; the call was paid once, and the client goes on."""
+    held = _Held()
     async with emulated_client(OLD, max_concurrency=1) as both:
-        both.server.control.script("stability", faults.Delay(0.2, job=True))
+        both.server.control.script("stability", held)
         call = asyncio.create_task(both.ez.stability.generate("core", "a fox"))
         await until(both.server, "charges")
         await cancel(call)
-        await both.ez.stability.generate("core", "a dog")
+        following = asyncio.create_task(both.ez.stability.generate("core", "a dog"))
+        held.released.set()
+        await following
         assert _units(both) == [15_000, 15_000]
 
 

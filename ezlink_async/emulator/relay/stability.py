@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections.abc import AsyncIterator
 from functools import partial
 from urllib.parse import unquote
 
@@ -112,13 +113,17 @@ def _path(exchange: Exchange) -> str:
 async def _form(exchange: Exchange) -> Form | None:
     """Return the form that was sent, ``None`` for another body or a broken one."""
     boundary = forms.boundary_of(exchange.header("Content-Type"))
+    blocks = _one_block(await exchange.read())
     try:
-        blocks = exchange.blocks()
         found = await forms.read_form(blocks, boundary, keeps_files=True)
     except ValueError:
         return None
     files = {file.field: file.content for file in found.files}
     return Form(fields=found.fields, files=files)
+
+
+async def _one_block(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _asked(state: RelayState, exchange: Exchange, form: Form) -> _Seen | None:
