@@ -23,6 +23,7 @@ from ezlink_async.emulator.relay import (
     files,
     midjourney,
     stability,
+    video,
 )
 from ezlink_async.emulator.relay.routes import Route
 from ezlink_async.emulator.relay.state import RecordedRequest, RelayState
@@ -30,6 +31,7 @@ from ezlink_async.emulator.settings import EmulatorSettings
 
 _ROUTES = (
     *midjourney.ROUTES,
+    *video.ROUTES,
     *account.ROUTES,
     *catalogue.ROUTES,
     *files.ROUTES,
