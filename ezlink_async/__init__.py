@@ -52,8 +52,15 @@ if TYPE_CHECKING:
         TextLostError,
         TransportError,
     )
-    from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+    from ezlink_async.models import (
+        Record,
+        Result,
+        StabilityRecord,
+        TaskRecord,
+        TaskStatus,
+    )
     from ezlink_async.services.midjourney import AccountFilter, Mode
+    from ezlink_async.services.stability import StabilityImage
 
 __all__ = [
     "AccountFilter",
@@ -89,6 +96,8 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "SlotTimeoutError",
+    "StabilityImage",
+    "StabilityRecord",
     "SubmitUnknownError",
     "SwapOutcome",
     "SwapStream",
@@ -165,6 +174,7 @@ _NAMES = {
     "models": (
         "Record",
         "Result",
+        "StabilityRecord",
         "TaskRecord",
         "TaskStatus",
     ),
@@ -172,6 +182,7 @@ _NAMES = {
         "AccountFilter",
         "Mode",
     ),
+    "services.stability": ("StabilityImage",),
 }
 """The names by the module they come from."""
 

@@ -287,3 +287,38 @@ class TaskRecord(ButtonLookup):
     def is_terminal(self) -> bool:
         """Whether the task cannot change any more; true for a frozen failure too."""
         return self.status.is_terminal or (self.is_frozen and bool(self.fail_reason))
+
+
+@attrs.frozen(kw_only=True)
+class StabilityRecord:
+    """
+    One snapshot of a task of Stability; a success has the result in it.
+
+    *seed* makes the same result again. *finish_reason* is ``"SUCCESS"``, or
+    ``"CONTENT_FILTERED"`` for a result that the provider has blurred. *media_type* is
+    that of *content*, ``None`` for a format that cannot be verified. A saved handle
+    keeps all but the content, which is asked for again, for nothing.
+    """
+
+    task_id: str
+    status: TaskStatus = TaskStatus.EMPTY
+    progress: float | None = None
+    fail_reason: str = ""
+    kind: Literal["image", "video"] = "image"
+    content: bytes | None = attrs.field(default=None, repr=False)
+    media_type: str | None = None
+    seed: int | None = None
+    finish_reason: str = ""
+    text: str = ""
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The picture or the video of a task that has succeeded."""
+        if self.status is not TaskStatus.SUCCESS:
+            return ()
+        return (Result(kind=self.kind, content=self.content),)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task cannot change any more."""
+        return self.status.is_terminal

@@ -50,6 +50,8 @@ NAMES = [
     "RetryPolicy",
     "ServerError",
     "SlotTimeoutError",
+    "StabilityImage",
+    "StabilityRecord",
     "SubmitUnknownError",
     "SwapOutcome",
     "SwapStream",

@@ -33,7 +33,7 @@ from ezlink_async._io.addresses import ResultAddress
 from ezlink_async._io.files import as_path
 from ezlink_async._io.image_reader import measure_file
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.models import ModelInfo, TaskRecord
+from ezlink_async.models import ModelInfo, StabilityRecord, TaskRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.catalogue import models_request, models_with, read_models
@@ -46,6 +46,7 @@ from ezlink_async.services.midjourney import (
     Mode,
 )
 from ezlink_async.services.registry import family_of
+from ezlink_async.services.stability import Stability
 
 if TYPE_CHECKING:
     import aiohttp
@@ -350,6 +351,11 @@ class AsyncEzlink:
     def midjourney(self) -> Midjourney[TaskHandle[TaskRecord]]:
         """Midjourney's jobs: imagine, blend, describe, and what follows them."""
         return Midjourney(self.submit, self._ask)
+
+    @property
+    def stability(self) -> Stability[TaskHandle[StabilityRecord]]:
+        """Stability's calls, on servers that have not removed them."""
+        return Stability(self.submit)
 
     async def _ask(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

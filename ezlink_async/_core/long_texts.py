@@ -134,6 +134,13 @@ def decode_data_uri(text: str) -> tuple[str, bytes] | None:
     return match["type"], _decoded(text.pieces(head))
 
 
+def decode_base64(text: str) -> bytes:
+    """Return what a *text* in base64 is; :exc:`ValueError` if that is broken."""
+    return _decoded(
+        text.pieces() if isinstance(text, LongText) else [text.encode("ascii")]
+    )
+
+
 def _decoded(pieces: Iterator[bytes] | list[bytes]) -> bytes:
     """Return what the base64 of *pieces* is; joined, which leaves the lock free."""
     done, held = list[bytes](), b""

@@ -94,6 +94,11 @@ COMMANDS = {
         "ezlink balance",
         "ezlink balance --json",
     ),
+    "ezlink_async.cli.commands.stability:stability": (
+        "WHAT [PICTURE] --output DIR [OPTIONS]",
+        "ezlink stability core --prompt 'a red fox' -o out --local",
+        "ezlink stability erase photo.jpg --set mask=mask.png -o out",
+    ),
     "ezlink_async.cli.commands.serve:serve": (
         "[OPTIONS]",
         "ezlink serve --port 8080",

@@ -17,7 +17,14 @@ from ezlink_async.emulator import admission, control_api
 from ezlink_async.emulator.http import paths
 from ezlink_async.emulator.http.exchange import Exchange, GoneError, put_in_order
 from ezlink_async.emulator.http.replies import Reply, redirect, unknown_path
-from ezlink_async.emulator.relay import account, catalogue, files, midjourney, video
+from ezlink_async.emulator.relay import (
+    account,
+    catalogue,
+    files,
+    midjourney,
+    stability,
+    video,
+)
 from ezlink_async.emulator.relay.routes import Route
 from ezlink_async.emulator.relay.state import RecordedRequest, RelayState
 from ezlink_async.emulator.settings import EmulatorSettings
@@ -34,7 +41,8 @@ _ROUTES = (
 
 def routes_of(settings: EmulatorSettings) -> tuple[Route, ...]:
     """Return the routes of the settings, then those of all families."""
-    return (*settings.routes, *_ROUTES)
+    older = stability.ROUTES if settings.stability else stability.REMOVED
+    return (*settings.routes, *_ROUTES, *older)
 
 
 def make_app(state: RelayState) -> web.Application:

@@ -96,6 +96,9 @@ class EmulatorSettings:
     pictures kept before the oldest link expires, and as many of videos that were sent
     inline.
 
+    *stability*: serve Stability's calls, as the public server did until January 2026;
+    else they are answered with its 404.
+
     *routes*: paths of further families, which go before those of the emulator.
     """
 
@@ -137,6 +140,7 @@ class EmulatorSettings:
     max_body: int = 30_000_000
     max_image: int = 10 * _MIB
     kept_bytes: int = 512 * _MIB
+    stability: bool = False
     routes: tuple[Route, ...] = ()
 
     def with_clock(self) -> EmulatorSettings:

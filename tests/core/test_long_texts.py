@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ezlink_async._core.long_texts import (
     LONG,
     LongText,
+    decode_base64,
     decode_data_uri,
     parse,
     parse_inner,
@@ -181,3 +182,20 @@ def test_answer_that_broke_off_within_a_long_text_has_no_json(body: bytes) -> No
     why, found = parse(body)
     assert not why
     assert found is None or isinstance(found, LongText)
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"ab", VIDEO])
+def test_bare_base64_of_any_length_is_decoded(content: bytes) -> None:
+    text = base64.b64encode(content).decode()
+    document = parse(json.dumps({"x": text}).encode())[1]
+    assert isinstance(document, dict)
+    assert isinstance(document["x"], LongText) is (len(text) > LONG)
+    assert decode_base64(document["x"]) == content
+
+
+@pytest.mark.parametrize("text", ["A", "AA=A", "é", "\udc00", "A" * (2 * LONG + 1)])
+def test_broken_bare_base64_is_a_value_error(text: str) -> None:
+    document = parse(json.dumps({"x": text}).encode())[1]
+    assert isinstance(document, dict)
+    with pytest.raises(ValueError):  # noqa: PT011 - each kind of fault
+        decode_base64(document["x"])

@@ -24,7 +24,7 @@ FAMILY_NAMES = frozenset(
 _NO_EMULATOR = "the emulator does not serve this family"
 #: Why whole groups of samples are not replayed, by the first word of their names.
 _LEFT_OUT_GROUPS = {
-    **dict.fromkeys(("async", "flux", "stability"), _NO_EMULATOR),
+    **dict.fromkeys(("async", "flux"), _NO_EMULATOR),
     **dict.fromkeys(("chat", "completions", "embeddings", "moderations"), _NO_EMULATOR),
     **dict.fromkeys(("images", "audio", "responses", "fine"), _NO_EMULATOR),
     "retry": "videos and chats of a server whose operator lets it repeat calls",

@@ -241,6 +241,7 @@ _GROUPS = {
     **dict.fromkeys(VIDEOS, video_stages.prepare),
     "files": _files,
     "models": _nothing,
+    "stability": _nothing,
 }
 
 #: The groups of Midjourney's submits.

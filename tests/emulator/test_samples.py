@@ -160,8 +160,8 @@ def test_each_sample_is_replayed_or_left_out_for_a_reason(
     assert len([name for name in REPLAYED if name.startswith(_OF_MIDJOURNEY)]) == 180
     videos = [name for name in REPLAYED if name.split("-", maxsplit=1)[0] in VIDEOS]
     assert len(videos) == 144
-    counts = [groups[group] for group in ("files", "models", "balance")]
-    assert counts == [17, 3, 15]
+    counts = [groups[group] for group in ("files", "models", "balance", "stability")]
+    assert counts == [17, 3, 15, 3]
 
 
 _OF_MIDJOURNEY = tuple(f"{group}-" for group in (*MIDJOURNEY, "fetch", "list", "seed"))

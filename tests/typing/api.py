@@ -18,6 +18,8 @@ from ezlink_async import (
     Mode,
     PollPolicy,
     RetryPolicy,
+    StabilityImage,
+    StabilityRecord,
     SwapOutcome,
     TaskHandle,
     TaskRecord,
@@ -185,3 +187,19 @@ async def careful(ez: AsyncEzlink) -> None:
         print(error.task_id, error.record)
     except EzlinkError as error:
         print(error)
+
+
+async def stability(ez: AsyncEzlink) -> None:
+    """Call Stability: pictures come at once, a video and a creative upscale later."""
+    fox: StabilityImage = await ez.stability.generate("core", "a fox", seed=7)
+    clean: StabilityImage = await ez.stability.edit("erase", fox.content, mask="m.png")
+    drawn: StabilityImage = await ez.stability.control("sketch", "a.png", "a fox")
+    kept: StabilityImage = await ez.stability.upscale(
+        "a.png", "a fox", how="conservative"
+    )
+    larger: TaskHandle[StabilityRecord] = await ez.stability.upscale("a.png", "a fox")
+    video: TaskHandle[StabilityRecord] = await ez.stability.image_to_video("a.png")
+    record: StabilityRecord = await video
+    seed: int | None = record.seed or clean.seed
+    path: Path = await drawn.save("a.png")
+    print(seed, path, kept.media_type, larger.task_id)

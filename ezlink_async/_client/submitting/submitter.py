@@ -333,7 +333,7 @@ class Submitter:
                 pending.request_id,
                 pending.follow_upload,
             )
-            return pending.job.read(response)
+            return await self._transport.read(response, pending.job.read)
         except EzlinkError as fault:
             error = fault
         except Exception as bug:  # noqa: BLE001 - the job may be paid

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -31,14 +33,15 @@ from ezlink_async._io.server_log import ServerWaitLog
 from ezlink_async._io.transport import Sleep
 from ezlink_async._io.upload import Upload
 from ezlink_async.emulator import EmulatorSettings, faults
-from ezlink_async.models import TaskRecord
-from ezlink_async.services.base import Accepted, Job, TaskFamily
+from ezlink_async.models import StabilityRecord, TaskRecord
+from ezlink_async.services.base import Accepted, Job, JobRequest, TaskFamily
 from ezlink_async.services.face_swap import FaceSwapJob, SwapOptions
 from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.stability import StabilityRequest, endpoint_of
 from tests.support.cancelling import cancel
 from tests.support.client_harness import BOUND, EmulatedClient, emulated_client
 from tests.support.loop import now, on_virtual_clock, turns
-from tests.support.pictures import jpeg
+from tests.support.pictures import chunk, jpeg, png
 from tests.support.raw_servers import server_tls
 from tests.support.scripted_transport import (
     BASE,
@@ -1158,3 +1161,54 @@ async def test_cancellation_while_the_client_closes_sends_nothing() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert here.transport.ids == []
+
+
+@attrs.frozen
+class _WatchedJob(Job[StabilityRecord]):
+    """A job that notes the thread in which its answer is read."""
+
+    inner: Job[StabilityRecord]
+    threads: list[int]
+
+    @property
+    def family(self) -> TaskFamily[StabilityRecord]:
+        return self.inner.family
+
+    @property
+    def label(self) -> str:
+        return self.inner.label
+
+    def request(self) -> HttpRequest:
+        return self.inner.request()
+
+    def read(self, response: HttpResponse) -> Accepted:
+        self.threads.append(threading.get_ident())
+        return self.inner.read(response)
+
+
+@attrs.frozen
+class _WatchedRequest(JobRequest[StabilityRecord]):
+    inner: StabilityRequest
+    threads: list[int] = attrs.field(factory=list)
+
+    @property
+    def family(self) -> TaskFamily[StabilityRecord]:
+        return self.inner.family
+
+    def job(self, _: object) -> Job[StabilityRecord]:
+        return _WatchedJob(self.inner.job(()), self.threads)
+
+
+async def test_answer_with_a_large_picture_is_read_in_a_thread() -> None:
+    """Unpacking it would keep the loop from everything else."""
+    large = png()[:33] + chunk(b"tEXt", bytes(3_000_000)) + png()[33:]
+    inner = StabilityRequest.of(endpoint_of("core"), {"prompt": "a fox"})
+    request = _WatchedRequest(inner)
+    async with emulated_client(EmulatorSettings(stability=True)) as here:
+        for content in (png(), large):
+            body = {"image": base64.b64encode(content).decode()}
+            here.server.control.script("stability", faults.Upstream(200, body))
+            assert (await (await here.ez.submit(request))).content == content
+    first, second = request.threads
+    assert first == threading.get_ident()
+    assert second != first

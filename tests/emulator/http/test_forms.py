@@ -119,3 +119,20 @@ def test_boundary_is_read_from_the_content_type(
     content_type: str, boundary: str
 ) -> None:
     assert boundary_of(content_type) == boundary
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_content_of_a_file_is_kept_on_demand(size: int, *, keeps: bool) -> None:
+    body = _form(
+        [(_FILE.format("image", "a.png"), b"pixels\r\n"), (_NAMED.format("a"), b"1")]
+    )
+
+    async def blocks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    form = await read_form(blocks(), "boundary", keeps_files=keeps)
+    (file,) = form.files
+    assert file.content == (b"pixels\r\n" if keeps else b"")
+    assert (file.size, form.fields) == (8, {"a": "1"})
