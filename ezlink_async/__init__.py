@@ -52,7 +52,13 @@ if TYPE_CHECKING:
         TextLostError,
         TransportError,
     )
-    from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+    from ezlink_async.models import (
+        Record,
+        Result,
+        TaskRecord,
+        TaskStatus,
+        VideoRecord,
+    )
     from ezlink_async.services.midjourney import AccountFilter, Mode
 
 __all__ = [
@@ -103,6 +109,7 @@ __all__ = [
     "TextLostError",
     "Timeouts",
     "TransportError",
+    "VideoRecord",
     "__version__",
     "errors",
     "run_batch",
@@ -167,6 +174,7 @@ _NAMES = {
         "Result",
         "TaskRecord",
         "TaskStatus",
+        "VideoRecord",
     ),
     "services.midjourney": (
         "AccountFilter",

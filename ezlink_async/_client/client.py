@@ -31,7 +31,7 @@ from ezlink_async._core.settings import (
 )
 from ezlink_async._io.addresses import ResultAddress
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import TaskRecord, VideoRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
@@ -42,6 +42,7 @@ from ezlink_async.services.midjourney import (
     Mode,
 )
 from ezlink_async.services.registry import family_of
+from ezlink_async.services.video import Videos
 
 if TYPE_CHECKING:
     import aiohttp
@@ -315,7 +316,9 @@ class AsyncEzlink:
         Resume a task by its id, in any process; it takes no slot.
 
         An id is that of one *family*: those of swaps and of all other tasks behind
-        ``/mj`` are "midjourney".
+        ``/mj`` are "midjourney". One of "video" may be any provider's: a finished task
+        of Doubao is then settled once more, which charges or credits the caller.
+        "video-doubao" follows a task of Doubao without the key, and settles it once.
 
         The deadline counts from now. A handle whose id the server calls unknown
         five times in a row, within some 3 seconds, ends with
@@ -342,6 +345,11 @@ class AsyncEzlink:
     def midjourney(self) -> Midjourney[TaskHandle[TaskRecord]]:
         """Midjourney's jobs: imagine, blend, describe, and what follows them."""
         return Midjourney(self.submit, self._ask)
+
+    @property
+    def video(self) -> Videos[TaskHandle[VideoRecord]]:
+        """Videos: of Veo, Kling, Doubao, MiniMax, Runway, Wan, Grok, and others."""
+        return Videos(self.submit)
 
     async def _ask(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

@@ -20,6 +20,7 @@ from ezlink_async.services.midjourney import (
     Modal,
     Shorten,
 )
+from ezlink_async.services.video import VIDEO, VIDEO_DOUBAO, Video
 
 FAMILIES: dict[str, TaskFamily[AnyRecord]] = {}
 """The families by the name that saved handles, journals and commands give."""
@@ -55,3 +56,5 @@ def family_of(name: object) -> TaskFamily[AnyRecord]:
 
 register(MIDJOURNEY, FaceSwap, Imagine, Blend, Describe, Shorten, Action, Change)
 register(MIDJOURNEY_MODAL, Modal)
+register(VIDEO, Video)
+register(VIDEO_DOUBAO)
