@@ -174,6 +174,11 @@ class TaskFamily(Protocol[R]):
         return Traces()
 
     @property
+    def caution(self) -> str:
+        """What a query by a bare id may cost, for a person to read; empty if none."""
+        return ""
+
+    @property
     def list_limit(self) -> int:
         """The most ids of one list request; 0 when there is no such call."""
         return 0

@@ -135,7 +135,9 @@ class _Row:
         if not further:
             raise ConfigurationError(f"{self.kind} has no field {next(iter(more))!r}")
         known = self.fields.get(further, {})
-        body = dict(known) if isinstance(known, Mapping) else {}
+        if not isinstance(known, Mapping):
+            raise ConfigurationError(f"{further} is an object, not {known!r:.80}")
+        body = dict(known)
         for column, value in more.items():
             name = _set_name(column)
             if name in body:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from ezlink_async._core.error_mapping import error_from
+from ezlink_async._core.error_mapping import Refusal, Rule, error_from
 from ezlink_async._core.long_texts import LongText, decode_data_uri, parse_inner
 from ezlink_async._core.messages import HttpResponse, collapse_blanks, identifier
 from ezlink_async.errors import (
     ApiError,
     EzlinkError,
     ProtocolError,
+    ServerError,
     TaskNotFoundError,
 )
 from ezlink_async.models import Result, TaskStatus, VideoRecord
@@ -41,6 +42,10 @@ _STATUSES = {
     "cancelled": TaskStatus.CANCEL,
     "expired": TaskStatus.FAILURE,
 }
+
+_PASSED_ON = (401, 403, 404)
+
+_OF_PROVIDER = Rule(ServerError, says="the server's provider refuses the query")
 
 _UNKNOWN_IDS = ("no record found for task_id", "task not found:")
 
@@ -72,8 +77,15 @@ def read_video(response: HttpResponse, task_id: str) -> VideoRecord:
         raise _unreadable(response, task_id, message) from None
 
 
+def _rules(refusal: Refusal) -> Rule | None:
+    """Return what is special to a query: the status may be that of a provider."""
+    return _OF_PROVIDER if refusal.status in _PASSED_ON else None
+
+
 def _error(response: HttpResponse, task_id: str) -> EzlinkError:
-    error = error_from(response)
+    body = response.document
+    is_handlers = isinstance(body, Mapping) and isinstance(body.get("error"), str)
+    error = error_from(response, rules=_rules if is_handlers else None)
     words = error.description if isinstance(error, ApiError) else ""
     if any(each in words for each in _UNKNOWN_IDS):
         error = TaskNotFoundError(

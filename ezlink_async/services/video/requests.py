@@ -148,25 +148,30 @@ class VideoRequest(JobRequest[VideoRecord]):
         return clip(self._prompt or self.model, _LABEL)
 
     def wire(self, given: Given) -> Body:
-        """Return the body but for the model and what is further; *given* has pictures."""
+        """Return the body but for what is further; *given* has the pictures."""
         raise NotImplementedError
 
     def job(self, pictures: tuple[LoadedImage, ...]) -> VideoJob:
         """Return the job, with the inspected *pictures* in their order."""
         left = iter(pictures)
-        given = {
-            name: mapped(value, lambda _: next(left), bare)
-            for name, value in self._picture_fields()
-        }
-        further = given.pop(self.further)
-        more = further if isinstance(further, dict) else {}
-        body = {"model": self.model, **merged(self.wire(given), more)}
+        body = self.whole(
+            {
+                name: mapped(value, lambda _: next(left), bare)
+                for name, value in self._picture_fields()
+            }
+        )
         return VideoJob(
             family=self.family,
             model=self.model,
             label=self.label,
             body=json_body(body),
         )
+
+    def whole(self, given: Given) -> Body:
+        """Return the whole body; :exc:`ConfigurationError` for a field given twice."""
+        more = given[self.further]
+        body = merged(self.wire(given), more if isinstance(more, dict) else {})
+        return {"model": self.model, **body}
 
     def need_prompt(self) -> None:
         """Refuse a prompt that says nothing, where no picture says more."""
@@ -186,3 +191,7 @@ class ProviderRequest(VideoRequest):
     extra: Mapping[str, object] = attrs.field(
         factory=dict, converter=as_body, metadata={PICTURES: True}, hash=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.whole(dict(self._picture_fields()))

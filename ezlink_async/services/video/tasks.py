@@ -47,6 +47,11 @@ _TIMING = PollTiming(
 # An accepted video leaves no entry under its request id, so absence says nothing.
 _TRACES = Traces(log=True)
 
+_CAUTION = (
+    "a finished video of Doubao is settled once more by this look, which charges or "
+    "credits the key; video-doubao:ID looks for free"
+)
+
 _FAILED = (TaskStatus.FAILURE, TaskStatus.CANCEL)
 
 
@@ -83,6 +88,7 @@ class VideoFamily(TaskFamily[VideoRecord]):
     record_type: type[VideoRecord] = VideoRecord
     timing: PollTiming = _TIMING
     traces: Traces = _TRACES
+    caution: str = _CAUTION
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; a finished one of Doubao is settled by each such query."""
@@ -142,7 +148,8 @@ class VideoFamily(TaskFamily[VideoRecord]):
         if record.raw_status == DOUBAO_DONE:
             return keyless_request(record.task_id)
         if record.raw_status == DONE:
-            return attrs.evolve(general_request(record.task_id), repeatable=True)
+            request, wait = general_request(record.task_id), self.timing.query_wait
+            return attrs.evolve(request, repeatable=True, wait=wait)
         return None
 
 
@@ -151,6 +158,7 @@ class DoubaoFamily(VideoFamily):
     """Videos of Doubao, which are settled once, at their end."""
 
     name: str = "video-doubao"
+    caution: str = ""
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task at Doubao's own path, which needs no key and is free."""
