@@ -1,4 +1,4 @@
-"""Videos by the client over real sockets, against a relay whose answers are a script."""
+"""Videos by the client over real sockets; the relay answers from a script."""
 
 from __future__ import annotations
 

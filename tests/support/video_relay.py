@@ -12,7 +12,7 @@ import attrs
 from ezlink_async._core.settings import Options
 from ezlink_async.emulator import EmulatorSettings
 from ezlink_async.emulator.http.exchange import Exchange
-from ezlink_async.emulator.http.replies import Reply, as_json
+from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.emulator.relay.routes import Route, with_key
 from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Charge, Key
