@@ -48,7 +48,7 @@ class TaskSnapshot:
 
 
 def tasks_of(state: RelayState) -> list[TaskSnapshot]:
-    """Return the upstream's tasks, oldest first."""
+    """Return the upstream's tasks, oldest first, and after them the videos."""
     return [
         TaskSnapshot(
             task_id=task.task_id,
@@ -61,6 +61,18 @@ def tasks_of(state: RelayState) -> list[TaskSnapshot]:
             prompt=task.prompt,
         )
         for task in state.upstream.tasks.values()
+    ] + [
+        TaskSnapshot(
+            task_id=task.task_id,
+            request_id=task.job.request_id,
+            state="",
+            status=state.providers.status(task),
+            source_sha256="",
+            target_sha256="",
+            action="VIDEO",
+            prompt=task.job.prompt,
+        )
+        for task in state.providers.tasks.values()
     ]
 
 
@@ -74,7 +86,7 @@ def summary(state: RelayState) -> dict[str, object]:
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
-        "rows": len(store.rows),
+        "rows": len(store.rows) + len(state.videos.rows),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
         "requests": len(state.requests),
@@ -156,7 +168,7 @@ class Control:
 
     @property
     def tasks(self) -> list[TaskSnapshot]:
-        """The upstream's tasks, oldest first."""
+        """The upstream's tasks, oldest first, and after them the videos."""
         return self._on_loop(lambda: tasks_of(self._state))
 
     @property
@@ -176,7 +188,7 @@ class Control:
 
     @property
     def forwarded(self) -> list[ForwardedCall]:
-        """The Midjourney submits and questions for a seed that the relay passed on."""
+        """The submits and questions for a seed that the relay passed on: no swaps."""
         return self._on_loop(lambda: list(self._state.forwarded))
 
     @property
@@ -205,7 +217,8 @@ class Control:
         Apply *faults* to the next requests of *kind*, one each, in order.
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
-        change, fetch, list, image, seed, usage, account, and those of the setting
+        change, fetch, list, image, seed, video, video_result, video_keyless (the
+        path that asks for no key), video_file, usage, account, and those of the setting
         ``routes``. ValueError for another one, TypeError for what is no fault.
         """
         self._check(kind)

@@ -77,6 +77,9 @@ class EmulatorSettings:
     instead of the key, as after an operator's switch. *plain_text*: an accepted submit
     is sent as ``text/plain``, as the real server does.
 
+    *provider_address*: the server that the relay asks for videos, as it stands in the
+    texts of its failures; none is asked.
+
     *forward_hooks*: post notifications to a job's ``notifyHook`` on a loopback host,
     within *hook_timeout*; *hooks_anywhere*: and on any other; *hook_twice*: post the
     end of a task twice. By default none is sent: each client that may submit chooses
@@ -114,6 +117,7 @@ class EmulatorSettings:
     key_quota: int | None = 1_000_000_000
     group: str = "Lv1"
     server_address: str | None = None
+    provider_address: str = "http://127.0.0.1:9"
     shows_account: bool = False
     plain_text: bool = True
     forward_hooks: bool = False

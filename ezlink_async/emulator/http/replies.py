@@ -90,8 +90,7 @@ def upstream_error(code: int, description: str, result: str = "") -> Reply:
     saturated = 30
     status = 429 if code == saturated else 400
     detail = _SATURATED if code == saturated else result
-    # relay/util/common.go ProcessString: names go, addresses become "<host>".
-    text = _HOSTS.sub(_without_host, f"{description} {detail}")
+    text = without_hosts(f"{description} {detail}")
     body = {"code": code, "description": text, "type": "upstream_error"}
     return as_json(body, status=status, content_type=JSON_UTF8)
 
@@ -99,6 +98,12 @@ def upstream_error(code: int, description: str, result: str = "") -> Reply:
 def image_error(status: int, text: str) -> Reply:
     """Return a refusal of the picture handler (envelope C)."""
     return as_json({"error": text}, status=status, content_type=JSON_UTF8)
+
+
+def without_hosts(text: str) -> str:
+    """Return *text* without names of hosts; addresses in digits become ``<host>``."""
+    # relay/util/common.go ProcessString
+    return _HOSTS.sub(_without_host, text)
 
 
 def _without_host(found: re.Match[str]) -> str:

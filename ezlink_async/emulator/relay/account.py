@@ -138,6 +138,8 @@ ROUTES = (
 
 def _is_logged(entry: Charge | Refusal, state: RelayState) -> bool:
     lag = state.account_lag
+    if isinstance(entry, Charge) and entry.entry == "none":
+        return False
     return lag.log and entry.seconds + lag.log_delay <= state.seconds
 
 
@@ -206,12 +208,17 @@ def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
     if isinstance(entry, Refusal):
         return 0, entry.text
     price = f"{entry.units / _UNITS_PER_DOLLAR:.2f}"
+    if entry.action == "VIDEO":
+        shown = entry.units if entry.shown_units is None else entry.shown_units
+        return shown, f"模型固定价格 {price}$"
     text = f"模型固定价格 {price}，分组倍率 1.00，操作 {entry.action}"
     return entry.units, text
 
 
 def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
     units, text = _price_and_text(entry)
+    charge = entry if isinstance(entry, Charge) else None
+    nameless = charge is not None and charge.entry == "nameless"
     return {
         "id": number,
         "request_id": "",
@@ -224,7 +231,7 @@ def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,
-        "completion_tokens": 0,
+        "completion_tokens": charge.tokens if charge else 0,
         "cached_tokens": 0,
         "channel": 1,
         "duration": 0,
@@ -232,7 +239,7 @@ def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
         "title": "",
         "http_referer": "",
         "provider": "",
-        "x_request_id": entry.request_id,
+        "x_request_id": "" if nameless else entry.request_id,
         "x_response_id": "",
         "first_word_latency": 0,
         "video_task_id": "",

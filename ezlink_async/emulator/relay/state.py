@@ -12,9 +12,11 @@ from attrs import Factory, define, field, frozen
 from ezlink_async.emulator.faults import Fault
 from ezlink_async.emulator.relay.refresh import refresh_rows
 from ezlink_async.emulator.relay.store import Store
+from ezlink_async.emulator.relay.video_rows import VideoRows
 from ezlink_async.emulator.settings import EmulatorSettings
 from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
+from ezlink_async.emulator.upstream.videos import VideoProviders
 
 if TYPE_CHECKING:
     from ezlink_async.emulator.relay.routes import Route
@@ -125,6 +127,11 @@ class RelayState:
     routes: tuple[Route, ...] = ()
     gone_channel: int | None = None
     account_lag: AccountLag = Factory(AccountLag)
+    videos: VideoRows = Factory(VideoRows)
+    providers: VideoProviders = Factory(
+        lambda self: VideoProviders(self.settings, self.upstream.scripts),
+        takes_self=True,
+    )
 
     @property
     def seconds(self) -> int:

@@ -10,6 +10,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import Literal, Protocol
 
 from attrs import Factory, define, frozen
 
@@ -73,7 +74,12 @@ class Key:
 
 @frozen(kw_only=True)
 class Charge:
-    """One entry of the consumption log; *action* as in the row, ``SWAP_FACE``."""
+    """
+    One charge; *action* as in the row, ``SWAP_FACE``. A credit has *units* below 0.
+
+    *entry*: the log shows it with its request id, without (``nameless``), or not at
+    all. *shown_units* and *tokens* are what the entry shows after a settlement.
+    """
 
     request_id: str
     task_id: str
@@ -83,6 +89,9 @@ class Charge:
     seconds: int
     model: str = "swap_face"
     action: str = "SWAP_FACE"
+    entry: Literal["named", "nameless", "none"] = "named"
+    shown_units: int | None = None
+    tokens: int = 0
 
 
 @frozen(kw_only=True)
@@ -95,6 +104,15 @@ class Refusal:
     key: str
     seconds: int
     model: str = "swap_face"
+
+
+class Refundable(Protocol):
+    """A row whose price can be given back."""
+
+    account: Account
+    task_id: str
+    request_id: str
+    quota: int
 
 
 @define(kw_only=True)
@@ -242,7 +260,7 @@ class Store:
         key.charge(charge.units)
         self.log.append(charge)
 
-    def refund(self, row: Row, seconds: int) -> None:
+    def refund(self, row: Refundable, seconds: int) -> None:
         """Give the price of *row* back to the account; the key gets nothing."""
         row.account.balance += row.quota
         self.refunds.append(
