@@ -45,9 +45,9 @@ _CLASSES: dict[str, type[ProviderRequest]] = {
     "doubao": Doubao,
     "minimax": MiniMax,
     "video-01": MiniMax,
-    "T2V-01": MiniMax,
-    "I2V-01": MiniMax,
-    "S2V-01": MiniMax,
+    "t2v-01": MiniMax,
+    "i2v-01": MiniMax,
+    "s2v-01": MiniMax,
     "gen3a": Runway,
     "wan": Wan,
     "grok-imagine-video": Grok,
@@ -95,7 +95,8 @@ Found = TypeVar("Found")
 
 def _of(model: str, table: Mapping[str, Found]) -> Found | None:
     """Return what *table* has for *model*, by the begin of its name."""
-    found = (each for begin, each in table.items() if model.startswith(begin))
+    name = model.lower()
+    found = (each for begin, each in table.items() if name.startswith(begin))
     return next(found, None)
 
 
@@ -196,17 +197,18 @@ class Video(VideoRequest):
 
 def _check_raw(model: str, body: Mapping[str, object]) -> None:
     """Refuse a body that the server would misread, or be paid for in vain."""
-    for name in ("prompt", "image_url"):
-        value = body.get(name)
+    for field in ("prompt", "image_url"):
+        value = body.get(field)
         if value is not None and not isinstance(value, str | Image):
-            raise ConfigurationError(f"{name} is a text, not {value!r:.200}")
-    if model.startswith("veo") and not body.get("instances"):
+            raise ConfigurationError(f"{field} is a text, not {value!r:.200}")
+    name = model.lower()
+    if name.startswith("veo") and not body.get("instances"):
         raise ConfigurationError("a body of Veo without instances is paid for nothing")
-    if model.startswith("gen3a") and "duration" not in body:
+    if name.startswith("gen3a") and "duration" not in body:
         raise ConfigurationError("say duration: without it Runway makes ten seconds")
-    if model.startswith("sora") and not isinstance(body.get("seconds", ""), str):
+    if name.startswith("sora") and not isinstance(body.get("seconds", ""), str):
         raise ConfigurationError("Sora takes seconds as a text: '4'")
-    if model.startswith("gemini-omni") and (dropped := sorted(set(body) - _OF_OMNI)):
+    if name.startswith("gemini-omni") and (dropped := sorted(set(body) - _OF_OMNI)):
         raise ConfigurationError(
             f"the server drops {', '.join(dropped)} of Omni's body"
         )

@@ -140,7 +140,7 @@ class VideoRequest(JobRequest[VideoRecord]):
     @property
     def family(self) -> TaskFamily[VideoRecord]:
         """The family of the task; those of Doubao are followed without a key."""
-        return VIDEO_DOUBAO if self.model.startswith(_DOUBAO) else VIDEO
+        return VIDEO_DOUBAO if self.model.lower().startswith(_DOUBAO) else VIDEO
 
     @property
     def label(self) -> str:
