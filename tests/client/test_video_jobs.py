@@ -250,7 +250,7 @@ async def test_task_that_never_ends_keeps_its_id_and_is_paid() -> None:
     assert (caught.value.task_id, caught.value.maybe_charged) == ("v1", True)
 
 
-async def test_id_that_nobody_knows_is_said_to_be_unknown() -> None:
+async def test_id_that_the_server_does_not_know_is_said_to_be_unknown() -> None:
     relay = VideoRelay()
     body = b'{"error":"failed to get video: no record found for task_id: nope"}'
     relay.on_look = lambda *_: Reply(500, body)

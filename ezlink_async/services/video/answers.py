@@ -2,8 +2,7 @@
 What the server says of a video: its two answers into a :class:`VideoRecord`.
 
 The general query answers for every provider, with the provider's word translated by
-the server. Doubao's own path answers in Doubao's words. Both are told apart by their
-form. Source: ``ye4293/one-api`` (``relay/controller/video.go``,
+the server. Doubao's own path answers in Doubao's words. Their form says which it is. Source: ``ye4293/one-api`` (``relay/controller/video.go``,
 ``relay/controller/doubao_video.go``), the code of the server.
 """
 

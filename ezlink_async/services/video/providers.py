@@ -2,8 +2,8 @@
 Videos of the providers for which the server has a trap, one job request each.
 
 Prices are the server's defaults, in units: 500,000 to the US dollar; operators may
-have others. Each is charged at acceptance. A body that is not checked here is handed
-on and paid for, whatever the provider makes of it.
+have others. Each is charged at acceptance. What is not checked here is handed on,
+and paid for even if the provider makes nothing of it.
 
 Source: ``ye4293/one-api`` (``relay/controller/video.go``, ``relay/channel/``), the code
 of the server, and the providers' public pages for what they call each field.

@@ -2,7 +2,7 @@
 Tasks that make videos: how they are asked for, judged and downloaded.
 
 Two families share one reading. The price of a task of Doubao is settled by **each**
-general query that sees its end, whoever asks, and again by the next one. So a task of
+general query that sees its end, from any key, and again by the next one. So a task of
 Doubao that this package has submitted is followed at Doubao's own path, which needs no
 key and never settles, and one general query is made at its end. A bare id may be any
 provider's: it is followed by general queries, and ends at the first ``succeeded``.

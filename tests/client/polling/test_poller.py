@@ -645,10 +645,10 @@ async def test_task_that_is_followed_before_the_start_is_polled_from_then_on() -
 
 
 async def test_price_of_a_task_that_has_ended_meanwhile_is_not_settled() -> None:
-    """Nobody waits for it any more; a later client settles it when it looks."""
+    """Its handle has ended; a later client settles it when it looks."""
     arrived, answered = asyncio.Event(), asyncio.Event()
 
-    async def answer(request: HttpRequest) -> HttpResponse:
+    async def answer(_: HttpRequest) -> HttpResponse:
         arrived.set()
         await answered.wait()
         url = f"{BASE}/a.mp4"

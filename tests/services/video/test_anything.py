@@ -148,7 +148,7 @@ PLAIN = {
         Video("v3.5", {"quality": "540p"}, prompt="x", seconds=5, aspect="16:9"),
         {"prompt": "x", "duration": 5, "aspect_ratio": "16:9", "quality": "540p"},
     ),
-    "a model that nobody here knows": (
+    "a model that is not known here": (
         Video("new-1", {"steps": 7}, prompt="x"),
         {"prompt": "x", "steps": 7},
     ),
