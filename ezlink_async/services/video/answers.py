@@ -2,8 +2,9 @@
 What the server says of a video: its two answers into a :class:`VideoRecord`.
 
 The general query answers for every provider, with the provider's word translated by
-the server. Doubao's own path answers in Doubao's words. Their form says which it is. Source: ``ye4293/one-api`` (``relay/controller/video.go``,
-``relay/controller/doubao_video.go``), the code of the server.
+the server. Doubao's own path answers in Doubao's words. Their form says which it is.
+Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``, ``relay/channel/``),
+the code of the server.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Videos(Generic[H]):
         was not created, so such a job is not sent again. A cancellation before the
         upload ends sends no job; later the submit goes on, and the task runs and
         is paid. There is no call that stops a task.
-        Source: ``ye4293/one-api`` (``relay/controller/video.go``).
+        Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``).
         """
         if not isinstance(request, VideoRequest):
             raise ConfigurationError(

@@ -5,8 +5,8 @@ Prices are the server's defaults, in units: 500,000 to the US dollar; operators 
 have others. Each is charged at acceptance. What is not checked here is handed on,
 and paid for even if the provider makes nothing of it.
 
-Source: ``ye4293/one-api`` (``relay/controller/video.go``, ``relay/channel/``), the code
-of the server, and the providers' public pages for what they call each field.
+Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``, ``relay/channel/``),
+the code of the server, and the providers' public pages for what they call each field.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ Doubao that this package has submitted is followed at Doubao's own path, which n
 key and never settles, and one general query is made at its end. A bare id may be any
 provider's: it is followed by general queries, and ends at the first ``succeeded``.
 
-Source: ``ye4293/one-api`` (``relay/controller/video.go``,
-``relay/controller/doubao_video.go``), the code of the server.
+Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``,
+``relay/channel/doubao/``), the code of the server.
 """
 
 from __future__ import annotations
