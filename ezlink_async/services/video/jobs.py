@@ -1,8 +1,8 @@
 """
 The submit of a video, ready to be sent, and what its answer means.
 
-Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``), the code of the server.
-No address, no key, no I/O.
+Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``), the code of the
+server. No address, no key, no I/O.
 """
 
 from __future__ import annotations
