@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._core.images import RESULT_SUFFIXES
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import is_number
@@ -49,6 +50,8 @@ _log = get_logger()
 _T = TypeVar("_T")
 
 _SEPARATORS = tuple({"/", os.sep})
+
+_SUFFIXES = {".jpeg", *RESULT_SUFFIXES.values()}
 
 MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -195,10 +198,9 @@ class TaskHandle(Generic[R]):
     async def _wait(self, timeout: float | None = None) -> R:
         self._check_loop()
         try:
-            async with asyncio.timeout(timeout):
-                while not self._done:
-                    self._awaiting_end = self._awaiting_end or set()
-                    await self._woken(self._awaiting_end)
+            if not self._done:
+                async with asyncio.timeout(timeout):
+                    await self._until_done()
         except TimeoutError:
             if not self._done:
                 raise self._timeout(f"after {timeout:g} s of waiting") from None
@@ -207,6 +209,11 @@ class TaskHandle(Generic[R]):
         if self._record is None:  # pragma: no cover - only a record ends it well
             raise AssertionError
         return self._record
+
+    async def _until_done(self) -> None:
+        while not self._done:
+            self._awaiting_end = self._awaiting_end or set()
+            await self._woken(self._awaiting_end)
 
     async def updates(self) -> AsyncIterator[R]:
         """
@@ -274,8 +281,19 @@ class TaskHandle(Generic[R]):
         """
         place = as_path(path)
         check_path(place)
+        # A folder rarely has a name like a picture's: the system says so when the
+        # file cannot be put there, and another download costs nothing.
+        if not str(path).endswith(_SEPARATORS) and place.suffix.lower() in _SUFFIXES:
+            try:
+                return await self._save_as(place)
+            except DownloadError:
+                if not await self._names_folder(place):
+                    raise
         fit_suffix = await self._names_folder(path)
         place = place / self._file_name() if fit_suffix else place
+        return await self._save_as(place, fit_suffix=fit_suffix)
+
+    async def _save_as(self, place: Path, *, fit_suffix: bool = False) -> Path:
         save, task_id = self._owner.downloads.save, self.task_id
         saved = await self._download(
             lambda found: save(found[0], task_id, place, fit_suffix=fit_suffix)

@@ -160,6 +160,8 @@ class Image:
         """Return a picture that was given in any form the public functions accept."""
         if isinstance(picture, Image):
             return picture
+        if isinstance(picture, Path):
+            return cls(path=picture)
         if isinstance(picture, bytes | bytearray | memoryview):
             return cls.from_bytes(bytes(picture))
         if isinstance(picture, str | os.PathLike):

@@ -25,6 +25,7 @@ from ezlink_async._core.containers import verify_complete
 from ezlink_async._io.concurrency import (
     INLINE_BYTES,
     OutOfThreadsError,
+    run_in_any_thread,
     run_in_thread,
     start_in_thread,
     wait_uninterrupted,
@@ -81,14 +82,22 @@ class KnownFiles:
         if len(self._files) > self._most:
             del self._files[next(iter(self._files))]
 
-    def unchanged(self, task_id: str, places: Iterable[Path]) -> dict[Path, SavedFile]:
-        """Return what is still there of *places*, by place; blocks for a moment."""
-        known = {place: self._files.get((task_id, place)) for place in places}
-        return {
-            place: saved
-            for place, saved in known.items()
-            if saved is not None and saved.is_unchanged()
+    async def unchanged(
+        self, task_id: str, places: Iterable[Path]
+    ) -> dict[Path, SavedFile]:
+        """Return what is still there of *places*, by place."""
+        known = {
+            place: self._files[task_id, place]
+            for place in places
+            if (task_id, place) in self._files
         }
+        if not known:
+            return {}
+
+        def unchanged() -> dict[Path, SavedFile]:
+            return {at: saved for at, saved in known.items() if saved.is_unchanged()}
+
+        return await run_in_any_thread(unchanged)
 
 
 class AtomicFile:
@@ -275,6 +284,8 @@ def _commit_group(folder: Path, group: list[_Commit]) -> list[SavedFile | Except
 
 def as_path(given: str | os.PathLike[str]) -> Path:
     """Return the path, or raise :exc:`ConfigurationError` if it is none."""
+    if isinstance(given, Path):
+        return given
     if isinstance(given, str | os.PathLike):
         with contextlib.suppress(TypeError):  # a path of bytes
             return Path(given)

@@ -26,6 +26,7 @@ from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.base import error_of
 from ezlink_async.services.midjourney import MIDJOURNEY
+from tests.support.filesystems import names_in
 from tests.support.scripted_transport import BASE, poller_harness, reply, row
 from tests.support.threads import out_of_threads
 
@@ -336,6 +337,19 @@ async def test_save_needs_no_thread_to_know_a_folder_from_a_file(
         with pytest.raises(DownloadError, match="name too long") as caught:
             await handle.save(tmp_path / ("a" * 300))
         assert caught.value.task_id == "7"
+
+
+async def test_folder_with_the_name_of_a_picture_is_saved_into(tmp_path: Path) -> None:
+    pictures = {f"{BASE}/mj/image/7": JPEG}
+    async with poller_harness(
+        lambda _: reply(row("7", "SUCCESS")), pictures=pictures
+    ) as here:
+        handle, folder = here.follow("7"), tmp_path / "album.JPEG"
+        folder.mkdir()
+        assert await handle.save(folder) == folder / "7.jpg"
+        assert names_in(tmp_path) == ["album.JPEG"]
+        with pytest.raises(DownloadError, match="Not a directory"):
+            await handle.save(folder / "7.jpg" / "team.jpg")
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])
