@@ -86,7 +86,8 @@ class EmulatorSettings:
     the address, and so could reach servers of this machine.
 
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
-    pictures kept before the oldest link expires.
+    pictures kept before the oldest link expires, and as many of videos that were sent
+    inline.
 
     *routes*: paths of further families, which go before those of the emulator.
     """

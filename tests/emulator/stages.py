@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
-from tests.emulator import midjourney_stages, recorded
+from tests.emulator import midjourney_stages, recorded, video_stages
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
 from tests.emulator.stage import Stage
 from tests.support.emulator_requests import STOPPED, SWAP, swap_body
@@ -193,6 +193,10 @@ _SETTINGS = {
     "imagine-prefix-turbo-32": attrs.evolve(STOPPED, channel_type=32),
     "change-upstream-404": STOPPED,
     "change": attrs.evolve(STOPPED, serves_change=True),
+    "video-rid-down": attrs.evolve(
+        STOPPED,
+        provider_address="http://127.0.0.1:9/secret-path?token=UPSTREAM-KEY",
+    ),
 }
 
 
@@ -201,6 +205,9 @@ def settings_of(name: str) -> EmulatorSettings:
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
     return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
 
+
+#: The groups of videos.
+VIDEOS = {"video", "doubao", "alias", "rid"}
 
 _GROUPS = {
     "auth": _auth,
@@ -213,6 +220,7 @@ _GROUPS = {
     "v1": _v1,
     "account": _account,
     "balance": _balance,
+    **dict.fromkeys(VIDEOS, video_stages.prepare),
 }
 
 #: The groups of Midjourney's submits.

@@ -106,8 +106,9 @@ def text_in(value: object, *names: str) -> str:
 def number_in(value: object, *names: str) -> float:
     """Return the number below these keys, 0 when there is none."""
     found = below(value, *names)
-    is_number = isinstance(found, int | float) and not isinstance(found, bool)
-    return float(found) if is_number else 0.0  # type: ignore[arg-type]
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return 0.0
+    return float(found)
 
 
 def below(value: object, *names: str) -> object:

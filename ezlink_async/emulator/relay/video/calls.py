@@ -2,7 +2,7 @@
 What a submit of a video asks for: its provider, what this one is sent, and the price.
 
 Pure rules, after the ``HandleVideoRequest`` of each provider in ye4293/one-api
-``relay/channel/{keling,doubao,minimax,vertexai,xai,ali}`` and
+``relay/channel/{keling,doubao,minimax,vertexai,xai,ali,gemini}`` and
 ``common/video-pricing.go``, whose table of prices is empty unless an operator fills it.
 """
 
@@ -33,6 +33,7 @@ _PREFIXES = {
     "veo": "veo",
     "grok-imagine-video": "grok",
     "wan": "wan",
+    "gemini-omni": "omni",
 }
 _DOLLAR = 500_000
 _DEFAULT = 50_000
@@ -102,6 +103,12 @@ def settled_price(model: str, tokens: float) -> int:
     """Return the true price of a Doubao video, by the model that its answer names."""
     fitting = (yuan for name, yuan in _YUAN_PER_MILLION.items() if name in model)
     return int(next(fitting, 50) / 1_000_000 * tokens * _YUAN * _DOLLAR)
+
+
+def omni_price(texts_in: float, texts_out: float, videos_out: float) -> int:
+    """Return the price of an Omni video from its tokens, which are known at its end."""
+    dollars = texts_in * 1.5 / 1e6 + texts_out * 9 / 1e6 + videos_out * 17.5 / 1e6
+    return int(dollars * _DOLLAR)
 
 
 # What each provider is sent
@@ -216,8 +223,7 @@ def _veo(model: str, body: Body) -> VideoCall:
     sent["parameters"] = parameters
     instances = body.get("instances")
     first = instances[0] if isinstance(instances, list) and instances else None
-    seconds = parameters.get("durationSeconds")
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    seconds = int(number_in(parameters, "durationSeconds"))
     count = int(number_in(parameters, "sampleCount")) or 1
     return VideoCall(
         provider="veo",
@@ -226,7 +232,7 @@ def _veo(model: str, body: Body) -> VideoCall:
         ":predictLongRunning",
         body=sent,
         price=_DEFAULT,
-        duration=str(int(seconds)) if is_number else "8",  # type: ignore[call-overload]
+        duration=str(seconds or 8),
         prompt=text_in(first, "prompt"),
         count=min(max(count, 1), 4),
     )
@@ -264,6 +270,22 @@ def _wan(model: str, body: Body) -> VideoCall:
     )
 
 
+def _omni(model: str, body: Body) -> VideoCall:
+    prompt, address = text_in(body, "prompt"), text_in(body, "image_url")
+    picture = {"type": "image", "uri": address}
+    sent: Body = {"model": "gemini-omni-flash-preview", "input": prompt}
+    if address:
+        sent["input"] = [picture, {"type": "text", "text": prompt}]
+    return VideoCall(
+        provider="omni",
+        model=model,
+        path="/v1beta/interactions?key=UPSTREAM-KEY",
+        body=sent,
+        price=0,  # charged when a query first sees the video
+        prompt=prompt,
+    )
+
+
 _READERS: Mapping[str, Callable[[str, Body], VideoCall]] = {
     "kling": _kling,
     "doubao": _doubao,
@@ -271,11 +293,13 @@ _READERS: Mapping[str, Callable[[str, Body], VideoCall]] = {
     "veo": _veo,
     "grok": _grok,
     "wan": _wan,
+    "omni": _omni,
 }
 _QUERIES = {
     "minimax": "/v1/query/video_generation?task_id=",
     "grok": "/v1/videos/",
     "wan": "/api/v1/tasks/",
+    "omni": "/v1beta/interactions/",
 }
 
 
