@@ -245,7 +245,7 @@ async def test_task_that_never_ends_keeps_its_id_and_is_paid() -> None:
     policy = PollPolicy(first=0.01, shortest=0.01, longest=0.05, deadline=0.5)
     async with video_client(relay, poll=policy) as here:
         handle = await here.ez.video.generate(CAT)
-        with pytest.raises(TaskTimeoutError) as caught:
+        with pytest.raises(TaskTimeoutError, match="family='video'") as caught:
             await handle
     assert (caught.value.task_id, caught.value.maybe_charged) == ("v1", True)
 

@@ -147,7 +147,7 @@ class Video(VideoRequest):
             return self._doubao(words)
         names = _NAMES[kind]
         fields = {self._named(word, names): value for word, value in words.items()}
-        return kind(model=self.model, prompt=self.prompt, extra=self.body, **fields)
+        return kind(model=self.model, prompt=self.prompt, extra=self.body, **fields)  # type: ignore[call-arg]  # each has a prompt
 
     def _words(self) -> Body:
         """Return the words that are given, but for the prompt."""
