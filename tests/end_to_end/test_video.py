@@ -282,3 +282,14 @@ async def test_video_that_is_cut_off_is_not_saved(tmp_path: Path) -> None:
             await clip.save(tmp_path / "cat.mp4")
         assert caught.value.maybe_charged
     assert not (tmp_path / "cat.mp4").exists()
+
+
+async def test_omni_is_charged_once_at_its_end() -> None:
+    async with emulated_client() as both:
+        request = Video("gemini-omni-flash-preview", prompt="a cat")
+        clip = await both.ez.video.generate(request)
+        assert _units(both) == []
+        assert (await clip).usage["total_tokens"] > 0
+        assert _boxes(await clip.read())
+        await both.ez.task(clip.task_id, family="video")
+        assert len(_units(both)) == 1
