@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         StabilityRecord,
         TaskRecord,
         TaskStatus,
+        VideoRecord,
     )
     from ezlink_async.services.midjourney import AccountFilter, Mode
     from ezlink_async.services.stability import StabilityImage
@@ -112,6 +113,7 @@ __all__ = [
     "TextLostError",
     "Timeouts",
     "TransportError",
+    "VideoRecord",
     "__version__",
     "errors",
     "run_batch",
@@ -177,6 +179,7 @@ _NAMES = {
         "StabilityRecord",
         "TaskRecord",
         "TaskStatus",
+        "VideoRecord",
     ),
     "services.midjourney": (
         "AccountFilter",

@@ -322,3 +322,46 @@ class StabilityRecord:
     def is_terminal(self) -> bool:
         """Whether the task cannot change any more."""
         return self.status.is_terminal
+
+
+@attrs.frozen(kw_only=True)
+class VideoRecord:
+    """
+    One snapshot of a task that makes videos.
+
+    *raw_status* is the server's own word, *message* its reason or its chatter, and
+    *video_id* the provider's id of the video, where there is one. *seconds* is how long
+    the video is, *usage* what the provider says it counted. The server has no figure
+    of the progress. A ``FAILURE`` may be that of one query alone: the task goes on
+    until a second look says the same.
+    """
+
+    task_id: str
+    status: TaskStatus = TaskStatus.EMPTY
+    raw_status: str = ""
+    message: str = ""
+    video_id: str = ""
+    seconds: float | None = None
+    usage: Mapping[str, float] = attrs.field(factory=dict, hash=False)
+    results: tuple[Result, ...] = ()
+
+    @property
+    def progress(self) -> float | None:
+        """``None``: the server does not say it."""
+        return None
+
+    @property
+    def fail_reason(self) -> str:
+        """The message of a task that failed or was cancelled, else empty."""
+        failed = self.status in {TaskStatus.FAILURE, TaskStatus.CANCEL}
+        return self.message if failed else ""
+
+    @property
+    def text(self) -> str:
+        """Empty: a video is no text."""
+        return ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status is one that does not change any more."""
+        return self.status.is_terminal

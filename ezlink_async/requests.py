@@ -20,21 +20,44 @@ if TYPE_CHECKING:
         Modal,
         Shorten,
     )
+    from ezlink_async.services.video import (
+        Base64,
+        Doubao,
+        Grok,
+        Kling,
+        MiniMax,
+        Runway,
+        Veo,
+        Video,
+        Wan,
+    )
 
 __all__ = [
     "Action",
+    "Base64",
     "Blend",
     "Change",
     "Describe",
+    "Doubao",
     "FaceSwap",
+    "Grok",
     "Imagine",
     "JobRequest",
+    "Kling",
+    "MiniMax",
     "Modal",
+    "Runway",
     "Shorten",
+    "Veo",
+    "Video",
+    "Wan",
 ]
+
+_VIDEO = "Base64 Doubao Grok Kling MiniMax Runway Veo Video Wan"
 
 _HOMES = {
     **dict.fromkeys(__all__, "midjourney"),
+    **dict.fromkeys(_VIDEO.split(), "video"),
     "FaceSwap": "face_swap",
     "JobRequest": "base",
 }

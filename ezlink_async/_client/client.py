@@ -33,7 +33,12 @@ from ezlink_async._io.addresses import ResultAddress
 from ezlink_async._io.files import as_path
 from ezlink_async._io.image_reader import measure_file
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.models import ModelInfo, StabilityRecord, TaskRecord
+from ezlink_async.models import (
+    ModelInfo,
+    StabilityRecord,
+    TaskRecord,
+    VideoRecord,
+)
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.catalogue import models_request, models_with, read_models
@@ -47,6 +52,7 @@ from ezlink_async.services.midjourney import (
 )
 from ezlink_async.services.registry import family_of
 from ezlink_async.services.stability import Stability
+from ezlink_async.services.video import Videos
 
 if TYPE_CHECKING:
     import aiohttp
@@ -322,7 +328,9 @@ class AsyncEzlink:
         Resume a task by its id, in any process; it takes no slot.
 
         An id is that of one *family*: those of swaps and of all other tasks behind
-        ``/mj`` are "midjourney".
+        ``/mj`` are "midjourney". One of "video" may be any provider's: a finished task
+        of Doubao is then settled once more, which charges or credits the caller.
+        "video-doubao" follows a task of Doubao without the key, and settles it once.
 
         The deadline counts from now. A handle whose id the server calls unknown
         five times in a row, within some 3 seconds, ends with
@@ -356,6 +364,11 @@ class AsyncEzlink:
     def stability(self) -> Stability[TaskHandle[StabilityRecord]]:
         """Stability's calls, on servers that have not removed them."""
         return Stability(self.submit)
+
+    @property
+    def video(self) -> Videos[TaskHandle[VideoRecord]]:
+        """Videos: of Veo, Kling, Doubao, MiniMax, Runway, Wan, Grok, and others."""
+        return Videos(self.submit)
 
     async def _ask(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

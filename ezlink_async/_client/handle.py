@@ -43,6 +43,7 @@ from ezlink_async.errors import (
 )
 from ezlink_async.models import TaskStatus
 from ezlink_async.services.base import AnyRecord, R, TaskFamily
+from ezlink_async.services.midjourney import MIDJOURNEY
 
 FORMAT = 2
 
@@ -406,6 +407,13 @@ class TaskHandle(Generic[R]):
             record=None if self._record is None else self._family.dump(self._record),
         ).to_dict()
 
+    @property
+    def _resuming(self) -> str:
+        """The call that resumes the task; an id alone is one of the usual family."""
+        usual = self._family.name == MIDJOURNEY.name
+        family = "" if usual else f", family={self._family.name!r}"
+        return f"client.task({self.task_id!r}{family})"
+
     def _timeout(
         self, when: str, refusal: QuotaError | None = None
     ) -> TaskTimeoutError:
@@ -413,7 +421,7 @@ class TaskHandle(Generic[R]):
         fill = "" if refusal is None else "fill the key's quota, then "
         error = TaskTimeoutError(
             f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"{fill}resume it with client.task({self.task_id!r})",
+            f"{fill}resume it with {self._resuming}",
             task_id=self.task_id,
             record=self._record,
         )
@@ -424,7 +432,7 @@ class TaskHandle(Generic[R]):
     def _closed(self) -> ClientClosedError:
         return ClientClosedError(
             f"the client was closed before the result of task {self.task_id} "
-            f"was downloaded; resume it with client.task({self.task_id!r})",
+            f"was downloaded; resume it with {self._resuming}",
             task_ids=(self.task_id,),
         )
 

@@ -59,6 +59,11 @@ COMMANDS = {
         "ezlink modal 1733213213123456 --prompt 'a red hat' -o posters",
         "ezlink modal 1733213213123456 --prompt 'a hat' --mask mask.png -o out",
     ),
+    "ezlink_async.cli.commands.video:video": (
+        "[PROMPT...] --model M --output DIR [OPTIONS]",
+        "ezlink video 'a cat' --model kling-v1 --seconds 5 -o clips",
+        "ezlink video 'it walks' --model kling-v1 --image cat.png -o clips",
+    ),
     "ezlink_async.cli.commands.run:run": (
         "MANIFEST --output DIR [OPTIONS]",
         "ezlink run jobs.jsonl -o out --dry-run",

@@ -52,17 +52,10 @@ class Quote:
         Return what *jobs* will cost, what there is, and what is missing.
 
         *units* is their price by the server's default prices, for jobs that have not
-        one price all.
+        one price all; 0 for jobs whose prices only the server knows.
         """
-        words: list[str] = []
-        cost = None if self.price is None else jobs * self.price
-        if units is not None:
-            cost = units / UNITS_PER_DOLLAR
-            words.append(f"about {_usd(cost)} at default prices (operators may differ)")
-        elif cost is not None and self.price is not None:
-            words.append(f"about {_usd(cost)} at {_usd(self.price)} each")
-        else:
-            words.append("the price of one is not known yet")
+        cost, says = self._cost(jobs, units)
+        words = [says]
         if self.account is not None:
             words.append(f"the account has {_usd(self.account)}")
         if self.key is not None:
@@ -74,6 +67,18 @@ class Quote:
         if self.account is None and self.key is None:
             words.append("the balance is not known")
         return "; ".join(words)
+
+    def _cost(self, jobs: int, units: int | None) -> tuple[float | None, str]:
+        """Return what *jobs* cost in dollars, as far as that is known, and in words."""
+        if units:
+            cost = units / UNITS_PER_DOLLAR
+            return cost, f"about {_usd(cost)} at default prices (operators may differ)"
+        if units == 0:
+            return None, "only the server knows their price"
+        if self.price is None:
+            return None, "the price of one is not known yet"
+        cost = jobs * self.price
+        return cost, f"about {_usd(cost)} at {_usd(self.price)} each"
 
 
 def _usd(dollars: float) -> str:

@@ -10,13 +10,18 @@ the server makes a *task* of it, which is known by its family and its id.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 import attrs
 
 from ezlink_async._core.error_mapping import with_translation
-from ezlink_async._core.images import EncodedImage, ImageLike, InspectedImage
+from ezlink_async._core.images import (
+    EncodedImage,
+    Image,
+    ImageLike,
+    InspectedImage,
+)
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy, Timeouts
 from ezlink_async._core.records import dump_record, load_record
@@ -28,6 +33,7 @@ from ezlink_async.errors import (
     TaskFailedError,
 )
 from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+from ezlink_async.services.leaves import Base64, mapped, pictures_in
 
 if TYPE_CHECKING:
     # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
@@ -168,6 +174,11 @@ class TaskFamily(Protocol[R]):
         return Traces()
 
     @property
+    def caution(self) -> str:
+        """What a query by a bare id may cost, for a person to read; empty if none."""
+        return ""
+
+    @property
     def list_limit(self) -> int:
         """The most ids of one list request; 0 when there is no such call."""
         return 0
@@ -236,6 +247,15 @@ class TaskFamily(Protocol[R]):
 
     def _without(self, call: str) -> NotImplementedError:
         return NotImplementedError(f"tasks of {self.name!r} have no {call}")
+
+    def settling_request(self, record: R) -> HttpRequest | None:
+        """
+        Ask once more about a task that *record* has just ended well.
+
+        Only where that settles its price, which each such request does: so it is sent
+        once, and what it brings counts only if it brings results, too.
+        """
+        return None
 
     def renew(self, record: R) -> HttpRequest | None:
         """Ask for fresh addresses of a finished task, if that surely costs nothing."""
@@ -377,14 +397,17 @@ PICTURES = "pictures"
 APART = "apart"
 """The key of a field's metadata that says: it does not change the result."""
 
+_ABSENT: tuple[object, ...] = (None, (), [], "", {})
+
 
 class JobRequest(Generic[R]):
     """
     One job as users ask for it: a frozen value that checks itself when it is made.
 
     A subclass is an attrs class; it has a *kind* and a *family*, and makes its
-    job. A field with the metadata ``PICTURES`` holds a picture or a tuple of them;
-    one with ``APART`` (a state, a hook) does not change the result.
+    job. A field with the metadata ``PICTURES`` holds a picture, a tuple of them, or a
+    body with pictures among its leaves; one with ``APART`` (a state, a hook) does not
+    change the result.
     """
 
     kind: ClassVar[str]
@@ -395,6 +418,9 @@ class JobRequest(Generic[R]):
 
     distinct: ClassVar[bool] = False
     """Whether the server refuses two pictures with the same bytes."""
+
+    further: ClassVar[str] = ""
+    """The field with what has no field of its own, by name; empty without one."""
 
     @property
     def family(self) -> TaskFamily[R]:
@@ -438,7 +464,24 @@ class JobRequest(Generic[R]):
 
     def pictures(self) -> tuple[ImageLike, ...]:
         """Return the pictures to send, in the order of the fields."""
-        return tuple(picture for _, each in self._picture_fields() for picture in each)
+        return tuple(picture for _, picture in self.named_pictures())
+
+    def named_pictures(self) -> tuple[tuple[str, ImageLike], ...]:
+        """Return the pictures to send, each with the name of its field."""
+        return tuple(
+            (name, picture)
+            for name, value in self._picture_fields()
+            for picture in pictures_in(value)
+        )
+
+    def with_pictures(self, pictures: Iterable[Image]) -> Self:
+        """Return the same with these in place of those of :meth:`pictures`."""
+        left = iter(pictures)
+        changed = {
+            name: mapped(value, lambda _: next(left), Base64)  # type: ignore[arg-type]
+            for name, value in self._picture_fields()
+        }
+        return attrs.evolve(self, **changed) if changed else self  # type: ignore[misc]
 
     def identity(self, digests: Sequence[str]) -> str:
         """
@@ -453,17 +496,16 @@ class JobRequest(Generic[R]):
         for field in attrs.fields(type(self)):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.name in pictures:
-                hashes = [next(left) for _ in pictures[field.name]]
-                value = hashes if isinstance(value, tuple) else next(iter(hashes), None)
-            if value not in (None, (), [], "") and not field.metadata.get(APART):
+                value = mapped(value, lambda _: next(left))
+            if value not in _ABSENT and not field.metadata.get(APART):
                 said[field.name] = getattr(value, "value", value)
         return canonical(said)
 
-    def _picture_fields(self) -> Iterator[tuple[str, tuple[ImageLike, ...]]]:
+    def _picture_fields(self) -> Iterator[tuple[str, object]]:
         for field in attrs.fields(type(self)):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.metadata.get(PICTURES) and value is not None:
-                yield field.name, value if isinstance(value, tuple) else (value,)
+                yield field.name, value
 
 
 def canonical(value: object) -> str:

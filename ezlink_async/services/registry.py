@@ -21,6 +21,7 @@ from ezlink_async.services.midjourney import (
     Shorten,
 )
 from ezlink_async.services.stability import STABILITY, STABILITY_UPSCALE
+from ezlink_async.services.video import VIDEO, VIDEO_DOUBAO, Video
 
 FAMILIES: dict[str, TaskFamily[AnyRecord]] = {}
 """The families by the name that saved handles, journals and commands give."""
@@ -58,3 +59,5 @@ register(MIDJOURNEY, FaceSwap, Imagine, Blend, Describe, Shorten, Action, Change
 register(MIDJOURNEY_MODAL, Modal)
 register(STABILITY)
 register(STABILITY_UPSCALE)
+register(VIDEO, Video)
+register(VIDEO_DOUBAO)

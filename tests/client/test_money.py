@@ -20,9 +20,12 @@ from ezlink_async.emulator.faults import Fault
 from ezlink_async.requests import (
     Blend,
     Describe,
+    Doubao,
     FaceSwap,
+    Grok,
     Imagine,
     JobRequest,
+    Kling,
     Shorten,
 )
 from ezlink_async.services.base import AnyRecord
@@ -48,7 +51,13 @@ FAULTS: tuple[Fault, ...] = (
     faults.Upstream(body=""),
 )
 
-CALLS = ("submit", "imagine", "describe", "shorten", "blend")
+CALLS = (
+    *("submit", "imagine", "describe", "shorten", "blend"),
+    *("video", "video_result", "video_keyless"),
+)
+
+SETTLEMENT = "SETTLEMENT"
+"""What corrects the price of a task of Doubao, once."""
 
 RETRY = RetryPolicy(first=0.01, longest=0.02, attempts=3, timeout=5)
 
@@ -89,6 +98,9 @@ def _request(rng: random.Random, number: int) -> JobRequest[AnyRecord]:
         Describe(PICTURE),
         Blend([PICTURE, encoded(photo(40 + number, 30), "PNG")]),
         FaceSwap(jpeg(2_000), jpeg(3_000 + number)),
+        Kling(f"clip {number}", model="kling-v1"),
+        Doubao(f"clip {number}", model="doubao-seedance-1-0-lite"),
+        Grok(f"clip {number}", model="grok-imagine-video"),
     ]
     return rng.choice(made)
 
@@ -141,6 +153,11 @@ async def test_every_charge_belongs_to_a_job_that_the_client_knows_of(
     ]
     assert stray == []
     assert not {charge.request_id for charge in charges} & ledger.safe
-    ids = [charge.task_id for charge in charges if charge.task_id]
-    assert len(ids) == len(set(ids))
-    assert len(charges) <= JOBS
+    for settled in (False, True):
+        ids = [
+            charge.task_id
+            for charge in charges
+            if charge.task_id and (charge.action == SETTLEMENT) is settled
+        ]
+        assert len(ids) == len(set(ids))
+    assert sum(charge.action != SETTLEMENT for charge in charges) <= JOBS

@@ -15,6 +15,8 @@ def test_family_without_further_calls_has_none_of_them() -> None:
     assert (TOY.list_limit, TOY.list_from) == (0, 3)
     assert TOY.keyless_request("7") is None
     assert TOY.renew(DONE) is None
+    assert TOY.settling_request(DONE) is None
+    assert TOY.caution == ""
     assert not TOY.is_frozen(DONE)
     assert TOY.is_refunded(DONE) is None
     assert not TOY.traces.log

@@ -14,7 +14,8 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
    or for good if the server has no such call.
 3. A poll in flight delays neither a deadline nor another poll, except that at
    most 32 are in flight at once.
-4. A loop that stood still (the process was suspended, or the user's code blocked it)
+4. What settles the price of a task is asked once, whatever becomes of the answer.
+5. A loop that stood still (the process was suspended, or the user's code blocked it)
    misses deadlines. A task whose deadline passed so is polled once more before it
    ends, since the server went on.
 """
@@ -276,7 +277,24 @@ class FamilyPoller:
             except EzlinkError as error:
                 await self._handle_failure(task, error)
             else:
+                record = await self._settled(task, record)
                 self._handle_records([(task, record)], sent)
+
+    async def _settled(self, task: FollowedTask, record: AnyRecord) -> AnyRecord:
+        """Return what the server says of a task once its price is settled."""
+        family = self._family
+        request = family.settling_request(record)
+        if request is None or task.handle.done():
+            return record
+        try:
+            response, _ = await self._send(request)
+            settled = await self._transport.read(
+                response, partial(family.read, task_id=task.task_id)
+            )
+        except Exception as fault:  # noqa: BLE001 - a second request would be paid
+            _log.info("task %s is done, and its price unknown: %s", task.task_id, fault)
+            return record
+        return settled if family.results(settled) else record
 
     async def _poll_list(self, tasks: list[FollowedTask]) -> None:
         family = self._family

@@ -2,12 +2,14 @@
 Orders of any kind, listed in a file: JSON Lines, or CSV with a heading.
 
 A row has the fields of its job request by their names, and ``kind``, ``output``,
-``count`` and ``then`` beside them.
+``count`` and ``then`` beside them. A column ``set.NAME`` gives a field in a provider's
+own words, to requests that take such.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,7 @@ from ezlink_async.batch.pairs.rows import TABLES, is_path, read_rows, wrong
 from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.services.base import PICTURES
 from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.leaves import is_address
 from ezlink_async.services.midjourney import Mode
 from ezlink_async.services.registry import KINDS
 
@@ -31,6 +34,9 @@ _OWN = ("kind", "output", "count", "then")
 
 _SWAP = ("source", "target", "mode")
 """The fields of a swap that a row may have."""
+
+_SET = "set."
+"""The begin of the columns that are fields in the words of a provider."""
 
 _NUMBER = re.compile(r"\b(int|float)\b")
 
@@ -46,8 +52,10 @@ def read_manifest(path: AnyPath, *, kind: str | None = None) -> Iterator[Order]:
     A row has ``kind`` (``"imagine"``, ``"swap"``, ...) and the fields of that job
     request; pictures are paths that begin at the file's folder. ``output`` is a path
     below the output folder, ``count`` how many jobs to make of the row, and ``then`` a
-    list of buttons to press on each. In a file that ends with ``.csv`` or ``.tsv``
-    lists are separated by ``;``, and an empty cell is an absent field.
+    list of buttons to press on each. ``set.NAME`` is a field of the body in the words
+    of a provider. In a file that ends with ``.csv`` or ``.tsv`` lists are separated by
+    ``;``, an empty cell is an absent field, and a cell below ``set.NAME`` is JSON, or
+    else a text.
 
     All rows are checked before the first order is yielded:
     :exc:`ConfigurationError` names the line, and the field, that is wrong. Reads the
@@ -78,9 +86,14 @@ def _orders(path: Path, kind: str | None) -> Iterator[Order]:
 def _wrong_column(names: list[str]) -> str | None:
     """Return why a heading is wrong; ``None`` if every kind of job is known by it."""
     known = {*_OWN, *(name for kind in KINDS for name in _fields(kind))}
-    if names and set(names) <= known:
+    if names and all(name in known or _set_name(name) for name in names):
         return None
     return f"the heading names columns such as {', '.join(sorted(known))}"
+
+
+def _set_name(column: str) -> str:
+    """Return the field of the body that a column sets; empty for another column."""
+    return column[len(_SET) :] if column.startswith(_SET) else ""
 
 
 @functools.cache
@@ -111,7 +124,26 @@ class _Row:
         self.count = self._count(found.pop("count", 1))
         self.then = self._list(found.pop("then", []), "then")
         self.output = self._output(found.pop("output", None))
+        more = {name: found.pop(name) for name in list(found) if _set_name(name)}
         self.fields = {name: self._value(name, found[name]) for name in found}
+        if more:
+            self._set(more)
+
+    def _set(self, more: Mapping[str, object]) -> None:
+        """Put the columns ``set.NAME`` into the field for what is further."""
+        further = KINDS[self.kind].further
+        if not further:
+            raise ConfigurationError(f"{self.kind} has no field {next(iter(more))!r}")
+        known = self.fields.get(further, {})
+        if not isinstance(known, Mapping):
+            raise ConfigurationError(f"{further} is an object, not {known!r:.80}")
+        body = dict(known)
+        for column, value in more.items():
+            name = _set_name(column)
+            if name in body:
+                raise ConfigurationError(f"{name} is given twice")
+            body[name] = _of_json(value) if self._is_table else value
+        self.fields[further] = body
 
     def _kind(self, kind: object) -> str:
         if not isinstance(kind, str) or kind not in KINDS:
@@ -151,13 +183,21 @@ class _Row:
             raise ConfigurationError(f"{self.kind} has no field {name!r:.80}")
         if not self._is_table or not isinstance(value, str):
             return value
-        if field.metadata.get(PICTURES) and "tuple" in str(field.type):
+        if "tuple" in str(field.type):
             return self._list(value, name)
         if "bool" in str(field.type):
             return _BOOLEANS.get(value.lower(), value)
         if _NUMBER.search(str(field.type)):
             return float(value) if "float" in str(field.type) else int(value)
         return value
+
+
+def _of_json(text: object) -> object:
+    """Return the JSON of a cell, or its text where that is none."""
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def _of_row(folder: Path, row: _Row) -> Iterator[Order]:
@@ -192,9 +232,11 @@ def _swap(row: _Row, folder: Path) -> Order:
 
 
 def _in_folder(folder: Path, value: object, name: str) -> object:
-    """Return a picture, or a list of them, by the path from *folder*."""
+    """Return a picture, or a list of them, by the path from *folder*; no address."""
     if isinstance(value, list):
         return tuple(_in_folder(folder, each, name) for each in value)
+    if isinstance(value, Mapping) or is_address(value):
+        return value
     if not is_path(value):
         raise ConfigurationError(f"{name} is a path of a picture, not {value!r:.200}")
     return folder / value

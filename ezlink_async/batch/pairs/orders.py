@@ -20,7 +20,7 @@ from ezlink_async._core.messages import collapse_blanks
 from ezlink_async.batch.pairs.output_paths import escape, output_path_for
 from ezlink_async.batch.pairs.pictures import InMemory, Input, Picture
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.services.base import PICTURES, AnyRecord, JobRequest
+from ezlink_async.services.base import AnyRecord, JobRequest
 from ezlink_async.services.face_swap import FaceSwap
 
 _NAME = 60  # characters of a prompt that name its result
@@ -171,16 +171,7 @@ class Order:
         """Return the request with its pictures as they are sent."""
         if self.request is None:
             raise ConfigurationError(f"{self.label} has no request")
-        left, changed = iter(images), {}
-        for field in attrs.fields(type(self.request)):  # type: ignore[arg-type]
-            value = getattr(self.request, field.name)
-            if field.metadata.get(PICTURES) and value is not None:
-                many = isinstance(value, tuple)
-                found = tuple(next(left) for _ in (value if many else (value,)))
-                changed[field.name] = found if many else found[0]
-        if not changed:
-            return self.request
-        return attrs.evolve(self.request, **changed)  # type: ignore[misc]
+        return self.request.with_pictures(images)
 
 
 def request_key(kind: str, request: str) -> str:
@@ -194,13 +185,7 @@ def request_key(kind: str, request: str) -> str:
 
 def _roles(request: AnyRequest) -> list[tuple[str, Image]]:
     """Return the pictures of *request*, each with the name of its field."""
-    found: list[tuple[str, Image]] = []
-    for field in attrs.fields(type(request)):  # type: ignore[arg-type]
-        value = getattr(request, field.name)
-        if field.metadata.get(PICTURES) and value is not None:
-            many = value if isinstance(value, tuple) else (value,)
-            found += [(field.name, Image.of(each)) for each in many]
-    return found
+    return [(name, Image.of(each)) for name, each in request.named_pictures()]
 
 
 def _picture(role: str, image: Image) -> Picture:

@@ -101,6 +101,9 @@ async def _run(
         contextlib.suppress(asyncio.CancelledError),
     ):
         write = _write_json if as_json else _write_text
+        for caution in dict.fromkeys(family_of(each.family).caution for each in ids):
+            if caution:
+                display.note(caution, "yellow")
         async with connect(connection) as ez:
             lines = _show(ez, ids) if output is None else _save(ez, ids, output)
             good = True
@@ -173,7 +176,11 @@ async def _look(ez: AsyncEzlink, named: _Named) -> _Line:
     family = family_of(named.family)
     transport = session_of(ez).transport
     try:
-        request = family.fetch_request(named.task_id)
+        request = attrs.evolve(
+            family.fetch_request(named.task_id),
+            wait=family.timing.query_timeout(transport.settings.timeouts),
+            new_connection=family.timing.new_connection,
+        )
         ask = transport.send_with_retries if request.repeatable else transport.send
         response = await ask(request)
         record = await transport.read(

@@ -16,8 +16,8 @@ from ezlink_async.emulator.relay.video_rows import VideoRows
 from ezlink_async.emulator.settings import EmulatorSettings
 from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
-from ezlink_async.emulator.upstream.tasks import ResultStore
 from ezlink_async.emulator.upstream.stability import StabilityService
+from ezlink_async.emulator.upstream.tasks import ResultStore
 from ezlink_async.emulator.upstream.videos import VideoProviders
 
 if TYPE_CHECKING:

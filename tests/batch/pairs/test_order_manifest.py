@@ -22,6 +22,7 @@ from ezlink_async.services.midjourney.creations import (
     Shorten,
 )
 from ezlink_async.services.midjourney.follow_ups import Action, Change, Modal
+from ezlink_async.services.video import Video
 
 BUTTON = "MJ::JOB::upsample::1::uuid"
 
@@ -227,3 +228,76 @@ def test_many_rows_take_the_memory_of_few(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 5_000
     assert peak < 500_000
+
+
+# --- videos
+
+
+def test_columns_below_set_are_fields_in_the_words_of_a_provider(
+    tmp_path: Path,
+) -> None:
+    """A cell is JSON, or else a text; an empty one is an absent field."""
+    table = (
+        "model,prompt,image,seconds,set.mode,set.cfg_scale,set.a\n"
+        'kling-v1,a cat,a.png,5,pro,0.5,"{""b"": [1]}"\n'
+        "kling-v1,a dog,https://a.example/b.png,,std,,[\n"
+        "kling-v1,a fox,,,,,\n"
+    )
+    cat, dog, fox = _read(tmp_path, "clips.csv", table, kind="video")
+    assert cat.request == Video(
+        "kling-v1",
+        {"mode": "pro", "cfg_scale": 0.5, "a": {"b": [1]}},
+        prompt="a cat",
+        image=tmp_path / "a.png",
+        seconds=5,
+    )
+    assert dog.request == Video(
+        "kling-v1",
+        {"mode": "std", "a": "["},
+        prompt="a dog",
+        image="https://a.example/b.png",
+    )
+    assert fox.request == Video("kling-v1", prompt="a fox")
+    assert [each.role for each in cat.inputs] == ["image"]
+    assert (dog.inputs, fox.inputs) == ((), ())
+
+
+def test_rows_of_json_have_the_body_of_a_video_as_it_is(tmp_path: Path) -> None:
+    row = {"kind": "video", "model": "luma-ray2", "prompt": "a cat"}
+    body = {"loop": True, "keyframes": {"frame0": {"url": "https://a.example"}}}
+    (found,) = _read(
+        tmp_path, "a.jsonl", _lines({**row, "body": body, "set.more": [1]})
+    )
+    assert found.request == Video("luma-ray2", {**body, "more": [1]}, prompt="a cat")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"kind": "imagine", "prompt": "x", "set.a": 1}, "no field 'set.a'"),
+        ({"kind": "video", "model": "m", "set.": 1}, "video has no field 'set.'"),
+        (
+            {"kind": "video", "model": "m", "body": {"a": 1}, "set.a": 2},
+            "a is given twice",
+        ),
+        ({"kind": "video", "model": "m", "body": "x", "set.a": 2}, "body is an object"),
+        ({"kind": "video", "model": "m", "body": "x"}, "no object of JSON"),
+        ({"kind": "video", "prompt": "x"}, "video needs the field 'model'"),
+        (
+            {"kind": "imagine", "prompt": "x", "images": ["https://a.example"]},
+            "address",
+        ),
+        ({"kind": "describe", "image": "https://a.example/b.png"}, "address"),
+    ],
+)
+def test_wrong_fields_of_a_provider_name_their_line(
+    tmp_path: Path, row: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        _read(tmp_path, "a.jsonl", _lines(row))
+    assert "line 1" in str(caught.value)
+
+
+def test_heading_with_a_column_that_sets_nothing_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="the heading names columns"):
+        _read(tmp_path, "a.csv", "kind,set.\nvideo,1\n")

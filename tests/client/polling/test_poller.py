@@ -17,6 +17,7 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.video import VIDEO_DOUBAO
 from tests.support import virtual_clock
 from tests.support.loop import now, on_virtual_clock, turns
 from tests.support.scripted_transport import (
@@ -656,3 +657,45 @@ async def test_task_that_is_followed_before_the_start_is_polled_from_then_on() -
     here.poller.start()
     assert (await handle).status is TaskStatus.SUCCESS
     await here.background.close()
+
+
+# --- what settles a price
+
+
+async def test_price_of_a_task_that_has_ended_meanwhile_is_not_settled() -> None:
+    """Its handle has ended; a later client settles it when it looks."""
+    arrived, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: HttpRequest) -> HttpResponse:
+        arrived.set()
+        await answered.wait()
+        url = f"{BASE}/a.mp4"
+        return reply({"id": "7", "status": "succeeded", "content": {"video_url": url}})
+
+    async with poller_harness(answer) as here:
+        handle = FollowedHandle("7", VIDEO_DOUBAO, here)
+        here.poller.of(VIDEO_DOUBAO).follow(handle, own=True)
+        await arrived.wait()
+        handle.end(errors.TaskTimeoutError("too late", task_id="7"))
+        answered.set()
+        await turns(20)
+        assert len(here.transport.seen) == 1
+
+
+async def test_bug_in_the_answer_of_a_settlement_does_not_repeat_it() -> None:
+    """Each repetition would be paid."""
+    done = {"id": "7", "status": "succeeded", "content": {"video_url": f"{BASE}/a"}}
+    asked: list[str] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        asked.append(request.path.split("/")[1])
+        if asked[-1] == "v1":
+            raise ZeroDivisionError
+        return reply(done)
+
+    async with poller_harness(answer) as here:
+        handle = FollowedHandle("7", VIDEO_DOUBAO, here)
+        here.poller.of(VIDEO_DOUBAO).follow(handle, own=True)
+        assert (await handle).results[0].url == f"{BASE}/a"
+        await turns(20)
+    assert asked == ["doubao", "v1"]
