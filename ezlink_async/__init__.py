@@ -52,7 +52,14 @@ if TYPE_CHECKING:
         TextLostError,
         TransportError,
     )
-    from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+    from ezlink_async.models import (
+        FluxRecord,
+        ImagesRecord,
+        Record,
+        Result,
+        TaskRecord,
+        TaskStatus,
+    )
     from ezlink_async.services.midjourney import AccountFilter, Mode
 
 __all__ = [
@@ -70,8 +77,10 @@ __all__ = [
     "DownloadError",
     "EndpointNotSupportedError",
     "EzlinkError",
+    "FluxRecord",
     "Image",
     "ImageError",
+    "ImagesRecord",
     "JobStream",
     "JournalError",
     "ModalNeededError",
@@ -163,6 +172,8 @@ _NAMES = {
         "TransportError",
     ),
     "models": (
+        "FluxRecord",
+        "ImagesRecord",
         "Record",
         "Result",
         "TaskRecord",

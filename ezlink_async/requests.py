@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async.services.base import JobRequest
     from ezlink_async.services.face_swap import FaceSwap
+    from ezlink_async.services.flux import Flux
+    from ezlink_async.services.image_generation import AsyncImage
     from ezlink_async.services.midjourney import (
         Action,
         Blend,
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "AsyncImage",
     "Blend",
     "Change",
     "Describe",
     "FaceSwap",
+    "Flux",
     "Imagine",
     "JobRequest",
     "Modal",
@@ -35,7 +39,9 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(__all__, "midjourney"),
+    "AsyncImage": "image_generation",
     "FaceSwap": "face_swap",
+    "Flux": "flux",
     "JobRequest": "base",
 }
 

@@ -31,10 +31,12 @@ from ezlink_async._core.settings import (
 )
 from ezlink_async._io.addresses import ResultAddress
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import FluxRecord, ImagesRecord, TaskRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
+from ezlink_async.services.flux import FluxCalls
+from ezlink_async.services.image_generation import Images
 from ezlink_async.services.midjourney import (
     MIDJOURNEY,
     AccountFilter,
@@ -342,6 +344,16 @@ class AsyncEzlink:
     def midjourney(self) -> Midjourney[TaskHandle[TaskRecord]]:
         """Midjourney's jobs: imagine, blend, describe, and what follows them."""
         return Midjourney(self.submit, self._ask)
+
+    @property
+    def images(self) -> Images[TaskHandle[ImagesRecord]]:
+        """Pictures by Flux, Kling and Wan, paid at acceptance."""
+        return Images(self.submit)
+
+    @property
+    def flux(self) -> FluxCalls[TaskHandle[FluxRecord]]:
+        """Native Flux: pictures that are paid once they are there."""
+        return FluxCalls(self.submit)
 
     async def _ask(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

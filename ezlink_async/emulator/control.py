@@ -74,7 +74,7 @@ def summary(state: RelayState) -> dict[str, object]:
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
-        "rows": len(store.rows),
+        "rows": len(store.rows) + len(state.pictures.rows),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
         "requests": len(state.requests),
@@ -205,8 +205,8 @@ class Control:
         Apply *faults* to the next requests of *kind*, one each, in order.
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
-        change, fetch, list, image, seed, usage, account, and those of the setting
-        ``routes``. ValueError for another one, TypeError for what is no fault.
+        change, fetch, list, image, seed, images, images_result, flux, flux_result,
+        picture, usage, account, and those of the setting ``routes``. ValueError for another one, TypeError for what is no fault.
         """
         self._check(kind)
         for each in faults:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import Factory, define, field, frozen
 
 from ezlink_async.emulator.faults import Fault
+from ezlink_async.emulator.relay.pictures import PictureTable
 from ezlink_async.emulator.relay.refresh import refresh_rows
 from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.settings import EmulatorSettings
@@ -125,6 +126,7 @@ class RelayState:
     routes: tuple[Route, ...] = ()
     gone_channel: int | None = None
     account_lag: AccountLag = Factory(AccountLag)
+    pictures: PictureTable = Factory(PictureTable)
 
     @property
     def seconds(self) -> int:

@@ -10,6 +10,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import Protocol
 
 from attrs import Factory, define, frozen
 
@@ -73,7 +74,11 @@ class Key:
 
 @frozen(kw_only=True)
 class Charge:
-    """One entry of the consumption log; *action* as in the row, ``SWAP_FACE``."""
+    """
+    One entry of the consumption log; *action* as in the row, ``SWAP_FACE``.
+
+    *text* is that of the entry; by default it is the price of a Midjourney call.
+    """
 
     request_id: str
     task_id: str
@@ -83,11 +88,17 @@ class Charge:
     seconds: int
     model: str = "swap_face"
     action: str = "SWAP_FACE"
+    text: str = ""
+    token_name: str = "n"
 
 
 @frozen(kw_only=True)
 class Refusal:
-    """One entry of the consumption log for a refused submit: free, with the reason."""
+    """
+    One entry of the consumption log for a refused submit: free, with the reason.
+
+    *kind* is the type of the entry.
+    """
 
     request_id: str
     text: str
@@ -95,6 +106,7 @@ class Refusal:
     key: str
     seconds: int
     model: str = "swap_face"
+    kind: int = 2
 
 
 @define(kw_only=True)
@@ -158,6 +170,15 @@ class Row:
             return ""
         rand = "" if self.status == "SUCCESS" else f"?rand={nanoseconds}"
         return f"{address}/mj/image/{self.task_id}{rand}"
+
+
+class Refundable(Protocol):
+    """A row whose price can be given back."""
+
+    account: Account
+    task_id: str
+    request_id: str
+    quota: int
 
 
 @define
@@ -242,7 +263,14 @@ class Store:
         key.charge(charge.units)
         self.log.append(charge)
 
-    def refund(self, row: Row, seconds: int) -> None:
+    def charge_account(self, account: Account, charge: Charge) -> None:
+        """Charge the account alone, and add *charge* to the log."""
+        account.balance -= charge.units
+        account.used += charge.units
+        account.requests += 1
+        self.log.append(charge)
+
+    def refund(self, row: Refundable, seconds: int) -> None:
         """Give the price of *row* back to the account; the key gets nothing."""
         row.account.balance += row.quota
         self.refunds.append(

@@ -38,6 +38,7 @@ _BROKEN = {
     "refused": "do_request_failed",
     "reset": "do_request_failed",
     "half": "read_response_body_failed",
+    "slow": "do_request_failed",
 }
 _UNREADABLE = "unmarshal_response_body_failed"
 
