@@ -36,6 +36,7 @@ from ezlink_async.errors import (
     EzlinkError,
     TaskCancelledError,
     TaskFailedError,
+    TaskNotFoundError,
     TaskTimeoutError,
     TextLostError,
 )
@@ -336,11 +337,18 @@ class TaskHandle(Generic[R]):
             return await download(self._sources(record, several=several))
         except DownloadError as error:
             request = self._family.renew(record) if error.gone else None
-            if request is None:
+            fresh = None if request is None else await self._renewed(request)
+            if fresh is None:
                 raise
-        read = partial(self._family.read, task_id=self.task_id)
-        fresh = await self._owner.ask(request, read)
         return await download(self._sources(fresh, several=several))
+
+    async def _renewed(self, request: HttpRequest) -> R | None:
+        """Return a fresh record with results, ``None`` if there is none any more."""
+        read = partial(self._family.read, task_id=self.task_id)
+        with contextlib.suppress(TaskNotFoundError):
+            fresh = await self._owner.ask(request, read)
+            return fresh if self._family.results(fresh) else None
+        return None
 
     def _sources(self, record: R, *, several: bool) -> list[Source]:
         """Return where the results of *record* are."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
-from tests.emulator import midjourney_stages, recorded
+from tests.emulator import midjourney_stages, picture_stages, recorded
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
 from tests.emulator.stage import Stage
 from tests.support.emulator_requests import STOPPED, SWAP, swap_body
@@ -199,7 +199,11 @@ _SETTINGS = {
 def settings_of(name: str) -> EmulatorSettings:
     """Return the operator's settings of a sample, with a clock that stands still."""
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
-    return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
+    return attrs.evolve(
+        next(fitting, STOPPED),
+        clock=Clock(ticking=False),
+        flux_reconciler=picture_stages.is_expired(name),
+    )
 
 
 _GROUPS = {
@@ -213,6 +217,8 @@ _GROUPS = {
     "v1": _v1,
     "account": _account,
     "balance": _balance,
+    "async": picture_stages.prepare,
+    "flux": picture_stages.prepare,
 }
 
 #: The groups of Midjourney's submits.
