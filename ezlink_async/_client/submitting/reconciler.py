@@ -313,7 +313,7 @@ class Reconciler:
             await self._weigh(submits, tasks, begun)
             return
         async with asyncio.timeout(self._timeouts.fetch * 2):
-            found = await read_rows(self._transport, self._ask, rows, self._floor())
+            found = await read_rows(self._transport, self._ask, rows, self._floor)
         for each in submits:
             await self._weigh_rows(each, found, begun)
 

@@ -20,12 +20,13 @@ Ask = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 async def read_rows(
-    transport: Transport, ask: Ask, rows: SubmitRows, floor: float | None
+    transport: Transport, ask: Ask, rows: SubmitRows, oldest: Callable[[], float | None]
 ) -> AccountRows:
     """
-    Return the rows that were made since *floor*, in the server's seconds since 1970.
+    Return the rows that were made since *oldest*, in the server's seconds since 1970.
 
-    ``None`` reads all pages. Raises what *ask* and the reader raise.
+    That may be known only once the server has answered; ``None`` reads all pages.
+    Raises what *ask* and the reader raise.
     """
     found: list[SubmitRow] = []
     for number in range(1, account.PAGES + 1):
@@ -34,6 +35,7 @@ async def read_rows(
         found += page.rows
         if page.is_last:
             return AccountRows(found, -math.inf)
+        floor = oldest()
         if floor is not None and page.rows[-1].time < floor:
             return AccountRows(found, floor)
     return AccountRows(found, None)

@@ -291,7 +291,10 @@ def _own_result(state: RelayState, task: UpstreamTask) -> faults.Upstream:
 async def callback(state: RelayState, exchange: Exchange) -> Reply:
     """Receive a call of the provider, which shows no key."""
     body = await exchange.read()
-    fields = read_object(body)
+    try:
+        fields = read_object(body)
+    except ValueError as fault:
+        return image_error(400, str(fault))
     row = state.pictures.find(str(fields.get("id") or fields.get("task_id") or ""))
     if row is None:
         return image_error(404, "task not found")
@@ -332,6 +335,7 @@ def _from_source(state: RelayState, exchange: Exchange, row: PictureRow) -> Repl
         call = f'Get "{_HOST}/v1/get_result?id={row.task_id}"'
         words = broken_call(answer.broken, call, _ADDRESS, _CLIENT)
         return image_error(500, f"请求失败: {words}")
+    _reconcile(state, row)
     _learn(state, row, answer.content)
     return Reply(answer.status, answer.content, JSON)
 
