@@ -181,6 +181,23 @@ async def test_success_without_addresses_is_believed_the_fourth_time() -> None:
         both.server.control.assert_all_played()
 
 
+async def test_link_of_an_image_that_has_ended_is_renewed_by_the_query() -> None:
+    """A query goes to the provider and costs nothing; one without a picture is none."""
+    async with emulated_client() as both:
+        handle = await both.ez.submit(AsyncImage("flux-pro-1.1", "a fox"))
+        await handle
+        both.server.control.advance(601)
+        empty = {"id": handle.task_id, "status": "Ready", "result": {}}
+        both.server.control.script("images_result", faults.Upstream(body=empty))
+        with pytest.raises(DownloadError, match="gone"):
+            await handle.read()
+        fresh = f"{both.server.base_url}/__emu/pictures/{handle.task_id}/1.png?se=9999999999"
+        there = {**empty, "result": {"sample": fresh}}
+        both.server.control.script("images_result", faults.Upstream(body=there))
+        assert await handle.read()
+        assert _units(both) == [20_000]
+
+
 # --- native Flux
 
 
@@ -314,6 +331,29 @@ async def test_link_whose_task_the_provider_has_forgotten_is_gone() -> None:
         both.server.control.script("flux_result", faults.Upstream(404, forgotten))
         with pytest.raises(DownloadError, match="gone"):
             await handle.read()
+
+
+async def test_batch_whose_link_has_ended_makes_the_picture_again_on_demand(
+    tmp_path: Path,
+) -> None:
+    """A run that was cut short before the download meets a link that leads nowhere."""
+    async with emulated_client() as both:
+
+        async def status(**options: bool) -> str:
+            orders = [Flux("flux-2-pro", "fox")]
+            async with run_jobs(both.ez, orders, output=tmp_path, **options) as run:
+                (fox,) = [each async for each in run]
+            return f"{fox.status} {fox.error or ''}"
+
+        both.server.control.standing("picture", faults.Answer(503))
+        assert "failed" in await status()
+        both.server.control.standing("picture", None)
+        both.server.control.advance(601)
+        for _ in range(2):
+            assert "no longer has the result" in await status()
+        assert (_submits(both), _units(both)) == (1, [15_000])
+        assert "succeeded" in await status(retry_failed=True)
+        assert (_submits(both), _units(both)) == (2, [15_000, 15_000])
 
 
 async def test_answer_that_was_lost_is_found_by_its_row() -> None:

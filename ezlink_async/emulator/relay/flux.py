@@ -66,7 +66,7 @@ _ENDS = {"Error", "Request Moderated", "Content Moderated"}
 _PANIC = Reply(500, b"", None)
 
 
-def price_of(model: str) -> int:
+def price_of(model: str) -> float:
     """Return the cents of a picture."""
     return PRICES.get(model, PRICES["flux-2-pro"])
 

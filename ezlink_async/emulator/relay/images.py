@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from attrs import frozen
+from attrs import define, frozen
 
 from ezlink_async.emulator import faults
 from ezlink_async.emulator.http.exchange import Exchange
@@ -56,7 +56,7 @@ class _Provider:
     def price(self, model: str) -> int:
         """Return the price of one picture, in units."""
         if self.name == "flux":
-            return price_of(model) * UNITS_PER_CENT
+            return int(price_of(model) * UNITS_PER_CENT)
         return _KLING_PRICE if self.name == "kling" else _WAN_PRICE
 
     def accepted(self, task: UpstreamTask, painting: Painting) -> dict[str, object]:
@@ -93,11 +93,38 @@ _BY_NAME = {each.name: each for each in _BY_PREFIX.values()}
 
 
 def _provider_of(model: str) -> _Provider | None:
-    """Return who serves *model*, None where nobody does."""
+    """Return who serves *model*, or None."""
     if model.startswith("flux") and model not in PRICES:
         return None
     found = (each for prefix, each in _BY_PREFIX.items() if model.startswith(prefix))
     return next(found, None)
+
+
+@define
+class _Submit:
+    """One submit on its way through the relay."""
+
+    state: RelayState
+    exchange: Exchange
+    key: Key
+    provider: _Provider
+    model: str
+    fields: Mapping[str, object]
+
+    @property
+    def count(self) -> int:
+        """How many pictures are charged for: ``n`` is not checked."""
+        parameters = self.fields.get("parameters")
+        inner = parameters.get("n") if isinstance(parameters, Mapping) else None
+        for value in (self.fields.get("n"), inner):
+            if type(value) is int and value > 0:
+                return value
+        return self.provider.count
+
+    @property
+    def units(self) -> int:
+        """What the job costs."""
+        return self.provider.price(self.model) * self.count
 
 
 async def submit(state: RelayState, exchange: Exchange, key: Key) -> Reply:
@@ -118,140 +145,91 @@ async def submit(state: RelayState, exchange: Exchange, key: Key) -> Reply:
         return answers.refusal(400, "unsupported_model", words)
     if provider is None or "no_channel" in exchange.overrides.trouble:
         return no_channel(exchange, key, model)
-    return _forwarded(state, exchange, key, provider, fields)
+    return _forwarded(_Submit(state, exchange, key, provider, model, fields))
 
 
-def _forwarded(
-    state: RelayState,
-    exchange: Exchange,
-    key: Key,
-    provider: _Provider,
-    fields: Mapping[str, object],
-) -> Reply:
-    model = str(fields["model"])
-    count = _count_of(fields, provider.count)
-    _record(state, provider, fields)
+def _forwarded(one: _Submit) -> Reply:
+    _record(one)
     try:
-        answer = exchange.overrides.upstream or _own_answer(
-            state, exchange, provider, fields
-        )
+        answer = one.exchange.overrides.upstream or _own_answer(one)
         if answer.broken:
-            call = f'Post "<host>{provider.path.format(model)}"'
+            call = f'Post "<host>{one.provider.path.format(one.model)}"'
             words = answers.broken_call(answer.broken, call, "<host>", "")
             raise RefusedPictureError(500, "do_request_failed", words)
-        task_id, message = provider.accepts(answer)
+        task_id, message = one.provider.accepts(answer)
     except RefusedPictureError as refused:
-        if provider.logs_refusals:
-            _log_refusal(state, exchange, key, model, str(refused))
+        if one.provider.logs_refusals:
+            _log_refusal(one, str(refused))
         return refused.reply
-    units = provider.price(model) * count
-    state.pictures.add(_row(state, exchange, key, provider, model, task_id, units, count))
-    _charge(state, exchange, key, model, task_id, units, count)
+    one.state.pictures.add(_row(one, task_id))
+    _charge(one, task_id)
     return answers.submitted("succeed", task_id, message)
 
 
-def _own_answer(
-    state: RelayState,
-    exchange: Exchange,
-    provider: _Provider,
-    fields: Mapping[str, object],
-) -> faults.Upstream:
-    count = 1 if provider is _FLUX else _count_of(fields, provider.count)
-    model = str(fields["model"])
+def _own_answer(one: _Submit) -> faults.Upstream:
+    is_flux, upstream = one.provider is _FLUX, one.state.upstream
     painting = paintings.read_painting(
-        model, fields, count, expires=provider is _FLUX
+        one.model, one.fields, 1 if is_flux else one.count, expires=is_flux
     )
-    action, life = provider.name.upper(), exchange.overrides.life
-    task = state.upstream.generate(action, painting, exchange.request_id, life)
-    return faults.Upstream(body=provider.accepted(task, painting))
+    action, life = one.provider.name.upper(), one.exchange.overrides.life
+    task = upstream.generate(action, painting, one.exchange.request_id, life)
+    return faults.Upstream(body=one.provider.accepted(task, painting))
 
 
-def _count_of(fields: Mapping[str, object], default: int) -> int:
-    """Return how many pictures are charged for: ``n`` is not checked."""
-    parameters = fields.get("parameters")
-    inner = parameters.get("n") if isinstance(parameters, Mapping) else None
-    for value in (fields.get("n"), inner):
-        if type(value) is int and value > 0:
-            return value
-    return default
-
-
-def _record(
-    state: RelayState, provider: _Provider, fields: Mapping[str, object]
-) -> None:
-    sent = dict(fields)
-    model = str(fields["model"])
-    if provider is not _WAN:
+def _record(one: _Submit) -> None:
+    sent = dict(one.fields)
+    if one.provider is not _WAN:
         del sent["model"]
-    if provider is _KLING:
-        sent["model_name"] = model
-    path = provider.path.format(model)
-    state.forwarded.append(ForwardedCall("POST", path, sent))
+    if one.provider is _KLING:
+        sent["model_name"] = one.model
+    path = one.provider.path.format(one.model)
+    one.state.forwarded.append(ForwardedCall("POST", path, sent))
 
 
-def _row(
-    state: RelayState,
-    exchange: Exchange,
-    key: Key,
-    provider: _Provider,
-    model: str,
-    task_id: str,
-    units: int,
-    count: int,
-) -> PictureRow:
+def _row(one: _Submit, task_id: str) -> PictureRow:
     return PictureRow(
-        number=state.store.next_number(),
-        account=key.account,
-        key=key.text,
-        provider=provider.name,
-        model=model,
-        request_id=exchange.request_id,
-        created_at=state.seconds,
+        number=one.state.store.next_number(),
+        account=one.key.account,
+        key=one.key.text,
+        provider=one.provider.name,
+        model=one.model,
+        request_id=one.exchange.request_id,
+        created_at=one.state.seconds,
         native=False,
         task_id=task_id,
         status="submitted",
         mode="texttoimage",
-        n=count,
-        quota=units,
+        n=one.count,
+        quota=one.units,
     )
 
 
-def _charge(
-    state: RelayState,
-    exchange: Exchange,
-    key: Key,
-    model: str,
-    task_id: str,
-    units: int,
-    count: int,
-) -> None:
-    dollars = units / _UNITS_PER_DOLLAR
+def _charge(one: _Submit, task_id: str) -> None:
+    dollars = one.units / _UNITS_PER_DOLLAR
     charge = Charge(
-        request_id=exchange.request_id,
+        request_id=one.exchange.request_id,
         task_id=task_id,
-        units=units,
-        account=key.account.number,
-        key=key.text,
-        seconds=state.seconds,
-        model=model,
+        units=one.units,
+        account=one.key.account.number,
+        key=one.key.text,
+        seconds=one.state.seconds,
+        model=one.model,
         action="IMAGES",
-        text=f"Mode: texttoimage, Images: {count}, Total cost: ${dollars:.3f}",
+        text=f"Mode: texttoimage, Images: {one.count}, Total cost: ${dollars:.3f}",
     )
-    state.store.charge(key, charge)
+    one.state.store.charge(one.key, charge)
 
 
-def _log_refusal(
-    state: RelayState, exchange: Exchange, key: Key, model: str, text: str
-) -> None:
+def _log_refusal(one: _Submit, text: str) -> None:
     refusal = Refusal(
-        request_id=exchange.request_id,
+        request_id=one.exchange.request_id,
         text=text,
-        account=key.account.number,
-        key=key.text,
-        seconds=state.seconds,
-        model=model,
+        account=one.key.account.number,
+        key=one.key.text,
+        seconds=one.state.seconds,
+        model=one.model,
     )
-    state.store.log.append(refusal)
+    one.state.store.log.append(refusal)
 
 
 async def result(state: RelayState, exchange: Exchange, _key: Key) -> Reply:

@@ -22,7 +22,7 @@ from ezlink_async.models import ImagesRecord
 from ezlink_async.services.base import PICTURES, JobRequest, LoadedImage, TaskFamily
 from ezlink_async.services.image_generation.jobs import ImagesJob
 from ezlink_async.services.image_generation.tasks import FAMILIES, Provider
-from ezlink_async.services.values import checked_count, checked_fields, checked_text
+from ezlink_async.services.values import checked_fields, checked_text
 
 _LABEL = 60  # characters of a prompt in a label
 
@@ -95,9 +95,8 @@ class AsyncImage(JobRequest[ImagesRecord]):
         object.__setattr__(self, "body", self._checked_body())
 
     def _check_n(self) -> None:
-        checked_count(self.n, "n")
-        if self.n is None or self.n > _MOST:
-            raise ConfigurationError(f"n is 1 to {_MOST}, not {self.n!r}")
+        if type(self.n) is not int or not 1 <= self.n <= _MOST:
+            raise ConfigurationError(f"n is 1 to {_MOST}, not {self.n!r:.80}")
         if self.provider is Provider.FLUX and self.n > 1:
             raise ConfigurationError(
                 "a Flux job makes one picture, and the server charges for n: make "
