@@ -150,7 +150,7 @@ def _own_answer(one: _Submit, fields: Mapping[str, object]) -> faults.Upstream:
     life = exchange.overrides.life
     task = upstream.generate("FLUX", painting, exchange.request_id, life)
     if one.state.settings.flux_calls_back:
-        task.on_end = lambda: _called_back(one.state, task)
+        task.on_end = lambda: _called_back(one, task)
     return faults.Upstream(body=paintings.bfl_accepted(task, painting))
 
 
@@ -276,11 +276,9 @@ def _learn(state: RelayState, row: PictureRow, content: bytes) -> None:
 # Results
 
 
-def _called_back(state: RelayState, task: UpstreamTask) -> None:
+def _called_back(one: _Submit, task: UpstreamTask) -> None:
     """Receive the provider's call at the end of a task."""
-    row = state.pictures.find(task.task_id)
-    if row is not None:
-        _learn(state, row, _own_result(state, task).content)
+    _learn(one.state, one.row, _own_result(one.state, task).content)
 
 
 def _own_result(state: RelayState, task: UpstreamTask) -> faults.Upstream:

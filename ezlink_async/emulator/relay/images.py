@@ -252,7 +252,7 @@ async def result(state: RelayState, exchange: Exchange, _key: Key) -> Reply:
     if shown.refund and row.is_open:
         row.fail(shown.message, state.seconds)
         state.store.refund(row, state.seconds)
-    return shown.reply(row.task_id, row.task_id)
+    return shown.reply(row.task_id)
 
 
 def _own_result(

@@ -53,11 +53,11 @@ class Shown:
     urls: list[str] | None = None
     refund: bool = False
 
-    def reply(self, task_id: str, image_id: str) -> Reply:
+    def reply(self, task_id: str) -> Reply:
         """Return the answer to the query."""
         body = {
             "task_id": task_id,
-            "image_id": image_id if self.urls else "",
+            "image_id": task_id if self.urls else "",
             "task_status": self.status,
             "message": self.message,
             "image_urls": self.urls,

@@ -1,7 +1,7 @@
 """
 Native Flux for users: one call, which makes a job and submits it.
 
-Apart from the job request, so that it loads without the class for users.
+Apart from the job request, which a batch uses without a client.
 """
 
 from __future__ import annotations

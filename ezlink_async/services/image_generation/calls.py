@@ -1,7 +1,7 @@
 """
 Pictures by Flux, Kling and Wan for users: one call, which makes a job and submits it.
 
-Apart from the job requests, so that those load without the class for users.
+Apart from the job request, which a batch uses without a client.
 """
 
 from __future__ import annotations
