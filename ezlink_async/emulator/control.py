@@ -206,7 +206,8 @@ class Control:
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
         change, fetch, list, image, seed, images, images_result, flux, flux_result,
-        picture, usage, account, and those of the setting ``routes``. ValueError for another one, TypeError for what is no fault.
+        picture, usage, account, and those of the setting ``routes``. ValueError for
+        another one, TypeError for what is no fault.
         """
         self._check(kind)
         for each in faults:

@@ -46,7 +46,9 @@ def checked_fields(
             "drops it"
         )
     try:
-        copied: dict[str, object] = json.loads(json.dumps(dict(fields), allow_nan=False))
+        copied: dict[str, object] = json.loads(
+            json.dumps(dict(fields), allow_nan=False)
+        )
     except (TypeError, ValueError, RecursionError) as fault:
         raise ConfigurationError(f"{name} cannot be sent as JSON: {fault}") from None
     return copied

@@ -27,12 +27,12 @@ class _Case:
     kind: str
     place: str
     units: int
-    paid_for_failures: bool
+    failures_paid: int
 
 
 CASES = {
-    "image": _Case(("image", "a cat", *WAN), "image", "images", 100_000, True),
-    "flux": _Case(("flux", "a cat"), "flux", "flux", 15_000, False),
+    "image": _Case(("image", "a cat", *WAN), "image", "images", 100_000, 1),
+    "flux": _Case(("flux", "a cat"), "flux", "flux", 15_000, 0),
 }
 
 
@@ -103,7 +103,7 @@ def test_failure_is_one_line_and_sent_again_only_on_demand(
     assert "failed: a cat: TaskFailedError: " in said.err
     assert "the machine is broken" in said.err
     assert ezlink(*case.command).code == 1
-    assert (_submits(user), bool(_units(user))) == (1, case.paid_for_failures)
+    assert (_submits(user), len(_units(user))) == (1, case.failures_paid)
     assert ezlink(*case.command, "--retry-failed").code == 0
     assert _files() == ["a cat.png"]
 
@@ -191,7 +191,9 @@ def test_pictures_of_flux_are_jobs_of_their_own(ezlink: Ezlink, user: Emulator) 
 
 def test_size_seed_pictures_and_fields_are_sent(ezlink: Ezlink, user: Emulator) -> None:
     command = ("flux", "a cat", "--size", "640x384", "--seed", 7, "--image", HOPPER)
-    said = ezlink(*command, "--set", "safety_tolerance=2", "--set", "x=16:9", "-o", "out")
+    said = ezlink(
+        *command, "--set", "safety_tolerance=2", "--set", "x=16:9", "-o", "out"
+    )
     assert said.code == 2  # the first is a field of its own
     assert "extra has no field 'safety_tolerance'" in said.err
     said = ezlink(*command, "--set", "x=16:9", "--set", 'y={"a": [1]}', "-o", "out")
@@ -300,7 +302,10 @@ def test_task_of_a_family_is_shown_and_saved_by_its_id(
     ("given", "fields"),
     [
         ([], {}),
-        (["a=1", "b=true", "c=null", "d=1.5"], {"a": 1, "b": True, "c": None, "d": 1.5}),
+        (
+            ["a=1", "b=true", "c=null", "d=1.5"],
+            {"a": 1, "b": True, "c": None, "d": 1.5},
+        ),
         (["a=16:9", "b=", "c=x=y"], {"a": "16:9", "b": "", "c": "x=y"}),
         (['a="1"', 'b={"c": [1]}', "d=[]"], {"a": "1", "b": {"c": [1]}, "d": []}),
     ],

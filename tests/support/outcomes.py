@@ -48,9 +48,7 @@ def outcome_of(read: Callable[[], Accepted | Record]) -> Outcome:
         found = read()
     except errors.EzlinkError as error:
         fee = getattr(error, "fee", 0)
-        return Outcome(
-            type(error), None, error.retry_safe, error.maybe_charged, fee
-        )
+        return Outcome(type(error), None, error.retry_safe, error.maybe_charged, fee)
     if isinstance(found, Accepted):
         pictures = _urls(found.record) if found.record else (None,)
         return accepted(found.task_id, pictures[0])

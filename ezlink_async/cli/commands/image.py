@@ -82,7 +82,9 @@ def image(
 
 def _orders(prompts: tuple[str, ...], own: ImageOptions) -> Iterator[Order]:
     if own.model is None:
-        raise ConfigurationError("name who makes the pictures, such as --model kling-v2")
+        raise ConfigurationError(
+            "name who makes the pictures, such as --model kling-v2"
+        )
     for picture in own.image:
         check_no_address(picture)
     images = tuple(Image(path=picture) for picture in own.image)

@@ -255,7 +255,7 @@ def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
         "type": entry.kind if is_refusal else _CONSUMPTION,
         "content": text,
         "username": f"user{entry.account}",
-        "token_name": "n" if is_refusal else entry.token_name,
+        "token_name": "n" if is_refusal or entry.names_key else "",
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,

@@ -28,7 +28,6 @@ from ezlink_async.emulator.relay.picture_answers import (
     RefusedPictureError,
     broken_call,
     read_object,
-    refusal,
 )
 from ezlink_async.emulator.relay.pictures import UNITS_PER_CENT, PictureRow
 from ezlink_async.emulator.relay.routes import Route, with_key
@@ -115,7 +114,9 @@ def _fields_of(one: _Submit, body: bytes) -> Mapping[str, object]:
     try:
         fields = read_object(body)
     except ValueError as fault:
-        raise _refused(one, 400, f"convert request failed: 解析请求体失败: {fault}") from None
+        raise _refused(
+            one, 400, f"convert request failed: 解析请求体失败: {fault}"
+        ) from None
     balance = one.key.account.balance
     if balance < _BAR:
         dollars = balance / _UNITS_PER_DOLLAR
@@ -209,7 +210,7 @@ def _words_of(content: bytes) -> str:
 
 
 def _charge(one: _Submit, units: int, text: str) -> None:
-    charge = _charge_of(one.state, one.row, units, text, token_name="n")
+    charge = _charge_of(one.state, one.row, units, text)
     one.state.store.charge(one.key, charge)
 
 
@@ -219,7 +220,7 @@ def _charge_fee(one: _Submit) -> None:
 
 
 def _charge_of(
-    state: RelayState, row: PictureRow, units: int, text: str, *, token_name: str
+    state: RelayState, row: PictureRow, units: int, text: str, *, named: bool = True
 ) -> Charge:
     return Charge(
         request_id=row.request_id,
@@ -231,7 +232,7 @@ def _charge_of(
         model=row.model,
         action="FLUX",
         text=text,
-        token_name=token_name,
+        names_key=named,
     )
 
 
@@ -257,7 +258,7 @@ def _succeed(state: RelayState, row: PictureRow, answer: Mapping[str, object]) -
         return
     row.succeed(answer, state.seconds)
     text = f"Flux 任务成功，扣费 quota={row.quota}"
-    charge = _charge_of(state, row, row.quota, text, token_name="")
+    charge = _charge_of(state, row, row.quota, text, named=False)
     state.store.charge_account(row.account, charge)
 
 

@@ -152,10 +152,8 @@ def _forwarded(one: _Submit) -> Reply:
     _record(one)
     try:
         answer = one.exchange.overrides.upstream or _own_answer(one)
-        if answer.broken:
-            call = f'Post "<host>{one.provider.path.format(one.model)}"'
-            words = answers.broken_call(answer.broken, call, "<host>", "")
-            raise RefusedPictureError(500, "do_request_failed", words)
+        call = f'Post "<host>{one.provider.path.format(one.model)}"'
+        answers.check_call(answer, call, "do_request_failed")
         task_id, message = one.provider.accepts(answer)
     except RefusedPictureError as refused:
         if one.provider.logs_refusals:
@@ -242,10 +240,7 @@ async def result(state: RelayState, exchange: Exchange, _key: Key) -> Reply:
     provider = _BY_NAME[row.provider]
     answer = exchange.overrides.upstream or _own_result(state, row, provider)
     try:
-        if answer.broken:
-            call = 'Get "<host>"'
-            words = answers.broken_call(answer.broken, call, "<host>", "")
-            raise RefusedPictureError(500, "api_error", words)
+        answers.check_call(answer, 'Get "<host>"', "api_error")
         shown = provider.shows(answer)
     except RefusedPictureError as refused:
         return refused.reply

@@ -17,9 +17,7 @@ from ezlink_async.emulator import faults
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.replies import JSON, JSON_UTF8, Reply, as_json
 
-SATURATED = (
-    "The current group upstream load is saturated, please try again later."
-)
+SATURATED = "The current group upstream load is saturated, please try again later."
 SUBMITTED = "Request submitted successfully"
 
 _OK = 200
@@ -28,7 +26,7 @@ _BUSY = 429
 _ERROR = 500
 _COMPLETED = "Image generation completed"
 _ENDINGS = {
-    "refused": 'dial tcp {host}: connect: connection refused',
+    "refused": "dial tcp {host}: connect: connection refused",
     "reset": "EOF",
     "half": "unexpected EOF",
     "slow": "net/http: timeout awaiting response headers ({who} exceeded while awaiting"
@@ -84,6 +82,13 @@ def broken_call(word: str, call: str, host: str, who: str) -> str:
     return f"{call}: {_ENDINGS[word].format(host=host, who=who)}"
 
 
+def check_call(answer: faults.Upstream, call: str, code: str) -> None:
+    """Raise the refusal for a *call* to the provider that broke."""
+    if answer.broken:
+        words = broken_call(answer.broken, call, "<host>", "")
+        raise RefusedPictureError(_ERROR, code, words)
+
+
 def read_object(body: bytes) -> Mapping[str, object]:
     """Return an answer's JSON object; ValueError in Go's words for another one."""
     try:
@@ -93,7 +98,9 @@ def read_object(body: bytes) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(_UNFIT.format(_KINDS.get(type(value), "number")))
+        raise ValueError(  # noqa: TRY004 - one error for callers
+            _UNFIT.format(_KINDS.get(type(value), "number"))
+        )
     return value
 
 
@@ -215,7 +222,9 @@ def wan_shown(answer: faults.Upstream) -> Shown:
     metrics = _mapping(output, "task_metrics")
     done, failed = metrics.get("SUCCEEDED"), metrics.get("FAILED")
     words = f"Partially completed: {done} succeeded, {failed} failed"
-    return Shown("succeed", words if failed else _COMPLETED, _urls(output.get("results")))
+    return Shown(
+        "succeed", words if failed else _COMPLETED, _urls(output.get("results"))
+    )
 
 
 def _check_query(answer: faults.Upstream) -> None:

@@ -77,7 +77,8 @@ class Charge:
     """
     One entry of the consumption log; *action* as in the row, ``SWAP_FACE``.
 
-    *text* is that of the entry; by default it is the price of a Midjourney call.
+    *text* is that of the entry; by default it is the price of a Midjourney call. An
+    entry that *names_key* shows the name of the key.
     """
 
     request_id: str
@@ -89,7 +90,7 @@ class Charge:
     model: str = "swap_face"
     action: str = "SWAP_FACE"
     text: str = ""
-    token_name: str = "n"
+    names_key: bool = True
 
 
 @frozen(kw_only=True)

@@ -68,7 +68,9 @@ class FluxJob(Job[FluxRecord]):
         body = check_whole(response)
         task_id = identifier(body.get("id"))
         if not task_id:
-            message = "the job was accepted without an id: it costs nothing, and is lost"
+            message = (
+                "the job was accepted without an id: it costs nothing, and is lost"
+            )
             raise unreadable(response, message)
         word = collapse_blanks(body.get("status"))
         url = address(body.get("polling_url")) if word == "Ready" else None

@@ -42,6 +42,8 @@ _TIMING = PollTiming(
     query_wait=60.0,
 )
 
+_TRACES = Traces(rows=FLUX_ROWS, log=True, proves_absence=True)
+
 _STATUSES = {
     "pending": TaskStatus.SUBMITTED,
     "submitted": TaskStatus.SUBMITTED,
@@ -75,7 +77,7 @@ class FluxFamily(TaskFamily[FluxRecord]):
     name: str = "flux"
     record_type: type[FluxRecord] = FluxRecord
     timing: PollTiming = _TIMING
-    traces: Traces = Traces(rows=FLUX_ROWS, log=True, proves_absence=True)
+    traces: Traces = _TRACES
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for the record; each third time the provider is asked."""
@@ -178,7 +180,9 @@ def _told(error: object) -> object:
 
 
 def _fail_reason(
-    fields: Mapping[str, object], said: Mapping[str, object], moderation: tuple[str, ...]
+    fields: Mapping[str, object],
+    said: Mapping[str, object],
+    moderation: tuple[str, ...],
 ) -> str:
     """Return why a task failed: the provider's status, reasons, or words."""
     word = collapse_blanks(said.get("status"))

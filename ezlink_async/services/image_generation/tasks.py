@@ -47,6 +47,8 @@ _TIMING = PollTiming(
     query_wait=60.0,
 )
 
+_TRACES = Traces(log=True)
+
 _STATUSES = {
     "processing": TaskStatus.IN_PROGRESS,
     "submitted": TaskStatus.SUBMITTED,
@@ -90,14 +92,14 @@ class ImagesFamily(TaskFamily[ImagesRecord]):
     name: str = "images"
     record_type: type[ImagesRecord] = ImagesRecord
     timing: PollTiming = _TIMING
-    traces: Traces = Traces(log=True)
-    _empty: dict[str, int] = attrs.field(
-        factory=dict, init=False, eq=False, repr=False
-    )
+    traces: Traces = _TRACES
+    _empty: dict[str, int] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; without an id the server would show a stranger's."""
-        return HttpRequest("GET", f"{_RESULT}?{query_of('taskid', task_id)}", repeatable=True)
+        return HttpRequest(
+            "GET", f"{_RESULT}?{query_of('taskid', task_id)}", repeatable=True
+        )
 
     def read(self, response: HttpResponse, task_id: str) -> ImagesRecord:
         """

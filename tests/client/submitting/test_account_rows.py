@@ -68,7 +68,7 @@ def test_empty_request_id_has_no_rows() -> None:
     ],
 )
 def test_row_that_has_ended_without_a_task_costs_nothing(
-    state: RowState, may_run: bool
+    *, state: RowState, may_run: bool
 ) -> None:
     """No other row, no witness and no wait is needed for that."""
     doubts = RowDoubts(charged=False, witnessed=False, settled=False)
@@ -80,7 +80,9 @@ def test_row_that_has_ended_without_a_task_costs_nothing(
 @pytest.mark.parametrize(
     ("state", "charged"), [(RowState.FEE, False), (RowState.REFUSED, True)]
 )
-def test_fee_is_shown_by_the_row_or_by_the_log(state: RowState, charged: bool) -> None:
+def test_fee_is_shown_by_the_row_or_by_the_log(
+    *, state: RowState, charged: bool
+) -> None:
     doubts = attrs.evolve(SURE, charged=charged)
     finding = conclude_rows(LOST, _rows(_row(state)), doubts)
     assert (finding.fate, finding.charged) == (Fate.CHARGED, True)

@@ -27,9 +27,7 @@ def pages() -> AccountPages:
 
 async def _lose(pages: AccountPages, *ids: str) -> Finding:
     """Search for a submit that began and was sent just now."""
-    lost = Lost(
-        state=None, request_ids=ids or ("r1",), since=None, traces=FLUX.traces
-    )
+    lost = Lost(state=None, request_ids=ids or ("r1",), since=None, traces=FLUX.traces)
     with pages.reconciler.in_progress(None, now()):
         return await pages.reconciler.reconcile(lost, begun=now(), sent=now())
 
@@ -79,7 +77,7 @@ async def test_row_that_stays_at_work_is_given_up_at_the_deadline(
 )
 @on_virtual_clock
 async def test_row_without_a_task_is_believed_the_second_time(
-    status: str, reason: str, fate: Fate, may_run: bool, pages: AccountPages
+    *, status: str, reason: str, fate: Fate, may_run: bool, pages: AccountPages
 ) -> None:
     """The relay may call its provider again: the search ends ten seconds later."""
     pages.add_picture("r1", status, reason=reason)
@@ -139,7 +137,12 @@ async def test_found_submit_is_a_witness_for_the_next(pages: AccountPages) -> No
 @on_virtual_clock
 async def test_page_is_read_back_to_before_the_submit(pages: AccountPages) -> None:
     """Older rows are on later pages, which need not be read."""
-    old = {"request_id": "", "status": "failed", "task_id": "", "created_at": EPOCH - 99}
+    old = {
+        "request_id": "",
+        "status": "failed",
+        "task_id": "",
+        "created_at": EPOCH - 99,
+    }
     pages.pictures = [dict(old) for _ in range(1_000)]
     _add_witness(pages)
     assert (await _lose(pages)).fate is Fate.NOT_CREATED

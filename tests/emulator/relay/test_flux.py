@@ -1,4 +1,4 @@
-"""Native Flux over a socket: records, the provider's call, money, the account's page."""
+"""Native Flux over a socket: records, the provider's call, money, and the page."""
 
 from __future__ import annotations
 
@@ -208,7 +208,9 @@ async def test_old_record_fails_where_the_relay_reconciles() -> None:
         assert not emu.control.charges
 
 
-async def test_call_about_an_unknown_task_is_refused(emu: Emulator, api: RawApi) -> None:
+async def test_call_about_an_unknown_task_is_refused(
+    emu: Emulator, api: RawApi
+) -> None:
     for body, status in ((b'{"id":"x"}', 404), (b"<html>", 400)):
         response = await api.post("/flux/internal/callback", body)
         assert response.status == status

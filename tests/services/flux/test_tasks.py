@@ -148,7 +148,10 @@ def test_record_is_saved_and_read_again() -> None:
         # An address of the provider is never followed: it takes another key.
         (_answer(status="Pending", polling_url="https://p"), accepted("t")),
         (_answer(status="Ready", polling_url=7), accepted("t")),
-        (HttpResponse(200, {}, b"<html>"), Outcome(errors.SubmitUnknownError, paid=True)),
+        (
+            HttpResponse(200, {}, b"<html>"),
+            Outcome(errors.SubmitUnknownError, paid=True),
+        ),
         (
             HttpResponse(200, {}, b'{"id":"t"}', early=True),
             safe(errors.TransportError),

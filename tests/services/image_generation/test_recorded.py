@@ -99,7 +99,9 @@ def _read(sample: Sample) -> Accepted | ImagesRecord:
     split = urlsplit(sample.path)
     if sample.method == "POST":
         model = json.loads(sample.sent)["model"]
-        provider = next((p for p in Provider if model.startswith(p.value)), Provider.FLUX)
+        provider = next(
+            (p for p in Provider if model.startswith(p.value)), Provider.FLUX
+        )
         job = ImagesJob(model=model, provider=provider, label="x", fields={})
         return job.read(sample.response)
     query = parse_qs(split.query)
@@ -144,7 +146,7 @@ def test_charged_submit_is_never_safe_to_repeat(name: str) -> None:
     ],
 )
 def test_failure_says_whether_it_is_given_back(
-    name: str, provider: Provider | None, refunded: bool | None
+    *, name: str, provider: Provider | None, refunded: bool | None
 ) -> None:
     """Flux and Kling failures stay paid, as the recorded charges show."""
     family = IMAGES if provider is None else FAMILIES[provider]

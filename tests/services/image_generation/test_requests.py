@@ -62,7 +62,10 @@ def test_pictures_are_sent_as_each_provider_takes_them() -> None:
     assert (flux["input_image"], flux["input_image_2"]) == tuple(bare)
     assert _sent(AsyncImage("kling-v2", images=[one]))["image"] == bare[0]
     assert _sent(AsyncImage(WAN, images=[one, two]))["input"] == {
-        "images": [f"data:image/png;base64,{bare[0]}", f"data:image/jpeg;base64,{bare[1]}"]
+        "images": [
+            f"data:image/png;base64,{bare[0]}",
+            f"data:image/jpeg;base64,{bare[1]}",
+        ]
     }
 
 
