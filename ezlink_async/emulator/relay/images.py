@@ -88,7 +88,7 @@ _WAN = _Provider(
     paintings.wan_result,
     logs_refusals=False,
 )
-_BY_PREFIX = {"flux": _FLUX, "kling": _KLING, "wan": _WAN}
+_BY_PREFIX = {"flux": _FLUX, "kling": _KLING, "wan2": _WAN, "wanx": _WAN}
 _BY_NAME = {each.name: each for each in _BY_PREFIX.values()}
 
 

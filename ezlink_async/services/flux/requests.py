@@ -73,6 +73,7 @@ class Flux(JobRequest[FluxRecord]):
     """
 
     kind: ClassVar[str] = "flux"
+    further: ClassVar[str] = "extra"
 
     model: str = attrs.field(converter=_model)
     prompt: str | None = attrs.field(default=None, validator=_text)

@@ -75,6 +75,7 @@ class AsyncImage(JobRequest[ImagesRecord]):
     """
 
     kind: ClassVar[str] = "image"
+    further: ClassVar[str] = "body"
 
     model: str = attrs.field(converter=_model)
     prompt: str | None = None

@@ -142,7 +142,7 @@ async def test_other_models_are_refused_in_front_or_by_name(
     assert status == 400
     assert isinstance(error, dict)
     assert error["code"] == "unsupported_model"
-    for model in ("flux-none", "other", ""):
+    for model in ("flux-none", "wan9", "other", ""):
         status, error = await refused(model=model)
         assert status == 503
         assert "request id" in str(error)
