@@ -53,6 +53,8 @@ if TYPE_CHECKING:
         TransportError,
     )
     from ezlink_async.models import (
+        FluxRecord,
+        ImagesRecord,
         Record,
         Result,
         StabilityRecord,
@@ -78,8 +80,10 @@ __all__ = [
     "DownloadError",
     "EndpointNotSupportedError",
     "EzlinkError",
+    "FluxRecord",
     "Image",
     "ImageError",
+    "ImagesRecord",
     "JobStream",
     "JournalError",
     "ModalNeededError",
@@ -174,6 +178,8 @@ _NAMES = {
         "TransportError",
     ),
     "models": (
+        "FluxRecord",
+        "ImagesRecord",
         "Record",
         "Result",
         "StabilityRecord",

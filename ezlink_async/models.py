@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import attrs
@@ -364,4 +365,68 @@ class VideoRecord:
     @property
     def is_terminal(self) -> bool:
         """Whether the status is one that does not change any more."""
+        return self.status.is_terminal
+
+
+@attrs.frozen(kw_only=True)
+class ImagesRecord:
+    """
+    One snapshot of a task of ``client.images``.
+
+    *raw_status* is the server's own word, *message* its sentence, which for a failed
+    Kling picture is no reason. *image_id* is set once there are pictures, *urls* are
+    their addresses; those of Flux lead nowhere after some ten minutes.
+    """
+
+    task_id: str
+    status: TaskStatus = TaskStatus.EMPTY
+    progress: float | None = None
+    fail_reason: str = ""
+    raw_status: str = ""
+    message: str = ""
+    image_id: str = ""
+    urls: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The pictures, in the server's order."""
+        return tuple(Result(kind="image", url=url) for url in self.urls)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended, well or not."""
+        return self.status.is_terminal
+
+
+@attrs.frozen(kw_only=True)
+class FluxRecord:
+    """
+    One snapshot of a task of ``client.flux``.
+
+    *raw_status* is the server's own word, *url* the address of the picture, which leads
+    nowhere after some ten minutes. *seed* and *prompt* are those the picture was made
+    with, where the server says them. *moderation* are the reasons for which the content
+    was refused; such a task costs nothing.
+    """
+
+    task_id: str
+    status: TaskStatus = TaskStatus.EMPTY
+    progress: float | None = None
+    fail_reason: str = ""
+    raw_status: str = ""
+    url: str | None = None
+    seed: int | None = None
+    prompt: str = ""
+    moderation: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The picture, once it is there."""
+        return (Result(kind="image", url=self.url),) if self.url else ()
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended, well or not."""
         return self.status.is_terminal

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ezlink_async.services.base import JobRequest
     from ezlink_async.services.face_swap import FaceSwap
+    from ezlink_async.services.flux import Flux
+    from ezlink_async.services.image_generation import AsyncImage
     from ezlink_async.services.midjourney import (
         Action,
         Blend,
@@ -34,12 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "AsyncImage",
     "Base64",
     "Blend",
     "Change",
     "Describe",
     "Doubao",
     "FaceSwap",
+    "Flux",
     "Grok",
     "Imagine",
     "JobRequest",
@@ -58,7 +62,9 @@ _VIDEO = "Base64 Doubao Grok Kling MiniMax Runway Veo Video Wan"
 _HOMES = {
     **dict.fromkeys(__all__, "midjourney"),
     **dict.fromkeys(_VIDEO.split(), "video"),
+    "AsyncImage": "image_generation",
     "FaceSwap": "face_swap",
+    "Flux": "flux",
     "JobRequest": "base",
 }
 

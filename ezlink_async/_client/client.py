@@ -34,6 +34,8 @@ from ezlink_async._io.files import as_path
 from ezlink_async._io.image_reader import measure_file
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import (
+    FluxRecord,
+    ImagesRecord,
     ModelInfo,
     StabilityRecord,
     TaskRecord,
@@ -44,6 +46,8 @@ from ezlink_async.services.base import AnyRecord, JobRequest, R
 from ezlink_async.services.catalogue import models_request, models_with, read_models
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
 from ezlink_async.services.files import Files
+from ezlink_async.services.flux import FluxCalls
+from ezlink_async.services.image_generation import Images
 from ezlink_async.services.midjourney import (
     MIDJOURNEY,
     AccountFilter,
@@ -369,6 +373,16 @@ class AsyncEzlink:
     def video(self) -> Videos[TaskHandle[VideoRecord]]:
         """Videos: of Veo, Kling, Doubao, MiniMax, Runway, Wan, Grok, and others."""
         return Videos(self.submit)
+
+    @property
+    def images(self) -> Images[TaskHandle[ImagesRecord]]:
+        """Pictures by Flux, Kling and Wan, paid at acceptance."""
+        return Images(self.submit)
+
+    @property
+    def flux(self) -> FluxCalls[TaskHandle[FluxRecord]]:
+        """Native Flux: pictures that are paid once they are there."""
+        return FluxCalls(self.submit)
 
     async def _ask(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

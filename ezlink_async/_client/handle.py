@@ -38,6 +38,7 @@ from ezlink_async.errors import (
     QuotaError,
     TaskCancelledError,
     TaskFailedError,
+    TaskNotFoundError,
     TaskTimeoutError,
     TextLostError,
 )
@@ -359,10 +360,8 @@ class TaskHandle(Generic[R]):
             request = self._family.renew(record) if error.gone else None
             if request is None:
                 raise
-            gone = error
-        read = partial(self._family.read, task_id=self.task_id)
-        fresh = await self._owner.ask(request, read)
-        if not self._family.results(fresh):
+            fresh, gone = await self._renewed(request), error
+        if fresh is None:
             raise DownloadError(
                 f"the server no longer has the result of task {self.task_id}",
                 task_id=self.task_id,
@@ -371,6 +370,14 @@ class TaskHandle(Generic[R]):
                 saved=gone.saved,
             ) from gone
         return await download(self._sources(fresh, several=several))
+
+    async def _renewed(self, request: HttpRequest) -> R | None:
+        """Return a fresh record with results, ``None`` if there is none any more."""
+        read = partial(self._family.read, task_id=self.task_id)
+        with contextlib.suppress(TaskNotFoundError):
+            fresh = await self._owner.ask(request, read)
+            return fresh if self._family.results(fresh) else None
+        return None
 
     def _sources(self, record: R, *, several: bool) -> list[Source]:
         """Return where the results of *record* are."""

@@ -76,7 +76,7 @@ from ezlink_async.errors import (
     TransportError,
 )
 from ezlink_async.prepare import Prepared
-from ezlink_async.services.base import Accepted, AnyRecord
+from ezlink_async.services.base import NO_TASK, Accepted, AnyRecord, TaskFamily
 from ezlink_async.services.registry import family_of
 
 _log = get_logger()
@@ -369,7 +369,8 @@ class JobRunner:
         task_id = error.task_id or observer.task_id or job.task_id
         state = observer.state_after(error, task_id)
         unwritten = observer.unwritten(task_id) if state is None else None
-        problem = unwritten or _problem(error, task_id)
+        family = family_of(job.record.family)
+        problem = unwritten or _problem(error, task_id, family)
         if state is JobState.UNKNOWN and not error.maybe_charged:
             # An earlier submit is unknown, and the journal has its error.
             problem = Problem(f"{observer.unclear} (sent again: {error})")
@@ -413,9 +414,23 @@ def _goes_on(error: EzlinkError, problem: Problem) -> bool:
     return problem.reason not in _FINAL_REASONS and not waits_for_input
 
 
-def _problem(error: EzlinkError, task_id: str | None) -> Problem:
+def _is_gone(error: EzlinkError, family: TaskFamily[AnyRecord]) -> bool:
+    """
+    Return whether the result of a task is gone for good.
+
+    A link is refused for a while, too, where the API has an address of its own for it.
+    """
+    if not isinstance(error, DownloadError):
+        return False
+    is_only_link = family.keyless_request(NO_TASK) is None
+    return error.status in _GONE_STATUSES or (error.gone and is_only_link)
+
+
+def _problem(
+    error: EzlinkError, task_id: str | None, family: TaskFamily[AnyRecord]
+) -> Problem:
     """Return *error* with what the next run does about the job."""
-    if isinstance(error, DownloadError) and error.status in _GONE_STATUSES:
+    if _is_gone(error, family):
         return Problem(f"{_RESULT_GONE} ({error})", Reason.RESULT_GONE)
     if task_id is None or isinstance(error, FAILED_TASK_ERRORS):
         return Problem(describe_error(error), _reason(error))

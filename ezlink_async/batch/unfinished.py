@@ -25,11 +25,15 @@ from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.services.base import Traces
 from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.flux import Flux
 from ezlink_async.services.midjourney import Blend, Describe, Imagine, Shorten
 from ezlink_async.services.registry import FAMILIES
 
 _WITNESSES = tuple(each.kind for each in (FaceSwap, Imagine, Blend, Describe, Shorten))
 """The kinds of jobs that are surely charged, and stand in the account's log."""
+
+_WITH_ROWS = (Flux.kind,)
+"""The kinds of jobs with rows of their own on a page of the account."""
 
 
 class UnfinishedJobs:
@@ -157,14 +161,18 @@ class UnfinishedJobs:
         if not self._unclear or not self._reconciler.can_search:
             return
         jobs, server = list(self._unclear.values()), self._server
-        known, witnesses = await self._writer.execute(
+        known, witnesses, with_rows = await self._writer.execute(
             lambda journal: (
                 journal.task_ids(server),
                 journal.witnesses(server, _WITNESSES),
+                journal.witnesses(server, _WITH_ROWS),
             )
         )
         findings = await self._reconciler.resume(
-            [_lost(job.record) for job in jobs], known=known, witnesses=witnesses[::-1]
+            [_lost(job.record) for job in jobs],
+            known=known,
+            witnesses=witnesses[::-1],
+            with_rows=with_rows[::-1],
         )
         for job, finding in zip(jobs, findings, strict=True):
             found = await self._conclude(job, finding)

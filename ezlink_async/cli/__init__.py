@@ -64,6 +64,16 @@ COMMANDS = {
         "ezlink video 'a cat' --model kling-v1 --seconds 5 -o clips",
         "ezlink video 'it walks' --model kling-v1 --image cat.png -o clips",
     ),
+    "ezlink_async.cli.commands.image:image": (
+        "PROMPT... --model M --output DIR [OPTIONS]",
+        "ezlink image 'a red fox' --model kling-v2 --count 2 -o out",
+        "ezlink image 'a fox' --model flux-pro-1.1 --set width=768 -o out --dry-run",
+    ),
+    "ezlink_async.cli.commands.flux:flux": (
+        "PROMPT... --output DIR [OPTIONS]",
+        "ezlink flux 'a red fox' --size 1024x768 -o out",
+        "ezlink flux 'a fox' --model flux-pro-1.1 --seed 7 -o out --dry-run",
+    ),
     "ezlink_async.cli.commands.run:run": (
         "MANIFEST --output DIR [OPTIONS]",
         "ezlink run jobs.jsonl -o out --dry-run",

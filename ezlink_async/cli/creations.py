@@ -71,7 +71,7 @@ def orders_of(
     options: JobOptions,
     kind: str,
     given: Iterable[object],
-    own: CreationOptions,
+    own: object,
     made: Iterable[Order],
 ) -> Iterator[Order]:
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +21,11 @@ from ezlink_async.errors import ConfigurationError
 
 SWITCH = Parameter(negative=(), show_default=False)
 """An option without a value, which is off by default."""
+
+FIELDS = Parameter(("--set",), negative=(), show_default=False)
+"""The option ``--set KEY=JSON``, which may be repeated."""
+
+_JSON_ALONE = ("{", "[", '"')
 
 _Count = Parameter(validator=Number(gte=1))
 
@@ -142,3 +149,33 @@ def check_alone(options: JobOptions, given: object, own: object) -> None:
             "a manifest lists the jobs with all that is theirs: give no other "
             "arguments, and no options of single jobs"
         )
+
+
+def read_fields(given: Iterable[str]) -> dict[str, object]:
+    """
+    Return the fields that ``--set KEY=JSON`` names.
+
+    A value that is no JSON is a text, but for one that begins like an object, a list
+    or a text of JSON. Raises ConfigurationError for that, and for a key that is missing
+    or named twice.
+    """
+    fields: dict[str, object] = {}
+    for each in given:
+        key, sign, text = each.partition("=")
+        if not key or not sign:
+            raise ConfigurationError(f"--set takes KEY=JSON, not {each!r:.80}")
+        if key in fields:
+            raise ConfigurationError(f"--set names {key!r:.80} twice")
+        fields[key] = _read_value(key, text)
+    return fields
+
+
+def _read_value(key: str, text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        if text.lstrip().startswith(_JSON_ALONE):
+            says = f"the value of --set {key} is no JSON: {text!r:.80}"
+            raise ConfigurationError(says) from None
+        return text
+    return value

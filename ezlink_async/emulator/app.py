@@ -21,6 +21,8 @@ from ezlink_async.emulator.relay import (
     account,
     catalogue,
     files,
+    flux,
+    images,
     midjourney,
     stability,
     video,
@@ -35,6 +37,8 @@ _ROUTES = (
     *account.ROUTES,
     *catalogue.ROUTES,
     *files.ROUTES,
+    *flux.ROUTES,
+    *images.ROUTES,
     *control_api.ROUTES,
 )
 

@@ -86,7 +86,7 @@ def summary(state: RelayState) -> dict[str, object]:
         "refunds": [asdict(charge) for charge in store.refunds],
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
-        "rows": len(store.rows) + len(state.videos.rows),
+        "rows": len(store.rows) + len(state.videos.rows) + len(state.pictures.rows),
         "files": len(store.files),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
@@ -224,10 +224,10 @@ class Control:
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
         change, fetch, list, image, seed, video, video_result, video_keyless (the
-        path that asks for no key), video_file, usage, account, files, models,
-        stability (and stability_result, with the setting ``stability``), and those of
-        the setting ``routes``. ValueError for another one, TypeError for what is no
-        fault.
+        path that asks for no key), video_file, images, images_result, flux,
+        flux_result, picture, usage, account, files, models, stability (and
+        stability_result, with the setting ``stability``), and those of the setting
+        ``routes``. ValueError for another one, TypeError for what is no fault.
         """
         self._check(kind)
         for each in faults:

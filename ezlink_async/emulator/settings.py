@@ -73,6 +73,10 @@ class EmulatorSettings:
     charged. *channel_type*: 32 forwards each Midjourney submit without its mode.
     *serves_change*: the upstream serves ``change``, as older ones did.
 
+    *flux_calls_back*: Flux calls the relay when a picture is there; without that only a
+    query with ``from_source`` finds it. *flux_reconciler*: the relay's own reconciler
+    fails a record of Flux that is older than 15 minutes.
+
     *price*, *balance*, *key_quota*: units, 500,000 to the dollar; None is a key
     without limit. The price is that of a swap; those of Midjourney are fixed.
     *group*: the account's. *server_address*: the server part of picture addresses;
@@ -123,6 +127,8 @@ class EmulatorSettings:
     remix: bool = False
     channel_type: int = 1
     serves_change: bool = False
+    flux_calls_back: bool = True
+    flux_reconciler: bool = False
     price: int = 9_000
     balance: int = 1_000_000_000
     key_quota: int | None = 1_000_000_000

@@ -170,16 +170,22 @@ def read_tasks(response: HttpResponse) -> TaskPage:
     A row with an id that cannot be read makes the whole page unreadable: it
     may be the task that is looked for.
     """
-    data = _data(response)
-    rows, total = _rows(response, data), _integer(data.get("total"))
-    if total is None:
-        raise _unreadable(response, "the list of tasks does not say how many there are")
+    rows, total = page_of(response)
     return TaskPage(
         records=tuple(_record(row) for row in rows if identifier(row.get("mj_id"))),
         rows=len(rows),
         total=total,
         time=server_time(response),
     )
+
+
+def page_of(response: HttpResponse) -> tuple[list[Mapping[str, object]], int]:
+    """Return the rows of a page, and how many all pages have, or raise its error."""
+    data = _data(response)
+    rows, total = _rows(response, data), _integer(data.get("total"))
+    if total is None:
+        raise _unreadable(response, "the list of tasks does not say how many there are")
+    return rows, total
 
 
 def read_charge(response: HttpResponse, request_id: str) -> Charge | None:

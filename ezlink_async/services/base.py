@@ -9,6 +9,7 @@ the server makes a *task* of it, which is known by its family and its id.
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
@@ -103,17 +104,73 @@ class PollTiming:
         return timeouts.fetch * (self.query_wait / _TIMEOUTS.fetch)
 
 
+class RowState(enum.Enum):
+    """What the row of a submit says; see :class:`SubmitRow`."""
+
+    AT_WORK = "at work"
+    ACCEPTED = "accepted"
+    OUT_OF_REACH = "out of reach"
+    """Accepted without an id, and not charged: nothing can be fetched."""
+    REFUSED = "refused"
+    MAY_RUN = "may run"
+    """The call to the upstream broke: nothing is charged, and it may be at work."""
+    FEE = "fee"
+    """Refused, and a fee was charged for that."""
+
+
+@attrs.frozen(kw_only=True)
+class SubmitRow:
+    """
+    What a page of the account has on one attempt of a submit.
+
+    *request_id* is the ``X-Request-ID`` of the submit; several rows may have it.
+    *task_id* is empty unless the *state* is ``ACCEPTED``. *time* is when the row was
+    made, in the server's seconds since 1970.
+    """
+
+    request_id: str
+    state: RowState
+    time: float
+    task_id: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RowPage:
+    """One page of rows, newest first; *is_last* when no page follows."""
+
+    rows: tuple[SubmitRow, ...]
+    is_last: bool
+
+
+class SubmitRows(Protocol):
+    """
+    A page of the account with a row for each submit, under its request id.
+
+    The server writes the row before it asks its upstream.
+    """
+
+    def request(self, page: int) -> HttpRequest:
+        """Ask for a *page*, from 1."""
+        ...
+
+    def read(self, response: HttpResponse, page: int) -> RowPage:
+        """Read the answer about this *page*, or raise the error it stands for."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Traces:
     """
     What the account's pages show of a submit whose answer was lost.
 
-    *state*: the tasks of the account carry the submit's ``state``. *log*: the log
-    shows what was charged under its request id. *proves_absence*: where neither
-    shows it, it was surely not created.
+    *state*: the tasks of the account carry the submit's ``state``. *rows*: a page has
+    a row for it, under its request id. *log*: the log shows what was charged under
+    its request id. *proves_absence*: where none of them shows it, it was surely not
+    created.
     """
 
     state: bool = False
+    rows: SubmitRows | None = None
     log: bool = False
     proves_absence: bool = False
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.base import AnyRecord, JobRequest, TaskFamily
 from ezlink_async.services.face_swap import FaceSwap
+from ezlink_async.services.flux import FLUX, Flux
+from ezlink_async.services.image_generation import IMAGES, AsyncImage
 from ezlink_async.services.midjourney import (
     MIDJOURNEY,
     MIDJOURNEY_MODAL,
@@ -61,3 +63,5 @@ register(STABILITY)
 register(STABILITY_UPSCALE)
 register(VIDEO, Video)
 register(VIDEO_DOUBAO)
+register(IMAGES, AsyncImage)
+register(FLUX, Flux)

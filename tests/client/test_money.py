@@ -2,7 +2,8 @@
 What the client says of its jobs, against the ledger of the server.
 
 Mixes of kinds, faults, cancellations and closes are drawn from a seed. Every charge
-belongs to a job that was accepted or is unknown, and no job is charged twice.
+belongs to a job that was accepted or is unknown, or is a fee that the client has said;
+and no job is charged twice.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ import random
 import attrs
 import pytest
 
-from ezlink_async import ClientClosedError, EzlinkError, RetryPolicy, Timeouts
+from ezlink_async import (
+    ClientClosedError,
+    ContentRefusedError,
+    EzlinkError,
+    RetryPolicy,
+    Timeouts,
+)
 from ezlink_async._client.outcomes import Outcome
 from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.emulator.faults import Fault
 from ezlink_async.requests import (
+    AsyncImage,
     Blend,
     Describe,
     Doubao,
     FaceSwap,
+    Flux,
     Grok,
     Imagine,
     JobRequest,
@@ -49,11 +58,13 @@ FAULTS: tuple[Fault, ...] = (
     faults.Trouble("insert_failed"),
     faults.Upstream(body='{"code":1,"description":"ok"}'),
     faults.Upstream(body=""),
+    faults.Upstream(403, {"detail": "Content violates usage guidelines"}),
+    faults.Upstream(broken="reset"),
 )
 
 CALLS = (
     *("submit", "imagine", "describe", "shorten", "blend"),
-    *("video", "video_result", "video_keyless"),
+    *("video", "video_result", "video_keyless", "images", "flux"),
 )
 
 SETTLEMENT = "SETTLEMENT"
@@ -66,11 +77,12 @@ PICTURE = encoded(photo(), "PNG")
 
 @attrs.define
 class Ledger:
-    """What the client has said: ids of accepted jobs, requests that are unknown."""
+    """What the client has said: ids of accepted jobs, unknown requests, and fees."""
 
     accepted: list[str] = attrs.field(factory=list)
     unknown: set[str] = attrs.field(factory=set)
     safe: set[str] = attrs.field(factory=set)
+    fees: set[str] = attrs.field(factory=set)
 
     def add(self, outcome: Outcome[JobRequest[AnyRecord], AnyRecord]) -> None:
         """Note how one job stands."""
@@ -85,6 +97,9 @@ class Ledger:
         if error.task_id is not None:
             self.accepted.append(error.task_id)
         requests = {*getattr(error, "request_ids", ()), error.request_id or ""} - {""}
+        if isinstance(error, ContentRefusedError):
+            assert error.fee
+            self.fees |= requests
         if error.maybe_charged:
             self.unknown |= requests
         elif error.retry_safe:
@@ -101,6 +116,8 @@ def _request(rng: random.Random, number: int) -> JobRequest[AnyRecord]:
         Kling(f"clip {number}", model="kling-v1"),
         Doubao(f"clip {number}", model="doubao-seedance-1-0-lite"),
         Grok(f"clip {number}", model="grok-imagine-video"),
+        AsyncImage(rng.choice(["kling-v2", "wanx", "flux-dev"]), f"image {number}"),
+        Flux("flux-2-pro", f"flux {number}"),
     ]
     return rng.choice(made)
 
@@ -149,7 +166,7 @@ async def test_every_charge_belongs_to_a_job_that_the_client_knows_of(
         charge
         for charge in charges
         if charge.task_id not in ledger.accepted
-        and charge.request_id not in ledger.unknown
+        and charge.request_id not in ledger.unknown | ledger.fees
     ]
     assert stray == []
     assert not {charge.request_id for charge in charges} & ledger.safe

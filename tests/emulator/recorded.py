@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from ezlink_async.emulator import faults
+from tests.emulator import recorded_images
 
 _FOLDER = Path(__file__).parent.parent / "samples"
 FAMILIES = _FOLDER / "samples-families.jsonl"
@@ -24,7 +25,6 @@ FAMILY_NAMES = frozenset(
 _NO_EMULATOR = "the emulator does not serve this family"
 #: Why whole groups of samples are not replayed, by the first word of their names.
 _LEFT_OUT_GROUPS = {
-    **dict.fromkeys(("async", "flux"), _NO_EMULATOR),
     **dict.fromkeys(("chat", "completions", "embeddings", "moderations"), _NO_EMULATOR),
     **dict.fromkeys(("images", "audio", "responses", "fine"), _NO_EMULATOR),
     "retry": "videos and chats of a server whose operator lets it repeat calls",
@@ -54,6 +54,7 @@ LEFT_OUT: dict[str, str] = {
     "models-list": "its body was not recorded; the emulator has its shape",
     "image-redirect": "the relay follows it, so that its client sees image-ok",
     **{name: _PAGES for name in FAMILY_NAMES if name.startswith("account-")},
+    **recorded_images.LEFT_OUT,
     **{
         name: _LEFT_OUT_GROUPS[group]
         for name in SAMPLES

@@ -10,6 +10,7 @@ import attrs
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
 from tests.emulator import (
     midjourney_stages,
+    picture_stages,
     recorded,
     recorded_files,
     video_stages,
@@ -221,7 +222,11 @@ def settings_of(name: str) -> EmulatorSettings:
         account = recorded_files.ACCOUNTS.get(name, {})
         with_file = attrs.evolve(STOPPED, files_work=True)
         fitting = iter([attrs.evolve(with_file, **account)])
-    return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
+    return attrs.evolve(
+        next(fitting, STOPPED),
+        clock=Clock(ticking=False),
+        flux_reconciler=picture_stages.is_expired(name),
+    )
 
 
 #: The groups of videos.
@@ -242,6 +247,8 @@ _GROUPS = {
     "files": _files,
     "models": _nothing,
     "stability": _nothing,
+    "async": picture_stages.prepare,
+    "flux": picture_stages.prepare,
 }
 
 #: The groups of Midjourney's submits.

@@ -50,9 +50,11 @@ class AccountPages:
             self.transport, self.background, self.followed.__contains__
         )
         self.tasks: list[dict[str, object]] = []
+        self.pictures: list[dict[str, object]] = []
         self.charged: set[str] = set()
         self.free: dict[str, str] = {}  # the text of an entry without a charge, by id
         self.trouble: HttpResponse | TransportError | Exception | None = None
+        self.tasks_trouble: TransportError | None = None
         self.log_trouble: HttpResponse | TransportError | None = None
         self.unreadable = ""  # a request id for which the log has no answer
         self.dated = True
@@ -65,6 +67,14 @@ class AccountPages:
         second = self._now if at is None else EPOCH + at
         row = {"mj_id": name, "state": state, "submit_time": int(second * 1000)}
         self.tasks.insert(0, {"status": "", **row})
+
+    def add_picture(
+        self, request_id: str, status: str, task_id: str = "", reason: str = ""
+    ) -> None:
+        """Add a row to the page of pictures, made now."""
+        row = {"request_id": request_id, "status": status, "task_id": task_id}
+        row |= {"created_at": int(self._now), "fail_reason": reason}
+        self.pictures.insert(0, row)
 
     @property
     def _now(self) -> float:
@@ -90,11 +100,14 @@ class AccountPages:
         trouble = self.log_trouble if log else self.trouble
         if log and query["x_request_id"] == self.unreadable:
             raise TransportError("no answer about this one")
+        if split.path == "/api/mj/self" and self.tasks_trouble is not None:
+            raise self.tasks_trouble
         if isinstance(trouble, Exception):
             raise trouble
         if trouble is not None:
             return trouble
-        data = self._log(query["x_request_id"]) if log else self._page(query)
+        shown = self.pictures if split.path == "/api/image/self" else self.tasks
+        data = self._log(query["x_request_id"]) if log else self._page(shown, query)
         headers = {"date": email.utils.formatdate(self._now, usegmt=True)}
         return HttpResponse(200, headers if self.dated else {}, envelope(data))
 
@@ -107,7 +120,9 @@ class AccountPages:
             rows += [{**plain, "quota": 9000, "content": PRICE}]
         return {"list": rows, "total": len(rows)}
 
-    def _page(self, query: dict[str, str]) -> dict[str, object]:
+    def _page(
+        self, shown: list[dict[str, object]], query: dict[str, str]
+    ) -> dict[str, object]:
         page, size = int(query["page"]), int(query["pagesize"])
-        rows = self.tasks[(page - 1) * size : page * size][: self.rows]
-        return {"list": rows, "total": len(self.tasks), "currentPage": page}
+        rows = shown[(page - 1) * size : page * size][: self.rows]
+        return {"list": rows, "total": len(shown), "currentPage": page}

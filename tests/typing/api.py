@@ -14,7 +14,9 @@ from ezlink_async import (
     AccountFilter,
     AsyncEzlink,
     EzlinkError,
+    FluxRecord,
     Image,
+    ImagesRecord,
     Mode,
     PollPolicy,
     RetryPolicy,
@@ -42,6 +44,7 @@ from ezlink_async.errors import (
 )
 from ezlink_async.models import KeyQuota, ModelInfo, UploadedFile
 from ezlink_async.report import report_on
+from ezlink_async.requests import AsyncImage, Flux
 from ezlink_async.services.account import AccountBalance, Charge
 
 version: str = __version__
@@ -79,6 +82,19 @@ async def the_account(ez: AsyncEzlink) -> list[TaskRecord]:
     print(balance.units, balance.dollars, charge.units if charge else 0)
     found: tuple[TaskRecord, ...] = await ez.account.find(state="mine")
     return list(found)
+
+
+async def pictures(ez: AsyncEzlink) -> tuple[Path, ...]:
+    """Make pictures that are no grids."""
+    fox: TaskHandle[FluxRecord] = await ez.flux.generate("flux-2-pro", "a fox", seed=7)
+    seed: int | None = (await fox).seed
+    four: TaskHandle[ImagesRecord] = await ez.images.generate_async(
+        AsyncImage("wan2.5-i2i-preview", "a fox", n=4, body={"seed": seed})
+    )
+    urls: tuple[str, ...] = (await four).urls
+    cat: TaskHandle[FluxRecord] = await ez.submit(Flux("flux-2-pro", "a cat"))
+    print(urls, await cat.save("cat.png"))
+    return await four.save_all("foxes")
 
 
 async def orders() -> AsyncIterator[Pair | tuple[str, str]]:

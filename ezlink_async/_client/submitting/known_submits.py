@@ -80,6 +80,7 @@ class KnownSubmits:
         self._in_progress: list[tuple[str | None, float]] = []
         self._charged: collections.deque[str] = collections.deque(maxlen=_WITNESSES)
         self._found: collections.deque[str] = collections.deque(maxlen=_WITNESSES)
+        self._rows: collections.deque[str] = collections.deque(maxlen=_WITNESSES)
         self._doubtful: set[str | None] = set()
 
     def is_known(self, task_id: str) -> bool:
@@ -99,9 +100,20 @@ class KnownSubmits:
         """Add submits that surely were charged, the latest last."""
         self._charged.extend(request_ids)
 
+    def add_rows(self, request_ids: Iterable[str]) -> None:
+        """Add submits that surely have rows of their own, the latest last."""
+        self._rows.extend(request_ids)
+
+    @property
+    def with_rows(self) -> tuple[str, ...]:
+        """The request ids of the latest submits that surely have rows of their own."""
+        return tuple(self._rows)
+
     def add_finding(self, lost: Lost, finding: Finding, now: float) -> None:
         """Learn from a finding: an id, or a state whose task may still appear."""
         if finding.task_id is not None:
+            if lost.traces.rows is not None:
+                self.add_rows(lost.request_ids)
             self.learn([finding.task_id], now)
             self._found.extend(lost.request_ids)  # it may have been charged
         elif finding.fate is Fate.UNKNOWN and not evidence.is_unique(lost.state):

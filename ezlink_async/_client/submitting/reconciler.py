@@ -20,8 +20,15 @@ from typing import Literal
 import attrs
 
 from ezlink_async._client.submitting import evidence
+from ezlink_async._client.submitting.account_rows import (
+    AccountRows,
+    RowDoubts,
+    conclude_rows,
+    find_row,
+)
 from ezlink_async._client.submitting.evidence import SLACK, Fate, Finding, Lost
 from ezlink_async._client.submitting.known_submits import KnownSubmits, LostSubmit
+from ezlink_async._client.submitting.row_pages import read_rows
 from ezlink_async._core.error_mapping import server_time
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import TASK_DEADLINE
@@ -31,7 +38,7 @@ from ezlink_async.errors import AuthenticationError, ClientClosedError, EzlinkEr
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import account
 from ezlink_async.services.account import LogEvidence
-from ezlink_async.services.base import Accepted
+from ezlink_async.services.base import ALL_TRACES, Accepted, SubmitRows, Traces
 
 # The server may work so long on a submit, and its log may be so late. Before that
 # no submit is called "not created", even with a shorter Timeouts.reconcile. A
@@ -64,7 +71,9 @@ class NoReconciler:
         """Record nothing."""
         return contextlib.nullcontext()
 
-    def accepted(self, _accepted: Accepted, _request_id: str) -> None:
+    def accepted(
+        self, _accepted: Accepted, _request_id: str, _traces: Traces = ALL_TRACES
+    ) -> None:
         """Record nothing."""
 
     def poll_soon(self) -> None:
@@ -124,8 +133,13 @@ class Reconciler:
         """Count a submit with *state* as in progress, since *begun*."""
         return self._known.in_progress(state, begun)
 
-    def accepted(self, accepted: Accepted, request_id: str) -> None:
+    def accepted(
+        self, accepted: Accepted, request_id: str, traces: Traces = ALL_TRACES
+    ) -> None:
         """Learn the id of an accepted job, and the request that was charged."""
+        if traces.rows is not None:
+            self._known.add_rows([request_id])
+            return
         self._known.learn([accepted.task_id], _now())
         if accepted.code == _CHARGED:
             self._known.add_charged([request_id])
@@ -173,12 +187,14 @@ class Reconciler:
         *,
         known: Collection[str] = (),
         witnesses: Sequence[str] = (),
+        with_rows: Sequence[str] = (),
     ) -> tuple[Finding, ...]:
         """
         Find out about submits of an earlier process; findings are in their order.
 
         *known* are the ids of other jobs; *witnesses* the request ids of some
-        that were accepted with code 1, so charged, the latest last. The server
+        that were accepted with code 1, so charged, the latest last, and *with_rows*
+        of some whose families have rows of their own. The server
         may still be working on the submits, so the search takes
         ``Timeouts.reconcile`` unless it finds all of them before.
         """
@@ -188,6 +204,7 @@ class Reconciler:
             for each in lost
         ]
         self._known.add_charged(witnesses)
+        self._known.add_rows(with_rows)
         # While they are open, no known id may be dropped.
         with self._known.in_progress(None, now):
             self._known.learn(known, now)
@@ -273,24 +290,63 @@ class Reconciler:
 
     async def _poll_account(self, begun: float) -> None:
         """Read the account's pages and report the findings, or note that they fail."""
-        try:
+        by_page: dict[SubmitRows | None, list[LostSubmit]] = {}
+        for each in self._lost:
+            by_page.setdefault(each.lost.traces.rows, []).append(each)
+        for rows, submits in by_page.items():
+            try:
+                await self._poll_page(rows, submits, begun)
+            except (TimeoutError, EzlinkError) as fault:
+                self._note_failure(submits, fault, begun)
+            else:
+                self._refusals = 0
+                for each in submits:
+                    each.failing_since = None
+
+    async def _poll_page(
+        self, rows: SubmitRows | None, submits: list[LostSubmit], begun: float
+    ) -> None:
+        """Read the page that shows *submits*: that of tasks, or *rows* of their own."""
+        if rows is None:
             async with asyncio.timeout(self._timeouts.fetch * 2):
                 tasks = await self._read_tasks()
-            await self._weigh(tasks, begun)
-        except (TimeoutError, EzlinkError) as fault:
-            self._note_failure(fault, begun)
-        else:
-            self._refusals = 0
-            for each in self._lost:
-                each.failing_since = None
+            await self._weigh(submits, tasks, begun)
+            return
+        async with asyncio.timeout(self._timeouts.fetch * 2):
+            found = await read_rows(self._transport, self._ask, rows, self._floor)
+        for each in submits:
+            await self._weigh_rows(each, found, begun)
 
-    def _note_failure(self, fault: Exception, begun: float) -> None:
+    async def _weigh_rows(
+        self, submit: LostSubmit, rows: AccountRows, begun: float
+    ) -> None:
+        """Report the task that a row shows, or what is proven once that is due."""
+        if (finding := find_row(submit.lost, rows)) is not None:
+            self._report(submit, finding)
+            return
+        has_ended = rows.have_ended(submit.lost)
+        shown = LogEvidence.REFUSED if has_ended else LogEvidence.NOTHING
+        is_over = submit.is_refused(shown, begun, self._log_lag)
+        late = begun >= submit.sent + self._task_deadline
+        at_work = bool(rows.of(submit.lost)) and not has_ended
+        if is_over or late or (begun >= self._due(submit) and not at_work):
+            log = await self._read_log(submit.lost.request_ids)
+            doubts = RowDoubts(
+                charged=log is LogEvidence.CHARGED,
+                witnessed=rows.has_any(self._known.with_rows),
+                settled=begun >= submit.sent + self._work_seconds,
+            )
+            self._report(submit, conclude_rows(submit.lost, rows, doubts))
+
+    def _note_failure(
+        self, submits: list[LostSubmit], fault: Exception, begun: float
+    ) -> None:
         """Report the submits about which the account's side was silent for too long."""
         why = str(fault) or "its task list takes too long"
         finding = evidence.unknown(f"the account's side could not be asked: {why}")
         is_refusal = isinstance(fault, AuthenticationError)
         self._refusals = self._refusals + 1 if is_refusal else 0
-        for each in tuple(self._lost):
+        for each in submits:
             if each.failing_since is None:
                 each.failing_since = begun
             end = max(self._due(each), each.failing_since + each.patience)
@@ -333,11 +389,13 @@ class Reconciler:
         known = [begin for begin in begins if begin is not None]
         return min(known) - SLACK if known else None
 
-    async def _weigh(self, tasks: evidence.AccountTasks, begun: float) -> None:
+    async def _weigh(
+        self, submits: list[LostSubmit], tasks: evidence.AccountTasks, begun: float
+    ) -> None:
         """Report each task that was found, and conclusions about other submits."""
         due: list[LostSubmit] = []
         early: list[LostSubmit] = []
-        for each in tuple(self._lost):
+        for each in submits:
             lost = self._evidence(each)
             finding = evidence.find(lost, tasks)
             late = begun >= each.sent + self._task_deadline

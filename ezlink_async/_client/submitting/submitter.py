@@ -301,8 +301,9 @@ class Submitter:
 
     def _learn(self, accepted: Accepted, pending: PendingSubmit) -> None:
         """Let the reconciler know the task, if the account's list shows its kind."""
-        if pending.job.family.traces.proves_absence and not pending.job.is_free:
-            self._reconciler.accepted(accepted, pending.request_id)
+        traces = pending.job.family.traces
+        if traces.proves_absence and not pending.job.is_free:
+            self._reconciler.accepted(accepted, pending.request_id, traces)
 
     def _report_to_gate(
         self, outcome: Accepted | EzlinkError, gate: Gate, admission: Admission

@@ -275,7 +275,8 @@ def _headers(
         named += typed
     named.sort(key=lambda header: header[0])
     named.append(("Date", ""))
-    if length is not None:
+    is_measured = any(name == "Content-Length" for name, _ in named)  # by its handler
+    if length is not None and not is_measured:
         named.append(("Content-Length", str(length)))
     return named + (typed if reply.sniffed else [])
 

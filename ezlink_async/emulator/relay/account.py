@@ -32,6 +32,8 @@ from ezlink_async.emulator.relay.video_rows import VIDEO, VideoRows
 _UNITS_PER_DOLLAR = 500_000
 _DIGITS = re.compile("[0-9]{1,19}")
 _LARGEST = 2**63 - 1
+_CONSUMPTION = 2
+_FIRST_ROWS = 10
 _NO_LIMIT = 100_000_000  # dollars, the server's figure for a key without limit
 
 
@@ -80,6 +82,35 @@ async def show_tasks(state: RelayState, exchange: Exchange, owner: Account) -> R
     query = exchange.request.query
     page, size = _number(query, "page", 0), _number(query, "pagesize", 0)
     return _paged(kept[::-1], page, size)
+
+
+async def show_pictures(state: RelayState, exchange: Exchange, owner: Account) -> Reply:
+    """
+    Show the account's pictures that pass the filters, newest first.
+
+    Without a page or a size the answer says 0 and has the first ten. The name of a
+    user filters by model.
+    """
+    since, until = _between(exchange)
+    rows = [
+        row.shown()
+        for row in state.pictures.rows
+        if row.account is owner and since <= row.created_at <= until
+    ]
+    query = exchange.request.query
+    wanted = {
+        "task_id": query.get("taskid", ""),
+        "provider": query.get("provider", ""),
+        "model": query.get("username", ""),
+    }
+    for name, text in wanted.items():
+        rows = [row for row in rows if text in {"", row[name]}]
+    page, size = _number(query, "page", 0), _number(query, "pagesize", 0)
+    start = max(0, page - 1) * size
+    shown = rows[::-1][start : start + (size or _FIRST_ROWS)]
+    return _success(
+        {"currentPage": page, "list": shown, "pageSize": size, "total": len(rows)}
+    )
 
 
 async def show_subscription(state: RelayState, _exchange: Exchange, key: Key) -> Reply:
@@ -132,6 +163,7 @@ ROUTES = (
     _bill("subscription", show_subscription),
     _bill("usage", show_usage),
     _page("/api/log/self", show_log),
+    _page("/api/image/self", show_pictures),
     _page("/api/mj/self", show_tasks),
     _page("/api/user/self", show_account),
 )
@@ -208,6 +240,8 @@ def _shown_account(account: Account) -> dict[str, object]:
 def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
     if isinstance(entry, Refusal):
         return 0, entry.text
+    if entry.text:
+        return entry.units, entry.text
     price = f"{entry.units / _UNITS_PER_DOLLAR:.2f}"
     if entry.action == VIDEO:
         return entry.units, f"模型固定价格 {price}$"
@@ -223,15 +257,16 @@ def _shown_entry(
     row = videos.find(entry.task_id) if isinstance(entry, Charge) else None
     if row is not None and row.settled is not None:
         units = row.settled  # a settlement rewrites the entry of the submit
+    is_refusal = isinstance(entry, Refusal)
     return {
         "id": number,
         "request_id": "",
         "user_id": entry.account,
         "created_at": entry.seconds,
-        "type": 2,
+        "type": entry.kind if is_refusal else _CONSUMPTION,
         "content": text,
         "username": f"user{entry.account}",
-        "token_name": "n",
+        "token_name": "n" if is_refusal or entry.names_key else "",
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,

@@ -85,6 +85,8 @@ def _key_of(state: RelayState, exchange: Exchange) -> Key | Reply:
 
 
 def _sent_key(exchange: Exchange) -> str:
+    if exchange.path.startswith("/flux/") and exchange.header("x-key"):
+        return exchange.header("x-key")
     given = exchange.header("Authorization").removeprefix("Bearer ")
     if given in {"", "midjourney-proxy"}:
         given = exchange.header("mj-api-secret").removeprefix("Bearer ")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import Factory, define, field, frozen
 
 from ezlink_async.emulator.faults import Fault
+from ezlink_async.emulator.relay.pictures import PictureTable
 from ezlink_async.emulator.relay.refresh import refresh_rows
 from ezlink_async.emulator.relay.store import Store
 from ezlink_async.emulator.relay.video_rows import VideoRows
@@ -129,6 +130,7 @@ class RelayState:
     routes: tuple[Route, ...] = ()
     gone_channel: int | None = None
     account_lag: AccountLag = Factory(AccountLag)
+    pictures: PictureTable = Factory(PictureTable)
     stability: StabilityService = Factory(StabilityService)
     videos: VideoRows = Factory(
         lambda self: VideoRows(ResultStore(self.settings.kept_bytes)), takes_self=True

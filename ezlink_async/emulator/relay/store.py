@@ -76,8 +76,10 @@ class Key:
 @frozen(kw_only=True)
 class Charge:
     """
-    One charge; *action* as in the row, ``SWAP_FACE``. A credit has *units* below 0.
+    One entry of the consumption log; *action* as in the row, ``SWAP_FACE``.
 
+    A credit has *units* below 0. *text* is that of the entry; by default it is the
+    price of a Midjourney call. An entry that *names_key* shows the name of the key.
     *entry*: the log shows it with its request id, without (``nameless``), or not at
     all (``none``).
     """
@@ -91,11 +93,17 @@ class Charge:
     model: str = "swap_face"
     action: str = "SWAP_FACE"
     entry: Literal["named", "nameless", "none"] = "named"
+    text: str = ""
+    names_key: bool = True
 
 
 @frozen(kw_only=True)
 class Refusal:
-    """One entry of the consumption log for a refused submit: free, with the reason."""
+    """
+    One entry of the consumption log for a refused submit: free, with the reason.
+
+    *kind* is the type of the entry.
+    """
 
     request_id: str
     text: str
@@ -103,6 +111,7 @@ class Refusal:
     key: str
     seconds: int
     model: str = "swap_face"
+    kind: int = 2
 
 
 class Refundable(Protocol):
@@ -290,6 +299,13 @@ class Store:
     def charge(self, key: Key, charge: Charge) -> None:
         """Charge key and account, and add *charge* to the log."""
         key.charge(charge.units)
+        self.log.append(charge)
+
+    def charge_account(self, account: Account, charge: Charge) -> None:
+        """Charge the account alone, and add *charge* to the log."""
+        account.balance -= charge.units
+        account.used += charge.units
+        account.requests += 1
         self.log.append(charge)
 
     def refund(self, row: Refundable, seconds: int) -> None:

@@ -27,6 +27,7 @@ from ezlink_async.emulator.upstream.drawings import (
     draw,
     job_of,
 )
+from ezlink_async.emulator.upstream.paintings import Painting
 from ezlink_async.emulator.upstream.requests import (
     DrawingRequest,
     RefusedError,
@@ -62,6 +63,7 @@ class Upstream:
 
     *peak* and *peak_running* are the most tasks accepted and not ended, and the most
     out of the queue, at one time. *scripts* are taken by the next tasks, in order.
+    *paintings* are what the other providers were asked for, by task.
     """
 
     settings: EmulatorSettings
@@ -76,6 +78,7 @@ class Upstream:
     results: ResultStore = Factory(
         lambda self: ResultStore(self.settings.kept_bytes), takes_self=True
     )
+    paintings: dict[str, Painting] = Factory(dict)
     _open: set[str] = Factory(set)
     _running: int = 0
     _slots: asyncio.Semaphore = Factory(
@@ -182,6 +185,25 @@ class Upstream:
         self._update(task, {**_RESTARTED, "state": task.state or None})
         return self._start(task, script or Script(), lambda: draw(drawing))
 
+    def generate(
+        self,
+        action: str,
+        painting: Painting,
+        request_id: str,
+        life: Script | None = None,
+    ) -> UpstreamTask:
+        """
+        Run a job of another provider, whose pictures are drawn when they are asked for.
+
+        It is never refused; *life* as in :meth:`submit`.
+        """
+        task = self._new_task(action, "", "")
+        task.request_id, task.prompt = request_id, painting.prompt
+        self.paintings[task.task_id] = painting
+        script = life or self._next_script() or Script()
+        self._start(task, script, lambda: Finished(None, {}))
+        return task
+
     async def _decoded(self, size: int, read: Callable[[], T]) -> T:
         if size <= _INLINE:
             return read()
@@ -256,6 +278,8 @@ class Upstream:
             is_now = value is True and name.endswith("Time")
             task.view[name] = now if is_now else value
         self.on_change(task)
+        if task.status in _ENDS:
+            task.on_end()
 
     async def _work(self, task: UpstreamTask, work: Work) -> None:
         clock, settings = self.settings.clock, self.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 
 from attrs import Factory, define
 
@@ -18,7 +19,7 @@ class UpstreamTask:
 
     *view* is the task as the upstream lists it; a task that is not *mentioned* is
     never listed. *polled* is set when the relay has read the view. *dialog* is what a
-    task draws once its dialog is confirmed.
+    task draws once its dialog is confirmed. *on_end* is called once it has ended.
     """
 
     task_id: str
@@ -32,6 +33,7 @@ class UpstreamTask:
     dialog: Drawing | None = None
     mentioned: bool = True
     polled: asyncio.Event = Factory(asyncio.Event)
+    on_end: Callable[[], None] = lambda: None
 
     @property
     def action(self) -> str:

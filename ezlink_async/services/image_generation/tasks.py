@@ -1,0 +1,227 @@
+"""
+Tasks behind ``/v1/async/images``: how they are asked for, read and judged.
+
+Source: ``ye4293/one-api`` (``relay/controller/image.go``), the code of the server.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+import attrs
+
+from ezlink_async._core.messages import (
+    HttpRequest,
+    HttpResponse,
+    clip,
+    collapse_blanks,
+    identifier,
+)
+from ezlink_async.errors import (
+    ApiError,
+    ConfigurationError,
+    TaskError,
+    TaskNotFoundError,
+)
+from ezlink_async.models import ImagesRecord, TaskStatus
+from ezlink_async.services.base import (
+    Ending,
+    PollTiming,
+    TaskFamily,
+    Traces,
+    failure,
+)
+from ezlink_async.services.midjourney.submits import unreadable
+from ezlink_async.services.refusals import query_error
+
+_RESULT = "/v1/async/images/result"
+
+_TIMING = PollTiming(
+    first=3.0,
+    shortest=2.0,
+    longest=5.0,
+    deadline=1_800.0,
+    submit_wait=330.0,
+    query_wait=60.0,
+)
+
+_TRACES = Traces(log=True)
+
+_STATUSES = {
+    "processing": TaskStatus.IN_PROGRESS,
+    "submitted": TaskStatus.SUBMITTED,
+    "succeed": TaskStatus.SUCCESS,
+    "failed": TaskStatus.FAILURE,
+}
+
+_NO_REASON = "SUCCEED"  # Kling's message, of its failures too
+
+_OF_FLUX = ("Image generation failed", "Request moderated", "Content moderated")
+"""The messages of a failure that only Flux has."""
+
+_UNKNOWN = "failed to get image"
+
+_ADDRESS_LIMIT = 8_000
+
+_BELIEVED = 4  # the poll at which a success without a picture is believed
+
+_COUNTED = 10_000  # tasks whose polls are counted
+
+
+class Provider(enum.Enum):
+    """Who makes the pictures; it follows from the model's name."""
+
+    FLUX = "flux"
+    KLING = "kling"
+    WAN = "wan"
+
+
+@attrs.frozen
+class ImagesFamily(TaskFamily[ImagesRecord]):
+    """
+    The tasks of all three providers, or of one that a job has named.
+
+    A query goes to the provider each time and costs nothing, so it also renews the
+    addresses of a finished task. An id of this family is asked for nowhere else: where
+    native Flux tasks are, it would be charged a second time.
+    """
+
+    provider: Provider | None = None
+    name: str = "images"
+    record_type: type[ImagesRecord] = ImagesRecord
+    timing: PollTiming = _TIMING
+    traces: Traces = _TRACES
+    _empty: dict[str, int] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+
+    def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
+        """Ask for one task; without an id the server would show a stranger's."""
+        return HttpRequest(
+            "GET", f"{_RESULT}?{query_of('taskid', task_id)}", repeatable=True
+        )
+
+    def read(self, response: HttpResponse, task_id: str) -> ImagesRecord:
+        """
+        Read one task, or raise the error that the answer stands for.
+
+        The record of another task, or of none, is an answer that cannot be read.
+        """
+        if response.ok:
+            return _read(response, task_id)
+        error = query_error(response)
+        if isinstance(error, ApiError) and _is_unknown(response):
+            raise TaskNotFoundError(
+                f"the server does not know task {task_id}, or cannot look it up now",
+                task_id=task_id,
+                request_id=response.request_id,
+            )
+        error.task_id = task_id
+        raise error
+
+    def judge(self, record: ImagesRecord, before: ImagesRecord | None) -> Ending | None:
+        """
+        Return how the task has ended, ``None`` while it goes on.
+
+        The server says ``succeed`` without addresses while they are on their way, so
+        that is a failure only when it comes the fourth time. It is paid.
+        """
+        if not record.is_terminal:
+            return None
+        if record.status is TaskStatus.SUCCESS and not record.urls:
+            if self._times_empty(record.task_id) < _BELIEVED:
+                return None
+            says = "succeeded, but without a picture; it stays paid"
+            return Ending(failure(record, says, refunded=False))
+        self._empty.pop(record.task_id, None)
+        return Ending(self._error(record))
+
+    def _times_empty(self, task_id: str) -> int:
+        """Count the successes without a picture of a task, this one too."""
+        counts = self._empty
+        counts[task_id] = times = counts.pop(task_id, 0) + 1
+        if len(counts) > _COUNTED:
+            del counts[next(iter(counts))]
+        return times
+
+    def _error(self, record: ImagesRecord) -> TaskError | None:
+        if record.status is TaskStatus.SUCCESS:
+            return None
+        refunded = self.is_refunded(record)
+        stays = ", and stays paid" if refunded is False else ""
+        reason = record.fail_reason or "no reason given"
+        return failure(record, f"failed{stays}: {reason}", refunded=refunded)
+
+    def renew(self, record: ImagesRecord) -> HttpRequest:
+        """Ask for the task again, which costs nothing."""
+        return self.fetch_request(record.task_id)
+
+    def is_refunded(self, record: ImagesRecord | None) -> bool | None:
+        """
+        Return whether the server gives back what the task cost, if it is known.
+
+        It does so for a failure of Wan alone. For a task that is known by its id alone
+        the message may tell that it was another's.
+        """
+        if record is None or record.status is not TaskStatus.FAILURE:
+            return False
+        if self.provider is not None:
+            return self.provider is Provider.WAN
+        message = record.message
+        of_others = message == _NO_REASON or message.startswith(_OF_FLUX)
+        return False if of_others else None
+
+
+def query_of(name: str, task_id: str) -> str:
+    """Return *task_id* as a query; :exc:`ConfigurationError` if it is no id."""
+    try:
+        query = urlencode({name: task_id})
+    except UnicodeEncodeError:
+        query = ""
+    if not query or not task_id.strip():
+        raise ConfigurationError(f"{task_id!r} is no task id")
+    return query
+
+
+def _is_unknown(response: HttpResponse) -> bool:
+    body = response.document
+    error = body.get("error") if isinstance(body, Mapping) else None
+    return isinstance(error, Mapping) and error.get("code") == _UNKNOWN
+
+
+def _read(response: HttpResponse, task_id: str) -> ImagesRecord:
+    body = response.document
+    if not isinstance(body, Mapping) or "task_status" not in body:
+        raise unreadable(response, "the answer is no task", task_id=task_id)
+    found = identifier(body.get("task_id"))
+    if found != identifier(task_id):
+        message = f"the answer is task {found!r:.60}, not {task_id}"
+        raise unreadable(response, message, task_id=task_id)
+    word = collapse_blanks(body.get("task_status"))
+    status = _STATUSES.get(word.lower(), TaskStatus.UNKNOWN)
+    message = collapse_blanks(body.get("message"))
+    failed = status is TaskStatus.FAILURE and message != _NO_REASON
+    return ImagesRecord(
+        task_id=found,
+        status=status,
+        fail_reason=message if failed else "",
+        raw_status=word,
+        message=message,
+        image_id=identifier(body.get("image_id")),
+        urls=_addresses(body.get("image_urls")),
+    )
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    """Return the addresses of a list, each once and without empty ones."""
+    rows = value if isinstance(value, list) else []
+    found = (clip(each, _ADDRESS_LIMIT) for each in rows if isinstance(each, str))
+    return tuple(dict.fromkeys(each for each in found if each))
+
+
+IMAGES = ImagesFamily()
+
+FAMILIES: dict[Provider, ImagesFamily] = {
+    provider: ImagesFamily(provider) for provider in Provider
+}
+"""The families of tasks whose provider is known, all of one name."""
