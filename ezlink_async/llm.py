@@ -16,6 +16,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+from ezlink_async._core.messages import collapse_blanks
 from ezlink_async.errors import ConfigurationError, ProtocolError, ServerError
 
 __all__ = ["checked", "checked_stream"]
@@ -168,7 +169,7 @@ def _fields_of(answer: object) -> Mapping[str, object]:
 def _raise_error(answer: object, fields: Mapping[str, object]) -> None:
     error = getattr(answer, "error", None)
     says = error if isinstance(error, Mapping) else vars(error) if error else {}
-    words = " ".join(str(says.get("message") or "").split())
+    words = collapse_blanks(says.get("message"))
     shown = words or "the server answered with an empty object"
     raise ServerError(
         f"the server reports an error with a success status: {shown:.300}",

@@ -142,6 +142,76 @@ class Record(Protocol):
         ...
 
 
+@attrs.frozen(kw_only=True)
+class KeyQuota:
+    """
+    What a key may spend, by the two balance pages, in US dollars.
+
+    *limit* is what the key may spend in all and *used* what it has spent. A limit of
+    ``None`` is that of a key without one, *expires* of ``None`` that of a key which
+    does not. Where the operator shows the account in place of the key, *limit* is what
+    the account has left and *used* what it has spent; the pages do not say which. Of a
+    key they say nothing about the account: with an empty one its calls are refused.
+    """
+
+    limit: float | None
+    used: float
+    expires: dt.datetime | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether the key has no limit of its own."""
+        return self.limit is None
+
+    @property
+    def rest(self) -> float | None:
+        """
+        What the key may still spend; ``None`` without a limit.
+
+        A limit below what was used can only be what the account has left.
+        """
+        if self.limit is None or self.used > self.limit:
+            return self.limit
+        return self.limit - self.used
+
+    def __str__(self) -> str:
+        limit = "no limit" if self.limit is None else f"limit {self.limit:.2f} USD"
+        ends = f", expires {self.expires:%Y-%m-%d}" if self.expires else ""
+        return f"{limit}, {self.used:.2f} USD used{ends}"
+
+
+@attrs.frozen(kw_only=True)
+class ModelInfo:
+    """
+    One entry of the server's catalogue of models.
+
+    *owner* names the provider, *created* is the date the server gives; it gives one
+    for all.
+    """
+
+    id: str
+    owner: str = ""
+    created: dt.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UploadedFile:
+    """
+    A file that the server has stored.
+
+    *name* is the file's name as the server keeps it, *size* its length in bytes. *url*
+    has its name percent-encoded; the server names a fixed host, so with a storage of
+    the operator's own the address may lead nowhere.
+    """
+
+    id: str
+    name: str
+    url: str
+    size: int
+    purpose: str = ""
+    created: dt.datetime | None = None
+
+
 def _is_shown(field: attrs.Attribute[object], _: object) -> bool:
     """Return whether *field* stands in a record's dictionary: once, for the id."""
     return field not in _BUTTON_IDS

@@ -30,11 +30,14 @@ from ezlink_async._core.settings import (
     resolve,
 )
 from ezlink_async._io.addresses import ResultAddress
+from ezlink_async._io.image_reader import measure_file
 from ezlink_async.errors import ClientClosedError, ConfigurationError
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import ModelInfo, TaskRecord
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
+from ezlink_async.services.catalogue import models_request, models_with, read_models
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
+from ezlink_async.services.files import Files
 from ezlink_async.services.midjourney import (
     MIDJOURNEY,
     AccountFilter,
@@ -350,9 +353,30 @@ class AsyncEzlink:
         return await self._inside().ask(request, reader)
 
     @property
+    def files(self) -> Files:
+        """The files that the server stores: an upload brings an address."""
+        return Files(self._send_once, measure_file)
+
+    async def _send_once(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        return await self._inside().send_once(request, reader)
+
+    async def models(self, contains: str | None = None) -> tuple[ModelInfo, ...]:
+        """
+        Return the server's catalogue of models, each id once; free.
+
+        With *contains* only those whose id has this word in it, in any case. The
+        catalogue is built into the server and the same for every key: it says nothing
+        about what this key may use, and lacks models that the operator has added.
+        Source: ``ye4293/one-api`` (``controller/model.go`` ListModels).
+        """
+        return models_with(await self._ask(models_request(), read_models), contains)
+
+    @property
     def account(self) -> Account:
-        """The account behind the key; its calls need ``account_token``."""
-        return Account(self._ask_account)
+        """The account behind the key; all calls but one need ``account_token``."""
+        return Account(self._ask_account, self._ask)
 
     async def _ask_account(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

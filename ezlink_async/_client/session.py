@@ -37,7 +37,7 @@ from ezlink_async._io import image_reader
 from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.openai_client import OpenAIAccess
-from ezlink_async._io.transport import Transport
+from ezlink_async._io.transport import Transport, new_request_id
 from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -216,6 +216,19 @@ class Session:
     ) -> _T:
         """Send a free request until it is answered, and read the answer."""
         response = await self.background.run(self.transport.send_with_retries(request))
+        return await self.transport.read(response, reader)
+
+    async def send_once(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        """
+        Send a request that may have files in its body, once; read the answer.
+
+        A cancellation before the whole body has left ends it there.
+        """
+        response = await self.background.run(
+            self.transport.submit(request, new_request_id(), lambda _: None)
+        )
         return await self.transport.read(response, reader)
 
     async def ask_account(

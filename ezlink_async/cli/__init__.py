@@ -79,6 +79,21 @@ COMMANDS = {
         "ezlink seed 1733213213123456",
         "ezlink seed 1733213213123456 --json",
     ),
+    "ezlink_async.cli.commands.upload:upload": (
+        "[OPTIONS] FILE...",
+        "ezlink upload photo.jpg --purpose vision",
+        "ezlink upload *.mp4 --json",
+    ),
+    "ezlink_async.cli.commands.models:models": (
+        "[OPTIONS] [WORD]",
+        "ezlink models",
+        "ezlink models kling --json",
+    ),
+    "ezlink_async.cli.commands.balance:balance": (
+        "[OPTIONS]",
+        "ezlink balance",
+        "ezlink balance --json",
+    ),
     "ezlink_async.cli.commands.serve:serve": (
         "[OPTIONS]",
         "ezlink serve --port 8080",

@@ -154,6 +154,7 @@ async def _local_client(
         queue=_UNLIMITED,
         balance=_UNLIMITED,
         key_quota=None,
+        files_work=True,
     )
     poll = _LOCAL_POLL
     if connection.deadline is not None:

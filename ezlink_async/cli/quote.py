@@ -16,6 +16,7 @@ from ezlink_async._client.client import session_of
 from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import EzlinkError
+from ezlink_async.models import KeyQuota
 from ezlink_async.services import account, billing
 from ezlink_async.services.face_swap import FaceSwap
 
@@ -36,18 +37,14 @@ class Quote:
     """
 
     price: float | None = None
-    key: billing.KeyBalance | None = None
+    key: KeyQuota | None = None
     account: float | None = None
 
     @property
     def _left(self) -> float | None:
         """What can be spent; the pages of a key may show the account instead."""
-        key = self.key
-        limit = None if key is None or key.limit is None else key.limit
-        spendable = limit
-        if key is not None and limit is not None and key.used <= limit:
-            spendable = limit - key.used
-        known = [each for each in (spendable, self.account) if each is not None]
+        of_key = None if self.key is None else self.key.rest
+        known = [each for each in (of_key, self.account) if each is not None]
         return min(known, default=None)
 
     def describe(self, jobs: int, units: int | None = None) -> str:
@@ -107,9 +104,9 @@ async def _or_none(asked: Awaitable[_Answer | None]) -> _Answer | None:
     return None
 
 
-async def _key_balance(ez: AsyncEzlink) -> billing.KeyBalance:
+async def _key_balance(ez: AsyncEzlink) -> KeyQuota:
     transport = session_of(ez).transport
-    return billing.read_balance(
+    return billing.read_quota(
         await transport.send(billing.subscription_request()),
         await transport.send(billing.usage_request()),
     )
@@ -121,7 +118,8 @@ async def _account_balance(ez: AsyncEzlink) -> float | None:
 
 def _account(ez: AsyncEzlink) -> account.Account:
     """Return the account, asked again only after short waits."""
-    return account.Account(partial(session_of(ez).ask_account, longest=_PATIENCE))
+    session = session_of(ez)
+    return account.Account(partial(session.ask_account, longest=_PATIENCE), session.ask)
 
 
 async def _charged(ez: AsyncEzlink, request_id: str | None) -> float | None:

@@ -22,7 +22,7 @@ from ezlink_async.emulator.relay.state import (
     RecordedRequest,
     RelayState,
 )
-from ezlink_async.emulator.relay.store import Account, Charge, Refusal
+from ezlink_async.emulator.relay.store import Account, Charge, Refusal, StoredFile
 from ezlink_async.emulator.scripts import Script, check_script
 from ezlink_async.emulator.upstream.notifications import SentNotification
 
@@ -75,6 +75,7 @@ def summary(state: RelayState) -> dict[str, object]:
         "balance": store.accounts[0].balance,
         "tasks": [asdict(task) for task in tasks_of(state)],
         "rows": len(store.rows),
+        "files": len(store.files),
         "uploads": dict(store.uploads),
         "attempts": dict(store.attempts),
         "requests": len(state.requests),
@@ -180,6 +181,11 @@ class Control:
         return self._on_loop(lambda: list(self._state.forwarded))
 
     @property
+    def files(self) -> list[StoredFile]:
+        """The records of all uploads, oldest first."""
+        return self._on_loop(lambda: list(self._state.store.files))
+
+    @property
     def hooks(self) -> list[SentNotification]:
         """The notifications sent, with the status of each answer."""
         return self._on_loop(lambda: list(self._state.notifier.sent))
@@ -205,8 +211,8 @@ class Control:
         Apply *faults* to the next requests of *kind*, one each, in order.
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
-        change, fetch, list, image, seed, usage, account, and those of the setting
-        ``routes``. ValueError for another one, TypeError for what is no fault.
+        change, fetch, list, image, seed, usage, account, files, models, and those of
+        the setting ``routes``. ValueError for another one, TypeError for no fault.
         """
         self._check(kind)
         for each in faults:

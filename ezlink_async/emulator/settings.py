@@ -82,6 +82,10 @@ class EmulatorSettings:
     end of a task twice. By default none is sent: each client that may submit chooses
     the address, and so could reach servers of this machine.
 
+    *files_work*: store the first file of an account, too, which the real server
+    refuses. *files_limit*: bytes that the files of an account may have together; None:
+    as many as its group allows.
+
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
     pictures kept before the oldest link expires.
 
@@ -120,6 +124,8 @@ class EmulatorSettings:
     hooks_anywhere: bool = False
     hook_twice: bool = False
     hook_timeout: float = 5.0
+    files_work: bool = False
+    files_limit: int | None = None
     max_body: int = 30_000_000
     max_image: int = 10 * _MIB
     kept_bytes: int = 512 * _MIB

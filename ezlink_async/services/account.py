@@ -39,7 +39,8 @@ from ezlink_async.errors import (
     ProtocolError,
     ServerError,
 )
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import KeyQuota, TaskRecord
+from ezlink_async.services import billing
 
 PAGE = 100
 """How many tasks one page has."""
@@ -313,14 +314,29 @@ class Account:
     """
     The account behind the key; get it as ``client.account``.
 
-    Every method needs the account's access token, which the dashboard makes:
-    ``EZLINK_ACCOUNT_TOKEN`` or ``account_token=``. Without a token a method
-    raises :exc:`ConfigurationError`, with a refused one
-    :exc:`AuthenticationError`.
+    Every method but :meth:`key` needs the account's access token, which the dashboard
+    makes: ``EZLINK_ACCOUNT_TOKEN`` or ``account_token=``. Without a token a method
+    raises :exc:`ConfigurationError`, with a refused one :exc:`AuthenticationError`.
     """
 
-    def __init__(self, ask: Asking) -> None:
+    def __init__(self, ask: Asking, ask_with_key: Asking) -> None:
         self._ask = ask
+        self._ask_with_key = ask_with_key
+
+    async def key(self) -> KeyQuota:
+        """
+        Return what the key may spend and has spent, in US dollars; it needs no token.
+
+        It says nothing about the account, which pays: a key with 2 USD on an empty
+        account shows 2 USD, and its calls are refused. A key without any quota left is
+        a :exc:`QuotaError`, a server without these pages an
+        :exc:`EndpointNotSupportedError`. Source: ``ye4293/one-api``
+        (``controller/billing.go``).
+        """
+        ask = self._ask_with_key
+        limit, expires = await ask(billing.subscription_request(), billing.read_limit)
+        used = await ask(billing.usage_request(), billing.read_used)
+        return KeyQuota(limit=limit, used=used, expires=expires)
 
     async def balance(self) -> AccountBalance:
         """Return what the account has left and has used."""
@@ -332,7 +348,8 @@ class Account:
 
         ``None`` if the log has no charge for it: nothing was charged, or the
         operator has switched the log off, or the entry is a few seconds late.
-        A job that was accepted with code 22 is not charged.
+        A job that was accepted with code 22 is not charged. The charge of a video is
+        never found: its entry in the log has no request id.
         """
         return await self._ask(
             log_request(request_id),

@@ -12,37 +12,16 @@ import math
 import sys
 from collections.abc import Mapping
 
-import attrs
-
 from ezlink_async._core.error_mapping import error_from
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.records import utc_time
 from ezlink_async.errors import ProtocolError
+from ezlink_async.models import KeyQuota
 
 _UNLIMITED = 100_000_000
 _CENTS = 100
 _UNITS_PER_CENT = 5_000
 _MOST = 2**63 / _UNITS_PER_CENT  # cents: the server counts units in int64
-
-
-@attrs.frozen(kw_only=True)
-class KeyBalance:
-    """
-    What the pages say about a key; US dollars.
-
-    *limit* is ``None`` for a key without one. Depending on a switch of the
-    operator it is what the key may spend in all, or what the account has left;
-    the pages do not say which. *expires* is ``None`` for a key that does not.
-    """
-
-    limit: float | None
-    used: float
-    expires: dt.datetime | None = None
-
-    def __str__(self) -> str:
-        limit = "no limit" if self.limit is None else f"limit {self.limit:.2f} USD"
-        ends = f", expires {self.expires:%Y-%m-%d}" if self.expires else ""
-        return f"{limit}, {self.used:.2f} USD used{ends}"
 
 
 def subscription_request() -> HttpRequest:
@@ -55,14 +34,22 @@ def usage_request() -> HttpRequest:
     return HttpRequest("GET", "/v1/dashboard/billing/usage", repeatable=True)
 
 
-def read_balance(subscription: HttpResponse, usage: HttpResponse) -> KeyBalance:
-    """Read both pages, or raise the error that one of them means."""
+def read_limit(subscription: HttpResponse) -> tuple[float | None, dt.datetime | None]:
+    """Read the limit in US dollars and the expiry, or raise the error of the page."""
     limit = _number(subscription, "hard_limit_usd")
-    return KeyBalance(
-        limit=limit if limit < _UNLIMITED else None,
-        used=_cents(usage) / _CENTS,
-        expires=utc_time(_number(subscription, "access_until")),
-    )
+    expires = utc_time(_number(subscription, "access_until"))
+    return (limit if limit < _UNLIMITED else None), expires
+
+
+def read_used(usage: HttpResponse) -> float:
+    """Read what was used in US dollars, or raise the error of the page."""
+    return _cents(usage) / _CENTS
+
+
+def read_quota(subscription: HttpResponse, usage: HttpResponse) -> KeyQuota:
+    """Read both pages, or raise the error that one of them means."""
+    limit, expires = read_limit(subscription)
+    return KeyQuota(limit=limit, used=read_used(usage), expires=expires)
 
 
 def read_units(usage: HttpResponse) -> int:

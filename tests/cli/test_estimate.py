@@ -15,7 +15,7 @@ from ezlink_async.cli.estimate import Estimate, Expected, estimate
 from ezlink_async.cli.order_list import OrderList
 from ezlink_async.cli.quote import Quote
 from ezlink_async.emulator import Emulator, faults, scripts
-from ezlink_async.services.billing import KeyBalance
+from ezlink_async.models import KeyQuota
 from tests.support.command_line import Ezlink, sums
 from tests.support.pictures import jpeg
 
@@ -126,15 +126,15 @@ def test_balance_that_cannot_be_asked_for_stops_no_run(
 @pytest.mark.parametrize(
     ("key", "account", "words"),
     [
-        (KeyBalance(limit=30.0, used=10.0), None, "; 12.00 USD are missing"),
-        (KeyBalance(limit=None, used=10.0), None, "no limit, 10.00 USD used"),
-        (KeyBalance(limit=5.0, used=90.0), None, "; 27.00 USD are missing"),
-        (KeyBalance(limit=90.0, used=0.0), 132.5, "has 132.50 USD; the key: limit 90"),
+        (KeyQuota(limit=30.0, used=10.0), None, "; 12.00 USD are missing"),
+        (KeyQuota(limit=None, used=10.0), None, "no limit, 10.00 USD used"),
+        (KeyQuota(limit=5.0, used=90.0), None, "; 27.00 USD are missing"),
+        (KeyQuota(limit=90.0, used=0.0), 132.5, "has 132.50 USD; the key: limit 90"),
         (None, 0.0, "the account has 0 USD; 32.00 USD are missing"),
     ],
 )
 def test_quote_says_what_is_missing(
-    key: KeyBalance | None, account: float | None, words: str
+    key: KeyQuota | None, account: float | None, words: str
 ) -> None:
     """Some servers show the account in place of the key: then nothing is used of it."""
     said = Quote(price=0.016, key=key, account=account).describe(2_000)

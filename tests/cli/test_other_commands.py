@@ -70,6 +70,7 @@ def test_wrong_usage_is_one_line_on_stderr(
     [
         *("", "swap", "imagine", "blend", "describe", "shorten", "action", "modal"),
         *("run", "seed", "task", "serve", "doctor"),
+        *("upload", "models", "balance"),
     ],
 )
 def test_help_fits_a_narrow_terminal(
@@ -95,6 +96,7 @@ def test_list_of_commands_says_what_each_does(
         *("Check address", "Make report", "Run the", "Put the", "Show tasks"),
         *("Make a grid", "Mix two", "Describe", "Find the words", "Press buttons"),
         *("Send the input", "Do the jobs", "Print the seed"),
+        *("Store files", "Print the server's", "Print what"),
     ):
         assert words in said.out
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
-from tests.emulator import midjourney_stages, recorded
+from tests.emulator import midjourney_stages, recorded, recorded_files
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
 from tests.emulator.stage import Stage
 from tests.support.emulator_requests import STOPPED, SWAP, swap_body
@@ -183,6 +183,15 @@ async def _balance(name: str, stage: Stage) -> None:
         await stage.api.submit()
 
 
+async def _files(name: str, stage: Stage) -> None:
+    if name in recorded_files.STORAGE:
+        stage.control.script("files", recorded_files.STORAGE[name])
+
+
+async def _nothing(_name: str, _stage: Stage) -> None:
+    """Prepare nothing: the sample needs no state."""
+
+
 _LIMITED = attrs.evolve(STOPPED, balance=5_000_000, key_quota=1_000_000, price=3_250)
 _SETTINGS = {
     "balance-unlimited": attrs.evolve(_LIMITED, key_quota=None),
@@ -199,6 +208,10 @@ _SETTINGS = {
 def settings_of(name: str) -> EmulatorSettings:
     """Return the operator's settings of a sample, with a clock that stands still."""
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
+    if name.startswith("files-"):
+        account = recorded_files.ACCOUNTS.get(name, {})
+        with_file = attrs.evolve(STOPPED, files_work=True)
+        fitting = iter([attrs.evolve(with_file, **account)])
     return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
 
 
@@ -213,6 +226,8 @@ _GROUPS = {
     "v1": _v1,
     "account": _account,
     "balance": _balance,
+    "files": _files,
+    "models": _nothing,
 }
 
 #: The groups of Midjourney's submits.

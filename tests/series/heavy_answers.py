@@ -153,7 +153,7 @@ async def _billing(_: AsyncEzlink, url: str) -> object:
     await transport.open()
     try:
         pages = billing.subscription_request(), billing.usage_request()
-        return billing.read_balance(*[await transport.send(page) for page in pages])
+        return billing.read_quota(*[await transport.send(page) for page in pages])
     finally:
         await transport.close()
 

@@ -324,6 +324,36 @@ async def test_find_ends_at_an_empty_page() -> None:
         assert await ez.account.find(state="mine") == ()
 
 
+async def test_quota_of_a_key_needs_no_token_and_is_free() -> None:
+    async with beside_emulator(ROOMY) as (ez, server):
+        quota = await ez.account.key()
+        assert (quota.limit, quota.used, quota.rest) == (2000, 0, 2000)
+        assert quota.expires is None
+        await (await ez.swap_face(SOURCE, TARGET))
+        after = await ez.account.key()
+        assert (after.limit, after.used) == (2000, pytest.approx(0.018))
+        assert after.rest == pytest.approx(1999.982)
+        assert server.control.charged == 9_000
+
+
+async def test_quota_of_a_key_says_nothing_about_its_account() -> None:
+    settings = EmulatorSettings(balance=1_000, key_quota=1_000_000)
+    async with beside_emulator(settings) as (ez, server):
+        assert (await ez.account.key()).rest == 2
+        with pytest.raises(errors.QuotaError):
+            await ez.swap_face(SOURCE, TARGET)
+        server.control.set_key(server.api_key, quota=0)
+        with pytest.raises(errors.QuotaError, match="quota is used up"):
+            await ez.account.key()
+
+
+async def test_server_without_the_balance_pages_is_named() -> None:
+    async with beside_emulator() as (ez, server):
+        server.control.script("usage", faults.Answer(404))
+        with pytest.raises(errors.EndpointNotSupportedError, match="/billing/"):
+            await ez.account.key()
+
+
 async def test_without_a_token_methods_say_what_to_set_and_send_nothing() -> None:
     async with beside_emulator() as (ez, server):
         of = ez.account

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
+from ezlink_async.models import KeyQuota
 from ezlink_async.services.billing import (
-    KeyBalance,
-    read_balance,
+    read_limit,
+    read_quota,
     read_units,
+    read_used,
     subscription_request,
     usage_request,
 )
@@ -31,8 +33,8 @@ def _page(body: object, status: int = 200) -> HttpResponse:
     return HttpResponse(status, {}, json.dumps(body).encode())
 
 
-def _balance(limit: object = LIMIT, used: object = USED) -> KeyBalance:
-    return read_balance(_page(limit), _page(used))
+def _balance(limit: object = LIMIT, used: object = USED) -> KeyQuota:
+    return read_quota(_page(limit), _page(used))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_balance_is_read_from_both_recorded_pages(
 ) -> None:
     """Limit and use are dollars; no limit and no expiry are ``None``."""
     pages = [samples()[f"{name}-subscription"], samples()[f"{name}-usage"]]
-    found = read_balance(*(page.response for page in pages))
+    found = read_quota(*(page.response for page in pages))
     assert found.expires == expires
     assert found.limit == pytest.approx(limit)
     assert found.used == pytest.approx(used)
@@ -94,7 +96,7 @@ def test_units_are_read_without_the_rounding_error_of_the_page(units: int) -> No
 def test_impossible_sum_is_a_protocol_error(cents: float) -> None:
     """A run asks for what was charged, and goes on without it."""
     page = _page({"total_usage": cents})
-    for read in (read_units, lambda usage: read_balance(_page(LIMIT), usage)):
+    for read in (read_units, lambda usage: read_quota(_page(LIMIT), usage)):
         with pytest.raises(errors.ProtocolError, match="no number 'total_usage'"):
             read(page)
 
@@ -104,14 +106,78 @@ def test_refused_key_is_an_authentication_error() -> None:
     denied = _page({"error": says}, 401)
     for pages in ((denied, _page(USED)), (_page(LIMIT), denied)):
         with pytest.raises(errors.AuthenticationError):
-            read_balance(*pages)
+            read_quota(*pages)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "rest"),
+    [
+        (2.0, 0.5, 1.5),
+        (2.0, 2.0, 0.0),
+        # Less than was used can only be what the account has left.
+        (1.0, 3.0, 1.0),
+        (None, 3.0, None),
+    ],
+)
+def test_rest_is_what_the_limit_leaves(
+    limit: float | None, used: float, rest: float | None
+) -> None:
+    quota = KeyQuota(limit=limit, used=used)
+    assert quota.rest == rest
+    assert quota.unlimited is (limit is None)
+
+
+_USED = "used 0.0065"
+
+OUTCOMES: dict[str, str | type[errors.EzlinkError]] = {
+    "balance-limited-fresh-subscription": "limit 2.0 until 2026-11-24",
+    "balance-limited-used-subscription": "limit 2.0 until 2026-11-24",
+    "balance-unlimited-fresh-subscription": "limit None until None",
+    "balance-unlimited-used-subscription": "limit None until None",
+    "balance-account-subscription": "limit 1999.8605 until None",
+    "balance-key-richer-than-account": "limit 2.0 until None",
+    "balance-limited-fresh-usage": "used 0.0000",
+    "balance-unlimited-fresh-usage": "used 0.0000",
+    "balance-limited-used-usage": _USED,
+    "balance-unlimited-used-usage": _USED,
+    "balance-short-path": _USED,
+    "balance-dates": _USED,
+    "balance-account-usage": "used 0.1395",
+    "balance-exhausted": errors.QuotaError,
+    "balance-credit-grants": errors.EndpointNotSupportedError,
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_recorded_page_becomes_the_outcome_beside_its_name(name: str) -> None:
+    page, outcome = samples()[name], OUTCOMES[name]
+    read = _says_used if "usage" in page.path else _says_limit
+    if isinstance(outcome, str):
+        assert read(page.response) == outcome
+        return
+    with pytest.raises(outcome):
+        read(page.response)
+
+
+def _says_used(page: HttpResponse) -> str:
+    return f"used {read_used(page):.4f}"
+
+
+def _says_limit(page: HttpResponse) -> str:
+    limit, expires = read_limit(page)
+    return f"limit {limit} until {expires and expires.date()}"
+
+
+def test_every_recorded_page_has_an_outcome() -> None:
+    recorded = {name for name in samples() if name.startswith("balance-")}
+    assert recorded == set(OUTCOMES)
 
 
 def test_exhausted_key_is_a_quota_error() -> None:
     """The server shows the pages to no key without quota."""
     page = samples()["balance-exhausted"].response
     with pytest.raises(errors.QuotaError):
-        read_balance(page, page)
+        read_quota(page, page)
 
 
 @pytest.mark.parametrize(

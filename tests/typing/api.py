@@ -38,6 +38,7 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
+from ezlink_async.models import KeyQuota, ModelInfo, UploadedFile
 from ezlink_async.report import report_on
 from ezlink_async.services.account import AccountBalance, Charge
 
@@ -55,6 +56,18 @@ async def one_picture() -> Path:
         content: bytes = await handle.read()
         print(len(content))
         return await handle.save("out/team.jpg")
+
+
+async def files_and_models(ez: AsyncEzlink, blocks: AsyncIterator[bytes]) -> float:
+    """Store files, list models, and ask what the key may spend."""
+    file: UploadedFile = await ez.files.upload(Path("a.mp4"), purpose="vision")
+    more: UploadedFile = await ez.files.upload(blocks, name="b.mp4", length=1_000)
+    url: str = file.url or more.url
+    models: tuple[ModelInfo, ...] = await ez.models("kling")
+    quota: KeyQuota = await ez.account.key()
+    left: float | None = quota.rest
+    print(url, [model.id for model in models], quota.unlimited)
+    return left or 0.0
 
 
 async def the_account(ez: AsyncEzlink) -> list[TaskRecord]:

@@ -215,7 +215,7 @@ def _key(response: HttpResponse) -> Check:
 async def _key_limit(transport: Transport) -> Check:
     """Check what the key may spend, which is not what the account has."""
     try:
-        found = billing.read_balance(
+        found = billing.read_quota(
             await transport.send(billing.subscription_request()),
             await transport.send(billing.usage_request()),
         )

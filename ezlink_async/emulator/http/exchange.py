@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from aiohttp import ClientConnectionError, http_exceptions, web
@@ -132,6 +132,16 @@ class Exchange:
         except _LOST:
             raise GoneError from None
         return bytes(self._read)
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, and keep none of it; GoneError as in read()."""
+        self._send_continue()
+        content = self.request.content
+        try:
+            while not content.at_eof():
+                yield await content.readany()
+        except _LOST:
+            raise GoneError from None
 
     def _send_continue(self) -> None:
         if self._expects_continue:

@@ -14,6 +14,7 @@ from itertools import count
 from attrs import Factory, define, frozen
 
 _LETTERS = string.ascii_letters + string.digits
+_FILES = "https://pub-files.r2.dev"
 
 
 def new_key() -> str:
@@ -160,6 +161,38 @@ class Row:
         return f"{address}/mj/image/{self.task_id}{rand}"
 
 
+@frozen(kw_only=True)
+class StoredFile:
+    """The record of an upload; a later one of the same name overwrites its object."""
+
+    number: int
+    account: int
+    name: str
+    purpose: str
+    size: int
+    sha256: str
+    content_type: str
+    seconds: int
+
+    @property
+    def url(self) -> str:
+        """Where the object is said to be: the name stands there as it is."""
+        return f"{_FILES}/{self.account}{self.name}"
+
+    def shown(self) -> dict[str, object]:
+        """Return the record as the answer to an upload shows it."""
+        return {
+            "id": self.number,
+            "user_id": self.account,
+            "creat_time": self.seconds,
+            "finish_time": self.seconds,
+            "bytes": self.size,
+            "store_url": self.url,
+            "purpose": self.purpose,
+            "file_name": self.name,
+        }
+
+
 @define
 class Store:
     """
@@ -173,6 +206,7 @@ class Store:
     rows: list[Row] = Factory(list)
     log: list[Charge | Refusal] = Factory(list)
     refunds: list[Charge] = Factory(list)
+    files: list[StoredFile] = Factory(list)
     uploads: Counter[str] = Factory(Counter)
     attempts: Counter[str] = Factory(Counter)
     _open: list[Row] = Factory(list)

@@ -1251,6 +1251,6 @@ async def test_account_find_reads_the_latest_ten_thousand_tasks(
     async def ask(request: HttpRequest, reader: Callable[[HttpResponse], _T]) -> _T:
         return reader(await pages.transport.send_with_retries(request))
 
-    (record,) = await account.Account(ask).find(state="mine")
+    (record,) = await account.Account(ask, ask).find(state="mine")
     assert record.task_id == "1"
     assert pages.requests("/api/mj/self") == account.PAGES
