@@ -17,7 +17,7 @@ from ezlink_async.emulator import admission, control_api
 from ezlink_async.emulator.http import paths
 from ezlink_async.emulator.http.exchange import Exchange, GoneError, put_in_order
 from ezlink_async.emulator.http.replies import Reply, redirect, unknown_path
-from ezlink_async.emulator.relay import account, catalogue, files, midjourney
+from ezlink_async.emulator.relay import account, catalogue, files, llm, midjourney
 from ezlink_async.emulator.relay.routes import Route
 from ezlink_async.emulator.relay.state import RecordedRequest, RelayState
 from ezlink_async.emulator.settings import EmulatorSettings
@@ -27,6 +27,7 @@ _ROUTES = (
     *account.ROUTES,
     *catalogue.ROUTES,
     *files.ROUTES,
+    *llm.ROUTES,
     *control_api.ROUTES,
 )
 

@@ -211,8 +211,8 @@ class Control:
         Apply *faults* to the next requests of *kind*, one each, in order.
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
-        change, fetch, list, image, seed, usage, account, files, models, and those of
-        the setting ``routes``. ValueError for another one, TypeError for no fault.
+        change, fetch, list, image, seed, usage, account, files, models, llm (chats,
+        pictures, sounds and their like), and those of the setting ``routes``. ValueError for another one, TypeError for no fault.
         """
         self._check(kind)
         for each in faults:

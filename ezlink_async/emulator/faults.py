@@ -225,11 +225,13 @@ class Upstream:
 
     *body* is sent as JSON unless it is text. *broken* says how the relay's own call
     fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks off).
+    *headers* are passed on by the calls of language models and their like.
     """
 
     status: int = field(default=200, validator=_STATUS)
     body: object = None
     broken: str = field(default="", validator=validators.in_(("", *_BROKEN)))
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def content(self) -> bytes:

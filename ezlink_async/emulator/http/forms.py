@@ -1,7 +1,8 @@
 """
 Forms with files (RFC 7578), read as they come, as Go's ``mime/multipart`` reads them.
 
-A file is hashed and not kept, so that an upload of any size takes little memory.
+A file is hashed and only its beginning kept, so that an upload of any size takes
+little memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterable
 from attrs import Factory, define, frozen
 
 _MOST_HEAD = 64 * 1024  # bytes of the headers of one part
+_KEPT = 64 * 1024  # bytes at the beginning of a file
 
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
@@ -23,13 +25,18 @@ _ESCAPE = re.compile(r'\\([()<>@,;:\\"/\[\]?=])')
 
 @frozen(kw_only=True)
 class FormFile:
-    """A file of a form: its field, its name without folders, and what came of it."""
+    """
+    A file of a form: its field, its name without folders, and what came of it.
+
+    *head* is its beginning, up to 64 KiB.
+    """
 
     field: str
     name: str
     content_type: str
     size: int
     sha256: str
+    head: bytes = b""
 
 
 @define
@@ -71,6 +78,7 @@ class _Part:
         self.file_name = _ESCAPE.sub(r"\1", names.get("filename", ""))
         self.content_type = headers.get("content-type", "")
         self._text = bytearray()
+        self._head = bytearray()
         self._size = 0
         self._hash = hashlib.sha256()
 
@@ -78,6 +86,7 @@ class _Part:
         """Add *content* to the part."""
         if self.file_name:
             self._size += len(content)
+            self._head += content[: _KEPT - len(self._head)]
             self._hash.update(content)
         else:
             self._text += content
@@ -95,6 +104,7 @@ class _Part:
                 content_type=self.content_type,
                 size=self._size,
                 sha256=self._hash.hexdigest(),
+                head=bytes(self._head),
             )
         )
 

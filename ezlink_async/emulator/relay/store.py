@@ -88,7 +88,11 @@ class Charge:
 
 @frozen(kw_only=True)
 class Refusal:
-    """One entry of the consumption log for a refused submit: free, with the reason."""
+    """
+    One entry of the consumption log for a refused submit: free, with the reason.
+
+    *type* is 2 as for a charge, or 5 where the relay calls it an error.
+    """
 
     request_id: str
     text: str
@@ -96,6 +100,7 @@ class Refusal:
     key: str
     seconds: int
     model: str = "swap_face"
+    type: int = 2
 
 
 @define(kw_only=True)
