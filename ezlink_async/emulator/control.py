@@ -212,7 +212,8 @@ class Control:
 
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
         change, fetch, list, image, seed, usage, account, files, models, llm (chats,
-        pictures, sounds and their like), and those of the setting ``routes``. ValueError for another one, TypeError for no fault.
+        pictures, sounds and their like), and those of the setting ``routes``.
+        ValueError for another one, TypeError for no fault.
         """
         self._check(kind)
         for each in faults:

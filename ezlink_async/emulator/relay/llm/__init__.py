@@ -1,11 +1,10 @@
 """
-Language models and their like: chats, completions, embeddings, moderations, pictures
-and sounds on the paths of OpenAI.
+Language models and their like: texts, pictures and sounds on the paths of OpenAI.
 
 ``handlers`` has the order of things, ``calls`` what is read of a call, ``prices`` what
-it costs, ``answers`` what becomes of the upstream's answer. The upstream is a stand-in:
-``stand_ins`` for texts, ``pictures`` and ``sounds``; a test scripts other answers with
-``faults.Upstream`` at the place ``llm``.
+it costs, ``answers`` what becomes of the upstream's answer, ``usage`` what the answer
+says of tokens. The upstream is a stand-in: ``stand_ins`` for texts, ``pictures`` and
+``sounds``; a test scripts other answers with ``faults.Upstream`` for the kind ``llm``.
 """
 
 from ezlink_async.emulator.relay.llm import handlers, pictures, stand_ins

@@ -15,15 +15,19 @@ from attrs import evolve, field, frozen
 
 from ezlink_async.emulator import faults
 from ezlink_async.emulator.http import go_json
-from ezlink_async.emulator.http.replies import JSON, JSON_UTF8, Reply, api_error, as_json
+from ezlink_async.emulator.http.replies import (
+    JSON,
+    JSON_UTF8,
+    Reply,
+    api_error,
+    as_json,
+)
 
 EVENTS = "text/event-stream"
 OK = 200
 
 _BUSY = 429
-_SATURATED = (
-    "The current group upstream load is saturated, please try again later."
-)
+_SATURATED = "The current group upstream load is saturated, please try again later."
 #: How the relay's call to its upstream fails, in Go's words.
 _BROKEN = {
     "refused": (

@@ -8,11 +8,10 @@ is there before it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 
-from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import Reply, api_error
 from ezlink_async.emulator.relay.llm import (
@@ -20,7 +19,7 @@ from ezlink_async.emulator.relay.llm import (
     pictures,
     prices,
     sounds,
-    stand_ins,
+    usage,
 )
 from ezlink_async.emulator.relay.llm.answers import Answer, RefusedError, refused
 from ezlink_async.emulator.relay.llm.calls import Call, read_call
@@ -31,7 +30,6 @@ from ezlink_async.emulator.relay.store import Charge, Key, Refusal
 _LONGEST_SPEECH = 4096  # bytes
 _GUIDELINES = "violates usage guidelines"
 _FORBIDDEN = 403
-_FORMATS = {"json", "text", "srt", "verbose_json", "vtt"}
 
 
 @frozen
@@ -83,7 +81,9 @@ def serve(path: str, handler: Handler) -> KeyHandler:
         call = await read_call(exchange, path)
         if call is None or not call.model:
             return answers.no_model(exchange.request_id)
-        if "no_channel" in exchange.overrides.trouble or not prices.is_served(call.model):
+        if "no_channel" in exchange.overrides.trouble or not prices.is_served(
+            call.model
+        ):
             text = (
                 f"There are no channels available for model {call.model} under the"
                 f" current group {key.account.group}"
@@ -114,10 +114,11 @@ def text(stand_in: StandIn) -> Handler:
         if call.is_set("stream"):
             _check(relayed, answers.check_events, answer)
             reply = answers.streamed(answer)
-            relayed.charge(prices.units(call.model, _streamed_usage(reply, sent)))
+            used = usage.used_by_stream(reply.body, sent)
+            relayed.charge(prices.units(call.model, used))
             return reply
         value = answers.check_document(answer)
-        relayed.charge(prices.units(call.model, _usage(value, sent)))
+        relayed.charge(prices.units(call.model, usage.used(value, sent)))
         return answers.passed_on(answer)
 
     return relay
@@ -135,8 +136,9 @@ async def picture(relayed: Relayed) -> Reply:
     trusted = prices.is_trusted(relayed.key.account.balance, price)
     answer = await _asked(relayed, 0, lambda: pictures.pictures(call, relayed.state))
     _check(relayed, answers.check_picture, answer)
-    by_tokens = pictures.is_priced_by_tokens(call.model)
-    units = _picture_units(answer, call.model) if by_tokens else price
+    units = price
+    if pictures.is_priced_by_tokens(call.model):
+        units = prices.units(call.model, usage.used_by_pictures(answer))
     try:
         if not answer.is_stream:
             _check_json(answer)
@@ -170,10 +172,11 @@ async def transcription(relayed: Relayed) -> Reply:
     answer = await _asked(relayed, 0, _plain_media(sounds.transcription, call))
     _check(relayed, answers.check_transcription, answer)
     if answer.is_stream:
-        usage = _streamed_usage(answers.passed_on(answer), 0)
-        relayed.charge(prices.units(call.model, usage))
+        used = usage.used_by_stream(answer.content, 0)
+        relayed.charge(prices.units(call.model, used))
         return answers.streamed(answer)
-    relayed.charge(_transcription_units(call, answer))
+    form = call.text("response_format") or "json"
+    relayed.charge(usage.transcription_units(answer, call.model, form))
     return answers.passed_on(answer)
 
 
@@ -190,7 +193,9 @@ def _check_text(call: Call) -> None:
         return
     messages = call.fields.get("messages")
     if messages is not None and not isinstance(messages, list):
-        kind = {str: "string", bool: "bool", dict: "object"}.get(type(messages), "number")
+        kind = {str: "string", bool: "bool", dict: "object"}.get(
+            type(messages), "number"
+        )
         raise refused(
             400,
             "invalid_text_request",
@@ -258,9 +263,7 @@ async def _asked(
     raise error
 
 
-def _check(
-    relayed: Relayed, check: Callable[[Answer], None], answer: Answer
-) -> None:
+def _check(relayed: Relayed, check: Callable[[Answer], None], answer: Answer) -> None:
     """Raise an error of the upstream, once it is in the log."""
     try:
         check(answer)
@@ -272,60 +275,6 @@ def _check(
         raise
 
 
-# The usage
-
-
-def _usage(value: Mapping[str, object], sent: int) -> prices.Usage:
-    """Return the usage that an answer names, else the relay's own count."""
-    usage = _numbers(value.get("usage"))
-    if usage:
-        return prices.Usage(
-            usage.get("prompt_tokens", usage.get("input_tokens", 0)),
-            usage.get("completion_tokens", usage.get("output_tokens", 0)),
-        )
-    choices = value.get("choices")
-    listed = choices if isinstance(choices, list) else []
-    said = "".join(map(_said, listed))
-    return prices.Usage(sent, prices.count(said))
-
-
-def _numbers(usage: object) -> dict[str, int]:
-    if not isinstance(usage, dict):
-        return {}
-    return {name: value for name, value in usage.items() if type(value) is int}
-
-
-def _said(choice: object) -> str:
-    """Return the text in a choice of an answer or of a chunk."""
-    if not isinstance(choice, dict):
-        return ""
-    inner = choice.get("message") or choice.get("delta")
-    found = inner.get("content") if isinstance(inner, dict) else choice.get("text")
-    return found if isinstance(found, str) else ""
-
-
-def _streamed_usage(reply: Reply, sent: int) -> prices.Usage:
-    """Return the usage that a stream names, else the count of all its texts."""
-    said = ""
-    for line in reply.body.split(b"\n"):
-        if not line.startswith(b"data: {"):
-            continue
-        value = _object(line.removeprefix(b"data: "))
-        if usage := _numbers(value.get("usage")):
-            return _usage({"usage": usage}, sent)
-        choices = value.get("choices")
-        said += "".join(map(_said, choices if isinstance(choices, list) else []))
-    return prices.Usage(sent, prices.count(said))
-
-
-def _object(text: bytes) -> dict[str, object]:
-    try:
-        value = go_json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _check_json(answer: Answer) -> None:
     """Raise for a body that is no JSON; an error in it is passed on as a picture."""
     try:
@@ -333,28 +282,3 @@ def _check_json(answer: Answer) -> None:
     except ValueError as error:
         message = str(error)
         raise refused(500, "unmarshal_response_body_failed", message) from None
-
-
-def _picture_units(answer: Answer, model: str) -> int:
-    if answer.is_stream:
-        usage = _streamed_usage(answers.passed_on(answer), 0)
-    else:
-        usage = _usage(_object(answer.content), 0)
-    return prices.units(model, usage)
-
-
-def _transcription_units(call: Call, answer: Answer) -> int:
-    form = call.text("response_format") or "json"
-    value = _object(answer.content)
-    usage = value.get("usage")
-    if isinstance(usage, dict):
-        counted = _numbers(usage)
-        if usage.get("type") == "duration":
-            return 0
-        return prices.units(call.model, _usage({"usage": counted}, 0))
-    if form not in _FORMATS:
-        raise refused(500, "get_text_from_body_err", "unexpected_response_format")
-    try:
-        return prices.transcription_price(sounds.text_in(answer, form))
-    except ValueError as error:
-        raise refused(500, "get_text_from_body_err", str(error)) from None

@@ -1,5 +1,5 @@
 """
-The pictures that the emulator makes in place of a model: sketches of the size asked for.
+Pictures that the emulator makes in place of a model: sketches of the size asked for.
 
 A picture is described by its address alone, so none is kept: the same prompt, number,
 size and files give the same picture.

@@ -80,7 +80,9 @@ def text_in(answer: Answer, form: str) -> str:
     if form in {"srt", "vtt"}:
         lines = content.splitlines()
         return "".join(
-            line for line, before in zip(lines[1:], lines, strict=False) if "-->" in before
+            line
+            for line, before in zip(lines[1:], lines, strict=False)
+            if "-->" in before
         )
     if form == "text":
         return content.removesuffix("\n")

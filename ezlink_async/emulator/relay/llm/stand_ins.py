@@ -97,14 +97,16 @@ def embeddings(call: Call, _seconds: int) -> Answer:
     size = min(call.number("dimensions") or default, _MOST_DIMENSIONS)
     packed = call.text("encoding_format") == "base64"
     data = [
-        {"object": "embedding", "index": index, "embedding": _vector(text, size, packed)}
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": _vector(text, size, packed),
+        }
         for index, text in enumerate(texts)
     ]
     sent = sum(map(prices.count, texts))
     usage = {"prompt_tokens": sent, "total_tokens": sent}
-    return _json(
-        {"object": "list", "data": data, "model": call.model, "usage": usage}
-    )
+    return _json({"object": "list", "data": data, "model": call.model, "usage": usage})
 
 
 def _vector(text: str, size: int, packed: bool) -> object:  # noqa: FBT001 - one caller
