@@ -223,7 +223,7 @@ class Upstream:
     """
     The upstream's answer to the relay, for a submit or a seed; no job is run.
 
-    *body* is sent as JSON unless it is text. *broken* says how the relay's own call
+    *body* is sent as JSON unless it is text or bytes. *broken* says how the relay's own call
     fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks off).
     *headers* are passed on by the calls of language models and their like.
     """
@@ -236,6 +236,8 @@ class Upstream:
     @property
     def content(self) -> bytes:
         """The bytes of the body."""
+        if isinstance(self.body, bytes):
+            return self.body
         if isinstance(self.body, str):
             return self.body.encode()
         return go_json.dumps(self.body)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from ezlink_async.emulator import faults
+from tests.emulator import recorded_llm
 
 _FOLDER = Path(__file__).parent.parent / "samples"
 FAMILIES = _FOLDER / "samples-families.jsonl"
@@ -26,10 +27,7 @@ _NO_EMULATOR = "the emulator does not serve this family"
 _LEFT_OUT_GROUPS = {
     **dict.fromkeys(("video", "alias", "doubao", "async", "flux"), _NO_EMULATOR),
     "stability": _NO_EMULATOR,
-    **dict.fromkeys(("chat", "completions", "embeddings", "moderations"), _NO_EMULATOR),
-    **dict.fromkeys(("images", "audio", "responses", "fine"), _NO_EMULATOR),
-    "retry": "videos and chats of a server whose operator lets it repeat calls",
-    "relay": "chats through a server with other options of its operator",
+    "retry": "calls through a server whose operator lets it repeat them",
     "rid": "the request id of videos, async images and Flux",
 }
 _PAGES = "a page of the whole recording; the entries of one call are compared with it"
@@ -37,6 +35,7 @@ _PAGES = "a page of the whole recording; the entries of one call are compared wi
 LEFT_OUT: dict[str, str] = {
     "models-list": "its body was not recorded; the emulator has its shape",
     "image-redirect": "the relay follows it, so that its client sees image-ok",
+    **recorded_llm.LEFT_OUT,
     **{name: _PAGES for name in FAMILY_NAMES if name.startswith("account-")},
     **{
         name: _LEFT_OUT_GROUPS[group]

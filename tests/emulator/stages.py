@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
-from tests.emulator import midjourney_stages, recorded, recorded_files
+from tests.emulator import (
+    llm_stages,
+    midjourney_stages,
+    recorded,
+    recorded_files,
+    recorded_llm,
+)
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
 from tests.emulator.stage import Stage
 from tests.support.emulator_requests import STOPPED, SWAP, swap_body
@@ -212,6 +218,8 @@ def settings_of(name: str) -> EmulatorSettings:
         account = recorded_files.ACCOUNTS.get(name, {})
         with_file = attrs.evolve(STOPPED, files_work=True)
         fitting = iter([attrs.evolve(with_file, **account)])
+    if name in recorded_llm.ACCOUNTS:
+        fitting = iter([attrs.evolve(STOPPED, **recorded_llm.ACCOUNTS[name])])
     return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
 
 
@@ -228,6 +236,7 @@ _GROUPS = {
     "balance": _balance,
     "files": _files,
     "models": _nothing,
+    **dict.fromkeys(recorded_llm.GROUPS, llm_stages.prepare),
 }
 
 #: The groups of Midjourney's submits.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, field, frozen
+from attrs import frozen
 
 from ezlink_async.emulator import faults
 from ezlink_async.emulator.http import go_json
@@ -27,6 +27,7 @@ EVENTS = "text/event-stream"
 OK = 200
 
 _BUSY = 429
+_LONGEST_LINE = 64 * 1024  # bufio.Scanner's own limit
 _SATURATED = "The current group upstream load is saturated, please try again later."
 #: How the relay's call to its upstream fails, in Go's words.
 _BROKEN = {
@@ -51,7 +52,7 @@ class Answer:
     content: bytes
     content_type: str = JSON
     status: int = OK
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def scripted(cls, fault: faults.Upstream) -> Answer:
@@ -82,11 +83,14 @@ class Answer:
 class RefusedError(Exception):
     """The relay, or its upstream, refuses a call: *reply* says why."""
 
-    def __init__(self, reply: Reply, text: str = "", *, kept: bool = False) -> None:
+    kept: bool = False
+    """Whether the relay forgets to give a booked deposit back."""
+    counted: bool = False
+    """Whether the upstream's status was a good one, which counts as a picture."""
+
+    def __init__(self, reply: Reply, text: str = "") -> None:
         super().__init__(text)
         self.reply = reply
-        self.kept = kept
-        """Whether the relay forgets to give a booked deposit back."""
 
 
 def refusal(status: int, code: object, message: str) -> Reply:
@@ -95,11 +99,9 @@ def refusal(status: int, code: object, message: str) -> Reply:
     return as_json({"error": error}, status=status, content_type=JSON_UTF8)
 
 
-def refused(
-    status: int, code: object, message: str, *, kept: bool = False
-) -> RefusedError:
+def refused(status: int, code: object, message: str) -> RefusedError:
     """Return the same as an exception to be raised."""
-    return RefusedError(refusal(status, code, message), message, kept=kept)
+    return RefusedError(refusal(status, code, message), message)
 
 
 def no_model(request_id: str) -> Reply:
@@ -121,9 +123,12 @@ def not_implemented() -> Reply:
 def broken_call(kind: str, path: str) -> RefusedError:
     """Return what a caller sees of the relay's own call that failed."""
     if kind not in _BROKEN:
-        return refused(500, "read_response_body_failed", "unexpected EOF")
-    text = _BROKEN[kind].format(path=path)
-    return refused(500, "do_request_failed", text, kept=True)
+        error = refused(500, "read_response_body_failed", "unexpected EOF")
+        error.counted = True
+        return error
+    error = refused(500, "do_request_failed", _BROKEN[kind].format(path=path))
+    error.kept = True
+    return error
 
 
 # Errors of the upstream
@@ -173,19 +178,31 @@ def check_document(answer: Answer) -> Mapping[str, object]:
 
 
 def check_events(answer: Answer) -> None:
-    """Raise unless the upstream of a stream answers with events."""
-    if not answer.is_stream:
+    """Raise for JSON in place of a stream; of another type, anything is a stream."""
+    if answer.content_type == JSON:
         raise _status_error(answer)
 
 
 def check_picture(answer: Answer) -> None:
-    """Raise :class:`RefusedError` for an error of the upstream of a picture."""
+    """
+    Raise :class:`RefusedError` for an error of the upstream of a picture.
+
+    An error object under a good status is passed on like a picture.
+    """
     if answer.status == _BUSY:
         raise _status_error(answer)
     if answer.status != OK:
         body = answer.content.decode("utf-8", "replace")
         message = f"API请求失败，状态码: {answer.status}，响应: {body}"
         raise refused(answer.status, "api_error", message)
+    if answer.is_stream:
+        return
+    try:
+        _ = answer.document
+    except ValueError as error:
+        unreadable = refused(500, "unmarshal_response_body_failed", str(error))
+        unreadable.counted = True
+        raise unreadable from None
 
 
 def check_transcription(answer: Answer) -> None:
@@ -226,8 +243,20 @@ def passed_on(answer: Answer, *, counted: bool = False) -> Reply:
 
 
 def streamed(answer: Answer) -> Reply:
-    """Return the lines of events that begin with ``data:``, and none of the others."""
-    lines = answer.content.decode("utf-8", "replace").split("\n")
-    kept = "".join(f"{line}\n\n" for line in lines if line.startswith("data: "))
-    reply = passed_on(evolve(answer, headers=()))
-    return evolve(reply, body=kept.encode(), headers=_STREAMED)
+    """
+    Return the lines of events that begin with ``data:``, and none of the others.
+
+    The relay's reader gives up at a line that is too long, without a word.
+    """
+    kept = []
+    for line in answer.content.split(b"\n"):
+        if len(line) > _LONGEST_LINE:
+            break
+        if line.startswith(b"data: "):
+            kept.append(line + b"\n\n")
+    return as_events(b"".join(kept))
+
+
+def as_events(content: bytes) -> Reply:
+    """Return *content* as a stream that the relay itself begins."""
+    return Reply(OK, content, EVENTS, _STREAMED, flushed=True)

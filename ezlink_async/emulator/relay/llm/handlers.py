@@ -134,18 +134,18 @@ async def picture(relayed: Relayed) -> Reply:
     price = prices.picture_price(call.model, size, quality, number)
     _check_deposit(relayed, price)
     trusted = prices.is_trusted(relayed.key.account.balance, price)
-    answer = await _asked(relayed, 0, lambda: pictures.pictures(call, relayed.state))
-    _check(relayed, answers.check_picture, answer)
+    try:
+        answer = await _asked(
+            relayed, 0, lambda: pictures.pictures(call, relayed.state)
+        )
+        _check(relayed, answers.check_picture, answer)
+    except RefusedError as error:
+        if error.counted and trusted:
+            relayed.charge(price)
+        raise
     units = price
     if pictures.is_priced_by_tokens(call.model):
         units = prices.units(call.model, usage.used_by_pictures(answer))
-    try:
-        if not answer.is_stream:
-            _check_json(answer)
-    except RefusedError:
-        if trusted:
-            relayed.charge(units)  # an answer with a good status counts as a picture
-        raise
     relayed.charge(units)
     return answers.passed_on(answer, counted=True)
 
@@ -174,7 +174,7 @@ async def transcription(relayed: Relayed) -> Reply:
     if answer.is_stream:
         used = usage.used_by_stream(answer.content, 0)
         relayed.charge(prices.units(call.model, used))
-        return answers.streamed(answer)
+        return answers.as_events(answer.content)
     form = call.text("response_format") or "json"
     relayed.charge(usage.transcription_units(answer, call.model, form))
     return answers.passed_on(answer)
@@ -273,12 +273,3 @@ def _check(relayed: Relayed, check: Callable[[Answer], None], answer: Answer) ->
         else:
             relayed.log_refusal(str(error))
         raise
-
-
-def _check_json(answer: Answer) -> None:
-    """Raise for a body that is no JSON; an error in it is passed on as a picture."""
-    try:
-        _ = answer.document
-    except ValueError as error:
-        message = str(error)
-        raise refused(500, "unmarshal_response_body_failed", message) from None
