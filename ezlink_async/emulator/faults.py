@@ -223,8 +223,9 @@ class Upstream:
     """
     The upstream's answer to the relay, for a submit or a seed; no job is run.
 
-    *body* is sent as JSON unless it is text or bytes. *broken* says how the relay's own call
-    fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks off).
+    *body* is sent as JSON unless it is text or bytes. *broken* says how the relay's
+    own call fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks
+    off).
     *headers* are passed on by the calls of language models and their like.
     """
 

@@ -114,12 +114,12 @@ async def _assert_facts(stage: Stage, name: str) -> None:
         )
         for recorded, ours in stage.ids.items():
             seen = seen.replace(ours.encode(), recorded.encode())
-        told = {"forwarded": facts["forwarded"]}
+        wanted = {"forwarded": facts["forwarded"]}
         # Of the calls of language models only some were recorded with their body.
         if "forwarded_body" in facts or stage.control.forwarded[-1].path[:4] != "/v1/":
-            told["b"] = facts["forwarded_body"]
+            wanted["b"] = facts["forwarded_body"]
         found = json.loads(seen)
-        assert {name: found[name] for name in told} == told
+        assert {name: found[name] for name in wanted} == wanted
     token = ("Authorization", stage.control.account_token())
     if "row" in facts:
         page = await _page(stage, "/api/mj/self?page=1&pagesize=1", token)
