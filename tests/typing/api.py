@@ -41,8 +41,8 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
-from ezlink_async.models import KeyQuota, ModelInfo, UploadedFile
 from ezlink_async.llm import checked, checked_stream
+from ezlink_async.models import KeyQuota, ModelInfo, UploadedFile
 from ezlink_async.report import report_on
 from ezlink_async.services.account import AccountBalance, Charge
 

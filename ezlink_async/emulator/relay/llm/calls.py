@@ -7,6 +7,7 @@ before any handler looks at it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attrs import Factory, frozen
@@ -14,6 +15,9 @@ from attrs import Factory, frozen
 from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.forms import FormFile, boundary_of, read_form
+
+_DIGITS = re.compile("[0-9]{1,18}")
+_LARGEST = 2**63 - 1  # that Go's int can hold
 
 #: Models of calls that name none.
 _DEFAULTS = {
@@ -46,9 +50,9 @@ class Call:
     def number(self, name: str) -> int:
         """Return a field that is a whole number, also written as text, or 0."""
         value = self.fields.get(name)
-        if isinstance(value, str) and value.isdecimal():
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
             return int(value)
-        return value if type(value) is int else 0
+        return value if type(value) is int and abs(value) <= _LARGEST else 0
 
     def is_set(self, name: str) -> bool:
         """Return whether a switch is on."""
