@@ -32,6 +32,14 @@ PARTS_OF_THE_CLIENT = ("batch", "client", "core", "io", "services")
 """Tests of the client, which run with every interpreter; of the others the oldest
 runs them all, and the newest those of the wheel."""
 
+_WITHOUT_OPENAI = """[mypy]
+strict = True
+[mypy-openai.*]
+follow_imports = skip
+ignore_missing_imports = True
+"""
+"""What Mypy sees where the optional package is not installed."""
+
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
@@ -121,6 +129,9 @@ def types(session: nox.Session) -> None:
     session.run("mypy", PACKAGE, "tests", "noxfile.py")
     scripts = _write_scripts(Path(session.create_tmp()) / "scripts")
     session.run("mypy", "--strict", "--config-file=", str(scripts))
+    hidden = scripts.parent / "without_openai.ini"
+    hidden.write_text(_WITHOUT_OPENAI)
+    session.run("mypy", f"--config-file={hidden}", str(scripts))
 
 
 @nox.session

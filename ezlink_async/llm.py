@@ -168,8 +168,8 @@ def _fields_of(answer: object) -> Mapping[str, object]:
 
 def _raise_error(answer: object, fields: Mapping[str, object]) -> None:
     error = getattr(answer, "error", None)
-    says = error if isinstance(error, Mapping) else vars(error) if error else {}
-    words = collapse_blanks(says.get("message"))
+    given = error if isinstance(error, Mapping) else getattr(error, "__dict__", {})
+    words = collapse_blanks(given.get("message"))
     shown = words or "the server answered with an empty object"
     raise ServerError(
         f"the server reports an error with a success status: {shown:.300}",

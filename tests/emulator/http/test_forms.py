@@ -59,6 +59,14 @@ async def test_file_is_read_whole_from_blocks_of_any_size(
         len(content),
     )
     assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert file.head == content
+
+
+async def test_only_the_beginning_of_a_file_is_kept() -> None:
+    content = bytes(range(256)) * 1000
+    file = (await _read(_form([(_FILE.format("f", "n"), content)]), 5000)).file("f")
+    assert file is not None
+    assert file.head == content[:65_536]
 
 
 async def test_of_several_fields_with_one_name_the_first_counts() -> None:
