@@ -1,8 +1,8 @@
 """
 Forms with files (RFC 7578), read as they come, as Go's ``mime/multipart`` reads them.
 
-A file is hashed and only its beginning kept, so that an upload of any size takes
-little memory.
+A file is hashed, and kept only on demand, so that an upload of any size takes little
+memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import AsyncIterable
 from attrs import Factory, define, frozen
 
 _MOST_HEAD = 64 * 1024  # bytes of the headers of one part
-_KEPT = 64 * 1024  # bytes at the beginning of a file
 
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
@@ -28,7 +27,7 @@ class FormFile:
     """
     A file of a form: its field, its name without folders, and what came of it.
 
-    *head* is its beginning, up to 64 KiB.
+    The *content* is empty unless the reader keeps it.
     """
 
     field: str
@@ -36,7 +35,7 @@ class FormFile:
     content_type: str
     size: int
     sha256: str
-    head: bytes = b""
+    content: bytes = b""
 
 
 @define
@@ -57,9 +56,15 @@ def boundary_of(content_type: str) -> str:
     return (found[1] or found[2]) if found else ""
 
 
-async def read_form(blocks: AsyncIterable[bytes], boundary: str) -> Form:
-    """Return the form that *blocks* hold; ValueError when it is cut or malformed."""
-    reader = _FormReader(boundary)
+async def read_form(
+    blocks: AsyncIterable[bytes], boundary: str, *, keeps_files: bool = False
+) -> Form:
+    """
+    Return the form that *blocks* hold; ValueError when it is cut or malformed.
+
+    Where it *keeps_files*, their contents are in it.
+    """
+    reader = _FormReader(boundary, keeps_files=keeps_files)
     async for block in blocks:
         reader.feed(block)
     return reader.close()
@@ -68,7 +73,7 @@ async def read_form(blocks: AsyncIterable[bytes], boundary: str) -> Form:
 class _Part:
     """One part as it comes: its headers, and its text or the hash of its file."""
 
-    def __init__(self, head: bytes) -> None:
+    def __init__(self, head: bytes, *, is_kept: bool) -> None:
         lines = head.decode("utf-8", "replace").split("\r\n")
         pairs = (line.partition(":") for line in lines)
         headers = {name.strip().lower(): text.strip() for name, _, text in pairs}
@@ -77,8 +82,8 @@ class _Part:
         self.field = _ESCAPE.sub(r"\1", names.get("name", ""))
         self.file_name = _ESCAPE.sub(r"\1", names.get("filename", ""))
         self.content_type = headers.get("content-type", "")
+        self._is_kept = is_kept or not self.file_name
         self._text = bytearray()
-        self._head = bytearray()
         self._size = 0
         self._hash = hashlib.sha256()
 
@@ -86,9 +91,8 @@ class _Part:
         """Add *content* to the part."""
         if self.file_name:
             self._size += len(content)
-            self._head += content[: _KEPT - len(self._head)]
             self._hash.update(content)
-        else:
+        if self._is_kept:
             self._text += content
 
     def end(self, form: Form) -> None:
@@ -104,7 +108,7 @@ class _Part:
                 content_type=self.content_type,
                 size=self._size,
                 sha256=self._hash.hexdigest(),
-                head=bytes(self._head),
+                content=bytes(self._text),
             )
         )
 
@@ -112,7 +116,8 @@ class _Part:
 class _FormReader:
     """Takes a form apart, block by block; keeps no more than the head of a part."""
 
-    def __init__(self, boundary: str) -> None:
+    def __init__(self, boundary: str, *, keeps_files: bool) -> None:
+        self._keeps_files = keeps_files
         self._mark = b"\r\n--" + boundary.encode()
         # The first boundary is at the beginning, behind no line.
         self._buffer = bytearray(b"\r\n")
@@ -152,7 +157,8 @@ class _FormReader:
             if len(self._buffer) > _MOST_HEAD:
                 raise ValueError("the head of a part is too long")
             return False
-        self._end_part(_Part(bytes(self._buffer[behind:end])))
+        head = bytes(self._buffer[behind:end])
+        self._end_part(_Part(head, is_kept=self._keeps_files))
         del self._buffer[: end + 4]
         return True
 

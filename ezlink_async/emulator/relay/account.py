@@ -217,7 +217,7 @@ def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
         "request_id": "",
         "user_id": entry.account,
         "created_at": entry.seconds,
-        "type": entry.type if isinstance(entry, Refusal) else 2,
+        "type": entry.kind if isinstance(entry, Refusal) else 2,
         "content": text,
         "username": f"user{entry.account}",
         "token_name": "n",

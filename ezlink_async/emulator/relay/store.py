@@ -91,7 +91,7 @@ class Refusal:
     """
     One entry of the consumption log for a refused submit: free, with the reason.
 
-    *type* is 2 as for a charge, or 5 where the relay calls it an error.
+    *kind* is the type of the entry.
     """
 
     request_id: str
@@ -100,7 +100,7 @@ class Refusal:
     key: str
     seconds: int
     model: str = "swap_face"
-    type: int = 2
+    kind: int = 2
 
 
 @define(kw_only=True)

@@ -73,7 +73,8 @@ async def read_call(exchange: Exchange, path: str) -> Call | None:
     content_type = exchange.header("Content-Type")
     if content_type.startswith("multipart/form-data"):
         try:
-            form = await read_form(exchange.blocks(), boundary_of(content_type))
+            boundary = boundary_of(content_type)
+            form = await read_form(exchange.blocks(), boundary, keeps_files=True)
         except ValueError:
             return None
         return _call(path, dict(form.fields), tuple(form.files))

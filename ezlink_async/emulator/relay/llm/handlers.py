@@ -31,6 +31,7 @@ from ezlink_async.emulator.relay.store import Charge, Key, Refusal
 _LONGEST_SPEECH = 4096  # bytes
 _GUIDELINES = "violates usage guidelines"
 _FORBIDDEN = 403
+_ERROR = 5  # the type of an entry of the log about a refusal
 
 
 @frozen
@@ -66,7 +67,7 @@ class Relayed:
             key=self.key.text,
             seconds=self.state.seconds,
             model=self.call.model,
-            type=5,
+            kind=_ERROR,
         )
         self.state.store.log.append(refusal)
 

@@ -87,11 +87,11 @@ def _name(call: Call, number: int) -> str:
 def _size(call: Call) -> tuple[int, int]:
     if found := _SIZE.fullmatch(call.text("size")):
         return min(int(found[1]), _LARGEST), min(int(found[2]), _LARGEST)
-    heads = (file.head for file in call.files)
-    head = next((each for each in heads if each.startswith(_PNG)), None)
-    if head is None or len(head) < _HEADER:
+    contents = (file.content for file in call.files)
+    content = next((each for each in contents if each.startswith(_PNG)), None)
+    if content is None or len(content) < _HEADER:
         return sketch.SIDE, sketch.SIDE
-    width, height = struct.unpack_from(">II", head, _HEADER - 8)
+    width, height = struct.unpack_from(">II", content, _HEADER - 8)
     return min(max(1, width), _LARGEST), min(max(1, height), _LARGEST)
 
 

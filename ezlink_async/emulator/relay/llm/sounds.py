@@ -93,7 +93,7 @@ def text_in(answer: Answer, form: str) -> str:
 
 def _heard(call: Call) -> str:
     for file in call.files:
-        _, found, rest = file.head.partition(_MARK)
+        _, found, rest = file.content.partition(_MARK)
         if found:
             return rest.partition(b"\0")[0].decode("utf-8", "replace")
         return f"a sound of {file.size} bytes named {file.name}"
