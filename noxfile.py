@@ -32,6 +32,14 @@ PARTS_OF_THE_CLIENT = ("batch", "client", "core", "io", "services")
 """Tests of the client, which run with every interpreter; of the others the oldest
 runs them all, and the newest those of the wheel."""
 
+_WITHOUT_OPENAI = """[mypy]
+strict = True
+[mypy-openai.*]
+follow_imports = skip
+ignore_missing_imports = True
+"""
+"""What Mypy sees where the optional package is not installed."""
+
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
@@ -82,7 +90,7 @@ def _changed_rooms(session: nox.Session) -> list[str]:
 def quick(session: nox.Session) -> None:
     """Check style and types, and run the tests of one room: ``-- batch``."""
     groups = (*_group("lint"), *_group("types"))
-    session.install(*groups, "-e", ".[local,images,speed]")
+    session.install(*groups, "-e", ".[local,images,openai,speed]")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", silent=True)
@@ -105,7 +113,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that imports go one way, and that each module can be imported first."""
-    session.install(*_group("lint"), "pytest", "-e", ".[local,images,speed]")
+    session.install(*_group("lint"), "pytest", "-e", ".[local,images,openai,speed]")
     session.run("lint-imports")
     # An order of imports can hide a circle: here each module is the first one.
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
@@ -117,17 +125,20 @@ def imports(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, of its tests and of its users' scripts."""
-    session.install(*_group("types"), "-e", ".[local,images,speed]")
+    session.install(*_group("types"), "-e", ".[local,images,openai,speed]")
     session.run("mypy", PACKAGE, "tests", "noxfile.py")
     scripts = _write_scripts(Path(session.create_tmp()) / "scripts")
     session.run("mypy", "--strict", "--config-file=", str(scripts))
+    hidden = scripts.parent / "without_openai.ini"
+    hidden.write_text(_WITHOUT_OPENAI)
+    session.run("mypy", f"--config-file={hidden}", str(scripts))
 
 
 @nox.session
 def pyright(session: nox.Session) -> None:
     """Check the types that editors show; skipped where Pyright cannot be had."""
     try:
-        session.install(*_group("pyright"), "-e", ".[local,images,speed]")
+        session.install(*_group("pyright"), "-e", ".[local,images,openai,speed]")
         session.run("pyright", "--version", silent=True)  # fetches its program
     except CommandFailed:
         session.skip("Pyright cannot be installed: it needs a network, and Node.js")
@@ -163,7 +174,7 @@ def tests(session: nox.Session) -> None:
     Arguments go to pytest in place of that: ``-- tests`` runs all.
     """
     parts = () if session.python == OLDEST else PARTS_OF_THE_CLIENT
-    session.install(*_group("test"), "-e", ".[local,images,speed]")
+    session.install(*_group("test"), "-e", ".[local,images,openai,speed]")
     # No code asks for the version of Python, so one interpreter shows the coverage.
     measured = ("coverage", "run", "-m") if session.python == OLDEST else ()
     session.run(
@@ -182,7 +193,7 @@ def minimums(session: nox.Session) -> None:
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
     lowest = [each.replace(">=", "==") for each in wanted if ">=" in each]
-    session.install(*_group("test"), *lowest, "-e", ".[local,images,speed]")
+    session.install(*_group("test"), *lowest, "-e", ".[local,images,openai,speed]")
     session.run("pytest", "-q", *session.posargs)
 
 
@@ -197,7 +208,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the docs, warnings being errors, and run every example in them."""
-    session.install(*_group("docs"), "-e", ".[local,images,speed]")
+    session.install(*_group("docs"), "-e", ".[local,images,openai,speed]")
     build = ROOT / "docs" / "_build"
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", str(build))
     session.run("pytest", "docs")
@@ -212,7 +223,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
     wheel = next(dist.glob("*.whl"))
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.install(f"{wheel}[local,images]")
+    session.install(f"{wheel}[local,images,openai]")
     tree = dist.parent / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "tests", tree / "tests")

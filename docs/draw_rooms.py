@@ -17,6 +17,7 @@ PICTURE = ROOT / "docs" / "explanation" / "rooms.svg"
 _OWNS = {
     "cli": "arguments in, exit code out",
     "pytest_plugin": "fixtures",
+    "llm": "is it an answer?",
     "report": "a page about a batch",
     "emulator": "a second reading of the wire",
     "batch": "many swaps, one journal",

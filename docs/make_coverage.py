@@ -105,6 +105,9 @@ def _midjourney(call: str, *tests: str, today: str = "works", command: str) -> R
 
 
 _CHAT = "chat_is_answered_and_streamed"
+_COMPLETION = "completions_repeat_their_prompts"
+_VECTOR = "embeddings_are_unit_vectors_that_follow_from_the_text"
+_FLAGS = "moderation_flags_nothing"
 _SPEECH = "speech_and_transcription_come_back"
 _IMAGE = "picture_is_made_and_edited"
 _ONE_CALL = "single_pictures_are_made_edited_and_controlled"
@@ -153,15 +156,17 @@ ROWS: dict[str, Row] = {
         tests=(f"{_LLM}{_CHAT}",),
         today="works; an error may come under status 200",
     ),
-    "completion object": _openai("completions.create", "completions-*", test=_CHAT),
+    "completion object": _openai(
+        "completions.create", "completions-*", test=_COMPLETION
+    ),
     "create completion": _openai(
         "completions.create",
         "completions-*",
         today="works; never with `max_tokens`, which the server renames",
-        test=_CHAT,
+        test=_COMPLETION,
     ),
-    "embedding object": _openai("embeddings.create", "embeddings-*", test=_CHAT),
-    "create embeddings": _openai("embeddings.create", "embeddings-*", test=_CHAT),
+    "embedding object": _openai("embeddings.create", "embeddings-*", test=_VECTOR),
+    "create embeddings": _openai("embeddings.create", "embeddings-*", test=_VECTOR),
     "images README": _openai("images.generate", "images-*", test=_IMAGE),
     "image object": _openai("images.generate", "images-*", test=_IMAGE),
     "create image": Row(
@@ -202,11 +207,11 @@ ROWS: dict[str, Row] = {
         commands=("models",),
         kinds=("models",),
         samples=("models-retrieve*",),
-        tests=(_AGREES,),
+        tests=(f"{_LLM}models_are_listed_and_an_unknown_one_is_an_error", _AGREES),
         today="an unknown id is an error under status 200",
     ),
-    "moderation object": _openai("moderations.create", "moderations-*", test=_CHAT),
-    "create moderation": _openai("moderations.create", "moderations-*", test=_CHAT),
+    "moderation object": _openai("moderations.create", "moderations-*", test=_FLAGS),
+    "create moderation": _openai("moderations.create", "moderations-*", test=_FLAGS),
     "start image-to-video": _stability("image_to_video", _TASKS),
     "fetch image-to-video": _stability("image_to_video", _TASKS),
     "conservative upscale": _stability("upscale", _ONE_CALL),

@@ -74,7 +74,7 @@ NAMES = [
 ]
 
 OPTIONAL = ["cyclopts", "rich", "numpy", "cv2", "PIL", "pillow_heif", "pybase64"]
-OPTIONAL += ["dask", "pytest"]
+OPTIONAL += ["dask", "openai", "pytest"]
 
 
 def _run(code: str) -> str:

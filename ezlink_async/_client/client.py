@@ -60,6 +60,7 @@ from ezlink_async.services.video import Videos
 
 if TYPE_CHECKING:
     import aiohttp
+    from openai import AsyncOpenAI
 
 _log = get_logger()
 
@@ -419,6 +420,26 @@ class AsyncEzlink:
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
     ) -> _T:
         return await self._inside().ask_account(request, reader)
+
+    def openai(self) -> AsyncOpenAI:
+        """
+        Return the official package's client for language models, audio and the like.
+
+        It is one ``openai.AsyncOpenAI`` for each client, closed with it, and needs the
+        extra ``openai``; the first call loads the package, which takes about a second.
+        It asks this client's server only, with this client's key, whatever the
+        variables ``OPENAI_*`` say; follows no redirect; and repeats nothing
+        (``max_retries=0``), because the server charges each attempt. A call waits for
+        each part of its answer for up to 360 s: the server goes on after a shorter
+        wait, and after a cancellation, and charges the answer in full.
+
+        It raises the package's own errors. The server also reports errors with status
+        200, and ends broken streams like complete ones: pass answers through
+        :func:`ezlink_async.llm.checked`, streams through
+        :func:`ezlink_async.llm.checked_stream`. Raises :exc:`ConfigurationError` if the
+        package is not installed.
+        """
+        return self._inside().openai.client()
 
     async def fetch_task(self, task_id: str) -> TaskRecord:
         """Fetch one task once; raises :exc:`TaskNotFoundError` for an unknown id."""

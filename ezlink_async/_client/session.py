@@ -38,6 +38,7 @@ from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
 from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
 from ezlink_async._io.download import Downloader
+from ezlink_async._io.openai_client import OpenAIAccess
 from ezlink_async._io.transport import Transport, new_request_id
 from ezlink_async.errors import (
     BusyError,
@@ -91,6 +92,7 @@ class Session:
         self.background: BackgroundTasks = BackgroundTasks()
         self.transport: Transport = Transport(settings, http=http)
         self.downloads: Downloader = Downloader(self.transport)
+        self.openai: OpenAIAccess = OpenAIAccess(settings)
         self.poller: Poller = Poller(
             self.transport, settings.poll, self.background, self.downloads
         )
@@ -323,7 +325,10 @@ class Session:
             for pipeline in pipelines:
                 pipeline.log_unread()
         finally:
-            await self.transport.close()
+            try:
+                await self.openai.close()
+            finally:
+                await self.transport.close()
 
     def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and release its slot."""

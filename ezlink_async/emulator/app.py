@@ -23,6 +23,7 @@ from ezlink_async.emulator.relay import (
     files,
     flux,
     images,
+    llm,
     midjourney,
     stability,
     video,
@@ -39,6 +40,7 @@ _ROUTES = (
     *files.ROUTES,
     *flux.ROUTES,
     *images.ROUTES,
+    *llm.ROUTES,
     *control_api.ROUTES,
 )
 

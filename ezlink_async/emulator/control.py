@@ -225,9 +225,10 @@ class Control:
         Kinds: submit (the swap), imagine, blend, describe, shorten, action, modal,
         change, fetch, list, image, seed, video, video_result, video_keyless (the
         path that asks for no key), video_file, images, images_result, flux,
-        flux_result, picture, usage, account, files, models, stability (and
-        stability_result, with the setting ``stability``), and those of the setting
-        ``routes``. ValueError for another one, TypeError for what is no fault.
+        flux_result, picture, usage, account, files, models, llm (chats, pictures,
+        sounds and their like), stability (and stability_result, with the setting
+        ``stability``), and those of the setting ``routes``. ValueError for another
+        one, TypeError for what is no fault.
         """
         self._check(kind)
         for each in faults:

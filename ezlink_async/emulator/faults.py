@@ -223,18 +223,22 @@ class Upstream:
     """
     The upstream's answer to the relay, for a submit, a seed or a query of a video.
 
-    No job is run. *body* is sent as JSON unless it is text. *broken* says how the
-    relay's own call fails: ``refused``, ``reset`` (no answer), ``half`` (the answer
-    breaks off) or ``slow`` (none within the relay's own limit).
+    No job is run. *body* is sent as JSON unless it is text or bytes. *broken* says how
+    the relay's own call fails: ``refused``, ``reset`` (no answer), ``half`` (the answer
+    breaks off) or ``slow`` (none within the relay's own limit). *headers* are passed on
+    by the calls of language models and their like.
     """
 
     status: int = field(default=200, validator=_STATUS)
     body: object = None
     broken: str = field(default="", validator=validators.in_(("", *_BROKEN)))
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def content(self) -> bytes:
         """The bytes of the body."""
+        if isinstance(self.body, bytes):
+            return self.body
         if isinstance(self.body, str):
             return self.body.encode()
         return go_json.dumps(self.body)

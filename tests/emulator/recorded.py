@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ezlink_async.emulator import faults
-from tests.emulator import recorded_images
+from tests.emulator import recorded_images, recorded_llm
 
 _FOLDER = Path(__file__).parent.parent / "samples"
 FAMILIES = _FOLDER / "samples-families.jsonl"
@@ -25,10 +25,7 @@ FAMILY_NAMES = frozenset(
 _NO_EMULATOR = "the emulator does not serve this family"
 #: Why whole groups of samples are not replayed, by the first word of their names.
 _LEFT_OUT_GROUPS = {
-    **dict.fromkeys(("chat", "completions", "embeddings", "moderations"), _NO_EMULATOR),
-    **dict.fromkeys(("images", "audio", "responses", "fine"), _NO_EMULATOR),
-    "retry": "videos and chats of a server whose operator lets it repeat calls",
-    "relay": "chats through a server with other options of its operator",
+    "retry": "calls through a server whose operator lets it repeat them",
 }
 #: Why parts of groups are not replayed, by the beginnings of their names.
 _LEFT_OUT_PARTS = {
@@ -53,6 +50,7 @@ _PAGES = "a page of the whole recording; the entries of one call are compared wi
 LEFT_OUT: dict[str, str] = {
     "models-list": "its body was not recorded; the emulator has its shape",
     "image-redirect": "the relay follows it, so that its client sees image-ok",
+    **recorded_llm.LEFT_OUT,
     **{name: _PAGES for name in FAMILY_NAMES if name.startswith("account-")},
     **recorded_images.LEFT_OUT,
     **{

@@ -9,10 +9,12 @@ import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
 from tests.emulator import (
+    llm_stages,
     midjourney_stages,
     picture_stages,
     recorded,
     recorded_files,
+    recorded_llm,
     video_stages,
 )
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
@@ -222,6 +224,8 @@ def settings_of(name: str) -> EmulatorSettings:
         account = recorded_files.ACCOUNTS.get(name, {})
         with_file = attrs.evolve(STOPPED, files_work=True)
         fitting = iter([attrs.evolve(with_file, **account)])
+    if name in recorded_llm.ACCOUNTS:
+        fitting = iter([attrs.evolve(STOPPED, **recorded_llm.ACCOUNTS[name])])
     return attrs.evolve(
         next(fitting, STOPPED),
         clock=Clock(ticking=False),
@@ -249,6 +253,7 @@ _GROUPS = {
     "stability": _nothing,
     "async": picture_stages.prepare,
     "flux": picture_stages.prepare,
+    **dict.fromkeys(recorded_llm.GROUPS, llm_stages.prepare),
 }
 
 #: The groups of Midjourney's submits.

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion
+
 from ezlink_async import (
     AccountFilter,
     AsyncEzlink,
@@ -42,6 +45,7 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
+from ezlink_async.llm import checked, checked_stream
 from ezlink_async.models import KeyQuota, ModelInfo, UploadedFile
 from ezlink_async.report import report_on
 from ezlink_async.requests import AsyncImage, Flux
@@ -184,6 +188,22 @@ async def later(saved: dict[str, object]) -> None:
         kept: dict[str, object] = again.to_dict()
         print(known, one, waiting, kept)
         print(await again.result(timeout=5))
+
+
+async def language_models(ez: AsyncEzlink) -> None:
+    """Check answers and streams of the official package; types go through."""
+    client: AsyncOpenAI = ez.openai()
+    answer: ChatCompletion = checked(
+        await client.chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "Hello"}]
+        )
+    )
+    stream = await client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "Hello"}], stream=True
+    )
+    async for chunk in checked_stream(stream):
+        text: str | None = chunk.choices[0].delta.content
+        print(text, answer.choices[0].message.content)
 
 
 async def careful(ez: AsyncEzlink) -> None:

@@ -179,8 +179,9 @@ class Exchange:
 
     def _response(self, reply: Reply, size: int, *, closing: bool) -> _Response:
         response = _Response(status=reply.status)
-        long = size > _UNCHUNKED or reply.drip > 0
-        chunked = long and reply.keep is None and self.request.version >= (1, 1)
+        long = size > _UNCHUNKED or reply.drip > 0 or reply.flushed
+        whole = reply.keep is None and not reply.names("Content-Length")
+        chunked = long and whole and self.request.version >= (1, 1)
         if chunked:
             response.enable_chunked_encoding()
         else:
@@ -266,7 +267,8 @@ def _headers(
     named = list(reply.headers)
     if not reply.bare:
         named += [("Vary", "Origin")] * reply.vary
-        named.append(("X-Request-Id", exchange.request_id))
+        if not reply.names("X-Request-Id"):
+            named.append(("X-Request-Id", exchange.request_id))
         if exchange.shared_with:
             named.append(("Access-Control-Allow-Credentials", "true"))
             named.append(("Access-Control-Allow-Origin", exchange.shared_with))
@@ -274,9 +276,9 @@ def _headers(
     if not reply.sniffed:
         named += typed
     named.sort(key=lambda header: header[0])
-    named.append(("Date", ""))
-    is_measured = any(name == "Content-Length" for name, _ in named)  # by its handler
-    if length is not None and not is_measured:
+    if not reply.names("Date"):
+        named.append(("Date", ""))
+    if length is not None and not reply.names("Content-Length"):
         named.append(("Content-Length", str(length)))
     return named + (typed if reply.sniffed else [])
 
@@ -291,5 +293,5 @@ async def put_in_order(_: web.BaseRequest, response: web.StreamResponse) -> None
     for name, value in response.wanted:
         headers.add(name, value or made[name])
     for name in ("Connection", "Transfer-Encoding"):
-        if name in made:
+        if name in made and name not in headers:
             headers.add(name, made[name])

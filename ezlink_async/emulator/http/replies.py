@@ -39,7 +39,8 @@ class Reply:
     one that it detected itself. A *bare* answer skips all middleware: no request id,
     no CORS. *vary* is the number of ``Vary: Origin`` headers. *keep* breaks the
     connection after so many bytes of the body; *drip* is the pause in seconds
-    between its blocks of *block* bytes.
+    between its blocks of *block* bytes. *flushed*: sent in chunks, however short. A
+    header of *headers* with an empty text stands where the sender puts its own.
     """
 
     status: int
@@ -53,6 +54,11 @@ class Reply:
     keep: int | None = None
     drip: float = 0.0
     block: int = 65_536
+    flushed: bool = False
+
+    def names(self, header: str) -> bool:
+        """Return whether the handler itself gives this header, and so its place."""
+        return any(name == header for name, _ in self.headers)
 
     def packed_for(self, accept_encoding: str) -> Reply:
         """Return the answer, gzipped if accepted, as gin-contrib/gzip marks it."""
