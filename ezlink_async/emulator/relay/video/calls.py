@@ -8,6 +8,7 @@ Pure rules, after the ``HandleVideoRequest`` of each provider in ye4293/one-api
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
@@ -47,6 +48,7 @@ _YUAN_PER_MILLION = {
     "doubao-seaweed": 30,
 }
 _LARGEST_GROK = 15  # seconds
+_DIGITS = re.compile("[0-9]{1,18}")
 _BAR = 100_000
 _BARS = {"veo": 3_000_000}
 _MINIMAX_TEXTS = (
@@ -242,7 +244,8 @@ def _grok(model: str, body: Body) -> VideoCall:
     if isinstance(body.get("duration"), float | str | bool | list | dict):
         text = wrong_type(body["duration"], "int")
         raise RefusedVideoError(400, "invalid_video_request", text)
-    seconds = min(_whole(body.get("duration")) or 6, _LARGEST_GROK)
+    given = _whole(body.get("duration"))
+    seconds = min(given, _LARGEST_GROK) if given > 0 else 6
     edits = bool(text_in(body, "video", "url"))
     pictured = bool(text_in(body, "image", "url"))
     price = seconds * (0.07 if body.get("resolution") == "720p" else 0.05)
@@ -312,8 +315,6 @@ def _seconds_text(value: object) -> str:
 
 def _whole(value: object) -> int:
     """Return a number without its fraction, also from a text; 0 for anything else."""
-    if isinstance(value, bool):
-        return 0
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() else 0
-    return int(value) if isinstance(value, int | float) else 0
+        return int(value) if _DIGITS.fullmatch(value) else 0
+    return int(number_in(value))
