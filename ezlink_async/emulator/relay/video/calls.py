@@ -20,6 +20,7 @@ from ezlink_async.emulator.relay.video.answers import (
     text_in,
     wrong_type,
 )
+from ezlink_async.emulator.relay.video_rows import listed_price
 
 Body = dict[str, object]
 
@@ -37,8 +38,6 @@ _PREFIXES = {
     "gemini-omni": "omni",
 }
 _DOLLAR = 500_000
-_DEFAULT = 50_000
-_PRICES = {"kling-v1": 70_000, "kling-v2-master": 1_400_000}
 #: The price of a Doubao video until it is done: 1.40 yuan.
 DOUBAO_PREPAID = 98_000
 _YUAN = 0.14  # dollars, the relay's figure when no exchange rate can be had
@@ -129,7 +128,7 @@ def _kling(model: str, body: Body) -> VideoCall:
         model=model,
         path=f"/v1/videos/{route}",
         body=sent,
-        price=_PRICES.get(model, _DEFAULT),
+        price=listed_price(model),
         duration=_seconds_text(body.get("duration")),
         prompt=text_in(body, "prompt"),
     )
@@ -195,7 +194,7 @@ def _minimax(model: str, body: Body) -> VideoCall:
 def _minimax_price(model: str, seconds: int, resolution: str) -> int:
     prices = _HAILUO.get(model)
     if prices is None:
-        return _DEFAULT
+        return listed_price(model)
     yuan = prices.get((resolution, seconds), prices["768P", 6])
     return int(yuan / 7.2 * _DOLLAR)
 
@@ -233,7 +232,7 @@ def _veo(model: str, body: Body) -> VideoCall:
         path=f"/v1/projects/p/locations/global/publishers/google/models/{model}"
         ":predictLongRunning",
         body=sent,
-        price=_DEFAULT,
+        price=listed_price(model),
         duration=str(seconds or 8),
         prompt=text_in(first, "prompt"),
         count=min(max(count, 1), 4),
@@ -267,7 +266,7 @@ def _wan(model: str, body: Body) -> VideoCall:
         model=model,
         path="/api/v1/services/aigc/video-generation/video-synthesis",
         body=dict(body),
-        price=_DEFAULT,
+        price=listed_price(model),
         duration=_seconds_text(below(body, "parameters", "duration")) or "5",
         prompt=text_in(body, "input", "prompt"),
     )
