@@ -19,6 +19,9 @@ from ezlink_async.llm import checked, checked_stream
 from tests.support.client_harness import EmulatedClient, emulated_client
 from tests.support.samples import SAMPLES
 
+# Newer versions of the package call translations and variations deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+
 _TEXT = "Say hello to the whole wide world"
 _MESSAGES: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "Be brief."},
