@@ -213,7 +213,9 @@ _SETTINGS = {
 
 def settings_of(name: str) -> EmulatorSettings:
     """Return the operator's settings of a sample, with a clock that stands still."""
-    fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
+    fitting = iter(
+        [each for begin, each in _SETTINGS.items() if name.startswith(begin)]
+    )
     if name.startswith("files-"):
         account = recorded_files.ACCOUNTS.get(name, {})
         with_file = attrs.evolve(STOPPED, files_work=True)

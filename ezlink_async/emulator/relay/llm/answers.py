@@ -168,8 +168,9 @@ def check_document(answer: Answer) -> Mapping[str, object]:
     """Return the JSON of a good answer; raise for an error with a good status."""
     try:
         value = _mapping(answer.document)
-    except ValueError as error:
-        raise refused(500, "unmarshal_response_body_failed", str(error)) from None
+    except ValueError as unreadable:
+        code = "unmarshal_response_body_failed"
+        raise refused(500, code, str(unreadable)) from None
     error = _mapping(value.get("error"))
     if message := error.get("message"):
         # The error goes out with the upstream's status, which is 200.
