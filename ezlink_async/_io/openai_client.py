@@ -87,7 +87,6 @@ def _make_client(settings: Settings) -> AsyncOpenAI:
         # Goes before the variable OPENAI_CUSTOM_HEADERS.
         default_headers={"Authorization": bearer},
         http_client=openai.DefaultAsyncHttpxClient(
-            timeout=timeout,
             follow_redirects=False,  # the next host would get the prompt, and be paid
             event_hooks={"request": [_guard(settings.origin, bearer)]},
         ),

@@ -90,6 +90,7 @@ async def test_client_repeats_nothing_and_waits_longer_than_the_server() -> None
         assert isinstance(ai.timeout, openai.Timeout)
         assert (ai.timeout.read, ai.timeout.connect) == (360, 7)
         assert (ai.organization, ai.project) == (None, None)
+        assert ai.default_headers["Authorization"] == BEARER
         assert str(ai.base_url) == "https://api.ezlinkai.com/v1/"
 
 
