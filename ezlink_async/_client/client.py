@@ -355,12 +355,12 @@ class AsyncEzlink:
     @property
     def files(self) -> Files:
         """The files that the server stores: an upload brings an address."""
-        return Files(self._send_once, measure_file)
+        return Files(self._upload, measure_file)
 
-    async def _send_once(
+    async def _upload(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
     ) -> _T:
-        return await self._inside().send_once(request, reader)
+        return await self._inside().upload(request, reader)
 
     async def models(self, contains: str | None = None) -> tuple[ModelInfo, ...]:
         """

@@ -32,7 +32,7 @@ def _samples() -> dict[str, Sample]:
 
 _NOTHING = (errors.RejectedError, "nothing is stored")
 _FRONT = (errors.RejectedError, "Model name is required")
-_FULL = (errors.RejectedError, "may not become larger")
+_FULL = (errors.RejectedError, "than its level allows")
 _STORAGE = (errors.ServerError, "storage has not taken the file")
 _NO_FILE = (errors.ServerError, "no file in the form")
 _URL = "https://pub-files.r2.dev/33"
@@ -165,6 +165,13 @@ def test_fault_of_an_unknown_kind_is_unpaid_and_not_safe(status: int) -> None:
     assert not caught.value.maybe_charged
 
 
+def test_refusal_in_other_words_is_shown_in_these() -> None:
+    words = "no multipart boundary param in Content-Type"
+    with pytest.raises(errors.RejectedError, match=words) as caught:
+        read_upload(_answer({"message": words, "success": False}, 400))
+    assert caught.value.retry_safe
+
+
 def test_refused_key_and_busy_server_stored_nothing() -> None:
     text = "Token not provided (request id: 1)"
     refused = _answer({"error": {"message": text, "type": "api_error"}}, 401)
@@ -188,7 +195,7 @@ def test_refused_key_and_busy_server_stored_nothing() -> None:
         ("/", "-file"),
         (PurePosixPath('odd"\x07name\\.txt'), "-odd__name_.txt"),
         ("half\udcff.txt", "-half_udcff.txt"),
-        ("x" * 300 + ".jpeg", "x" * 95 + ".jpeg"),
+        ("ü" * 300 + ".jpeg", "ü" * 55 + ".jpeg"),
     ],
 )
 def test_name_that_is_not_given_is_unique_and_keeps_the_suffix(
