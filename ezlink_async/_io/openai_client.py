@@ -101,10 +101,11 @@ def _guard(own: str, bearer: SecretText) -> Callable[[_Outgoing], Awaitable[None
 
     async def check(request: _Outgoing) -> None:
         url = str(request.url)
-        if urlsplit(url).scheme not in {"http", "https"} or origin(url) != own:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or origin(url) != own:
             raise ConfigurationError(
-                f"this client sends its key to {own} only, not to {url:.200}: make an "
-                "openai.AsyncOpenAI of your own for another server"
+                f"this client sends its key to {own} only, not to {parts.hostname}: "
+                "make an openai.AsyncOpenAI of your own for another server"
             )
         request.headers["Authorization"] = bearer
         for name in _FOREIGN:

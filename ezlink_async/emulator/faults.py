@@ -52,7 +52,7 @@ _MADE_ANEW = {
 Proceed = Callable[[], Awaitable[Reply]]
 
 _STATUS = [validators.instance_of(int), validators.ge(100), validators.le(999)]
-_BROKEN = ("refused", "reset", "half")
+_BROKEN = ("refused", "reset", "half", "slow")
 _TROUBLES = (
     *("token_verification", "user_lookup", "no_channel", "user_quota_lookup"),
     *("insert_failed", "panic", "tasks_unreadable", "queued"),
@@ -224,8 +224,8 @@ class Upstream:
     The upstream's answer to the relay, for a submit or a seed; no job is run.
 
     *body* is sent as JSON unless it is text or bytes. *broken* says how the relay's
-    own call fails: ``refused``, ``reset`` (no answer) or ``half`` (the answer breaks
-    off).
+    own call fails: ``refused``, ``reset`` (no answer), ``half`` (the answer breaks
+    off) or ``slow`` (none within the relay's own limit).
     *headers* are passed on by the calls of language models and their like.
     """
 

@@ -36,6 +36,10 @@ _BROKEN = {
         "dial tcp 192.0.2.1:443: connect: connection refused"
     ),
     "reset": 'do request failed: Post "http://upstream.example/v1/{path}": EOF',
+    "slow": (
+        'do request failed: Post "http://upstream.example/v1/{path}": net/http: timeout'
+        " awaiting response headers (Client.Timeout exceeded while awaiting headers)"
+    ),
 }
 #: Headers of a stream that the relay writes anew.
 _STREAMED = (

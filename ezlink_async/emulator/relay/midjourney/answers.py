@@ -37,6 +37,7 @@ class RefusedCallError(Exception):
 _BROKEN = {
     "refused": "do_request_failed",
     "reset": "do_request_failed",
+    "slow": "do_request_failed",
     "half": "read_response_body_failed",
 }
 _UNREADABLE = "unmarshal_response_body_failed"
