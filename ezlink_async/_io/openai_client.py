@@ -86,6 +86,7 @@ def _make_client(settings: Settings) -> AsyncOpenAI:
         timeout=timeout,
         # Goes before the variable OPENAI_CUSTOM_HEADERS.
         default_headers={"Authorization": bearer},
+        # The package's own client for HTTP, of whichever library it is made.
         http_client=openai.DefaultAsyncHttpxClient(
             follow_redirects=False,  # the next host would get the prompt, and be paid
             event_hooks={"request": [_guard(settings.origin, bearer)]},

@@ -11,6 +11,8 @@ import pytest
 
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from ezlink_async.emulator.relay.llm import prices
+from tests.emulator.recorded import FILES, SAMPLES, body_of
+from tests.emulator.recorded_llm import GROUPS
 from tests.support.emulator_requests import RawApi, headers
 from tests.support.wire import RawConnection, RawResponse
 
@@ -350,6 +352,27 @@ async def test_long_answer_is_sent_with_the_length_of_the_upstream(
     answer = await _chat(api, {"role": "user", "content": "x" * 5000})
     assert answer.header("Content-Length") == str(len(answer.body))
     assert answer.header("Transfer-Encoding") is None
+
+
+_RECORDED = [
+    name
+    for name, sample in SAMPLES.items()
+    if name.split("-")[0] in GROUPS and sample["response"]["complete"]
+]
+
+
+@pytest.mark.parametrize("name", _RECORDED)
+async def test_every_recorded_answer_can_be_played(
+    emu: Emulator, api: RawApi, name: str
+) -> None:
+    emu.control.script("llm", faults.recorded(name, *FILES))
+    answer = await _chat(api, {"role": "user", "content": "x"})
+    recorded = SAMPLES[name]["response"]
+    assert answer.status == recorded["status"]
+    number = dict(recorded["headers"])["X-Request-Id"].encode()
+    ours = (answer.header("X-Request-Id") or "").encode()
+    assert answer.body == body_of(name).replace(number, ours)
+    assert emu.control.charged == 0
 
 
 async def test_account_sees_the_charge_and_the_refusal(emu: Emulator) -> None:
