@@ -426,7 +426,8 @@ class AsyncEzlink:
         Return the official package's client for language models, audio and the like.
 
         It is one ``openai.AsyncOpenAI`` for each client, closed with it, and needs the
-        extra ``openai``; the first call loads the package, which takes about a second.
+        extra ``openai``. The first call loads the package, during which the event loop
+        stands still for about a second, unless your program has imported ``openai``.
         It asks this client's server only, with this client's key, whatever the
         variables ``OPENAI_*`` say; follows no redirect; and repeats nothing
         (``max_retries=0``), because the server charges each attempt. A call waits for

@@ -86,8 +86,8 @@ def _make_client(settings: Settings) -> AsyncOpenAI:
         timeout=timeout,
         # Goes before the variable OPENAI_CUSTOM_HEADERS.
         default_headers={"Authorization": bearer},
+        # The package's own client for HTTP, of whichever library it is made.
         http_client=openai.DefaultAsyncHttpxClient(
-            timeout=timeout,
             follow_redirects=False,  # the next host would get the prompt, and be paid
             event_hooks={"request": [_guard(settings.origin, bearer)]},
         ),
@@ -102,10 +102,11 @@ def _guard(own: str, bearer: SecretText) -> Callable[[_Outgoing], Awaitable[None
 
     async def check(request: _Outgoing) -> None:
         url = str(request.url)
-        if urlsplit(url).scheme not in {"http", "https"} or origin(url) != own:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or origin(url) != own:
             raise ConfigurationError(
-                f"this client sends its key to {own} only, not to {url:.200}: make an "
-                "openai.AsyncOpenAI of your own for another server"
+                f"this client sends its key to {own} only, not to {parts.hostname}: "
+                "make an openai.AsyncOpenAI of your own for another server"
             )
         request.headers["Authorization"] = bearer
         for name in _FOREIGN:

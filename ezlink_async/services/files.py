@@ -44,7 +44,7 @@ from ezlink_async.models import UploadedFile
 if TYPE_CHECKING:
     from ezlink_async.services.account import Asking
 
-FileLike = str | PathLike[str] | bytes | AsyncIterable[bytes]
+FileLike = str | PathLike[str] | bytes | bytearray | memoryview | AsyncIterable[bytes]
 """A file as users give it: a path, its bytes, or an async iterable of them."""
 
 Content = bytes | FileContent | StreamContent
@@ -69,9 +69,9 @@ _NO_STORAGE = "Failed to upload file"
 _NO_FILE = "Error retrieving the file"
 
 
-def file_name(name: str | None, file: FileLike) -> str:
+def file_name(name: object, file: FileLike) -> str:
     """
-    Return the name to store under: *name*, or a unique one made from that of *file*.
+    Return the name to store under: *name*, or for ``None`` one that no other has.
 
     Raises :exc:`ConfigurationError` for a name that the server would change.
     """
@@ -92,7 +92,7 @@ def file_name(name: str | None, file: FileLike) -> str:
     return name
 
 
-def check_purpose(purpose: str | None) -> str:
+def check_purpose(purpose: object) -> str:
     """Return *purpose*, empty for none; :exc:`ConfigurationError` unless it is text."""
     if purpose is None:
         return ""

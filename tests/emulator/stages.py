@@ -220,14 +220,14 @@ _SETTINGS = {
 def settings_of(name: str) -> EmulatorSettings:
     """Return the operator's settings of a sample, with a clock that stands still."""
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
+    settings = next(fitting, STOPPED)
     if name.startswith("files-"):
-        account = recorded_files.ACCOUNTS.get(name, {})
         with_file = attrs.evolve(STOPPED, files_work=True)
-        fitting = iter([attrs.evolve(with_file, **account)])
+        settings = attrs.evolve(with_file, **recorded_files.ACCOUNTS.get(name, {}))
     if name in recorded_llm.ACCOUNTS:
-        fitting = iter([attrs.evolve(STOPPED, **recorded_llm.ACCOUNTS[name])])
+        settings = attrs.evolve(STOPPED, **recorded_llm.ACCOUNTS[name])
     return attrs.evolve(
-        next(fitting, STOPPED),
+        settings,
         clock=Clock(ticking=False),
         flux_reconciler=picture_stages.is_expired(name),
     )

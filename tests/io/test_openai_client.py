@@ -90,6 +90,7 @@ async def test_client_repeats_nothing_and_waits_longer_than_the_server() -> None
         assert isinstance(ai.timeout, openai.Timeout)
         assert (ai.timeout.read, ai.timeout.connect) == (360, 7)
         assert (ai.organization, ai.project) == (None, None)
+        assert ai.default_headers["Authorization"] == BEARER
         assert str(ai.base_url) == "https://api.ezlinkai.com/v1/"
 
 
@@ -155,8 +156,11 @@ async def test_key_is_in_no_representation_and_no_log(
 
 async def test_read_timeout_makes_one_attempt() -> None:
     async with _beside(_silent) as (ez, server):
+        impatient = openai.Timeout(60, read=0.05)
         with pytest.raises(openai.APITimeoutError):
-            await _ask(ez.openai().with_options(timeout=0.05))
+            await _ask(ez.openai().with_options(timeout=impatient))
+        while not server.requests:
+            await asyncio.sleep(0)
         assert len(server.requests) == 1
 
 

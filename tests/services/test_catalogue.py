@@ -42,7 +42,14 @@ def test_of_two_owners_of_an_id_the_first_counts() -> None:
 
 
 def test_odd_rows_are_left_out_and_odd_fields_are_empty() -> None:
-    rows = [7, None, {}, {"id": ""}, {"id": []}, {"id": "a", "created": "x"}]
+    rows: list[object] = [
+        7,
+        None,
+        {},
+        {"id": ""},
+        {"id": []},
+        {"id": "a", "created": "x"},
+    ]
     (model,) = read_models(_page({"data": rows}))
     assert (model.id, model.owner, model.created) == ("a", "", None)
 

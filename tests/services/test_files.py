@@ -165,6 +165,13 @@ def test_fault_of_an_unknown_kind_is_unpaid_and_not_safe(status: int) -> None:
     assert not caught.value.maybe_charged
 
 
+def test_refusal_in_other_words_is_shown_in_these() -> None:
+    words = "no multipart boundary param in Content-Type"
+    with pytest.raises(errors.RejectedError, match=words) as caught:
+        read_upload(_answer({"message": words, "success": False}, 400))
+    assert caught.value.retry_safe
+
+
 def test_refused_key_and_busy_server_stored_nothing() -> None:
     text = "Token not provided (request id: 1)"
     refused = _answer({"error": {"message": text, "type": "api_error"}}, 401)

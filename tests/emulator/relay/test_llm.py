@@ -11,6 +11,8 @@ import pytest
 
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, serving
 from ezlink_async.emulator.relay.llm import prices
+from tests.emulator.recorded import FILES, SAMPLES, body_of
+from tests.emulator.recorded_llm import GROUPS
 from tests.support.emulator_requests import RawApi, headers
 from tests.support.wire import RawConnection, RawResponse
 
@@ -140,7 +142,8 @@ async def test_packed_vector_is_the_plain_one(api: RawApi) -> None:
     content = base64.b64decode(json.loads(packed.body)["data"][0]["embedding"])
     assert len(vector) == 8192
     unpacked = struct.unpack("<8192f", content)
-    assert all(map(math.isclose, vector, unpacked, [1e-5] * 8192))
+    pairs = zip(vector, unpacked, strict=True)
+    assert all(math.isclose(one, other, rel_tol=1e-5) for one, other in pairs)
 
 
 # Pictures
@@ -228,7 +231,9 @@ async def test_edit_can_be_streamed(emu: Emulator) -> None:
     assert answer.body.startswith(b"event: image_edit.completed\ndata: {")
 
 
-@pytest.mark.parametrize("name", ["x", "1x1-a", "ax1-a-a.png", "1x1-a-é.png", "%2F"])
+@pytest.mark.parametrize(
+    "name", ["x", "1x1-a", "ax1-a-a.png", "1x1-a-%C3%A9.png", "%2F"]
+)
 async def test_address_that_describes_no_sketch_is_unknown(
     api: RawApi, name: str
 ) -> None:
@@ -347,6 +352,27 @@ async def test_long_answer_is_sent_with_the_length_of_the_upstream(
     answer = await _chat(api, {"role": "user", "content": "x" * 5000})
     assert answer.header("Content-Length") == str(len(answer.body))
     assert answer.header("Transfer-Encoding") is None
+
+
+_RECORDED = [
+    name
+    for name, sample in SAMPLES.items()
+    if name.split("-")[0] in GROUPS and sample["response"]["complete"]
+]
+
+
+@pytest.mark.parametrize("name", _RECORDED)
+async def test_every_recorded_answer_can_be_played(
+    emu: Emulator, api: RawApi, name: str
+) -> None:
+    emu.control.script("llm", faults.recorded(name, *FILES))
+    answer = await _chat(api, {"role": "user", "content": "x"})
+    recorded = SAMPLES[name]["response"]
+    assert answer.status == recorded["status"]
+    number = dict(recorded["headers"])["X-Request-Id"].encode()
+    ours = (answer.header("X-Request-Id") or "").encode()
+    assert answer.body == body_of(name).replace(number, ours)
+    assert emu.control.charged == 0
 
 
 async def test_account_sees_the_charge_and_the_refusal(emu: Emulator) -> None:

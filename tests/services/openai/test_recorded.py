@@ -439,6 +439,8 @@ async def _outcome(name: str) -> object:
             return Broken(notes[-1], error.maybe_charged)
 
 
+# Newer versions of the package call translations and variations deprecated.
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", OUTCOMES)
 async def test_recorded_answer_becomes_the_outcome_beside_its_name(name: str) -> None:
     assert await _outcome(name) == OUTCOMES[name]

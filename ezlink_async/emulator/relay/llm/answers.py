@@ -36,6 +36,10 @@ _BROKEN = {
         "dial tcp 192.0.2.1:443: connect: connection refused"
     ),
     "reset": 'do request failed: Post "http://upstream.example/v1/{path}": EOF',
+    "slow": (
+        'do request failed: Post "http://upstream.example/v1/{path}": net/http: timeout'
+        " awaiting response headers (Client.Timeout exceeded while awaiting headers)"
+    ),
 }
 #: Headers of a stream that the relay writes anew.
 _STREAMED = (
@@ -168,8 +172,9 @@ def check_document(answer: Answer) -> Mapping[str, object]:
     """Return the JSON of a good answer; raise for an error with a good status."""
     try:
         value = _mapping(answer.document)
-    except ValueError as error:
-        raise refused(500, "unmarshal_response_body_failed", str(error)) from None
+    except ValueError as unreadable:
+        code = "unmarshal_response_body_failed"
+        raise refused(500, code, str(unreadable)) from None
     error = _mapping(value.get("error"))
     if message := error.get("message"):
         # The error goes out with the upstream's status, which is 200.

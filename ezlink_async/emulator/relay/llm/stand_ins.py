@@ -154,7 +154,7 @@ def _limited(call: Call, text: str) -> tuple[str, str]:
     """Return as many words of *text* as the call allows, and why they end."""
     limit = call.number("max_completion_tokens") or call.number("max_tokens")
     words = _words(text)
-    if not limit or len(words) <= limit:
+    if limit <= 0 or len(words) <= limit:
         return text, "stop"
     return "".join(words[:limit]), "length"
 
