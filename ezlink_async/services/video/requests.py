@@ -169,8 +169,9 @@ class VideoRequest(JobRequest[VideoRecord]):
 
     def whole(self, given: Given) -> Body:
         """Return the whole body; :exc:`ConfigurationError` for a field given twice."""
-        more = given[self.further]
-        body = merged(self.wire(given), more if isinstance(more, dict) else {})
+        fields = dict(given)
+        more = fields.pop(self.further)
+        body = merged(self.wire(fields), more if isinstance(more, dict) else {})
         return {"model": self.model, **body}
 
     def need_prompt(self) -> None:
