@@ -444,7 +444,7 @@ async def test_acceptance_without_an_id_is_paid_and_never_repeated() -> None:
 
 UNKNOWN: dict[str, faults.Fault] = {
     "no answer": faults.Drop(job=True),
-    "a panic": faults.Trouble("panic"),
+    "a panic": faults.Answer(500, '{"error":{"type":"api_panic"}}', job=True),
     "a page of a proxy": faults.proxy(504, job=True),
     "a foreign error": faults.Answer(500, '{"code":"gateway"}', job=True),
     "an answer that cannot be read": faults.Answer(200, "<html>", job=True),
