@@ -29,11 +29,10 @@ _KEYLESS = "/doubao/api/v3/contents/generations/tasks/([^/]+)"
 def record(task_id: str, word: str, *urls: str, **fields: object) -> dict[str, object]:
     """Return the answer to a general query, as the server spells it."""
     listed = [{"url": url} for url in urls]
-    results = {"video_result": url for url in urls[:1]}
+    results = {"video_result": urls[0], "video_results": listed} if urls else {}
     return {
         "task_id": task_id,
         **results,
-        **({"video_results": listed} if urls else {}),
         "video_id": task_id,
         "task_status": word,
         "message": "",

@@ -7,4 +7,4 @@ from ezlink_async.services.video.requests import VideoRequest
 
 def ask(kind: type[VideoRequest], *given: object, **fields: object) -> VideoRequest:
     """Make a request of this *kind*, with fields of any type."""
-    return kind(*given, **fields)  # type: ignore[misc, arg-type]
+    return kind(*given, **fields)  # type: ignore[arg-type]

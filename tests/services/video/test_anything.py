@@ -128,7 +128,7 @@ def test_body_is_handed_on_with_its_pictures() -> None:
     )
 
 
-PLAIN = {
+PLAIN: dict[str, tuple[Video, dict[str, object]]] = {
     "sora's seconds are text": (
         Video("sora-2", prompt="x", seconds=4),
         {"prompt": "x", "seconds": "4"},

@@ -304,26 +304,28 @@ def test_request_that_would_be_misread_is_refused(why: str) -> None:
 
 def test_picture_that_cannot_be_sent_is_refused_when_the_request_is_made() -> None:
     with pytest.raises(ImageError, match="this is an address"):
-        Kling("x", image="http://a.example/cat.png", **K)
+        Kling("x", image="http://a.example/cat.png", model="kling-v1")
     with pytest.raises(ImageError, match="GIF pictures are not taken"):
         Wan(model="wan2.5", image=b"GIF89a....")
 
 
 def test_request_has_a_label_a_lane_and_a_family() -> None:
-    cat = Kling("a cat " * 30, **K)
+    cat = Kling("a cat " * 30, model="kling-v1")
     assert cat.label == ("a cat " * 30)[:59] + "…"
     assert Runway(image=ONE).label == "gen3a_turbo"
     assert cat.kind == "video"
     assert cat.family is VIDEO
     assert job_of(cat).lane == "video:kling-v1"
     assert job_of(cat).family is VIDEO
-    doubao = Doubao("x", **D)
+    doubao = Doubao("x", model="doubao-1")
     assert doubao.family is VIDEO_DOUBAO
     assert job_of(doubao).family is VIDEO_DOUBAO
 
 
 def test_pictures_are_named_by_their_fields_and_replaced_in_their_order() -> None:
-    request = Kling(image=Image(content=ONE), image_tail=FAR, extra={"a": [1]}, **K)
+    request = Kling(
+        image=Image(content=ONE), image_tail=FAR, extra={"a": [1]}, model="kling-v1"
+    )
     assert request.named_pictures() == (("image", Image(content=ONE)),)
     other = request.with_pictures([Image(content=TWO)])
     assert (other.image, other.image_tail) == (Image(content=TWO), FAR)
