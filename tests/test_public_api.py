@@ -68,6 +68,7 @@ NAMES = [
     "TextLostError",
     "Timeouts",
     "TransportError",
+    "VideoRecord",
     "__version__",
     "errors",
     "run_batch",

@@ -15,11 +15,15 @@ import attrs
 from ezlink_async._core.images import Image, ImageLike
 
 
+def _as_image(picture: ImageLike) -> Image:
+    return Image.of(picture)
+
+
 @attrs.frozen
 class Base64:
     """A picture that is sent as its base64 alone, without the head of a data URI."""
 
-    image: Image = attrs.field(converter=Image.of)
+    image: Image = attrs.field(converter=_as_image)
 
 
 Change = Callable[[ImageLike], object]

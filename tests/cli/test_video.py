@@ -25,7 +25,7 @@ def _submits(user: Emulator) -> int:
 
 def _sent(user: Emulator) -> dict[str, object]:
     """Return the body that the provider was sent last."""
-    return user.control.forwarded[-1].body
+    return dict(user.control.forwarded[-1].body or {})
 
 
 def test_video_of_a_prompt_is_saved_under_it(ezlink: Ezlink, user: Emulator) -> None:

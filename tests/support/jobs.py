@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from ezlink_async._core import images
 from ezlink_async._core.images import Image, InspectedImage
-from ezlink_async.models import TaskRecord
-from ezlink_async.services.base import Job, JobRequest
+from ezlink_async.services.base import AnyRecord, Job, JobRequest, R
 from tests.support.requests import render
 
 
@@ -19,13 +18,13 @@ def inspected(content: bytes) -> InspectedImage:
     return InspectedImage(image, media_type, len(content))
 
 
-def job_of(request: JobRequest[TaskRecord]) -> Job[TaskRecord]:
+def job_of(request: JobRequest[R]) -> Job[R]:
     """Return the job of *request*, whose pictures are given as bytes."""
     given = (Image.of(picture).content or b"" for picture in request.pictures())
     return request.job(tuple(map(inspected, given)))
 
 
-def sent_by(request: JobRequest[TaskRecord]) -> tuple[str, Mapping[str, object]]:
+def sent_by(request: JobRequest[AnyRecord]) -> tuple[str, Mapping[str, object]]:
     """Return the path and the body of the submit."""
     described = job_of(request).request()
     body = render(described)

@@ -28,10 +28,11 @@ _KEYLESS = "/doubao/api/v3/contents/generations/tasks/([^/]+)"
 
 def record(task_id: str, word: str, *urls: str, **fields: object) -> dict[str, object]:
     """Return the answer to a general query, as the server spells it."""
-    results = {"video_result": urls[0], "video_results": [{"url": u} for u in urls]}
+    listed = [{"url": url} for url in urls]
+    results = {"video_result": urls[0], "video_results": listed} if urls else {}
     return {
         "task_id": task_id,
-        **(results if urls else {}),
+        **results,
         "video_id": task_id,
         "task_status": word,
         "message": "",

@@ -193,9 +193,9 @@ def _result(address: str) -> Result:
     inline = decode_data_uri(address)
     if inline is not None:
         return Result(kind="video", content=inline[1])
-    if len(address) > _LONGEST_ADDRESS:
-        raise ValueError(f"an address of {len(address):,} characters")
-    return Result(kind="video", url=str(address).strip())
+    if isinstance(address, LongText) or len(address) > _LONGEST_ADDRESS:
+        raise ValueError(f"an address of more than {_LONGEST_ADDRESS:,} characters")
+    return Result(kind="video", url=address.strip())
 
 
 def _number(value: object) -> float | None:

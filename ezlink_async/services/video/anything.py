@@ -21,6 +21,7 @@ from ezlink_async.services.video.providers import (
     Grok,
     Kling,
     MiniMax,
+    Role,
     Runway,
     Veo,
     Wan,
@@ -167,12 +168,16 @@ class Video(VideoRequest):
                 "Doubao takes the length and the shape in the prompt: "
                 "'a cat --dur 5 --ratio 16:9'"
             )
-        places = {"image": "first_frame", "last_image": "last_frame"}
+        given: tuple[tuple[Role, ImageLike | None], ...] = (
+            ("first_frame", self.image),
+            ("last_frame", self.last_image),
+        )
+        frames = [(role, each) for role, each in given if each is not None]
         return Doubao(
             self.prompt,
             model=self.model,
-            images=words.values(),
-            roles=[places[word] for word in words],
+            images=[picture for _, picture in frames],
+            roles=[role for role, _ in frames],
             extra=self.body,
         )
 

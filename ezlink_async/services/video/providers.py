@@ -11,7 +11,7 @@ the code of the server, and the providers' public pages for what they call each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import attrs
@@ -189,6 +189,10 @@ Role = Literal["first_frame", "last_frame", "reference_image"]
 _ROLES = ("first_frame", "last_frame", "reference_image")
 
 
+def _roles(roles: Iterable[Role]) -> tuple[Role, ...]:
+    return tuple(roles)
+
+
 @attrs.frozen
 class Doubao(ProviderRequest):
     """
@@ -208,7 +212,7 @@ class Doubao(ProviderRequest):
     images: tuple[ImageLike, ...] = attrs.field(
         default=(), converter=as_pictures, metadata=_PICTURE, kw_only=True
     )
-    roles: tuple[Role, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    roles: tuple[Role, ...] = attrs.field(default=(), converter=_roles, kw_only=True)
 
     def check(self) -> None:
         """Refuse roles that belong to no picture, and what the server drops."""

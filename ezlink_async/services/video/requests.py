@@ -52,7 +52,7 @@ def as_pictures(pictures: Iterable[ImageLike]) -> tuple[ImageLike, ...]:
     return tuple(found for each in pictures if (found := as_picture(each)) is not None)
 
 
-def as_body(body: Mapping[str, object]) -> Body:
+def as_body(body: object) -> Body:
     """Return a copy of a body; :exc:`ConfigurationError` for what is no JSON."""
     if not isinstance(body, Mapping) or not all(isinstance(key, str) for key in body):
         raise ConfigurationError(f"this is no object of JSON: {body!r:.200}")
@@ -101,8 +101,9 @@ def present(**fields: object) -> Body:
 
 def bare(picture: object) -> object:
     """Return the base64 alone of a picture that is ready to be sent."""
-    is_picture = isinstance(picture, InspectedImage | EncodedImage)
-    return Base64Text(picture) if is_picture else picture
+    if isinstance(picture, InspectedImage | EncodedImage):
+        return Base64Text(picture)
+    return picture
 
 
 def in_object(picture: object, name: str = "url") -> Body | None:
@@ -169,8 +170,9 @@ class VideoRequest(JobRequest[VideoRecord]):
 
     def whole(self, given: Given) -> Body:
         """Return the whole body; :exc:`ConfigurationError` for a field given twice."""
-        more = given[self.further]
-        body = merged(self.wire(given), more if isinstance(more, dict) else {})
+        fields = dict(given)
+        more = fields.pop(self.further)
+        body = merged(self.wire(fields), more if isinstance(more, dict) else {})
         return {"model": self.model, **body}
 
     def need_prompt(self) -> None:

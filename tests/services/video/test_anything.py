@@ -23,6 +23,7 @@ from ezlink_async.services.video import VIDEO_DOUBAO
 from ezlink_async.services.video.requests import VideoRequest
 from tests.support.jobs import job_of, sent_by
 from tests.support.pictures import jpeg, png
+from tests.support.video_requests import ask
 
 ONE, TWO = png(), jpeg(3_000)
 
@@ -127,7 +128,7 @@ def test_body_is_handed_on_with_its_pictures() -> None:
     )
 
 
-PLAIN = {
+PLAIN: dict[str, tuple[Video, dict[str, object]]] = {
     "sora's seconds are text": (
         Video("sora-2", prompt="x", seconds=4),
         {"prompt": "x", "seconds": "4"},
@@ -175,24 +176,26 @@ def test_other_models_take_their_own_words(what: str) -> None:
 
 
 REFUSED = {
-    "a body of Veo without instances": lambda: Video("veo-3", {"prompt": "x"}),
-    "Runway's ten seconds": lambda: Video("gen3a_turbo", {"promptImage": FAR}),
-    "a number for Sora": lambda: Video("sora-2", {"seconds": 4}),
-    "what Omni's server drops": lambda: Video("gemini-omni-1", {"seed": 1}),
-    "Omni's seconds": lambda: Video("gemini-omni-1", prompt="x", seconds=4),
-    "MiniMax's false": lambda: Video("T2V-01", {"prompt_optimizer": False}),
-    "a prompt that is no text": lambda: Video("new-1", {"prompt": 5}),
-    "an address that is no text": lambda: Video("new-1", {"image_url": {"a": 1}}),
-    "a model in the body": lambda: Video("new-1", {"model": "x"}),
-    "a prompt twice": lambda: Video("new-1", {"prompt": "x"}, prompt="y"),
-    "a length for Doubao": lambda: Video("doubao-1", prompt="x", seconds=5),
-    "a shape for Doubao": lambda: Video("doubao-1", prompt="x", aspect="1:1"),
-    "a last picture for Runway": lambda: Video("gen3a_turbo", last_image=ONE),
-    "a shape for Wan": lambda: Video("wan2.5", prompt="x", aspect="1:1"),
-    "a picture for an unknown model": lambda: Video("new-1", image=ONE),
-    "a length that is no number": lambda: Video("sora-2", prompt="x", seconds="4"),
-    "a shape that is no text": lambda: Video("v3.5", prompt="x", aspect=1),
-    "what the provider's own request refuses": lambda: Video("kling-v1", seconds=5),
+    "a body of Veo without instances": lambda: ask(Video, "veo-3", {"prompt": "x"}),
+    "Runway's ten seconds": lambda: ask(Video, "gen3a_turbo", {"promptImage": FAR}),
+    "a number for Sora": lambda: ask(Video, "sora-2", {"seconds": 4}),
+    "what Omni's server drops": lambda: ask(Video, "gemini-omni-1", {"seed": 1}),
+    "Omni's seconds": lambda: ask(Video, "gemini-omni-1", prompt="x", seconds=4),
+    "MiniMax's false": lambda: ask(Video, "T2V-01", {"prompt_optimizer": False}),
+    "a prompt that is no text": lambda: ask(Video, "new-1", {"prompt": 5}),
+    "an address that is no text": lambda: ask(Video, "new-1", {"image_url": {"a": 1}}),
+    "a model in the body": lambda: ask(Video, "new-1", {"model": "x"}),
+    "a prompt twice": lambda: ask(Video, "new-1", {"prompt": "x"}, prompt="y"),
+    "a length for Doubao": lambda: ask(Video, "doubao-1", prompt="x", seconds=5),
+    "a shape for Doubao": lambda: ask(Video, "doubao-1", prompt="x", aspect="1:1"),
+    "a last picture for Runway": lambda: ask(Video, "gen3a_turbo", last_image=ONE),
+    "a shape for Wan": lambda: ask(Video, "wan2.5", prompt="x", aspect="1:1"),
+    "a picture for an unknown model": lambda: ask(Video, "new-1", image=ONE),
+    "a length that is no number": lambda: ask(Video, "sora-2", prompt="x", seconds="4"),
+    "a shape that is no text": lambda: ask(Video, "v3.5", prompt="x", aspect=1),
+    "what the provider's own request refuses": lambda: ask(
+        Video, "kling-v1", seconds=5
+    ),
 }
 
 

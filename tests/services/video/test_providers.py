@@ -21,6 +21,7 @@ from ezlink_async.services.video import VIDEO, VIDEO_DOUBAO
 from ezlink_async.services.video.requests import VideoRequest
 from tests.support.jobs import job_of, sent_by
 from tests.support.pictures import jpeg, png
+from tests.support.video_requests import ask
 
 ONE, TWO = png(), jpeg(3_000)
 
@@ -232,56 +233,66 @@ G = {"model": "grok-imagine-video"}
 D = {"model": "doubao-1"}
 
 REFUSED = {
-    "Veo shows nothing": lambda: Veo(model="veo-3"),
-    "Veo takes no addresses": lambda: Veo(model="veo-3", image=FAR),
-    "Veo makes up to four": lambda: Veo("x", model="veo-3", count=5),
-    "Veo makes one at least": lambda: Veo("x", model="veo-3", count=0),
-    "Veo counts in whole numbers": lambda: Veo("x", model="veo-3", count=True),
-    "Veo's seconds are a number": lambda: Veo("x", model="veo-3", seconds="8"),
-    "Kling's calls exclude each other": lambda: Kling(image=ONE, images=[TWO], **K),
-    "Kling's tail, too": lambda: Kling(image_tail=ONE, images=[TWO], **K),
-    "Kling shows nothing": lambda: Kling("  ", **K),
-    "Kling's several pictures need words": lambda: Kling(images=[ONE], **K),
-    "Kling's seconds are above zero": lambda: Kling("x", seconds=0, **K),
-    "Doubao shows nothing": lambda: Doubao(**D),
-    "Doubao's role is unknown": lambda: Doubao(images=[ONE], roles=["first"], **D),
-    "Doubao's roles are one each": lambda: Doubao(
-        images=[ONE], roles=["first_frame", "last_frame"], **D
+    "Veo shows nothing": lambda: ask(Veo, model="veo-3"),
+    "Veo takes no addresses": lambda: ask(Veo, model="veo-3", image=FAR),
+    "Veo makes up to four": lambda: ask(Veo, "x", model="veo-3", count=5),
+    "Veo makes one at least": lambda: ask(Veo, "x", model="veo-3", count=0),
+    "Veo counts in whole numbers": lambda: ask(Veo, "x", model="veo-3", count=True),
+    "Veo's seconds are a number": lambda: ask(Veo, "x", model="veo-3", seconds="8"),
+    "Kling's calls exclude each other": lambda: ask(
+        Kling, image=ONE, images=[TWO], **K
     ),
-    "Doubao's fields are dropped": lambda: Doubao("x", extra={"seed": 1}, **D),
-    "MiniMax shows nothing": lambda: MiniMax(model="T2V-01"),
-    "MiniMax's false is dropped": lambda: MiniMax(
-        "x", model="T2V-01", prompt_optimizer=False
+    "Kling's tail, too": lambda: ask(Kling, image_tail=ONE, images=[TWO], **K),
+    "Kling shows nothing": lambda: ask(Kling, "  ", **K),
+    "Kling's several pictures need words": lambda: ask(Kling, images=[ONE], **K),
+    "Kling's seconds are above zero": lambda: ask(Kling, "x", seconds=0, **K),
+    "Doubao shows nothing": lambda: ask(Doubao, **D),
+    "Doubao's role is unknown": lambda: ask(Doubao, images=[ONE], roles=["first"], **D),
+    "Doubao's roles are one each": lambda: ask(
+        Doubao, images=[ONE], roles=["first_frame", "last_frame"], **D
     ),
-    "MiniMax's other false is dropped": lambda: MiniMax(
-        "x", model="T2V-01", extra={"fast_pretreatment": False}
+    "Doubao's fields are dropped": lambda: ask(Doubao, "x", extra={"seed": 1}, **D),
+    "MiniMax shows nothing": lambda: ask(MiniMax, model="T2V-01"),
+    "MiniMax's false is dropped": lambda: ask(
+        MiniMax, "x", model="T2V-01", prompt_optimizer=False
     ),
-    "MiniMax's resolution is text": lambda: MiniMax("x", model="T", resolution=768),
-    "Runway begins with a picture": lambda: Runway("go"),
-    "Runway needs a length": lambda: Runway(image=ONE, seconds=None),
-    "Wan shows nothing": lambda: Wan(model="wan2.5"),
-    "Grok shows nothing": lambda: Grok(**G),
-    "Grok's video is an address": lambda: Grok("x", video_url="a.mp4", **G),
-    "Grok edits or begins": lambda: Grok("x", video_url=FAR, image=ONE, **G),
-    "Grok's edit keeps its length": lambda: Grok("x", video_url=FAR, seconds=5, **G),
-    "Grok continues a video": lambda: Grok("x", model="grok-imagine-video-extensions"),
-    "a model has a name": lambda: Kling("x", model=" "),
-    "a model's name is no number": lambda: Kling("x", model=7),
-    "a model's name has no blanks around it": lambda: Kling("x", model="kling-v1 "),
-    "a model's name is short": lambda: Kling("x", model="k" * 201),
-    "a prompt is text": lambda: Kling(5, **K),
-    "a prompt holds no NUL": lambda: Kling("a\0b", **K),
-    "a field is given twice": lambda: Kling("x", extra={"prompt": "y"}, **K),
-    "the model is given twice": lambda: Kling("x", extra={"model": "y"}, **K),
-    "extra is an object": lambda: Kling("x", extra=["y"], **K),
-    "extra has names": lambda: Kling("x", extra={1: 2}, **K),
-    "extra is JSON": lambda: Kling("x", extra={"a": object()}, **K),
-    "extra has only numbers of JSON": lambda: Kling(
-        "x", extra={"a": float("nan")}, **K
+    "MiniMax's other false is dropped": lambda: ask(
+        MiniMax, "x", model="T2V-01", extra={"fast_pretreatment": False}
     ),
-    "pictures are a list": lambda: Kling("x", images=ONE, **K),
-    "pictures are not one path": lambda: Kling("x", images="a.png", **K),
-    "pictures are not a number": lambda: Kling("x", images=7, **K),
+    "MiniMax's resolution is text": lambda: ask(
+        MiniMax, "x", model="T", resolution=768
+    ),
+    "Runway begins with a picture": lambda: ask(Runway, "go"),
+    "Runway needs a length": lambda: ask(Runway, image=ONE, seconds=None),
+    "Wan shows nothing": lambda: ask(Wan, model="wan2.5"),
+    "Grok shows nothing": lambda: ask(Grok, **G),
+    "Grok's video is an address": lambda: ask(Grok, "x", video_url="a.mp4", **G),
+    "Grok edits or begins": lambda: ask(Grok, "x", video_url=FAR, image=ONE, **G),
+    "Grok's edit keeps its length": lambda: ask(
+        Grok, "x", video_url=FAR, seconds=5, **G
+    ),
+    "Grok continues a video": lambda: ask(
+        Grok, "x", model="grok-imagine-video-extensions"
+    ),
+    "a model has a name": lambda: ask(Kling, "x", model=" "),
+    "a model's name is no number": lambda: ask(Kling, "x", model=7),
+    "a model's name has no blanks around it": lambda: ask(
+        Kling, "x", model="kling-v1 "
+    ),
+    "a model's name is short": lambda: ask(Kling, "x", model="k" * 201),
+    "a prompt is text": lambda: ask(Kling, 5, **K),
+    "a prompt holds no NUL": lambda: ask(Kling, "a\0b", **K),
+    "a field is given twice": lambda: ask(Kling, "x", extra={"prompt": "y"}, **K),
+    "the model is given twice": lambda: ask(Kling, "x", extra={"model": "y"}, **K),
+    "extra is an object": lambda: ask(Kling, "x", extra=["y"], **K),
+    "extra has names": lambda: ask(Kling, "x", extra={1: 2}, **K),
+    "extra is JSON": lambda: ask(Kling, "x", extra={"a": object()}, **K),
+    "extra has only numbers of JSON": lambda: ask(
+        Kling, "x", extra={"a": float("nan")}, **K
+    ),
+    "pictures are a list": lambda: ask(Kling, "x", images=ONE, **K),
+    "pictures are not one path": lambda: ask(Kling, "x", images="a.png", **K),
+    "pictures are not a number": lambda: ask(Kling, "x", images=7, **K),
 }
 
 
@@ -293,26 +304,28 @@ def test_request_that_would_be_misread_is_refused(why: str) -> None:
 
 def test_picture_that_cannot_be_sent_is_refused_when_the_request_is_made() -> None:
     with pytest.raises(ImageError, match="this is an address"):
-        Kling("x", image="http://a.example/cat.png", **K)
+        Kling("x", image="http://a.example/cat.png", model="kling-v1")
     with pytest.raises(ImageError, match="GIF pictures are not taken"):
         Wan(model="wan2.5", image=b"GIF89a....")
 
 
 def test_request_has_a_label_a_lane_and_a_family() -> None:
-    cat = Kling("a cat " * 30, **K)
+    cat = Kling("a cat " * 30, model="kling-v1")
     assert cat.label == ("a cat " * 30)[:59] + "…"
     assert Runway(image=ONE).label == "gen3a_turbo"
     assert cat.kind == "video"
     assert cat.family is VIDEO
     assert job_of(cat).lane == "video:kling-v1"
     assert job_of(cat).family is VIDEO
-    doubao = Doubao("x", **D)
+    doubao = Doubao("x", model="doubao-1")
     assert doubao.family is VIDEO_DOUBAO
     assert job_of(doubao).family is VIDEO_DOUBAO
 
 
 def test_pictures_are_named_by_their_fields_and_replaced_in_their_order() -> None:
-    request = Kling(image=Image(content=ONE), image_tail=FAR, extra={"a": [1]}, **K)
+    request = Kling(
+        image=Image(content=ONE), image_tail=FAR, extra={"a": [1]}, model="kling-v1"
+    )
     assert request.named_pictures() == (("image", Image(content=ONE)),)
     other = request.with_pictures([Image(content=TWO)])
     assert (other.image, other.image_tail) == (Image(content=TWO), FAR)

@@ -227,8 +227,8 @@ OUTCOMES = {
     "video-veo-cached": _done(
         "https://files.example/2_1795416692_966afdee1975770c.mp4"
     ),
-    "video-veo-done-data": _done(_INLINE.format(39)),
-    "video-veo-data-stays": _done(_INLINE.format(39)),
+    "video-veo-done-data": _done(_INLINE.format(42)),
+    "video-veo-data-stays": _done(_INLINE.format(42)),
     "video-veo-two": _record(
         "SUCCESS",
         "succeed",
