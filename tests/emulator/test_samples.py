@@ -141,7 +141,7 @@ def _paid(state: dict[str, object]) -> int:
     """Return what was charged and not given back."""
     refunds = state["refunds"]
     assert isinstance(refunds, list)
-    return _number(state, "charged") - sum(refund["units"] for refund in refunds)
+    return _number(state, "charged") - sum(int(refund["units"]) for refund in refunds)
 
 
 def _number(state: dict[str, object], name: str) -> int:

@@ -246,16 +246,17 @@ def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
 
 def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
     units, text = _price_and_text(entry)
-    is_refusal = isinstance(entry, Refusal)
+    kind = entry.kind if isinstance(entry, Refusal) else _CONSUMPTION
+    is_nameless = isinstance(entry, Charge) and not entry.names_key
     return {
         "id": number,
         "request_id": "",
         "user_id": entry.account,
         "created_at": entry.seconds,
-        "type": entry.kind if is_refusal else _CONSUMPTION,
+        "type": kind,
         "content": text,
         "username": f"user{entry.account}",
-        "token_name": "n" if is_refusal or entry.names_key else "",
+        "token_name": "" if is_nameless else "n",
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,

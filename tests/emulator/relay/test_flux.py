@@ -94,11 +94,11 @@ async def test_failure_is_the_providers_whole_answer_and_costs_nothing(
         api = RawApi(emu)
         emu.control.script_tasks(scripts.fails("no gpu"))
         task_id = await _submit(api)
-        shown = {"status": ""}
+        shown: dict[str, object] = {"status": ""}
         while shown["status"] != "failed":
             await api.get(f"{RESULT}{task_id}{SOURCE}")
             shown = (await api.get(f"{RESULT}{task_id}")).fields()
-        assert json.loads(shown["error"])["error"] == "no gpu"
+        assert json.loads(str(shown["error"]))["error"] == "no gpu"
         assert not emu.control.charges
         source = (await api.get(f"{RESULT}{task_id}{SOURCE}")).fields()
         assert source["status"] == "Error"
