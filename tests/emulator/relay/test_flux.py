@@ -217,6 +217,16 @@ async def test_call_about_an_unknown_task_is_refused(
     assert not emu.control.charges
 
 
+async def test_call_without_a_result_is_a_success_without_a_picture(
+    emu: Emulator, api: RawApi
+) -> None:
+    emu.control.script("flux", faults.Upstream(body={"id": "fx"}))
+    await _submit(api)
+    await api.post("/flux/internal/callback", b'{"id":"fx","status":"Ready"}')
+    shown = (await api.get(f"{RESULT}fx")).fields()
+    assert shown == {"id": "fx", "status": "Ready"}
+
+
 async def test_call_that_says_nothing_changes_nothing(
     emu: Emulator, api: RawApi
 ) -> None:
