@@ -157,8 +157,7 @@ def _paid(state: dict[str, object]) -> int:
     """Return what was charged and not given back."""
     refunds = state["refunds"]
     assert isinstance(refunds, list)
-    given_back = sum(int(refund["units"]) for refund in refunds)
-    return _number(state, "charged") - given_back
+    return _number(state, "charged") - sum(int(refund["units"]) for refund in refunds)
 
 
 def _number(state: dict[str, object], name: str) -> int:

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from PIL import Image as Pillow
 
-from ezlink_async import FluxRecord, ImagesRecord, TaskHandle, Timeouts
+from ezlink_async import FluxRecord, ImagesRecord, Timeouts
 from ezlink_async.batch import run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.emulator.faults import Proceed
@@ -31,7 +31,8 @@ from ezlink_async.errors import (
     TaskFailedError,
 )
 from ezlink_async.models import TaskStatus
-from ezlink_async.requests import AsyncImage, Flux
+from ezlink_async.requests import AsyncImage, Flux, JobRequest
+from ezlink_async.services.base import AnyRecord
 from tests.support.client_harness import EmulatedClient, emulated_client
 from tests.support.command_line import SAMPLES
 
@@ -129,7 +130,7 @@ async def test_failure_says_whether_its_price_came_back(
 
 async def test_empty_account_pays_all_the_same() -> None:
     async with emulated_client(EmulatorSettings(balance=0)) as both:
-        assert await (await both.ez.submit(AsyncImage("flux-pro-1.1", "a fox")))
+        await (await both.ez.submit(AsyncImage("flux-pro-1.1", "a fox")))
         assert both.server.control.balance == -20_000
 
 
@@ -168,7 +169,7 @@ async def test_wan_that_is_throttled_is_waited_for() -> None:
     async with emulated_client() as both:
         busy = faults.Upstream(429, {"code": "Throttling", "message": "limit"})
         both.server.control.script("images", busy, busy)
-        assert await (await both.ez.submit(AsyncImage(WAN, "a fox")))
+        await (await both.ez.submit(AsyncImage(WAN, "a fox")))
         assert (_submits(both), _units(both)) == (3, [100_000])
 
 
@@ -347,9 +348,11 @@ async def test_batch_whose_link_has_ended_makes_the_picture_again_on_demand(
     """A run that was cut short before the download meets a link that leads nowhere."""
     async with emulated_client() as both:
 
-        async def status(**options: bool) -> str:
+        async def status(*, retry_failed: bool = False) -> str:
             orders = [Flux("flux-2-pro", "fox")]
-            async with run_jobs(both.ez, orders, output=tmp_path, **options) as run:
+            async with run_jobs(
+                both.ez, orders, output=tmp_path, retry_failed=retry_failed
+            ) as run:
                 (fox,) = [each async for each in run]
             return f"{fox.status} {fox.error or ''}"
 
@@ -435,10 +438,10 @@ async def test_lost_break_of_the_call_to_the_provider_is_not_sent_again() -> Non
     "request_", [AsyncImage("kling-v2", "a fox", n=2), Flux("flux-2-pro", "a fox")]
 )
 async def test_task_is_resumed_in_another_process(
-    request_: AsyncImage | Flux, tmp_path: Path
+    request_: JobRequest[AnyRecord], tmp_path: Path
 ) -> None:
     async with emulated_client() as both:
-        handle: TaskHandle = await both.ez.submit(request_)
+        handle = await both.ez.submit(request_)
         saved = json.dumps(handle.to_dict())
         program = _RESUME.format(
             key=both.server.api_key,

@@ -73,8 +73,8 @@ class AccountPages:
     ) -> None:
         """Add a row to the page of pictures, made now."""
         row = {"request_id": request_id, "status": status, "task_id": task_id}
-        row |= {"created_at": int(self._now), "fail_reason": reason}
-        self.pictures.insert(0, row)
+        made = {"created_at": int(self._now), "fail_reason": reason}
+        self.pictures.insert(0, {**row, **made})
 
     @property
     def _now(self) -> float:

@@ -62,10 +62,14 @@ class AccountRows:
         """Return whether one of these submits has a row."""
         return any(each in self._by_id for each in request_ids)
 
+    def is_at_work(self, lost: Lost) -> bool:
+        """Return whether a row of *lost* may still get a task."""
+        return any(row.state is RowState.AT_WORK for row in self.of(lost))
+
     def have_ended(self, lost: Lost) -> bool:
         """Return whether each attempt of *lost* has rows, none of which is at work."""
-        at_work = any(row.state is RowState.AT_WORK for row in self.of(lost))
-        return not at_work and all(each in self._by_id for each in lost.request_ids)
+        are_there = all(each in self._by_id for each in lost.request_ids)
+        return are_there and not self.is_at_work(lost)
 
 
 @attrs.frozen(kw_only=True)

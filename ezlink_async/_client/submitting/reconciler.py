@@ -314,29 +314,39 @@ class Reconciler:
             return
         async with asyncio.timeout(self._timeouts.fetch * 2):
             found = await read_rows(self._transport, self._ask, rows, self._floor)
+        due: list[LostSubmit] = []
         for each in submits:
-            await self._weigh_rows(each, found, begun)
+            if (finding := find_row(each.lost, found)) is not None:
+                self._report(each, finding)
+            elif self._is_due(each, found, begun):
+                due.append(each)
+        await self._conclude_rows(due, found, begun)
 
-    async def _weigh_rows(
-        self, submit: LostSubmit, rows: AccountRows, begun: float
-    ) -> None:
-        """Report the task that a row shows, or what is proven once that is due."""
-        if (finding := find_row(submit.lost, rows)) is not None:
-            self._report(submit, finding)
-            return
+    def _is_due(self, submit: LostSubmit, rows: AccountRows, begun: float) -> bool:
+        """Return whether a conclusion from *rows*, which show no task, is due."""
         has_ended = rows.have_ended(submit.lost)
         shown = LogEvidence.REFUSED if has_ended else LogEvidence.NOTHING
-        is_over = submit.is_refused(shown, begun, self._log_lag)
-        late = begun >= submit.sent + self._task_deadline
-        at_work = bool(rows.of(submit.lost)) and not has_ended
-        if is_over or late or (begun >= self._due(submit) and not at_work):
-            log = await self._read_log(submit.lost.request_ids)
-            doubts = RowDoubts(
-                charged=log is LogEvidence.CHARGED,
-                witnessed=rows.has_any(self._known.with_rows),
-                settled=begun >= submit.sent + self._work_seconds,
-            )
-            self._report(submit, conclude_rows(submit.lost, rows, doubts))
+        if submit.is_refused(shown, begun, self._log_lag):
+            return True
+        waits = self._task_deadline if rows.is_at_work(submit.lost) else 0.0
+        return begun >= max(self._due(submit), submit.sent + waits)
+
+    async def _conclude_rows(
+        self, submits: list[LostSubmit], rows: AccountRows, begun: float
+    ) -> None:
+        """Report what is proven about *submits*; raise an error of the log at last."""
+        answers = await self._ask_log(submits)
+        for each, shown in answers.items():
+            if isinstance(shown, LogEvidence):
+                doubts = RowDoubts(
+                    charged=shown is LogEvidence.CHARGED,
+                    witnessed=rows.has_any(self._known.with_rows),
+                    settled=begun >= each.sent + self._work_seconds,
+                )
+                self._report(each, conclude_rows(each.lost, rows, doubts))
+        for shown in answers.values():
+            if isinstance(shown, BaseException):
+                raise shown
 
     def _note_failure(
         self, submits: list[LostSubmit], fault: Exception, begun: float

@@ -258,16 +258,17 @@ def _shown_entry(
     row = videos.find(entry.task_id) if isinstance(entry, Charge) else None
     if row is not None and row.settled is not None:
         units = row.settled  # a settlement rewrites the entry of the submit
-    is_refusal = isinstance(entry, Refusal)
+    kind = entry.kind if isinstance(entry, Refusal) else _CONSUMPTION
+    is_nameless = isinstance(entry, Charge) and not entry.names_key
     return {
         "id": number,
         "request_id": "",
         "user_id": entry.account,
         "created_at": entry.seconds,
-        "type": entry.kind if is_refusal else _CONSUMPTION,
+        "type": kind,
         "content": text,
         "username": f"user{entry.account}",
-        "token_name": "n" if is_refusal or entry.names_key else "",
+        "token_name": "" if is_nameless else "n",
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,

@@ -128,6 +128,31 @@ async def test_submit_without_a_row_stays_unknown_without_a_witness(
 
 
 @on_virtual_clock
+async def test_attempt_without_a_row_is_judged_after_the_wait_of_any(
+    pages: AccountPages,
+) -> None:
+    """The other attempt was refused, so nothing is at work."""
+    _add_witness(pages)
+    pages.add_picture("r1", "failed", reason="HTTP 400: bad prompt")
+    assert (await _lose(pages, "r1", "r2")).fate is Fate.NOT_CREATED
+    assert 75 <= now() < 76
+
+
+@on_virtual_clock
+async def test_log_that_fails_about_one_submit_delays_no_other(
+    pages: AccountPages,
+) -> None:
+    for each in ("r1", "r2"):
+        pages.add_picture(each, "failed", reason="HTTP 400: bad prompt")
+    pages.unreadable = "r1"
+    one = asyncio.create_task(_lose(pages, "r1"))
+    assert (await _lose(pages, "r2")).fate is Fate.NOT_CREATED
+    assert now() <= 21
+    finding = await one
+    assert (finding.fate, finding.charged) == (Fate.UNKNOWN, None)
+
+
+@on_virtual_clock
 async def test_found_submit_is_a_witness_for_the_next(pages: AccountPages) -> None:
     pages.add_picture("r1", "submitted", "fl-1")
     assert (await _lose(pages)).fate is Fate.FOUND

@@ -94,11 +94,11 @@ async def test_failure_is_the_providers_whole_answer_and_costs_nothing(
         api = RawApi(emu)
         emu.control.script_tasks(scripts.fails("no gpu"))
         task_id = await _submit(api)
-        shown = {"status": ""}
+        shown: dict[str, object] = {"status": ""}
         while shown["status"] != "failed":
             await api.get(f"{RESULT}{task_id}{SOURCE}")
             shown = (await api.get(f"{RESULT}{task_id}")).fields()
-        assert json.loads(shown["error"])["error"] == "no gpu"
+        assert json.loads(str(shown["error"]))["error"] == "no gpu"
         assert not emu.control.charges
         source = (await api.get(f"{RESULT}{task_id}{SOURCE}")).fields()
         assert source["status"] == "Error"
@@ -215,6 +215,16 @@ async def test_call_about_an_unknown_task_is_refused(
         response = await api.post("/flux/internal/callback", body)
         assert response.status == status
     assert not emu.control.charges
+
+
+async def test_call_without_a_result_is_a_success_without_a_picture(
+    emu: Emulator, api: RawApi
+) -> None:
+    emu.control.script("flux", faults.Upstream(body={"id": "fx"}))
+    await _submit(api)
+    await api.post("/flux/internal/callback", b'{"id":"fx","status":"Ready"}')
+    shown = (await api.get(f"{RESULT}fx")).fields()
+    assert shown == {"id": "fx", "status": "Ready"}
 
 
 async def test_call_that_says_nothing_changes_nothing(

@@ -20,8 +20,8 @@ READY = FluxRecord(task_id="t", status=TaskStatus.SUCCESS, url="https://a")
 JOB = FluxJob(model="flux-2-pro", label="x", fields={})
 
 
-def _answer(status: int = 200, **fields: object) -> HttpResponse:
-    return HttpResponse(status, {}, json.dumps({"id": "t", **fields}).encode())
+def _answer(**fields: object) -> HttpResponse:
+    return HttpResponse(200, {}, json.dumps({"id": "t", **fields}).encode())
 
 
 def test_each_third_poll_asks_the_provider() -> None:
