@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
-from ezlink_async.services.catalogue import models_request, models_with, read_models
+from ezlink_async.services.catalogue import (
+    models_request,
+    models_with,
+    read_models,
+    search_word,
+)
 from tests.support.samples import family_samples
 
 
@@ -89,6 +94,13 @@ def test_refusal_is_the_error_that_it_means() -> None:
 
 def test_word_is_looked_for_in_ids_in_any_case() -> None:
     found = read_models(_page({"data": [_row("MiniMax-01"), _row("gpt-4o")]}))
-    assert [model.id for model in models_with(found, "minimax")] == ["MiniMax-01"]
-    assert models_with(found, None) == models_with(found, "") == found
-    assert models_with(found, "nothing") == ()
+    word = search_word("MINImax")
+    assert [model.id for model in models_with(found, word)] == ["MiniMax-01"]
+    assert models_with(found, search_word(None)) == found
+    assert models_with(found, search_word("nothing")) == ()
+
+
+@pytest.mark.parametrize("word", [7, b"gpt", ["gpt"]])
+def test_word_that_is_no_text_is_refused(word: object) -> None:
+    with pytest.raises(errors.ConfigurationError, match="is text"):
+        search_word(word)

@@ -262,6 +262,13 @@ def test_purpose_that_is_no_text_is_refused(purpose: str) -> None:
 # Contents
 
 
+class _BytesPath:
+    """A path of bytes, as some systems' libraries give one."""
+
+    def __fspath__(self) -> bytes:
+        return b"a.txt"
+
+
 class _Sized:
     """An iterable that knows its length, as users write one."""
 
@@ -295,6 +302,7 @@ def test_content_is_a_path_bytes_or_a_stream_with_its_length() -> None:
         (b"abc", 3, "leave it out"),
         ("a.txt", 3, "leave it out"),
         (None, None, "not NoneType"),
+        (_BytesPath(), None, "not _BytesPath"),
         ([b"abc"], None, "not list"),
     ],
 )
