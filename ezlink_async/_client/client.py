@@ -43,7 +43,12 @@ from ezlink_async.models import (
 )
 from ezlink_async.services.account import Account
 from ezlink_async.services.base import AnyRecord, JobRequest, R
-from ezlink_async.services.catalogue import models_request, models_with, read_models
+from ezlink_async.services.catalogue import (
+    models_request,
+    models_with,
+    read_models,
+    search_word,
+)
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
 from ezlink_async.services.files import Files
 from ezlink_async.services.flux import FluxCalls
@@ -409,7 +414,8 @@ class AsyncEzlink:
         about what this key may use, and lacks models that the operator has added.
         Source: ``ye4293/one-api`` (``controller/model.go`` ListModels).
         """
-        return models_with(await self._ask(models_request(), read_models), contains)
+        word = search_word(contains)
+        return models_with(await self._ask(models_request(), read_models), word)
 
     @property
     def account(self) -> Account:

@@ -19,7 +19,7 @@ from ezlink_async._core.messages import (
     identifier,
 )
 from ezlink_async._core.records import utc_time
-from ezlink_async.errors import ProtocolError
+from ezlink_async.errors import ConfigurationError, ProtocolError
 from ezlink_async.models import ModelInfo
 
 _TASKS = 10  # lets an answer have 50,000 brackets; the server sends 1,400
@@ -70,9 +70,15 @@ def _model(row: Mapping[str, object]) -> ModelInfo | None:
     )
 
 
-def models_with(
-    models: Iterable[ModelInfo], contains: str | None
-) -> tuple[ModelInfo, ...]:
-    """Return the *models* whose id has *contains* in it, in any case; all for none."""
-    word = (contains or "").casefold()
+def search_word(contains: object) -> str:
+    """Return the word to look for; :exc:`ConfigurationError` unless it is text."""
+    if contains is None:
+        return ""
+    if not isinstance(contains, str):
+        raise ConfigurationError(f"a word of models is text, not {contains!r:.80}")
+    return contains.casefold()
+
+
+def models_with(models: Iterable[ModelInfo], word: str) -> tuple[ModelInfo, ...]:
+    """Return the *models* whose id has *word* in it, as :func:`search_word` made it."""
     return tuple(model for model in models if word in model.id.casefold())

@@ -8,6 +8,7 @@ where the account has no file yet.
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import re
 import secrets
@@ -115,9 +116,10 @@ def content_of(file: FileLike, length: int | None = None) -> Path | Content:
     if isinstance(file, bytes | bytearray | memoryview):
         return bytes(file)
     if isinstance(file, str | PathLike):
-        return Path(fspath(file))
+        with contextlib.suppress(TypeError):  # a path of bytes
+            return Path(file)
     raise ConfigurationError(
-        "a file is a path, bytes or an async iterable of bytes, "
+        "a file is a path (a str or a Path), bytes or an async iterable of bytes, "
         f"not {type(file).__name__}"
     )
 

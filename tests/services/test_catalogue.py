@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
-from ezlink_async.services.catalogue import models_request, models_with, read_models
+from ezlink_async.services.catalogue import (
+    models_request,
+    models_with,
+    read_models,
+    search_word,
+)
 from tests.support.samples import family_samples
 
 
@@ -60,6 +67,26 @@ def test_answer_of_another_shape_is_a_protocol_error(body: object) -> None:
         read_models(_page(body))
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+_ROWS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(["id", "owned_by", "created"], _JSON)
+)
+
+
+@given(st.fixed_dictionaries({"data": st.lists(_ROWS | _JSON) | _JSON}) | _JSON)
+def test_any_answer_is_a_catalogue_of_different_ids_or_an_error(body: object) -> None:
+    try:
+        found = read_models(_page(body))
+    except errors.ProtocolError:
+        return
+    ids = [model.id for model in found]
+    assert len(set(ids)) == len(ids)
+    assert all(ids)
+
+
 def test_refusal_is_the_error_that_it_means() -> None:
     with pytest.raises(errors.RejectedError, match="Model name is required"):
         read_models(family_samples()["models-delete"].response)
@@ -67,6 +94,13 @@ def test_refusal_is_the_error_that_it_means() -> None:
 
 def test_word_is_looked_for_in_ids_in_any_case() -> None:
     found = read_models(_page({"data": [_row("MiniMax-01"), _row("gpt-4o")]}))
-    assert [model.id for model in models_with(found, "minimax")] == ["MiniMax-01"]
-    assert models_with(found, None) == models_with(found, "") == found
-    assert models_with(found, "nothing") == ()
+    word = search_word("MINImax")
+    assert [model.id for model in models_with(found, word)] == ["MiniMax-01"]
+    assert models_with(found, search_word(None)) == found
+    assert models_with(found, search_word("nothing")) == ()
+
+
+@pytest.mark.parametrize("word", [7, b"gpt", ["gpt"]])
+def test_word_that_is_no_text_is_refused(word: object) -> None:
+    with pytest.raises(errors.ConfigurationError, match="is text"):
+        search_word(word)

@@ -183,6 +183,30 @@ def test_refused_key_and_busy_server_stored_nothing() -> None:
     assert busy.value.retry_safe
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+_ROWS = st.fixed_dictionaries({}, optional=dict.fromkeys(_FILE, _JSON))
+_BODIES = _JSON | st.fixed_dictionaries(
+    {"file": _ROWS.map(lambda row: {**_FILE, **row}) | _JSON},
+    optional={"success": _JSON, "message": _JSON},
+)
+
+
+@given(_BODIES, st.sampled_from([200, 201, 400, 401, 413, 429, 500, 502]))
+def test_any_answer_is_a_file_or_an_error_that_is_not_paid(
+    body: object, status: int
+) -> None:
+    try:
+        found = read_upload(_answer(body, status))
+    except errors.EzlinkError as error:
+        paid = error.maybe_charged
+    else:
+        paid = not (found.url.isascii() and found.url.startswith("http"))
+    assert not paid
+
+
 # Names
 
 
@@ -238,6 +262,13 @@ def test_purpose_that_is_no_text_is_refused(purpose: str) -> None:
 # Contents
 
 
+class _BytesPath:
+    """A path of bytes, as some systems' libraries give one."""
+
+    def __fspath__(self) -> bytes:
+        return b"a.txt"
+
+
 class _Sized:
     """An iterable that knows its length, as users write one."""
 
@@ -271,6 +302,7 @@ def test_content_is_a_path_bytes_or_a_stream_with_its_length() -> None:
         (b"abc", 3, "leave it out"),
         ("a.txt", 3, "leave it out"),
         (None, None, "not NoneType"),
+        (_BytesPath(), None, "not _BytesPath"),
         ([b"abc"], None, "not list"),
     ],
 )
