@@ -54,6 +54,8 @@ _END = "tests/end_to_end"
 _MIDJOURNEY = f"{_END}/test_midjourney.py::test_"
 _FILES = f"{_END}/test_files.py::test_"
 _LLM = f"{_END}/test_llm.py::test_"
+_PICTURES = f"{_END}/test_pictures.py::test_"
+_VIDEOS = f"{_END}/test_video.py::test_"
 _RECORDED = "test_recorded_answer_becomes_the_outcome_beside_its_name"
 _JOB = "tests/cli/test_job_commands.py::test_job_is_charged_once_and_its_result_saved"
 _AGREES = "tests/emulator/test_samples.py::test_emulator_answers_as_the_recorded_server"
@@ -167,7 +169,7 @@ ROWS: dict[str, Row] = {
         commands=("image",),
         kinds=("llm", "images"),
         samples=("images-generate*", "async-*"),
-        tests=(f"{_LLM}{_IMAGE}",),
+        tests=(f"{_LLM}{_IMAGE}", f"{_PICTURES}four_wan_pictures_give_four_files"),
         today="works, at once and as a task",
     ),
     "create image edit": _openai(
@@ -288,7 +290,9 @@ ROWS: dict[str, Row] = {
         commands=("flux",),
         kinds=("flux", "flux_result"),
         samples=("flux-*",),
-        tests=(f"{_END}/test_flux.py::test_picture_is_saved",),
+        tests=(
+            f"{_PICTURES}picture_of_flux_has_its_size_and_is_paid_once_it_is_there",
+        ),
         today="works",
     ),
     "generate a video": Row(
@@ -296,7 +300,10 @@ ROWS: dict[str, Row] = {
         commands=("video",),
         kinds=("video",),
         samples=("video-*",),
-        tests=(f"{_END}/test_video.py::test_clip_is_saved",),
+        tests=(
+            f"{_VIDEOS}video_of_each_provider_is_paid_once_and_saved_whole",
+            "tests/cli/test_video.py::test_video_of_a_prompt_is_saved_under_it",
+        ),
         today="works; paid in advance",
     ),
     "query a video": Row(
@@ -304,7 +311,7 @@ ROWS: dict[str, Row] = {
         commands=("task",),
         kinds=("video_result",),
         samples=("video-*",),
-        tests=(f"{_END}/test_video.py::test_clip_is_saved",),
+        tests=(f"{_VIDEOS}finished_task_of_doubao_is_settled_once",),
         today="works; asking about a finished Doubao video is settled each time",
     ),
 }

@@ -31,19 +31,23 @@ from ezlink_async._client.submitting.reconciler import (
 )
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import EncodedImage, Image
-from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.log_lines import get_logger
+from ezlink_async._core.messages import HttpRequest, HttpResponse, StreamContent
+from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
 from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport, new_request_id
 from ezlink_async.errors import (
+    BusyError,
     ClientClosedError,
     ConfigurationError,
     EndpointNotSupportedError,
     ProtocolError,
     RejectedError,
     TaskNotFoundError,
+    TransportError,
 )
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import billing, midjourney
@@ -61,6 +65,8 @@ from ezlink_async.services.registry import FAMILIES, family_of
 
 if TYPE_CHECKING:
     import aiohttp
+
+_log = get_logger()
 
 _T = TypeVar("_T")
 
@@ -216,18 +222,38 @@ class Session:
         response = await self.background.run(self.transport.send_with_retries(request))
         return await self.transport.read(response, reader)
 
-    async def send_once(
+    async def upload(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
     ) -> _T:
         """
-        Send a request that may have files in its body, once; read the answer.
+        Send a free request that may have files in its body; read the answer.
 
-        A cancellation before the whole body has left ends it there.
+        It is sent again where surely nothing came of it: the connection broke before
+        the end of the body, or the server is busy. A body with an iterator is sent
+        once. A cancellation before the whole body has left ends it there.
         """
-        response = await self.background.run(
-            self.transport.submit(request, new_request_id(), lambda _: None)
-        )
-        return await self.transport.read(response, reader)
+        return await self.background.run(self._upload(request, reader))
+
+    async def _upload(
+        self, request: HttpRequest, reader: Callable[[HttpResponse], _T]
+    ) -> _T:
+        waits = RetryWaits(self.transport.settings.retry)
+        once = any(isinstance(part, StreamContent) for part in request.body)
+        while True:
+            try:
+                response = await self.transport.submit(
+                    request, new_request_id(), lambda _: None
+                )
+                return await self.transport.read(response, reader)
+            except (BusyError, TransportError) as error:
+                hint = error.retry_after if isinstance(error, BusyError) else None
+                is_tls = isinstance(error, TransportError) and error.stage == "tls"
+                again = error.retry_safe and not (once or is_tls)
+                wait = waits.next(self.loop.time(), hint) if again else None
+                if wait is None:
+                    raise
+            _log.info("uploading to %s again in %.1f s", request.path, wait)
+            await asyncio.sleep(wait)
 
     async def ask_account(
         self,
@@ -360,7 +386,7 @@ class Session:
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         if not handle.done():
-            self.poller.of(family).follow(handle)
+            self.poller.of(family).follow(handle, has_previews=True)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:
@@ -425,6 +451,11 @@ async def fetch_many(
     transport: Transport, task_ids: Iterable[str]
 ) -> dict[str, TaskRecord]:
     """Fetch many tasks by list, or one by one on a server without the list call."""
+    given: object = task_ids
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigurationError(
+            f"give the ids of tasks as a list, not {type(given).__name__}"
+        )
     ids = list(dict.fromkeys(map(str, task_ids)))
     records: dict[str, TaskRecord] = {}
     for start in range(0, len(ids), midjourney.LIST_LIMIT):

@@ -44,7 +44,7 @@ from ezlink_async.models import UploadedFile
 if TYPE_CHECKING:
     from ezlink_async.services.account import Asking
 
-FileLike = str | PathLike[str] | bytes | AsyncIterable[bytes]
+FileLike = str | PathLike[str] | bytes | bytearray | memoryview | AsyncIterable[bytes]
 """A file as users give it: a path, its bytes, or an async iterable of them."""
 
 Content = bytes | FileContent | StreamContent
@@ -69,9 +69,9 @@ _NO_STORAGE = "Failed to upload file"
 _NO_FILE = "Error retrieving the file"
 
 
-def file_name(name: str | None, file: FileLike) -> str:
+def file_name(name: object, file: FileLike) -> str:
     """
-    Return the name to store under: *name*, or a unique one made from that of *file*.
+    Return the name to store under: *name*, or for ``None`` one that no other has.
 
     Raises :exc:`ConfigurationError` for a name that the server would change.
     """
@@ -92,7 +92,7 @@ def file_name(name: str | None, file: FileLike) -> str:
     return name
 
 
-def check_purpose(purpose: str | None) -> str:
+def check_purpose(purpose: object) -> str:
     """Return *purpose*, empty for none; :exc:`ConfigurationError` unless it is text."""
     if purpose is None:
         return ""
@@ -242,10 +242,8 @@ def _without_answer(error: TransportError) -> TransportError:
 class Files:
     """Files that the server stores; get it as ``client.files``."""
 
-    def __init__(
-        self, send_once: Asking, measure: Callable[[Path], FileContent]
-    ) -> None:
-        self._send_once = send_once
+    def __init__(self, send: Asking, measure: Callable[[Path], FileContent]) -> None:
+        self._send = send
         self._measure = measure
 
     async def upload(
@@ -270,10 +268,12 @@ class Files:
         account's files larger than its level allows: 100 MiB in all (Lv1), 300 MiB,
         500 MiB, 1 GiB, 2 GiB (Lv5). Storage that fails is a :exc:`ServerError`.
 
-        An upload is sent once. ``error.retry_safe`` says that surely nothing was
-        stored; after another :exc:`TransportError` the file may be stored, at an
-        address that is not known, and counts in the account's files. It is never
-        paid. A cancellation before the last byte stores nothing. A missing file is an
+        A path and bytes are sent again, as ``retry`` says, where surely nothing was
+        stored: the connection broke in the upload, or the server is busy. An iterable
+        is sent once. ``error.retry_safe`` says that surely nothing was stored; after
+        another :exc:`TransportError` the file may be, at an address that is not known,
+        and counts in the account's files. It is never paid. A cancellation before the
+        last byte stores nothing. A missing file is an
         :exc:`ImageError`, another wrong argument a :exc:`ConfigurationError`, and
         nothing is sent. An iterable that is waited for longer than
         ``timeouts.upload`` ends its upload. The answer is waited for 330 s, of which
@@ -285,7 +285,7 @@ class Files:
         content = self._measure(given) if isinstance(given, Path) else given
         request = upload_request(content, stored_as, words)
         try:
-            return await self._send_once(request, read_upload)
+            return await self._send(request, read_upload)
         except TransportError as error:
             fault = _without_answer(error)
         raise fault

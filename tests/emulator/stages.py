@@ -208,11 +208,11 @@ _SETTINGS = {
 def settings_of(name: str) -> EmulatorSettings:
     """Return the operator's settings of a sample, with a clock that stands still."""
     fitting = (each for begin, each in _SETTINGS.items() if name.startswith(begin))
+    settings = next(fitting, STOPPED)
     if name.startswith("files-"):
-        account = recorded_files.ACCOUNTS.get(name, {})
         with_file = attrs.evolve(STOPPED, files_work=True)
-        fitting = iter([attrs.evolve(with_file, **account)])
-    return attrs.evolve(next(fitting, STOPPED), clock=Clock(ticking=False))
+        settings = attrs.evolve(with_file, **recorded_files.ACCOUNTS.get(name, {}))
+    return attrs.evolve(settings, clock=Clock(ticking=False))
 
 
 _GROUPS = {

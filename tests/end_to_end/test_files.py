@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from ezlink_async import Timeouts, errors
+from ezlink_async import AsyncEzlink, Timeouts, errors
 from ezlink_async.emulator import EmulatorSettings, faults
 from tests.support.cancelling import cancel
-from tests.support.client_harness import EmulatedClient, emulated_client, until
+from tests.support.client_harness import RETRY, EmulatedClient, emulated_client, until
+from tests.support.raw_servers import answer, keeps_open, stranger_tls
+from tests.support.raw_servers import serving as raw_server
 
 _MIB = 1024 * 1024
 _WORKS = EmulatorSettings(files_work=True)
@@ -107,6 +110,61 @@ async def test_upload_that_is_cut_off_stores_nothing_and_says_so() -> None:
             await both.ez.files.upload(_blocks(64), length=4 * _MIB)
         assert (caught.value.retry_safe, caught.value.stage) == (True, "upload")
         assert both.server.control.files == []
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.Drop(after_bytes=100_000, reset=True), faults.limiter()]
+)
+async def test_path_and_bytes_are_sent_again_where_nothing_was_stored(
+    tmp_path: Path, fault: faults.Fault
+) -> None:
+    """All attempts have one name, and an iterable has been read already."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(4 * _MIB))
+    async with emulated_client(_WORKS) as both:
+        both.server.control.script("files", fault)
+        await both.ez.files.upload(path)
+        both.server.control.script("files", fault, fault)
+        await both.ez.files.upload(bytes(4 * _MIB))
+        assert _uploads(both) == 5
+        assert [file.size for file in both.server.control.files] == [4 * _MIB] * 2
+        both.server.control.script("files", fault)
+        with pytest.raises(errors.EzlinkError) as caught:
+            await both.ez.files.upload(_blocks(64), length=4 * _MIB)
+        assert caught.value.retry_safe
+        assert _uploads(both) == 6
+
+
+async def test_attempts_of_an_upload_end_with_their_error() -> None:
+    async with emulated_client(_WORKS) as both:
+        both.server.control.standing("files", faults.limiter())
+        with pytest.raises(errors.BusyError):
+            await both.ez.files.upload(b"hello")
+        assert _uploads(both) == 3  # as many as the policy of the tests has
+        both.server.control.standing("files", None)
+
+
+async def test_server_that_is_not_trusted_is_not_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No wait makes a certificate a good one."""
+    caplog.set_level(logging.INFO, "ezlink_async")
+    async with raw_server(keeps_open(answer(200)), tls=stranger_tls()) as server:
+        async with AsyncEzlink("sk-none", base_url=server.url, retry=RETRY) as ez:
+            with pytest.raises(errors.TransportError) as caught:
+                await ez.files.upload(b"hello")
+        assert (caught.value.stage, caught.value.retry_safe) == ("tls", True)
+        assert "again" not in caplog.text
+
+
+async def test_storage_that_fails_is_not_asked_again() -> None:
+    """The server has tried it three times."""
+    async with emulated_client(_WORKS) as both:
+        both.server.control.script("files", faults.Upstream(broken="reset"))
+        with pytest.raises(errors.ServerError, match="storage") as caught:
+            await both.ez.files.upload(b"hello")
+        assert caught.value.retry_safe
+        assert _uploads(both) == 1
 
 
 async def test_iterable_of_another_length_stores_nothing() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
@@ -42,7 +44,14 @@ def test_of_two_owners_of_an_id_the_first_counts() -> None:
 
 
 def test_odd_rows_are_left_out_and_odd_fields_are_empty() -> None:
-    rows = [7, None, {}, {"id": ""}, {"id": []}, {"id": "a", "created": "x"}]
+    rows: list[object] = [
+        7,
+        None,
+        {},
+        {"id": ""},
+        {"id": []},
+        {"id": "a", "created": "x"},
+    ]
     (model,) = read_models(_page({"data": rows}))
     assert (model.id, model.owner, model.created) == ("a", "", None)
 
@@ -51,6 +60,26 @@ def test_odd_rows_are_left_out_and_odd_fields_are_empty() -> None:
 def test_answer_of_another_shape_is_a_protocol_error(body: object) -> None:
     with pytest.raises(errors.ProtocolError, match="no catalogue of models"):
         read_models(_page(body))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+_ROWS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(["id", "owned_by", "created"], _JSON)
+)
+
+
+@given(st.fixed_dictionaries({"data": st.lists(_ROWS | _JSON) | _JSON}) | _JSON)
+def test_any_answer_is_a_catalogue_of_different_ids_or_an_error(body: object) -> None:
+    try:
+        found = read_models(_page(body))
+    except errors.ProtocolError:
+        return
+    ids = [model.id for model in found]
+    assert len(set(ids)) == len(ids)
+    assert all(ids)
 
 
 def test_refusal_is_the_error_that_it_means() -> None:

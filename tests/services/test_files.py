@@ -165,6 +165,13 @@ def test_fault_of_an_unknown_kind_is_unpaid_and_not_safe(status: int) -> None:
     assert not caught.value.maybe_charged
 
 
+def test_refusal_in_other_words_is_shown_in_these() -> None:
+    words = "no multipart boundary param in Content-Type"
+    with pytest.raises(errors.RejectedError, match=words) as caught:
+        read_upload(_answer({"message": words, "success": False}, 400))
+    assert caught.value.retry_safe
+
+
 def test_refused_key_and_busy_server_stored_nothing() -> None:
     text = "Token not provided (request id: 1)"
     refused = _answer({"error": {"message": text, "type": "api_error"}}, 401)
@@ -174,6 +181,30 @@ def test_refused_key_and_busy_server_stored_nothing() -> None:
         read_upload(HttpResponse(429))
     assert key.value.retry_safe
     assert busy.value.retry_safe
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+_ROWS = st.fixed_dictionaries({}, optional=dict.fromkeys(_FILE, _JSON))
+_BODIES = _JSON | st.fixed_dictionaries(
+    {"file": _ROWS.map(lambda row: {**_FILE, **row}) | _JSON},
+    optional={"success": _JSON, "message": _JSON},
+)
+
+
+@given(_BODIES, st.sampled_from([200, 201, 400, 401, 413, 429, 500, 502]))
+def test_any_answer_is_a_file_or_an_error_that_is_not_paid(
+    body: object, status: int
+) -> None:
+    try:
+        found = read_upload(_answer(body, status))
+    except errors.EzlinkError as error:
+        paid = error.maybe_charged
+    else:
+        paid = not (found.url.isascii() and found.url.startswith("http"))
+    assert not paid
 
 
 # Names
