@@ -56,7 +56,7 @@ _BROKEN = ("refused", "reset", "half", "slow")
 _TROUBLES = (
     *("token_verification", "user_lookup", "no_channel", "user_quota_lookup"),
     *("insert_failed", "panic", "tasks_unreadable", "queued"),
-    *("channel_disabled", "channel_deleted"),
+    *("channel_disabled", "channel_deleted", "storage_down"),
 )
 
 
@@ -255,7 +255,9 @@ class Trouble:
     nothing done), ``tasks_unreadable`` (fetch: unknown id; list: empty), ``queued``
     (accepted with code 22 even if the queue is empty: a swap is not charged),
     ``channel_disabled``, ``channel_deleted`` (of the task that an action, a modal or
-    a seed goes on from, while another channel serves the call).
+    a seed goes on from, while another channel serves the call; the second also of a
+    video that is asked for), ``storage_down`` (the relay cannot keep a Veo video, and
+    shows its bytes).
     """
 
     word: str = field(validator=validators.in_(_TROUBLES))

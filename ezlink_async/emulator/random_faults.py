@@ -27,13 +27,28 @@ RANDOM_FAULTS: dict[str, tuple[str, faults.Fault]] = {
     "unavailable": ("fetch", faults.proxy(503)),
     "cut": ("image", faults.Cut(keep=100)),
 }
+#: The kinds of request about videos that a fault strikes, too.
+_VIDEOS = {"submit": "video", "fetch": "video_result", "image": "video_file"}
+
+
+def _refusal(status: int, message: str) -> faults.Answer:
+    """Return a refusal of the video routes; what refuses a swap is none there."""
+    error = f'{{"error":{{"code":"api_error","message":"{message}","param":"",'
+    return faults.Answer(status, error + '"type":"api_error"}}', "application/json")
+
+
+_OF_VIDEOS: dict[str, faults.Fault] = {
+    "busy": _refusal(429, "The current group upstream load is saturated"),
+    "refused": _refusal(400, "API error (400): the prompt was refused"),
+}
 
 
 def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
     """
     Return the fault of each kind of request, from texts such as ``lost:0.05``.
 
-    A fault of submits strikes those of Midjourney like the swap's.
+    A fault of submits strikes those of Midjourney like the swap's; each strikes the
+    requests about videos as well.
 
     ValueError for an unknown name, a rate that is no number from 0 to 1, and rates of
     one kind of request that are more than 1 together.
@@ -48,6 +63,8 @@ def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
             )
         kind, fault = RANDOM_FAULTS[name]
         shares[kind].append((_rate(text, rate), fault))
+        twin = (_rate(text, rate), _OF_VIDEOS.get(name, fault))
+        shares[_VIDEOS[kind]].append(twin)
     mixtures = {kind: faults.Mixture(tuple(each)) for kind, each in shares.items()}
     if "submit" in mixtures:
         mixtures |= dict.fromkeys(_SUBMITS, mixtures["submit"])

@@ -93,7 +93,8 @@ class EmulatorSettings:
     as many as its group allows.
 
     *max_body*, *max_image*: bytes that the upstream accepts. *kept_bytes*: finished
-    pictures kept before the oldest link expires.
+    pictures kept before the oldest link expires, and as many of videos that were sent
+    inline.
 
     *stability*: serve Stability's calls, as the public server did until January 2026;
     else they are answered with its 404.

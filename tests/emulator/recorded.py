@@ -24,12 +24,29 @@ FAMILY_NAMES = frozenset(
 _NO_EMULATOR = "the emulator does not serve this family"
 #: Why whole groups of samples are not replayed, by the first word of their names.
 _LEFT_OUT_GROUPS = {
-    **dict.fromkeys(("video", "alias", "doubao", "async", "flux"), _NO_EMULATOR),
+    **dict.fromkeys(("async", "flux"), _NO_EMULATOR),
     **dict.fromkeys(("chat", "completions", "embeddings", "moderations"), _NO_EMULATOR),
     **dict.fromkeys(("images", "audio", "responses", "fine"), _NO_EMULATOR),
     "retry": "videos and chats of a server whose operator lets it repeat calls",
     "relay": "chats through a server with other options of its operator",
-    "rid": "the request id of videos, async images and Flux",
+}
+#: Why parts of groups are not replayed, by the beginnings of their names.
+_LEFT_OUT_PARTS = {
+    **dict.fromkeys(
+        (
+            *("video-luma-", "video-runway-", "video-sora-", "video-pixverse-"),
+            "video-cogvideox-",
+        ),
+        "a provider that the emulator has not: its exchanges are played as faults",
+    ),
+    **dict.fromkeys(
+        ("rid-echo-async-", "rid-echo-flux-"),
+        "the request id of a family that the emulator does not serve",
+    ),
+    **dict.fromkeys(
+        ("alias-kling-", "alias-runway-", "alias-xai-", "alias-ali-", "alias-sora-"),
+        "a provider's own path, which the documentation does not have",
+    ),
 }
 _PAGES = "a page of the whole recording; the entries of one call are compared with it"
 #: Samples that are not replayed, each with the reason.
@@ -41,6 +58,12 @@ LEFT_OUT: dict[str, str] = {
         name: _LEFT_OUT_GROUPS[group]
         for name in SAMPLES
         if (group := name.split("-", maxsplit=1)[0]) in _LEFT_OUT_GROUPS
+    },
+    **{
+        name: reason
+        for name in SAMPLES
+        for begin, reason in _LEFT_OUT_PARTS.items()
+        if name.startswith(begin)
     },
 }
 

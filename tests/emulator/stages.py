@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from ezlink_async.emulator import Clock, EmulatorSettings, faults, scripts
-from tests.emulator import midjourney_stages, recorded, recorded_files
+from tests.emulator import (
+    midjourney_stages,
+    recorded,
+    recorded_files,
+    video_stages,
+)
 from tests.emulator.recorded import FAMILY_NAMES, SAMPLES
 from tests.emulator.stage import Stage
 from tests.support.emulator_requests import STOPPED, SWAP, swap_body
@@ -202,6 +207,10 @@ _SETTINGS = {
     "imagine-prefix-turbo-32": attrs.evolve(STOPPED, channel_type=32),
     "change-upstream-404": STOPPED,
     "change": attrs.evolve(STOPPED, serves_change=True),
+    "video-rid-down": attrs.evolve(
+        STOPPED,
+        provider_address="http://127.0.0.1:9/secret-path?token=UPSTREAM-KEY",
+    ),
 }
 
 
@@ -214,6 +223,9 @@ def settings_of(name: str) -> EmulatorSettings:
         settings = attrs.evolve(with_file, **recorded_files.ACCOUNTS.get(name, {}))
     return attrs.evolve(settings, clock=Clock(ticking=False))
 
+
+#: The groups of videos.
+VIDEOS = {"video", "doubao", "alias", "rid"}
 
 _GROUPS = {
     "auth": _auth,
@@ -229,6 +241,7 @@ _GROUPS = {
     "files": _files,
     "models": _nothing,
     "stability": _nothing,
+    **dict.fromkeys(VIDEOS, video_stages.prepare),
 }
 
 #: The groups of Midjourney's submits.

@@ -431,11 +431,28 @@ async def test_random_faults_strike_their_kinds_of_request(emu: Emulator) -> Non
     for kind, mixture in mixtures.items():
         emu.control.standing(kind, mixture)
     drawn = ("imagine", "blend", "describe", "shorten", "action", "modal", "change")
-    assert set(mixtures) == {"submit", "fetch", "image", *drawn}
+    videos = ("video", "video_result", "video_file")
+    assert set(mixtures) == {"submit", "fetch", "image", *drawn, *videos}
     assert all(mixtures[kind] is mixtures["submit"] for kind in drawn)
-    counts = [len(mixtures[kind].shares) for kind in ("submit", "fetch", "image")]
-    assert sum(counts) == len(RANDOM_FAULTS)
+    for kinds in (("submit", "fetch", "image"), videos):
+        counts = [len(mixtures[kind].shares) for kind in kinds]
+        assert sum(counts) == len(RANDOM_FAULTS)
 
 
 def test_random_fault_of_pictures_strikes_no_submit() -> None:
-    assert set(read_random_faults(["cut:0.5"])) == {"image"}
+    assert set(read_random_faults(["cut:0.5"])) == {"image", "video_file"}
+
+
+@pytest.mark.parametrize(("name", "status"), [("busy", 429), ("refused", 400)])
+async def test_random_refusal_of_a_video_is_one(
+    name: str, status: int, emu: Emulator, api: RawApi
+) -> None:
+    """The answer that refuses a swap would be a paid video without an id."""
+    for kind, mixture in read_random_faults([f"{name}:1"]).items():
+        emu.control.standing(kind, mixture)
+
+    answer = await api.post("/v1/video/generations", b'{"model":"kling-v1"}')
+
+    assert answer.status == status
+    assert b'"code":"api_error"' in answer.body
+    assert emu.control.charged == 0

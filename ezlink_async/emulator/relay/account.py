@@ -27,6 +27,7 @@ from ezlink_async.emulator.relay.routes import (
 )
 from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Refusal, Row
+from ezlink_async.emulator.relay.video_rows import VIDEO, VideoRows, listed_price
 
 _UNITS_PER_DOLLAR = 500_000
 _DIGITS = re.compile("[0-9]{1,19}")
@@ -45,7 +46,7 @@ async def show_log(state: RelayState, exchange: Exchange, owner: Account) -> Rep
     """Show charges and refusals that pass the filters, newest first."""
     since, until = _between(exchange)
     entries = [
-        _shown_entry(number, entry)
+        _shown_entry(number, entry, state.videos)
         for number, entry in enumerate(state.store.log, 1)
         if entry.account == owner.number and since <= entry.seconds <= until
         if _is_logged(entry, state)
@@ -208,17 +209,21 @@ def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
     if isinstance(entry, Refusal):
         return 0, entry.text
     price = f"{entry.units / _UNITS_PER_DOLLAR:.2f}"
-    if entry.action == "VIDEO":
-        shown = entry.units if entry.shown_units is None else entry.shown_units
-        return shown, f"模型固定价格 {price}$"
+    if entry.action == VIDEO:
+        listed = listed_price(entry.model) / _UNITS_PER_DOLLAR
+        return entry.units, f"模型固定价格 {listed:.2f}$"
     text = f"模型固定价格 {price}，分组倍率 1.00，操作 {entry.action}"
     return entry.units, text
 
 
-def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
+def _shown_entry(
+    number: int, entry: Charge | Refusal, videos: VideoRows
+) -> dict[str, object]:
     units, text = _price_and_text(entry)
-    charge = entry if isinstance(entry, Charge) else None
-    nameless = charge is not None and charge.entry == "nameless"
+    nameless = isinstance(entry, Charge) and entry.entry == "nameless"
+    row = videos.find(entry.task_id) if isinstance(entry, Charge) else None
+    if row is not None and row.settled is not None:
+        units = row.settled  # a settlement rewrites the entry of the submit
     return {
         "id": number,
         "request_id": "",
@@ -231,7 +236,7 @@ def _shown_entry(number: int, entry: Charge | Refusal) -> dict[str, object]:
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,
-        "completion_tokens": charge.tokens if charge else 0,
+        "completion_tokens": row.tokens if row else 0,
         "cached_tokens": 0,
         "channel": 1,
         "duration": 0,

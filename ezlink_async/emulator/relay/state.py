@@ -17,6 +17,7 @@ from ezlink_async.emulator.settings import EmulatorSettings
 from ezlink_async.emulator.upstream.notifications import Notifier
 from ezlink_async.emulator.upstream.service import Upstream
 from ezlink_async.emulator.upstream.stability import StabilityService
+from ezlink_async.emulator.upstream.tasks import ResultStore
 from ezlink_async.emulator.upstream.videos import VideoProviders
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ class RelayState:
     gone_channel: int | None = None
     account_lag: AccountLag = Factory(AccountLag)
     stability: StabilityService = Factory(StabilityService)
-    videos: VideoRows = Factory(VideoRows)
+    videos: VideoRows = Factory(
+        lambda self: VideoRows(ResultStore(self.settings.kept_bytes)), takes_self=True
+    )
     providers: VideoProviders = Factory(
         lambda self: VideoProviders(self.settings, self.upstream.scripts),
         takes_self=True,

@@ -79,7 +79,7 @@ class Charge:
     One charge; *action* as in the row, ``SWAP_FACE``. A credit has *units* below 0.
 
     *entry*: the log shows it with its request id, without (``nameless``), or not at
-    all. *shown_units* and *tokens* are what the entry shows after a settlement.
+    all (``none``).
     """
 
     request_id: str
@@ -91,8 +91,6 @@ class Charge:
     model: str = "swap_face"
     action: str = "SWAP_FACE"
     entry: Literal["named", "nameless", "none"] = "named"
-    shown_units: int | None = None
-    tokens: int = 0
 
 
 @frozen(kw_only=True)

@@ -7,12 +7,27 @@ to the account that paid, but whoever has an id may ask for it.
 
 from __future__ import annotations
 
-from attrs import Factory, define, evolve, field
+from collections.abc import Mapping
+
+from attrs import Factory, define
 
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Store
+from ezlink_async.emulator.upstream.tasks import ResultStore
 
+_LISTED = {"kling-v1": 70_000, "kling-v2-master": 1_400_000}
+#: Action of the charge for a video.
+VIDEO = "VIDEO"
 #: Action of a charge or credit for the true price of a Doubao video.
 SETTLEMENT = "SETTLEMENT"
+
+
+def listed_price(model: str) -> int:
+    """
+    Return the price of a model in the server's list, 50,000 units without one.
+
+    The log names it, whatever was charged: prices of some providers are worked out.
+    """
+    return _LISTED.get(model, 50_000)
 
 
 @define(kw_only=True, eq=False)
@@ -21,11 +36,13 @@ class VideoRow:
     The relay's record of a video.
 
     *status* is what the last query saw. *quota* is what was paid at the submit and
-    is given back. *stored* are the addresses kept from a success; *inline* videos in
-    them are data URIs.
+    is given back. *stored* are the addresses kept from a success, data URIs among
+    them, and *usage* what it has used. *key* made the submit. *settled* and *tokens*
+    are what the log shows in place of the quota once its true price is known.
     """
 
     account: Account
+    key: Key
     task_id: str
     provider: str
     model: str
@@ -35,14 +52,17 @@ class VideoRow:
     request_id: str
     status: str = "processing"
     stored: tuple[str, ...] = ()
+    usage: Mapping[str, object] | None = None
+    settled: int | None = None
+    tokens: int = 0
 
 
 @define
 class VideoRows:
-    """All rows of videos, oldest first, and the relay's own storage of them."""
+    """All rows of videos, oldest first, and *files*, the relay's own storage."""
 
+    files: ResultStore
     rows: list[VideoRow] = Factory(list)
-    files: dict[str, bytes] = field(factory=dict, repr=False)
     _by_id: dict[str, VideoRow] = Factory(dict)
 
     def add(self, row: VideoRow) -> None:
@@ -55,26 +75,37 @@ class VideoRows:
         return self._by_id.get(task_id)
 
 
-def settle(store: Store, key: Key, row: VideoRow, price: int, tokens: int) -> None:
+def charge_of(
+    row: VideoRow, key: Key, units: int, seconds: int, *, settles: bool = False
+) -> Charge:
+    """
+    Return a charge for a video, for *key* to pay.
+
+    That of a settlement is not in the log; that of a video with an id is there
+    without the request id.
+    """
+    return Charge(
+        request_id=row.request_id,
+        task_id=row.task_id,
+        units=units,
+        account=key.account.number,
+        key=key.text,
+        seconds=seconds,
+        model=row.model,
+        action=SETTLEMENT if settles else VIDEO,
+        entry="none" if settles else "nameless" if row.task_id else "named",
+    )
+
+
+def settle(
+    store: Store, key: Key, row: VideoRow, price: int, tokens: int, seconds: int
+) -> None:
     """
     Let *key* pay what *price* is above the row's quota, or get what it is below.
 
     The caller's key pays, whoever paid the submit, and each time anew. The entry of
     the submit in the log then shows the price and the tokens.
     """
-    charge = Charge(
-        request_id=row.request_id,
-        task_id=row.task_id,
-        units=price - row.quota,
-        account=key.account.number,
-        key=key.text,
-        seconds=0,
-        model=row.model,
-        action=SETTLEMENT,
-        entry="none",
-    )
-    store.charge(key, charge)
-    for number, entry in enumerate(store.log):
-        submit = isinstance(entry, Charge) and entry.entry == "nameless"
-        if submit and entry.task_id == row.task_id:
-            store.log[number] = evolve(entry, shown_units=price, tokens=tokens)
+    row.settled, row.tokens = price, tokens
+    units = price - row.quota
+    store.charge(key, charge_of(row, key, units, seconds, settles=True))

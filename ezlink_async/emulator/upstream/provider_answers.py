@@ -4,7 +4,7 @@ What each provider of videos answers the relay, in its own words.
 After the providers' documentation: Kling ``app.klingai.com/global/dev``, Doubao
 ``volcengine.com/docs/82379``, MiniMax ``platform.minimaxi.com``, Veo
 ``cloud.google.com/vertex-ai``, Grok ``docs.x.ai``, Wan
-``help.aliyun.com/model-studio``.
+``help.aliyun.com/model-studio``, Omni ``ai.google.dev/gemini-api``.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ def _grok_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
     if addresses:
         video = {"url": addresses[0], "duration": SECONDS}
         return {"status": "done", "video": video, "model": task.job.model}
-    word = _word(view, running="pending", success="done", failure="failed")
+    word = _word(
+        view, running="pending", success="done", failure="failed", cancel="expired"
+    )
     return {"status": word, **({"error": _reason(view)} if _reason(view) else {})}
 
 
@@ -159,6 +161,31 @@ def _wan_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
     return {"request_id": _number(task), "output": output}
 
 
+def _omni_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
+    word = _word(
+        view,
+        running="in_progress",
+        success="completed",
+        failure="failed",
+        cancel="cancelled",
+    )
+    answer: dict[str, object] = {"id": task.task_id, "status": word}
+    if addresses:
+        answer["outputs"] = [{"type": "video", "uri": addresses[0]}]
+        answer["usage"] = _OMNI_USAGE
+    if reason := _reason(view):
+        answer["error"] = {"code": "failed", "message": reason}
+    return answer
+
+
+_OMNI_USAGE = {
+    "total_tokens": 60_000,
+    "total_input_tokens": 1_000,
+    "total_output_tokens": 59_000,
+    "output_tokens_by_modality": [{"modality": "video", "tokens": 58_000}],
+}
+
+
 _ACCEPTED: dict[str, Callable[[VideoTask], View]] = {
     "kling": _kling_accepted,
     "doubao": lambda task: {"id": task.task_id},
@@ -169,6 +196,7 @@ _ACCEPTED: dict[str, Callable[[VideoTask], View]] = {
         "request_id": _number(task),
         "output": {"task_id": task.task_id, "task_status": "PENDING"},
     },
+    "omni": lambda task: {"id": task.task_id, "status": "in_progress"},
 }
 _SHOWN: dict[str, Callable[[VideoTask, View, Sequence[str]], View]] = {
     "kling": _kling_shown,
@@ -177,6 +205,7 @@ _SHOWN: dict[str, Callable[[VideoTask, View, Sequence[str]], View]] = {
     "veo": _veo_shown,
     "grok": _grok_shown,
     "wan": _wan_shown,
+    "omni": _omni_shown,
 }
 _UNKNOWN: dict[str, View] = {
     "kling": {"code": 1203, "message": "Task not found"},
@@ -185,4 +214,5 @@ _UNKNOWN: dict[str, View] = {
     "veo": {"error": {"code": 404, "message": "Operation not found"}},
     "grok": {"code": "not-found", "error": "no such video"},
     "wan": {"code": "InvalidParameter", "message": "no such task", "request_id": "-"},
+    "omni": {"error": {"code": "404", "message": "no such interaction"}},
 }

@@ -102,8 +102,8 @@ def _book(state: RelayState, row: VideoRow, fields: dict[str, object]) -> None:
 
 def _unreachable(state: RelayState, answer: Upstream, method: str, path: str) -> Reply:
     if answer.broken == "half":
-        code = "read_upstream_response_failed" if method == "Post" else ""
-        return _error(500, "unexpected EOF", code or "read_response_failed")
+        whose = "_upstream" if method == "Post" else ""
+        return _error(500, "unexpected EOF", f"read{whose}_response_failed")
     address = state.settings.provider_address + path
     return _error(
         502, connection_error(answer, method, address), "upstream_request_failed"

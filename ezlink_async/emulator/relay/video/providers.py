@@ -2,8 +2,8 @@
 What the relay makes of each provider's answer, to a submit and to a query.
 
 After the ``HandleVideoRequest`` and ``HandleVideoResult`` of ye4293/one-api
-``relay/channel/{keling,doubao,minimax,vertexai,xai,ali}``. Mind its oddities: a status
-of HTTP is often not looked at, and a failed query may read as a failed video.
+``relay/channel/{keling,doubao,minimax,vertexai,xai,ali,gemini}``. Mind its oddities: a
+status of HTTP is often not looked at, and a failed query may read as a failed video.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def read_submit(call: VideoCall, answer: Upstream, base: str) -> Submitted:
         raise RefusedVideoError(500, "read_response_error", "unexpected EOF")
     if answer.broken:
         text = connection_error(answer, "Post", base + call.path)
+        text = f"do request: {text}" if call.provider == "omni" else text
         raise RefusedVideoError(500, "request_error", text)
     try:
         fields = object_of(answer.content)
@@ -155,6 +156,18 @@ def _wan_submit(_answer: Upstream, fields: Fields) -> Submitted:
     return Submitted(text_in(fields, "output", "task_id"))
 
 
+def _omni_submit(answer: Upstream, fields: Fields) -> Submitted:
+    error, number = fields.get("error"), text_in(fields, "id")
+    if answer.status != OK or error is not None:
+        unnamed = f"Interactions API error (HTTP {answer.status})"
+        text = unnamed if error is None else text_in(error, "message")
+        raise RefusedVideoError(answer.status, "api_error", text)
+    if not number:
+        text = "no interaction ID in response"
+        raise RefusedVideoError(500, "invalid_response", text)
+    return Submitted(number)
+
+
 _SUBMITS: Mapping[str, Callable[[Upstream, Fields], Submitted]] = {
     "kling": _kling_submit,
     "doubao": _doubao_submit,
@@ -162,6 +175,7 @@ _SUBMITS: Mapping[str, Callable[[Upstream, Fields], Submitted]] = {
     "veo": _veo_submit,
     "grok": _grok_submit,
     "wan": _wan_submit,
+    "omni": _omni_submit,
 }
 _PARSE_CODES = {
     "doubao": "parse_response_error",
@@ -181,6 +195,9 @@ def read_look(row: VideoRow, answer: Upstream, base: str) -> Look:
     if answer.broken:
         text = connection_error(answer, method, base + row.path + row.task_id)
         raise FailedQueryError(f"{before}: {text}" if before else text)
+    if row.provider == "omni" and answer.status != OK:
+        raw = answer.content.decode("utf-8", "replace")
+        raise FailedQueryError(f"Interactions API returned HTTP {answer.status}: {raw}")
     try:
         fields = object_of(answer.content)
     except BadJsonError as exc:
@@ -193,6 +210,7 @@ _TEXTS = {
     "minimax": ("failed to send request", _UNPARSED),
     "veo": ("failed to do request", _UNPARSED),
     "grok": ("", ""),
+    "omni": ("request failed: do request", "failed to parse response: "),
 }
 
 
@@ -309,9 +327,10 @@ def _veo_addresses(response: Fields) -> tuple[str, ...]:
 
 
 def _grok_look(row: VideoRow, answer: Upstream, fields: Fields) -> Look:
-    usage = fields.get("usage")
+    # docs.x.ai: a dollar has 10,000,000,000 ticks
+    dollars = number_in(fields, "usage", "cost_in_usd_ticks") / 1e10
     address, word = text_in(fields, "video", "url"), text_in(fields, "status")
-    error = text_in(fields, "error")
+    error = text_in(fields, "error") or text_in(fields, "error", "message")
     status, message = "processing", f"Video status: {word}"
     if answer.status not in _PENDING:
         address = ""
@@ -330,7 +349,7 @@ def _grok_look(row: VideoRow, answer: Upstream, fields: Fields) -> Look:
         video_id=row.task_id,
         duration=str(seconds) if address and seconds else row.duration,
         addresses=(address,) if address else None,
-        usage=usage if isinstance(usage, dict) and address else None,
+        usage={"cost_in_usd": dollars} if address and dollars else None,
     )
 
 
@@ -371,6 +390,41 @@ def _wan_failure(fields: Fields) -> str:
     return f"视频生成失败: {text}" if text else "视频生成失败"
 
 
+def _omni_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
+    word, usage = text_in(fields, "status"), fields.get("usage")
+    address = _omni_address(fields) if word == "completed" else ""
+    status, message = "processing", "Video is being generated"
+    if address:
+        status, message = "succeed", "Video generated successfully"
+    elif word in _OMNI_FAILURES:
+        status = "failed"
+        message = text_in(fields, "error", "message") or _OMNI_FAILURES[word]
+    return Look(
+        task_id=row.task_id,
+        status=status,
+        message=message,
+        video_id=row.task_id,
+        duration=row.duration,
+        addresses=(address,) if address else None,
+        usage=usage if address and isinstance(usage, dict) else None,
+    )
+
+
+_OMNI_FAILURES = {
+    "completed": "Interaction completed but no video output found",
+    "failed": "Video generation failed",
+    "cancelled": "Video generation was cancelled",
+}
+
+
+def _omni_address(fields: Fields) -> str:
+    outputs = fields.get("outputs")
+    for output in outputs if isinstance(outputs, list) else []:
+        if text_in(output, "type") == "video":
+            return text_in(output, "uri")
+    return ""
+
+
 _LOOKS: Mapping[str, Callable[[VideoRow, Upstream, Fields], Look]] = {
     "kling": _kling_look,
     "doubao": _doubao_look,
@@ -378,4 +432,5 @@ _LOOKS: Mapping[str, Callable[[VideoRow, Upstream, Fields], Look]] = {
     "veo": _veo_look,
     "grok": _grok_look,
     "wan": _wan_look,
+    "omni": _omni_look,
 }

@@ -13,20 +13,31 @@ import base64
 import binascii
 import secrets
 
+from attrs import evolve
+
 from ezlink_async.emulator.faults import Upstream
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, as_json, image_error
 from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Key
-from ezlink_async.emulator.relay.video.answers import OK, FailedQueryError
-from ezlink_async.emulator.relay.video.calls import settled_price
+from ezlink_async.emulator.relay.video.answers import (
+    OK,
+    FailedQueryError,
+    below,
+    number_in,
+)
+from ezlink_async.emulator.relay.video.calls import omni_price, settled_price
 from ezlink_async.emulator.relay.video.providers import Look, read_look
-from ezlink_async.emulator.relay.video_rows import VideoRow, settle
+from ezlink_async.emulator.relay.video_rows import (
+    VideoRow,
+    charge_of,
+    settle,
+)
 from ezlink_async.emulator.upstream import provider_answers
 
 FILES = "/__emu/video"
 _CACHED = "Video retrieved from cache"
-_KEPT = {"grok", "veo"}  # providers that are not asked again after a success
+_KEPT = {"grok", "veo", "omni"}  # providers that are not asked again after a success
 _INLINE = "data:video/mp4;base64,"
 
 
@@ -69,9 +80,10 @@ def _answer(
     except FailedQueryError as failed:
         return failed.reply
     if look.addresses and row.provider in _KEPT:
-        if wants_links:
+        if wants_links and "storage_down" not in exchange.overrides.trouble:
             look = _with_links(state, row, look)
         row.stored = look.addresses or ()
+        _charge_at_the_end(state, row, look)
     _book(state, key, row, look)
     return as_json(look.shown(), content_type=JSON_UTF8)
 
@@ -81,7 +93,7 @@ def ask(state: RelayState, exchange: Exchange, row: VideoRow) -> Upstream:
     if exchange.overrides.upstream is not None:
         return exchange.overrides.upstream
     task = state.providers.look(row.task_id)
-    names = task.files() if task else ()
+    names = list(task.files()) if task else []
     # Each answer of Doubao has the file at a new address, which is signed anew.
     fresh = f"?signed={task.asked}" if task and row.provider == "doubao" else ""
     addresses = [f"{state.base_url}{FILES}/{name}{fresh}" for name in names]
@@ -96,20 +108,14 @@ def _cached(row: VideoRow) -> Look:
         video_id=row.task_id,
         duration=row.duration,
         addresses=row.stored,
+        usage=row.usage,
     )
 
 
 def _with_links(state: RelayState, row: VideoRow, look: Look) -> Look:
     """Return the look with its inline videos copied to the relay's storage."""
     found = [_link(state, row, address) for address in look.addresses or ()]
-    return Look(
-        task_id=look.task_id,
-        status=look.status,
-        message=look.message,
-        video_id=look.video_id,
-        duration=look.duration,
-        addresses=tuple(found),
-    )
+    return evolve(look, addresses=tuple(found))
 
 
 def _link(state: RelayState, row: VideoRow, address: str) -> str:
@@ -121,14 +127,34 @@ def _link(state: RelayState, row: VideoRow, address: str) -> str:
         return address
     number = row.account.number
     name = f"{number}_{state.seconds}_{secrets.token_hex(8)}.mp4"
-    state.videos.files[name] = content
+    state.videos.files.put(name, content)
     return f"{state.base_url}{FILES}/{name}"
 
 
 def _book(state: RelayState, key: Key, row: VideoRow, look: Look) -> None:
-    if look.status == "failed" != row.status:
+    if row.quota and look.status == "failed" != row.status:
         state.store.refund(row, state.seconds)
     row.status = look.status
     if look.tokens:
         price = settled_price(look.model, look.tokens)
-        settle(state.store, key, row, price, int(look.tokens))
+        settle(state.store, key, row, price, int(look.tokens), state.seconds)
+
+
+def _charge_at_the_end(state: RelayState, row: VideoRow, look: Look) -> None:
+    """Charge an Omni video with the key of its submit; it is asked for no more."""
+    if row.provider != "omni":
+        return
+    row.usage = look.usage
+    videos = sum(
+        number_in(each, "tokens")
+        for each in _list_in(look.usage, "output_tokens_by_modality")
+    )
+    texts = number_in(look.usage, "total_output_tokens") - videos
+    price = omni_price(number_in(look.usage, "total_input_tokens"), texts, videos)
+    if price:
+        state.store.charge(row.key, charge_of(row, row.key, price, state.seconds))
+
+
+def _list_in(value: object, name: str) -> list[object]:
+    found = below(value, name)
+    return found if isinstance(found, list) else []

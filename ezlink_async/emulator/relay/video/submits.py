@@ -8,6 +8,7 @@ provider accepts is charged, also without an id of a task.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from ezlink_async.emulator.faults import Upstream
@@ -15,16 +16,18 @@ from ezlink_async.emulator.http import go_json
 from ezlink_async.emulator.http.exchange import Exchange
 from ezlink_async.emulator.http.replies import JSON_UTF8, Reply, api_error, as_json
 from ezlink_async.emulator.relay.state import ForwardedCall, RelayState
-from ezlink_async.emulator.relay.store import Charge, Key, Refusal
+from ezlink_async.emulator.relay.store import Key, Refusal
 from ezlink_async.emulator.relay.video import calls
 from ezlink_async.emulator.relay.video.answers import RefusedVideoError, wrong_type
 from ezlink_async.emulator.relay.video.calls import VideoCall
 from ezlink_async.emulator.relay.video.providers import read_submit
-from ezlink_async.emulator.relay.video_rows import VideoRow
+from ezlink_async.emulator.relay.video_rows import VideoRow, charge_of
 from ezlink_async.emulator.upstream import provider_answers
 from ezlink_async.emulator.upstream.videos import VideoJob
 
 _PANIC = Reply(500, b"", None)
+# Reading less than this takes less time than handing it to a thread.
+_INLINE = 256 * 1024
 _SHOWN = 300  # characters of a forwarded text that are kept
 _POOR = "用户余额不足"
 
@@ -58,10 +61,7 @@ async def read_body(
     number, trouble = exchange.request_id, exchange.overrides.trouble
     if "panic" in trouble:
         return _PANIC
-    try:
-        body = go_json.loads(content)
-    except ValueError:
-        body = None
+    body = await _loaded(content)
     model = body.get("model") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(model, str) or not model:
         return api_error(400, "Model name is required", number)
@@ -72,6 +72,15 @@ async def read_body(
         )
         return api_error(503, text, number)
     return body
+
+
+async def _loaded(content: bytes) -> object:
+    try:
+        if len(content) <= _INLINE:
+            return go_json.loads(content)
+        return await asyncio.to_thread(go_json.loads, content)
+    except ValueError:
+        return None
 
 
 def _checked(key: Key, model: str, body: dict[str, object]) -> VideoCall:
@@ -121,21 +130,10 @@ def _cut(value: object) -> object:
 def charge_and_record(
     state: RelayState, exchange: Exchange, key: Key, call: VideoCall, task_id: str
 ) -> None:
-    """Charge the submit, log it without its request id if it has a task, add a row."""
-    charge = Charge(
-        request_id=exchange.request_id,
-        task_id=task_id,
-        units=call.price,
-        account=key.account.number,
-        key=key.text,
-        seconds=state.seconds,
-        model=call.model,
-        action="VIDEO",
-        entry="nameless" if task_id else "named",
-    )
-    state.store.charge(key, charge)
+    """Add a row, and charge the submit unless it is charged at its end."""
     row = VideoRow(
         account=key.account,
+        key=key,
         task_id=task_id,
         provider=call.provider,
         model=call.model,
@@ -145,6 +143,8 @@ def charge_and_record(
         request_id=exchange.request_id,
     )
     state.videos.add(row)
+    if call.price:
+        state.store.charge(key, charge_of(row, key, call.price, state.seconds))
 
 
 def log_refusal(
