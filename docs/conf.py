@@ -33,6 +33,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(ImageLike|Targets|Options|Home|TaskFamily|SwapStream|Image)"),
     ("py:.*", r"ezlink_async\._client\..*\.(.*_co|SwapKeywords|SwapStream)"),
     ("py:.*", r"ezlink_async\.services\.base\.R"),  # the variable for records
+    ("py:.*", r"ezlink_async\.services\.stability\..*\.(H|UpscaleFields)"),
     ("py:.*", r"(EzlinkError|TaskRecord|TaskStatus|TaskHandle|Mode|Timeouts|.*Policy)"),
 ]
 

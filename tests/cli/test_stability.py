@@ -6,11 +6,13 @@ import asyncio
 import base64
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
 
+from ezlink_async import emulator
 from ezlink_async.emulator import Emulator, EmulatorSettings, faults, in_thread
 from ezlink_async.emulator.faults import Proceed
 from ezlink_async.emulator.http.exchange import Exchange
@@ -53,10 +55,10 @@ def _serve(
     monkeypatch: pytest.MonkeyPatch, settings: EmulatorSettings
 ) -> Iterator[Emulator]:
     Path(PHOTO).write_bytes(png())
-    with in_thread(settings) as emulator:
-        monkeypatch.setenv("EZLINK_API_KEY", emulator.api_key)
-        monkeypatch.setenv("EZLINK_BASE_URL", emulator.base_url)
-        yield emulator
+    with in_thread(settings) as server:
+        monkeypatch.setenv("EZLINK_API_KEY", server.api_key)
+        monkeypatch.setenv("EZLINK_BASE_URL", server.base_url)
+        yield server
 
 
 @pytest.fixture
@@ -183,6 +185,37 @@ def test_result_never_replaces_another_file(ezlink: Ezlink, old: Emulator) -> No
     assert _charges(old) == [15_000] * 3
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "狐"])
+def test_result_of_a_picture_with_the_longest_name_is_saved(
+    letter: str, ezlink: Ezlink, old: Emulator
+) -> None:
+    """A result whose file cannot be written would be paid, and lost."""
+    photo = letter * (250 // len(letter.encode())) + ".png"
+    Path(photo).write_bytes(png())
+    said = ezlink(
+        "stability",
+        "search-and-replace",
+        photo,
+        "--prompt",
+        "a fox",
+        "--set",
+        "search_prompt=a dog",
+        "--output",
+        "out",
+    )
+    assert said.code == 0, said.err
+    assert Path(said.out.strip()).name.endswith("+search-and-replace.png")
+    assert _charges(old) == [20_000]
+
+
+def test_result_of_a_prompt_of_wide_characters_is_saved(
+    ezlink: Ezlink, old: Emulator
+) -> None:
+    said = ezlink("stability", "core", "--prompt", "🦊" * 80, "--output", "out")
+    assert (said.code, said.out) == (0, f"out/{'🦊' * 50}.png\n"), said.err
+    assert _charges(old) == [15_000]
+
+
 def test_server_without_the_calls_is_named(ezlink: Ezlink, user: Emulator) -> None:
     said = ezlink("stability", "core", "--prompt", "a fox", "-o", "out")
     assert (said.code, said.out) == (1, "")
@@ -273,12 +306,14 @@ def test_interrupted_submit_of_a_task_names_the_task(slow: Emulator) -> None:
 
 
 def test_task_of_the_built_in_server_ends_with_it(
-    ezlink: Ezlink, stranger: None
+    ezlink: Ezlink, stranger: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del stranger
+    slow = partial(EmulatorSettings, engine_seconds=600)
+    monkeypatch.setattr(emulator, "EmulatorSettings", slow)
     Path(PHOTO).write_bytes(png())
     command = ("stability", "image-to-video", PHOTO, "-o", "out", "--local")
-    said = ezlink(*command, "--deadline", 0.0001)
+    said = ezlink(*command, "--deadline", 0.2)
     assert said.code == 1
     assert "the built-in server ends with this command, and the task with it" in (
         said.err

@@ -42,6 +42,8 @@ _CALLS = (_UPSCALE, *(name for name in ENDPOINTS if name not in _UPSCALES))
 
 _NAME = 60  # characters of a prompt in the name of a file
 
+_NAME_BYTES = 200  # of a name; a file that is being written has a longer one
+
 _FILTERED = "CONTENT_FILTERED"
 
 
@@ -146,8 +148,13 @@ def _request(what: str, given: Mapping[str, object]) -> StabilityRequest:
 
 def _name(what: str, picture: Path | None, prompt: str | None) -> str:
     if picture is not None:
-        return escape(f"{stem_of(picture)}+{what}")
-    return escape((prompt or what)[:_NAME])
+        return escape(f"{_cut(stem_of(picture))}+{what}")
+    return escape(_cut((prompt or what)[:_NAME]))
+
+
+def _cut(name: str) -> str:
+    """Return the begin of *name* that a file can have; a longer one is never saved."""
+    return name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
 def _free_name(folder: Path, name: str) -> str:
