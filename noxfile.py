@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -25,12 +26,17 @@ PACKAGE = "ezlink_async"
 AT_ONCE = ("-n", "2", "--dist", "worksteal")
 """Two workers: tests wait a lot, but more of them would only wait for a processor."""
 
-PARTS_WITH_FILES = ("cli", "emulator", "end_to_end", "report")
+PARTS_WITH_FILES = (
+    *("cli/test_swap.py", "emulator/engine", "emulator/pictures", "end_to_end"),
+    *("report", "test_public_api.py"),
+)
 """Tests of what lies in the wheel besides modules, and of its programs as a whole."""
 
 PARTS_OF_THE_CLIENT = ("batch", "client", "core", "io", "services")
-"""Tests of the client, which run with every interpreter; of the others the oldest
-runs them all, and the newest those of the wheel."""
+"""Tests of the client, which the newest interpreter runs; the oldest runs them all."""
+
+PARTS_OF_THE_BASE = ("core", "io", "services")
+"""Tests that the interpreters between these run: they meet the most of Python."""
 
 _WITHOUT_OPENAI = """[mypy]
 strict = True
@@ -169,11 +175,13 @@ def _write_scripts(folder: Path) -> Path:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """
-    Run the tests: all with the oldest interpreter, with others those of the client.
+    Run the tests: all with the oldest interpreter, with others those of some rooms.
 
     Arguments go to pytest in place of that: ``-- tests`` runs all.
     """
-    parts = () if session.python == OLDEST else PARTS_OF_THE_CLIENT
+    parts: Sequence[str] = PARTS_OF_THE_BASE
+    if session.python in {OLDEST, NEWEST}:
+        parts = () if session.python == OLDEST else PARTS_OF_THE_CLIENT
     session.install(*_group("test"), "-e", ".[local,images,openai,speed]")
     # No code asks for the version of Python, so one interpreter shows the coverage.
     measured = ("coverage", "run", "-m") if session.python == OLDEST else ()
