@@ -22,7 +22,7 @@ from ezlink_async._core.messages import HttpRequest
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
-from ezlink_async.requests import FaceSwap, JobRequest
+from ezlink_async.requests import FaceSwap, Imagine, JobRequest
 from ezlink_async.services.base import AnyRecord, Ending
 from ezlink_async.services.registry import FAMILIES, register
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client
@@ -226,6 +226,20 @@ async def test_several_results_replace_no_other_picture(tmp_path: Path) -> None:
 
     assert _contents(fox.outputs) == PICTURES
     assert (tmp_path / "fox_2-kept.jpg").read_bytes() == jpeg(2_000)
+
+
+async def test_several_results_meet_no_result_of_another_job(tmp_path: Path) -> None:
+    """The name of the first one is that of another order."""
+    orders = [Order.of(Imagine("a fox"), output="fox_1"), Order.of(Toy("fox"))]
+    async with _toys() as (here, _):
+        outcomes = await _run(here, orders, tmp_path)
+        again = await _run(here, orders, tmp_path)
+
+    assert [path.name for path in outcomes["a fox"][1]] == ["fox_1.png"]
+    assert [path.name for path in outcomes["fox"][1]] == ["fox-2_1.png", "fox-2_2.jpg"]
+    assert {label: paths for label, (_, paths) in again.items()} == {
+        label: paths for label, (_, paths) in outcomes.items()
+    }
 
 
 async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:
