@@ -319,7 +319,9 @@ class AsyncEzlink:
 
         The deadline counts from now. A handle whose id the server calls unknown
         five times in a row, within some 3 seconds, ends with
-        :exc:`TaskNotFoundError`.
+        :exc:`TaskNotFoundError`. With a key that is used up from the first poll on it
+        waits for the key's quota: only a record shows that the picture at the task's
+        address is its result, and no preview.
         """
         return self._inside().follow(str(task_id), family_of(family))
 

@@ -347,7 +347,7 @@ class Session:
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         if not handle.done():
-            self.poller.of(family).follow(handle)
+            self.poller.of(family).follow(handle, has_previews=True)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:

@@ -26,7 +26,7 @@ from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.requests import Action, Describe, Imagine, Modal
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client, until
 from tests.support.photographs import encoded, photo
-from tests.support.pictures import png
+from tests.support.pictures import jpeg, png
 
 DIALOGS = 200
 
@@ -40,6 +40,12 @@ async def _upscaled(here: EmulatedClient) -> TaskRecord:
     """Return a finished upscale, which has all buttons."""
     grid = await (await here.ez.midjourney.imagine("a red fox"))
     return await (await here.ez.midjourney.action(grid.upscale(2)))
+
+
+def _other_client(here: EmulatedClient) -> AsyncEzlink:
+    """Return the client of a later process."""
+    server = here.server
+    return AsyncEzlink(server.api_key, base_url=server.base_url, poll=POLL)
 
 
 def _posts(here: EmulatedClient, call: str) -> int:
@@ -221,9 +227,7 @@ async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
         async for record in handle.updates():
             if record.image_url:
                 break
-        async with AsyncEzlink(
-            here.server.api_key, base_url=here.server.base_url, poll=POLL
-        ) as other:
+        async with _other_client(here) as other:
             here.server.control.standing("fetch", _USED_UP)
             here.server.control.standing("list", _USED_UP)
             again = other.restore(handle.to_dict())
@@ -231,6 +235,42 @@ async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
             while len(here.paths) < asked + 40 and not again.done():
                 await asyncio.sleep(0)
             assert not again.done()
+
+
+async def test_preview_of_a_task_known_by_its_id_alone_is_not_its_result() -> None:
+    """Nothing says whether it is a drawing."""
+    drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
+    async with emulated_client(_beats()) as here:
+        here.server.control.script_tasks(scripts.sequence(drawing))
+        here.server.control.standing("image", faults.Picture(content=png()))
+        task_id = (await here.ez.midjourney.imagine("a red fox")).task_id
+        for call in ("fetch", "list"):
+            here.server.control.standing(call, _USED_UP)
+        async with _other_client(here) as other:
+            handle = other.task(task_id)
+            asked = len(here.paths)
+            while len(here.paths) < asked + 40 and not handle.done():
+                await asyncio.sleep(0)
+            assert not handle.done()
+            assert not any("/mj/image/" in path for path in here.paths[asked:])
+
+
+async def test_swap_known_by_its_id_is_ended_by_its_picture_once_a_record_says_so() -> (
+    None
+):
+    drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
+    async with emulated_client(_beats()) as here:
+        here.server.control.script_tasks(scripts.sequence(drawing))
+        handle = await here.ez.swap_face(jpeg(2_000), jpeg(3_000))
+        async with _other_client(here) as other:
+            again = other.task(handle.task_id)
+            async for record in again.updates():
+                if record.action == "SWAP_FACE":
+                    break
+            for call in ("fetch", "list"):
+                here.server.control.standing(call, _USED_UP)
+            here.server.control.standing("image", faults.Picture(content=png()))
+            assert (await again).status is TaskStatus.SUCCESS
 
 
 async def test_lost_imagine_is_found_by_its_state() -> None:

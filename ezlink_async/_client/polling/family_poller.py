@@ -362,7 +362,8 @@ class FamilyPoller:
         """Ask for the picture itself, where a task's id opens it without a key."""
         handle, family = task.handle, self._family
         request = family.keyless_request(handle.task_id)
-        if task.has_previews or family.has_previews(handle.record):
+        known = handle.record
+        if task.has_previews and (known is None or family.has_previews(known)):
             request = None  # it would not show whether the task is done
         url = self._transport.settings.base_url + request.path if request else ""
         if url and await self._downloads.is_there(ResultAddress(url)):
