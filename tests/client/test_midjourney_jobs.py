@@ -22,6 +22,7 @@ from ezlink_async import (
     Timeouts,
 )
 from ezlink_async._client import session
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.requests import Action, Describe, Imagine, Modal
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client, until
@@ -140,6 +141,21 @@ async def test_modal_that_is_meant_again_counts_as_sent() -> None:
         with pytest.raises(ConfigurationError, match="sent already"):
             await here.ez.midjourney.modal(dialog, prompt="a fox")
         assert _posts(here, "modal") == 2
+
+
+async def test_row_of_one_modal_is_not_taken_for_that_of_another() -> None:
+    """Two are meant at once; the answer to one is lost, and it left no row."""
+    timeouts = Timeouts(submit=1, reconcile=0.3)
+    async with emulated_client(_beats(), timeouts=timeouts) as here:
+        parent = await _upscaled(here)
+        dialog = await here.ez.midjourney.action(parent.custom_zoom())
+        here.server.control.script("modal", faults.Delay(0), faults.Drop())
+        modals = [Modal(dialog, prompt=prompt, again=True) for prompt in "ab"]
+        one, other = await asyncio.gather(
+            *map(here.ez.submit, modals), return_exceptions=True
+        )
+        assert {type(one), type(other)} == {FollowedHandle, SubmitUnknownError}
+        assert (_posts(here, "modal"), here.charges) == (2, 3)
 
 
 async def test_refusal_of_a_modal_that_is_meant_again_forgets_no_earlier_one() -> None:
