@@ -18,7 +18,7 @@ from ezlink_async import (
     TaskTimeoutError,
 )
 from ezlink_async._client.client import session_of
-from ezlink_async._core.messages import HttpRequest
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
@@ -314,3 +314,30 @@ async def test_link_that_is_gone_is_renewed_where_that_costs_nothing(
         else:
             assert await handle.read_all() == PICTURES
             assert toys.looks["t1"] == looks + 1
+
+
+class _Emptied(Renewing):
+    """Drawings of which the server has forgotten the pictures."""
+
+    def read(self, response: HttpResponse, task_id: str) -> ToyRecord:
+        return attrs.evolve(super().read(response, task_id), urls=())
+
+
+async def test_renewed_record_without_results_says_that_they_are_gone(
+    tmp_path: Path,
+) -> None:
+    """The link of the second one is gone; the first one is there."""
+    async with _toys() as (here, toys):
+        record = await (await here.ez.submit(Toy("fox")))
+        looks = toys.looks["t1"]
+        here.server.control.script(
+            "toy_picture", faults.Delay(0), *[faults.Answer(410)] * 3
+        )
+        handle = session_of(here.ez).finished(record, _Emptied())
+        with pytest.raises(DownloadError, match="no longer has the result") as gone:
+            await handle.save_all(tmp_path / "fox")
+
+    assert (gone.value.gone, gone.value.status) == (True, 410)
+    assert (gone.value.task_id, gone.value.maybe_charged) == ("t1", True)
+    assert isinstance(gone.value.__cause__, DownloadError)
+    assert toys.looks["t1"] == looks + 1

@@ -338,8 +338,17 @@ class TaskHandle(Generic[R]):
             request = self._family.renew(record) if error.gone else None
             if request is None:
                 raise
+            gone = error
         read = partial(self._family.read, task_id=self.task_id)
         fresh = await self._owner.ask(request, read)
+        if not self._family.results(fresh):
+            raise DownloadError(
+                f"the server no longer has the result of task {self.task_id}",
+                task_id=self.task_id,
+                status=gone.status,
+                gone=True,
+                saved=gone.saved,
+            ) from gone
         return await download(self._sources(fresh, several=several))
 
     def _sources(self, record: R, *, several: bool) -> list[Source]:
