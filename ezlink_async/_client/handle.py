@@ -34,6 +34,7 @@ from ezlink_async.errors import (
     ConfigurationError,
     DownloadError,
     EzlinkError,
+    QuotaError,
     TaskCancelledError,
     TaskFailedError,
     TaskTimeoutError,
@@ -386,14 +387,18 @@ class TaskHandle(Generic[R]):
             record=None if self._record is None else self._family.dump(self._record),
         ).to_dict()
 
-    def _timeout(self, when: str) -> TaskTimeoutError:
+    def _timeout(
+        self, when: str, refusal: QuotaError | None = None
+    ) -> TaskTimeoutError:
         word = str(self._record.status if self._record else "") or "not refreshed yet"
+        fill = "" if refusal is None else "fill the key's quota, then "
         error = TaskTimeoutError(
             f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"resume it with client.task({self.task_id!r})",
+            f"{fill}resume it with client.task({self.task_id!r})",
             task_id=self.task_id,
             record=self._record,
         )
+        error.__cause__ = refusal
         self._note_charge(error)
         return error
 
@@ -490,9 +495,13 @@ class FollowedHandle(TaskHandle[R]):
         _wake(self._awaiting_change)
         _wake(self._awaiting_end)
 
-    def expire(self, deadline: float) -> None:
-        """End the handle because *deadline* seconds are over."""
-        self.end(self._timeout(f"{deadline:g} s after acceptance"))
+    def expire(self, deadline: float, refusal: QuotaError | None = None) -> None:
+        """
+        End the handle because *deadline* seconds are over.
+
+        *refusal* is what the latest poll met where the key is used up.
+        """
+        self.end(self._timeout(f"{deadline:g} s after acceptance", refusal))
 
 
 AnyHandle = FollowedHandle[AnyRecord]

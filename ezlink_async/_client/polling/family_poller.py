@@ -214,7 +214,7 @@ class FamilyPoller:
                 self._background.start_soon(self._poll_last(tasks))
         else:
             for task in expired:
-                task.handle.expire(task.deadline)
+                task.expire()
 
     def _wake_if_due(self) -> None:
         """Wake :meth:`run` when something is due before it wakes by itself."""
@@ -312,7 +312,7 @@ class FamilyPoller:
                 left = (task for task in tasks if task.observed_at < began)
                 await asyncio.gather(*map(self._poll_by_id, left))
         for task in tasks:
-            task.handle.expire(task.deadline)
+            task.expire()
 
     def _handle_records(
         self, records: list[tuple[FollowedTask, Record]], sent: float
@@ -322,7 +322,7 @@ class FamilyPoller:
         observed, is_frozen = [], self._family.is_frozen
         for task, record in records:
             handle, before, task.unknown = task.handle, task.handle.record, 0
-            task.by_id = by_id
+            task.by_id, task.refusal = by_id, None
             handle.receive(record)
             task.frozen = task.frozen + 1 if is_frozen(record) else 0
             if task.frozen >= _FROZEN_LIMIT:
@@ -339,6 +339,7 @@ class FamilyPoller:
             if isinstance(error, TaskNotFoundError) and not task.own:
                 self._handle_unknown(task, error)
                 return
+            task.refusal = error if isinstance(error, QuotaError) else None
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
             retry_after = error.retry_after if isinstance(error, ApiError) else None
