@@ -14,6 +14,7 @@ from ezlink_async import (
     ConfigurationError,
     DownloadError,
     EzlinkError,
+    TaskFailedError,
     TaskStatus,
     TaskTimeoutError,
 )
@@ -36,6 +37,8 @@ from tests.toy_family import (
     ToyRecord,
     ToyServer,
 )
+
+BUTTON = "MJ::JOB::upsample::1::5f2c"
 
 
 @asynccontextmanager
@@ -127,6 +130,20 @@ async def test_same_id_in_two_families_is_two_tasks() -> None:
             here.ez.task("7", family="doll")
         with pytest.raises(ConfigurationError, match=r"no family .* \[\]"):
             here.ez.task("7", family=[])  # type: ignore[call-overload]
+
+
+async def test_task_of_another_family_is_no_parent_of_a_button() -> None:
+    """Its id may be that of some task of Midjourney, and the button is charged."""
+    async with _toys() as (here, _):
+        handle = await here.ez.submit(Toy("fox"))
+        failed = TaskFailedError("no", task_id="t1", record=ToyRecord(task_id="t1"))
+        for task in (handle, failed):
+            with pytest.raises(ConfigurationError, match=r"t1 .* of Midjourney"):
+                await here.ez.midjourney.action(BUTTON, task)
+        with pytest.raises(ConfigurationError, match="family 'toy'"):
+            await here.ez.midjourney.image_seed(handle)
+
+    assert [path for path in here.paths if path.startswith("/mj/")] == []
 
 
 async def test_jobs_of_several_kinds_share_one_stream() -> None:
