@@ -30,6 +30,7 @@ from ezlink_async._core.settings import (
     resolve,
 )
 from ezlink_async._io.addresses import ResultAddress
+from ezlink_async._io.files import as_path
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import TaskRecord
 from ezlink_async.services.account import Account
@@ -131,12 +132,14 @@ class AsyncEzlink:
 
         Without *path* the file is the one ``EZLINK_CONFIG`` names, else
         ``~/.config/ezlink/config.toml``. It is read on entering, which raises
-        :exc:`ConfigurationError` if a file that was named is missing.
+        :exc:`ConfigurationError` if a file that was named is missing; a value that is
+        no path is one at once.
         """
         options = hide_secrets(options)  # an unknown one passes this frame
         client = cls(**options)
         client._reads_profile = True
-        client._profile = Path(path) if path is not None else None
+        if path is not None:
+            client._profile = as_path(path, "the profile is named by a path")
         return client
 
     def __repr__(self) -> str:

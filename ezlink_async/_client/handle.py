@@ -187,8 +187,9 @@ class TaskHandle(Generic[R]):
         polled on.
         """
         if timeout is not None and not is_number(timeout):
+            says = "one so large" if type(timeout) is int else f"{timeout!r:.40}"
             raise ConfigurationError(
-                f"timeout is a number of seconds or None, not {timeout!r:.40}"
+                f"timeout is a number of seconds or None, not {says}"
             )
         self._was_awaited = True
         return await self._wait(timeout)

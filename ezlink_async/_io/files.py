@@ -273,14 +273,14 @@ def _commit_group(folder: Path, group: list[_Commit]) -> list[SavedFile | Except
     return results
 
 
-def as_path(given: str | os.PathLike[str]) -> Path:
+def as_path(
+    given: str | os.PathLike[str], says: str = "a result is saved at a path"
+) -> Path:
     """Return the path, or raise :exc:`ConfigurationError` if it is none."""
     if isinstance(given, str | os.PathLike):
         with contextlib.suppress(TypeError):  # a path of bytes
             return Path(given)
-    raise ConfigurationError(
-        f"a result is saved at a path (a str or a Path), not {type(given).__name__}"
-    )
+    raise ConfigurationError(f"{says} (a str or a Path), not {type(given).__name__}")
 
 
 def check_path(path: Path) -> None:

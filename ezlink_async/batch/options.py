@@ -47,7 +47,7 @@ class BatchOptions:
     clock: Callable[[], float] = time.time
 
     def __attrs_post_init__(self) -> None:
-        if self.existing not in {"skip", "replace"}:
+        if self.existing not in ("skip", "replace"):
             raise ConfigurationError(
                 f'existing is "skip" or "replace", not {self.existing!r}'
             )

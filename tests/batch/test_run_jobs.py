@@ -245,6 +245,15 @@ async def test_output_that_is_no_folder_is_refused(
             run_jobs(ez, [FOX], output=wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [[], None, "keep"])
+async def test_existing_that_is_no_choice_is_refused(
+    batch: BatchHarness, wrong: object
+) -> None:
+    async with batch.client() as ez:
+        with pytest.raises(ConfigurationError, match='existing is "skip" or'):
+            run_jobs(ez, [FOX], output=batch.output, existing=wrong)  # type: ignore[arg-type]
+
+
 async def test_orders_come_one_by_one_from_an_async_iterable(
     batch: BatchHarness,
 ) -> None:
