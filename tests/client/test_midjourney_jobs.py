@@ -32,9 +32,8 @@ from tests.support.pictures import jpeg, png
 DIALOGS = 200
 
 
-def _beats() -> EmulatorSettings:
-    """Return settings of their own, since their clock belongs to one loop."""
-    return EmulatorSettings(poll_interval=0.05)
+BEATS = EmulatorSettings(poll_interval=0.05)
+"""The rows are renewed at regular moments, as those of the real server."""
 
 
 async def _upscaled(here: EmulatedClient) -> TaskRecord:
@@ -72,7 +71,7 @@ async def test_dialogs_end_at_once_and_free_their_slots() -> None:
 
 
 async def test_refused_modal_may_be_sent_again() -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         here.server.control.script("modal", faults.banned_word())
@@ -97,7 +96,7 @@ async def test_refused_modal_may_be_sent_again() -> None:
 async def test_free_button_whose_answer_was_lost_is_pressed_again(
     fault: faults.Fault,
 ) -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         here.server.control.script("action", fault)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
@@ -113,7 +112,7 @@ async def test_free_button_whose_answer_was_lost_is_pressed_again(
 @pytest.mark.parametrize("turns", [0, 1, 2, 4, 6, 8, 10, 15, 60])
 async def test_modal_that_is_cancelled_is_sent_once_and_only_once(turns: int) -> None:
     """It is cancelled at every step: what was not sent may be sent again."""
-    async with emulated_client(_beats(), max_concurrency=1) as here:
+    async with emulated_client(BEATS, max_concurrency=1) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         calling = asyncio.create_task(here.ez.midjourney.modal(dialog, prompt="a fox"))
@@ -133,7 +132,7 @@ async def test_modal_that_is_cancelled_is_sent_once_and_only_once(turns: int) ->
 
 
 async def test_modal_that_is_meant_again_counts_as_sent() -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         for _ in range(2):
@@ -146,7 +145,7 @@ async def test_modal_that_is_meant_again_counts_as_sent() -> None:
 async def test_row_of_one_modal_is_not_taken_for_that_of_another() -> None:
     """Two are meant at once; the answer to one is lost, and it left no row."""
     timeouts = Timeouts(submit=1, reconcile=0.3)
-    async with emulated_client(_beats(), timeouts=timeouts) as here:
+    async with emulated_client(BEATS, timeouts=timeouts) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         here.server.control.script("modal", faults.Delay(0), faults.Drop())
@@ -159,7 +158,7 @@ async def test_row_of_one_modal_is_not_taken_for_that_of_another() -> None:
 
 
 async def test_refusal_of_a_modal_that_is_meant_again_forgets_no_earlier_one() -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         await here.ez.midjourney.modal(dialog, prompt="a fox")
@@ -172,7 +171,7 @@ async def test_refusal_of_a_modal_that_is_meant_again_forgets_no_earlier_one() -
 
 async def test_request_that_is_refused_at_once_does_not_end_a_stream() -> None:
     """A second modal of one task, and what is no request at all."""
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         modals = [Modal(dialog, prompt=prompt) for prompt in ("a fox", "a cat")]
@@ -188,7 +187,7 @@ async def test_request_that_is_refused_at_once_does_not_end_a_stream() -> None:
 
 async def test_modal_that_left_no_row_stays_unknown() -> None:
     timeouts = Timeouts(submit=1, reconcile=0.3)
-    async with emulated_client(_beats(), timeouts=timeouts) as here:
+    async with emulated_client(BEATS, timeouts=timeouts) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         here.server.control.script("modal", faults.Drop())
@@ -214,7 +213,7 @@ async def test_preview_of_a_task_whose_key_is_used_up_is_not_its_result(
 ) -> None:
     """The picture at its address is unfinished, and nothing else says so."""
     drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         here.server.control.script_tasks(scripts.sequence(drawing))
         here.server.control.standing("image", faults.Picture(content=png()))
         calls = ("fetch", "list")
@@ -236,7 +235,7 @@ async def test_preview_of_a_task_whose_key_is_used_up_is_not_its_result(
 
 async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
     drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         here.server.control.script_tasks(scripts.sequence(drawing))
         here.server.control.standing("image", faults.Picture(content=png()))
         handle = await here.ez.midjourney.imagine("a red fox")
@@ -256,7 +255,7 @@ async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
 async def test_preview_of_a_task_known_by_its_id_alone_is_not_its_result() -> None:
     """Nothing says whether it is a drawing."""
     drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         here.server.control.script_tasks(scripts.sequence(drawing))
         here.server.control.standing("image", faults.Picture(content=png()))
         task_id = (await here.ez.midjourney.imagine("a red fox")).task_id
@@ -275,7 +274,7 @@ async def test_swap_known_by_its_id_is_ended_by_its_picture_once_a_record_says_s
     None
 ):
     drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         here.server.control.script_tasks(scripts.sequence(drawing))
         handle = await here.ez.swap_face(jpeg(2_000), jpeg(3_000))
         async with _other_client(here) as other:
@@ -349,7 +348,7 @@ async def test_keys_of_modals_are_forgotten_after_many_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session, "_REMEMBERED", 1)
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialogs = [await here.ez.submit(Action(parent.custom_zoom())) for _ in "ab"]
         for dialog in dialogs:
