@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +183,21 @@ def test_job_that_waits_for_input_names_the_command_that_sends_it(
 
 def test_a_journal_without_runs_is_reported(words_of: Callable[[Runs], str]) -> None:
     assert "0.0 s" in words_of([])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another kind of rights")
+@pytest.mark.parametrize("is_there", [False, True])
+def test_only_the_owner_may_read_the_report(tmp_path: Path, *, is_there: bool) -> None:
+    """It shows thumbnails, and task ids that open pictures without a key."""
+    Journal.open(journal_of(tmp_path)).close()
+    thumbnails, page = tmp_path / ".ezlink" / "report", tmp_path / "report.html"
+    before = os.umask(0)
+    try:
+        if is_there:  # those of an earlier version
+            thumbnails.mkdir()
+            page.touch()
+        report_on(tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert stat.S_IMODE(thumbnails.stat().st_mode) == 0o700
