@@ -131,7 +131,7 @@ class Image:
                 "bytes, or base64 text as `Image.from_data_uri('data:;base64,...')`"
             )
         try:
-            return cls(path=Path(path))
+            return cls(path=path if isinstance(path, Path) else Path(path))
         except TypeError:  # the entries of a folder that was given as bytes
             raise ImageError(
                 f"{path!r:.200} is a path in bytes, not a string"

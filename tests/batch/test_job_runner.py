@@ -77,7 +77,7 @@ async def test_a_timed_out_task_of_a_used_up_key_says_to_fill_it(
     for call in ("fetch", "list"):
         answer = faults.Answer(401, body, "application/json")
         batch.control.standing(call, answer)
-    async with batch.client(poll=SHORT_DEADLINE) as ez:
+    async with batch.client(poll=attrs.evolve(POLL, deadline=2)) as ez:
         ended = await batch.done(batch.photos(1), ez)
     assert "; fill the key's quota; the next run goes on" in str(ended.only.error)
     assert ended.only.resumable
