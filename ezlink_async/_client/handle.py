@@ -35,6 +35,7 @@ from ezlink_async.errors import (
     ConfigurationError,
     DownloadError,
     EzlinkError,
+    QuotaError,
     TaskCancelledError,
     TaskFailedError,
     TaskTimeoutError,
@@ -190,8 +191,9 @@ class TaskHandle(Generic[R]):
         polled on.
         """
         if timeout is not None and not is_number(timeout):
+            says = "one so large" if type(timeout) is int else f"{timeout!r:.40}"
             raise ConfigurationError(
-                f"timeout is a number of seconds or None, not {timeout!r:.40}"
+                f"timeout is a number of seconds or None, not {says}"
             )
         self._was_awaited = True
         return await self._wait(timeout)
@@ -357,8 +359,17 @@ class TaskHandle(Generic[R]):
             request = self._family.renew(record) if error.gone else None
             if request is None:
                 raise
+            gone = error
         read = partial(self._family.read, task_id=self.task_id)
         fresh = await self._owner.ask(request, read)
+        if not self._family.results(fresh):
+            raise DownloadError(
+                f"the server no longer has the result of task {self.task_id}",
+                task_id=self.task_id,
+                status=gone.status,
+                gone=True,
+                saved=gone.saved,
+            ) from gone
         return await download(self._sources(fresh, several=several))
 
     def _sources(self, record: R, *, several: bool) -> list[Source]:
@@ -403,14 +414,18 @@ class TaskHandle(Generic[R]):
         family = "" if usual else f", family={self._family.name!r}"
         return f"client.task({self.task_id!r}{family})"
 
-    def _timeout(self, when: str) -> TaskTimeoutError:
+    def _timeout(
+        self, when: str, refusal: QuotaError | None = None
+    ) -> TaskTimeoutError:
         word = str(self._record.status if self._record else "") or "not refreshed yet"
+        fill = "" if refusal is None else "fill the key's quota, then "
         error = TaskTimeoutError(
             f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"resume it with {self._resuming}",
+            f"{fill}resume it with {self._resuming}",
             task_id=self.task_id,
             record=self._record,
         )
+        error.__cause__ = refusal
         self._note_charge(error)
         return error
 
@@ -507,9 +522,13 @@ class FollowedHandle(TaskHandle[R]):
         _wake(self._awaiting_change)
         _wake(self._awaiting_end)
 
-    def expire(self, deadline: float) -> None:
-        """End the handle because *deadline* seconds are over."""
-        self.end(self._timeout(f"{deadline:g} s after acceptance"))
+    def expire(self, deadline: float, refusal: QuotaError | None = None) -> None:
+        """
+        End the handle because *deadline* seconds are over.
+
+        *refusal* is what the latest poll met where the key is used up.
+        """
+        self.end(self._timeout(f"{deadline:g} s after acceptance", refusal))
 
 
 AnyHandle = FollowedHandle[AnyRecord]

@@ -537,7 +537,13 @@ async def test_result_is_not_saved_at_what_is_no_path(path: object) -> None:
             await here.follow("7").save(path)  # type: ignore[arg-type]  # the mistake itself
 
 
-@pytest.mark.parametrize("timeout", ["x", True, float("nan"), b"1"])
+def _type_name(value: object) -> str:
+    return type(value).__name__
+
+
+@pytest.mark.parametrize(
+    "timeout", ["x", True, float("nan"), b"1", 10**400, -(10**5000)], ids=_type_name
+)
 async def test_timeout_that_is_no_number_is_refused(timeout: object) -> None:
     async with poller_harness(lambda _: reply(row("7"))) as here:
         with pytest.raises(ConfigurationError, match="timeout is a number of seconds"):

@@ -28,6 +28,7 @@ from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.durations import START, Durations, ProgressRate
 from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
+from ezlink_async.errors import QuotaError
 from ezlink_async.models import Record, TaskStatus
 
 _COMPARED = 3  # records of one answer: fewer show no beat
@@ -75,6 +76,7 @@ class FollowedTask:
     frozen: int = 0  # records in a row that show a frozen task
     is_expiring: bool = False  # polled for the last time
     has_previews: bool = False  # its picture may be there before its end
+    refusal: QuotaError | None = None  # of the latest poll: the key is used up
 
     @property
     def shows_duration(self) -> bool:
@@ -90,6 +92,10 @@ class FollowedTask:
     def task_id(self) -> str:
         """The server's id of the task."""
         return self.handle.task_id
+
+    def expire(self) -> None:
+        """End the handle, whose deadline has passed."""
+        self.handle.expire(self.deadline, self.refusal)
 
 
 class DueQueue:
@@ -283,8 +289,9 @@ class PollSchedule:
             self._listed_at = now
             if self.cycle.period is None:  # else each has a time that is worth it
                 taken += self._take_fill_ins(now, -listed % LIST_SIZE)
+        earliest = now + self._policy.shortest
         for task in taken:
-            task.earliest = now + self._policy.shortest
+            task.earliest = earliest
         return taken
 
     def _take_refreshed(self, now: float) -> list[FollowedTask]:
