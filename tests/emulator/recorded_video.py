@@ -146,7 +146,7 @@ def _kling_answer(task_id: str, data: Body) -> Upstream:
     return Upstream(body={"code": 0, "data": {"task_id": task_id, **data}})
 
 
-_KLING_VIDEO = {
+_KLING_VIDEO: Body = {
     "id": "v-77",
     "url": "https://cdn.example/a.mp4?x=1&y=2",
     "duration": "5.1",

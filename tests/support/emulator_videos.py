@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from ezlink_async.emulator import Emulator
+from ezlink_async.emulator.relay.store import Account, Key
+from ezlink_async.emulator.relay.video_rows import VideoRow
 from tests.support.emulator_requests import RawApi
 from tests.support.wire import RawConnection, RawResponse
 
@@ -86,3 +88,19 @@ def settlements(emulator: Emulator) -> list[int]:
         for charge in emulator.control.charges
         if charge.action == "SETTLEMENT"
     ]
+
+
+def video_row(provider: str, task_id: str = "t-1") -> VideoRow:
+    """Return a row of a video of this provider, as a submit makes it."""
+    account = Account(number=1, token="t", balance=0)
+    return VideoRow(
+        account=account,
+        key=Key(text="sk-1", account=account, quota=None),
+        task_id=task_id,
+        provider=provider,
+        model="m",
+        path="/p/",
+        quota=1,
+        duration="5",
+        request_id="r",
+    )

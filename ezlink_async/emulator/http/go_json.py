@@ -7,6 +7,7 @@ whole number that is a float has no point.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import NoReturn
@@ -62,7 +63,14 @@ def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+def _double(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"no double holds {text}")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_double)
 
 
 def loads(body: bytes) -> object:

@@ -27,7 +27,7 @@ from ezlink_async.emulator.relay.routes import (
 )
 from ezlink_async.emulator.relay.state import RelayState
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Refusal, Row
-from ezlink_async.emulator.relay.video_rows import VIDEO, VideoRows
+from ezlink_async.emulator.relay.video_rows import VIDEO, VideoRows, listed_price
 
 _UNITS_PER_DOLLAR = 500_000
 _DIGITS = re.compile("[0-9]{1,19}")
@@ -210,7 +210,8 @@ def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
         return 0, entry.text
     price = f"{entry.units / _UNITS_PER_DOLLAR:.2f}"
     if entry.action == VIDEO:
-        return entry.units, f"模型固定价格 {price}$"
+        listed = listed_price(entry.model) / _UNITS_PER_DOLLAR
+        return entry.units, f"模型固定价格 {listed:.2f}$"
     text = f"模型固定价格 {price}，分组倍率 1.00，操作 {entry.action}"
     return entry.units, text
 

@@ -14,10 +14,20 @@ from attrs import Factory, define
 from ezlink_async.emulator.relay.store import Account, Charge, Key, Store
 from ezlink_async.emulator.upstream.tasks import ResultStore
 
+_LISTED = {"kling-v1": 70_000, "kling-v2-master": 1_400_000}
 #: Action of the charge for a video.
 VIDEO = "VIDEO"
 #: Action of a charge or credit for the true price of a Doubao video.
 SETTLEMENT = "SETTLEMENT"
+
+
+def listed_price(model: str) -> int:
+    """
+    Return the price of a model in the server's list, 50,000 units without one.
+
+    The log names it, whatever was charged: prices of some providers are worked out.
+    """
+    return _LISTED.get(model, 50_000)
 
 
 @define(kw_only=True, eq=False)

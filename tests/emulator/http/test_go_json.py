@@ -63,9 +63,12 @@ def test_ordered_sorts_keys_at_every_depth_and_no_list() -> None:
     assert go_json.dumps(go_json.ordered(value)) == b'{"a":0,"b":[{"c":2,"d":1}]}'
 
 
-@pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "{}x", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "NaN", "[Infinity]", "{}x", "[" * 100_000, "1e400", "[-1.5e999]"],
+)
 def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
-    """Broken, deeply nested and not-a-number texts are a ValueError."""
+    """So are deep nesting, what is not a number, and one that no double holds."""
     with pytest.raises(ValueError, match=r".+"):
         go_json.loads(text.encode())
 

@@ -22,6 +22,7 @@ from ezlink_async.emulator.http.replies import (
 OK = 200
 _SATURATED = "The current group upstream load is saturated, please try again later."
 _TOO_MANY = 429
+_TOO_LARGE = 2**63
 _KINDS = {str: "string", bool: "bool", list: "array", dict: "object"}
 _TROUBLE = {
     "refused": "dial tcp {host}: connect: connection refused",
@@ -104,11 +105,11 @@ def text_in(value: object, *names: str) -> str:
 
 
 def number_in(value: object, *names: str) -> float:
-    """Return the number below these keys, 0 when there is none."""
+    """Return the number below these keys, 0 when there is none that Go can hold."""
     found = below(value, *names)
     if isinstance(found, bool) or not isinstance(found, int | float):
         return 0.0
-    return float(found)
+    return float(found) if abs(found) < _TOO_LARGE else 0.0
 
 
 def below(value: object, *names: str) -> object:

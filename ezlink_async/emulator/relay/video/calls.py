@@ -8,6 +8,7 @@ Pure rules, after the ``HandleVideoRequest`` of each provider in ye4293/one-api
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
@@ -19,6 +20,7 @@ from ezlink_async.emulator.relay.video.answers import (
     text_in,
     wrong_type,
 )
+from ezlink_async.emulator.relay.video_rows import listed_price
 
 Body = dict[str, object]
 
@@ -36,8 +38,6 @@ _PREFIXES = {
     "gemini-omni": "omni",
 }
 _DOLLAR = 500_000
-_DEFAULT = 50_000
-_PRICES = {"kling-v1": 70_000, "kling-v2-master": 1_400_000}
 #: The price of a Doubao video until it is done: 1.40 yuan.
 DOUBAO_PREPAID = 98_000
 _YUAN = 0.14  # dollars, the relay's figure when no exchange rate can be had
@@ -47,6 +47,7 @@ _YUAN_PER_MILLION = {
     "doubao-seaweed": 30,
 }
 _LARGEST_GROK = 15  # seconds
+_DIGITS = re.compile("[0-9]{1,18}")
 _BAR = 100_000
 _BARS = {"veo": 3_000_000}
 _MINIMAX_TEXTS = (
@@ -127,7 +128,7 @@ def _kling(model: str, body: Body) -> VideoCall:
         model=model,
         path=f"/v1/videos/{route}",
         body=sent,
-        price=_PRICES.get(model, _DEFAULT),
+        price=listed_price(model),
         duration=_seconds_text(body.get("duration")),
         prompt=text_in(body, "prompt"),
     )
@@ -193,7 +194,7 @@ def _minimax(model: str, body: Body) -> VideoCall:
 def _minimax_price(model: str, seconds: int, resolution: str) -> int:
     prices = _HAILUO.get(model)
     if prices is None:
-        return _DEFAULT
+        return listed_price(model)
     yuan = prices.get((resolution, seconds), prices["768P", 6])
     return int(yuan / 7.2 * _DOLLAR)
 
@@ -231,7 +232,7 @@ def _veo(model: str, body: Body) -> VideoCall:
         path=f"/v1/projects/p/locations/global/publishers/google/models/{model}"
         ":predictLongRunning",
         body=sent,
-        price=_DEFAULT,
+        price=listed_price(model),
         duration=str(seconds or 8),
         prompt=text_in(first, "prompt"),
         count=min(max(count, 1), 4),
@@ -242,7 +243,8 @@ def _grok(model: str, body: Body) -> VideoCall:
     if isinstance(body.get("duration"), float | str | bool | list | dict):
         text = wrong_type(body["duration"], "int")
         raise RefusedVideoError(400, "invalid_video_request", text)
-    seconds = min(_whole(body.get("duration")) or 6, _LARGEST_GROK)
+    given = _whole(body.get("duration"))
+    seconds = min(given, _LARGEST_GROK) if given > 0 else 6
     edits = bool(text_in(body, "video", "url"))
     pictured = bool(text_in(body, "image", "url"))
     price = seconds * (0.07 if body.get("resolution") == "720p" else 0.05)
@@ -264,7 +266,7 @@ def _wan(model: str, body: Body) -> VideoCall:
         model=model,
         path="/api/v1/services/aigc/video-generation/video-synthesis",
         body=dict(body),
-        price=_DEFAULT,
+        price=listed_price(model),
         duration=_seconds_text(below(body, "parameters", "duration")) or "5",
         prompt=text_in(body, "input", "prompt"),
     )
@@ -312,8 +314,6 @@ def _seconds_text(value: object) -> str:
 
 def _whole(value: object) -> int:
     """Return a number without its fraction, also from a text; 0 for anything else."""
-    if isinstance(value, bool):
-        return 0
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() else 0
-    return int(value) if isinstance(value, int | float) else 0
+        return int(value) if _DIGITS.fullmatch(value) else 0
+    return int(number_in(value))

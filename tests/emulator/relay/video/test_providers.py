@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from ezlink_async.emulator.faults import Upstream
-from ezlink_async.emulator.relay.store import Account, Key
 from ezlink_async.emulator.relay.video.answers import (
     BadJsonError,
     FailedQueryError,
@@ -14,30 +13,16 @@ from ezlink_async.emulator.relay.video.answers import (
 )
 from ezlink_async.emulator.relay.video.calls import provider_of, read_call
 from ezlink_async.emulator.relay.video.providers import read_look, read_submit
-from ezlink_async.emulator.relay.video_rows import VideoRow, VideoRows
+from ezlink_async.emulator.relay.video_rows import VideoRows
 from ezlink_async.emulator.upstream.tasks import ResultStore
 from tests.emulator.recorded_video import SUBMITS
+from tests.support.emulator_videos import video_row
 
 _BASE = "http://127.0.0.1:9"
 
 
-def _row(provider: str, task_id: str = "t-1") -> VideoRow:
-    account = Account(number=1, token="t", balance=0)
-    return VideoRow(
-        account=account,
-        key=Key(text="sk-1", account=account, quota=None),
-        task_id=task_id,
-        provider=provider,
-        model="m",
-        path="/p/",
-        quota=1,
-        duration="5",
-        request_id="r",
-    )
-
-
 def _look(provider: str, body: object, status: int = 200) -> tuple[str, str]:
-    look = read_look(_row(provider), Upstream(status, body), _BASE)
+    look = read_look(video_row(provider), Upstream(status, body), _BASE)
     return look.status, look.message
 
 
@@ -134,7 +119,7 @@ def test_error_without_a_text_shows_the_body() -> None:
 
 def test_grok_shows_the_length_of_the_video() -> None:
     body = {"video": {"url": "u", "duration": 7}}
-    look = read_look(_row("grok"), Upstream(body=body), _BASE)
+    look = read_look(video_row("grok"), Upstream(body=body), _BASE)
 
     assert (look.duration, look.usage) == ("7", None)
 
@@ -179,7 +164,7 @@ def test_odd_answers_to_submits(
 
 def test_failed_query_shows_no_host() -> None:
     with pytest.raises(FailedQueryError) as caught:
-        read_look(_row("veo"), Upstream(broken="refused"), _BASE)
+        read_look(video_row("veo"), Upstream(broken="refused"), _BASE)
 
     assert str(caught.value).endswith(
         "dial tcp 127.0.0.1:9: connect: connection refused"
@@ -219,7 +204,7 @@ def test_model_names_its_provider(model: str, provider: str) -> None:
 
 def test_oldest_of_equal_rows_is_found() -> None:
     rows = VideoRows(ResultStore(1))
-    first, second = _row("kling"), _row("kling")
+    first, second = video_row("kling"), video_row("kling")
     for row in (first, second):
         rows.add(row)
 

@@ -28,7 +28,7 @@ from tests.support.emulator_videos import (
     settlements,
 )
 
-_GROK = {"model": "grok-imagine-video", "prompt": "a cat"}
+_GROK: dict[str, object] = {"model": "grok-imagine-video", "prompt": "a cat"}
 _MINIMAX = "/v1/query/video_generation?task_id="
 _GOOGLE = "/v1beta/interactions/"
 _TWO = {**VEO, "parameters": {"sampleCount": 2}}
@@ -124,7 +124,7 @@ async def test_each_provider_fails_in_its_own_words(
 async def test_wan_names_its_failure(emu: Emulator, api: VideoApi) -> None:
     """A cancelled one of Wan's stays at work for ever."""
     emu.control.script_tasks(scripts.fails("no"), scripts.cancelled())
-    body = {"model": "wan2.5-t2v-preview", "input": {"prompt": "a cat"}}
+    body = SUBMITS["wan"]
     seen = [await api.result(await api.submit(body)) for _ in range(2)]
 
     assert [shown["task_status"] for shown in seen] == ["failed", "processing"]
