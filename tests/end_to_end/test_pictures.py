@@ -35,6 +35,7 @@ from ezlink_async.requests import AsyncImage, Flux, JobRequest
 from ezlink_async.services.base import AnyRecord
 from tests.support.client_harness import EmulatedClient, emulated_client
 from tests.support.command_line import SAMPLES
+from tests.support.pictures import jpeg
 
 WAN = "wan2.5-i2i-preview"
 
@@ -154,14 +155,14 @@ async def test_lost_answer_is_unknown_and_the_log_tells_that_it_was_paid() -> No
 
 
 async def test_submit_that_left_no_trace_is_not_sent_again() -> None:
-    """A refusal of Wan leaves none, and neither does an accepted video."""
+    """A swap is a witness for the log, but a refusal of Wan would leave none in it."""
     async with emulated_client(with_account=True, timeouts=_SOON) as both:
-        await both.ez.submit(AsyncImage(WAN, "a witness"))
+        await (await both.ez.swap_face(jpeg(2_000), jpeg(3_000)))
         both.server.control.script("images", faults.Drop())
         with pytest.raises(SubmitUnknownError) as lost:
             await both.ez.submit(AsyncImage(WAN, "a fox"))
         assert lost.value.charged is None
-        assert _submits(both) == 2
+        assert _submits(both) == 1
 
 
 async def test_wan_that_is_throttled_is_waited_for() -> None:
