@@ -345,7 +345,8 @@ class TaskTimeoutError(TaskError, TimeoutError):
     """
     The deadline passed before the task ended.
 
-    The task may still finish: resume it with :meth:`AsyncEzlink.task`.
+    The task may still finish: resume it with :meth:`AsyncEzlink.task`. Where its key
+    was used up, the cause is the :exc:`QuotaError` of the latest poll.
     """
 
 

@@ -14,15 +14,16 @@ from ezlink_async import (
     ConfigurationError,
     DownloadError,
     EzlinkError,
+    TaskFailedError,
     TaskStatus,
     TaskTimeoutError,
 )
 from ezlink_async._client.client import session_of
-from ezlink_async._core.messages import HttpRequest
+from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
-from ezlink_async.requests import FaceSwap, JobRequest
+from ezlink_async.requests import FaceSwap, Imagine, JobRequest
 from ezlink_async.services.base import AnyRecord, Ending
 from ezlink_async.services.registry import FAMILIES, register
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client
@@ -36,6 +37,8 @@ from tests.toy_family import (
     ToyRecord,
     ToyServer,
 )
+
+BUTTON = "MJ::JOB::upsample::1::5f2c"
 
 
 @asynccontextmanager
@@ -127,6 +130,20 @@ async def test_same_id_in_two_families_is_two_tasks() -> None:
             here.ez.task("7", family="doll")
         with pytest.raises(ConfigurationError, match=r"no family .* \[\]"):
             here.ez.task("7", family=[])  # type: ignore[call-overload]
+
+
+async def test_task_of_another_family_is_no_parent_of_a_button() -> None:
+    """Its id may be that of some task of Midjourney, and the button is charged."""
+    async with _toys() as (here, _):
+        handle = await here.ez.submit(Toy("fox"))
+        failed = TaskFailedError("no", task_id="t1", record=ToyRecord(task_id="t1"))
+        for task in (handle, failed):
+            with pytest.raises(ConfigurationError, match=r"t1 .* of Midjourney"):
+                await here.ez.midjourney.action(BUTTON, task)
+        with pytest.raises(ConfigurationError, match="family 'toy'"):
+            await here.ez.midjourney.image_seed(handle)
+
+    assert [path for path in here.paths if path.startswith("/mj/")] == []
 
 
 async def test_jobs_of_several_kinds_share_one_stream() -> None:
@@ -228,6 +245,20 @@ async def test_several_results_replace_no_other_picture(tmp_path: Path) -> None:
     assert (tmp_path / "fox_2-kept.jpg").read_bytes() == jpeg(2_000)
 
 
+async def test_several_results_meet_no_result_of_another_job(tmp_path: Path) -> None:
+    """The name of the first one is that of another order."""
+    orders = [Order.of(Imagine("a fox"), output="fox_1"), Order.of(Toy("fox"))]
+    async with _toys() as (here, _):
+        outcomes = await _run(here, orders, tmp_path)
+        again = await _run(here, orders, tmp_path)
+
+    assert [path.name for path in outcomes["a fox"][1]] == ["fox_1.png"]
+    assert [path.name for path in outcomes["fox"][1]] == ["fox-2_1.png", "fox-2_2.jpg"]
+    assert {label: paths for label, (_, paths) in again.items()} == {
+        label: paths for label, (_, paths) in outcomes.items()
+    }
+
+
 async def test_batch_goes_on_where_it_was_left(tmp_path: Path) -> None:
     """What the first run has paid, the second one fetches; no word is sent twice."""
     orders = [Order.of(Toy(word)) for word in ("fox", "cat", "owl")]
@@ -300,3 +331,30 @@ async def test_link_that_is_gone_is_renewed_where_that_costs_nothing(
         else:
             assert await handle.read_all() == PICTURES
             assert toys.looks["t1"] == looks + 1
+
+
+class _Emptied(Renewing):
+    """Drawings of which the server has forgotten the pictures."""
+
+    def read(self, response: HttpResponse, task_id: str) -> ToyRecord:
+        return attrs.evolve(super().read(response, task_id), urls=())
+
+
+async def test_renewed_record_without_results_says_that_they_are_gone(
+    tmp_path: Path,
+) -> None:
+    """The link of the second one is gone; the first one is there."""
+    async with _toys() as (here, toys):
+        record = await (await here.ez.submit(Toy("fox")))
+        looks = toys.looks["t1"]
+        here.server.control.script(
+            "toy_picture", faults.Delay(0), *[faults.Answer(410)] * 3
+        )
+        handle = session_of(here.ez).finished(record, _Emptied())
+        with pytest.raises(DownloadError, match="no longer has the result") as gone:
+            await handle.save_all(tmp_path / "fox")
+
+    assert (gone.value.gone, gone.value.status) == (True, 410)
+    assert (gone.value.task_id, gone.value.maybe_charged) == ("t1", True)
+    assert isinstance(gone.value.__cause__, DownloadError)
+    assert toys.looks["t1"] == looks + 1

@@ -30,6 +30,7 @@ from ezlink_async._core.settings import (
     resolve,
 )
 from ezlink_async._io.addresses import ResultAddress
+from ezlink_async._io.files import as_path
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import FluxRecord, ImagesRecord, TaskRecord
 from ezlink_async.services.account import Account
@@ -133,12 +134,14 @@ class AsyncEzlink:
 
         Without *path* the file is the one ``EZLINK_CONFIG`` names, else
         ``~/.config/ezlink/config.toml``. It is read on entering, which raises
-        :exc:`ConfigurationError` if a file that was named is missing.
+        :exc:`ConfigurationError` if a file that was named is missing; a value that is
+        no path is one at once.
         """
         options = hide_secrets(options)  # an unknown one passes this frame
         client = cls(**options)
         client._reads_profile = True
-        client._profile = Path(path) if path is not None else None
+        if path is not None:
+            client._profile = as_path(path, "the profile is named by a path")
         return client
 
     def __repr__(self) -> str:
@@ -321,7 +324,9 @@ class AsyncEzlink:
 
         The deadline counts from now. A handle whose id the server calls unknown
         five times in a row, within some 3 seconds, ends with
-        :exc:`TaskNotFoundError`.
+        :exc:`TaskNotFoundError`. With a key that is used up from the first poll on it
+        waits for the key's quota: only a record shows that the picture at the task's
+        address is its result, and no preview.
         """
         return self._inside().follow(str(task_id), family_of(family))
 

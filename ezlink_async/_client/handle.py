@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._core.images import RESULT_SUFFIXES
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import is_number
@@ -34,6 +35,7 @@ from ezlink_async.errors import (
     ConfigurationError,
     DownloadError,
     EzlinkError,
+    QuotaError,
     TaskCancelledError,
     TaskFailedError,
     TaskNotFoundError,
@@ -50,6 +52,8 @@ _log = get_logger()
 _T = TypeVar("_T")
 
 _SEPARATORS = tuple({"/", os.sep})
+
+_SUFFIXES = {".jpeg", *RESULT_SUFFIXES.values()}
 
 MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -187,8 +191,9 @@ class TaskHandle(Generic[R]):
         polled on.
         """
         if timeout is not None and not is_number(timeout):
+            says = "one so large" if type(timeout) is int else f"{timeout!r:.40}"
             raise ConfigurationError(
-                f"timeout is a number of seconds or None, not {timeout!r:.40}"
+                f"timeout is a number of seconds or None, not {says}"
             )
         self._was_awaited = True
         return await self._wait(timeout)
@@ -196,10 +201,9 @@ class TaskHandle(Generic[R]):
     async def _wait(self, timeout: float | None = None) -> R:
         self._check_loop()
         try:
-            async with asyncio.timeout(timeout):
-                while not self._done:
-                    self._awaiting_end = self._awaiting_end or set()
-                    await self._woken(self._awaiting_end)
+            if not self._done:
+                async with asyncio.timeout(timeout):
+                    await self._until_done()
         except TimeoutError:
             if not self._done:
                 raise self._timeout(f"after {timeout:g} s of waiting") from None
@@ -208,6 +212,11 @@ class TaskHandle(Generic[R]):
         if self._record is None:  # pragma: no cover - only a record ends it well
             raise AssertionError
         return self._record
+
+    async def _until_done(self) -> None:
+        while not self._done:
+            self._awaiting_end = self._awaiting_end or set()
+            await self._woken(self._awaiting_end)
 
     async def updates(self) -> AsyncIterator[R]:
         """
@@ -275,8 +284,19 @@ class TaskHandle(Generic[R]):
         """
         place = as_path(path)
         check_path(place)
+        # A folder rarely has a name like a picture's: the system says so when the
+        # file cannot be put there, and another download costs nothing.
+        if not str(path).endswith(_SEPARATORS) and place.suffix.lower() in _SUFFIXES:
+            try:
+                return await self._save_as(place)
+            except DownloadError:
+                if not await self._names_folder(place):
+                    raise
         fit_suffix = await self._names_folder(path)
         place = place / self._file_name() if fit_suffix else place
+        return await self._save_as(place, fit_suffix=fit_suffix)
+
+    async def _save_as(self, place: Path, *, fit_suffix: bool = False) -> Path:
         save, task_id = self._owner.downloads.save, self.task_id
         saved = await self._download(
             lambda found: save(found[0], task_id, place, fit_suffix=fit_suffix)
@@ -337,9 +357,18 @@ class TaskHandle(Generic[R]):
             return await download(self._sources(record, several=several))
         except DownloadError as error:
             request = self._family.renew(record) if error.gone else None
-            fresh = None if request is None else await self._renewed(request)
-            if fresh is None:
+            if request is None:
                 raise
+            gone = error
+        fresh = await self._renewed(request)
+        if fresh is None:
+            raise DownloadError(
+                f"the server no longer has the result of task {self.task_id}",
+                task_id=self.task_id,
+                status=gone.status,
+                gone=True,
+                saved=gone.saved,
+            ) from gone
         return await download(self._sources(fresh, several=several))
 
     async def _renewed(self, request: HttpRequest) -> R | None:
@@ -385,14 +414,18 @@ class TaskHandle(Generic[R]):
             record=None if self._record is None else self._family.dump(self._record),
         ).to_dict()
 
-    def _timeout(self, when: str) -> TaskTimeoutError:
+    def _timeout(
+        self, when: str, refusal: QuotaError | None = None
+    ) -> TaskTimeoutError:
         word = str(self._record.status if self._record else "") or "not refreshed yet"
+        fill = "" if refusal is None else "fill the key's quota, then "
         error = TaskTimeoutError(
             f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"resume it with client.task({self.task_id!r})",
+            f"{fill}resume it with client.task({self.task_id!r})",
             task_id=self.task_id,
             record=self._record,
         )
+        error.__cause__ = refusal
         self._note_charge(error)
         return error
 
@@ -489,9 +522,13 @@ class FollowedHandle(TaskHandle[R]):
         _wake(self._awaiting_change)
         _wake(self._awaiting_end)
 
-    def expire(self, deadline: float) -> None:
-        """End the handle because *deadline* seconds are over."""
-        self.end(self._timeout(f"{deadline:g} s after acceptance"))
+    def expire(self, deadline: float, refusal: QuotaError | None = None) -> None:
+        """
+        End the handle because *deadline* seconds are over.
+
+        *refusal* is what the latest poll met where the key is used up.
+        """
+        self.end(self._timeout(f"{deadline:g} s after acceptance", refusal))
 
 
 AnyHandle = FollowedHandle[AnyRecord]

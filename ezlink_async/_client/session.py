@@ -347,7 +347,7 @@ class Session:
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         if not handle.done():
-            self.poller.of(family).follow(handle)
+            self.poller.of(family).follow(handle, has_previews=True)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:
@@ -412,6 +412,11 @@ async def fetch_many(
     transport: Transport, task_ids: Iterable[str]
 ) -> dict[str, TaskRecord]:
     """Fetch many tasks by list, or one by one on a server without the list call."""
+    given: object = task_ids
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigurationError(
+            f"give the ids of tasks as a list, not {type(given).__name__}"
+        )
     ids = list(dict.fromkeys(map(str, task_ids)))
     records: dict[str, TaskRecord] = {}
     for start in range(0, len(ids), midjourney.LIST_LIMIT):

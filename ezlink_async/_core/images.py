@@ -131,7 +131,7 @@ class Image:
                 "bytes, or base64 text as `Image.from_data_uri('data:;base64,...')`"
             )
         try:
-            return cls(path=Path(path))
+            return cls(path=path if isinstance(path, Path) else Path(path))
         except TypeError:  # the entries of a folder that was given as bytes
             raise ImageError(
                 f"{path!r:.200} is a path in bytes, not a string"
@@ -140,12 +140,22 @@ class Image:
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Take the bytes of a file; :exc:`ImageError` when they cannot be sent."""
+        given: object = content
+        if not isinstance(given, bytes | bytearray | memoryview):
+            raise ImageError(
+                f"give the bytes of a picture, not {type(given).__name__}; a file is "
+                "`Image.from_path(path)`"
+            )
+        content = bytes(content)
         check_acceptable(content[:HEAD_BYTES], len(content))
-        return cls(content=bytes(content))
+        return cls(content=content)
 
     @classmethod
     def from_data_uri(cls, uri: str) -> Self:
         """Decode ``data:...;base64,...``; the media type it names is ignored."""
+        given: object = uri
+        if not isinstance(given, str):
+            raise ImageError(f"a data URI is a str, not {type(given).__name__}")
         match = _DATA_URI.fullmatch(uri.strip())
         if not match:
             raise ImageError("this is not a base64 data URI")
@@ -160,6 +170,8 @@ class Image:
         """Return a picture that was given in any form the public functions accept."""
         if isinstance(picture, Image):
             return picture
+        if isinstance(picture, Path):
+            return cls(path=picture)
         if isinstance(picture, bytes | bytearray | memoryview):
             return cls.from_bytes(bytes(picture))
         if isinstance(picture, str | os.PathLike):

@@ -38,6 +38,12 @@ _MOST_ESCAPES = 10_000  # of a text with wrong ones: mended in 10 ms
 
 _MOST_DIGITS = 4_300  # of an integer: Python reads no longer one
 
+_USUAL_DEPTH = 5
+
+# A text that does not end goes on to the end, as in _TOKEN: each byte is read once.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
+
 # A text as a whole, one bracket, or the end; possessive, so that no text takes long,
 # and with the end, so that no search begins twice at the same bytes.
 _TOKEN = re.compile(
@@ -141,6 +147,24 @@ def _brackets(body: bytes) -> int:
 
 
 def _is_too_deep(body: bytes) -> bool:
+    # Nothing is left of an answer about tasks once the pairs of a few levels are gone.
+    # A strange one is looked at bracket by bracket.
+    rest = _brackets_outside_texts(body)
+    for _ in range(_USUAL_DEPTH):
+        rest = rest.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(rest) and _is_deeper(body)
+
+
+def _brackets_outside_texts(body: bytes) -> bytes:
+    """Return the brackets of *body*, with backslashes that are in no text."""
+    marks = body.translate(None, _NO_MARKS)
+    if b"\\" in marks:
+        return _TEXT.sub(b"", body).translate(None, _NO_MARKS)
+    # Without two quotes side by side each bracket is in a text, or not, as before.
+    return _TEXT.sub(b"", marks.replace(b'""', b""))
+
+
+def _is_deeper(body: bytes) -> bool:
     depth = 0
     for token in _TOKEN.finditer(body):
         depth += bool(token[1]) - bool(token[2])

@@ -27,9 +27,13 @@ _MOST_DOUBLINGS = 64  # more than any wait needs, and no overflow
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether *value* is a number and no NaN; a boolean is none."""
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and not (isinstance(value, float) and math.isnan(value))
+    """Return whether *value* fits a float and is no NaN; a boolean is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        return False
 
 
 def is_duration(value: object) -> TypeGuard[float]:

@@ -163,6 +163,8 @@ def locate(result: Result | None, base_url: str, rebuilt: str | None = None) -> 
         return InlineResult(content)
     limit = VIDEO_BYTES if result.kind == "video" else MAX_BYTES
     found = candidate_addresses(result.url, rebuilt, base_url)
+    if limit == MAX_BYTES:
+        return found
     return [attrs.evolve(address, limit=limit) for address in found]
 
 

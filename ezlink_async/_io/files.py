@@ -25,6 +25,7 @@ from ezlink_async._core.containers import verify_complete
 from ezlink_async._io.concurrency import (
     INLINE_BYTES,
     OutOfThreadsError,
+    run_in_any_thread,
     run_in_thread,
     start_in_thread,
     wait_uninterrupted,
@@ -39,6 +40,8 @@ OWN_FOLDER = ".ezlink"
 """The folder of our own files, in the folder of the results."""
 
 _PRIVATE = 0o600  # the rights of files with ids in them, which open pictures
+
+_PRIVATE_FOLDER = 0o700
 
 _MOST_KNOWN = 2_000  # files; a megabyte
 
@@ -81,14 +84,22 @@ class KnownFiles:
         if len(self._files) > self._most:
             del self._files[next(iter(self._files))]
 
-    def unchanged(self, task_id: str, places: Iterable[Path]) -> dict[Path, SavedFile]:
-        """Return what is still there of *places*, by place; blocks for a moment."""
-        known = {place: self._files.get((task_id, place)) for place in places}
-        return {
-            place: saved
-            for place, saved in known.items()
-            if saved is not None and saved.is_unchanged()
+    async def unchanged(
+        self, task_id: str, places: Iterable[Path]
+    ) -> dict[Path, SavedFile]:
+        """Return what is still there of *places*, by place."""
+        known = {
+            place: self._files[task_id, place]
+            for place in places
+            if (task_id, place) in self._files
         }
+        if not known:
+            return {}
+
+        def unchanged() -> dict[Path, SavedFile]:
+            return {at: saved for at, saved in known.items() if saved.is_unchanged()}
+
+        return await run_in_any_thread(unchanged)
 
 
 class AtomicFile:
@@ -99,11 +110,12 @@ class AtomicFile:
     thread hop instead of four. Anything that :meth:`is_quick` denies blocks and
     belongs in a thread. A crash may leave a hidden ``.ezlink-*.part`` in the
     folder, which the next run of a batch there removes, and never part of a picture
-    under the final path.
+    under the final path. A *private* file may be read by its owner only.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, private: bool = False) -> None:
         self._folder = path.parent
+        self._private = private
         self._small = bytearray()
         self._stream: io.FileIO | None = None
         self._digest = hashlib.sha256()
@@ -160,6 +172,8 @@ class AtomicFile:
         """Return the part file, with all bytes that were kept in memory."""
         if self._stream is None:
             self._part, self._stream = self._create()
+            if self._private:
+                make_private(self._part)
             self._append(self._stream, [bytes(self._small)])
             self._small.clear()
         return self._stream
@@ -273,14 +287,16 @@ def _commit_group(folder: Path, group: list[_Commit]) -> list[SavedFile | Except
     return results
 
 
-def as_path(given: str | os.PathLike[str]) -> Path:
+def as_path(
+    given: str | os.PathLike[str], says: str = "a result is saved at a path"
+) -> Path:
     """Return the path, or raise :exc:`ConfigurationError` if it is none."""
+    if isinstance(given, Path):
+        return given
     if isinstance(given, str | os.PathLike):
         with contextlib.suppress(TypeError):  # a path of bytes
             return Path(given)
-    raise ConfigurationError(
-        f"a result is saved at a path (a str or a Path), not {type(given).__name__}"
-    )
+    raise ConfigurationError(f"{says} (a str or a Path), not {type(given).__name__}")
 
 
 def check_path(path: Path) -> None:
@@ -325,6 +341,13 @@ def make_private(path: Path) -> None:
         return
     with contextlib.suppress(OSError):  # another user's, or a system without rights
         path.chmod(path.stat().st_mode & _PRIVATE)
+
+
+def make_private_folder(path: Path) -> None:
+    """Let the owner only enter the folder at *path*, which is made if missing."""
+    path.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # another user's, or a system without rights
+        path.chmod(path.stat().st_mode & _PRIVATE_FOLDER)
 
 
 def sync_folder(folder: Path) -> None:

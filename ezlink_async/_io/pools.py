@@ -158,6 +158,11 @@ _OWN_HEADERS = ("Expect", "Content-Length", "Content-Encoding", "Transfer-Encodi
 
 def check_session(session: aiohttp.ClientSession) -> None:
     """Raise :exc:`ConfigurationError` for a session that would break each request."""
+    given: object = session
+    if not isinstance(given, aiohttp.ClientSession):
+        raise ConfigurationError(
+            f"http= is an aiohttp.ClientSession, not {type(given).__name__}"
+        )
     if session.closed:
         raise ConfigurationError("the session given as http= is closed")
     if session.auth is not None:

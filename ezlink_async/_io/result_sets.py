@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ezlink_async._io.addresses import Source
-from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile
 from ezlink_async.errors import DownloadError, EzlinkError
@@ -45,7 +44,7 @@ async def save_all(
     cancellation leaves each file whole or not there.
     """
     places, known = numbered(place, len(sources)), downloads.known
-    there = await run_in_any_thread(lambda: known.unchanged(task_id, places))
+    there = await known.unchanged(task_id, places)
 
     async def save(source: Source, path: Path) -> SavedFile:
         if path in there:

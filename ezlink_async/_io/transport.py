@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -168,8 +168,9 @@ class Transport:
             until = bound.deadline or loop.time() + timeouts.fetch
             bound.reschedule(None)  # it would drop the bytes that had come by then
             body = await self._read(request, answer, until)
-            response = self._response(request, request_id, answer, body)
-        return await self._parsed(attrs.evolve(response, early=not upload.complete))
+            early = not upload.complete
+            response = self._response(request, request_id, answer, body, early=early)
+        return await self._parsed(response)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """
@@ -321,12 +322,15 @@ class Transport:
         request_id: str,
         answer: aiohttp.ClientResponse,
         body: Body,
+        *,
+        early: bool = False,
     ) -> HttpResponse:
         response = HttpResponse(
             answer.status,
-            {name.lower(): self._redact(text) for name, text in answer.headers.items()},
+            self._plain_headers(answer.headers),
             body.content,
             str(answer.url),
+            early=early,
             sent_id=request_id,
             whole=body.broke is None and not body.oversized,
             oversized=body.oversized,
@@ -351,13 +355,19 @@ class Transport:
         plain = await run_in_thread_if_large(
             len(body.content), partial(self._redact_body, body.content), self.readers
         )
-        return attrs.evolve(body, content=plain)
+        return body if plain is body.content else attrs.evolve(body, content=plain)
 
     def _redact_body(self, body: bytes) -> bytes:
         # Some servers echo the request, and errors quote what they cannot read.
         for secret in filter(None, map(self._secret, Credential)):
             body = responses.redact(secret.encode(), body)
         return body
+
+    def _plain_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        all_of_them = "\n".join(headers.values())
+        if self._redact(all_of_them) == all_of_them:
+            return {name.lower(): text for name, text in headers.items()}
+        return {name.lower(): self._redact(text) for name, text in headers.items()}
 
     def _redact(self, text: str) -> str:
         return self._redact_body(text.encode(errors="surrogateescape")).decode(

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from ezlink_async.batch.pairs.matching import Pair
     from ezlink_async.batch.pairs.order_manifest import read_manifest
     from ezlink_async.batch.pairs.orders import Order
-    from ezlink_async.batch.run import BatchRun, run_batch, run_jobs
+    from ezlink_async.batch.run import BatchKeywords, BatchRun, run_batch, run_jobs
     from ezlink_async.batch.spending import Charges
 
 __all__ = [
+    "BatchKeywords",
     "BatchOutcome",
     "BatchRun",
     "BatchStatus",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BatchKeywords": "run",
     "BatchOutcome": "outcomes",
     "BatchRun": "run",
     "BatchStatus": "outcomes",

@@ -69,6 +69,7 @@ from ezlink_async.errors import (
     ImageError,
     JournalError,
     ModalNeededError,
+    QuotaError,
     RejectedError,
     TaskTimeoutError,
     TextLostError,
@@ -436,10 +437,17 @@ def _problem(
     says = str(error)
     if isinstance(error, ModalNeededError):
         return Problem(describe_error(error), Reason.INPUT)  # it says what to do
-    if isinstance(error, TaskTimeoutError):  # its own sentence is for programs
-        status = str(error.record.status) if error.record else ""
-        says = f"task {task_id} is not finished (last status: {status or 'none'})"
+    if isinstance(error, TaskTimeoutError):
+        says = _unfinished(error, task_id)
     return Problem(describe_error(error, f"{says}; the next run goes on with it"))
+
+
+def _unfinished(error: TaskTimeoutError, task_id: str) -> str:
+    """Return what *error* says; its own sentence is for programs."""
+    status = str(error.record.status) if error.record else ""
+    says = f"task {task_id} is not finished (last status: {status or 'none'})"
+    is_used_up = isinstance(error.__cause__, QuotaError)
+    return f"{says}; fill the key's quota" if is_used_up else says
 
 
 def _reason(error: EzlinkError) -> Reason | None:

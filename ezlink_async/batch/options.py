@@ -6,6 +6,7 @@ A short module of its own, since it is below all others but the pairs.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,23 @@ from typing import Literal
 
 import attrs
 
-from ezlink_async._io.files import OWN_FOLDER
+from ezlink_async._io.files import OWN_FOLDER, as_path, check_path
 from ezlink_async.batch.pairs.folders import FileId
 from ezlink_async.errors import ConfigurationError
 
 LOCAL = "local"
 """The journal's name for the built-in server, whose tasks end with its process."""
+
+
+def _folder(output: str | os.PathLike[str]) -> Path:
+    """Return the output folder; :exc:`ConfigurationError` if no path is one."""
+    folder = as_path(output)
+    check_path(folder)
+    return folder
+
+
+def _journal(path: str | os.PathLike[str]) -> Path:
+    return as_path(path, "a journal is a file at a path")
 
 
 @attrs.frozen(kw_only=True)
@@ -32,8 +44,10 @@ class BatchOptions:
     what to type to continue, for the report.
     """
 
-    output: Path
-    journal: Path | None = None
+    output: Path = attrs.field(converter=_folder)
+    journal: Path | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_journal)
+    )
     existing: Literal["skip", "replace"] = "skip"
     retry_failed: bool = False
     resubmit_unknown: bool = False
@@ -47,7 +61,7 @@ class BatchOptions:
     clock: Callable[[], float] = time.time
 
     def __attrs_post_init__(self) -> None:
-        if self.existing not in {"skip", "replace"}:
+        if self.existing not in ("skip", "replace"):
             raise ConfigurationError(
                 f'existing is "skip" or "replace", not {self.existing!r}'
             )

@@ -258,6 +258,8 @@ class Pipeline:
 
     def _plan(self, job: BatchJob) -> None:
         """Plan the buttons of a job that is done."""
+        if not job.order.then:
+            return
         orders = follow_ups(job)
         self.pressed += len(orders)
         self._due += orders

@@ -18,12 +18,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypedDict, Unpack
 
 from ezlink_async._client.client import AsyncEzlink, session_of
 from ezlink_async._client.session import Session
 from ezlink_async._io.concurrency import cancel_and_wait, run_in_any_thread
-from ezlink_async._io.files import as_path, check_path
 from ezlink_async._io.part_files import remove_abandoned_parts
 from ezlink_async.batch.job_runner import JobRunner
 from ezlink_async.batch.journal.jobs import Problem, Reason
@@ -325,11 +324,30 @@ class BatchRun(AsyncIterator[BatchOutcome]):
         self.summary.accepted = self._control.accepted
 
 
-def _folder(output: AnyPath) -> Path:
-    """Return the output folder; :exc:`ConfigurationError` if no path is one."""
-    folder = as_path(output)
-    check_path(folder)
-    return folder
+class BatchKeywords(TypedDict, total=False):
+    """The options of :func:`run_batch` and :func:`run_jobs`, with their defaults."""
+
+    journal: AnyPath | None
+    """``.ezlink/journal.sqlite3`` in the folder of the results."""
+    existing: Literal["skip", "replace"]
+    """``"skip"``."""
+    retry_failed: bool
+    """Off."""
+    resubmit_unknown: bool
+    """Off: what may be paid is not sent again."""
+    max_failures: int | None
+    """``None``: no number of failures ends the run."""
+    budget: int | None
+    """``None``: no limit."""
+    strip_metadata: bool
+    """Off: pictures are sent as they are."""
+
+
+def _options(output: AnyPath, keywords: BatchKeywords) -> BatchOptions:
+    """Return checked options; others, such as those of a command, are a TypeError."""
+    if unknown := keywords.keys() - BatchKeywords.__annotations__.keys():
+        raise TypeError(f"a batch has no option {min(unknown)!r}")
+    return BatchOptions(output=output, **keywords)
 
 
 def run_batch(
@@ -338,14 +356,8 @@ def run_batch(
     targets: Targets | Pairs,
     *,
     output: AnyPath,
-    journal: AnyPath | None = None,
     mode: Mode | str | None = None,
-    existing: Literal["skip", "replace"] = "skip",
-    retry_failed: bool = False,
-    resubmit_unknown: bool = False,
-    max_failures: int | None = None,
-    budget: int | None = None,
-    strip_metadata: bool = False,
+    **options: Unpack[BatchKeywords],
 ) -> BatchRun:
     """
     Return a run that swaps many pictures, and resumes an earlier run of the same call.
@@ -355,12 +367,13 @@ def run_batch(
     for them; a target in memory needs a name: ``Pair(target=..., name=...)``. Without
     a *source* they are pairs: ``(source, target)`` or the values of :mod:`pairs`,
     in a plain or an async iterable. The results are saved in the folder *output*,
-    in subfolders like those of the targets; the *journal* is in ``.ezlink`` there
-    unless it is named.
+    in subfolders like those of the targets. The *options* are those of
+    :class:`BatchKeywords`: the *journal* is in ``.ezlink`` there unless it is named.
 
     Where a whole picture that is not this job's result exists already, the target
-    is skipped, or with *existing* ``"replace"`` swapped and replaced. *budget*
-    is the most swaps this run pays for, *max_failures* how many end it.
+    is skipped, or with *existing* ``"replace"`` in place of ``"skip"`` swapped and
+    replaced. *budget* is the most swaps this run pays for, *max_failures* how many
+    end it.
     *retry_failed* submits again the jobs that the server failed at before,
     *resubmit_unknown* those that may have been paid already. *strip_metadata*
     sends pictures without position, names and thumbnails.
@@ -372,20 +385,11 @@ def run_batch(
     Entering it raises :exc:`ConfigurationError` if another run is at work in the
     folder, or the folder cannot be used.
     """
-    options = BatchOptions(
-        output=_folder(output),
-        journal=None if journal is None else Path(journal),
-        existing=existing,
-        retry_failed=retry_failed,
-        resubmit_unknown=resubmit_unknown,
-        max_failures=max_failures,
-        budget=budget,
-        strip_metadata=strip_metadata,
-    )
+    chosen = _options(output, options)
     face = None if source is None else picture_of(source, IN_MEMORY)
-    pairs = pairs_of(face, targets, options.output)
+    pairs = pairs_of(face, targets, chosen.output)
     orders = OrderReader.of_pairs(pairs, Mode.parse(mode))
-    return BatchRun(ez, orders, options, face)
+    return BatchRun(ez, orders, chosen, face)
 
 
 def run_jobs(
@@ -393,13 +397,7 @@ def run_jobs(
     orders: Orders,
     *,
     output: AnyPath,
-    journal: AnyPath | None = None,
-    existing: Literal["skip", "replace"] = "skip",
-    retry_failed: bool = False,
-    resubmit_unknown: bool = False,
-    max_failures: int | None = None,
-    budget: int | None = None,
-    strip_metadata: bool = False,
+    **options: Unpack[BatchKeywords],
 ) -> BatchRun:
     """
     Return a run that does jobs of any kind, and resumes an earlier one of this call.
@@ -415,14 +413,4 @@ def run_jobs(
     are paid or may be, so that a free one is outside of it. Errors, outcomes and what
     leaving does are those of :func:`run_batch`, too.
     """
-    options = BatchOptions(
-        output=_folder(output),
-        journal=None if journal is None else Path(journal),
-        existing=existing,
-        retry_failed=retry_failed,
-        resubmit_unknown=resubmit_unknown,
-        max_failures=max_failures,
-        budget=budget,
-        strip_metadata=strip_metadata,
-    )
-    return BatchRun(ez, OrderReader(orders), options)
+    return BatchRun(ez, OrderReader(orders), _options(output, options))

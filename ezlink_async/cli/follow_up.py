@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,7 @@ from ezlink_async.batch.journal.jobs import JobRecord
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import LOCAL, journal_of
 from ezlink_async.batch.pairs.output_paths import escape
-from ezlink_async.cli.connect import check_connection, connect
+from ezlink_async.cli.connect import check_connection, connect, server_of
 from ezlink_async.cli.job_options import JobOptions
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import TaskRecord
@@ -71,7 +72,7 @@ class Parent:
     """
     The task to go on from: its id, and the *place* that its results begin with.
 
-    *record* is its job, if the task was given by the file of its result.
+    *record* is its job, where a journal knows it.
     """
 
     task_id: str
@@ -79,16 +80,19 @@ class Parent:
     record: JobRecord | None = None
 
     @classmethod
-    def of(cls, given: str) -> Self:
+    def of(cls, given: str, options: JobOptions | None = None) -> Self:
         """
         Read an id, or the file of a result, whose task the journal beside it knows.
 
+        An id that the journal of *options* knows is the same as the file.
         :exc:`ConfigurationError` for a file that no journal knows, or that --local
         has made.
         """
         path = Path(given)
         if not path.is_file():
-            return cls(given, escape(given))
+            known = None if options is None else _job_with(given, options)
+            place = escape(given) if known is None else known.key.output_path
+            return cls(given, place, known)
         path = path.resolve()
         for folder in path.parents:
             found = _job_of(path.relative_to(folder), journal_of(folder))
@@ -103,16 +107,30 @@ class Parent:
 
 def _job_of(result: Path, journal: Path) -> JobRecord | None:
     """Return the job whose *result* this is, if *journal* knows it."""
+    found = _saved_jobs(journal)
+    return next((job for job in found if _has_made(job, result)), None)
+
+
+def _has_made(job: JobRecord, result: Path) -> bool:
+    return any(output.path == result for output in job.outputs)
+
+
+def _job_with(task_id: str, options: JobOptions) -> JobRecord | None:
+    """Return the saved job of a task, if the journal of the results knows it."""
+    key = task_id, server_of(options)
+    jobs = _saved_jobs(journal_of(options.output))
+    return next((job for job in jobs if (job.task_id, job.key.server) == key), None)
+
+
+def _saved_jobs(journal: Path) -> Iterator[JobRecord]:
+    """Yield the jobs of a *journal* that have results, if it is there."""
     if not journal.exists():
-        return None
+        return
     with contextlib.closing(Journal.rehearsal(journal)) as known:
         after = 0
         while records := known.records(after):
             after = records[-1].id
-            for record in records:
-                if result in {output.path for output in record.outputs}:
-                    return record
-    return None
+            yield from (record for record in records if record.outputs)
 
 
 def fetch_record(options: JobOptions, task_id: str) -> TaskRecord:

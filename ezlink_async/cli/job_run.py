@@ -55,10 +55,6 @@ _MANY = 100  # jobs; a run that pays for more asks first
 _TWO_MINUTES = 120
 
 
-def _as_it_is(outcome: BatchOutcome) -> BatchOutcome:
-    return outcome
-
-
 @attrs.frozen(kw_only=True)
 class JobPlan:
     """
@@ -79,7 +75,7 @@ class JobPlan:
     one_price: bool = False
     faces: Faces = "all"
     doubt: Callable[[], str | None] = lambda: None
-    finish: Callable[[BatchOutcome], BatchOutcome] = _as_it_is
+    finish: Callable[[BatchOutcome], BatchOutcome] | None = None
 
 
 def run_plan(options: JobOptions, plan: JobPlan) -> int:
@@ -223,8 +219,13 @@ class _JobRun:
                     self.run.halt()
                 async for outcome in self.run:
                     self._count()
-                    finish = partial(self.plan.finish, outcome)
-                    self._print(await run_in_any_thread(finish))
+                    self._print(await self._finished(outcome))
+
+    async def _finished(self, outcome: BatchOutcome) -> BatchOutcome:
+        finish = self.plan.finish
+        if finish is None:
+            return outcome
+        return await run_in_any_thread(partial(finish, outcome))
 
     def _print(self, outcome: BatchOutcome) -> None:
         given = self.orders.as_given(outcome) or outcome

@@ -60,6 +60,7 @@ def _engine(settings: EmulatorSettings) -> Engine:
 
 
 def _new_state(settings: EmulatorSettings, pool: ThreadPoolExecutor) -> RelayState:
+    settings = settings.with_clock()
     store = Store()
     account = store.add_account(
         settings.balance, token=settings.account_token, group=settings.group

@@ -6,7 +6,7 @@ import re
 import ssl
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, evolve, field, frozen, validators
 
 from ezlink_async.emulator.clock import Clock
 
@@ -21,6 +21,8 @@ DEFAULT_ACCOUNT_TOKEN = "ezlinkemulatoraccount00000000000"  # noqa: S105 - opens
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 _MIB = 1024 * 1024
+
+_OWN = Clock()  # stands for the clock that each emulator makes for itself
 
 Faces = Literal["largest", "all"]
 """The faces of a target that the built-in engine swaps."""
@@ -54,7 +56,8 @@ class EmulatorSettings:
 
     *engine* is ``copy``, ``opencv`` or an object. *faces*: ``all`` or ``largest``,
     which faces of a target ``opencv`` swaps; the protocol has no such choice, and the
-    real server makes it by itself. Times are seconds of *clock*.
+    real server makes it by itself. Times are seconds of *clock*; by default each
+    emulator has one of its own, so that settings serve in several event loops.
 
     *api_key*, *account_token*, *control_secret*: credentials of the first account, and
     of the control API; None: a random one each run. *hosts*: names that requests may
@@ -102,7 +105,7 @@ class EmulatorSettings:
     control_secret: str | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = field(default=(), validator=_check_origins)
-    clock: Clock = field(factory=Clock)
+    clock: Clock = _OWN
     poll_interval: float = 0.0
     start_seconds: float = 0.0
     submit_seconds: float = 0.0
@@ -130,6 +133,10 @@ class EmulatorSettings:
     max_image: int = 10 * _MIB
     kept_bytes: int = 512 * _MIB
     routes: tuple[Route, ...] = ()
+
+    def with_clock(self) -> EmulatorSettings:
+        """Return the settings of one emulator, with a clock of its own if none is."""
+        return evolve(self, clock=Clock()) if self.clock is _OWN else self
 
     @classmethod
     def realistic(cls) -> EmulatorSettings:

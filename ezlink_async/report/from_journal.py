@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -49,6 +50,10 @@ _THERE = "--existing replace {sends} it, and replaces what is there."
 _REPLACE = "Mend the picture, or give another one; a rerun alone changes nothing."
 _FAILED = {Reason.UNUSABLE, Reason.BLOCKED}
 _MEND = "Remove the cause; then the same command {sends} it."
+_SEND_INPUT = (
+    "ezlink modal {task} --prompt WORDS --output FOLDER sends the input, which is "
+    "charged, also where the button was; a region needs --mask FILE, too."
+)
 
 
 def report_on(
@@ -108,7 +113,7 @@ def _photo(folder: Path, record: JobRecord) -> Photo:
         inputs=tuple(_place(folder, each.path) for each in record.inputs),
         outputs=outputs,
         text=text_of(record),
-        error=record.error,
+        error=_error(record),
         next_step=says and _said(says, record.key.kind),
         task_id=record.task_id,
         request_id=next(reversed(record.request_ids), None),
@@ -137,7 +142,16 @@ def _place(folder: Path, picture: Path) -> Path:
     return folder.absolute() / OWN_FOLDER / "in memory" / picture
 
 
+def _error(record: JobRecord) -> str | None:
+    """Return the error of a job; that of one that waits names a call of Python."""
+    if record.reason is Reason.INPUT:
+        return f"ModalNeededError: task {record.task_id} waits for input"
+    return record.error
+
+
 def _next_step(record: JobRecord, status: Status) -> str | None:
+    if record.reason is Reason.INPUT:
+        return _SEND_INPUT.format(task=shlex.quote(str(record.task_id)))
     if record.reason is Reason.EXISTS:
         return _THERE
     if status == "failed" and record.reason is Reason.UNUSABLE:

@@ -20,6 +20,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ezlink_async._core.images import HEAD_BYTES, foreign_format
+from ezlink_async._io.files import make_private_folder
 from ezlink_async.report.decoder import Decoder, NotShownError, within
 from ezlink_async.report.models import Photo, Pictures, Thumbnail
 
@@ -49,7 +50,7 @@ class Thumbnails:
     """The thumbnails in one folder, which is made if it is missing. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         self.folder = folder
         self._decoder = Decoder(LARGE)
 

@@ -50,7 +50,8 @@ def write_report(
     call it in a thread. *photos* is iterated once, a few photos ahead of the
     *workers* threads. *progress* is called after each photo with the number done,
     and an exception it raises ends the work. The previous page stays until the new
-    one is complete.
+    one is complete. Only the owner may read the page and its thumbnails: they show
+    photos, and task ids that open pictures without a key.
 
     Raises :exc:`ConfigurationError` if Pillow is missing, or the folder of the
     thumbnails is a link, and :exc:`OSError` if the
@@ -74,7 +75,7 @@ def write_report(
                     troubles.write(failure_line(photo))
                 counts.add(photo, pictures)
                 progress(counts.total)
-        with AtomicFile(page_path) as part:
+        with AtomicFile(page_path, private=True) as part:
             for piece in page(facts, counts, _blocks(troubles), _blocks(rows)):
                 part.write([piece.encode()])
             part.commit(page_path)

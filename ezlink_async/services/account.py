@@ -36,6 +36,7 @@ from ezlink_async._core.records import read_record, utc_time
 from ezlink_async.errors import (
     ApiError,
     AuthenticationError,
+    ConfigurationError,
     ProtocolError,
     ServerError,
 )
@@ -338,8 +339,15 @@ class Account:
 
         ``None`` if the log has no charge for it: nothing was charged, or the
         operator has switched the log off, or the entry is a few seconds late.
-        A job that was accepted with code 22 is not charged.
+        A job that was accepted with code 22 is not charged. A value that is no
+        such id is a :exc:`ConfigurationError`.
         """
+        given: object = request_id
+        is_text = isinstance(given, str) and given.isprintable()
+        if not is_text or not request_id.strip():
+            raise ConfigurationError(
+                f"give the X-Request-ID of a submit, not {request_id!r:.80}"
+            )
         return await self._ask(
             log_request(request_id),
             lambda response: read_charge(response, request_id),

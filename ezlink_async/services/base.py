@@ -280,7 +280,11 @@ class TaskFamily(Protocol[R]):
         return None
 
     def has_previews(self, known: R | None) -> bool:
-        """Return whether that picture may be there before the task is done."""
+        """
+        Return whether that picture may be there before the task is done.
+
+        *known* is ``None`` for a task of which nothing but its id is known.
+        """
         return False
 
     def found(self, task_id: str, known: R | None, url: str) -> R:

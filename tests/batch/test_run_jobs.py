@@ -245,6 +245,30 @@ async def test_output_that_is_no_folder_is_refused(
             run_jobs(ez, [FOX], output=wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [[], None, "keep"])
+async def test_existing_that_is_no_choice_is_refused(
+    batch: BatchHarness, wrong: object
+) -> None:
+    async with batch.client() as ez:
+        with pytest.raises(ConfigurationError, match='existing is "skip" or'):
+            run_jobs(ez, [FOX], output=batch.output, existing=wrong)  # type: ignore[arg-type]
+
+
+async def test_journal_that_is_no_path_is_refused(batch: BatchHarness) -> None:
+    async with batch.client() as ez:
+        with pytest.raises(ConfigurationError, match="journal is a file at a path"):
+            run_jobs(ez, [FOX], output=batch.output, journal=5)  # type: ignore[arg-type]
+
+
+async def test_options_of_the_command_are_none_of_a_program(
+    batch: BatchHarness,
+) -> None:
+    """With ``local`` each run would send the unfinished jobs again."""
+    async with batch.client() as ez:
+        with pytest.raises(TypeError, match="a batch has no option 'local'"):
+            run_jobs(ez, [FOX], output=batch.output, local=True)  # type: ignore[call-arg]
+
+
 async def test_orders_come_one_by_one_from_an_async_iterable(
     batch: BatchHarness,
 ) -> None:

@@ -83,6 +83,31 @@ def test_task_is_known_by_the_file_of_its_result(
     assert len(user.control.charges) == 5
 
 
+def test_task_in_the_journal_is_the_same_by_its_file_and_by_its_id(
+    ezlink: Ezlink, user: Emulator, grid: str
+) -> None:
+    custom_id = f"MJ::JOB::upsample::3::{grid}"
+    by_id = ("action", grid, "V1", custom_id, "--output", "parents")
+    assert ezlink(*by_id).code == 0
+    assert Path("parents/a fox+V1.png").exists()
+    paid = len(user.control.charges)
+    by_file = ("action", "parents/a fox.png", *by_id[2:])
+    assert ezlink(*by_file, "--json").summary == sums(skipped=2)
+    by_then = ("imagine", "a fox", "--then", "V1", "--output", "parents")
+    assert ezlink(*by_then, "--json").summary == sums(skipped=2)
+    assert len(user.control.charges) == paid
+
+
+def test_id_of_a_task_of_another_server_is_none_of_the_journal(
+    ezlink: Ezlink, user: Emulator, grid: str
+) -> None:
+    """Both servers have a task of this id."""
+    elsewhere = user.base_url.replace("127.0.0.1", "localhost")
+    assert elsewhere != user.base_url
+    command = ("action", grid, "V1", "--output", "parents", "--base-url", elsewhere)
+    assert ezlink(*command).out == f"parents/{grid}+V1.png\n"
+
+
 def test_button_that_is_not_there_names_those_that_are(
     ezlink: Ezlink, user: Emulator, grid: str
 ) -> None:

@@ -41,7 +41,14 @@ from ezlink_async.emulator import (
 )
 from ezlink_async.services.face_swap import FaceSwap
 from tests.support.cancelling import cancel
-from tests.support.client_harness import POLL, RETRY, beside_emulator, charges, until
+from tests.support.client_harness import (
+    POLL,
+    RETRY,
+    beside_emulator,
+    charges,
+    emulated_client,
+    until,
+)
 from tests.support.pictures import jpeg, png
 
 SOURCE, TARGET = jpeg(20_000), jpeg(30_000)
@@ -901,3 +908,31 @@ async def test_a_closed_session_of_the_caller_is_refused() -> None:
     await session.close()
     with pytest.raises(errors.ConfigurationError, match="closed"):
         await AsyncEzlink("sk-x", http=session).__aenter__()
+
+
+async def test_session_that_is_none_is_refused() -> None:
+    with pytest.raises(errors.ConfigurationError, match="http= is an aiohttp"):
+        await AsyncEzlink("sk-x", http=5).__aenter__()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", [5, b"config.toml"])
+def test_profile_that_is_named_by_no_path_is_refused(path: object) -> None:
+    with pytest.raises(errors.ConfigurationError, match="profile is named by a path"):
+        AsyncEzlink.from_profile(path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ids", [None, 7, "1733213213123456", b"7"])
+async def test_ids_that_are_no_list_are_refused(ids: object) -> None:
+    """A text is one id, and no list of its characters."""
+    async with beside_emulator() as (ez, server):
+        with pytest.raises(errors.ConfigurationError, match="ids of tasks as a list"):
+            await ez.fetch_tasks(ids)  # type: ignore[arg-type]
+        assert server.control.requests == []
+
+
+@pytest.mark.parametrize("request_id", ["\ud800", "", " ", "a\nb", None, 7])
+async def test_request_id_that_is_none_is_refused(request_id: object) -> None:
+    async with emulated_client(with_account=True) as here:
+        with pytest.raises(errors.ConfigurationError, match="X-Request-ID of a submit"):
+            await here.ez.account.charged(request_id)  # type: ignore[arg-type]
+        assert here.paths == []

@@ -26,6 +26,7 @@ from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
 from ezlink_async.services.base import error_of
 from ezlink_async.services.midjourney import MIDJOURNEY
+from tests.support.filesystems import names_in
 from tests.support.scripted_transport import BASE, poller_harness, reply, row
 from tests.support.threads import out_of_threads
 
@@ -338,6 +339,19 @@ async def test_save_needs_no_thread_to_know_a_folder_from_a_file(
         assert caught.value.task_id == "7"
 
 
+async def test_folder_with_the_name_of_a_picture_is_saved_into(tmp_path: Path) -> None:
+    pictures = {f"{BASE}/mj/image/7": JPEG}
+    async with poller_harness(
+        lambda _: reply(row("7", "SUCCESS")), pictures=pictures
+    ) as here:
+        handle, folder = here.follow("7"), tmp_path / "album.JPEG"
+        folder.mkdir()
+        assert await handle.save(folder) == folder / "7.jpg"
+        assert names_in(tmp_path) == ["album.JPEG"]
+        with pytest.raises(DownloadError, match="Not a directory"):
+            await handle.save(folder / "7.jpg" / "team.jpg")
+
+
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])
 async def test_impossible_file_name_is_refused_before_the_task_ends(
     name: str, tmp_path: Path
@@ -523,7 +537,13 @@ async def test_result_is_not_saved_at_what_is_no_path(path: object) -> None:
             await here.follow("7").save(path)  # type: ignore[arg-type]  # the mistake itself
 
 
-@pytest.mark.parametrize("timeout", ["x", True, float("nan"), b"1"])
+def _type_name(value: object) -> str:
+    return type(value).__name__
+
+
+@pytest.mark.parametrize(
+    "timeout", ["x", True, float("nan"), b"1", 10**400, -(10**5000)], ids=_type_name
+)
 async def test_timeout_that_is_no_number_is_refused(timeout: object) -> None:
     async with poller_harness(lambda _: reply(row("7"))) as here:
         with pytest.raises(ConfigurationError, match="timeout is a number of seconds"):

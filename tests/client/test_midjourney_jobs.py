@@ -22,24 +22,30 @@ from ezlink_async import (
     Timeouts,
 )
 from ezlink_async._client import session
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async.emulator import EmulatorSettings, faults, scripts
 from ezlink_async.requests import Action, Describe, Imagine, Modal
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client, until
 from tests.support.photographs import encoded, photo
-from tests.support.pictures import png
+from tests.support.pictures import jpeg, png
 
 DIALOGS = 200
 
 
-def _beats() -> EmulatorSettings:
-    """Return settings of their own, since their clock belongs to one loop."""
-    return EmulatorSettings(poll_interval=0.05)
+BEATS = EmulatorSettings(poll_interval=0.05)
+"""The rows are renewed at regular moments, as those of the real server."""
 
 
 async def _upscaled(here: EmulatedClient) -> TaskRecord:
     """Return a finished upscale, which has all buttons."""
     grid = await (await here.ez.midjourney.imagine("a red fox"))
     return await (await here.ez.midjourney.action(grid.upscale(2)))
+
+
+def _other_client(here: EmulatedClient) -> AsyncEzlink:
+    """Return the client of a later process."""
+    server = here.server
+    return AsyncEzlink(server.api_key, base_url=server.base_url, poll=POLL)
 
 
 def _posts(here: EmulatedClient, call: str) -> int:
@@ -65,7 +71,7 @@ async def test_dialogs_end_at_once_and_free_their_slots() -> None:
 
 
 async def test_refused_modal_may_be_sent_again() -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         here.server.control.script("modal", faults.banned_word())
@@ -90,7 +96,7 @@ async def test_refused_modal_may_be_sent_again() -> None:
 async def test_free_button_whose_answer_was_lost_is_pressed_again(
     fault: faults.Fault,
 ) -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         here.server.control.script("action", fault)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
@@ -106,7 +112,7 @@ async def test_free_button_whose_answer_was_lost_is_pressed_again(
 @pytest.mark.parametrize("turns", [0, 1, 2, 4, 6, 8, 10, 15, 60])
 async def test_modal_that_is_cancelled_is_sent_once_and_only_once(turns: int) -> None:
     """It is cancelled at every step: what was not sent may be sent again."""
-    async with emulated_client(_beats(), max_concurrency=1) as here:
+    async with emulated_client(BEATS, max_concurrency=1) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         calling = asyncio.create_task(here.ez.midjourney.modal(dialog, prompt="a fox"))
@@ -126,7 +132,7 @@ async def test_modal_that_is_cancelled_is_sent_once_and_only_once(turns: int) ->
 
 
 async def test_modal_that_is_meant_again_counts_as_sent() -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         for _ in range(2):
@@ -136,8 +142,23 @@ async def test_modal_that_is_meant_again_counts_as_sent() -> None:
         assert _posts(here, "modal") == 2
 
 
+async def test_row_of_one_modal_is_not_taken_for_that_of_another() -> None:
+    """Two are meant at once; the answer to one is lost, and it left no row."""
+    timeouts = Timeouts(submit=1, reconcile=0.3)
+    async with emulated_client(BEATS, timeouts=timeouts) as here:
+        parent = await _upscaled(here)
+        dialog = await here.ez.midjourney.action(parent.custom_zoom())
+        here.server.control.script("modal", faults.Delay(0), faults.Drop())
+        modals = [Modal(dialog, prompt=prompt, again=True) for prompt in "ab"]
+        one, other = await asyncio.gather(
+            *map(here.ez.submit, modals), return_exceptions=True
+        )
+        assert {type(one), type(other)} == {FollowedHandle, SubmitUnknownError}
+        assert (_posts(here, "modal"), here.charges) == (2, 3)
+
+
 async def test_refusal_of_a_modal_that_is_meant_again_forgets_no_earlier_one() -> None:
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         await here.ez.midjourney.modal(dialog, prompt="a fox")
@@ -150,7 +171,7 @@ async def test_refusal_of_a_modal_that_is_meant_again_forgets_no_earlier_one() -
 
 async def test_request_that_is_refused_at_once_does_not_end_a_stream() -> None:
     """A second modal of one task, and what is no request at all."""
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         modals = [Modal(dialog, prompt=prompt) for prompt in ("a fox", "a cat")]
@@ -166,7 +187,7 @@ async def test_request_that_is_refused_at_once_does_not_end_a_stream() -> None:
 
 async def test_modal_that_left_no_row_stays_unknown() -> None:
     timeouts = Timeouts(submit=1, reconcile=0.3)
-    async with emulated_client(_beats(), timeouts=timeouts) as here:
+    async with emulated_client(BEATS, timeouts=timeouts) as here:
         parent = await _upscaled(here)
         dialog = await here.ez.midjourney.action(parent.custom_zoom())
         here.server.control.script("modal", faults.Drop())
@@ -192,7 +213,7 @@ async def test_preview_of_a_task_whose_key_is_used_up_is_not_its_result(
 ) -> None:
     """The picture at its address is unfinished, and nothing else says so."""
     drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         here.server.control.script_tasks(scripts.sequence(drawing))
         here.server.control.standing("image", faults.Picture(content=png()))
         calls = ("fetch", "list")
@@ -214,16 +235,14 @@ async def test_preview_of_a_task_whose_key_is_used_up_is_not_its_result(
 
 async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
     drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         here.server.control.script_tasks(scripts.sequence(drawing))
         here.server.control.standing("image", faults.Picture(content=png()))
         handle = await here.ez.midjourney.imagine("a red fox")
         async for record in handle.updates():
             if record.image_url:
                 break
-        async with AsyncEzlink(
-            here.server.api_key, base_url=here.server.base_url, poll=POLL
-        ) as other:
+        async with _other_client(here) as other:
             here.server.control.standing("fetch", _USED_UP)
             here.server.control.standing("list", _USED_UP)
             again = other.restore(handle.to_dict())
@@ -231,6 +250,42 @@ async def test_saved_handle_with_a_preview_is_not_ended_by_it() -> None:
             while len(here.paths) < asked + 40 and not again.done():
                 await asyncio.sleep(0)
             assert not again.done()
+
+
+async def test_preview_of_a_task_known_by_its_id_alone_is_not_its_result() -> None:
+    """Nothing says whether it is a drawing."""
+    drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
+    async with emulated_client(BEATS) as here:
+        here.server.control.script_tasks(scripts.sequence(drawing))
+        here.server.control.standing("image", faults.Picture(content=png()))
+        task_id = (await here.ez.midjourney.imagine("a red fox")).task_id
+        for call in ("fetch", "list"):
+            here.server.control.standing(call, _USED_UP)
+        async with _other_client(here) as other:
+            handle = other.task(task_id)
+            asked = len(here.paths)
+            while len(here.paths) < asked + 40 and not handle.done():
+                await asyncio.sleep(0)
+            assert not handle.done()
+            assert not any("/mj/image/" in path for path in here.paths[asked:])
+
+
+async def test_swap_known_by_its_id_is_ended_by_its_picture_once_a_record_says_so() -> (
+    None
+):
+    drawing = {"status": "IN_PROGRESS", "progress": "40%", "imageUrl": "http://up/a"}
+    async with emulated_client(BEATS) as here:
+        here.server.control.script_tasks(scripts.sequence(drawing))
+        handle = await here.ez.swap_face(jpeg(2_000), jpeg(3_000))
+        async with _other_client(here) as other:
+            again = other.task(handle.task_id)
+            async for record in again.updates():
+                if record.action == "SWAP_FACE":
+                    break
+            for call in ("fetch", "list"):
+                here.server.control.standing(call, _USED_UP)
+            here.server.control.standing("image", faults.Picture(content=png()))
+            assert (await again).status is TaskStatus.SUCCESS
 
 
 async def test_lost_imagine_is_found_by_its_state() -> None:
@@ -293,7 +348,7 @@ async def test_keys_of_modals_are_forgotten_after_many_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session, "_REMEMBERED", 1)
-    async with emulated_client(_beats()) as here:
+    async with emulated_client(BEATS) as here:
         parent = await _upscaled(here)
         dialogs = [await here.ez.submit(Action(parent.custom_zoom())) for _ in "ab"]
         for dialog in dialogs:

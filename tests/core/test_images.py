@@ -80,6 +80,18 @@ def test_unusable_value_is_an_image_error_with_advice(
         Image.of(value)  # type: ignore[arg-type]  # the mistake itself
 
 
+@pytest.mark.parametrize("value", [None, 7, "a.jpg"])
+def test_value_that_is_no_bytes_is_an_image_error(value: object) -> None:
+    with pytest.raises(ImageError, match="give the bytes of a picture"):
+        Image.from_bytes(value)  # type: ignore[arg-type]  # the mistake itself
+
+
+@pytest.mark.parametrize("value", [None, 7, b"data:"])
+def test_data_uri_that_is_no_text_is_an_image_error(value: object) -> None:
+    with pytest.raises(ImageError, match="a data URI is a str"):
+        Image.from_data_uri(value)  # type: ignore[arg-type]  # the mistake itself
+
+
 def test_picture_is_given_as_path_or_as_any_kind_of_bytes() -> None:
     assert Image.of("a.jpg") == Image.of(Path("a.jpg")) == Image(path=Path("a.jpg"))
     kept = Image.of(png())

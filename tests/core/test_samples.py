@@ -7,7 +7,6 @@ that the job surely was not created, ``paid`` that it may have been paid for.
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from ezlink_async import errors
@@ -15,43 +14,28 @@ from ezlink_async._core import containers, error_mapping
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import base, midjourney
 from ezlink_async.services.midjourney import MIDJOURNEY
+from tests.support.recorded_outcomes import RecordedOutcome, accepted, safe
 from tests.support.samples import Sample, samples
 
 GROUPS = ("auth", "swap", "fetch", "list", "image", "route")
 
 
-@attrs.frozen
-class Outcome:
-    """A value, or an error with its code and its two flags."""
-
-    what: object
-    says: object = None
-    safe: bool = False
-    paid: bool = False
-
-
-def _accepted(task_id: str, code: int = 1) -> Outcome:
-    return Outcome("accepted", (task_id, code))
-
-
-def _record(status: str, ended: str = "") -> Outcome:
+def _record(status: str, ended: str = "") -> RecordedOutcome:
     """Expect a record; *ended* is ``ended``, ``frozen`` or nothing."""
-    return Outcome("record", (status, ended))
+    return RecordedOutcome("record", (status, ended))
 
 
-def _records(**rows: str) -> Outcome:
-    return Outcome("records", {name[1:]: status for name, status in rows.items()})
+def _records(**rows: str) -> RecordedOutcome:
+    return RecordedOutcome(
+        "records", {name[1:]: status for name, status in rows.items()}
+    )
 
 
-def _safe(kind: type[errors.EzlinkError], code: int | None = None) -> Outcome:
-    return Outcome(kind, code, safe=True)
-
-
-_PICTURE = Outcome("picture", "image/jpeg")
-_KEY = Outcome(errors.AuthenticationError)
-_UNKNOWN_ID = Outcome(errors.TaskNotFoundError)
-_NO_CALL = Outcome(errors.EndpointNotSupportedError)
-_LOST = Outcome(errors.ServerError, 5)
+_PICTURE = RecordedOutcome("picture", "image/jpeg")
+_KEY = RecordedOutcome(errors.AuthenticationError)
+_UNKNOWN_ID = RecordedOutcome(errors.TaskNotFoundError)
+_NO_CALL = RecordedOutcome(errors.EndpointNotSupportedError)
+_LOST = RecordedOutcome(errors.ServerError, 5)
 
 OUTCOMES = {
     # The key: judged before anything else, with the text of a missing one.
@@ -67,37 +51,37 @@ OUTCOMES = {
     "auth-raw-sk-key": _UNKNOWN_ID,
     "auth-secret-header": _UNKNOWN_ID,
     "auth-secret-with-marker": _UNKNOWN_ID,
-    "auth-dash": Outcome(errors.PermissionDeniedError),
-    "auth-banned": Outcome(errors.PermissionDeniedError),
-    "auth-exhausted": Outcome(errors.QuotaError),
-    "auth-exhausted-marked": Outcome(errors.QuotaError),
-    "auth-backend-down": Outcome(errors.ServerError),
-    "auth-user-lookup-failed": Outcome(errors.ServerError),
+    "auth-dash": RecordedOutcome(errors.PermissionDeniedError),
+    "auth-banned": RecordedOutcome(errors.PermissionDeniedError),
+    "auth-exhausted": RecordedOutcome(errors.QuotaError),
+    "auth-exhausted-marked": RecordedOutcome(errors.QuotaError),
+    "auth-backend-down": RecordedOutcome(errors.ServerError),
+    "auth-user-lookup-failed": RecordedOutcome(errors.ServerError),
     # Submits that were accepted, under whatever status.
-    "swap-accepted": _accepted("1795415787550772"),
-    "swap-queued": _accepted("1795415787551589", 22),
-    "swap-existing": _accepted("0741798445574458", 21),
-    "swap-existing-again": _accepted("0741798445574458", 21),
-    "swap-properties-null": _accepted("1795415787554670"),
-    "swap-properties-missing": _accepted("1795415787555505"),
-    "swap-201": _accepted("201201"),
-    "swap-upstream-500-code-1": _accepted("500500"),
-    "swap-state-null": _accepted("1795415787559573"),
-    "swap-untyped": _accepted("1795415787560090"),
-    "swap-typed-with-charset": _accepted("1795415787561552"),
-    "swap-typed-capital": _accepted("1795415787562873"),
-    "swap-all-fields": _accepted("1795415787563386"),
-    "swap-key-case": _accepted("1795415787564397"),
-    "swap-last-money": _accepted("1795415787565753"),
-    "swap-key-quota-last": _accepted("1795415787566190"),
-    "swap-key-quota-short": _accepted("1795415787567030"),
-    "swap-mode-fast": _accepted("1795415787569075"),
-    "swap-mode-turbo-32": _accepted("1795415787570103"),
-    "swap-mode-unknown": _accepted("1795415787571434"),
+    "swap-accepted": accepted("1795415787550772"),
+    "swap-queued": accepted("1795415787551589", 22),
+    "swap-existing": accepted("0741798445574458", 21),
+    "swap-existing-again": accepted("0741798445574458", 21),
+    "swap-properties-null": accepted("1795415787554670"),
+    "swap-properties-missing": accepted("1795415787555505"),
+    "swap-201": accepted("201201"),
+    "swap-upstream-500-code-1": accepted("500500"),
+    "swap-state-null": accepted("1795415787559573"),
+    "swap-untyped": accepted("1795415787560090"),
+    "swap-typed-with-charset": accepted("1795415787561552"),
+    "swap-typed-capital": accepted("1795415787562873"),
+    "swap-all-fields": accepted("1795415787563386"),
+    "swap-key-case": accepted("1795415787564397"),
+    "swap-last-money": accepted("1795415787565753"),
+    "swap-key-quota-last": accepted("1795415787566190"),
+    "swap-key-quota-short": accepted("1795415787567030"),
+    "swap-mode-fast": accepted("1795415787569075"),
+    "swap-mode-turbo-32": accepted("1795415787570103"),
+    "swap-mode-unknown": accepted("1795415787571434"),
     # Paid, or perhaps, and out of reach.
-    "swap-result-null": Outcome(errors.ProtocolError, paid=True),
-    "swap-result-empty": Outcome(errors.ProtocolError, paid=True),
-    "swap-insert-failed": Outcome(errors.SubmitUnknownError, paid=True),
+    "swap-result-null": RecordedOutcome(errors.ProtocolError, paid=True),
+    "swap-result-empty": RecordedOutcome(errors.ProtocolError, paid=True),
+    "swap-insert-failed": RecordedOutcome(errors.SubmitUnknownError, paid=True),
     # Not paid, but perhaps at work behind the server.
     "swap-result-number": _LOST,
     "swap-upstream-text-401": _LOST,
@@ -107,36 +91,36 @@ OUTCOMES = {
     "swap-upstream-half": _LOST,
     "swap-upstream-refused": _LOST,
     # Surely not created: worth another try, later.
-    "swap-queue-full-9": _safe(errors.BusyError, 9),
-    "swap-queue-full-23": _safe(errors.BusyError, 23),
-    "swap-saturated": _safe(errors.BusyError, 30),
-    "swap-upstream-empty-404": _safe(errors.ServerError, 5),
-    "swap-upstream-empty-200": _safe(errors.ServerError, 5),
-    "swap-no-channel": _safe(errors.ServerError),
-    "swap-channel-disabled": _safe(errors.ServerError),
-    "swap-channel-lookup-failed": _safe(errors.ServerError),
+    "swap-queue-full-9": safe(errors.BusyError, 9),
+    "swap-queue-full-23": safe(errors.BusyError, 23),
+    "swap-saturated": safe(errors.BusyError, 30),
+    "swap-upstream-empty-404": safe(errors.ServerError, 5),
+    "swap-upstream-empty-200": safe(errors.ServerError, 5),
+    "swap-no-channel": safe(errors.ServerError),
+    "swap-channel-disabled": safe(errors.ServerError),
+    "swap-channel-lookup-failed": safe(errors.ServerError),
     # Surely not created: the job or the account has to change.
-    "swap-banned-word": _safe(errors.RejectedError, 24),
-    "swap-upstream-4": _safe(errors.RejectedError, 4),
-    "swap-upstream-3": _safe(errors.RejectedError, 3),
-    "swap-upstream-minus-1": _safe(errors.RejectedError, -1),
-    "swap-upstream-no-code": _safe(errors.RejectedError, 0),
-    "swap-upstream-null": _safe(errors.RejectedError, 0),
-    "swap-upstream-hosts": _safe(errors.RejectedError, 4),
-    "swap-missing-target": _safe(errors.RejectedError, 4),
-    "swap-empty-source": _safe(errors.RejectedError, 4),
-    "swap-null-body": _safe(errors.RejectedError, 4),
-    "swap-number": _safe(errors.RejectedError, 4),
-    "swap-malformed-untyped": _safe(errors.RejectedError, 4),
-    "swap-state-number": _safe(errors.RejectedError),
-    "swap-malformed": _safe(errors.RejectedError),
-    "swap-empty-body": _safe(errors.RejectedError),
-    "swap-array-body": _safe(errors.RejectedError),
-    "swap-form-typed": _safe(errors.RejectedError),
-    "swap-trailing-bytes": _safe(errors.RejectedError),
-    "swap-poor": _safe(errors.QuotaError, 4),
-    "swap-no-money-left": _safe(errors.QuotaError, 4),
-    "swap-key-quota-below-zero": _safe(errors.QuotaError),
+    "swap-banned-word": safe(errors.RejectedError, 24),
+    "swap-upstream-4": safe(errors.RejectedError, 4),
+    "swap-upstream-3": safe(errors.RejectedError, 3),
+    "swap-upstream-minus-1": safe(errors.RejectedError, -1),
+    "swap-upstream-no-code": safe(errors.RejectedError, 0),
+    "swap-upstream-null": safe(errors.RejectedError, 0),
+    "swap-upstream-hosts": safe(errors.RejectedError, 4),
+    "swap-missing-target": safe(errors.RejectedError, 4),
+    "swap-empty-source": safe(errors.RejectedError, 4),
+    "swap-null-body": safe(errors.RejectedError, 4),
+    "swap-number": safe(errors.RejectedError, 4),
+    "swap-malformed-untyped": safe(errors.RejectedError, 4),
+    "swap-state-number": safe(errors.RejectedError),
+    "swap-malformed": safe(errors.RejectedError),
+    "swap-empty-body": safe(errors.RejectedError),
+    "swap-array-body": safe(errors.RejectedError),
+    "swap-form-typed": safe(errors.RejectedError),
+    "swap-trailing-bytes": safe(errors.RejectedError),
+    "swap-poor": safe(errors.QuotaError, 4),
+    "swap-no-money-left": safe(errors.QuotaError, 4),
+    "swap-key-quota-below-zero": safe(errors.QuotaError),
     # One task.
     "fetch-first": _record(""),
     "fetch-existing": _record(""),
@@ -166,8 +150,8 @@ OUTCOMES = {
     "fetch-channel-gone": _record("FAILURE", "ended"),
     "fetch-cancel": _record("CANCEL", "ended"),
     "fetch-cancel-with-reason": _record("CANCEL", "ended"),
-    "fetch-key-exhausted": Outcome(errors.QuotaError),
-    "fetch-key-exhausted-again": Outcome(errors.QuotaError),
+    "fetch-key-exhausted": RecordedOutcome(errors.QuotaError),
+    "fetch-key-exhausted-again": RecordedOutcome(errors.QuotaError),
     "fetch-database-down": _UNKNOWN_ID,
     "fetch-unknown": _UNKNOWN_ID,
     "fetch-foreign": _UNKNOWN_ID,
@@ -189,9 +173,9 @@ OUTCOMES = {
     "list-unknown": _records(),
     "list-foreign": _records(),
     "list-database-down": _records(),
-    "list-numbers": Outcome(errors.RejectedError, 4),
-    "list-malformed": Outcome(errors.RejectedError, 4),
-    "list-no-body": Outcome(errors.RejectedError, 4),
+    "list-numbers": RecordedOutcome(errors.RejectedError, 4),
+    "list-malformed": RecordedOutcome(errors.RejectedError, 4),
+    "list-no-body": RecordedOutcome(errors.RejectedError, 4),
     # Pictures: the content decides, whatever its type is said to be.
     "image-ok": _PICTURE,
     "image-big": _PICTURE,
@@ -204,22 +188,22 @@ OUTCOMES = {
     "image-rand": _PICTURE,
     "image-range": _PICTURE,
     "image-wrong-key": _PICTURE,
-    "image-cut": _safe(errors.ImageError),
-    "image-cut-small": _safe(errors.ImageError),
-    "image-empty": _safe(errors.ImageError),
-    "image-garbage": Outcome(errors.ServerError),
-    "image-dead": Outcome(errors.ServerError),
-    "image-not-ready": Outcome(errors.ServerError),
-    "image-of-failure": Outcome(errors.ServerError),
-    "image-503": Outcome(errors.ServerError),
-    "image-gone": Outcome(errors.ProtocolError),
+    "image-cut": safe(errors.ImageError),
+    "image-cut-small": safe(errors.ImageError),
+    "image-empty": safe(errors.ImageError),
+    "image-garbage": RecordedOutcome(errors.ServerError),
+    "image-dead": RecordedOutcome(errors.ServerError),
+    "image-not-ready": RecordedOutcome(errors.ServerError),
+    "image-of-failure": RecordedOutcome(errors.ServerError),
+    "image-503": RecordedOutcome(errors.ServerError),
+    "image-gone": RecordedOutcome(errors.ProtocolError),
     "image-missing": _NO_CALL,
-    "image-unknown": Outcome(errors.RejectedError),
+    "image-unknown": RecordedOutcome(errors.RejectedError),
     "image-head": _NO_CALL,
     # Addresses that are not served.
-    "route-trailing-slash-post": _safe(errors.EndpointNotSupportedError),
-    "route-wrong-method": _safe(errors.EndpointNotSupportedError),
-    "route-preflight": Outcome(errors.SubmitUnknownError, paid=True),
+    "route-trailing-slash-post": safe(errors.EndpointNotSupportedError),
+    "route-wrong-method": safe(errors.EndpointNotSupportedError),
+    "route-preflight": RecordedOutcome(errors.SubmitUnknownError, paid=True),
     "route-trailing-slash-get": _NO_CALL,
     "route-head": _NO_CALL,
     "route-unknown-mj": _NO_CALL,
@@ -258,19 +242,18 @@ def _result(sample: Sample) -> object:
         return error
 
 
-def _outcome(sample: Sample) -> Outcome:
+def _outcome(sample: Sample) -> RecordedOutcome:
     found = _result(sample)
     if isinstance(found, errors.EzlinkError):
-        code = getattr(found, "code", None)
-        return Outcome(type(found), code, found.retry_safe, found.maybe_charged)
+        return RecordedOutcome.of_error(found)
     if isinstance(found, base.Accepted):
-        return _accepted(found.task_id, found.code)
+        return accepted(found.task_id, found.code)
     if isinstance(found, TaskRecord):
         return _record(str(found.status), _ended(found))
     if isinstance(found, dict):
         statuses = {name: str(record.status) for name, record in found.items()}
-        return Outcome("records", statuses)
-    return Outcome("picture", found)
+        return RecordedOutcome("records", statuses)
+    return RecordedOutcome("picture", found)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)

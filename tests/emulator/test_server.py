@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from ezlink_async import TaskStatus
 from ezlink_async.emulator import (
+    Clock,
     Emulator,
     EmulatorSettings,
     in_thread,
@@ -14,7 +16,9 @@ from ezlink_async.emulator import (
     scripts,
     serving,
 )
+from tests.support.client_harness import emulated_client
 from tests.support.emulator_requests import RawApi
+from tests.support.pictures import jpeg
 
 
 def test_control_of_a_thread_may_be_used_from_another() -> None:
@@ -52,6 +56,24 @@ async def test_leaving_ends_every_task(emu: Emulator) -> None:
             await RawApi(other).submit("s", name, notifyHook=hook)
 
     assert asyncio.all_tasks() == before
+
+
+def test_settings_serve_in_two_event_loops() -> None:
+    """Each emulator has a clock of its own, which wakes the refresh of its rows."""
+    settings = EmulatorSettings(poll_interval=0.01)
+
+    async def swap() -> TaskStatus:
+        async with emulated_client(settings) as here:
+            return (await (await here.ez.swap_face(jpeg(2_000), jpeg(3_000)))).status
+
+    assert [asyncio.run(swap()) for _ in range(2)] == [TaskStatus.SUCCESS] * 2
+
+
+def test_emulators_share_no_clock_but_one_that_is_given() -> None:
+    settings = EmulatorSettings()
+    assert settings.with_clock().clock is not settings.with_clock().clock
+    given = EmulatorSettings(clock=Clock(ticking=False))
+    assert given.with_clock().clock is given.clock
 
 
 async def test_ipv6_address_is_in_brackets() -> None:

@@ -197,7 +197,7 @@ async def test_link_of_an_image_that_has_ended_is_renewed_by_the_query() -> None
         both.server.control.advance(601)
         empty = {"id": handle.task_id, "status": "Ready", "result": {}}
         both.server.control.script("images_result", faults.Upstream(body=empty))
-        with pytest.raises(DownloadError, match="gone"):
+        with pytest.raises(DownloadError, match="no longer has the result"):
             await handle.read()
         fresh = f"{both.server.base_url}/__emu/pictures/{handle.task_id}/1.png"
         there = {**empty, "result": {"sample": f"{fresh}?se=9999999999"}}
@@ -339,8 +339,9 @@ async def test_link_whose_task_the_provider_has_forgotten_is_gone() -> None:
         both.server.control.advance(601)
         forgotten = {"id": handle.task_id, "status": "Task not found"}
         both.server.control.script("flux_result", faults.Upstream(404, forgotten))
-        with pytest.raises(DownloadError, match="gone"):
+        with pytest.raises(DownloadError, match="no longer has the result") as gone:
             await handle.read()
+        assert gone.value.gone
 
 
 async def test_batch_whose_link_has_ended_makes_the_picture_again_on_demand(

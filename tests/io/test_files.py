@@ -26,6 +26,7 @@ from ezlink_async._io.files import (
     sync_folder,
 )
 from ezlink_async.errors import ImageError
+from tests.support.filesystems import names_in
 from tests.support.loop import turns
 from tests.support.pictures import BMP, JPEG, jpeg
 
@@ -33,10 +34,6 @@ LARGE = jpeg(300_000)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def save(path: Path, *blocks: bytes) -> SavedFile:
@@ -346,27 +343,29 @@ async def test_commits_after_the_shutdown_of_the_pool_raise(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [JPEG, LARGE])
-def test_saved_file_is_known_until_it_is_changed(
+async def test_saved_file_is_known_until_it_is_changed(
     tmp_path: Path, content: bytes
 ) -> None:
     saved, place = save(tmp_path / "a.jpg", content), tmp_path / "a"
     known = KnownFiles()
     known.note("7", place, saved)
-    assert known.unchanged("7", [place, tmp_path / "b"]) == {place: saved}
-    assert known.unchanged("8", [place]) == {}
+    assert await known.unchanged("7", [place, tmp_path / "b"]) == {place: saved}
+    assert await known.unchanged("8", [place]) == {}
     for other in (content + b"x", content[:-1] + b"x"):
         saved.path.write_bytes(other)
         os.utime(saved.path, ns=(1, saved.changed + len(other) - len(content) + 1))
-        assert known.unchanged("7", [place]) == {}
+        assert await known.unchanged("7", [place]) == {}
     os.utime(saved.path, ns=(1, saved.changed))
-    assert known.unchanged("7", [place]) == {place: saved}  # as far as can be seen
+    assert await known.unchanged("7", [place]) == {
+        place: saved
+    }  # as far as can be seen
     saved.path.unlink()
-    assert known.unchanged("7", [place]) == {}
+    assert await known.unchanged("7", [place]) == {}
 
 
-def test_only_the_latest_files_are_known(tmp_path: Path) -> None:
+async def test_only_the_latest_files_are_known(tmp_path: Path) -> None:
     saved, known = save(tmp_path / "a.jpg", JPEG), KnownFiles(2)
     places = [tmp_path / name for name in "abc"]
     for place in (places[0], places[1], places[0], places[2]):
         known.note("7", place, saved)
-    assert set(known.unchanged("7", places)) == {places[0], places[2]}
+    assert set(await known.unchanged("7", places)) == {places[0], places[2]}

@@ -10,6 +10,7 @@ import pytest
 
 from ezlink_async._io.files import AtomicFile
 from ezlink_async._io.part_files import create_part, remove_abandoned_parts
+from tests.support.filesystems import names_in
 from tests.support.pictures import jpeg
 from tests.support.processes import holding
 
@@ -24,10 +25,6 @@ from ezlink_async._io.files import AtomicFile
 part = AtomicFile(pathlib.Path(sys.argv[1]) / 'a.jpg')
 part.write([bytes(300_000)])
 """
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_part_of_a_living_process_stays_and_of_a_killed_one_is_removed(

@@ -16,6 +16,7 @@ from ezlink_async._io import result_sets
 from ezlink_async._io.addresses import InlineResult, ResultAddress, Source
 from ezlink_async._io.download import Downloader
 from tests.support.cancelling import cancel
+from tests.support.filesystems import names_in
 from tests.support.movies import WEBM, mp4
 from tests.support.pictures import jpeg, png
 from tests.support.raw_servers import Connection, Server, answer, serving
@@ -76,10 +77,6 @@ async def beside_shelf(
         transport(server.url, http=session, sleep=sleep) as there,
     ):
         yield Beside(shelf, Downloader(there, sleep), server)
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_each_result_is_saved_with_its_number_and_the_suffix_of_what_came(
@@ -213,7 +210,7 @@ async def test_cancelled_save_leaves_whole_files_which_a_second_call_knows(
     async with beside_shelf() as here:
         here.shelf.hold = asyncio.Event()
         save = asyncio.create_task(here.save(tmp_path / "fox"))
-        while not here.downloads.known.unchanged("7", [tmp_path / "fox_1"]):
+        while not await here.downloads.known.unchanged("7", [tmp_path / "fox_1"]):
             await asyncio.sleep(0)
         await cancel(save)
         assert names_in(tmp_path) == ["fox_1.jpg"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,5 +161,43 @@ def test_jobs_of_another_kind_have_their_name_their_text_and_their_next_step(
     assert remarked["next"] == "Remove the cause; then the same command sends it."
 
 
+def test_job_that_waits_for_input_names_the_command_that_sends_it(
+    tmp_path: Path,
+) -> None:
+    says = "ModalNeededError: task 7 waits: `client.midjourney.modal('7', prompt=...)`"
+    with contextlib.closing(Journal.open(journal_of(tmp_path))) as journal:
+        journal.start_run(noon(1))
+        key = JobKey("https://a.example", "action", '{"button":"x"}', "fox+Zoom")
+        job = journal.find_or_add_job(NewJob(key, "Zoom of fox", "midjourney"))
+        journal.accepted(job.id, "7")
+        journal.note_problem(job.id, Problem(says, Reason.INPUT))
+    page = report_on(tmp_path).read_text(encoding="utf-8")
+    (row,) = (
+        json.loads(line.rstrip(",")) for line in page.splitlines() if line[:1] == "{"
+    )
+    assert row["error"] == "ModalNeededError: task 7 waits for input"
+    command = "ezlink modal 7 --prompt WORDS --output FOLDER"
+    assert row["next"].startswith(f"{command} sends the input, which is charged")
+    assert "client.midjourney" not in page
+
+
 def test_a_journal_without_runs_is_reported(words_of: Callable[[Runs], str]) -> None:
     assert "0.0 s" in words_of([])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another kind of rights")
+@pytest.mark.parametrize("is_there", [False, True])
+def test_only_the_owner_may_read_the_report(tmp_path: Path, *, is_there: bool) -> None:
+    """It shows thumbnails, and task ids that open pictures without a key."""
+    Journal.open(journal_of(tmp_path)).close()
+    thumbnails, page = tmp_path / ".ezlink" / "report", tmp_path / "report.html"
+    before = os.umask(0)
+    try:
+        if is_there:  # those of an earlier version
+            thumbnails.mkdir()
+            page.touch()
+        report_on(tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert stat.S_IMODE(thumbnails.stat().st_mode) == 0o700

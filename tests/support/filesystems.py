@@ -1,4 +1,4 @@
-"""Folders on small disks, and read-only folders."""
+"""Folders: on small disks, read-only, and what is in them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of everything in *folder*, sorted."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 @contextlib.contextmanager

@@ -147,7 +147,9 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks)
         for connection in self.connections:
-            connection.writer.transport.abort()
+            # A transport that has closed itself after a reset has lost its loop.
+            with contextlib.suppress(AttributeError):
+                connection.writer.transport.abort()
         await asyncio.sleep(0)
 
 

@@ -83,7 +83,7 @@ class ProgressRate:
         """Return the rate with another poll added; ``None`` without progress."""
         if progress is None or not 0.0 < progress < _FULL:
             return None
-        earlier: ProgressRate | None = attrs.evolve(self, before=None)
+        earlier: ProgressRate | None = ProgressRate(self.age, self.progress)
         if progress <= self.progress:
             earlier = self.before
             # Progress fell further than that: the task's whole life is the stretch.

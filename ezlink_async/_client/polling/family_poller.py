@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -214,7 +214,7 @@ class FamilyPoller:
                 self._background.start_soon(self._poll_last(tasks))
         else:
             for task in expired:
-                task.handle.expire(task.deadline)
+                task.expire()
 
     def _wake_if_due(self) -> None:
         """Wake :meth:`run` when something is due before it wakes by itself."""
@@ -295,10 +295,8 @@ class FamilyPoller:
                 return
             else:
                 self._lists.accept()
-                found = [task for task in tasks if task.task_id in records]
-                left_out = [task for task in tasks if task.task_id not in records]
-                read = [(task, records[task.task_id]) for task in found]
-                self._handle_records(read, sent)
+                found, left_out = _matched(tasks, ids, records)
+                self._handle_records(found, sent)
             self.schedule.plan_by_id(left_out, self._loop.time())
             self._wake_if_due()
 
@@ -312,7 +310,7 @@ class FamilyPoller:
                 left = (task for task in tasks if task.observed_at < began)
                 await asyncio.gather(*map(self._poll_by_id, left))
         for task in tasks:
-            task.handle.expire(task.deadline)
+            task.expire()
 
     def _handle_records(
         self, records: list[tuple[FollowedTask, Record]], sent: float
@@ -322,7 +320,7 @@ class FamilyPoller:
         observed, is_frozen = [], self._family.is_frozen
         for task, record in records:
             handle, before, task.unknown = task.handle, task.handle.record, 0
-            task.by_id = by_id
+            task.by_id, task.refusal = by_id, None
             handle.receive(record)
             task.frozen = task.frozen + 1 if is_frozen(record) else 0
             if task.frozen >= _FROZEN_LIMIT:
@@ -341,6 +339,7 @@ class FamilyPoller:
                 return
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
+            task.refusal = error if isinstance(error, QuotaError) else None
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
@@ -362,7 +361,8 @@ class FamilyPoller:
         """Ask for the picture itself, where a task's id opens it without a key."""
         handle, family = task.handle, self._family
         request = family.keyless_request(handle.task_id)
-        if task.has_previews or family.has_previews(handle.record):
+        known = handle.record
+        if task.has_previews and (known is None or family.has_previews(known)):
             request = None  # it would not show whether the task is done
         url = self._transport.settings.base_url + request.path if request else ""
         if url and await self._downloads.is_there(ResultAddress(url)):
@@ -372,6 +372,21 @@ class FamilyPoller:
             refused = error.for_awaiter()
             refused.task_id = handle.task_id
             handle.end(refused)
+
+
+def _matched(
+    tasks: list[FollowedTask], ids: list[str], records: Mapping[str, Record]
+) -> tuple[list[tuple[FollowedTask, Record]], list[FollowedTask]]:
+    """Return the tasks that are in *records*, and those that were left out."""
+    found: list[tuple[FollowedTask, Record]] = []
+    left_out: list[FollowedTask] = []
+    for task, task_id in zip(tasks, ids, strict=True):
+        record = records.get(task_id)
+        if record is None:
+            left_out.append(task)
+        else:
+            found.append((task, record))
+    return found, left_out
 
 
 def _frozen_error(record: Record) -> TaskFailedError:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import collections
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -116,6 +116,12 @@ class RefreshCycle:
         self._predictions: dict[int, Interval] = {}  # by refreshes from the latest
         self.period: float | None = None
         """Seconds between two refreshes; ``None`` while no cycle is known."""
+
+    def observe_changes(self, before: Mapping[float, int], after: float) -> None:
+        """Learn that so many tasks, by when they were unchanged, changed at *after*."""
+        for unchanged_at, count in before.items():
+            for _ in range(min(count, _COUNTED)):
+                self.observe_change(unchanged_at, after)
 
     def observe_change(self, before: float, after: float) -> None:
         """Learn that a task was unchanged at *before*, and changed at *after*."""

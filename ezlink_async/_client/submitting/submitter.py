@@ -25,7 +25,7 @@ from ezlink_async._client.submitting.gate import Admission, Gate
 from ezlink_async._client.submitting.lanes import Lanes
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import AnyReconciler
-from ezlink_async._client.submitting.row_search import RowSearch
+from ezlink_async._client.submitting.row_search import RowSearch, RowTurns
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpResponse
@@ -94,6 +94,7 @@ class Submitter:
         self.slots: Semaphore = Semaphore(self._settings.max_concurrency)
         self._uploads = Semaphore(self._settings.max_uploads)
         self._lanes = Lanes(self._settings.retry)
+        self._row_turns = RowTurns()
         self._transport = transport
         self._background = background
         self._follow = follow
@@ -167,7 +168,8 @@ class Submitter:
         try:
             job = pending.job = await pending.load()
             gate = self._lanes.gate(job.lane)
-            accepted = await self._until_accepted(pending, gate)
+            async with self._row_turns.turn(job.row_count):
+                accepted = await self._until_accepted(pending, gate)
         except BaseException:
             self.slots.release()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sqlite3
@@ -37,6 +38,7 @@ def encode_path(path: Path | str) -> str | bytes:
     return name
 
 
+@functools.lru_cache(64)  # one source has many targets
 def decode_path(name: str | bytes) -> Path:
     """Return the path that :func:`encode_path` made this of."""
     return Path(os.fsdecode(name))

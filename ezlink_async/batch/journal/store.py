@@ -38,6 +38,7 @@ from ezlink_async.batch.journal.jobs import (
 from ezlink_async.batch.journal.schema import SCHEMA
 from ezlink_async.batch.journal.sqlite import open_copy, open_database
 from ezlink_async.batch.pairs.output_paths import (
+    RESULT_NUMBER,
     Output,
     numbered,
     path_key,
@@ -190,7 +191,8 @@ class Journal:
 
         A subject keeps the path it once had, and a picture that was moved keeps its
         path, too. Where several jobs of a *run* would share a file, the later
-        ones get ``-2``, ``-3``.
+        ones get ``-2``, ``-3``; so does a job whose file could be one of another
+        job's several results, in whichever order they come.
         """
         wanted, now = encode_path(claim.wanted_path), (claim.content, run)
         found = self._execute(
@@ -227,11 +229,35 @@ class Journal:
             (encode_path(path_key(path)),),
         ).fetchone()
         if owner is None:
-            return True
+            return not self._meets_results(path_key(path), claim)
         was_moved = owner["content"] == claim.content
         names = _head(claim.subject), encode_path(claim.wanted_path)
         is_ours = (_head(owner["subject"]), owner["wished"]) == names
         return bool((was_moved or is_ours) and owner["run"] != run)
+
+    def _meets_results(self, key: str, claim: Claim) -> bool:
+        """
+        Return whether *key* is that of a numbered result of another job.
+
+        Or that of another job is the key of a numbered result of this one. Several
+        results of the job at ``a`` are ``a_1``, ``a_2``.
+        """
+        base = RESULT_NUMBER.sub("", key)
+        if base != key:
+            owner = self._execute(
+                "SELECT subject FROM places WHERE same = ?", (encode_path(base),)
+            ).fetchone()
+            if owner is not None and _has_several(owner["subject"]):
+                return True
+        if not _has_several(claim.subject):
+            return False
+        # Between these two are the keys that go on with an underscore.
+        bounds = encode_path(f"{key}_"), encode_path(f"{key}`")
+        rows = self._execute(
+            "SELECT same FROM places WHERE same > ? AND same < ?", bounds
+        )
+        ends = (os.fsdecode(row["same"])[len(key) :] for row in rows)
+        return any(map(RESULT_NUMBER.fullmatch, ends))
 
     def find_or_add_job(self, new: NewJob) -> JobRecord:
         """Return the job of a key, stored as planned if it is new."""
@@ -458,3 +484,8 @@ class Journal:
 
 def _head(subject: bytes) -> bytes:
     return subject.partition(b"\0")[0]
+
+
+def _has_several(subject: bytes) -> bool:
+    """Return whether a job may have several results; one of two paths has one."""
+    return b"\0" not in subject

@@ -50,6 +50,9 @@ CONVERTED_SUFFIXES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif"})
 
 _FOREIGN = CONVERTED_SUFFIXES | {".gif", ".bmp"}
 
+RESULT_NUMBER = re.compile(r"_[1-9][0-9]*\Z")
+"""What each of several results adds to the output path of its job."""
+
 # Results are copied between systems: what Windows forbids is escaped everywhere.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 

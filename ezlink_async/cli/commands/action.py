@@ -68,7 +68,7 @@ def action(
     if len(words) < 2:  # noqa: PLR2004 - a task and a button
         raise ConfigurationError("give a TASK and at least one BUTTON")
     given, *names = words
-    task = Parent.of(given)
+    task = Parent.of(given, options)
     orders = _presses(options, task, names)
     if own.is_given:
         orders = iter([_answered(options, task, names, own)])

@@ -10,6 +10,7 @@ from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import Record, TaskRecord, TaskStatus
 from ezlink_async.services.midjourney.prompts import mode_of
 from ezlink_async.services.midjourney.submits import Mode
+from ezlink_async.services.midjourney.tasks import FAMILIES, MIDJOURNEY
 
 
 @runtime_checkable
@@ -52,7 +53,12 @@ class ParentTask:
 
     @classmethod
     def of(cls, task: ParentTask | TaskRef) -> ParentTask:
-        """Return what is known of *task*; :exc:`ConfigurationError` without an id."""
+        """
+        Return what is known of *task*.
+
+        :exc:`ConfigurationError` without an id, and for a task of another family: its
+        id may be that of some task of Midjourney, too.
+        """
         if isinstance(task, ParentTask):
             return task
         if isinstance(task, str):
@@ -60,12 +66,27 @@ class ParentTask:
         if isinstance(task, TaskRecord):
             return cls._of_record(task)
         if isinstance(task, HasRecord):
-            if isinstance(task.record, TaskRecord):
-                return cls._of_record(task.record)
-            return cls(_checked(task.task_id))
+            return cls._of_reference(task)
         raise ConfigurationError(
             f"give a task's handle, record or id, not {type(task).__name__}"
         )
+
+    @classmethod
+    def _of_reference(cls, task: HasRecord) -> ParentTask:
+        family, record = getattr(task, "family", MIDJOURNEY.name), task.record
+        if family not in FAMILIES:
+            raise ConfigurationError(
+                f"task {task.task_id} is of the family {family!r}: give one of "
+                "Midjourney"
+            )
+        if isinstance(record, TaskRecord):
+            return cls._of_record(record)
+        if record is not None:
+            raise ConfigurationError(
+                f"task {task.task_id} has a {type(record).__name__}: give a task of "
+                "Midjourney"
+            )
+        return cls(_checked(task.task_id))
 
     @classmethod
     def _of_record(cls, record: TaskRecord) -> ParentTask:

@@ -52,7 +52,7 @@ def path_segment(task_id: str) -> str:
 
 _TEXTS = ("DESCRIBE", "SHORTEN")  # the actions whose result is a text
 
-_WITHOUT_PREVIEWS = ("", "SWAP_FACE")  # of the first nothing is known
+_SWAP = "SWAP_FACE"  # the only action that shows no preview
 
 _ALMOST = 99.0  # per cent: at 100 a task that goes on would seem to be stuck
 
@@ -139,8 +139,8 @@ class MidjourneyFamily(TaskFamily[TaskRecord]):
         return HttpRequest("GET", path, repeatable=True, credential=Credential.NONE)
 
     def has_previews(self, known: TaskRecord | None) -> bool:
-        """Return whether the task is no swap: the others show how far they are."""
-        return known is not None and known.action not in _WITHOUT_PREVIEWS
+        """Return whether the task may be no swap: the others show how far they are."""
+        return known is None or known.action != _SWAP
 
     def found(self, task_id: str, known: TaskRecord | None, url: str) -> TaskRecord:
         """Return the record of a success whose picture is at *url*."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 
 from ezlink_async.batch.journal.columns import decode_path, encode_path
 from ezlink_async.batch.journal.jobs import (
+    Claim,
     JobRecord,
     JobState,
     Problem,
@@ -550,6 +552,12 @@ class Claims:
         claim = swap_claim(Path(source), Path(target), wanted, content.encode())
         return self._journal.assign_output_path(claim, self._run)
 
+    def order(self, request: str, wanted: str) -> str:
+        """Return the output path of a job that may have several results."""
+        subject = request.encode()
+        claim = Claim(subject, wanted, hashlib.sha256(subject).digest())
+        return self._journal.assign_output_path(claim, self._run)
+
 
 @pytest.fixture
 def claims(journal: Journal) -> Claims:
@@ -593,6 +601,33 @@ def test_numbers_skip_paths_that_are_taken(claims: Claims) -> None:
     assert claims.claim("1", "a-2") == "a-2"
     assert [claims.claim(str(number)) for number in (2, 3, 4)] == ["a", "a-3", "a-4"]
     assert claims.claim("5", "a-3") == "a-3-2"
+
+
+@posix
+@pytest.mark.parametrize("name", ["fox", "trip/Fox", "m\udcfc"], ids=ascii)
+def test_paths_of_several_results_meet_no_other_path(claims: Claims, name: str) -> None:
+    """In either order, and in a later run; a swap has one result, and no number."""
+    assert claims.order("one", f"{name}_1") == f"{name}_1"
+    assert claims.order("two", name) == f"{name}-2"
+    assert claims.order("three", f"{name}-2_12") == f"{name}-2_12-2"
+    assert claims.claim("four", f"{name}-2_3") == f"{name}-2_3-2"
+    claims.next_run()
+    assert claims.order("five", f"{name}-2_4") == f"{name}-2_4-2"
+    assert claims.order("one", f"{name}_1") == f"{name}_1"
+    assert claims.order("two", name) == f"{name}-2"
+
+
+def test_paths_that_are_no_number_of_a_result_are_taken(claims: Claims) -> None:
+    free = ["fox", "fox_", "fox_0", "fox_01", "fox_1a", "fox_a_1", "fox1", "fox`_1"]
+    assert [claims.order(name, name) for name in free] == free
+    assert [claims.order(f"{name} too", f"a{name}") for name in free[::-1]] == [
+        f"a{name}" for name in free[::-1]
+    ]
+
+
+def test_paths_of_swaps_have_no_numbers(claims: Claims) -> None:
+    names = ["a", "a_1", "b_1", "b"]
+    assert [claims.claim(name, name) for name in names] == names
 
 
 def test_a_moved_picture_keeps_its_path_in_a_later_run(claims: Claims) -> None:

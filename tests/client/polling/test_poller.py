@@ -295,6 +295,24 @@ def test_e34_stuck_task_ends_at_its_deadline_with_its_last_status() -> None:
     virtual_clock.run(work())
 
 
+@pytest.mark.parametrize("is_filled", [False, True])
+@on_virtual_clock
+async def test_e7_deadline_of_a_used_up_key_says_to_fill_it(*, is_filled: bool) -> None:
+    """Unless the latest poll has found it filled."""
+
+    def answer(_: HttpRequest) -> HttpResponse:
+        if is_filled and now() > 30:
+            return reply(row("7", "IN_PROGRESS"))
+        return refused("The token quota has been exhausted")
+
+    async with poller_harness(answer, policy=EVERY_SECOND, bound=None) as here:
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await here.follow("7")
+    fill = "fill the key's quota, then resume it with client.task('7')"
+    assert (fill in str(caught.value)) is not is_filled
+    assert isinstance(caught.value.__cause__, errors.QuotaError) is not is_filled
+
+
 async def test_deadline_ends_a_task_whose_poll_gets_no_answer() -> None:
     async def hang() -> HttpResponse:
         await asyncio.Event().wait()

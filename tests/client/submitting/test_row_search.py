@@ -70,6 +70,19 @@ async def test_search_ends_with_its_time() -> None:
     assert 9 <= now() - began <= 10
 
 
+@on_virtual_clock
+async def test_list_that_hangs_delays_a_submit_by_5_seconds() -> None:
+    async def answer(_: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(30)
+        return reply([None])
+
+    search = RowSearch(ScriptedTransport(answer), _Rows(), asyncio.sleep)
+    began = now()
+    await search.begin()
+    assert now() - began == 5
+    assert not await search.is_accepted(EVERY_SECOND, 10)
+
+
 async def test_search_that_could_not_count_before_asks_no_more() -> None:
     search = _search(None, 5)
     await search.begin()
