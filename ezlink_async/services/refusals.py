@@ -4,7 +4,7 @@ What a refusal of the handlers behind ``/v1/async/images`` and ``/flux`` means.
 They answer ``{"error": {"code": ..., "message": ..., "type": "api_error"}}`` without a
 request id; what the API says in front of them has one. The key that a handler is
 refused with is that of the operator, so its 401 and 403 say nothing about ours.
-Source: ``ye4293/one-api`` (``relay/controller/image.go``, ``relay/controller/flux.go``,
+Source: ``ye4293/one-api`` (``relay/controller/image.go``, ``controller/flux.go``,
 ``controller/relay.go``).
 """
 

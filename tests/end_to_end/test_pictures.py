@@ -35,6 +35,7 @@ from ezlink_async.requests import AsyncImage, Flux, JobRequest
 from ezlink_async.services.base import AnyRecord
 from tests.support.client_harness import EmulatedClient, emulated_client
 from tests.support.command_line import SAMPLES
+from tests.support.pictures import jpeg
 
 WAN = "wan2.5-i2i-preview"
 
@@ -154,14 +155,14 @@ async def test_lost_answer_is_unknown_and_the_log_tells_that_it_was_paid() -> No
 
 
 async def test_submit_that_left_no_trace_is_not_sent_again() -> None:
-    """A refusal of Wan leaves none, and neither does an accepted video."""
+    """A swap is a witness for the log, but a refusal of Wan would leave none in it."""
     async with emulated_client(with_account=True, timeouts=_SOON) as both:
-        await both.ez.submit(AsyncImage(WAN, "a witness"))
+        await (await both.ez.swap_face(jpeg(2_000), jpeg(3_000)))
         both.server.control.script("images", faults.Drop())
         with pytest.raises(SubmitUnknownError) as lost:
             await both.ez.submit(AsyncImage(WAN, "a fox"))
         assert lost.value.charged is None
-        assert _submits(both) == 2
+        assert _submits(both) == 1
 
 
 async def test_wan_that_is_throttled_is_waited_for() -> None:
@@ -196,7 +197,7 @@ async def test_link_of_an_image_that_has_ended_is_renewed_by_the_query() -> None
         both.server.control.advance(601)
         empty = {"id": handle.task_id, "status": "Ready", "result": {}}
         both.server.control.script("images_result", faults.Upstream(body=empty))
-        with pytest.raises(DownloadError, match="gone"):
+        with pytest.raises(DownloadError, match="no longer has the result"):
             await handle.read()
         fresh = f"{both.server.base_url}/__emu/pictures/{handle.task_id}/1.png"
         there = {**empty, "result": {"sample": f"{fresh}?se=9999999999"}}
@@ -338,8 +339,9 @@ async def test_link_whose_task_the_provider_has_forgotten_is_gone() -> None:
         both.server.control.advance(601)
         forgotten = {"id": handle.task_id, "status": "Task not found"}
         both.server.control.script("flux_result", faults.Upstream(404, forgotten))
-        with pytest.raises(DownloadError, match="gone"):
+        with pytest.raises(DownloadError, match="no longer has the result") as gone:
             await handle.read()
+        assert gone.value.gone
 
 
 async def test_batch_whose_link_has_ended_makes_the_picture_again_on_demand(

@@ -1,7 +1,7 @@
 """
 Native Flux: ``/flux/v1/{model}``, ``/flux/v1/get_result`` and the provider's own call.
 
-After ye4293/one-api ``relay/controller/flux.go``. Each submit leaves a row, a refused
+After ye4293/one-api ``controller/flux.go``. Each submit leaves a row, a refused
 one too. Nothing is charged at acceptance: the first success that the relay sees is
 taken from the account of the row, never from its key.
 """

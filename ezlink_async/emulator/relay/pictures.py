@@ -1,8 +1,8 @@
 """
 The relay's table of pictures: those of async images and of native Flux.
 
-One table is behind both, as in ye4293/one-api ``model/image.go``: an id of one family
-is found by the queries of the other. Plain records: no sockets, no upstream.
+One table is behind both, as was seen on the running server (ye4293/one-api): an id of
+one family is found by the queries of the other. Plain records: no sockets, no upstream.
 """
 
 from __future__ import annotations

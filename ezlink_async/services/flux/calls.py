@@ -63,6 +63,6 @@ class FluxCalls(Generic[H]):
         :exc:`SubmitUnknownError`; with an account token it is looked up. A
         cancellation before the upload ends sends no job; later the submit goes on,
         and the task runs and is paid. The answer may take five minutes. Source:
-        ``ye4293/one-api`` (``relay/controller/flux.go``).
+        ``ye4293/one-api`` (``controller/flux.go``).
         """
         return await self._submit(Flux(model, prompt, **fields))

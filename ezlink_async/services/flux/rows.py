@@ -5,7 +5,7 @@ The row carries the request id of the submit. It is written before the provider 
 asked, so its absence proves that the submit did not come; the relay writes one for each
 of its own attempts. Rows of async images have no request id. The answer is not kept:
 its rows show what the provider said. Source: ``ye4293/one-api``
-(``controller/image.go``, ``relay/controller/flux.go``).
+(``controller/flux.go``).
 """
 
 from __future__ import annotations

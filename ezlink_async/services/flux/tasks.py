@@ -3,7 +3,7 @@ Tasks behind ``/flux/v1/get_result``: how they are asked for, read and judged.
 
 The server keeps a record, which the provider's own call renews; it may never come. A
 query with ``from_source`` asks the provider. Source: ``ye4293/one-api``
-(``relay/controller/flux.go``), the code of the server; the statuses are those of
+(``controller/flux.go``), the code of the server; the statuses are those of
 docs.bfl.ai.
 """
 
