@@ -86,6 +86,7 @@ def test_task_is_known_by_the_file_of_its_result(
 def test_task_in_the_journal_is_the_same_by_its_file_and_by_its_id(
     ezlink: Ezlink, user: Emulator, grid: str
 ) -> None:
+    paid = 0
     for button in ("V1", f"MJ::JOB::upsample::3::{grid}"):
         assert ezlink("action", grid, button, "--output", "parents").code == 0
         paid = len(user.control.charges)
