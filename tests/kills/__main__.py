@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 from ezlink_async.emulator import Emulator, faults
+from ezlink_async.emulator.control import Control
 from tests.kills.command import SwapCommand, emulator
 from tests.kills.mixed import MIXED, MixedJobs
 from tests.series.result import SeriesResult
@@ -87,7 +88,7 @@ def mixed(command: SwapCommand, kills: int) -> SeriesResult:
     assert isinstance(command, MixedJobs)
     result, control = SeriesResult(), command.server.control
     summary = _kill_and_finish(command, kills, result)
-    states, charges = command.states(), len(control.charges)
+    states, charges = command.states(), _submits(control)
     unknown = states.get("unknown", 0)
     result.add(f"{states} in the journal", f"{charges} charges")
     result.expect("each unknown is listed", summary["unknown"], unknown)
@@ -98,8 +99,17 @@ def mixed(command: SwapCommand, kills: int) -> SeriesResult:
         command.run_to_end("--resubmit-unknown")
     result.expect("then all are right", command.right(), command.jobs)
     more = unknown + command.jobs - sum(states.values())
-    result.expect("for so many more", len(control.charges) - charges, more)
+    result.expect("for so many more", _submits(control) - charges, more)
+    # Each task of Doubao is settled once, and once more if a kill came in between.
+    settled = len(control.charges) - _submits(control) - command.photos
+    result.add(f"{settled} settlements more than tasks")
+    result.expect("by no more than the kills", settled <= command.kills, wanted=True)
     return result
+
+
+def _submits(control: Control) -> int:
+    """Return how many charges are for jobs, and correct no other."""
+    return sum(charge.action != "SETTLEMENT" for charge in control.charges)
 
 
 def server_killed(command: SwapCommand, kills: int) -> SeriesResult:

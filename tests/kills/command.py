@@ -24,7 +24,8 @@ from tests.support.pictures import jpeg
 
 _REQUESTS = (
     *("submit", "imagine", "action", "describe", "shorten"),
-    *("list", "fetch", "image"),
+    *("list", "fetch", "image", "video", "video_result", "video_keyless"),
+    *("images", "images_result", "flux", "flux_result"),
 )
 _SWAP = ("-m", "ezlink_async", "swap", "me.jpg", "photos", "-o", "out", "--json")
 _INTERVAL = 0.02  # between two checks whether a command has ended by itself

@@ -13,7 +13,12 @@ from ezlink_async.emulator import read_hashes
 from tests.kills.command import SwapCommand
 from tests.support.pictures import chunk, png
 
-MIXED = 4  # rows of a round: an imagine with a button, a describe, a shorten, a swap
+MIXED = 7
+"""Rows of a round: an imagine with a button, one of each other kind."""
+
+_DOUBAO = "doubao-seedance-1-0-lite"
+
+_LINKED = {"video", "flux", "image"}  # their records say where the results are
 
 
 @attrs.define
@@ -21,6 +26,7 @@ class MixedJobs(SwapCommand):
     """Rows of a manifest, in rounds of :data:`MIXED`; *photos* is their number."""
 
     program: tuple[str, ...] = ("-m", "tests.kills.manifest")
+    _linked: list[bytes] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -34,6 +40,9 @@ class MixedJobs(SwapCommand):
                 {"kind": "describe", "image": str(described), "output": f"d{number}"},
                 {"kind": "shorten", "prompt": f"the words {number}"},
                 {"kind": "swap", "source": "me.jpg", "target": str(photo)},
+                {"kind": "video", "model": _DOUBAO, "prompt": f"clip {number}"},
+                {"kind": "flux", "model": "flux-2-pro", "prompt": f"sketch {number}"},
+                {"kind": "image", "model": "wanx", "prompt": f"view {number}", "n": 2},
             ]
         manifest = self.folder / "jobs.jsonl"
         manifest.write_text("\n".join(map(json.dumps, rows)))
@@ -45,28 +54,36 @@ class MixedJobs(SwapCommand):
 
     def right(self) -> int:
         """
-        Return how many results are saved, each the server's own of its own task.
+        Return how many jobs are saved, with the server's own results of their tasks.
 
         A swap is checked by the pictures that it was made of.
         """
-        tasks = {task.task_id: task for task in self.server.control.tasks}
-        good = 0
-        for job in self._saved():
-            path = self.folder / "out" / str(job["path"])
-            task = tasks[str(job["task_id"])]
-            request = json.loads(str(job["request"]))
-            if job["kind"] == "swap":
-                hashes = read_hashes(path.read_bytes())
-                good += hashes == (request["source"], request["target"])
-            elif path.suffix == ".txt":
-                record = json.loads(str(job["record"]))
-                text = record["properties"]["final_prompt"] or record["prompt_en"]
-                good += path.read_text().rstrip("\n") == text.rstrip("\n")
-            else:
-                prompt = request.get("prompt") or request["parent"]["prompt"]
-                is_own = task.prompt.startswith(prompt)
-                good += is_own and path.read_bytes() == self._picture(task.task_id)
-        return good
+        self._linked.clear()
+        jobs: dict[int, list[sqlite3.Row]] = {}
+        for row in self._saved():
+            jobs.setdefault(row["id"], []).append(row)
+        good = [self._is_right(rows) for rows in jobs.values()]
+        contents = [each for each in self._linked if each]
+        assert len(set(contents)) == len(contents)  # each has a prompt of its own
+        return sum(good)
+
+    def _is_right(self, rows: list[sqlite3.Row]) -> bool:
+        job, paths = rows[0], [self.folder / "out" / str(row["path"]) for row in rows]
+        request, record = json.loads(job["request"]), json.loads(job["record"])
+        content = paths[0].read_bytes()
+        if job["kind"] == "swap":
+            return read_hashes(content) == (request["source"], request["target"])
+        if job["kind"] in _LINKED:
+            found = [_at(url) for url in _urls(job["record"])]
+            self._linked += found
+            return found == [path.read_bytes() for path in paths]
+        if paths[0].suffix == ".txt":
+            text = record["properties"]["final_prompt"] or record["prompt_en"]
+            return paths[0].read_text().rstrip("\n") == str(text).rstrip("\n")
+        task = next(t for t in self.server.control.tasks if t.task_id == job["task_id"])
+        prompt = request.get("prompt") or request["parent"]["prompt"]
+        own = _at(f"{self.server.base_url}/mj/image/{job['task_id']}")
+        return task.prompt.startswith(prompt) and content == own
 
     def _saved(self) -> list[sqlite3.Row]:
         path = self.folder / "out" / ".ezlink" / "journal.sqlite3"
@@ -77,11 +94,19 @@ class MixedJobs(SwapCommand):
                 "WHERE state = 'saved'"
             ).fetchall()
 
-    def _picture(self, task_id: str) -> bytes:
-        url = f"{self.server.base_url}/mj/image/{task_id}"
-        with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own server
-            content: bytes = answer.read()
-        return content
+
+def _urls(content: str) -> list[str]:
+    """Return the addresses in the record of a video or of pictures."""
+    record = json.loads(content)
+    results = record.get("results") or [record]
+    urls: list[str] = record.get("urls") or [each["url"] for each in results]
+    return urls
+
+
+def _at(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own server
+        content: bytes = answer.read()
+    return content
 
 
 def _unique_png(number: int) -> bytes:
