@@ -244,7 +244,7 @@ class Preflight:
     def _register(self, journal: Journal, inspection: Inspection) -> Registered:
         order, digests = inspection.order, inspection.digests
         identity = order.identity(digests, self._options.job_options)
-        claim = _claim(order, digests, identity)
+        claim = claim_of(order, digests, identity)
         path = journal.assign_output_path(claim, self.run)
         key = JobKey(self._server, order.kind, identity, path)
         family = "" if order.request is None else order.request.family.name
@@ -354,7 +354,7 @@ def is_refused_twice(order: Order) -> bool:
     return order.request is not None and order.request.distinct
 
 
-def _claim(order: Order, digests: Sequence[bytes], identity: str) -> Claim:
+def claim_of(order: Order, digests: Sequence[bytes], identity: str) -> Claim:
     """Return the claim of an order to its output path."""
     if not order.by_paths:
         subject = identity.encode(errors="replace")

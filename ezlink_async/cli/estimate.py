@@ -24,6 +24,7 @@ from ezlink_async.batch.options import LOCAL, BatchOptions
 from ezlink_async.batch.pairs.folders import LeftOut
 from ezlink_async.batch.pairs.orders import Order, request_key
 from ezlink_async.batch.pairs.output_paths import Existing, is_whole_result
+from ezlink_async.batch.preflight import claim_of
 from ezlink_async.cli.order_list import OrderList
 
 
@@ -132,14 +133,22 @@ def _expect(
             place = record.key.output_path
             known = orders.expect(key, record.inputs, place, expected)
             outside += not known and expected is Expected.OPEN
-    existing = Existing()
-    for order in orders.unexpected():
-        path = options.output / order.wanted_path
-        found = existing.at(path, pictures_only=order.by_paths)
-        blocked = options.keeps_existing and any(map(is_whole_result, found))
-        expected = Expected.OTHER if order.problem or blocked else Expected.NEW
-        orders.expect_for(order, expected)
+        existing = Existing()
+        for order in orders.unexpected():
+            path = options.output / _place(order, options, earlier)
+            found = existing.at(path, pictures_only=order.by_paths)
+            blocked = options.keeps_existing and any(map(is_whole_result, found))
+            expected = Expected.OTHER if order.problem or blocked else Expected.NEW
+            orders.expect_for(order, expected)
     return outside
+
+
+def _place(order: Order, options: BatchOptions, earlier: Journal) -> str:
+    """Return where the results of a new order go; pictures are not read for it."""
+    if order.pictures:
+        return order.wanted_path
+    identity = order.identity((), options.job_options)
+    return earlier.assign_output_path(claim_of(order, (), identity), run=0)
 
 
 def _count(

@@ -222,3 +222,13 @@ def test_lost_answer_is_unknown_and_not_repeated(ezlink: Ezlink, job: _Job) -> N
     assert ezlink(*job.command).code == int(not is_found)
     assert job.submits == submits
     assert job.charged == [job.case.units]
+
+
+def test_job_that_another_kind_took_the_name_of_is_sent_under_a_further_one(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    assert ezlink("flux", "a fox", "--output", "out").code == 0
+    said = ezlink("imagine", "a fox", "--output", "out")
+    assert (said.code, said.out) == (0, f"{Path('out', 'a fox-2.png')}\n")
+    assert "1 job: 1 to send" in said.err
+    assert user.control.charged
