@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -48,9 +49,14 @@ class DryRun:
         self._printer.finish()
 
     def paid(self, budget: int | None) -> tuple[int, int]:
-        """Return how many jobs it would pay for within *budget*, and their price."""
-        dearest = sorted(self._prices, reverse=True)[:budget]
-        return len(dearest), sum(dearest)
+        """
+        Return how many jobs it would pay for within *budget*, and their price.
+
+        The price is 0 if only the server knows that of one of them.
+        """
+        dearest = sorted(self._prices, key=lambda each: each or math.inf, reverse=True)
+        bought = dearest[:budget]
+        return len(bought), sum(bought) if all(bought) else 0
 
     def _look_at(
         self, orders: Sequence[Order], preflight: Preflight, journal: Journal

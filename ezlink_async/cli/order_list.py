@@ -229,13 +229,14 @@ class OrderList(Iterable[Order]):
         """
         Return how many orders of which *what* is expected are paid, and their price.
 
-        Of more than *most* the dearest count. The price is in units, 500,000 to the
-        dollar.
+        Of more than *most* the dearest count, and those before them whose price only
+        the server knows. The price is in units, 500,000 to the dollar; 0 with such.
         """
         with self._lock:
             query = (
-                "SELECT count(*), coalesce(sum(price), 0) FROM (SELECT price FROM "
-                "orders WHERE expected = ? AND paid ORDER BY price DESC LIMIT ?)"
+                "SELECT count(*), coalesce(sum(price) * (min(price) > 0), 0) FROM "
+                "(SELECT price FROM orders WHERE expected = ? AND paid "
+                "ORDER BY price = 0 DESC, price DESC LIMIT ?)"
             )
             limit = -1 if most is None else most
             many, price = self._sql.execute(query, (what, limit)).fetchone()

@@ -191,8 +191,14 @@ def test_manifest_of_mixed_kinds_is_done(ezlink: Ezlink, user: Emulator) -> None
     ]
     text = "\n".join(map(json.dumps, rows))
     Path("jobs.jsonl").write_text(text, encoding="utf-8")
-    said = ezlink("run", "jobs.jsonl", "--output", "out")
+    command = ("run", "jobs.jsonl", "--output", "out")
+    for options in ((), ("--budget", 1)):
+        planned = ezlink(*command, "--dry-run", *options)
+        assert "only the server knows their price; " in planned.err
+        assert "USD at default prices" not in planned.err
+    said = ezlink(*command)
     assert said.code == 0, said.err
+    assert "3 to send\nonly the server knows their price; " in said.err
     assert sorted(said.out.splitlines()) == [
         "out/a cat.mp4",
         "out/a fox.png",

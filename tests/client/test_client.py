@@ -583,7 +583,7 @@ async def test_handle_of_another_server_or_family_is_refused() -> None:
         with pytest.raises(errors.ConfigurationError, match="belongs to"):
             ez.restore(saved)
         with pytest.raises(errors.ConfigurationError, match="no family of tasks"):
-            ez.restore({**handle.to_dict(), "family": "video"})
+            ez.restore({**handle.to_dict(), "family": "nothing"})
         with pytest.raises(errors.ConfigurationError, match="not a saved handle"):
             ez.restore({"id": 7})
         with pytest.raises(errors.ConfigurationError, match="no task id"):
