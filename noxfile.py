@@ -25,12 +25,17 @@ PACKAGE = "ezlink_async"
 AT_ONCE = ("-n", "2", "--dist", "worksteal")
 """Two workers: tests wait a lot, but more of them would only wait for a processor."""
 
-PARTS_WITH_FILES = ("cli", "emulator", "end_to_end", "report")
+PARTS_WITH_FILES = (
+    *("cli/test_swap.py", "emulator/engine", "emulator/pictures", "end_to_end"),
+    *("report", "test_public_api.py"),
+)
 """Tests of what lies in the wheel besides modules, and of its programs as a whole."""
 
 PARTS_OF_THE_CLIENT = ("batch", "client", "core", "io", "services")
-"""Tests of the client, which run with every interpreter; of the others the oldest
-runs them all, and the newest those of the wheel."""
+"""Tests of the client, which the newest interpreter runs; the oldest runs them all."""
+
+PARTS_OF_THE_BASE = ("core", "io", "services")
+"""Tests that the interpreters between these run: they meet the most of Python."""
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
@@ -158,11 +163,13 @@ def _write_scripts(folder: Path) -> Path:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """
-    Run the tests: all with the oldest interpreter, with others those of the client.
+    Run the tests: all with the oldest interpreter, with others those of some rooms.
 
     Arguments go to pytest in place of that: ``-- tests`` runs all.
     """
-    parts = () if session.python == OLDEST else PARTS_OF_THE_CLIENT
+    newest = session.python == NEWEST
+    parts = PARTS_OF_THE_CLIENT if newest else PARTS_OF_THE_BASE
+    parts = () if session.python == OLDEST else parts
     session.install(*_group("test"), "-e", ".[local,images,speed]")
     # No code asks for the version of Python, so one interpreter shows the coverage.
     measured = ("coverage", "run", "-m") if session.python == OLDEST else ()

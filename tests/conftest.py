@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -15,6 +16,12 @@ from tests.support.raw_servers import trust_file
 
 # aiohttp reads the variable once, when it is imported; this must run before.
 os.environ["SSL_CERT_FILE"] = str(trust_file(Path(tempfile.mkdtemp())))
+
+# Journals and results wait for the disk, which shows nothing where no machine dies. So
+# the folders of tests are in memory, where the system has much of it.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private folder there
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 * 1024**3:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 settings.register_profile("project", derandomize=True, deadline=None, database=None)
 settings.load_profile("project")

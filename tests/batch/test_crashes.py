@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from ezlink_async.batch.journal.sqlite import open_database
 from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.options import BatchOptions
 from ezlink_async.batch.pairs.output_paths import Output
+from tests.support.filesystems import quick_folder
 from tests.support.journal_jobs import new_swap, swap_claim, swap_key
 
 _JOBS = 2
@@ -91,7 +91,7 @@ class Crashes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = Path(tempfile.mkdtemp())
+        self._folder = quick_folder()
         self._numbers = itertools.count(1)
         self._attempts: list[list[Attempt]] = [[] for _ in range(_JOBS)]
         self._alive: dict[int, Attempt] = {}  # the submits this client waits for

@@ -73,11 +73,12 @@ async def test_a_timed_out_task_of_a_used_up_key_says_to_fill_it(
     batch: BatchHarness,
 ) -> None:
     batch.control.script_tasks(scripts.slow(600))
-    body = '{"error":{"message":"The token quota has been exhausted (request id: 1)"}}'
+    words = "The token quota has been exhausted (request id: 1)"
+    body = f'{{"error":{{"message":"{words}","type":"api_error"}}}}'
     for call in ("fetch", "list"):
         answer = faults.Answer(401, body, "application/json")
         batch.control.standing(call, answer)
-    async with batch.client(poll=attrs.evolve(POLL, deadline=2)) as ez:
+    async with batch.client(poll=attrs.evolve(POLL, deadline=1)) as ez:
         ended = await batch.done(batch.photos(1), ez)
     assert "; fill the key's quota; the next run goes on" in str(ended.only.error)
     assert ended.only.resumable

@@ -1051,7 +1051,7 @@ async def test_a_slow_reader_stops_the_intake_but_not_the_saving(
 
         def pairs() -> Iterator[tuple[Path, Path]]:
             nonlocal taken
-            for photo in batch.photos(150):
+            for photo in batch.photos(100):
                 taken += 1
                 yield batch.face, photo
 
@@ -1061,10 +1061,10 @@ async def test_a_slow_reader_stops_the_intake_but_not_the_saving(
             for _ in range(2_000):
                 await asyncio.sleep(0)
             assert batch.charges <= 2 * (2 + 8)
-            assert taken < 150
+            assert taken < 100
             await anext(run)
-            assert len([each async for each in run]) == 149
-        assert batch.charges == 150
+            assert len([each async for each in run]) == 99
+        assert batch.charges == 100
 
 
 async def test_pairs_of_a_slow_iterator_are_reported_after_leaving(
@@ -1094,10 +1094,10 @@ def _alive(kind: type) -> int:
 
 
 async def test_read_outcomes_and_ended_jobs_are_released(batch: BatchHarness) -> None:
-    """Two runs over 200 targets keep a bounded number of both alive."""
+    """Two runs over 100 targets keep a bounded number of both alive."""
     limit = 4 + 8
     async with batch.client(concurrency=4) as ez:
-        photos = batch.photos(200)
+        photos = batch.photos(100)
         for _ in range(2):
             outcomes, jobs = _alive(BatchOutcome), _alive(RunningJob)
             count = 0
@@ -1105,11 +1105,11 @@ async def test_read_outcomes_and_ended_jobs_are_released(batch: BatchHarness) ->
                 async for outcome in run:
                     del outcome
                     count += 1
-                    if count % 100 == 0:
+                    if count % 50 == 0:
                         assert _alive(RunningJob) <= jobs + 2 * limit
                         alive = _alive(BatchOutcome) - outcomes
                         assert alive <= 3 * limit + 256 * (run.accepted == 0)
-            assert count == 200
+            assert count == 100
 
 
 async def test_an_answer_after_leaving_is_written_and_holds_the_folder_until_then(

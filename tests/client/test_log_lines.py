@@ -8,11 +8,12 @@ import logging
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ezlink_async import AsyncEzlink, errors
 from ezlink_async.emulator import faults, scripts
-from tests.support.client_harness import beside_emulator, emulated_client
+from tests.support.client_harness import RETRY, beside_emulator, emulated_client
 from tests.support.pictures import jpeg
 
 SOURCE = jpeg(20_000)
@@ -50,7 +51,8 @@ async def test_failures_that_pass_are_logged_where_they_are_waited_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with beside_emulator() as (ez, server):
+    # A missing channel is waited for half of the bound.
+    async with beside_emulator(retry=attrs.evolve(RETRY, timeout=3)) as (ez, server):
         server.control.script("submit", faults.limiter(), NO_CHANNEL)
         server.control.script("image", faults.Picture(status=503, content="busy"))
         handle = await ez.swap_face(SOURCE, TARGET)

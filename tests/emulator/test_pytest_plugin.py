@@ -52,11 +52,12 @@ def test_the_session_has_one_emulator(ezlink_session_emulator, ezlink_emulator):
 
 _UNPLAYED = """
 import pytest
-from ezlink_async.emulator import EmulatorSettings, faults, scripts
 
 
 @pytest.fixture
 def ezlink_emulator_settings():
+    from ezlink_async.emulator import EmulatorSettings
+
     return EmulatorSettings(price=7, api_key="sk-mine")
 
 
@@ -65,15 +66,19 @@ def test_settings_are_the_projects_own(ezlink_emulator):
 
 
 def test_something_is_left(ezlink_emulator):
+    from ezlink_async.emulator import faults, scripts
+
     ezlink_emulator.control.script("submit", faults.Drop())
     ezlink_emulator.control.script_tasks(scripts.stuck())
 """
 
 
-def _run(tmp_path: Path, project: str) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "test_project.py").write_text(project, "utf-8")
+def _run(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "test_project.py").write_text(_PROJECT, "utf-8")
+    (tmp_path / "test_unplayed.py").write_text(_UNPLAYED, "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", "-p"]
+    command += ["no:hypothesispytest", str(tmp_path)]
 
     # A child of a test is no child of the coverage run of its parent.
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
@@ -81,16 +86,11 @@ def _run(tmp_path: Path, project: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_fixtures_work_in_a_project_without_an_async_plugin(tmp_path: Path) -> None:
-    ran = _run(tmp_path, _PROJECT)
+    """And a fault that was never played fails its test at the end."""
+    ran = _run(tmp_path)
 
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "5 passed" in ran.stdout
-
-
-def test_fault_that_was_never_played_fails_its_test_at_the_end(tmp_path: Path) -> None:
-    ran = _run(tmp_path, _UNPLAYED)
-
-    assert "2 passed, 1 error" in ran.stdout
+    assert "7 passed, 1 error" in ran.stdout, ran.stdout + ran.stderr
+    assert "ERROR at teardown of test_something_is_left" in ran.stdout
     assert "scripted and never played" in ran.stdout
     assert "submit: Drop(" in ran.stdout
     assert "task: Script(" in ran.stdout

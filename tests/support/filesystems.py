@@ -1,4 +1,4 @@
-"""Folders: on small disks, read-only, and what is in them."""
+"""Folders: on small disks, in memory, read-only, and what is in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
     """Let *folder* be a disk of *size* bytes."""
     with _mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
         yield
+
+
+def quick_folder() -> Path:
+    """
+    Return a new folder for many small files, in memory where the system has that.
+
+    For tests in which no machine dies: there a wait for the disk shows nothing.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+    return Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
 
 
 @contextlib.contextmanager

@@ -337,6 +337,7 @@ class FamilyPoller:
             if isinstance(error, TaskNotFoundError) and not task.own:
                 self._handle_unknown(task, error)
                 return
+            task.refusal = error if isinstance(error, QuotaError) else None
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
             task.refusal = error if isinstance(error, QuotaError) else None

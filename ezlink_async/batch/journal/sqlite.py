@@ -8,6 +8,7 @@ memory, which network folders do not have.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -215,10 +216,8 @@ def _bring_up(connection: sqlite3.Connection, schema: Schema) -> None:
     One transaction: a crash or an error leaves the version that was there.
     """
     _migrate(connection, schema)
-    with contextlib.closing(_connect("", schema.patience)) as new:
-        _migrate(new, schema)
-        if not _tables(new) <= _tables(connection):
-            raise sqlite3.DatabaseError("it has other tables")
+    if not _tables_of_new(schema) <= _tables(connection):
+        raise sqlite3.DatabaseError("it has other tables")
     schema.check_rows(connection)
     if connection.in_transaction:
         connection.execute("COMMIT")
@@ -236,8 +235,15 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
         )
 
 
-def _tables(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
-    return set(
+@functools.cache
+def _tables_of_new(schema: Schema) -> frozenset[tuple[str, ...]]:
+    with contextlib.closing(_connect("", schema.patience)) as new:
+        _migrate(new, schema)
+        return _tables(new)
+
+
+def _tables(connection: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
+    return frozenset(
         connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
     )
 

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ezlink_async.batch.journal.store import Journal
 from ezlink_async.batch.pairs.output_paths import Output
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
+from tests.support.filesystems import quick_folder
 from tests.support.journal_jobs import again, new_swap, swap_claim, swap_key
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "journal-1" / "journal.sqlite3"
@@ -167,8 +169,17 @@ def _ask_everything(journal: Journal) -> None:
     journal.start_run(3.0)
 
 
-def test_random_bytes_in_a_journal_are_refused_or_harmless(path: Path) -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder in memory."""
+    folder = quick_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_random_bytes_in_a_journal_are_refused_or_harmless(folder: Path) -> None:
     """Each mutant is refused with one sentence, or answers every question."""
+    path = folder / "journal.sqlite3"
     shutil.copy(SAMPLE, path)
     Journal.open(path).close()  # migrates it
     content, chance = path.read_bytes(), random.Random(7)  # noqa: S311 - repeatable

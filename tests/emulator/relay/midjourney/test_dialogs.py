@@ -152,10 +152,15 @@ async def test_scripted_dialog_waits_after_its_steps(
     life = scripts.sequence({"status": "SUBMITTED", "progress": "0%"}, swap=True)
     answer = await _dialog(api, "Vary (Region)", (emu, faults.Life(life)))
 
-    seen = [(await api.fetch(str(answer["result"])))["status"] for _ in range(3)]
+    seen: list[object] = []
+    while seen[-2:] != ["MODAL", "MODAL"] and len(seen) < 1_000:
+        seen.append((await api.fetch(str(answer["result"])))["status"])
 
     assert answer["code"] == 21
-    assert seen == ["SUBMITTED", "MODAL", "MODAL"]
+    # The first look at what is made in a thread may come before it is there.
+    assert seen[0] == "SUBMITTED"
+    assert set(seen[1:-2]) <= {"IN_PROGRESS"}
+    assert seen[-2:] == ["MODAL", "MODAL"]
 
 
 async def test_modal_of_a_task_that_waits_for_nothing_is_a_task_of_its_own(
