@@ -106,7 +106,7 @@ def test_results_stand_above_the_bar_of_the_same_terminal(
     assert len(user.control.charges) == 2
 
 
-@pytest.mark.parametrize("columns", [100, 40, 20])
+@pytest.mark.parametrize("columns", [100, 20])
 def test_bar_is_one_row_with_room_for_an_echoed_interrupt(
     user: Emulator, three: Command, columns: int
 ) -> None:

@@ -23,7 +23,7 @@ from tests.kills.command import SwapCommand, emulator
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills of another kind")
 
-KILLS = 4
+KILLS = 3
 
 
 @pytest.fixture

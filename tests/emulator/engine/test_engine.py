@@ -26,6 +26,7 @@ from ezlink_async.emulator.engine.networks import (  # noqa: E402
 from ezlink_async.emulator.engine.swap import (  # noqa: E402
     FaceError,
     Plate,
+    Source,
     Swapper,
     fault_of_source,
 )
@@ -103,6 +104,12 @@ def swapper() -> Swapper:
 
 
 @pytest.fixture(scope="module")
+def astronaut(swapper: Swapper) -> Source:
+    """Analyse one source for the module."""
+    return swapper.analyse(sample("astronaut"))
+
+
+@pytest.fixture(scope="module")
 def finder() -> Finder:
     """Make a face finder of the tests' own."""
     return Finder()
@@ -176,16 +183,15 @@ def test_largest_face_of_a_group_is_swapped_alone(
 )
 @pytest.mark.parametrize("which", ["source", "target"])
 def test_error_names_the_picture_without_a_face(
-    swapper: Swapper, which: str, picture: Pixels
+    swapper: Swapper, astronaut: Source, which: str, picture: Pixels
 ) -> None:
     """The error is a ValueError with a text and *which* for source or target."""
-    source = swapper.analyse(sample("astronaut"))
 
     def use() -> None:
         if which == "source":
             swapper.analyse(picture)
         else:
-            swapper.swap(source, picture)
+            swapper.swap(astronaut, picture)
 
     with pytest.raises(FaceError, match=f"no face was found in the {which}") as info:
         use()
@@ -292,12 +298,12 @@ def test_skin_keeps_the_tone_of_the_target(
 
 @pytest.mark.parametrize("target", ["hopper", "synthetic_1", "synthetic_2"])
 def test_rim_of_the_face_has_no_seam(
-    swapper: Swapper, finder: Finder, target: str
+    swapper: Swapper, finder: Finder, astronaut: Source, target: str
 ) -> None:
     """Edges along the rim are no stronger than in the untouched photo."""
     picture = sample(target)
     face = finder.faces(picture)[0]
-    result = swapper.swap(swapper.analyse(sample("astronaut")), picture)
+    result = swapper.swap(astronaut, picture)
     whole = masks.oval(picture.shape[:2], face.points)
     step = max(1, int(face.width * 0.06))
     rim = (whole > 0) & (masks.shrunk(whole, step) == 0)
@@ -374,21 +380,23 @@ def test_tiny_face_is_swapped(swapper: Swapper, scale: float) -> None:
     assert changed(small, result).mean() > 0.01
 
 
-def test_face_that_touches_the_edges_is_swapped(swapper: Swapper) -> None:
+def test_face_that_touches_the_edges_is_swapped(
+    swapper: Swapper, astronaut: Source
+) -> None:
     """A crop through forehead and chin is found on the padded second try."""
     left, top, right, bottom = 205, 190, 530, 545
     tight = np.ascontiguousarray(sample("hopper")[top:bottom, left:right])
-    result = swapper.swap(swapper.analyse(sample("astronaut")), tight)
+    result = swapper.swap(astronaut, tight)
     assert changed(tight, result).mean() > 0.3
 
 
 def test_large_photo_is_unchanged_around_the_face(
-    swapper: Swapper, finder: Finder
+    swapper: Swapper, finder: Finder, astronaut: Source
 ) -> None:
     """A face larger than the working size is replaced, its surroundings are not."""
     large = cv2.resize(sample("hopper"), None, fx=2.5, fy=2.5)
     face = finder.faces(large)[0]
-    result = swapper.swap(swapper.analyse(sample("astronaut")), large)
+    result = swapper.swap(astronaut, large)
     difference = changed(large, result)
     left, top, right, bottom = face.box.astype(int)
     assert difference[top:bottom, left:right].mean() > 0.5
