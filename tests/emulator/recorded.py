@@ -22,7 +22,6 @@ FAMILY_NAMES = frozenset(
     json.loads(line)["name"] for line in FAMILIES.read_text("utf-8").splitlines()
 )
 
-_NO_EMULATOR = "the emulator does not serve this family"
 #: Why whole groups of samples are not replayed, by the first word of their names.
 _LEFT_OUT_GROUPS = {
     "retry": "calls through a server whose operator lets it repeat them",
@@ -35,10 +34,6 @@ _LEFT_OUT_PARTS = {
             "video-cogvideox-",
         ),
         "a provider that the emulator has not: its exchanges are played as faults",
-    ),
-    **dict.fromkeys(
-        ("rid-echo-async-", "rid-echo-flux-"),
-        "the request id of a family that the emulator does not serve",
     ),
     **dict.fromkeys(
         ("alias-kling-", "alias-runway-", "alias-xai-", "alias-ali-", "alias-sora-"),

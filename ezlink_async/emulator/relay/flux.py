@@ -37,7 +37,7 @@ from ezlink_async.emulator.upstream import paintings
 from ezlink_async.emulator.upstream.tasks import UpstreamTask
 
 #: Cents for a picture of each model that the provider has.
-PRICES = {
+PRICES: dict[str, float] = {
     "flux-2-pro": 3,
     "flux-2-flex": 6,
     "flux-2-max": 7,
