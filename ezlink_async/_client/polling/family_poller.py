@@ -14,7 +14,7 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
    or for good if the server has no such call.
 3. A poll in flight delays neither a deadline nor another poll, except that at
    most 32 are in flight at once.
-4. What settles the price of a task is asked once, whatever becomes of the answer.
+4. What settles the price of a task is asked once, also when the answer is lost.
 5. A loop that stood still (the process was suspended, or the user's code blocked it)
    misses deadlines. A task whose deadline passed so is polled once more before it
    ends, since the server went on.
