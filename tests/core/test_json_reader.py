@@ -95,6 +95,7 @@ DEEP = b"[" * 101 + b"]" * 101
         (b'{"a":' * 5_000, 1, "it is nested deeper than 100 levels"),
         (b'{"a\\\\":"' + DEEP + b'\\"' + DEEP + b'"}', 1, ""),
         (b'"' + DEEP, 1, ""),
+        (b"[}" * 100, 1, ""),
     ],
 )
 def test_what_would_hold_the_interpreter_for_long_is_not_parsed(
@@ -102,6 +103,29 @@ def test_what_would_hold_the_interpreter_for_long_is_not_parsed(
 ) -> None:
     """Brackets inside texts are no nesting."""
     assert obstacle(body, tasks) == says
+
+
+def _depth(body: bytes) -> int:
+    """Return the deepest nesting outside of texts, byte by byte."""
+    depth = deepest = 0
+    in_text = is_escaped = False
+    for byte in body:
+        if is_escaped:
+            is_escaped = False
+        elif in_text and byte in b'"\\':
+            in_text, is_escaped = byte != ord('"'), byte == ord("\\")
+        elif not in_text:
+            in_text = byte == ord('"')
+            depth += (byte in b"[{") - (byte in b"]}")
+            deepest = max(deepest, depth)
+    return deepest
+
+
+@given(st.lists(st.sampled_from([b"[" * 30, b"]" * 29, b"{}", b'"', b'\\"', b"a"])))
+def test_nesting_is_that_outside_of_texts(parts: list[bytes]) -> None:
+    body = b"[" * 60 + b"".join(parts)
+    too_deep = _depth(body) > 100
+    assert obstacle(body) == ("it is nested deeper than 100 levels" if too_deep else "")
 
 
 def test_brackets_before_a_long_tail_are_counted_once() -> None:
