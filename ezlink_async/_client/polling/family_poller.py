@@ -284,7 +284,7 @@ class FamilyPoller:
         """Return what the server says of a task once its price is settled."""
         family = self._family
         request = family.settling_request(record)
-        if request is None or task.handle.done():
+        if request is None or not task.handle.settle(record):
             return record
         try:
             response, _ = await self._send(request)
