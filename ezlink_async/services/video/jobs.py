@@ -32,6 +32,7 @@ from ezlink_async.errors import (
 )
 from ezlink_async.models import VideoRecord
 from ezlink_async.services.base import Accepted, Job, TaskFamily
+from ezlink_async.services.refusals import says_error
 
 PATH = "/v1/video/generations"
 
@@ -118,7 +119,7 @@ class VideoJob(Job[VideoRecord]):
                 f"{says}: {response.excerpt}", request_id=response.request_id
             )
         task_id = identifier(body.get("task_id"))
-        if "error" in body or not task_id:
+        if says_error(body) or not task_id:
             raise _no_task(response, body)
         return Accepted(task_id, 1, collapse_blanks(body.get("message")))
 
@@ -132,7 +133,7 @@ def _is_of_handler(response: HttpResponse) -> bool:
 
 def _no_task(response: HttpResponse, body: Mapping[str, object]) -> EzlinkError:
     """Return the error of a 200 that names no task."""
-    if "error" in body:
+    if says_error(body):
         error = error_from(response)
         return ServerError(
             f"the server's provider took the job, and the server lost it: {error}; "

@@ -81,6 +81,14 @@ def test_number_is_an_id_too_and_a_text_without_end_is_none() -> None:
     assert _error(HttpResponse(200, {}, long)).maybe_charged
 
 
+@pytest.mark.parametrize("nothing", ["null", '""'])
+def test_empty_error_beside_an_id_is_an_acceptance(nothing: str) -> None:
+    body = f'{{"task_id":"7","task_status":"succeed","error":{nothing}}}'
+    assert JOB.read(HttpResponse(200, {}, body.encode())).task_id == "7"
+    lost = _error(HttpResponse(200, {}, f'{{"error":{nothing}}}'.encode()))
+    assert lost.maybe_charged
+
+
 def test_request_without_a_provider_has_no_body() -> None:
     with pytest.raises(NotImplementedError):
         VideoRequest.wire(Video("x"), {})

@@ -168,6 +168,10 @@ def test_numbers_are_read_as_far_as_they_are_numbers() -> None:
     }
 
 
+def test_empty_error_beside_a_status_is_none() -> None:
+    assert _record("processing", error=None).status is TaskStatus.IN_PROGRESS
+
+
 def test_answer_about_another_task_is_a_failed_look() -> None:
     for other in ("8", "", None, 8):
         with pytest.raises(errors.ProtocolError, match="the answer is about"):
