@@ -95,6 +95,7 @@ def test_account_never_proves_that_a_video_was_not_created() -> None:
 def test_only_a_bare_id_may_cost_something() -> None:
     assert "settled once more" in VIDEO.caution
     assert VIDEO_DOUBAO.caution == ""
+    assert "settled when its end is seen" in VIDEO_DOUBAO.caution_at_end
     assert "taskid=0&" in VIDEO.fetch_request(NO_TASK).path
 
 
