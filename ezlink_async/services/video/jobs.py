@@ -38,6 +38,8 @@ PATH = "/v1/video/generations"
 
 _TOO_POOR = "User balance is not enough"
 
+_PANIC = "api_panic"
+
 _NO_SUCH_PATH = "Invalid URL ("
 
 # The provider may have the job: its answer was lost, or could not be read.
@@ -125,10 +127,19 @@ class VideoJob(Job[VideoRecord]):
 
 
 def _is_of_handler(response: HttpResponse) -> bool:
-    """Return whether an error has the form of the handler's; proxies have others."""
+    """
+    Return whether an error has the form of the handler's; proxies have others.
+
+    A panic ends the handler at any point, also after the provider took the job.
+    """
     body = response.document
     error = body.get("error") if isinstance(body, Mapping) else None
-    return isinstance(error, Mapping) and {"code", "param", "type"} <= set(error)
+    if not isinstance(error, Mapping) or _PANIC in (
+        error.get("type"),
+        error.get("code"),
+    ):
+        return False
+    return {"code", "param", "type"} <= set(error)
 
 
 def _no_task(response: HttpResponse, body: Mapping[str, object]) -> EzlinkError:

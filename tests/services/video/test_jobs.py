@@ -57,7 +57,15 @@ def test_refusal_by_the_handler_is_judged_by_its_code_and_status(
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"code":"gateway"}', b'{"error":{"code":"x"}}', b"<html>", b""]
+    "body",
+    [
+        b'{"code":"gateway"}',
+        b'{"error":{"code":"x"}}',
+        b'{"error":{"code":"api_panic","param":"","type":"api_error"}}',
+        b'{"error":{"code":"","param":"","type":"api_panic"}}',
+        b"<html>",
+        b"",
+    ],
 )
 def test_fault_of_a_proxy_leaves_the_submit_unknown(body: bytes) -> None:
     """It may have passed the job on before it failed."""
