@@ -384,6 +384,20 @@ async def test_last_look_after_a_standstill_does_not_settle_again() -> None:
     assert len(asked) == 1
 
 
+async def test_bare_id_is_not_asked_for_twice_at_once_after_a_standstill() -> None:
+    """Each answer about a finished task of Doubao settles it."""
+    relay = _doubao_relay("succeeded")
+    policy = PollPolicy(first=0.01, shortest=0.01, longest=0.05, deadline=1)
+    async with video_client(relay, poll=policy) as here:
+        here.server.control.standing("video_result", faults.Delay(2))
+        handle = here.ez.task("cgt-1", family="video")
+        await _settling(here)
+        time.sleep(1.8)  # noqa: ASYNC251 - the loop stands still past the deadline
+        assert await handle.read() == OTHER
+        asked = [path for path in here.paths if "/result?" in path]
+    assert len(asked) == 1
+
+
 async def test_end_without_an_address_is_settled_and_stays_a_failure() -> None:
     """Nothing to keep: where the answer is cut off, the deadline is the end."""
     relay = _doubao_relay("succeeded")
