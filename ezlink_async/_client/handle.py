@@ -150,6 +150,7 @@ class TaskHandle(Generic[R]):
     _awaiting_end: _Waiters | None = attrs.field(default=None, init=False)
     _was_awaited: bool = attrs.field(default=False, init=False)
     _is_paid: bool = attrs.field(default=False, init=False)
+    _is_settling: bool = attrs.field(default=False, init=False)
 
     def __repr__(self) -> str:
         word = str(self._record.status if self._record else "") or "accepted"
@@ -501,6 +502,23 @@ class FollowedHandle(TaskHandle[R]):
         """Note that a submit was accepted as this task, which charges for it."""
         self._is_paid = True
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether the task has ended, and the price of it is being settled."""
+        return self._is_settling and not self._done
+
+    def settle(self, record: R) -> bool:
+        """
+        Take the *record* of an end whose price is to be settled by another request.
+
+        Returns whether that may be sent: only once, since each is paid. Whatever ends
+        the handle before the answer, a success with results stays one.
+        """
+        if self._done or self._is_settling:
+            return False
+        self._record, self._is_settling = record, True
+        return True
+
     def receive(self, record: R) -> None:
         """Take a record, polled or pushed; its family says whether it is the end."""
         if self._done:
@@ -519,9 +537,16 @@ class FollowedHandle(TaskHandle[R]):
             _wake(self._awaiting_change)
 
     def end(self, error: EzlinkError | None) -> None:
-        """End the handle with *error*, or with its record when that is ``None``."""
+        """
+        End the handle with *error*, or with its record when that is ``None``.
+
+        A success that is being settled is no less one for that *error*.
+        """
         if self._done:
             return
+        known = self._record if self._is_settling else None
+        if known is not None and self._family.results(known):
+            error = None
         if error is not None:
             self._note_charge(error)
         self._done, self._error = True, error

@@ -201,7 +201,7 @@ class JobRunner:
                 handle = self._followed(job)
             else:
                 handle = await self._submit(job, await pictures, observer)
-            task = await handle
+            task = await self._ended(record.id, handle)
         observer.stage = Stage.SAVING
         observer.task_record = json.dumps(handle.task_family.dump(task))
         await self._write_record(record.id, observer.task_record)
@@ -228,6 +228,17 @@ class JobRunner:
         request = job.order.request
         deadline = None if request is None else request.deadline
         return self._session.accepted(accepted, family, lambda: None, deadline)
+
+    async def _ended(self, job: int, handle: AnyHandle) -> AnyRecord:
+        """Return the record of the end; it is kept if its price is being settled."""
+        try:
+            return await handle
+        except asyncio.CancelledError:
+            if handle.is_settling:  # another look would settle it once more
+                record = json.dumps(handle.task_family.dump(handle.record))
+                now, writer = self._control.clock.now(), self._control.writer
+                writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
+            raise
 
     async def _write_record(self, job: int, record: str) -> None:
         """Have the record of a task on disk before anything is downloaded."""

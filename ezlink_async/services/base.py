@@ -236,6 +236,11 @@ class TaskFamily(Protocol[R]):
         return ""
 
     @property
+    def caution_at_end(self) -> str:
+        """What following a bare id to its end may cost; empty if nothing."""
+        return self.caution
+
+    @property
     def list_limit(self) -> int:
         """The most ids of one list request; 0 when there is no such call."""
         return 0

@@ -119,9 +119,14 @@ def check_whole(response: HttpResponse) -> Mapping[str, object]:
         cause = unreadable(response, message)
         unknown = SubmitUnknownError(str(cause), request_id=response.request_id)
         raise unknown from cause
-    if "error" in body:
+    if says_error(body):
         raise error_from(response, submit=True, rules=lambda _: _MAY_RUN)
     return body
+
+
+def says_error(body: Mapping[str, object]) -> bool:
+    """Return whether *body* has an error; an empty place for one is none."""
+    return body.get("error") not in (None, "")
 
 
 def query_error(response: HttpResponse) -> EzlinkError:

@@ -234,6 +234,8 @@ def test_look_at_a_bare_id_says_what_it_may_cost(
     assert len(_units(user)) == before + 1
     saved = ezlink("task", f"video-doubao:{task_id}", "--output", "clips")
     assert saved.code == 0, saved.err
+    assert "settled when its end is seen, once more if it was before" in saved.err
+    assert len(_units(user)) == before + 2
     assert Path(f"clips/{task_id}.mp4").exists()
 
 

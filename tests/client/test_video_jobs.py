@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ezlink_async import (
+    AsyncEzlink,
     AuthenticationError,
     BusyError,
     ConfigurationError,
@@ -33,6 +35,7 @@ from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import faults
 from ezlink_async.emulator.http.replies import Reply
 from ezlink_async.requests import Doubao, Grok, Imagine, Kling, Runway, Video
+from tests.support.client_harness import POLL
 from tests.support.movies import mp4
 from tests.support.pictures import jpeg, png
 from tests.support.video_relay import (
@@ -338,6 +341,105 @@ async def test_settlement_that_shows_another_state_does_not_undo_the_end() -> No
         assert (await handle).status is TaskStatus.SUCCESS
         assert await handle.read() == CLIP
     assert relay.looks == ["v1"]
+
+
+async def _settling(here: VideoClient) -> None:
+    """Wait until the server was asked to settle a task."""
+    while not any("/result?" in path for path in here.paths):
+        await asyncio.sleep(0.01)
+
+
+async def test_client_that_is_closed_while_it_settles_keeps_the_end() -> None:
+    """Another client would settle the task once more to see it."""
+    relay = _doubao_relay("succeeded")
+    async with video_client(relay) as here:
+        here.server.control.standing("video_result", faults.Delay(30))
+        handle = await here.ez.video.generate(DOUBAO)
+        await _settling(here)
+        assert not handle.done()
+        await here.ez.aclose()
+        assert (await handle).status is TaskStatus.SUCCESS
+        assert handle.to_dict()["record"]
+
+
+async def test_deadline_while_a_task_is_settled_is_no_failure() -> None:
+    relay = _doubao_relay("succeeded")
+    policy = PollPolicy(first=0.01, shortest=0.01, longest=0.05, deadline=0.5)
+    async with video_client(relay, poll=policy) as here:
+        here.server.control.standing("video_result", faults.Delay(30))
+        handle = await here.ez.video.generate(DOUBAO)
+        assert await handle.read() == CLIP
+
+
+async def test_last_look_after_a_standstill_does_not_settle_again() -> None:
+    relay = _doubao_relay("succeeded")
+    policy = PollPolicy(first=0.01, shortest=0.01, longest=0.05, deadline=1)
+    async with video_client(relay, poll=policy) as here:
+        here.server.control.standing("video_result", faults.Delay(30))
+        handle = await here.ez.video.generate(DOUBAO)
+        await _settling(here)
+        time.sleep(1.8)  # noqa: ASYNC251 - the loop stands still past the deadline
+        assert (await handle).status is TaskStatus.SUCCESS
+        asked = [path for path in here.paths if "/result?" in path]
+    assert len(asked) == 1
+
+
+async def test_bare_id_is_not_asked_for_twice_at_once_after_a_standstill() -> None:
+    """Each answer about a finished task of Doubao settles it."""
+    relay = _doubao_relay("succeeded")
+    policy = PollPolicy(first=0.01, shortest=0.01, longest=0.05, deadline=1)
+    async with video_client(relay, poll=policy) as here:
+        here.server.control.standing("video_result", faults.Delay(2))
+        handle = here.ez.task("cgt-1", family="video")
+        await _settling(here)
+        time.sleep(1.8)  # noqa: ASYNC251 - the loop stands still past the deadline
+        assert await handle.read() == OTHER
+        asked = [path for path in here.paths if "/result?" in path]
+    assert len(asked) == 1
+
+
+async def test_end_without_an_address_is_settled_and_stays_a_failure() -> None:
+    """Nothing to keep: where the answer is cut off, the deadline is the end."""
+    relay = _doubao_relay("succeeded")
+    relay.on_keyless = lambda task_id, _: {"id": task_id, "status": "succeeded"}
+    policy = PollPolicy(first=0.01, shortest=0.01, longest=0.05, deadline=0.5)
+    async with video_client(relay, poll=policy) as here:
+        here.server.control.standing("video_result", faults.Delay(30))
+        handle = await here.ez.video.generate(DOUBAO)
+        with pytest.raises(TaskTimeoutError):
+            await handle
+
+
+@pytest.mark.parametrize("while_settling", [True, False])
+async def test_batch_that_is_cancelled_while_it_settles_goes_on_with_the_end(
+    tmp_path: Path, *, while_settling: bool
+) -> None:
+    relay = _doubao_relay("succeeded" if while_settling else "running")
+    order = Order.of(DOUBAO, output="cat")
+
+    async def run(ez: AsyncEzlink) -> list[str]:
+        async with run_jobs(ez, [order], output=tmp_path) as outcomes:
+            return [each.status async for each in outcomes]
+
+    async with video_client(relay) as here:
+        here.server.control.standing("video_result", faults.Delay(30))
+        running = asyncio.create_task(run(here.ez))
+        while not relay.keyless:
+            await asyncio.sleep(0.01)
+        if while_settling:
+            await _settling(here)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await here.ez.aclose()
+        relay.on_keyless, before = _doubao("succeeded"), len(relay.keyless)
+        here.server.control.standing("video_result", None)
+        url, key = here.server.base_url, here.server.api_key
+        async with AsyncEzlink(api_key=key, base_url=url, poll=POLL) as ez:
+            assert await run(ez) == ["succeeded"]
+        asked = [path for path in here.paths if "/result?" in path]
+    assert len(asked) == 1
+    assert (len(relay.keyless) == before) is while_settling
 
 
 @pytest.mark.parametrize("word", ["failed", "cancelled", "expired"])

@@ -16,7 +16,7 @@ def test_family_without_further_calls_has_none_of_them() -> None:
     assert TOY.keyless_request("7") is None
     assert TOY.renew(DONE) is None
     assert TOY.settling_request(DONE) is None
-    assert TOY.caution == ""
+    assert TOY.caution == TOY.caution_at_end == ""
     assert not TOY.is_frozen(DONE)
     assert TOY.is_refunded(DONE) is None
     assert not TOY.traces.log

@@ -17,7 +17,8 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
 4. What settles the price of a task is asked once, also when the answer is lost.
 5. A loop that stood still (the process was suspended, or the user's code blocked it)
    misses deadlines. A task whose deadline passed so is polled once more before it
-   ends, since the server went on.
+   ends, since the server went on. Where each look may be paid, and one is in
+   flight, that one is waited for.
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ class FamilyPoller:
             self._policy.longest, is_there=bool(family.list_limit)
         )
         self._bugs: set[type[Exception]] = set()
+        self._costly: dict[str, asyncio.Task[object] | None] = {}
         self._loop = asyncio.get_running_loop()
 
     def follow(
@@ -265,12 +267,33 @@ class FamilyPoller:
             sent = self._loop.time()
             return await self._transport.send(query), sent
 
+    @contextlib.contextmanager
+    def _asking(self, task: FollowedTask, request: HttpRequest) -> Iterator[None]:
+        """Note who asks about *task* if each answer to the *request* may be paid."""
+        if request.repeatable:
+            yield
+            return
+        self._costly[task.task_id] = asyncio.current_task()
+        try:
+            yield
+        finally:
+            self._costly.pop(task.task_id, None)  # perhaps followed anew meanwhile
+
+    async def _poll_once_more(self, task: FollowedTask) -> None:
+        """Poll *task*, or wait for the poll in flight if its answer may be paid."""
+        query = self._costly.get(task.task_id)
+        if query is None:
+            await self._poll_by_id(task)
+        else:
+            await asyncio.wait([query])
+
     async def _poll_by_id(self, task: FollowedTask) -> None:
         family = self._family
         with self._retrying(task):
             try:
                 request = family.fetch_request(task.task_id, task.polls)
-                response, sent = await self._send(request)
+                with self._asking(task, request):
+                    response, sent = await self._send(request)
                 record = await self._transport.read(
                     response, partial(family.read, task_id=task.task_id)
                 )
@@ -284,7 +307,7 @@ class FamilyPoller:
         """Return what the server says of a task once its price is settled."""
         family = self._family
         request = family.settling_request(record)
-        if request is None or task.handle.done():
+        if request is None or not task.handle.settle(record):
             return record
         try:
             response, _ = await self._send(request)
@@ -326,7 +349,7 @@ class FamilyPoller:
                 if len(tasks) > 1:
                     await self._poll_list(tasks)
                 left = (task for task in tasks if task.observed_at < began)
-                await asyncio.gather(*map(self._poll_by_id, left))
+                await asyncio.gather(*map(self._poll_once_more, left))
         for task in tasks:
             task.expire()
 

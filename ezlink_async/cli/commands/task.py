@@ -101,9 +101,8 @@ async def _run(
         contextlib.suppress(asyncio.CancelledError),
     ):
         write = _write_json if as_json else _write_text
-        for caution in dict.fromkeys(family_of(each.family).caution for each in ids):
-            if caution:
-                display.note(caution, "yellow")
+        for caution in _cautions(ids, to_end=output is not None):
+            display.note(caution, "yellow")
         async with connect(connection) as ez:
             lines = _show(ez, ids) if output is None else _save(ez, ids, output)
             good = True
@@ -111,6 +110,13 @@ async def _run(
                 write(display, line)
                 good = good and line.is_good
     return INTERRUPTED if interrupts.count else int(not good)
+
+
+def _cautions(ids: Sequence[_Named], *, to_end: bool) -> list[str]:
+    """Return what looking at the tasks may cost, or following them *to_end*."""
+    families = [family_of(each.family) for each in ids]
+    said = (each.caution_at_end if to_end else each.caution for each in families)
+    return [caution for caution in dict.fromkeys(said) if caution]
 
 
 @attrs.frozen(kw_only=True)

@@ -129,17 +129,24 @@ class ImagesFamily(TaskFamily[ImagesRecord]):
         if not record.is_terminal:
             return None
         if record.status is TaskStatus.SUCCESS and not record.urls:
-            if self._times_empty(record.task_id) < _BELIEVED:
+            if self._times_empty(record, before) < _BELIEVED:
                 return None
             says = "succeeded, but without a picture; it stays paid"
             return Ending(failure(record, says, refunded=False))
         self._empty.pop(record.task_id, None)
         return Ending(self._error(record))
 
-    def _times_empty(self, task_id: str) -> int:
-        """Count the successes without a picture of a task, this one too."""
-        counts = self._empty
-        counts[task_id] = times = counts.pop(task_id, 0) + 1
+    def _times_empty(self, record: ImagesRecord, before: ImagesRecord | None) -> int:
+        """
+        Count the successes without a picture of a task, this one too.
+
+        A handle that begins counts anew, and the record it was saved with only once:
+        it is no answer of now.
+        """
+        counts, task_id = self._empty, record.task_id
+        known = 0 if before is None or before is record else counts.get(task_id, 0)
+        counts.pop(task_id, None)
+        counts[task_id] = times = known + 1
         if len(counts) > _COUNTED:
             del counts[next(iter(counts))]
         return times

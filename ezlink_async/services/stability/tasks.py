@@ -124,9 +124,14 @@ class StabilityFamily(TaskFamily[StabilityRecord]):
     def judge(
         self, record: StabilityRecord, before: StabilityRecord | None
     ) -> Ending | None:
-        """Return how the task has ended; a failure counts only the second time."""
+        """
+        Return how the task has ended; a failure counts only the second time.
+
+        A restored handle takes the record it was saved with twice: that is one time.
+        """
         if record.status is TaskStatus.FAILURE:
-            again = before is not None and before.status is TaskStatus.FAILURE
+            other = None if before is record else before
+            again = other is not None and other.status is TaskStatus.FAILURE
             return super().judge(record, before) if again else None
         return super().judge(record, before)
 

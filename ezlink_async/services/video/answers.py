@@ -23,6 +23,7 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.models import Result, TaskStatus, VideoRecord
+from ezlink_async.services.refusals import says_error
 
 DONE = "succeed"
 """Done, in the server's word for all providers but one."""
@@ -64,7 +65,7 @@ def read_video(response: HttpResponse, task_id: str) -> VideoRecord:
         raise _error(response, task_id)
     if not isinstance(body, Mapping):
         raise _unreadable(response, task_id, "the answer is no task")
-    if "error" in body and "id" not in body:
+    if says_error(body) and "id" not in body:
         raise _unreadable(response, task_id, "the answer is an error")
     is_doubao = "task_status" not in body and "status" in body
     found = identifier(body.get("id" if is_doubao else "task_id"))

@@ -32,10 +32,13 @@ from ezlink_async.errors import (
 )
 from ezlink_async.models import VideoRecord
 from ezlink_async.services.base import Accepted, Job, TaskFamily
+from ezlink_async.services.refusals import says_error
 
 PATH = "/v1/video/generations"
 
 _TOO_POOR = "User balance is not enough"
+
+_PANIC = "api_panic"
 
 _NO_SUCH_PATH = "Invalid URL ("
 
@@ -118,21 +121,30 @@ class VideoJob(Job[VideoRecord]):
                 f"{says}: {response.excerpt}", request_id=response.request_id
             )
         task_id = identifier(body.get("task_id"))
-        if "error" in body or not task_id:
+        if says_error(body) or not task_id:
             raise _no_task(response, body)
         return Accepted(task_id, 1, collapse_blanks(body.get("message")))
 
 
 def _is_of_handler(response: HttpResponse) -> bool:
-    """Return whether an error has the form of the handler's; proxies have others."""
+    """
+    Return whether an error has the form of the handler's; proxies have others.
+
+    A panic ends the handler at any point, also after the provider took the job.
+    """
     body = response.document
     error = body.get("error") if isinstance(body, Mapping) else None
-    return isinstance(error, Mapping) and {"code", "param", "type"} <= set(error)
+    if not isinstance(error, Mapping) or _PANIC in (
+        error.get("type"),
+        error.get("code"),
+    ):
+        return False
+    return {"code", "param", "type"} <= set(error)
 
 
 def _no_task(response: HttpResponse, body: Mapping[str, object]) -> EzlinkError:
     """Return the error of a 200 that names no task."""
-    if "error" in body:
+    if says_error(body):
         error = error_from(response)
         return ServerError(
             f"the server's provider took the job, and the server lost it: {error}; "

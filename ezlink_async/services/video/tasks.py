@@ -49,7 +49,12 @@ _TRACES = Traces(log=True)
 
 _CAUTION = (
     "a finished video of Doubao is settled once more by this look, which charges or "
-    "credits the key; video-doubao:ID looks for free"
+    "credits the key; video-doubao:ID looks for free, as long as it saves nothing"
+)
+
+_CAUTION_AT_END = (
+    "a video of Doubao is settled when its end is seen, once more if it was before: "
+    "that charges or credits the key"
 )
 
 _FAILED = (TaskStatus.FAILURE, TaskStatus.CANCEL)
@@ -89,6 +94,7 @@ class VideoFamily(TaskFamily[VideoRecord]):
     timing: PollTiming = _TIMING
     traces: Traces = _TRACES
     caution: str = _CAUTION
+    caution_at_end: str = _CAUTION
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; a finished one of Doubao is settled by each such query."""
@@ -159,6 +165,7 @@ class DoubaoFamily(VideoFamily):
 
     name: str = "video-doubao"
     caution: str = ""
+    caution_at_end: str = _CAUTION_AT_END
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task at Doubao's own path, which needs no key and is free."""

@@ -72,6 +72,12 @@ def test_answer_becomes_an_error_with_its_flags(
     assert outcome_of(lambda: JOB.read(response)) == outcome
 
 
+@pytest.mark.parametrize("nothing", ["null", '""'])
+def test_empty_error_beside_an_id_is_an_acceptance(nothing: str) -> None:
+    body = f'{{"task_id":"t","task_status":"succeed","error":{nothing}}}'.encode()
+    assert JOB.read(HttpResponse(200, {}, body)).task_id == "t"
+
+
 def test_answer_before_the_end_of_the_body_is_no_acceptance() -> None:
     body = b'{"task_id":"t","task_status":"succeed"}'
     response = HttpResponse(200, {}, body, early=True)

@@ -81,16 +81,27 @@ def test_addresses_are_taken_once_and_without_empty_ones() -> None:
 def test_success_without_addresses_fails_the_fourth_time() -> None:
     """Each task has a count of its own, and starts again once it has ended."""
     family = ImagesFamily()
-    other = attrs.evolve(EMPTY, task_id="o")
-    assert [family.judge(EMPTY, None) for _ in range(3)] == [None] * 3
+    before, other = attrs.evolve(EMPTY), attrs.evolve(EMPTY, task_id="o")
+    assert family.judge(EMPTY, None) is None
+    assert [family.judge(EMPTY, before) for _ in range(2)] == [None] * 2
     assert family.judge(other, None) is None
-    ending = family.judge(EMPTY, None)
+    ending = family.judge(EMPTY, before)
     assert ending is not None
     assert isinstance(ending.error, TaskFailedError)
     done = family.judge(attrs.evolve(other, urls=("https://a",)), None)
     assert done is not None
     assert done.error is None
     assert family.judge(other, None) is None
+
+
+def test_restored_handle_counts_its_own_polls() -> None:
+    """It takes its record twice, and no other handle's answers for its own."""
+    family, polled = ImagesFamily(), attrs.evolve(EMPTY)
+    for _ in range(2):
+        assert family.judge(EMPTY, None) is None
+        assert family.judge(EMPTY, EMPTY) is None
+    assert [family.judge(polled, EMPTY) for _ in range(2)] == [None] * 2
+    assert family.judge(polled, EMPTY) is not None
 
 
 def test_counts_of_polls_are_bounded() -> None:

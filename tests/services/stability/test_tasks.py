@@ -143,7 +143,8 @@ def test_refusal_of_the_provider_fails_the_task_the_second_time(status: int) -> 
     assert record.is_terminal
     for before in (None, RUNNING, DONE):
         assert STABILITY.judge(record, before) is None
-    ending = STABILITY.judge(record, record)
+    assert STABILITY.judge(record, record) is None
+    ending = STABILITY.judge(record, attrs.evolve(record))
     assert ending is not None
     assert isinstance(ending.error, errors.TaskFailedError)
     assert "flagged" in str(ending.error)

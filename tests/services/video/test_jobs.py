@@ -57,7 +57,15 @@ def test_refusal_by_the_handler_is_judged_by_its_code_and_status(
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"code":"gateway"}', b'{"error":{"code":"x"}}', b"<html>", b""]
+    "body",
+    [
+        b'{"code":"gateway"}',
+        b'{"error":{"code":"x"}}',
+        b'{"error":{"code":"api_panic","param":"","type":"api_error"}}',
+        b'{"error":{"code":"","param":"","type":"api_panic"}}',
+        b"<html>",
+        b"",
+    ],
 )
 def test_fault_of_a_proxy_leaves_the_submit_unknown(body: bytes) -> None:
     """It may have passed the job on before it failed."""
@@ -79,6 +87,14 @@ def test_number_is_an_id_too_and_a_text_without_end_is_none() -> None:
     assert JOB.read(HttpResponse(200, {}, b'{"task_id":987}')).task_id == "987"
     long = json.dumps({"task_id": "7" * 3_000}).encode()
     assert _error(HttpResponse(200, {}, long)).maybe_charged
+
+
+@pytest.mark.parametrize("nothing", ["null", '""'])
+def test_empty_error_beside_an_id_is_an_acceptance(nothing: str) -> None:
+    body = f'{{"task_id":"7","task_status":"succeed","error":{nothing}}}'
+    assert JOB.read(HttpResponse(200, {}, body.encode())).task_id == "7"
+    lost = _error(HttpResponse(200, {}, f'{{"error":{nothing}}}'.encode()))
+    assert lost.maybe_charged
 
 
 def test_request_without_a_provider_has_no_body() -> None:

@@ -95,6 +95,7 @@ def test_account_never_proves_that_a_video_was_not_created() -> None:
 def test_only_a_bare_id_may_cost_something() -> None:
     assert "settled once more" in VIDEO.caution
     assert VIDEO_DOUBAO.caution == ""
+    assert "settled when its end is seen" in VIDEO_DOUBAO.caution_at_end
     assert "taskid=0&" in VIDEO.fetch_request(NO_TASK).path
 
 
@@ -166,6 +167,10 @@ def test_numbers_are_read_as_far_as_they_are_numbers() -> None:
         "a": 1,
         "c": 3,
     }
+
+
+def test_empty_error_beside_a_status_is_none() -> None:
+    assert _record("processing", error=None).status is TaskStatus.IN_PROGRESS
 
 
 def test_answer_about_another_task_is_a_failed_look() -> None:
