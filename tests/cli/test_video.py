@@ -89,8 +89,16 @@ WRONG = {
         ("--model", "kling-v1", "--image", "http://a.example/b.png"),
         "is an address, and pictures are files here",
     ),
-    "no name to set": (("a cat", "--model", "kling-v1", "--set", "=5"), "NAME=VALUE"),
-    "no value to set": (("a cat", "--model", "kling-v1", "--set", "x"), "NAME=VALUE"),
+    "no name to set": (("a cat", "--model", "kling-v1", "--set", "=5"), "KEY=JSON"),
+    "no value to set": (("a cat", "--model", "kling-v1", "--set", "x"), "KEY=JSON"),
+    "one name set twice": (
+        ("a cat", "--model", "kling-v1", "--set", "mode=pro", "--set", "mode=std"),
+        "--set names 'mode' twice",
+    ),
+    "broken JSON to set": (
+        ("a cat", "--model", "wan2.5", "--set", 'parameters={"seed": 7'),
+        "the value of --set parameters is no JSON",
+    ),
     "a field twice": (
         ("a cat", "--model", "kling-v1", "--set", "prompt=b"),
         "prompt is given twice",
