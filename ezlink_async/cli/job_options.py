@@ -54,7 +54,8 @@ class JobOptions(Connection):
         [default: 8; with --local two more than processors]
     deadline
         Seconds a task may take, once accepted. [env: EZLINK_POLL_DEADLINE]
-        [default: 900; in relax mode 3900]
+        [default: 900; in relax mode 3900; of a video 3600, of image 1800, of flux
+        1200]
     existing
         What to do where another picture is there already.
     dry_run
