@@ -238,7 +238,8 @@ def test_look_at_a_bare_id_says_what_it_may_cost(
     assert len(_units(user)) == before
     said = ezlink("task", f"video:{task_id}", f"video:{task_id}")
     assert said.code == 0
-    assert said.err.count("settled once more by this look") == 1
+    assert said.err.count("settled once more by this query") == 1
+    assert said.err.count("task video-doubao:ID', without --output, is free") == 1
     assert len(_units(user)) == before + 1
     saved = ezlink("task", f"video-doubao:{task_id}", "--output", "clips")
     assert saved.code == 0, saved.err

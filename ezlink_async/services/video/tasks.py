@@ -48,8 +48,8 @@ _TIMING = PollTiming(
 _TRACES = Traces(log=True)
 
 _CAUTION = (
-    "a finished video of Doubao is settled once more by this look, which charges or "
-    "credits the key; video-doubao:ID looks for free"
+    "a finished video of Doubao is settled once more by this query, which charges or "
+    "credits the key; 'ezlink task video-doubao:ID', without --output, is free"
 )
 
 _FAILED = (TaskStatus.FAILURE, TaskStatus.CANCEL)
