@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -22,7 +23,9 @@ from ezlink_async.services.midjourney.creations import (
     Shorten,
 )
 from ezlink_async.services.midjourney.follow_ups import Action, Change, Modal
+from ezlink_async.services.registry import KINDS
 from ezlink_async.services.video import Video
+from tests.toy_family import Toy
 
 BUTTON = "MJ::JOB::upsample::1::uuid"
 
@@ -222,6 +225,23 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str | bytes, says: str) 
     with pytest.raises(ConfigurationError, match=r"a\.csv") as caught:
         _read(tmp_path, "a.csv", text)
     assert says in str(caught.value)
+
+
+@attrs.frozen
+class _Sized(Toy):
+    """A request of a plugin, which raises the error of Python for an odd value."""
+
+    kind: ClassVar[str] = "sized"
+    size: int = attrs.field(default=1, converter=int)
+
+
+def test_error_of_a_request_of_a_plugin_names_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, _Sized.kind, _Sized)
+    row = {"kind": _Sized.kind, "word": "a fox", "size": "big"}
+    with pytest.raises(ConfigurationError, match="line 1: a value cannot be used"):
+        _read(tmp_path, "a.jsonl", _lines(row))
 
 
 @posix
