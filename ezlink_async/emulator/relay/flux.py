@@ -302,7 +302,7 @@ async def callback(state: RelayState, exchange: Exchange) -> Reply:
 
 
 async def get_result(state: RelayState, exchange: Exchange, _key: Key) -> Reply:
-    """Show a record, whoever's it is; with ``from_source`` ask the provider."""
+    """Show a record of any account; with ``from_source`` ask the provider."""
     query = exchange.request.query
     task_id = query.get("id", "")
     if not task_id:
