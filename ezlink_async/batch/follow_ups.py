@@ -72,7 +72,8 @@ def _follow_up(job: BatchJob, task: AnyRecord | None, name: str) -> Order:
 def _button(task: AnyRecord | None, name: str) -> Button:
     """Return the button, or raise :exc:`ConfigurationError` why it is not pressed."""
     if not isinstance(task, ButtonLookup):
-        raise ConfigurationError(f"{name!r} cannot be pressed: {_UNKNOWN}")
+        why = _UNKNOWN if task is None else "its task has no buttons"
+        raise ConfigurationError(f"{name!r} cannot be pressed: {why}")
     button = task.button(name)
     if button.needs_input:
         raise ConfigurationError(

@@ -1,7 +1,8 @@
 """
 What the commands that make something new have in common: options, and orders.
 
-``imagine``, ``blend``, ``describe`` and ``shorten`` belong to no other task.
+``imagine``, ``blend``, ``describe``, ``shorten``, ``image`` and ``flux`` belong to no
+other task.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class CreationOptions:
     mode: Literal["fast", "turbo", "relax"] | None = None
     bot: Literal["midjourney", "niji"] | None = None
 
+
+_VERBS = {"image": "draw", "flux": "draw"}
+"""What a command does, where its own name does not say it."""
 
 DEFAULTS = CreationOptions()
 """No option is given."""
@@ -84,8 +88,9 @@ def orders_of(
     if options.manifest is not None:
         return read_manifest(options.manifest, kind=kind)
     if not given:
+        verb = _VERBS.get(kind, kind)
         raise ConfigurationError(
-            f"name what to {kind}, or a file that lists it: --manifest FILE"
+            f"name what to {verb}, or a file that lists it: --manifest FILE"
         )
     return iter(made)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,14 +17,13 @@ from ezlink_async.cli import typed
 from ezlink_async.cli.connect import Connection, Faces, check_connection
 from ezlink_async.cli.order_list import OrderList
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.services.values import json_or_text
 
 SWITCH = Parameter(negative=(), show_default=False)
 """An option without a value, which is off by default."""
 
 FIELDS = Parameter(("--set",), negative=(), show_default=False)
 """The option ``--set KEY=JSON``, which may be repeated."""
-
-_JSON_ALONE = ("{", "[", '"')
 
 _Count = Parameter(validator=Number(gte=1))
 
@@ -56,7 +54,8 @@ class JobOptions(Connection):
         [default: 8; with --local two more than processors]
     deadline
         Seconds a task may take, once accepted. [env: EZLINK_POLL_DEADLINE]
-        [default: 900; in relax mode 3900]
+        [default: 900; in relax mode 3900; of a video 3600, of image 1800, of flux
+        1200]
     existing
         What to do where another picture is there already.
     dry_run
@@ -166,16 +165,5 @@ def read_fields(given: Iterable[str]) -> dict[str, object]:
             raise ConfigurationError(f"--set takes KEY=JSON, not {each!r:.80}")
         if key in fields:
             raise ConfigurationError(f"--set names {key!r:.80} twice")
-        fields[key] = _read_value(key, text)
+        fields[key] = json_or_text(text, f"the value of --set {key}")
     return fields
-
-
-def _read_value(key: str, text: str) -> object:
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        if text.lstrip().startswith(_JSON_ALONE):
-            says = f"the value of --set {key} is no JSON: {text!r:.80}"
-            raise ConfigurationError(says) from None
-        return text
-    return value

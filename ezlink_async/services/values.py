@@ -11,6 +11,9 @@ from collections.abc import Collection, Mapping
 
 from ezlink_async.errors import ConfigurationError
 
+_JSON_ALONE = ("{", "[", '"')
+"""The begin of a value that is JSON, or wrong."""
+
 
 def checked_text(value: object, name: str) -> str | None:
     """Refuse a text that is blank, or holds a NUL; ``None`` is an absent one."""
@@ -52,3 +55,19 @@ def checked_fields(
     except (TypeError, ValueError, RecursionError) as fault:
         raise ConfigurationError(f"{name} cannot be sent as JSON: {fault}") from None
     return copied
+
+
+def json_or_text(text: str, name: str) -> object:
+    """
+    Return the value of JSON that *text* is, or *text* itself where it is none.
+
+    Raises ConfigurationError, with *name* as the subject, for a text that begins like
+    an object, a list or a text of JSON, and is none.
+    """
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        if text.lstrip().startswith(_JSON_ALONE):
+            raise ConfigurationError(f"{name} is no JSON: {text!r:.80}") from None
+        return text
+    return value

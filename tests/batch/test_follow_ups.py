@@ -13,10 +13,11 @@ from ezlink_async.batch.journal.jobs import JobKey, JobRecord, JobState, Step
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.buttons import Button
-from ezlink_async.models import TaskRecord, TaskStatus
+from ezlink_async.models import TaskRecord, TaskStatus, VideoRecord
 from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.midjourney.creations import Imagine
 from ezlink_async.services.midjourney.follow_ups import Action
+from ezlink_async.services.video import VIDEO
 
 UPSCALE = Button(custom_id="MJ::JOB::upsample::2::u", label="U2", task_id="17")
 REROLL = Button(custom_id="MJ::JOB::reroll::0::u", emoji="🔄")
@@ -90,3 +91,11 @@ def test_tasks_of_other_families_have_no_buttons() -> None:
     foreign = attrs.evolve(job.record, family="unheard of")
     (order,) = follow_ups(attrs.evolve(job, record=foreign))
     assert "is not known any more" in str(order.problem)
+
+
+def test_task_of_a_video_is_said_to_have_no_buttons() -> None:
+    clip = VIDEO.dump(VideoRecord(task_id="17", status=TaskStatus.SUCCESS))
+    job = _job("U2", record=json.dumps(clip))
+    video = attrs.evolve(job.record, family=VIDEO.name)
+    (order,) = follow_ups(attrs.evolve(job, record=video))
+    assert order.problem == "'U2' cannot be pressed: its task has no buttons"

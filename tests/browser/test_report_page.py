@@ -369,3 +369,41 @@ async def test_page_without_its_thumbnails_says_what_is_missing(
     await until(page, "document.querySelector('.tile .gone')")
     assert "keep the folder .ezlink" in await text(page, ".tile .gone")
     page.complaints.clear()  # the browser reports each missing file
+
+
+async def test_video_is_named_and_not_called_a_missing_picture(
+    page: Page, tmp_path: Path
+) -> None:
+    """Made from words alone, and from a picture."""
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "start.png")
+    clips = [tmp_path / name for name in ("cat_1.mp4", "cat_2.mp4", "walk.mp4")]
+    for clip in clips:
+        clip.write_bytes(b"a clip")
+
+    def job(name: str, outputs: list[Path], inputs: tuple[Path, ...] = ()) -> Photo:
+        return Photo(
+            status="succeeded",
+            kind="video",
+            label=name,
+            output=outputs[0],
+            outputs=tuple(outputs),
+            inputs=inputs,
+        )
+
+    start = (tmp_path / "start.png",)
+    jobs = (job("a cat", clips[:2]), job("it walks", clips[2:], start))
+    await page.open(write_report(tmp_path, iter(jobs), FACTS))
+    await until(page, "document.querySelectorAll('.look').length === 2")
+    cards = await page.run(
+        "[...document.querySelectorAll('.look')].map(e => e.innerText)"
+    )
+    assert cards == ["cat_1.mp4\ncat_2.mp4", "walk.mp4"]
+    await page.run("document.querySelectorAll('.look')[0].click()")
+    assert await text(page, "#words") == "cat_1.mp4\ncat_2.mp4"
+    assert await page.run("document.getElementById('gone').hidden")
+    links = "[...document.querySelectorAll('#facts a')].map(e => e.innerText)"
+    assert await page.run(links) == ["cat_1.mp4", "cat_2.mp4"]
+    await page.press("ArrowRight")
+    await until(page, "document.getElementById('before').naturalWidth === 300")
+    assert await page.run("document.getElementById('words').hidden")
+    assert await page.run(links) == ["start.png", "walk.mp4"]

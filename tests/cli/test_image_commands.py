@@ -233,7 +233,8 @@ def test_image_takes_pictures_and_fields_for_each_prompt(
         (("flux", "a cat", "--model", "get_result"), "the model"),
         (("flux", "a cat", "--image", "https://x/a.png"), "is an address"),
         (("flux", "a cat", "--set", "x"), "--set takes KEY=JSON"),
-        (("flux",), "name what to flux"),
+        (("flux",), "name what to draw, or a file that lists it"),
+        (("image", *WAN), "name what to draw, or a file that lists it"),
         (("flux", "a cat", "--manifest", "jobs.csv"), "give no other arguments"),
     ],
 )

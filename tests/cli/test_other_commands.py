@@ -16,6 +16,9 @@ import pytest
 
 from ezlink_async import __version__
 from ezlink_async.emulator import Emulator, faults, scripts
+from ezlink_async.services.flux import FLUX
+from ezlink_async.services.image_generation import IMAGES
+from ezlink_async.services.video import VIDEO
 from tests.support.command_line import FACES, Ezlink, enter_home, run_python, start
 
 _engine = pytest.mark.skipif(
@@ -83,6 +86,13 @@ def test_help_fits_a_narrow_terminal(
     assert max(map(len, said.out.splitlines())) <= 60
     assert said.out.count(f"\nezlink {command}") >= 1 or not command
     assert "False" not in said.out
+
+
+def test_help_names_every_kind_of_a_manifest_and_its_deadline(ezlink: Ezlink) -> None:
+    words = " ".join(ezlink("run", "--help").out.replace("│", " ").split())
+    assert "image, flux, video, swap" in words
+    for family in (VIDEO, IMAGES, FLUX):
+        assert f"{family.timing.deadline:.0f}" in words
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])

@@ -89,8 +89,16 @@ WRONG = {
         ("--model", "kling-v1", "--image", "http://a.example/b.png"),
         "is an address, and pictures are files here",
     ),
-    "no name to set": (("a cat", "--model", "kling-v1", "--set", "=5"), "NAME=VALUE"),
-    "no value to set": (("a cat", "--model", "kling-v1", "--set", "x"), "NAME=VALUE"),
+    "no name to set": (("a cat", "--model", "kling-v1", "--set", "=5"), "KEY=JSON"),
+    "no value to set": (("a cat", "--model", "kling-v1", "--set", "x"), "KEY=JSON"),
+    "one name set twice": (
+        ("a cat", "--model", "kling-v1", "--set", "mode=pro", "--set", "mode=std"),
+        "--set names 'mode' twice",
+    ),
+    "broken JSON to set": (
+        ("a cat", "--model", "wan2.5", "--set", 'parameters={"seed": 7'),
+        "the value of --set parameters is no JSON",
+    ),
     "a field twice": (
         ("a cat", "--model", "kling-v1", "--set", "prompt=b"),
         "prompt is given twice",
@@ -230,7 +238,8 @@ def test_look_at_a_bare_id_says_what_it_may_cost(
     assert len(_units(user)) == before
     said = ezlink("task", f"video:{task_id}", f"video:{task_id}")
     assert said.code == 0
-    assert said.err.count("settled once more by this look") == 1
+    assert said.err.count("settled once more by this query") == 1
+    assert said.err.count("task video-doubao:ID', without --output, is free") == 1
     assert len(_units(user)) == before + 1
     saved = ezlink("task", f"video-doubao:{task_id}", "--output", "clips")
     assert saved.code == 0, saved.err

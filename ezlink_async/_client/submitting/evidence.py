@@ -221,7 +221,10 @@ def _read(log: ChargeLog, *, absence: bool) -> Finding:
             charged=True,
         )
     if not log.refused and not absence:
-        return unknown("the account's pages show nothing of it, which proves nothing")
+        return unknown(
+            "the account's pages show nothing of it, but they do not show every job of "
+            "this kind: it may have been paid"
+        )
     if not log.refused and not log.witnessed:
         return unknown("the account's log shows no submit of this client at all")
     if not log.refused and not log.settled:

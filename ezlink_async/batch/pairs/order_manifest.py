@@ -9,7 +9,6 @@ own words, to requests that take such.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -28,6 +27,7 @@ from ezlink_async.services.face_swap import FaceSwap
 from ezlink_async.services.leaves import is_address
 from ezlink_async.services.midjourney import Mode
 from ezlink_async.services.registry import KINDS
+from ezlink_async.services.values import json_or_text
 
 _OWN = ("kind", "output", "count", "then")
 """The columns that are not the job request's."""
@@ -55,7 +55,8 @@ def read_manifest(path: AnyPath, *, kind: str | None = None) -> Iterator[Order]:
     list of buttons to press on each. ``set.NAME`` is a field of the body in the words
     of a provider. In a file that ends with ``.csv`` or ``.tsv`` lists are separated by
     ``;``, an empty cell is an absent field, and a cell below ``set.NAME`` is JSON, or
-    else a text.
+    a text: one that begins like an object, a list or a text of JSON, and is none, is
+    refused.
 
     All rows are checked before the first order is yielded:
     :exc:`ConfigurationError` names the line, and the field, that is wrong. Reads the
@@ -138,14 +139,17 @@ class _Row:
         if not isinstance(known, Mapping):
             raise ConfigurationError(f"{further} is an object, not {known!r:.80}")
         body = dict(known)
-        for column, value in more.items():
+        for column, given in more.items():
             name = _set_name(column)
             if name in body:
                 raise ConfigurationError(f"{name} is given twice")
-            body[name] = _of_json(value) if self._is_table else value
+            is_cell = self._is_table and isinstance(given, str)
+            body[name] = json_or_text(str(given), column) if is_cell else given
         self.fields[further] = body
 
     def _kind(self, kind: object) -> str:
+        if kind is None:
+            raise ConfigurationError(f"a row needs a kind: {', '.join(sorted(KINDS))}")
         if not isinstance(kind, str) or kind not in KINDS:
             known = ", ".join(sorted(KINDS))
             raise ConfigurationError(f"the kind {kind!r:.80} is none of {known}")
@@ -188,16 +192,24 @@ class _Row:
         if "bool" in str(field.type):
             return _BOOLEANS.get(value.lower(), value)
         if _NUMBER.search(str(field.type)):
-            return float(value) if "float" in str(field.type) else int(value)
+            return _number(value, name, is_whole="float" not in str(field.type))
+        if name == KINDS[self.kind].further:
+            raise ConfigurationError(
+                f"{name} is an object: in a table each of its fields is a column, "
+                "set.NAME"
+            )
         return value
 
 
-def _of_json(text: object) -> object:
-    """Return the JSON of a cell, or its text where that is none."""
+def _number(text: str, name: str, *, is_whole: bool) -> float:
+    """Return the number in the cell of the field *name*."""
     try:
-        return json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        return text
+        return int(text) if is_whole else float(text)
+    except ValueError:
+        whole = "whole " if is_whole else ""
+        raise ConfigurationError(
+            f"{name} is a {whole}number, not {text!r:.80}"
+        ) from None
 
 
 def _of_row(folder: Path, row: _Row) -> Iterator[Order]:

@@ -25,10 +25,10 @@ def run(
     Do the jobs that a file lists: MANIFEST.
 
     Each row has a kind (imagine, blend, describe, shorten, action, modal, change,
-    video, swap), the fields of such a job, and if wanted output, count and then. All
-    rows are checked before anything is sent. The same command goes on where one has
-    ended, and pays for nothing twice. Exit code 0: all done; 1: some are not; 2:
-    nothing could be done; 130: interrupted.
+    image, flux, video, swap), the fields of such a job, and if wanted output, count and
+    then. All rows are checked before anything is sent. The same command goes on where
+    one has ended, and pays for nothing twice. Exit code 0: all done; 1: some are not;
+    2: nothing could be done; 130: interrupted.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from cyclopts.validators import Number
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.order_manifest import read_manifest
 from ezlink_async.batch.pairs.orders import Order
-from ezlink_async.cli.job_options import JobOptions, check_alone
+from ezlink_async.cli.job_options import FIELDS, JobOptions, check_alone, read_fields
 from ezlink_async.cli.job_run import JobPlan, run_plan
 from ezlink_async.cli.order_list import check_no_address
 from ezlink_async.errors import ConfigurationError
@@ -41,19 +40,19 @@ class VideoOptions:
     aspect
         Its shape, such as 16:9. [default: the provider's]
     set
-        A field in the provider's own words, with a value of JSON, or a text:
-        --set mode=pro, --set 'parameters={"seed": 7}'; may be repeated.
+        A further field in the provider's own words, as KEY=JSON; what is no JSON is
+        a text: --set mode=pro, --set 'parameters={"seed": 7}'; may be repeated.
 
     """
 
-    model: str = ""
+    model: Annotated[str, Parameter(show_default=False)] = ""
     image: str | None = None
     last_image: str | None = None
     seconds: Annotated[
         float | None, Parameter(validator=Number(gt=0), show_default=False)
     ] = None
     aspect: str | None = None
-    set: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    set: Annotated[tuple[str, ...], FIELDS] = ()
 
 
 def video(
@@ -101,11 +100,12 @@ def _given(
 
 
 def _orders(prompts: tuple[str | None, ...], own: VideoOptions) -> Iterator[Order]:
+    fields = read_fields(own.set)
     for prompt in prompts:
         yield Order.of(
             Video(
                 own.model,
-                dict(map(_field, own.set)),
+                fields,
                 prompt=prompt,
                 image=_picture(own.image),
                 last_image=_picture(own.last_image),
@@ -121,14 +121,3 @@ def _picture(given: str | None) -> Image | str | None:
         return given
     check_no_address(Path(given))
     return Image(path=Path(given))
-
-
-def _field(given: str) -> tuple[str, object]:
-    """Return name and value of ``NAME=VALUE``; a value that is no JSON is a text."""
-    name, equals, value = given.partition("=")
-    if not (name and equals):
-        raise ConfigurationError(f"--set takes NAME=VALUE, not {given!r:.200}")
-    try:
-        return name, json_text.loads(value)
-    except (ValueError, RecursionError):
-        return name, value

@@ -98,8 +98,8 @@ def describe(content: bytes) -> tuple[str, ...]:
     """Return four facts about a picture; PictureError when it is none."""
     header = read_header(content)
     kind = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP"}[header.kind]
-    shape = "square" if header.width == header.height else "upright"
-    shape = "wide" if header.width > header.height else shape
+    shape = "a square" if header.width == header.height else "an upright"
+    shape = "a wide" if header.width > header.height else shape
     try:
         colour = main_colour(decode_pixels(content))
     except PictureError as unknown:
@@ -109,7 +109,7 @@ def describe(content: bytes) -> tuple[str, ...]:
     return (
         f"a {kind} picture of {header.width} x {header.height} pixels",
         f"mostly {name} ({code})",
-        f"a {shape} picture, mostly {name}",
+        f"{shape} picture, mostly {name}",
         f"{len(content)} bytes of {kind}, {header.width} x {header.height}",
     )
 

@@ -2,7 +2,7 @@
 Async images: ``/v1/async/images/generations`` and ``.../result``, and their pictures.
 
 After ye4293/one-api ``relay/controller/image.go``. The price is taken when the provider
-has accepted, also from an empty balance, and given back for Wan alone. A query is for
+has accepted, at any balance, and given back for Wan alone. A query is for
 every key, and goes to the provider each time.
 """
 
@@ -231,7 +231,7 @@ def _log_refusal(one: _Submit, text: str) -> None:
 
 
 async def result(state: RelayState, exchange: Exchange, _key: Key) -> Reply:
-    """Ask the provider of a task of any account; without an id of the oldest row's."""
+    """Ask the provider of a task of any account; without an id the oldest row's."""
     row = state.pictures.find(exchange.request.query.get("taskid", ""))
     if row is None:
         return answers.refusal(500, "failed to get image", "record not found")

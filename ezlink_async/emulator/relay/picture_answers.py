@@ -138,7 +138,7 @@ def flux_accepted(answer: faults.Upstream) -> tuple[str, str]:
 
 
 def kling_accepted(answer: faults.Upstream) -> tuple[str, str]:
-    """Return the same; a code alone refuses a job, and no status."""
+    """Return the same; only a code refuses a job, and no status does."""
     body = _body_of(answer)
     task_id, message = _text(_mapping(body, "data").get("task_id")), body.get("message")
     if code := body.get("code"):

@@ -2,7 +2,7 @@
 The relay's rows of videos, and the money that their queries move.
 
 Plain records and arithmetic, after ye4293/one-api ``model/video.go``. A row belongs
-to the account that paid, but any key with its id may ask for it.
+to the account that paid, but every key may ask for it by its id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def listed_price(model: str) -> int:
     """
     Return the price of a model in the server's list, 50,000 units without one.
 
-    The log names it, although the charge of some providers is worked out anew.
+    The log names it even if another sum was charged: prices of some providers are
+    worked out.
     """
     return _LISTED.get(model, 50_000)
 
@@ -103,8 +104,8 @@ def settle(
     """
     Let *key* pay what *price* is above the row's quota, or get what it is below.
 
-    The caller's key pays, also for the task of another key, and each time anew.
-    The entry of the submit in the log then shows the price and the tokens.
+    The caller's key pays, also for the submit of another one, each time anew. The
+    entry of the submit in the log then shows the price and the tokens.
     """
     row.settled, row.tokens = price, tokens
     units = price - row.quota

@@ -33,12 +33,19 @@ function cost(photo) {
   return make("span", "cost", photo.seconds ? lasted(photo.seconds) : "");
 }
 
+// The names of results that are no pictures, such as videos.
+function named(photo) {
+  if (!photo.kind || !photo.saved || photo.after || photo.faults?.after) return "";
+  return (photo.files ?? [photo]).map((of) => of.saved).join("\n");
+}
+
 // What a job has made: its text, several pictures, or one beside the one it was made of.
 function tiles(photo, alone) {
   const faults = photo.faults ?? {};
   const before = photo.before || faults.before || !photo.kind;
-  if (photo.text) {
-    const text = make("span", "tile words", photo.text);
+  const words = photo.text || named(photo);
+  if (words) {
+    const text = make("span", "tile words", words);
     return before ? [picture(photo.before, faults.before, ""), text] : [text];
   }
   if (alone && !before) return [make("span", "tile words", photo.name)];

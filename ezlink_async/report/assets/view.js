@@ -111,9 +111,10 @@ function show() {
   divider.hidden = !pair;
   $("tag-before").hidden = !photo.before;
   $("tag-after").hidden = !photo.after || !photo.before;
-  $("words").hidden = !photo.text;
-  $("words").textContent = photo.text ?? "";
-  $("gone").hidden = Boolean(photo.before || photo.after || photo.text);
+  const words = photo.text || (photo.before ? "" : named(photo));
+  $("words").hidden = !words;
+  $("words").textContent = words;
+  $("gone").hidden = Boolean(photo.before || photo.after || words);
   $("gone").textContent = photo.faults?.before ?? "";
   if ((!photo.before && !photo.after) || photo.text) frame.style.setProperty("--ratio", 1.5);
   picturing($("before"), photo.text ? null : photo.before);

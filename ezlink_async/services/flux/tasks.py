@@ -69,9 +69,9 @@ class FluxFamily(TaskFamily[FluxRecord]):
     """
     Native Flux tasks; an id of ``client.images`` must never be asked for here.
 
-    The first success that the server sees is charged, once, with any key that asks; the
-    success of an async image would be charged a second time. So a query that asks
-    the provider may be repeated, and renews the address of a finished task for nothing.
+    The first success that the server sees is charged, once for all keys; the success
+    of an async image would be charged a second time. So a query that asks the provider
+    may be repeated, and renews the address of a finished task for nothing.
     """
 
     name: str = "flux"

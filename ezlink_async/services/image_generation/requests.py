@@ -2,7 +2,7 @@
 The job request of ``/v1/async/images``: its checks, its body for each provider.
 
 The server checks next to nothing before it charges. It multiplies the price by ``n``
-for each provider, and takes four for Wan where none is said.
+for every provider, and takes four for Wan where ``n`` is missing.
 Bodies are those of the providers: ``input`` and ``parameters`` for Wan, one flat object
 for Flux (docs.bfl.ai) and Kling, whose pictures are base64 without a data URI.
 """

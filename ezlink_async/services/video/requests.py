@@ -8,6 +8,7 @@ request checks itself, and refuses what the server would drop or misread.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -70,9 +71,9 @@ def check_text(value: object, name: str) -> None:
 
 
 def check_number(value: object, name: str, least: float = 0.0) -> None:
-    """Refuse a *value* that is neither a number above *least* nor absent."""
+    """Refuse a *value* that is neither a finite number above *least* nor absent."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and value > least):  # type: ignore[operator]
+    if value is not None and not (is_number and least < value < math.inf):  # type: ignore[operator]
         raise ConfigurationError(f"{name} is a number above {least:g}, not {value!r}")
 
 

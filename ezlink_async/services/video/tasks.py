@@ -35,7 +35,7 @@ MOST_BYTES = 192 * 1024 * 1024
 
 _TIMING = PollTiming(
     first=10.0,
-    # Two looks that both say "failed" have to be ten seconds apart.
+    # Two queries that both say "failed" have to be ten seconds apart.
     shortest=10.0,
     longest=10.0,
     deadline=3_600.0,
@@ -48,8 +48,8 @@ _TIMING = PollTiming(
 _TRACES = Traces(log=True)
 
 _CAUTION = (
-    "a finished video of Doubao is settled once more by this look, which charges or "
-    "credits the key; video-doubao:ID looks for free, as long as it saves nothing"
+    "a finished video of Doubao is settled once more by this query, which charges or "
+    "credits the key; 'ezlink task video-doubao:ID', without --output, is free"
 )
 
 _CAUTION_AT_END = (
@@ -108,7 +108,7 @@ class VideoFamily(TaskFamily[VideoRecord]):
         """
         Return how the task has ended, ``None`` while it goes on.
 
-        A failure counts when two looks in a row say it: the server says ``failed`` of
+        A failure counts when two queries in a row say it: the server says ``failed`` of
         a query that failed, too, and a later one may bring the video.
         """
         if record.status is TaskStatus.SUCCESS:

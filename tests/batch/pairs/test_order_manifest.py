@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -22,7 +23,9 @@ from ezlink_async.services.midjourney.creations import (
     Shorten,
 )
 from ezlink_async.services.midjourney.follow_ups import Action, Change, Modal
+from ezlink_async.services.registry import KINDS
 from ezlink_async.services.video import Video
+from tests.toy_family import Toy
 
 BUTTON = "MJ::JOB::upsample::1::uuid"
 
@@ -137,7 +140,7 @@ def test_a_row_with_a_count_is_many_jobs_with_places_of_their_own(
             {"kind": "imagines", "prompt": "x"},
             "the kind 'imagines' is none of action, ",
         ),
-        ({"prompt": "x"}, "the kind None is none of"),
+        ({"prompt": "x"}, "a row needs a kind: action, blend, "),
         ({"kind": ["imagine"], "prompt": "x"}, "the kind "),
         ({"kind": "imagine", "prompts": "x"}, "imagine has no field 'prompts'"),
         ({"kind": "imagine"}, "imagine needs the field 'prompt'"),
@@ -194,7 +197,26 @@ def test_a_wrong_row_is_named_before_any_order_is_given(
         ("kind,prompt\nimagine,x,y\n", "line 2: it has more values than"),
         ("kind,prompts\nimagine,x\n", "line 1: the heading names columns such as"),
         ("", "line 1: the heading names columns such as"),
-        ("kind,task,what,index\nchange,17,upscale,two\n", "a value cannot be used"),
+        (
+            "kind,task,what,index\nchange,17,upscale,two\n",
+            "line 2: index is a whole number, not 'two'",
+        ),
+        (
+            "kind,model,prompt,seconds\nvideo,kling-v1,x,long\n",
+            "line 2: seconds is a number, not 'long'",
+        ),
+        (
+            'kind,model,body\nvideo,kling-v1,"{""mode"": ""pro""}"\n',
+            "line 2: body is an object: in a table each of its fields is a column",
+        ),
+        (
+            'kind,model,prompt,extra\nflux,flux-2-pro,x,"{""a"": 1}"\n',
+            "line 2: extra is an object: in a table each of its fields is a column",
+        ),
+        (
+            'kind,model,prompt,set.a\nvideo,kling-v1,x,"{""b"": 7"\n',
+            "line 2: set.a is no JSON: ",
+        ),
         ("kind,prompt,count\nimagine,x,-2\n", "count is 1 to 10,000"),
         (b"kind,prompt\nimagine,\xff\n", "cannot be read: 'utf-8' codec"),
     ],
@@ -203,6 +225,23 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str | bytes, says: str) 
     with pytest.raises(ConfigurationError, match=r"a\.csv") as caught:
         _read(tmp_path, "a.csv", text)
     assert says in str(caught.value)
+
+
+@attrs.frozen
+class _Sized(Toy):
+    """A request of a plugin, which raises the error of Python for an odd value."""
+
+    kind: ClassVar[str] = "sized"
+    size: int = attrs.field(default=1, converter=int)
+
+
+def test_error_of_a_request_of_a_plugin_names_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, _Sized.kind, _Sized)
+    row = {"kind": _Sized.kind, "word": "a fox", "size": "big"}
+    with pytest.raises(ConfigurationError, match="line 1: a value cannot be used"):
+        _read(tmp_path, "a.jsonl", _lines(row))
 
 
 @posix
@@ -240,7 +279,7 @@ def test_columns_below_set_are_fields_in_the_words_of_a_provider(
     table = (
         "model,prompt,image,seconds,set.mode,set.cfg_scale,set.a\n"
         'kling-v1,a cat,a.png,5,pro,0.5,"{""b"": [1]}"\n'
-        "kling-v1,a dog,https://a.example/b.png,,std,,[\n"
+        "kling-v1,a dog,https://a.example/b.png,,std,,16:9\n"
         "kling-v1,a fox,,,,,\n"
     )
     cat, dog, fox = _read(tmp_path, "clips.csv", table, kind="video")
@@ -253,7 +292,7 @@ def test_columns_below_set_are_fields_in_the_words_of_a_provider(
     )
     assert dog.request == Video(
         "kling-v1",
-        {"mode": "std", "a": "["},
+        {"mode": "std", "a": "16:9"},
         prompt="a dog",
         image="https://a.example/b.png",
     )

@@ -272,7 +272,7 @@ LOG_ALONE = attrs.evolve(LOST, traces=Traces(log=True))
 @pytest.mark.parametrize(
     ("log", "fate", "words"),
     [
-        (NOTHING, Fate.UNKNOWN, "which proves nothing"),
+        (NOTHING, Fate.UNKNOWN, "do not show every job of this kind"),
         (CHARGED, Fate.CHARGED, "that it was paid"),
         (attrs.evolve(NOTHING, refused=True), Fate.NOT_CREATED, "was refused"),
     ],

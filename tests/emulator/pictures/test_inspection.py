@@ -152,13 +152,13 @@ def test_facts_name_format_size_and_main_colour() -> None:
 
 
 @pytest.mark.usefixtures("without_opencv")
-@pytest.mark.parametrize(("size", "word"), [((4, 1), "wide"), ((1, 4), "upright")])
+@pytest.mark.parametrize(("size", "word"), [((4, 1), "a wide"), ((1, 4), "an upright")])
 def test_facts_name_the_shape(size: tuple[int, int], word: str) -> None:
     row = b"\0" + _BLUE * size[0]
 
     facts = inspection.describe(_png(zlib.compress(row * size[1]), size=size))
 
-    assert facts[2] == f"a {word} picture, mostly blue"
+    assert facts[2] == f"{word} picture, mostly blue"
 
 
 @pytest.mark.local

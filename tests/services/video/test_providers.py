@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 
 import pytest
 
@@ -246,6 +247,8 @@ REFUSED = {
     "Kling shows nothing": lambda: ask(Kling, "  ", **K),
     "Kling's several pictures need words": lambda: ask(Kling, images=[ONE], **K),
     "Kling's seconds are above zero": lambda: ask(Kling, "x", seconds=0, **K),
+    "Kling's seconds have an end": lambda: ask(Kling, "x", seconds=math.inf, **K),
+    "Veo's seconds have an end": lambda: ask(Veo, "x", model="veo-3", seconds=math.inf),
     "Doubao shows nothing": lambda: ask(Doubao, **D),
     "Doubao's role is unknown": lambda: ask(Doubao, images=[ONE], roles=["first"], **D),
     "Doubao's roles are one each": lambda: ask(
