@@ -21,6 +21,7 @@ from ezlink_async.batch.pairs.orders import AnyRequest, Order
 from ezlink_async.batch.pairs.output_paths import is_below, output_path_for
 from ezlink_async.batch.pairs.reader import AnyPath
 from ezlink_async.batch.pairs.rows import TABLES, is_path, read_rows, wrong
+from ezlink_async.buttons import ButtonLookup
 from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.services.base import PICTURES
 from ezlink_async.services.face_swap import FaceSwap
@@ -227,6 +228,8 @@ def _of_row(folder: Path, row: _Row) -> Iterator[Order]:
 
 def _order(row: _Row) -> Order:
     request: AnyRequest = KINDS[row.kind](**row.fields)
+    if row.then and not issubclass(request.family.record_type, ButtonLookup):
+        raise ConfigurationError(f"{row.kind} has no buttons to press: leave out then")
     return Order.of(request, output=row.output, then=row.then)
 
 

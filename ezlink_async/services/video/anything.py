@@ -25,6 +25,7 @@ from ezlink_async.services.video.providers import (
     Runway,
     Veo,
     Wan,
+    provider_of,
     refuse_false,
 )
 from ezlink_async.services.video.requests import (
@@ -39,21 +40,6 @@ from ezlink_async.services.video.requests import (
     merged,
     present,
 )
-
-_CLASSES: dict[str, type[ProviderRequest]] = {
-    "veo": Veo,
-    "kling": Kling,
-    "doubao": Doubao,
-    "minimax": MiniMax,
-    "video-01": MiniMax,
-    "t2v-01": MiniMax,
-    "i2v-01": MiniMax,
-    "s2v-01": MiniMax,
-    "gen3a": Runway,
-    "wan": Wan,
-    "grok-imagine-video": Grok,
-}
-"""The request of each provider, by the begin of its models' names."""
 
 _NAMES: dict[type[ProviderRequest], dict[str, str]] = {
     Veo: {
@@ -141,7 +127,7 @@ class Video(VideoRequest):
     @property
     def own(self) -> ProviderRequest | None:
         """The same as the request of its provider; ``None`` for a body alone."""
-        kind, words = _of(self.model, _CLASSES), self._words()
+        kind, words = provider_of(self.model), self._words()
         if kind is None or (self.prompt is None and not words):
             return None
         if kind is Doubao:
@@ -217,5 +203,5 @@ def _check_raw(model: str, body: Mapping[str, object]) -> None:
         raise ConfigurationError(
             f"the server drops {', '.join(dropped)} of Omni's body"
         )
-    if _of(model, _CLASSES) is MiniMax:
+    if provider_of(model) is MiniMax:
         refuse_false(body)

@@ -68,8 +68,22 @@ def _number(seconds: float | None) -> float | int | None:
 _PICTURE = {PICTURES: True}
 
 
+@attrs.frozen(kw_only=True)
+class _OneProvider(ProviderRequest):
+    """A request that refuses the models of other providers, which misread its body."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        asked = provider_of(self.model)
+        if asked is not None and not isinstance(self, asked):
+            raise ConfigurationError(
+                f"{self.model} is a model of {asked.__name__}, not of "
+                f"{type(self).__name__}"
+            )
+
+
 @attrs.frozen
-class Veo(ProviderRequest):
+class Veo(_OneProvider):
     """
     One to four videos of Google's Veo, ``veo*``.
 
@@ -131,7 +145,7 @@ class Veo(ProviderRequest):
 
 
 @attrs.frozen
-class Kling(ProviderRequest):
+class Kling(_OneProvider):
     """
     A video of Kling, ``kling*``; 70,000 units for five seconds of kling-v1.
 
@@ -194,7 +208,7 @@ def _roles(roles: Iterable[Role]) -> tuple[Role, ...]:
 
 
 @attrs.frozen
-class Doubao(ProviderRequest):
+class Doubao(_OneProvider):
     """
     A video of Doubao, ``doubao*``; 98,000 units, corrected by its tokens at the end.
 
@@ -248,7 +262,7 @@ class Doubao(ProviderRequest):
 
 
 @attrs.frozen
-class MiniMax(ProviderRequest):
+class MiniMax(_OneProvider):
     """
     A video of MiniMax, such as ``T2V-01``, ``I2V-01`` or ``minimax*``; 50,000 units.
 
@@ -299,7 +313,7 @@ def refuse_false(body: Mapping[str, object]) -> None:
 
 
 @attrs.frozen
-class Runway(ProviderRequest):
+class Runway(_OneProvider):
     """
     A video of Runway, ``gen3a_turbo``; 125,000 units for five seconds, twice for ten.
 
@@ -337,7 +351,7 @@ class Runway(ProviderRequest):
 
 
 @attrs.frozen
-class Wan(ProviderRequest):
+class Wan(_OneProvider):
     """
     A video of Alibaba's Wan, ``wan*``; 50,000 units for five seconds.
 
@@ -372,7 +386,7 @@ class Wan(ProviderRequest):
 
 
 @attrs.frozen
-class Grok(ProviderRequest):
+class Grok(_OneProvider):
     """
     A video of xAI, ``grok-imagine-video*``; 125,000 units for five seconds.
 
@@ -411,3 +425,25 @@ class Grok(ProviderRequest):
             video=in_object(self.video_url),
             duration=_number(self.seconds),
         )
+
+
+_CLASSES: dict[str, type[ProviderRequest]] = {
+    "veo": Veo,
+    "kling": Kling,
+    "doubao": Doubao,
+    "minimax": MiniMax,
+    "video-01": MiniMax,
+    "t2v-01": MiniMax,
+    "i2v-01": MiniMax,
+    "s2v-01": MiniMax,
+    "gen3a": Runway,
+    "wan": Wan,
+    "grok-imagine-video": Grok,
+}
+
+
+def provider_of(model: str) -> type[ProviderRequest] | None:
+    """Return the request of the provider that the server asks for *model*."""
+    name = model.lower()
+    found = (each for begin, each in _CLASSES.items() if name.startswith(begin))
+    return next(found, None)

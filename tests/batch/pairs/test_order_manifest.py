@@ -158,6 +158,11 @@ def test_a_row_with_a_count_is_many_jobs_with_places_of_their_own(
         ({"kind": "imagine", "prompt": "x", "count": "2"}, "count is 1 to 10,000"),
         ({"kind": "imagine", "prompt": "x", "then": "U1"}, "then is a list of texts"),
         ({"kind": "imagine", "prompt": "x", "then": [1]}, "then is a list of texts"),
+        ({"kind": "flux", "model": "f", "prompt": "x", "then": ["U1"]}, "no buttons"),
+        (
+            {"kind": "video", "model": "kling-v1", "prompt": "x", "then": ["U1"]},
+            "video has no buttons to press: leave out then",
+        ),
         ({"kind": "imagine", "prompt": "x", "output": "../x"}, "is no path below"),
         ({"kind": "imagine", "prompt": "x", "output": 3}, "is no path below"),
         ({"kind": "blend", "images": ["a.png"]}, "a blend has 2 to 5 pictures"),

@@ -244,6 +244,8 @@ REFUSED = {
         Kling, image=ONE, images=[TWO], **K
     ),
     "Kling's tail, too": lambda: ask(Kling, image_tail=ONE, images=[TWO], **K),
+    "Kling has no model of Veo": lambda: ask(Kling, "x", model="Veo-3"),
+    "Wan has no model of Kling": lambda: ask(Wan, "x", model="kling-v1"),
     "Kling shows nothing": lambda: ask(Kling, "  ", **K),
     "Kling's several pictures need words": lambda: ask(Kling, images=[ONE], **K),
     "Kling's seconds are above zero": lambda: ask(Kling, "x", seconds=0, **K),
