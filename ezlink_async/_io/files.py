@@ -43,7 +43,7 @@ _PRIVATE = 0o600  # the rights of files with ids in them, which open pictures
 
 _PRIVATE_FOLDER = 0o700
 
-_MOST_KNOWN = 2_000  # files; a megabyte
+_MOST_KNOWN = 500  # files; a quarter of a megabyte
 
 _VECTOR = 256  # blocks in one system call; systems take 1024
 

@@ -53,6 +53,7 @@ from ezlink_async.batch.pairs.output_paths import (
 from ezlink_async.batch.pairs.pictures import (
     InMemory,
     Picture,
+    absolute,
     check_name,
     digest_of_picture,
     prepared,
@@ -390,7 +391,7 @@ def _known_as(picture: Picture, digest: bytes) -> Path:
     """Return by what a later run knows a picture: its path, or its content."""
     if isinstance(picture, InMemory):
         return Path(digest.hex())
-    return picture.absolute()
+    return absolute(picture)
 
 
 def check_source(source: Picture, *, strip_metadata: bool) -> Image:

@@ -23,6 +23,7 @@ from ezlink_async.batch.pairs.pictures import (
     Input,
     Picture,
     PictureLike,
+    absolute,
     picture_of,
 )
 from ezlink_async.batch.pairs.rows import is_path, read_rows, wrong
@@ -112,7 +113,7 @@ class Pair:
 
 
 def _stored(picture: Picture) -> Path:
-    return picture.name if isinstance(picture, InMemory) else picture.absolute()
+    return picture.name if isinstance(picture, InMemory) else absolute(picture)
 
 
 def _target_name(target: object, name: str | None) -> Path:

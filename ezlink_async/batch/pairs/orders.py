@@ -18,7 +18,7 @@ import attrs
 from ezlink_async._core.images import Image
 from ezlink_async._core.messages import collapse_blanks
 from ezlink_async.batch.pairs.output_paths import escape, output_path_for
-from ezlink_async.batch.pairs.pictures import InMemory, Input, Picture
+from ezlink_async.batch.pairs.pictures import InMemory, Input, Picture, absolute
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.base import AnyRecord, JobRequest
 from ezlink_async.services.face_swap import FaceSwap
@@ -199,7 +199,7 @@ def _name(picture: Picture) -> Path:
 
 
 def _absolute(given: Input) -> Input:
-    return attrs.evolve(given, path=given.path.absolute())
+    return Input(given.role, absolute(given.path))
 
 
 def _label(request: AnyRequest, inputs: Sequence[Input]) -> str:

@@ -7,6 +7,7 @@ otherwise known by its content. Functions here block: they read files.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -205,3 +206,13 @@ def prepared(picture: Picture, *, strip_metadata: bool) -> Prepared:
     if is_ready(picture, strip_metadata=strip_metadata):
         return Prepared(image)
     return prepare_picture(image, strip_metadata=strip_metadata)
+
+
+def absolute(path: Path) -> Path:
+    """Return *path* as :meth:`Path.absolute` does, in less time."""
+    return path if path.is_absolute() else _joined(os.getcwd(), path)  # noqa: PTH109 - a key
+
+
+@functools.lru_cache(256)  # each picture is asked for several times, a source each time
+def _joined(folder: str, path: Path) -> Path:
+    return Path(folder, path)
