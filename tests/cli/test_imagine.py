@@ -323,7 +323,7 @@ def test_wrong_row_is_named_by_line_and_field_before_anything_is_sent(
     assert said.code == 2
     assert said.err == "ezlink: jobs.jsonl, line 3: imagine has no field 'modus'\n"
     said = ezlink("run", "jobs.jsonl", "--output", "out")
-    assert "jobs.jsonl, line 1: the kind None is none of action, blend" in said.err
+    assert "jobs.jsonl, line 1: a row needs a kind: action, blend" in said.err
     assert not user.control.requests
 
 
