@@ -143,6 +143,8 @@ class FamilyPoller:
             self._policy.longest, is_there=bool(family.list_limit)
         )
         self._bugs: set[type[Exception]] = set()
+        # By id, apart from the tasks: few keys are used up, and tasks are to be small.
+        self._refusals: dict[str, QuotaError] = {}
         self._costly: dict[str, asyncio.Task[object] | None] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -185,6 +187,7 @@ class FamilyPoller:
         """Stop following *handle*, which has ended; another one of its id goes on."""
         task = self.schedule.find(handle.task_id)
         if task is not None and task.handle is handle:
+            self._refusals.pop(handle.task_id, None)
             self.schedule.remove(task)
             _log.info(
                 "task %s ended after %.1f s: %s",
@@ -217,7 +220,7 @@ class FamilyPoller:
                 self._background.start_soon(self._poll_last(tasks))
         else:
             for task in expired:
-                task.expire()
+                self._expire(task)
 
     def _wake_if_due(self) -> None:
         """Wake :meth:`run` when something is due before it wakes by itself."""
@@ -351,7 +354,11 @@ class FamilyPoller:
                 left = (task for task in tasks if task.observed_at < began)
                 await asyncio.gather(*map(self._poll_once_more, left))
         for task in tasks:
-            task.expire()
+            self._expire(task)
+
+    def _expire(self, task: FollowedTask) -> None:
+        refusal = self._refusals.pop(task.task_id, None)
+        task.handle.expire(task.deadline, refusal)
 
     def _handle_records(
         self, records: list[tuple[FollowedTask, Record]], sent: float
@@ -361,7 +368,9 @@ class FamilyPoller:
         observed, is_frozen = [], self._family.is_frozen
         for task, record in records:
             handle, before, task.unknown = task.handle, task.handle.record, 0
-            task.by_id, task.refusal = by_id, None
+            task.by_id = by_id
+            if self._refusals:
+                self._refusals.pop(task.task_id, None)
             handle.receive(record)
             task.frozen = task.frozen + 1 if is_frozen(record) else 0
             if task.frozen >= _FROZEN_LIMIT:
@@ -378,10 +387,14 @@ class FamilyPoller:
             if isinstance(error, TaskNotFoundError) and not task.own:
                 self._handle_unknown(task, error)
                 return
-            task.refusal = error if isinstance(error, QuotaError) else None
+            self._refusals.pop(task.task_id, None)
+            if isinstance(error, QuotaError) and not handle.done():
+                self._refusals[task.task_id] = error
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
-            task.refusal = error if isinstance(error, QuotaError) else None
+            self._refusals.pop(task.task_id, None)
+            if isinstance(error, QuotaError) and not handle.done():
+                self._refusals[task.task_id] = error
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()

@@ -28,7 +28,6 @@ from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.durations import START, Durations, ProgressRate
 from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
-from ezlink_async.errors import QuotaError
 from ezlink_async.models import Record, TaskStatus
 
 _COMPARED = 3  # records of one answer: fewer show no beat
@@ -76,7 +75,6 @@ class FollowedTask:
     frozen: int = 0  # records in a row that show a frozen task
     is_expiring: bool = False  # polled for the last time
     has_previews: bool = False  # its picture may be there before its end
-    refusal: QuotaError | None = None  # of the latest poll: the key is used up
 
     @property
     def shows_duration(self) -> bool:
@@ -92,10 +90,6 @@ class FollowedTask:
     def task_id(self) -> str:
         """The server's id of the task."""
         return self.handle.task_id
-
-    def expire(self) -> None:
-        """End the handle, whose deadline has passed."""
-        self.handle.expire(self.deadline, self.refusal)
 
 
 class DueQueue:
