@@ -434,8 +434,8 @@ class AsyncEzlink:
         It is one ``openai.AsyncOpenAI`` for each client, closed with it, and needs the
         extra ``openai``. The first call loads the package, during which the event loop
         stands still for about a second, unless your program has imported ``openai``.
-        It asks this client's server only, with this client's key, whatever the
-        variables ``OPENAI_*`` say; follows no redirect; and repeats nothing
+        It asks this client's server only, with this client's key, and ignores the
+        variables ``OPENAI_*``; follows no redirect; and repeats nothing
         (``max_retries=0``), because the server charges each attempt. A call waits for
         each part of its answer for up to 360 s: the server goes on after a shorter
         wait, and after a cancellation, and charges the answer in full.

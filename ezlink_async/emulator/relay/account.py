@@ -250,25 +250,31 @@ def _price_and_text(entry: Charge | Refusal) -> tuple[int, str]:
     return entry.units, text
 
 
+def _token_name(entry: Charge | Refusal) -> str:
+    return "" if isinstance(entry, Charge) and not entry.names_key else "n"
+
+
+def _shown_request_id(entry: Charge | Refusal) -> str:
+    hides_it = isinstance(entry, Charge) and entry.entry == "nameless"
+    return "" if hides_it else entry.request_id
+
+
 def _shown_entry(
     number: int, entry: Charge | Refusal, videos: VideoRows
 ) -> dict[str, object]:
     units, text = _price_and_text(entry)
-    nameless = isinstance(entry, Charge) and entry.entry == "nameless"
     row = videos.find(entry.task_id) if isinstance(entry, Charge) else None
     if row is not None and row.settled is not None:
         units = row.settled  # a settlement rewrites the entry of the submit
-    kind = entry.kind if isinstance(entry, Refusal) else _CONSUMPTION
-    is_nameless = isinstance(entry, Charge) and not entry.names_key
     return {
         "id": number,
         "request_id": "",
         "user_id": entry.account,
         "created_at": entry.seconds,
-        "type": kind,
+        "type": entry.kind if isinstance(entry, Refusal) else _CONSUMPTION,
         "content": text,
         "username": f"user{entry.account}",
-        "token_name": "" if is_nameless else "n",
+        "token_name": _token_name(entry),
         "model_name": entry.model,
         "quota": units,
         "prompt_tokens": 0,
@@ -280,7 +286,7 @@ def _shown_entry(
         "title": "",
         "http_referer": "",
         "provider": "",
-        "x_request_id": "" if nameless else entry.request_id,
+        "x_request_id": _shown_request_id(entry),
         "x_response_id": "",
         "first_word_latency": 0,
         "video_task_id": "",

@@ -65,7 +65,7 @@ async def test_providers_call_brings_the_record_and_charges_the_account_alone(
 
 
 async def test_record_without_that_call_waits_for_a_query_of_the_source() -> None:
-    """The first success is charged, whoever asks, and no later one."""
+    """The first success is charged, with any key that asks, and no later one."""
     async with serving(QUIET) as emu:
         api = RawApi(emu)
         task_id = await _submit(api)

@@ -1,4 +1,4 @@
-"""What a submit of a video asks for, whatever its body is."""
+"""What the relay asks a provider for, by the body of a submit."""
 
 from __future__ import annotations
 

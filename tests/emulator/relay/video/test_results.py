@@ -271,7 +271,7 @@ async def test_doubao_query_whose_answer_is_lost_settles_all_the_same(
 async def test_omni_is_charged_at_its_first_success(
     emu: Emulator, api: VideoApi
 ) -> None:
-    """Once, to the key of the submit, whoever asks; a failure gives nothing back."""
+    """Once, to the submit's key, at any key's query; a failure gives nothing back."""
     other = emu.control.add_account(balance=0)
     emu.control.script_tasks(scripts.stuck(), scripts.fails())
     failed_too = [await api.submit(OMNI) for _ in range(2)]
