@@ -97,14 +97,8 @@ def refusal_of(response: HttpResponse, rules: FamilyRules) -> EzlinkError:
     )
 
 
-def check_whole(response: HttpResponse) -> Mapping[str, object]:
-    """
-    Return the body of a 2xx answer to a submit, or raise the error it stands for.
-
-    An answer before the end of the body is no acceptance, and one with an error in it
-    was not charged, although the upstream may be at work. What cannot be read may be
-    paid.
-    """
+def check_not_early(response: HttpResponse) -> None:
+    """Raise :exc:`TransportError` for an answer that preceded the end of the body."""
     if response.early:
         raise TransportError(
             "an answer came before the end of the submit, so there is no job: "
@@ -113,6 +107,17 @@ def check_whole(response: HttpResponse) -> Mapping[str, object]:
             retry_safe=True,
             stage="upload",
         )
+
+
+def check_whole(response: HttpResponse) -> Mapping[str, object]:
+    """
+    Return the body of a 2xx answer to a submit, or raise the error it stands for.
+
+    An answer before the end of the body is no acceptance, and one with an error in it
+    was not charged, although the upstream may be at work. What cannot be read may be
+    paid.
+    """
+    check_not_early(response)
     body = response.document
     if not isinstance(body, Mapping):
         message = "the answer to the submit cannot be read, and the job may be paid"

@@ -28,11 +28,10 @@ from ezlink_async.errors import (
     RejectedError,
     ServerError,
     SubmitUnknownError,
-    TransportError,
 )
 from ezlink_async.models import VideoRecord
 from ezlink_async.services.base import Accepted, Job, TaskFamily
-from ezlink_async.services.refusals import says_error
+from ezlink_async.services.refusals import check_not_early, says_error
 
 PATH = "/v1/video/generations"
 
@@ -106,14 +105,7 @@ class VideoJob(Job[VideoRecord]):
         if not response.ok:
             rules = video_rules if _is_of_handler(response) else None
             raise error_from(response, submit=True, rules=rules)
-        if response.early:
-            raise TransportError(
-                "an answer came before the end of the submit, so there is no job: "
-                f"{response.excerpt}",
-                request_id=response.request_id,
-                retry_safe=True,
-                stage="upload",
-            )
+        check_not_early(response)
         body = response.document
         if not isinstance(body, Mapping):
             says = "the answer to the submit cannot be read, and the job may be paid"
