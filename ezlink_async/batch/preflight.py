@@ -11,8 +11,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import attrs
 
@@ -64,6 +64,8 @@ from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.registry import FAMILIES
 
 _SOURCES = 64  # hashes kept: most batches have few sources
+
+_FOLDERS = 16  # of results, whose rights are looked at once for a few orders
 
 _PARTS = {
     "target": "the photo",
@@ -195,7 +197,13 @@ class Preflight:
 
     def inspect(self, orders: Sequence[Order]) -> list[Inspection]:
         """Hash the pictures of each order."""
-        return [self._inspect(order) for order in orders]
+        output = self._options.output
+
+        @functools.lru_cache(_FOLDERS)
+        def why_not(folder: str) -> str | None:
+            return why_not_writable(output / folder)
+
+        return [self._inspect(order, why_not) for order in orders]
 
     def register(
         self, journal: Journal, inspections: Sequence[Inspection]
@@ -215,13 +223,14 @@ class Preflight:
             for each, job in zip(inspections, jobs, strict=True)
         ]
 
-    def _inspect(self, order: Order) -> Inspection:
-        folder = (self._options.output / order.wanted_path).parent
+    def _inspect(
+        self, order: Order, why_not: Callable[[str], str | None]
+    ) -> Inspection:
         try:
             if order.problem is not None:
                 raise _problem_of(order, order.problem)
             _check_paths(order)
-            if blocked := why_not_writable(folder):
+            if blocked := why_not(order.wanted_path.rpartition("/")[0]):
                 raise ConfigurationError(f"nothing can be saved: {blocked}")
             digests = []
             for picture in order.pictures[: order.shared]:
@@ -372,12 +381,13 @@ def _check_paths(order: Order) -> None:
     """Raise the fault of a name that no system takes, or that leads elsewhere."""
     for each in order.inputs[order.shared :]:
         check_name(each.path)
-    if not is_below(PurePosixPath(order.wanted_path)):
+    wanted = Path(order.wanted_path)
+    if not is_below(wanted):
         raise ConfigurationError(
             f"the result cannot be saved as {order.wanted_path!r}: give a path "
             "below the output folder"
         )
-    check_path(Path(order.wanted_path))
+    check_path(wanted)
 
 
 def _hash_or_fault(picture: Picture) -> bytes | ImageError:

@@ -30,6 +30,7 @@ from ezlink_async.errors import ConfigurationError
 _PAGE = 256
 
 _TABLES = """
+PRAGMA cache_size = -256;
 CREATE TABLE orders (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, wished NOT NULL, content BLOB NOT NULL,
     paid INTEGER NOT NULL, price INTEGER NOT NULL, expected TEXT, UNIQUE (key, wished)

@@ -58,6 +58,8 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 
+_PIECE = 65_536  # bytes of a file that are read together
+
 # Room for a number and a suffix below the 255 bytes most file systems allow.
 _NAME_BYTES = 240
 
@@ -158,9 +160,13 @@ def is_whole_result(path: Path) -> bool:
 
 def digest_of(path: Path) -> tuple[bytes, int]:
     """Return the SHA-256 of a file, and its size."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").digest()
-        return digest, stream.tell()
+    digest, size = hashlib.sha256(), 0
+    # Not `file_digest`, which clears a quarter of a megabyte for each small file.
+    with path.open("rb", buffering=0) as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return digest.digest(), size
 
 
 def is_intact(folder: Path, output: Output) -> bool:

@@ -21,7 +21,7 @@ from ezlink_async._core import containers
 from ezlink_async._core.images import HEAD_BYTES, MAX_BYTES, Image, check_acceptable
 from ezlink_async._core.json_reader import storable
 from ezlink_async._io.files import check_path
-from ezlink_async.batch.pairs.output_paths import digest_of, is_whole
+from ezlink_async.batch.pairs.output_paths import digest_of
 from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.prepare import Prepared, needs_preparing, prepare_picture
 
@@ -176,14 +176,23 @@ def digest_of_picture(picture: Picture) -> bytes:
     if isinstance(picture, InMemory):
         return picture.digest
     check_name(picture)
-    needs_change = needs_preparing(picture)
     try:
-        if not needs_change and not is_whole(picture):
-            raise ImageError(_CUT_OFF, path=picture)
-        return digest_of(picture)[0]
+        if needs_preparing(picture):
+            return digest_of(picture)[0]
+        content = picture.read_bytes()  # 10 MiB at most
     except OSError as fault:  # pragma: no cover - it could be read just now
         says = f"cannot be read: {fault.strerror or fault}"
         raise ImageError(says, path=picture) from fault
+    if not _is_complete(content):
+        raise ImageError(_CUT_OFF, path=picture)
+    return hashlib.sha256(content).digest()
+
+
+def _is_complete(content: bytes) -> bool:
+    try:
+        return containers.verify_complete(content) is not None
+    except ImageError:
+        return False
 
 
 def is_ready(picture: Picture, *, strip_metadata: bool) -> bool:
@@ -213,6 +222,8 @@ def absolute(path: Path) -> Path:
     return path if path.is_absolute() else _joined(os.getcwd(), path)  # noqa: PTH109 - a key
 
 
-@functools.lru_cache(256)  # each picture is asked for several times, a source each time
+@functools.lru_cache(
+    1024
+)  # each picture is asked for several times, a source each time
 def _joined(folder: str, path: Path) -> Path:
     return Path(folder, path)

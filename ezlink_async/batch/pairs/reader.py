@@ -25,7 +25,7 @@ from ezlink_async.errors import ConfigurationError, ImageError
 from ezlink_async.services.midjourney import Mode
 
 _FIRST, _MOST = 4, 256
-_QUICK, _SLOW = 0.02, 0.1  # seconds
+_QUICK, _SLOW = 0.05, 0.2  # seconds
 
 AnyPath = str | os.PathLike[str]
 Targets = AnyPath | Iterable[AnyPath | Pair] | AsyncIterable[AnyPath | Pair]
