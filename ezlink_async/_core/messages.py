@@ -126,9 +126,7 @@ def json_body(value: object) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _json_pieces(
-    value: object, stand_in: Callable[[object], object]
-) -> list[str]:
+def _json_pieces(value: object, stand_in: Callable[[object], object]) -> list[str]:
     try:
         return long_texts.write(value, stand_in)
     except (TypeError, ValueError, RecursionError) as fault:

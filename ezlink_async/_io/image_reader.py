@@ -122,12 +122,11 @@ async def load_file(
 def _copy(content: bytearray | memoryview) -> bytes:
     # In pieces: each holds the interpreter's lock until it is copied.
     with memoryview(content) as view:
-        if not view.c_contiguous or not view.nbytes:
+        if view.ndim != 1 or not view.c_contiguous:
             return view.tobytes()
         copied = io.BytesIO()
-        with view.cast("B") as whole:
-            for start in range(0, len(whole), _PIECE):
-                copied.write(whole[start : start + _PIECE])
+        for start in range(0, len(view), _PIECE):
+            copied.write(view[start : start + _PIECE])
         return copied.getvalue()  # the very bytes that were written, not one more copy
 
 

@@ -272,10 +272,11 @@ class Files:
 
         *file* is a path, bytes, or an async iterable of bytes, which has a ``len()``
         or is given with its *length*. A bytearray and a memoryview are copied first;
-        leave them unchanged until the upload has ended. The server keeps it as its user's number and
-        *name*, and **overwrites** a file of the same name; without *name* it is
-        12 hexadecimal digits and the end of the file's own, which no other has.
-        *purpose* is any text. An upload takes no slot of ``max_concurrency``.
+        leave them unchanged until the upload has ended. The server keeps the file as
+        its user's number and *name*, and **overwrites** a file of the same name;
+        without *name* it is 12 hexadecimal digits and the end of the file's own, which
+        no other has. *purpose* is any text. An upload takes no slot of
+        ``max_concurrency``.
 
         **The server refuses the first upload of each account**, and so every upload
         of an account without files: :exc:`RejectedError`. So is a file that makes the

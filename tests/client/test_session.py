@@ -8,7 +8,7 @@ import pytest
 
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.requests import AsyncImage, Flux, Video
-from ezlink_async.services.base import LoadedImage
+from ezlink_async.services.base import AnyRecord, JobRequest, LoadedImage
 from ezlink_async.services.flux.jobs import FluxJob
 from ezlink_async.services.image_generation.jobs import ImagesJob
 from ezlink_async.services.video.jobs import VideoJob
@@ -55,7 +55,7 @@ class _Images(AsyncImage):
 async def test_only_a_job_with_long_texts_is_written_in_a_thread(text: str) -> None:
     """20 MB of base64 in a body would stop the loop for 50 ms."""
     _written.clear()
-    requests = (
+    requests: tuple[JobRequest[AnyRecord], ...] = (
         _Video("kling-v1", {"prompt": "a", "image": text}),
         _Flux("flux-2-pro", "a", extra={"input_image_2": [{"of": text}]}),
         _Images("kling-v2", "a", body={"image": text}),

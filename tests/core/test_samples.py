@@ -26,9 +26,7 @@ def _record(status: str, ended: str = "") -> Outcome:
 
 
 def _records(**rows: str) -> Outcome:
-    return Outcome(
-        "records", {name[1:]: status for name, status in rows.items()}
-    )
+    return Outcome("records", {name[1:]: status for name, status in rows.items()})
 
 
 _PICTURE = Outcome("picture", "image/jpeg")

@@ -234,7 +234,7 @@ def _outcome(sample: Sample) -> Outcome:
     except errors.EzlinkError as error:
         return Outcome.of_error(error, getattr(error, "code", None))
     if isinstance(found, Accepted):
-        kind = _dialog if found.record else accepted
+        kind = _dialog if found.record else accepted_as
         return kind(found.task_id, found.code)
     if isinstance(found, TaskRecord):
         return _record(str(found.status), found.text)
