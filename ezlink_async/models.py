@@ -176,9 +176,9 @@ class KeyQuota:
         return self.limit - self.used
 
     def __str__(self) -> str:
-        limit = "no limit" if self.limit is None else f"limit {self.limit:.2f} USD"
+        limit = "no limit" if self.limit is None else f"limit {self.limit:,.2f} USD"
         ends = f", expires {self.expires:%Y-%m-%d}" if self.expires else ""
-        return f"{limit}, {self.used:.2f} USD used{ends}"
+        return f"{limit}, {self.used:,.2f} USD used{ends}"
 
 
 @attrs.frozen(kw_only=True)

@@ -149,7 +149,7 @@ def _read(image: Image) -> bytes:
         length = os.fstat(stream.fileno()).st_size
         if length > MOST_READ:
             raise ImageError(
-                f"{length} bytes are too many to be made smaller here; "
+                f"{length:,} bytes are too many to be made smaller here; "
                 "export the picture as a JPEG",
                 limit=MOST_READ,
             )

@@ -20,7 +20,7 @@ from ezlink_async._client.session import Session, fetch_many, fetch_one
 from ezlink_async._client.swap_stream import Swaps, SwapStream, Targets
 from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._core.messages import HttpRequest, HttpResponse
+from ezlink_async._core.messages import FileContent, HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import (
     Options,
@@ -31,7 +31,6 @@ from ezlink_async._core.settings import (
 )
 from ezlink_async._io.addresses import ResultAddress
 from ezlink_async._io.files import as_path
-from ezlink_async._io.image_reader import measure_file
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import (
     FluxRecord,
@@ -50,7 +49,7 @@ from ezlink_async.services.catalogue import (
     search_word,
 )
 from ezlink_async.services.face_swap import FaceSwap, SwapOptions
-from ezlink_async.services.files import Files
+from ezlink_async.services.files import Files, Unloaded
 from ezlink_async.services.flux import FluxCalls
 from ezlink_async.services.image_generation import Images
 from ezlink_async.services.midjourney import (
@@ -398,7 +397,10 @@ class AsyncEzlink:
     @property
     def files(self) -> Files:
         """The files that the server stores: an upload brings an address."""
-        return Files(self._upload, measure_file)
+        return Files(self._upload, self._load_file)
+
+    async def _load_file(self, file: Unloaded) -> FileContent | bytes:
+        return await self._inside().load_file(file)
 
     async def _upload(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

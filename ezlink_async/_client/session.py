@@ -32,11 +32,20 @@ from ezlink_async._client.submitting.reconciler import (
 from ezlink_async._client.submitting.submitter import Submitter
 from ezlink_async._core.images import EncodedImage, Image
 from ezlink_async._core.log_lines import get_logger
-from ezlink_async._core.messages import HttpRequest, HttpResponse, StreamContent
+from ezlink_async._core.messages import (
+    FileContent,
+    HttpRequest,
+    HttpResponse,
+    StreamContent,
+)
 from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
 from ezlink_async._io import image_reader
-from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
+from ezlink_async._io.concurrency import (
+    BackgroundTasks,
+    run_in_thread_if_large,
+    wait_until_done,
+)
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.openai_client import OpenAIAccess
 from ezlink_async._io.transport import Transport, new_request_id
@@ -61,6 +70,7 @@ from ezlink_async.services.base import (
     R,
     TaskFamily,
 )
+from ezlink_async.services.files import Unloaded
 from ezlink_async.services.midjourney import MIDJOURNEY
 from ezlink_async.services.registry import FAMILIES, family_of
 
@@ -188,7 +198,8 @@ class Session:
                 loaded.append(other)
             else:
                 loaded.append(image_reader.inspect(picture))
-        return request.job(tuple(loaded))
+        make = partial(request.job, tuple(loaded))
+        return await run_in_thread_if_large(request.text_length, make, readers)
 
     def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
         """Refuse a second submit under a key, unless the first surely made no job."""
@@ -223,6 +234,10 @@ class Session:
         """Send a free request until it is answered, and read the answer."""
         response = await self.background.run(self.transport.send_with_retries(request))
         return await self.transport.read(response, reader)
+
+    async def load_file(self, file: Unloaded) -> FileContent | bytes:
+        """Return what an upload sends of *file*."""
+        return await image_reader.load_file(file, self.transport.readers)
 
     async def upload(
         self, request: HttpRequest, reader: Callable[[HttpResponse], _T]

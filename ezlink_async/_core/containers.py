@@ -398,13 +398,12 @@ def _is_zero_filled(picture: Buffer, end: int) -> bool:
 
 def _first_zero(picture: Buffer, end: int) -> int:
     """Return where the zeros begin that reach to *end*."""
-    while end > 0:
+    kept = b""
+    while end > 0 and not kept:
         start = max(0, end - _PIECE)
         kept = picture[start:end].rstrip(b"\0")
-        if kept:
-            return start + len(kept)
-        end = start
-    return 0
+        end = start + len(kept)
+    return end
 
 
 def _webp_chunks(

@@ -91,7 +91,7 @@ def check_acceptable(
         raise ImageError("the picture is empty", path=path)
     if length > MAX_BYTES:
         raise ImageError(
-            f"{length} bytes are more than the {MAX_BYTES} the server takes; "
+            f"{length:,} bytes are more than the {MAX_BYTES:,} the server takes; "
             "make the picture smaller",
             path=path,
             limit=MAX_BYTES,
@@ -127,7 +127,7 @@ class Image:
             raise ImageError("this is a data URI; use `Image.from_data_uri(uri)`")
         if len(text) > _LONGEST_PATH:
             raise ImageError(
-                f"this text of {len(text)} characters is no path; give a picture's "
+                f"this text of {len(text):,} characters is no path; give a picture's "
                 "bytes, or base64 text as `Image.from_data_uri('data:;base64,...')`"
             )
         try:

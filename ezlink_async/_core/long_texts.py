@@ -1,10 +1,10 @@
 """
 JSON with texts of megabytes in it, such as a video as a data URI.
 
-Parsing holds the interpreter's lock from its start to its end, and a text of 150 MB
-would keep it for a quarter of a second, in a thread too. So texts of more than 1 MiB
-are taken out first: the others are parsed, and a long one becomes a
-:class:`LongText`, whose bytes are unpacked piece by piece.
+Parsing and writing hold the interpreter's lock from their start to their end, and a
+text of 150 MB would keep it for a quarter of a second, in a thread too. So texts of
+more than 1 MiB are taken out first. What is parsed has a :class:`LongText` in place of
+each, whose bytes are unpacked piece by piece; what is written is a row of pieces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import binascii
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
 from ezlink_async._core import json_reader
@@ -31,7 +31,9 @@ _ESCAPE = 6  # bytes of the longest escape
 
 _SHOWN = 4096  # bytes; more than is kept of any text of the server
 
-_MARK = secrets.token_hex(16)  # stands in no answer, since no server knows it
+_MARK = secrets.token_hex(16)  # stands in no JSON, since nothing else knows it
+
+_MARKED = re.compile(f'(?<="){_MARK}([0-9]+)(?=")')
 
 _HALF_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)$")
 
@@ -209,7 +211,7 @@ def _run_start(body: bytes, start: int, at: int) -> int:
     return at
 
 
-def _restored(value: object, texts: list[LongText]) -> object:
+def _restored(value: object, texts: Sequence[str]) -> object:
     """Return *value* with the long texts in place of their marks."""
     if isinstance(value, str) and value.startswith(_MARK):
         return texts[int(value.removeprefix(_MARK))]
@@ -218,3 +220,77 @@ def _restored(value: object, texts: list[LongText]) -> object:
     if isinstance(value, dict):
         return {name: _restored(each, texts) for name, each in value.items()}
     return value
+
+
+def _no_json(value: object) -> object:
+    raise TypeError(f"a {type(value).__name__} is no value of JSON")
+
+
+def write(
+    value: object,
+    stand_in: Callable[[object], object] = _no_json,
+    *,
+    canonical: bool = False,
+) -> list[str]:
+    """
+    Return the JSON of *value* in pieces, several for each long text.
+
+    ``stand_in(leaf)`` is written in place of a *leaf* that JSON does not have. By
+    default the text is ASCII, with :func:`json.dumps`'s blanks; a *canonical* one has
+    sorted keys, no blanks, and its characters as they are. What :func:`json.dumps`
+    raises, also for a number that is not finite, unless it is *canonical*.
+    """
+    rest, texts = without_long_texts(value)
+    whole = json.dumps(
+        rest,
+        default=stand_in,
+        allow_nan=canonical,
+        ensure_ascii=not canonical,
+        sort_keys=canonical,
+        separators=(",", ":") if canonical else None,
+    )
+    if not texts:
+        return [whole]
+    pieces = list[str]()
+    for number, piece in enumerate(_MARKED.split(whole)):
+        if number % 2:
+            pieces += _written_text(texts[int(piece)], plain=canonical)
+        else:
+            pieces.append(piece)
+    return pieces
+
+
+def _written_text(text: str, *, plain: bool) -> Iterator[str]:
+    """Yield the JSON of a long *text*, without its quotes."""
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        yield json.dumps(piece, ensure_ascii=not plain)[1:-1]
+
+
+def copy(value: object) -> object:
+    """
+    Return a copy of *value* as JSON has it: lists for tuples, texts for all keys.
+
+    What :func:`json.dumps` raises, also for a number that is not finite.
+    """
+    rest, texts = without_long_texts(value)
+    return _restored(json.loads(json.dumps(rest, allow_nan=False)), texts)
+
+
+def without_long_texts(value: object) -> tuple[object, list[str]]:
+    """Return a copy of *value* with marks in place of its long texts, and these."""
+    texts = list[str]()
+
+    def marked(part: object) -> object:
+        if isinstance(part, str):
+            if len(part) <= LONG:
+                return part
+            texts.append(part)
+            return f"{_MARK}{len(texts) - 1}"
+        if isinstance(part, Mapping):
+            return {name: marked(each) for name, each in part.items()}
+        if isinstance(part, list | tuple):
+            return [marked(each) for each in part]
+        return part
+
+    return marked(value), texts

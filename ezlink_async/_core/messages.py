@@ -9,7 +9,6 @@ length is known before a byte of them is read. The last part is always some byte
 from __future__ import annotations
 
 import enum
-import json
 import re
 import secrets
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
@@ -101,34 +100,35 @@ def json_body(value: object) -> tuple[Part, ...]:
 
     An :class:`InspectedImage` or :class:`EncodedImage` becomes a data URI, a
     :class:`Base64Text` its base64 alone. All else is written as :func:`json.dumps`
-    writes it, mappings of any class included. :exc:`ConfigurationError` for a value
-    that JSON does not have.
+    writes it, mappings of any class included; a text of more than 1 MiB as several
+    parts. :exc:`ConfigurationError` for a value that JSON does not have.
     """
     leaves: list[Base64Text | InspectedImage | EncodedImage] = []
     mark = secrets.token_hex(_TOKEN_BYTES)
 
     def stand_in(leaf: object) -> object:
-        if isinstance(leaf, Mapping):
-            return dict(leaf)
         if not isinstance(leaf, Base64Text | InspectedImage | EncodedImage):
             raise TypeError(f"a {type(leaf).__name__} is no value of JSON")
         leaves.append(leaf)
         return mark
 
-    before, *others = _json_text(value, stand_in).split(mark.encode())
-    parts: list[Part] = []
-    for leaf, behind in zip(leaves, others, strict=True):
-        if isinstance(leaf, Base64Text):
-            parts += [before, leaf.picture]
-        else:
-            parts += [before + _prefix(leaf), leaf]
-        before = behind
-    return (*parts, before)
+    pieces, left = _json_pieces(value, stand_in), iter(leaves)
+    parts = list[Part]()
+    for piece in pieces:
+        before, *others = piece.encode().split(mark.encode())
+        for behind, leaf in zip(others, left, strict=False):
+            if isinstance(leaf, Base64Text):
+                parts += [before, leaf.picture]
+            else:
+                parts += [before + _prefix(leaf), leaf]
+            before = behind
+        parts.append(before)
+    return tuple(parts)
 
 
-def _json_text(value: object, stand_in: Callable[[object], object]) -> bytes:
+def _json_pieces(value: object, stand_in: Callable[[object], object]) -> list[str]:
     try:
-        return json.dumps(value, default=stand_in, allow_nan=False).encode()
+        return long_texts.write(value, stand_in)
     except (TypeError, ValueError, RecursionError) as fault:
         raise ConfigurationError(f"this cannot be sent as JSON: {fault}") from None
 

@@ -357,7 +357,7 @@ def _needs_threads(task_id: str | None) -> Iterator[None]:
 
 
 def _too_long(limit: int) -> AttemptError:
-    return AttemptError(f"more than {limit} bytes", status=_OK, final=True)
+    return AttemptError(f"more than {limit:,} bytes", status=_OK, final=True)
 
 
 def _failure(

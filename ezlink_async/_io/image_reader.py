@@ -16,6 +16,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 from ezlink_async._core.images import (
@@ -102,6 +103,31 @@ def measure_file(path: Path) -> FileContent:
     image = Image(path=path)
     with reading(image), open_picture(image) as stream:
         return FileContent(path, os.fstat(stream.fileno()).st_size)
+
+
+async def load_file(
+    file: Path | bytearray | memoryview, pool: Executor | None = None
+) -> FileContent | bytes:
+    """
+    Return what an upload sends of *file*: a path measured, or a copy of other bytes.
+
+    :exc:`ImageError` as :func:`measure_file` raises it.
+    """
+    if isinstance(file, Path):
+        return measure_file(file)
+    length = file.nbytes if isinstance(file, memoryview) else len(file)
+    return await run_in_thread_if_large(length, partial(_copy, file), pool)
+
+
+def _copy(content: bytearray | memoryview) -> bytes:
+    # In pieces: each holds the interpreter's lock until it is copied.
+    with memoryview(content) as view:
+        if view.ndim != 1 or not view.c_contiguous:
+            return view.tobytes()
+        copied = io.BytesIO()
+        for start in range(0, len(view), _PIECE):
+            copied.write(view[start : start + _PIECE])
+        return copied.getvalue()  # the very bytes that were written, not one more copy
 
 
 @contextlib.contextmanager

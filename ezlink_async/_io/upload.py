@@ -256,7 +256,7 @@ class Upload(aiohttp.payload.Payload):
         if left:
             more = "more" if left < 0 else "fewer"
             raise ConfigurationError(
-                f"the iterator gave {more} bytes than the {part.length} promised"
+                f"the iterator gave {more} bytes than the {part.length:,} promised"
             )
 
     async def _send_piece(self, writer: AbstractStreamWriter, piece: bytes) -> None:

@@ -403,7 +403,7 @@ class Pipeline:
         self._failures += outcome.fault is not None
         limit = self.max_failures
         if limit is not None and self._failures >= limit:
-            sentence = f"TooManyFailures: the intake stopped after {limit}"
+            sentence = f"TooManyFailures: the intake stopped after {limit:,}"
             self.control.halt(Problem(sentence, Reason.FAILURES))
         await self.outcomes.put(outcome)
 

@@ -33,7 +33,7 @@ class Charges:
     accepted: int
 
     def __str__(self) -> str:
-        jobs = "1 job" if self.accepted == 1 else f"{self.accepted} jobs"
+        jobs = "1 job" if self.accepted == 1 else f"{self.accepted:,} jobs"
         return f"charged to the key meanwhile: {self.dollars:.4g} USD; {jobs} accepted"
 
 

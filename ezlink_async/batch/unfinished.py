@@ -126,6 +126,8 @@ class UnfinishedJobs:
 
     def reports_order(self, order: Order) -> bool:
         """Return the same of an order that is not checked any more."""
+        if not self._ids:
+            return False
         ids = self._ids.get((order.request_key, order.stored), [])
         while ids:
             this = ids.pop(0)

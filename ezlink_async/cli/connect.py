@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -21,6 +21,7 @@ from ezlink_async._core.settings import (
 )
 from ezlink_async.batch.options import LOCAL
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.services.registry import is_found
 
 # Seconds; enough for a night without network. The library's own 15 minutes are
 # too short for a person with a folder of photos.
@@ -68,14 +69,40 @@ def check_key(sources: SettingsSources, alternative: str = "") -> None:
         )
 
 
-def unknown_advice() -> str:
-    """Return what helps against unknown submits: above all the account's token."""
-    last = "; as the last resort --resubmit-unknown sends again, and may pay twice"
+def would_be(*, local: bool) -> str:
+    """Return what a run would do with jobs, after their number."""
+    how = "done by the built-in server, for free" if local else "paid for"
+    return f"would be {how}"
+
+
+def unknown_advice(kinds: Collection[str]) -> str:
+    """
+    Return what helps against unknown submits of jobs of these *kinds*.
+
+    The account's pages, which its token opens, show what became of most. They show no
+    task of a lost video or image: a person has to look or to ask.
+    """
+    lasting = sorted(kind for kind in kinds if not is_found(kind))
+    advice = list[str]()
+    if len(lasting) < len(kinds):
+        again = "run the same command again: it looks them up, for nothing"
+        advice.append(_token_advice() + again)
+    if lasting:
+        jobs = " or ".join(f"{kind} job" for kind in lasting)
+        advice.append(
+            f"no run finds a lost {jobs}: compare the dashboard's log of charges, by "
+            "time and model, or give the request id to the server's operator"
+        )
+    last = "as the last resort --resubmit-unknown sends again, and may pay twice"
+    return "; ".join([*advice, last])
+
+
+def _token_advice() -> str:
     if settings_sources().text("account_token"):
-        return "run the same command again: it looks them up, for nothing" + last
+        return ""
     return (
         "set EZLINK_ACCOUNT_TOKEN to the account's access token, which the dashboard "
-        f"makes, and run the same command again: it looks them up, for nothing{last}"
+        "makes, and "
     )
 
 

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from ezlink_async.batch.pairs.order_manifest import read_manifest
 from ezlink_async.batch.pairs.orders import AnyRequest, Order
 from ezlink_async.cli.job_options import JobOptions, check_alone
+from ezlink_async.cli.job_run import JobPlan, run_plan
 from ezlink_async.errors import ConfigurationError
 
 
@@ -93,6 +94,19 @@ def orders_of(
             f"name what to {verb}, or a file that lists it: --manifest FILE"
         )
     return iter(made)
+
+
+def run_creations(
+    options: JobOptions,
+    kind: str,
+    given: Iterable[object],
+    own: object,
+    made: Iterable[Order],
+) -> int:
+    """Do the orders that :func:`orders_of` returns, and return the exit code."""
+    options.check()
+    orders = orders_of(options, kind, given, own, made)
+    return run_plan(options, JobPlan(orders=orders))
 
 
 def order(request: AnyRequest, own: GridOptions) -> Order:

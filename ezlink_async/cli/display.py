@@ -155,7 +155,7 @@ class Display:
         if is_news and tally.settled != tally.total:
             self._tenths, self._ended = tenths, tally.ended
             words = filter(None, (str(tally), tally.speed, tally.time_left))
-            self.inform(f"{tally.settled} of {tally.total}: {', '.join(words)}")
+            self.inform(f"{tally.settled:,} of {tally.total:,}: {', '.join(words)}")
 
 
 class _Bar(Progress):

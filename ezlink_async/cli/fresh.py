@@ -45,10 +45,11 @@ def _check_finished(journal: Journal) -> None:
     if not first:
         return
     others = list(found)
-    lines = [*map(_line, first), *([f"  and {len(others)} more"] if others else [])]
+    lines = [*map(_line, first), *([f"  and {len(others):,} more"] if others else [])]
     advice = ["Run the command without --fresh first: it fetches what is paid."]
-    if any(record.task_id is None for record in (*first, *others)):
-        advice.append(f"To find out about the unknown ones: {unknown_advice()}.")
+    unknown = {each.key.kind for each in (*first, *others) if each.task_id is None}
+    if unknown:
+        advice.append(f"To find out about the unknown ones: {unknown_advice(unknown)}.")
     raise ConfigurationError(
         "--fresh would forget jobs that are paid, or may be:\n"
         + "\n".join((*lines, *advice))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +30,8 @@ FIELDS = Parameter(("--set",), negative=(), show_default=False)
 _Count = Parameter(validator=Number(gte=1))
 
 _Seconds = Parameter(validator=Number(gt=0))
+
+_FIELD = re.compile(r"(\w+)(?:\['(\w+)'\])?")  # that a sentence is about
 
 _GROUP = Group("Options of every job", sort_key=50)
 
@@ -167,3 +171,22 @@ def read_fields(given: Iterable[str]) -> dict[str, object]:
             raise ConfigurationError(f"--set names {key!r:.80} twice")
         fields[key] = json_or_text(text, f"the value of --set {key}")
     return fields
+
+
+@contextmanager
+def named_as(**options: str) -> Iterator[None]:
+    """
+    Let the errors of a job request name *options*, by the field each of them fills.
+
+    A ConfigurationError that is raised within, and begins with a field of the library,
+    begins with the option in its place.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        found = _FIELD.match(str(error))
+        if found is None or found[1] not in options:
+            raise
+        inner = f" {found[2]}" if found[2] else ""
+        rest = str(error)[found.end() :]
+        raise ConfigurationError(f"{options[found[1]]}{inner}{rest}") from None

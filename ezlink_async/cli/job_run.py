@@ -34,6 +34,7 @@ from ezlink_async.cli.connect import (
     server_of,
     settings_sources,
     unknown_advice,
+    would_be,
 )
 from ezlink_async.cli.display import Display, agree, logs_shown_on
 from ezlink_async.cli.dry_run import DryRun
@@ -87,7 +88,7 @@ def run_plan(options: JobOptions, plan: JobPlan) -> int:
         tally = Tally(orders.total, budget=options.budget)
         display = Display(None if options.dry_run else tally, quiet=options.quiet)
         if plan.left_out:
-            counts = (f"{many} ({why})" for why, many in plan.left_out.items())
+            counts = (f"{many:,} ({why})" for why, many in plan.left_out.items())
             display.inform(f"left out: {', '.join(counts)}")
         if not orders.total and not batch.journal_path.exists():
             display.note(plan.none)
@@ -123,7 +124,7 @@ class _JobRun:
         paid, price = dry_run.paid(options.budget)
         if paid < jobs:
             display.note(f"the budget leaves out {self._counted(jobs - paid)}")
-        display.note(f"{self._counted(paid)} would be paid for")
+        display.note(f"{self._counted(paid)} {would_be(local=options.local)}")
         if not paid or options.local:
             return self.printer.exit_code
         self._warn()
@@ -276,7 +277,8 @@ class _JobRun:
         if self.options.report and not self.interrupted:
             make_report(self.batch, self.display, self.tally.total)
         summary = BatchSummary() if self.run is None else self.run.summary
-        resume = self.interrupted or (summary.resumable and self.error is None)
+        left = self.orders.total if self.run is None else summary.resumable
+        resume = left and (self.interrupted or self.error is None)
         self.printer.finish(self.batch.command if resume else None, summary.charges)
 
     def _unread(self) -> Iterator[BatchOutcome]:
@@ -335,7 +337,7 @@ def _in_words(waits: Waits, noun: str) -> str:
         "being sent": waits.sending,
         "being saved": waits.saving,
     }
-    words = [f"{count} {stage}" for stage, count in stages.items() if count]
+    words = [f"{count:,} {stage}" for stage, count in stages.items() if count]
     if not words:
         return "Nothing is in progress"
     nouns = f" {noun} " if words[0][:2] == "1 " else f" {noun}s "

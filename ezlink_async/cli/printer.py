@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ezlink_async.batch.journal.jobs import Reason
 from ezlink_async.batch.outcomes import BatchOutcome
@@ -33,14 +33,14 @@ class OutcomePrinter:
     """
     Counts outcomes and prints them, as text or as one JSON object a line.
 
-    *advice* returns what to do about the unknown ones.
+    *advice* returns what to do about unknown ones of some kinds.
     """
 
     def __init__(
         self,
         display: Display,
         tally: Tally,
-        advice: Callable[[], str],
+        advice: Callable[[Collection[str]], str],
         *,
         as_json: bool,
     ) -> None:
@@ -145,4 +145,5 @@ class OutcomePrinter:
         for outcome in self._unknown:
             known = f" (request id: {outcome.request_id})" if outcome.request_id else ""
             self._display.note(f"  {shown(outcome.name)}{known}")
-        self._display.note(f"to find out: {self._advice()}", "yellow")
+        kinds = {outcome.kind for outcome in self._unknown}
+        self._display.note(f"to find out: {self._advice(kinds)}", "yellow")

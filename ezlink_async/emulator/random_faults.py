@@ -16,7 +16,7 @@ _SUBMITS = (
     *("submit", "imagine", "blend", "describe", "shorten", "action", "modal", "change"),
 )
 #: The kind of request that each fault strikes, and the fault; ``submit`` stands for
-#: all submits.
+#: all submits, ``fetch`` for all queries of one task, ``image`` for all results.
 RANDOM_FAULTS: dict[str, tuple[str, faults.Fault]] = {
     "busy": ("submit", faults.queue_full()),
     "dropped": ("submit", faults.Drop()),
@@ -27,19 +27,30 @@ RANDOM_FAULTS: dict[str, tuple[str, faults.Fault]] = {
     "unavailable": ("fetch", faults.proxy(503)),
     "cut": ("image", faults.Cut(keep=100)),
 }
-#: The kinds of request about videos that a fault strikes, too.
-_VIDEOS = {"submit": "video", "fetch": "video_result", "image": "video_file"}
+#: The kinds of request of all families that a fault strikes, by Midjourney's own.
+_STRUCK: dict[str, tuple[str, ...]] = {
+    "submit": (*_SUBMITS, "video", "images", "flux"),
+    "fetch": ("fetch", "video_result", "images_result", "flux_result"),
+    "image": ("image", "video_file", "picture"),
+}
 
 
 def _refusal(status: int, message: str) -> faults.Answer:
-    """Return a refusal of the video routes; what refuses a swap is none there."""
+    """Return a refusal of the routes of videos and images."""
     error = f'{{"error":{{"code":"api_error","message":"{message}","param":"",'
     return faults.Answer(status, error + '"type":"api_error"}}', "application/json")
 
 
-_OF_VIDEOS: dict[str, faults.Fault] = {
-    "busy": _refusal(429, "The current group upstream load is saturated"),
-    "refused": _refusal(400, "API error (400): the prompt was refused"),
+_FULL = _refusal(429, "The current group upstream load is saturated")
+_UNFIT = _refusal(400, "API error (400): the prompt was refused")
+#: What strikes where the refusal of a swap is none, by fault and kind of request.
+_INSTEAD: dict[str, dict[str, faults.Fault]] = {
+    "busy": {"video": _FULL, "images": _FULL, "flux": faults.Upstream(429)},
+    "refused": {
+        "video": _UNFIT,
+        "images": _UNFIT,
+        "flux": faults.Upstream(400, {"detail": "the prompt was refused"}),
+    },
 }
 
 
@@ -47,8 +58,7 @@ def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
     """
     Return the fault of each kind of request, from texts such as ``lost:0.05``.
 
-    A fault of submits strikes those of Midjourney like the swap's; each strikes the
-    requests about videos as well.
+    A fault strikes swaps, Midjourney's jobs, videos, images and Flux alike.
 
     ValueError for an unknown name, a rate that is no number from 0 to 1, and rates of
     one kind of request that are more than 1 together.
@@ -61,14 +71,11 @@ def read_random_faults(texts: Iterable[str]) -> dict[str, faults.Mixture]:
                 f"{text!r} is no fault: write KIND:RATE, such as lost:0.05; kinds: "
                 + ", ".join(RANDOM_FAULTS)
             )
-        kind, fault = RANDOM_FAULTS[name]
-        shares[kind].append((_rate(text, rate), fault))
-        twin = (_rate(text, rate), _OF_VIDEOS.get(name, fault))
-        shares[_VIDEOS[kind]].append(twin)
-    mixtures = {kind: faults.Mixture(tuple(each)) for kind, each in shares.items()}
-    if "submit" in mixtures:
-        mixtures |= dict.fromkeys(_SUBMITS, mixtures["submit"])
-    return mixtures
+        struck, fault = RANDOM_FAULTS[name]
+        for kind in _STRUCK[struck]:
+            instead = _INSTEAD.get(name, {}).get(kind, fault)
+            shares[kind].append((_rate(text, rate), instead))
+    return {kind: faults.Mixture(tuple(each)) for kind, each in shares.items()}
 
 
 def _rate(text: str, rate: str) -> float:

@@ -10,12 +10,12 @@ the server makes a *task* of it, which is known by its family and its id.
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 import attrs
 
+from ezlink_async._core import long_texts
 from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.images import (
     EncodedImage,
@@ -34,7 +34,7 @@ from ezlink_async.errors import (
     TaskFailedError,
 )
 from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
-from ezlink_async.services.leaves import Base64, mapped, pictures_in
+from ezlink_async.services.leaves import Base64, mapped, pictures_in, text_length
 
 if TYPE_CHECKING:
     # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
@@ -509,6 +509,17 @@ class JobRequest(Generic[R]):
         return 0
 
     @property
+    def is_free(self) -> bool:
+        """Whether its job is free, as :attr:`Job.is_free` says."""
+        return False
+
+    @property
+    def text_length(self) -> int:
+        """How many characters its texts have; JSON of many is work for a thread."""
+        fields = attrs.fields(type(self))  # type: ignore[arg-type]
+        return sum(text_length(getattr(self, field.name)) for field in fields)
+
+    @property
     def once(self) -> str | None:
         """A key under which one client submits only once; ``None``: no such rule."""
         return None
@@ -572,4 +583,4 @@ class JobRequest(Generic[R]):
 
 def canonical(value: object) -> str:
     """Return *value* as JSON with sorted keys and no blanks."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "".join(long_texts.write(value, canonical=True))

@@ -12,10 +12,10 @@ import contextlib
 import mimetypes
 import re
 import secrets
-from collections.abc import AsyncIterable, Callable, Mapping, Sized
+from collections.abc import AsyncIterable, Mapping, Sized
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from ezlink_async._core.error_mapping import Refusal, Rule, error_from
@@ -50,6 +50,9 @@ FileLike = str | PathLike[str] | bytes | bytearray | memoryview | AsyncIterable[
 
 Content = bytes | FileContent | StreamContent
 """The content of an upload, with its length."""
+
+Unloaded = Path | bytearray | memoryview
+"""A file that is still to be measured, or bytes that are to be copied."""
 
 _WAIT = 330.0  # seconds after the last byte: the server gives its storage 300
 
@@ -102,9 +105,17 @@ def check_purpose(purpose: object) -> str:
     return purpose
 
 
-def content_of(file: FileLike, length: int | None = None) -> Path | Content:
+class Loading(Protocol):
+    """How :class:`Files` measures a file, and copies bytes that may change."""
+
+    async def __call__(self, file: Unloaded, /) -> FileContent | bytes:
+        """Return the content of *file*; :exc:`ImageError` if it cannot be read."""
+        ...
+
+
+def content_of(file: FileLike, length: int | None = None) -> Unloaded | Content:
     """
-    Return what *file* is: a path that is still to be measured, or a content.
+    Return what *file* is: a content, or what is still to be loaded.
 
     Raises :exc:`ConfigurationError` for any other value, for an iterable without a
     *length*, and for a length of what has its own.
@@ -114,7 +125,7 @@ def content_of(file: FileLike, length: int | None = None) -> Path | Content:
     if length is not None:
         raise ConfigurationError("length is that of an async iterable: leave it out")
     if isinstance(file, bytes | bytearray | memoryview):
-        return bytes(file)
+        return file
     if isinstance(file, str | PathLike):
         with contextlib.suppress(TypeError):  # a path of bytes
             return Path(file)
@@ -244,9 +255,9 @@ def _without_answer(error: TransportError) -> TransportError:
 class Files:
     """Files that the server stores; get it as ``client.files``."""
 
-    def __init__(self, send: Asking, measure: Callable[[Path], FileContent]) -> None:
+    def __init__(self, send: Asking, load: Loading) -> None:
         self._send = send
-        self._measure = measure
+        self._load = load
 
     async def upload(
         self,
@@ -260,10 +271,12 @@ class Files:
         Store *file* on the server; free, and streamed.
 
         *file* is a path, bytes, or an async iterable of bytes, which has a ``len()``
-        or is given with its *length*. The server keeps it as its user's number and
-        *name*, and **overwrites** a file of the same name; without *name* it is
-        12 hexadecimal digits and the end of the file's own, which no other has.
-        *purpose* is any text. An upload takes no slot of ``max_concurrency``.
+        or is given with its *length*. A bytearray and a memoryview are copied first;
+        leave them unchanged until the upload has ended. The server keeps the file as
+        its user's number and *name*, and **overwrites** a file of the same name;
+        without *name* it is 12 hexadecimal digits and the end of the file's own, which
+        no other has. *purpose* is any text. An upload takes no slot of
+        ``max_concurrency``.
 
         **The server refuses the first upload of each account**, and so every upload
         of an account without files: :exc:`RejectedError`. So is a file that makes the
@@ -284,7 +297,7 @@ class Files:
         """
         given = content_of(file, length)
         stored_as, words = file_name(name, file), check_purpose(purpose)
-        content = self._measure(given) if isinstance(given, Path) else given
+        content = await self._load(given) if isinstance(given, Unloaded) else given
         request = upload_request(content, stored_as, words)
         try:
             return await self._send(request, read_upload)

@@ -76,3 +76,14 @@ def pictures_in(value: object) -> tuple[ImageLike, ...]:
     found = list[ImageLike]()
     mapped(value, found.append)
     return tuple(found)
+
+
+def text_length(value: object) -> int:
+    """Return how many characters the texts of the *value* of a field have together."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(text_length, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(text_length, value))
+    return 0

@@ -32,6 +32,17 @@ KINDS: dict[str, type[JobRequest[AnyRecord]]] = {}
 """The job requests by the name that manifests and journals give."""
 
 
+_FAMILY_NAMES: dict[str, str] = {}  # by the name of a kind
+
+
+def is_found(kind: str) -> bool:
+    """Return whether the account's pages lead to a lost job of this *kind*."""
+    family = FAMILIES.get(_FAMILY_NAMES.get(kind, ""))
+    return family is not None and (
+        family.traces.state or family.traces.rows is not None
+    )
+
+
 def register(
     family: TaskFamily[AnyRecord], *requests: type[JobRequest[AnyRecord]]
 ) -> None:
@@ -46,6 +57,7 @@ def register(
     for request in requests:
         if KINDS.setdefault(request.kind, request) is not request:
             raise ConfigurationError(f"there is another kind {request.kind!r} already")
+        _FAMILY_NAMES[request.kind] = family.name
 
 
 def family_of(name: object) -> TaskFamily[AnyRecord]:

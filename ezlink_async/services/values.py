@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
+from ezlink_async._core import long_texts
 from ezlink_async.errors import ConfigurationError
 
 _JSON_ALONE = ("{", "[", '"')
@@ -49,12 +50,9 @@ def checked_fields(
             "drops it"
         )
     try:
-        copied: dict[str, object] = json.loads(
-            json.dumps(dict(fields), allow_nan=False)
-        )
+        return {str(field): long_texts.copy(each) for field, each in fields.items()}
     except (TypeError, ValueError, RecursionError) as fault:
         raise ConfigurationError(f"{name} cannot be sent as JSON: {fault}") from None
-    return copied
 
 
 def json_or_text(text: str, name: str) -> object:

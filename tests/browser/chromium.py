@@ -47,6 +47,8 @@ class Page:
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._loaded = asyncio.Event()
         self.complaints: list[str] = []
+        self.expected: str | None = None
+        """What the complaints of a test say that belong to it."""
         self.requests: list[str] = []
 
     async def listen(self) -> None:
@@ -70,7 +72,9 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(json.dumps(said))
         elif method == "Log.entryAdded" and said["entry"]["level"] == "error":
-            self.complaints.append(str(said["entry"]["text"]))
+            text = str(said["entry"]["text"])
+            if self.expected is None or self.expected not in text:
+                self.complaints.append(text)
 
     async def call(self, method: str, **params: object) -> Message:
         """Send one command and return its result."""

@@ -365,10 +365,11 @@ async def test_failures_are_shown_without_javascript(page: Page, report: Path) -
 async def test_page_without_its_thumbnails_says_what_is_missing(
     page: Page, moved: Path
 ) -> None:
+    # The browser reports each missing file, at any time until the page is closed.
+    page.expected = "ERR_FILE_NOT_FOUND"
     await page.open(moved)
     await until(page, "document.querySelector('.tile .gone')")
     assert "keep the folder .ezlink" in await text(page, ".tile .gone")
-    page.complaints.clear()  # the browser reports each missing file
 
 
 async def test_video_is_named_and_not_called_a_missing_picture(

@@ -61,8 +61,22 @@ def test_upload_as_json_is_one_object_a_file(ezlink: Ezlink, storing: Emulator) 
         "error": None,
     }
     assert str(good["created"]).startswith("20")
-    assert bad["error"] == "ImageError: none.txt: there is no such file"
+    assert bad["error"] == "there is no such file"
     assert {bad[name] for name in ("id", "name", "url", "size", "created")} == {None}
+
+
+def test_file_that_cannot_be_uploaded_is_called_a_file(
+    ezlink: Ezlink, storing: Emulator
+) -> None:
+    """The library's errors about files name pictures, which these need not be."""
+    Path("folder").mkdir()
+    said = ezlink("upload", "none.txt", "folder")
+    assert (said.code, said.out) == (1, "")
+    assert sorted(said.err.splitlines()) == [
+        "folder: this is not a file",
+        "none.txt: there is no such file",
+    ]
+    assert storing.control.requests == []
 
 
 def test_upload_that_the_server_refuses_says_why(
@@ -128,12 +142,12 @@ def test_balance_shows_the_key_and_with_a_token_the_account(
     ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = ezlink("balance")
-    key = "key: limit 2000.00 USD, 0.00 USD used, 2000.00 USD left\n"
+    key = "key: limit 2,000.00 USD, 0.00 USD used, 2,000.00 USD left\n"
     assert (said.code, said.out) == (0, key)
     assert "set EZLINK_ACCOUNT_TOKEN" in said.err
     monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
     said = ezlink("balance")
-    account = "account: 2000.00 USD left, 0.00 USD used, 0 requests charged\n"
+    account = "account: 2,000.00 USD left, 0.00 USD used, 0 requests charged\n"
     assert (said.code, said.out, said.err) == (0, key + account, "")
     (row,) = ezlink("balance", "--json").rows
     assert row == {
@@ -168,7 +182,7 @@ def test_balance_of_an_empty_key_still_shows_the_account(
     monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
     said = ezlink("balance")
     assert said.code == 1
-    assert said.out.startswith("account: 2000.00 USD left")
+    assert said.out.startswith("account: 2,000.00 USD left")
     assert "key: QuotaError: " in said.err
     said = ezlink("balance", "--json")
     assert (said.code, said.rows[0]["key"]) == (1, None)

@@ -207,6 +207,9 @@ def test_dry_run_of_the_built_in_server_needs_neither_key_nor_server(
 ) -> None:
     said = ezlink("swap", *FACES, "--output", "out", "--local", "--dry-run")
     assert (said.code, said.out.count("send ")) == (0, 1)
+    assert (
+        "\n1 swap would be done by the built-in server, for free\n" in f"\n{said.err}"
+    )
     assert not Path("out").exists()
 
 

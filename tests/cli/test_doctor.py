@@ -31,7 +31,7 @@ def test_all_checks_pass_and_nothing_is_charged(ezlink: Ezlink, user: Emulator) 
     said = ezlink("doctor")
     assert said.code == 0
     assert said.out.count("ok  ") == 6
-    assert "ok  key limit limit 2000.00 USD" in said.out
+    assert "ok  key limit limit 2,000.00 USD" in said.out
     assert user.control.charges == []
     assert user.api_key not in said.out + said.err
 
@@ -83,7 +83,7 @@ def test_account_token_is_checked_if_there_is_one(
     monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
     said = ezlink("doctor")
     assert said.code == 0
-    assert "ok  account   token accepted, 2000.00 USD left" in said.out
+    assert "ok  account   token accepted, 2,000.00 USD left" in said.out
     assert user.account_token not in said.out + said.err
 
     user.control.script("account", faults.Answer(502, "<html>"))

@@ -146,6 +146,18 @@ def test_lost_answer_is_unknown_and_not_repeated(
     assert _submits(user) == 1
 
 
+def test_lost_image_cannot_be_found_and_a_lost_picture_of_flux_can(
+    ezlink: Ezlink, user: Emulator, case: _Case
+) -> None:
+    """So each is told apart in what a person may do."""
+    user.control.script(case.place, faults.Drop(job=True))
+    said = ezlink(*case.command)
+    is_found = case.kind == "flux"
+    assert ("run the same command again" in said.err) is is_found
+    assert ("no run finds a lost image job: " in said.err) is not is_found
+    assert "as the last resort --resubmit-unknown" in said.err
+
+
 def test_lost_answer_of_flux_is_found_by_its_row_in_a_later_run(
     ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,12 +203,9 @@ def test_pictures_of_flux_are_jobs_of_their_own(ezlink: Ezlink, user: Emulator) 
 
 def test_size_seed_pictures_and_fields_are_sent(ezlink: Ezlink, user: Emulator) -> None:
     command = ("flux", "a cat", "--size", "640x384", "--seed", 7, "--image", HOPPER)
-    said = ezlink(
-        *command, "--set", "safety_tolerance=2", "--set", "x=16:9", "-o", "out"
-    )
-    assert said.code == 2  # the first is a field of its own
-    assert "extra has no field 'safety_tolerance'" in said.err
-    said = ezlink(*command, "--set", "x=16:9", "--set", 'y={"a": [1]}', "-o", "out")
+    fields = ("safety_tolerance=2", "x=16:9", 'y={"a": [1]}')
+    given = [word for field in fields for word in ("--set", field)]
+    said = ezlink(*command, *given, "-o", "out")
     assert said.code == 0, said.err
     (call,) = user.control.forwarded
     assert call.body is not None
@@ -206,6 +215,7 @@ def test_size_seed_pictures_and_fields_are_sent(ezlink: Ezlink, user: Emulator) 
         "width": 640,
         "height": 384,
         "seed": 7,
+        "safety_tolerance": 2,
         "x": "16:9",
         "y": {"a": [1]},
     }
@@ -227,7 +237,19 @@ def test_image_takes_pictures_and_fields_for_each_prompt(
     [
         (("image", "a cat"), "--model kling-v2"),
         (("image", "a cat", "--model", "dall-e-3"), "none of flux"),
-        (("image", "a cat", *WAN, "--count", 11), "n is 1 to 10"),
+        (("image", "a cat", *WAN, "--count", 11), ": --count is 1 to 10"),
+        (("image", "a cat", *WAN, "--set", "n=2"), ": --set has no field 'n'"),
+        (
+            ("image", "a cat", *WAN, "--set", 'input={"prompt": "a"}'),
+            ": --set input has no field 'prompt'",
+        ),
+        (("image", " ", *WAN), ": PROMPT is a text that says something"),
+        (("flux", "a cat", "--set", "width=9"), ": --set has no field 'width'"),
+        (("flux", "a cat", "--seed", -1), ": --seed is a whole number from 0"),
+        (
+            ("flux", "a cat", "--set", "safety_tolerance=x"),
+            ": safety_tolerance is a whole number",
+        ),
         (("image", "a cat", *WAN, "--image", "https://x/a.png"), "is an address"),
         (("flux", "a cat", "--size", "big"), "--size is WIDTHxHEIGHT"),
         (("flux", "a cat", "--model", "get_result"), "the model"),

@@ -59,6 +59,22 @@ async def test_hangup_that_nohup_ignores_stays_ignored() -> None:
         assert interrupts.count == 0
 
 
+def test_interrupted_run_that_has_done_all_names_no_command_to_resume_with(
+    user: Emulator, one: tuple[object, ...]
+) -> None:
+    polled = Reached()
+    user.control.script("fetch", polled)
+    user.control.script_tasks(scripts.slow(600))
+    with start(*one) as command:
+        polled.wait()
+        command.interrupt()
+        user.control.advance(600)
+        said = command.end()
+    assert (said.code, said.out) == (130, "out/a.jpg\n")
+    assert "1 succeeded in " in said.err
+    assert "resume with" not in said.err
+
+
 @pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_first_signal_submits_no_more_and_saves_what_runs(

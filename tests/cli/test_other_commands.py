@@ -268,6 +268,21 @@ def test_tasks_as_json_are_one_object_a_line(
 
 
 @pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("switches", [(), ("--files-work", "--stability")])
+def test_serve_stores_files_and_serves_stability_if_it_is_asked_to(
+    switches: tuple[str, ...], ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start("serve", "--engine", "copy", "--api-key", "sk-x", *switches) as command:
+        monkeypatch.setenv("EZLINK_BASE_URL", command.first_line())
+        monkeypatch.setenv("EZLINK_API_KEY", "sk-x")
+        made = ezlink("stability", "core", "--prompt", "a fox", "--output", "out")
+        codes = (ezlink("upload", FACES[0]).code, made.code)
+        assert codes == ((0, 0) if switches else (1, 1)), made.err
+        command.process.send_signal(signal.SIGINT)
+        assert command.end().code == 0
+
+
+@pytest.mark.usefixtures("stranger")
 def test_serve_plays_faults_at_random(
     ezlink: Ezlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ def _printed(
 ) -> tuple[str, str]:
     tally = Tally(1)
     display = Display(tally, quiet=False)
-    printer = OutcomePrinter(display, tally, lambda: "ask", as_json=as_json)
+    printer = OutcomePrinter(display, tally, " ".join, as_json=as_json)
     printer.print(outcome, kind)
     printer.finish()
     said = capsys.readouterr()
@@ -76,6 +76,6 @@ def test_problems_name_the_job_by_its_label(
     assert "failed: a/red fox: TaskError: no" in err
     unknown = attrs.evolve(FAILED, status="unknown", request_id="r1")
     _, err = _printed(capsys, unknown)
-    assert "  a/red fox (request id: r1)" in err
+    assert "  a/red fox (request id: r1)\nto find out: imagine\n" in err
     _, err = _printed(capsys, attrs.evolve(FAILED, reason=Reason.UNUSABLE))
     assert "1 cannot be used (a/red fox)" in err

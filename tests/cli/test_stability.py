@@ -126,6 +126,12 @@ def test_dry_run_sends_nothing(name: str, ezlink: Ezlink, old: Emulator) -> None
     assert (old.control.requests, Path("out").exists()) == ([], False)
 
 
+@pytest.mark.usefixtures("stranger")
+def test_dry_run_of_the_built_in_server_pays_for_nothing(ezlink: Ezlink) -> None:
+    said = ezlink("stability", "core", "--prompt", "a", "-o", "out", "-n", "--local")
+    assert said.err == "1 call would be done by the built-in server, for free\n"
+
+
 def test_dry_run_needs_no_key(ezlink: Ezlink, stranger: None) -> None:
     del stranger
     said = ezlink("stability", "core", "--prompt", "a", "-o", "out", "-n")

@@ -101,7 +101,7 @@ WRONG = {
     ),
     "a field twice": (
         ("a cat", "--model", "kling-v1", "--set", "prompt=b"),
-        "prompt is given twice",
+        "PROMPT is given twice",
     ),
     "Doubao's length": (
         ("a cat", "--model", "doubao-1", "--seconds", 5),
@@ -187,7 +187,10 @@ def test_lost_answer_is_unknown_and_not_repeated(
         "unknown",
         True,
     )
-    assert ezlink(*CAT).code == 1
+    said = ezlink(*CAT)
+    assert said.code == 1
+    assert "to find out: no run finds a lost video job: compare the dash" in said.err
+    assert "EZLINK_ACCOUNT_TOKEN" not in said.err  # which would not help
     assert _units(user) == [PRICE]
 
 

@@ -587,6 +587,11 @@ def test_webp_with_zeros_in_place_of_a_chunk_is_cut_off(length: int) -> None:
         containers.verify_complete(whole[:head] + bytes(len(whole) - head))
 
 
+def test_webp_is_searched_for_zeros_up_to_a_bound() -> None:
+    """One of very many chunks is taken as it is."""
+    assert containers.verify_complete(_riff(*[(b"ABCD", b"")] * MANY))
+
+
 def test_zeros_behind_the_pixels_of_a_webp_are_allowed() -> None:
     given = _riff((b"VP8 ", LOSSY + b"x" * 99), (bytes(4), bytes(500)))
     assert containers.verify_complete(given) == "image/webp"

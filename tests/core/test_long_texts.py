@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from ezlink_async._core.long_texts import (
     LONG,
     LongText,
+    copy,
     decode_base64,
     decode_data_uri,
     parse,
     parse_inner,
+    write,
 )
 from ezlink_async._core.messages import HttpResponse, collapse_blanks, identifier
 
@@ -199,3 +201,47 @@ def test_broken_bare_base64_is_a_value_error(text: str) -> None:
     assert isinstance(document, dict)
     with pytest.raises(ValueError):  # noqa: PT011 - each kind of fault
         decode_base64(document["x"])
+
+
+WRITTEN = {
+    "plain": URI,
+    "of two bytes each": "é" * (LONG + 1),
+    "with escapes": '"\\\n' * LONG,
+    "outside Unicode's first plane": "a" + "😀" * LONG,
+    "half characters": "\ud83d\ude00" * LONG,
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN)
+def test_long_text_is_written_in_pieces_as_json_writes_it(text: str) -> None:
+    """No piece holds the interpreter's lock for as long as the whole would."""
+    value = {"b": [1, text, {"c": text, "a": None}], "a": "short"}
+    pieces = write(value)
+    assert "".join(pieces) == json.dumps(value)
+    assert max(map(len, pieces)) <= len(json.dumps(text)) / 4
+    plain = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert "".join(write(value, canonical=True)) == plain
+
+
+SMALL = st.recursive(
+    st.none() | st.text(),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+)
+
+
+@given(SMALL)
+def test_value_without_long_texts_is_written_in_one_piece(value: object) -> None:
+    assert write(value) == [json.dumps(value)]
+    assert copy(value) == value
+
+
+def test_copy_has_lists_for_tuples_and_the_long_texts_themselves() -> None:
+    copied = copy({"x": (1, URI), 2: URI})
+    assert copied == {"x": [1, URI], "2": URI}
+    assert isinstance(copied, dict)
+    assert copied["2"] is URI
+    for value, fault in ((float("inf"), ValueError), ({1, 2}, TypeError)):
+        with pytest.raises(fault):
+            copy([value, URI])
+        with pytest.raises(fault):
+            write([value, URI])

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async._core.images import EncodedImage, Image, InspectedImage
+from ezlink_async._core.long_texts import LONG
 from ezlink_async._core.messages import (
     Base64Text,
     Credential,
@@ -112,6 +113,16 @@ def test_any_value_is_sent_as_json_writes_it(value: object) -> None:
     assert joined(parts) == json.dumps(replaced(value, 1)).encode()
 
 
+def test_long_text_is_sent_in_parts_around_the_pictures() -> None:
+    """A text of 20 MB is written, and sent, piece by piece."""
+    text = "é" * (LONG + 1)
+    parts = json_body({"a": text, "b": [PICTURE, text, Base64Text(ENCODED)]})
+    plain = {"a": text, "b": [URI, text, TEXT.decode()]}
+    assert joined(parts) == json.dumps(plain).encode()
+    assert max(map(part_length, parts)) < 2 * LONG
+    assert parts[-1]
+
+
 def endless() -> list[object]:
     """Return a list that holds itself."""
     value: list[object] = []
@@ -134,7 +145,7 @@ def deep() -> object:
         ({"a": b"bytes"}, "a bytes is no value"),
         ([float("nan")], "not JSON compliant"),
         ({(1, 2): 3}, "keys must be"),
-        (endless(), "Circular"),
+        (endless(), "recursion"),
         (deep(), "recursion"),
     ],
 )

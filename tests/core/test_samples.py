@@ -14,28 +14,26 @@ from ezlink_async._core import containers, error_mapping
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import base, midjourney
 from ezlink_async.services.midjourney import MIDJOURNEY
-from tests.support.recorded_outcomes import RecordedOutcome, accepted, safe
+from tests.support.outcomes import Outcome, accepted_as, safe
 from tests.support.samples import Sample, samples
 
 GROUPS = ("auth", "swap", "fetch", "list", "image", "route")
 
 
-def _record(status: str, ended: str = "") -> RecordedOutcome:
+def _record(status: str, ended: str = "") -> Outcome:
     """Expect a record; *ended* is ``ended``, ``frozen`` or nothing."""
-    return RecordedOutcome("record", (status, ended))
+    return Outcome("record", (status, ended))
 
 
-def _records(**rows: str) -> RecordedOutcome:
-    return RecordedOutcome(
-        "records", {name[1:]: status for name, status in rows.items()}
-    )
+def _records(**rows: str) -> Outcome:
+    return Outcome("records", {name[1:]: status for name, status in rows.items()})
 
 
-_PICTURE = RecordedOutcome("picture", "image/jpeg")
-_KEY = RecordedOutcome(errors.AuthenticationError)
-_UNKNOWN_ID = RecordedOutcome(errors.TaskNotFoundError)
-_NO_CALL = RecordedOutcome(errors.EndpointNotSupportedError)
-_LOST = RecordedOutcome(errors.ServerError, 5)
+_PICTURE = Outcome("picture", "image/jpeg")
+_KEY = Outcome(errors.AuthenticationError)
+_UNKNOWN_ID = Outcome(errors.TaskNotFoundError)
+_NO_CALL = Outcome(errors.EndpointNotSupportedError)
+_LOST = Outcome(errors.ServerError, 5)
 
 OUTCOMES = {
     # The key: judged before anything else, with the text of a missing one.
@@ -51,37 +49,37 @@ OUTCOMES = {
     "auth-raw-sk-key": _UNKNOWN_ID,
     "auth-secret-header": _UNKNOWN_ID,
     "auth-secret-with-marker": _UNKNOWN_ID,
-    "auth-dash": RecordedOutcome(errors.PermissionDeniedError),
-    "auth-banned": RecordedOutcome(errors.PermissionDeniedError),
-    "auth-exhausted": RecordedOutcome(errors.QuotaError),
-    "auth-exhausted-marked": RecordedOutcome(errors.QuotaError),
-    "auth-backend-down": RecordedOutcome(errors.ServerError),
-    "auth-user-lookup-failed": RecordedOutcome(errors.ServerError),
+    "auth-dash": Outcome(errors.PermissionDeniedError),
+    "auth-banned": Outcome(errors.PermissionDeniedError),
+    "auth-exhausted": Outcome(errors.QuotaError),
+    "auth-exhausted-marked": Outcome(errors.QuotaError),
+    "auth-backend-down": Outcome(errors.ServerError),
+    "auth-user-lookup-failed": Outcome(errors.ServerError),
     # Submits that were accepted, under whatever status.
-    "swap-accepted": accepted("1795415787550772"),
-    "swap-queued": accepted("1795415787551589", 22),
-    "swap-existing": accepted("0741798445574458", 21),
-    "swap-existing-again": accepted("0741798445574458", 21),
-    "swap-properties-null": accepted("1795415787554670"),
-    "swap-properties-missing": accepted("1795415787555505"),
-    "swap-201": accepted("201201"),
-    "swap-upstream-500-code-1": accepted("500500"),
-    "swap-state-null": accepted("1795415787559573"),
-    "swap-untyped": accepted("1795415787560090"),
-    "swap-typed-with-charset": accepted("1795415787561552"),
-    "swap-typed-capital": accepted("1795415787562873"),
-    "swap-all-fields": accepted("1795415787563386"),
-    "swap-key-case": accepted("1795415787564397"),
-    "swap-last-money": accepted("1795415787565753"),
-    "swap-key-quota-last": accepted("1795415787566190"),
-    "swap-key-quota-short": accepted("1795415787567030"),
-    "swap-mode-fast": accepted("1795415787569075"),
-    "swap-mode-turbo-32": accepted("1795415787570103"),
-    "swap-mode-unknown": accepted("1795415787571434"),
+    "swap-accepted": accepted_as("1795415787550772"),
+    "swap-queued": accepted_as("1795415787551589", 22),
+    "swap-existing": accepted_as("0741798445574458", 21),
+    "swap-existing-again": accepted_as("0741798445574458", 21),
+    "swap-properties-null": accepted_as("1795415787554670"),
+    "swap-properties-missing": accepted_as("1795415787555505"),
+    "swap-201": accepted_as("201201"),
+    "swap-upstream-500-code-1": accepted_as("500500"),
+    "swap-state-null": accepted_as("1795415787559573"),
+    "swap-untyped": accepted_as("1795415787560090"),
+    "swap-typed-with-charset": accepted_as("1795415787561552"),
+    "swap-typed-capital": accepted_as("1795415787562873"),
+    "swap-all-fields": accepted_as("1795415787563386"),
+    "swap-key-case": accepted_as("1795415787564397"),
+    "swap-last-money": accepted_as("1795415787565753"),
+    "swap-key-quota-last": accepted_as("1795415787566190"),
+    "swap-key-quota-short": accepted_as("1795415787567030"),
+    "swap-mode-fast": accepted_as("1795415787569075"),
+    "swap-mode-turbo-32": accepted_as("1795415787570103"),
+    "swap-mode-unknown": accepted_as("1795415787571434"),
     # Paid, or perhaps, and out of reach.
-    "swap-result-null": RecordedOutcome(errors.ProtocolError, paid=True),
-    "swap-result-empty": RecordedOutcome(errors.ProtocolError, paid=True),
-    "swap-insert-failed": RecordedOutcome(errors.SubmitUnknownError, paid=True),
+    "swap-result-null": Outcome(errors.ProtocolError, paid=True),
+    "swap-result-empty": Outcome(errors.ProtocolError, paid=True),
+    "swap-insert-failed": Outcome(errors.SubmitUnknownError, paid=True),
     # Not paid, but perhaps at work behind the server.
     "swap-result-number": _LOST,
     "swap-upstream-text-401": _LOST,
@@ -150,8 +148,8 @@ OUTCOMES = {
     "fetch-channel-gone": _record("FAILURE", "ended"),
     "fetch-cancel": _record("CANCEL", "ended"),
     "fetch-cancel-with-reason": _record("CANCEL", "ended"),
-    "fetch-key-exhausted": RecordedOutcome(errors.QuotaError),
-    "fetch-key-exhausted-again": RecordedOutcome(errors.QuotaError),
+    "fetch-key-exhausted": Outcome(errors.QuotaError),
+    "fetch-key-exhausted-again": Outcome(errors.QuotaError),
     "fetch-database-down": _UNKNOWN_ID,
     "fetch-unknown": _UNKNOWN_ID,
     "fetch-foreign": _UNKNOWN_ID,
@@ -173,9 +171,9 @@ OUTCOMES = {
     "list-unknown": _records(),
     "list-foreign": _records(),
     "list-database-down": _records(),
-    "list-numbers": RecordedOutcome(errors.RejectedError, 4),
-    "list-malformed": RecordedOutcome(errors.RejectedError, 4),
-    "list-no-body": RecordedOutcome(errors.RejectedError, 4),
+    "list-numbers": Outcome(errors.RejectedError, 4),
+    "list-malformed": Outcome(errors.RejectedError, 4),
+    "list-no-body": Outcome(errors.RejectedError, 4),
     # Pictures: the content decides, whatever its type is said to be.
     "image-ok": _PICTURE,
     "image-big": _PICTURE,
@@ -191,19 +189,19 @@ OUTCOMES = {
     "image-cut": safe(errors.ImageError),
     "image-cut-small": safe(errors.ImageError),
     "image-empty": safe(errors.ImageError),
-    "image-garbage": RecordedOutcome(errors.ServerError),
-    "image-dead": RecordedOutcome(errors.ServerError),
-    "image-not-ready": RecordedOutcome(errors.ServerError),
-    "image-of-failure": RecordedOutcome(errors.ServerError),
-    "image-503": RecordedOutcome(errors.ServerError),
-    "image-gone": RecordedOutcome(errors.ProtocolError),
+    "image-garbage": Outcome(errors.ServerError),
+    "image-dead": Outcome(errors.ServerError),
+    "image-not-ready": Outcome(errors.ServerError),
+    "image-of-failure": Outcome(errors.ServerError),
+    "image-503": Outcome(errors.ServerError),
+    "image-gone": Outcome(errors.ProtocolError),
     "image-missing": _NO_CALL,
-    "image-unknown": RecordedOutcome(errors.RejectedError),
+    "image-unknown": Outcome(errors.RejectedError),
     "image-head": _NO_CALL,
     # Addresses that are not served.
     "route-trailing-slash-post": safe(errors.EndpointNotSupportedError),
     "route-wrong-method": safe(errors.EndpointNotSupportedError),
-    "route-preflight": RecordedOutcome(errors.SubmitUnknownError, paid=True),
+    "route-preflight": Outcome(errors.SubmitUnknownError, paid=True),
     "route-trailing-slash-get": _NO_CALL,
     "route-head": _NO_CALL,
     "route-unknown-mj": _NO_CALL,
@@ -242,18 +240,18 @@ def _result(sample: Sample) -> object:
         return error
 
 
-def _outcome(sample: Sample) -> RecordedOutcome:
+def _outcome(sample: Sample) -> Outcome:
     found = _result(sample)
     if isinstance(found, errors.EzlinkError):
-        return RecordedOutcome.of_error(found)
+        return Outcome.of_error(found, getattr(found, "code", None))
     if isinstance(found, base.Accepted):
-        return accepted(found.task_id, found.code)
+        return accepted_as(found.task_id, found.code)
     if isinstance(found, TaskRecord):
         return _record(str(found.status), _ended(found))
     if isinstance(found, dict):
         statuses = {name: str(record.status) for name, record in found.items()}
-        return RecordedOutcome("records", statuses)
-    return RecordedOutcome("picture", found)
+        return Outcome("records", statuses)
+    return Outcome("picture", found)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)

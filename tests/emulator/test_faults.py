@@ -431,28 +431,45 @@ async def test_random_faults_strike_their_kinds_of_request(emu: Emulator) -> Non
     for kind, mixture in mixtures.items():
         emu.control.standing(kind, mixture)
     drawn = ("imagine", "blend", "describe", "shorten", "action", "modal", "change")
-    videos = ("video", "video_result", "video_file")
-    assert set(mixtures) == {"submit", "fetch", "image", *drawn, *videos}
-    assert all(mixtures[kind] is mixtures["submit"] for kind in drawn)
-    for kinds in (("submit", "fetch", "image"), videos):
+    families = (
+        ("submit", "fetch", "image"),
+        ("video", "video_result", "video_file"),
+        ("images", "images_result", "picture"),
+        ("flux", "flux_result", "picture"),
+    )
+    assert set(mixtures) == {*drawn, *(kind for each in families for kind in each)}
+    assert all(mixtures[kind] == mixtures["submit"] for kind in drawn)
+    for kinds in families:
         counts = [len(mixtures[kind].shares) for kind in kinds]
         assert sum(counts) == len(RANDOM_FAULTS)
 
 
 def test_random_fault_of_pictures_strikes_no_submit() -> None:
-    assert set(read_random_faults(["cut:0.5"])) == {"image", "video_file"}
+    struck = read_random_faults(["cut:0.5"])
+    assert set(struck) == {"image", "video_file", "picture"}
 
 
 @pytest.mark.parametrize(("name", "status"), [("busy", 429), ("refused", 400)])
-async def test_random_refusal_of_a_video_is_one(
-    name: str, status: int, emu: Emulator, api: RawApi
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v1/video/generations", "kling-v1"),
+        ("/v1/async/images/generations", "kling-v2"),
+        ("/v1/async/images/generations", "wan2.5-i2i-preview"),
+        ("/v1/async/images/generations", "flux-2-pro"),
+        ("/flux/v1/flux-2-pro", "flux-2-pro"),
+    ],
+)
+async def test_random_refusal_is_one_in_every_family(
+    name: str, status: int, path: str, model: str, emu: Emulator, api: RawApi
 ) -> None:
     """The answer that refuses a swap would be a paid video without an id."""
     for kind, mixture in read_random_faults([f"{name}:1"]).items():
         emu.control.standing(kind, mixture)
 
-    answer = await api.post("/v1/video/generations", b'{"model":"kling-v1"}')
+    answer = await api.post(path, f'{{"model":"{model}"}}'.encode())
 
     assert answer.status == status
-    assert b'"code":"api_error"' in answer.body
+    assert b'"error":' in answer.body
+    assert emu.control.tasks == []
     assert emu.control.charged == 0

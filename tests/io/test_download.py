@@ -751,7 +751,7 @@ async def test_video_is_saved_in_flat_memory(tmp_path: Path) -> None:
             await conn.writer.drain()
 
     async with downloads(streams, timeouts=Timeouts()) as (here, (_, address), _):
-        with pytest.raises(errors.DownloadError, match="more than 104857600 bytes"):
+        with pytest.raises(errors.DownloadError, match="more than 104,857,600 bytes"):
             await here.save([address], "7", tmp_path / "a", fit_suffix=True)
         video = attrs.evolve(address, limit=2048 * MIB)
         tracemalloc.start()
@@ -773,7 +773,7 @@ async def test_result_that_is_too_long_is_refused_as_soon_as_that_is_known(
     handler = keeps_open(whole[:-2_000] if announced else unannounced)
     async with downloads(handler) as (here, (_, address), sleep):
         short = attrs.evolve(address, limit=2_000)
-        with pytest.raises(errors.DownloadError, match="more than 2000 bytes"):
+        with pytest.raises(errors.DownloadError, match="more than 2,000 bytes"):
             await here.read([short])
         assert not sleep.waits
 

@@ -7,6 +7,7 @@ import base64
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +152,47 @@ def test_only_a_file_that_is_there_is_measured(tmp_path: Path) -> None:
         image_reader.measure_file(tmp_path / "b")
     with pytest.raises(ImageError, match="not a file"):
         image_reader.measure_file(tmp_path)
+
+
+LARGE = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        bytearray(b"abc"),
+        bytearray(),
+        bytearray(LARGE),
+        memoryview(LARGE),
+        memoryview(LARGE).cast("I"),
+        memoryview(LARGE)[::-1],
+        memoryview(LARGE)[:0],
+    ],
+)
+async def test_bytes_that_may_change_are_copied_whole(
+    given: bytearray | memoryview,
+) -> None:
+    copied = await image_reader.load_file(given)
+    assert type(copied) is bytes
+    assert copied == bytes(given)
+    if isinstance(given, bytearray):
+        given.clear()  # which a view that is still open would refuse
+
+
+async def test_only_many_bytes_are_copied_in_a_thread(tmp_path: Path) -> None:
+    """A copy of 500 MB would stop the loop for a quarter of a second."""
+    (tmp_path / "a.txt").write_bytes(b"abc")
+    threads = list[str]()
+
+    def note() -> None:
+        threads.append(threading.current_thread().name)
+
+    with ThreadPoolExecutor(1, "copies", note) as pool:
+        await image_reader.load_file(memoryview(b"abc"), pool)
+        await image_reader.load_file(tmp_path / "a.txt", pool)
+        assert threads == []
+        assert await image_reader.load_file(bytearray(LARGE), pool) == LARGE
+    assert threads == ["copies_0"]
 
 
 @LINUX

@@ -48,6 +48,7 @@ def test_request_needs_a_family_and_a_job() -> None:
         request.job(())
     assert (request.label, request.price, request.once) == ("bare", 0, None)
     assert request.deadline is None
+    assert not request.again
 
 
 def test_identity_of_a_request_is_canonical_json() -> None:

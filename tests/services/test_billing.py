@@ -66,7 +66,7 @@ def test_balance_is_read_from_both_recorded_pages(
     ("page", "text"),
     [
         ({"hard_limit_usd": 100_000_000}, "no limit, 1.50 USD used"),
-        ({"hard_limit_usd": 2000}, "limit 2000.00 USD, 1.50 USD used"),
+        ({"hard_limit_usd": 2000}, "limit 2,000.00 USD, 1.50 USD used"),
         (
             {"access_until": 1735689600},
             "limit 5.00 USD, 1.50 USD used, expires 2025-01-01",

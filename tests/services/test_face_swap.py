@@ -146,7 +146,7 @@ def test_absent_fields_are_not_sent(
         ("state", 7, "state is a string, not 7"),
         ("state", "x" * 256, "state has at most 255 characters"),
         ("notify_hook", 7, "notify_hook is a string, not 7"),
-        ("notify_hook", "https://" + "x" * 1993, "at most 2000 characters"),
+        ("notify_hook", "https://" + "x" * 1993, "at most 2,000 characters"),
         ("notify_hook", "ftp://hook", "notify_hook is an http"),
         ("notify_hook", "", "notify_hook is an http"),
         ("account_filter", {"instance_id": "i"}, "is an AccountFilter"),

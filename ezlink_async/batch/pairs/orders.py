@@ -128,9 +128,7 @@ class Order:
     @property
     def is_free(self) -> bool:
         """Whether its submit surely costs nothing."""
-        if self.request is None or self.pictures or self.request.price:
-            return False
-        return self.request.job(()).is_free
+        return self.request is not None and self.request.is_free
 
     @property
     def is_in_memory(self) -> bool:

@@ -95,7 +95,7 @@ async def _or_none(asked: Awaitable[_T], what: str, faults: list[str]) -> _T | N
 def _key_line(key: KeyQuota | None) -> str:
     if key is None:
         return ""
-    left = "" if key.rest is None else f", {key.rest:.2f} USD left"
+    left = "" if key.rest is None else f", {key.rest:,.2f} USD left"
     return f"key: {key}{left}"
 
 
@@ -104,8 +104,8 @@ def _account_line(account: AccountBalance | None) -> str:
         return ""
     used = account.used / UNITS_PER_DOLLAR
     return (
-        f"account: {account.dollars:.2f} USD left, {used:.2f} USD used, "
-        f"{account.requests} requests charged"
+        f"account: {account.dollars:,.2f} USD left, {used:,.2f} USD used, "
+        f"{account.requests:,} requests charged"
     )
 
 

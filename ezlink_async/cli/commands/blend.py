@@ -11,9 +11,8 @@ from cyclopts import Parameter
 
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.orders import Order
-from ezlink_async.cli.creations import GridOptions, order, orders_of
+from ezlink_async.cli.creations import GridOptions, order, run_creations
 from ezlink_async.cli.job_options import JobOptions
-from ezlink_async.cli.job_run import JobPlan, run_plan
 from ezlink_async.cli.order_list import check_no_address
 from ezlink_async.services.midjourney import Blend
 
@@ -56,12 +55,8 @@ def blend(
         See there.
 
     """
-    options.check()
     made = _orders(pictures, own)
-    return run_plan(
-        options,
-        JobPlan(orders=orders_of(options, Blend.kind, pictures, own, made)),
-    )
+    return run_creations(options, Blend.kind, pictures, own, made)
 
 
 def _orders(pictures: tuple[Path, ...], own: BlendOptions) -> Iterator[Order]:

@@ -244,7 +244,7 @@ async def _account(transport: Transport) -> Check:
         found = account.read_balance(await transport.send(account.self_request()))
     except AuthenticationError as error:
         return Check("account", str(error), _token_advice(token, transport.settings))
-    balance = f"token accepted, {found.dollars:.2f} USD left"
+    balance = f"token accepted, {found.dollars:,.2f} USD left"
     if found.units >= PRICE:
         return Check("account", balance)
     return Check(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict, cast
 
 import attrs
 from cyclopts import Parameter
 
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.orders import Order
-from ezlink_async.cli.creations import orders_of
-from ezlink_async.cli.job_options import FIELDS, JobOptions, read_fields
-from ezlink_async.cli.job_run import JobPlan, run_plan
+from ezlink_async.cli.creations import run_creations
+from ezlink_async.cli.job_options import FIELDS, JobOptions, named_as, read_fields
 from ezlink_async.cli.order_list import check_no_address
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.flux import Flux
@@ -22,6 +21,14 @@ from ezlink_async.services.flux import Flux
 _SIZE = re.compile(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})")
 
 _MODEL = "flux-2-pro"
+
+
+class _WithoutOption(TypedDict, total=False):
+    """Fields of the job request that only ``--set`` names; it checks their types."""
+
+    aspect_ratio: str | None
+    output_format: str | None
+    safety_tolerance: int | None
 
 
 @Parameter(name="*")
@@ -75,10 +82,8 @@ def flux(
         See there.
 
     """
-    options.check()
     made = _orders(prompts, own)
-    orders = orders_of(options, Flux.kind, prompts, own, made)
-    return run_plan(options, JobPlan(orders=orders))
+    return run_creations(options, Flux.kind, prompts, own, made)
 
 
 def _orders(prompts: tuple[str, ...], own: FluxOptions) -> Iterator[Order]:
@@ -87,17 +92,21 @@ def _orders(prompts: tuple[str, ...], own: FluxOptions) -> Iterator[Order]:
         check_no_address(own.image)
         picture = Image(path=own.image)
     width, height = _size(own.size)
-    fields = read_fields(own.fields)
+    further = read_fields(own.fields)
+    named = _WithoutOption.__annotations__.keys() & further
+    rest = cast("_WithoutOption", {name: further.pop(name) for name in named})
     for prompt in prompts:
-        request = Flux(
-            own.model,
-            prompt,
-            width=width,
-            height=height,
-            seed=own.seed,
-            input_image=picture,
-            extra=fields,
-        )
+        with named_as(extra="--set", seed="--seed", prompt="PROMPT"):
+            request = Flux(
+                own.model,
+                prompt,
+                width=width,
+                height=height,
+                seed=own.seed,
+                input_image=picture,
+                extra=further,
+                **rest,
+            )
         yield Order.of(request)
 
 

@@ -12,9 +12,8 @@ from cyclopts.validators import Number
 
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.orders import Order
-from ezlink_async.cli.creations import orders_of
-from ezlink_async.cli.job_options import FIELDS, JobOptions, read_fields
-from ezlink_async.cli.job_run import JobPlan, run_plan
+from ezlink_async.cli.creations import run_creations
+from ezlink_async.cli.job_options import FIELDS, JobOptions, named_as, read_fields
 from ezlink_async.cli.order_list import check_no_address
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.image_generation import AsyncImage
@@ -74,10 +73,8 @@ def image(
         See there.
 
     """
-    options.check()
     made = _orders(prompts, own)
-    orders = orders_of(options, AsyncImage.kind, prompts, own, made)
-    return run_plan(options, JobPlan(orders=orders))
+    return run_creations(options, AsyncImage.kind, prompts, own, made)
 
 
 def _orders(prompts: tuple[str, ...], own: ImageOptions) -> Iterator[Order]:
@@ -92,7 +89,8 @@ def _orders(prompts: tuple[str, ...], own: ImageOptions) -> Iterator[Order]:
     in_one_job = provider_of(own.model) is not Provider.FLUX
     n, jobs = (own.count, 1) if in_one_job else (1, own.count)
     for prompt in prompts:
-        request = AsyncImage(own.model, prompt, n=n, images=images, body=body)
+        with named_as(n="--count", images="--image", body="--set", prompt="PROMPT"):
+            request = AsyncImage(own.model, prompt, n=n, images=images, body=body)
         first = Order.of(request)
         yield first
         for number in range(2, jobs + 1):

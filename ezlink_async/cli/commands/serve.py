@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
 
+_Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+
 
 def serve(
     *,
@@ -28,7 +30,9 @@ def serve(
     engine: Literal["opencv", "copy"] = "opencv",
     api_key: str | None = None,
     origin: tuple[str, ...] = (),
-    hooks: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    hooks: _Switch = False,
+    files_work: _Switch = False,
+    stability: _Switch = False,
     delay: _Seconds = 0.0,
     beat: _Seconds = 0.0,
     capacity: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
@@ -53,6 +57,10 @@ def serve(
         Origin of a front end whose pages may read answers; none may by default.
     hooks
         Post notifications to hooks on this machine.
+    files_work
+        Store the first file of an account, too, which the real server refuses.
+    stability
+        Serve Stability's calls, as the public server did until January 2026.
     delay
         Seconds that each swap takes at least.
     beat
@@ -78,6 +86,8 @@ def serve(
             api_key=api_key,
             origins=origin,
             forward_hooks=hooks,
+            files_work=files_work,
+            stability=stability,
             engine_seconds=delay,
             poll_interval=beat,
             concurrency=capacity,

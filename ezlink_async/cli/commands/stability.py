@@ -23,7 +23,7 @@ from ezlink_async.batch.pairs.output_paths import (
     stem_of,
     why_not_writable,
 )
-from ezlink_async.cli.connect import Connection, check_connection, connect
+from ezlink_async.cli.connect import Connection, check_connection, connect, would_be
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.interrupts import INTERRUPTED, Interrupts
 from ezlink_async.cli.job_options import SWITCH
@@ -106,7 +106,8 @@ def stability(
     if dry_run:
         with Display() as display:
             display.result(shown(f"send {request.label} -> {place}"))
-            display.note("1 call would be paid for, at the price of the server")
+            price = "" if local else ", at the price of the server"
+            display.note(f"1 call {would_be(local=local)}{price}")
         return 0
     check_connection(connection, ", or try --local, which needs none")
     return asyncio.run(_Run(request, place, connection).run())

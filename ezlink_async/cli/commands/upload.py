@@ -15,7 +15,7 @@ from ezlink_async import AsyncEzlink
 from ezlink_async.cli.connect import Connection, check_connection, connect
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.job_options import SWITCH
-from ezlink_async.errors import EzlinkError
+from ezlink_async.errors import EzlinkError, ImageError
 from ezlink_async.models import UploadedFile
 from ezlink_async.report.escaping import shown
 
@@ -108,6 +108,8 @@ async def _lines(
         async with slots:
             try:
                 return _Line(file, await ez.files.upload(file, purpose=purpose))
+            except ImageError as error:  # of the file itself, which need be no image
+                return _Line(file, error=error.reason)
             except EzlinkError as error:
                 return _Line(file, error=f"{type(error).__name__}: {error}")
 

@@ -13,12 +13,27 @@ from cyclopts.validators import Number
 from ezlink_async._core.images import Image
 from ezlink_async.batch.pairs.order_manifest import read_manifest
 from ezlink_async.batch.pairs.orders import Order
-from ezlink_async.cli.job_options import FIELDS, JobOptions, check_alone, read_fields
+from ezlink_async.cli.job_options import (
+    FIELDS,
+    JobOptions,
+    check_alone,
+    named_as,
+    read_fields,
+)
 from ezlink_async.cli.job_run import JobPlan, run_plan
 from ezlink_async.cli.order_list import check_no_address
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.leaves import is_address
 from ezlink_async.services.video import Video
+
+_OPTIONS = {
+    "model": "--model",
+    "prompt": "PROMPT",
+    "image": "--image",
+    "seconds": "--seconds",
+    "aspect": "--aspect",
+}
+"""The options by the fields of the job request that they fill."""
 
 
 @Parameter(name="*")
@@ -102,8 +117,8 @@ def _given(
 def _orders(prompts: tuple[str | None, ...], own: VideoOptions) -> Iterator[Order]:
     fields = read_fields(own.set)
     for prompt in prompts:
-        yield Order.of(
-            Video(
+        with named_as(**_OPTIONS):
+            request = Video(
                 own.model,
                 fields,
                 prompt=prompt,
@@ -112,7 +127,7 @@ def _orders(prompts: tuple[str | None, ...], own: VideoOptions) -> Iterator[Orde
                 seconds=own.seconds,
                 aspect=own.aspect,
             )
-        )
+        yield Order.of(request)
 
 
 def _picture(given: str | None) -> Image | str | None:

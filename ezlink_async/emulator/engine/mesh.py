@@ -111,8 +111,8 @@ class Face:
 class Finder:
     """Finds the faces of a picture. For one thread, like its networks."""
 
-    def __init__(self) -> None:
-        self._detector = Detector()
+    def __init__(self, detector: Detector | None = None) -> None:
+        self._detector = detector or Detector()
         # 468 points of x, y and z; then a flag, the likeness to a face.
         self._network = Network(LANDMARKS, ("conv2d_21", "conv2d_31"))
 

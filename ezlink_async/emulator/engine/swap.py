@@ -148,8 +148,8 @@ class Swapper:
     Pictures are BGR arrays, (height, width, 3) of bytes, upright.
     """
 
-    def __init__(self) -> None:
-        self._finder = Finder()
+    def __init__(self, finder: Finder | None = None) -> None:
+        self._finder = finder or Finder()
         self._triangles = load_triangles()
 
     def analyse(self, picture: Pixels) -> Source:

@@ -45,9 +45,23 @@ def _reason(view: View) -> str:
     return str(view.get("failReason") or "")
 
 
-def _word(view: View, **words: str) -> str:
-    """Return the provider's word for the status, *running* for any other."""
-    return words.get(str(view["status"]).lower(), words["running"])
+#: What each provider calls the statuses, in their order.
+_STATUSES = ("IN_PROGRESS", "NOT_START", "SUBMITTED", "SUCCESS", "FAILURE", "CANCEL")
+_WORDS = {
+    "kling": "processing submitted processing succeed failed failed",
+    "doubao": "running queued running succeeded failed cancelled",
+    "minimax": "Processing Queueing Preparing Success Fail Fail",
+    "grok": "pending pending pending done failed expired",
+    "wan": "RUNNING PENDING RUNNING SUCCEEDED FAILED CANCELED",
+    "omni": "in_progress in_progress in_progress completed failed cancelled",
+}
+
+
+def _word(task: VideoTask) -> str:
+    """Return the provider's word for the status; for any other, it runs."""
+    first, *others = _WORDS[task.job.provider].split()
+    status = task.life.view["status"]
+    return dict(zip(_STATUSES[1:], others, strict=True)).get(str(status), first)
 
 
 def _number(task: VideoTask) -> str:
@@ -61,14 +75,7 @@ def _kling_accepted(task: VideoTask) -> View:
 
 
 def _kling_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
-    word = _word(
-        view,
-        running="processing",
-        not_start="submitted",
-        success="succeed",
-        failure="failed",
-        cancel="failed",
-    )
+    word = _word(task)
     videos = [
         {"id": _number(task), "url": address, "duration": f"{SECONDS}.0"}
         for address in addresses
@@ -81,14 +88,7 @@ def _kling_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
 
 
 def _doubao_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
-    word = _word(
-        view,
-        running="running",
-        not_start="queued",
-        success="succeeded",
-        failure="failed",
-        cancel="cancelled",
-    )
+    word = _word(task)
     head: dict[str, object] = {"id": task.task_id, "model": task.job.model}
     head["status"] = word
     if addresses:
@@ -100,15 +100,7 @@ def _doubao_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View
 
 
 def _minimax_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
-    word = _word(
-        view,
-        running="Processing",
-        not_start="Queueing",
-        submitted="Preparing",
-        success="Success",
-        failure="Fail",
-        cancel="Fail",
-    )
+    word = _word(task)
     base = {"status_code": 0, "status_msg": _reason(view) or "success"}
     answer: dict[str, object] = {"task_id": task.task_id, "status": word}
     if addresses:
@@ -138,21 +130,12 @@ def _grok_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
     if addresses:
         video = {"url": addresses[0], "duration": SECONDS}
         return {"status": "done", "video": video, "model": task.job.model}
-    word = _word(
-        view, running="pending", success="done", failure="failed", cancel="expired"
-    )
+    word = _word(task)
     return {"status": word, **({"error": _reason(view)} if _reason(view) else {})}
 
 
 def _wan_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
-    word = _word(
-        view,
-        running="RUNNING",
-        not_start="PENDING",
-        success="SUCCEEDED",
-        failure="FAILED",
-        cancel="CANCELED",
-    )
+    word = _word(task)
     output: dict[str, object] = {"task_id": task.task_id, "task_status": word}
     if addresses:
         output["video_url"] = addresses[0]
@@ -162,13 +145,7 @@ def _wan_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
 
 
 def _omni_shown(task: VideoTask, view: View, addresses: Sequence[str]) -> View:
-    word = _word(
-        view,
-        running="in_progress",
-        success="completed",
-        failure="failed",
-        cancel="cancelled",
-    )
+    word = _word(task)
     answer: dict[str, object] = {"id": task.task_id, "status": word}
     if addresses:
         answer["outputs"] = [{"type": "video", "uri": addresses[0]}]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import attrs
 
 from ezlink_async._core.error_mapping import Refusal, Rule
 from ezlink_async._core.messages import (
     HttpRequest,
     HttpResponse,
+    Part,
     collapse_blanks,
     identifier,
-    json_body,
 )
 from ezlink_async.errors import ContentRefusedError
 from ezlink_async.models import FluxRecord
@@ -40,11 +38,11 @@ _CONTENT = Rule(
 
 @attrs.frozen(kw_only=True)
 class FluxJob(Job[FluxRecord]):
-    """One job with its body; *fields* have pictures among their leaves."""
+    """One submit of a picture."""
 
     model: str
     label: str
-    fields: Mapping[str, object]
+    body: tuple[Part, ...]
 
     @property
     def family(self) -> TaskFamily[FluxRecord]:
@@ -53,7 +51,7 @@ class FluxJob(Job[FluxRecord]):
 
     def request(self) -> HttpRequest:
         """Describe the submit; the model is in its path."""
-        return HttpRequest("POST", f"/flux/v1/{self.model}", json_body(self.fields))
+        return HttpRequest("POST", f"/flux/v1/{self.model}", self.body)
 
     def read(self, response: HttpResponse) -> Accepted:
         """

@@ -9,7 +9,7 @@ from typing import ClassVar
 import attrs
 
 from ezlink_async._core.images import Image, ImageLike
-from ezlink_async._core.messages import Base64Text, clip
+from ezlink_async._core.messages import Base64Text, clip, json_body
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import FluxRecord
 from ezlink_async.services.base import PICTURES, JobRequest, LoadedImage, TaskFamily
@@ -123,5 +123,5 @@ class Flux(JobRequest[FluxRecord]):
         }
         sent = {name: value for name, value in fields.items() if value is not None}
         return FluxJob(
-            model=self.model, label=self.label, fields={**sent, **self.extra}
+            model=self.model, label=self.label, body=json_body({**sent, **self.extra})
         )

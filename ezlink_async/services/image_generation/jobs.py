@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import attrs
 
 from ezlink_async._core.error_mapping import Refusal, Rule
 from ezlink_async._core.messages import (
     HttpRequest,
     HttpResponse,
+    Part,
     collapse_blanks,
     identifier,
-    json_body,
 )
 from ezlink_async.errors import ApiError, BusyError, RejectedError
 from ezlink_async.models import ImagesRecord
@@ -36,12 +34,12 @@ _BUSY = Rule(BusyError, says="no room now")
 
 @attrs.frozen(kw_only=True)
 class ImagesJob(Job[ImagesRecord]):
-    """One job with its body; *fields* have pictures among their leaves."""
+    """One submit of pictures."""
 
     model: str
     provider: Provider
     label: str
-    fields: Mapping[str, object]
+    body: tuple[Part, ...]
 
     @property
     def family(self) -> TaskFamily[ImagesRecord]:
@@ -55,7 +53,7 @@ class ImagesJob(Job[ImagesRecord]):
 
     def request(self) -> HttpRequest:
         """Describe the submit."""
-        return HttpRequest("POST", _PATH, json_body(self.fields))
+        return HttpRequest("POST", _PATH, self.body)
 
     def read(self, response: HttpResponse) -> Accepted:
         """

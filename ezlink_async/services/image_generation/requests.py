@@ -16,7 +16,7 @@ from typing import ClassVar
 import attrs
 
 from ezlink_async._core.images import EncodedImage, Image, ImageLike, InspectedImage
-from ezlink_async._core.messages import Base64Text, clip
+from ezlink_async._core.messages import Base64Text, clip, json_body
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import ImagesRecord
 from ezlink_async.services.base import PICTURES, JobRequest, LoadedImage, TaskFamily
@@ -112,7 +112,7 @@ class AsyncImage(JobRequest[ImagesRecord]):
         clashing = sorted(self._picture_names() & body.keys())
         if clashing:
             raise ConfigurationError(
-                f"images and the field {clashing[0]!r} of body are the same picture"
+                f"images and the further field {clashing[0]!r} are the same picture"
             )
         return body
 
@@ -156,7 +156,7 @@ class AsyncImage(JobRequest[ImagesRecord]):
             model=self.model,
             provider=self.provider,
             label=self.label,
-            fields=fill(pictures),
+            body=json_body(fill(pictures)),
         )
 
     def _flat(self, pictures: tuple[LoadedImage, ...]) -> dict[str, object]:

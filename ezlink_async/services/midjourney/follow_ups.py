@@ -123,6 +123,11 @@ class Action(MidjourneyRequest):
         """The server's default price in units, 500,000 to the dollar; 0 is free."""
         return _BY_ACTION.get(self.button.leads_to or "", 0)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the button opens a dialog: those cost nothing."""
+        return self.button.needs_input
+
     def job(self, pictures: tuple[LoadedImage, ...]) -> ActionJob:
         """Return the job; there are no *pictures*."""
         custom_id, task_id = self.button.custom_id, self.parent.task_id

@@ -142,7 +142,7 @@ def text_or_none(value: object, name: str, limit: int) -> None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"{name} is a string, not {value!r}")
     if value is not None and len(value) > limit:
-        raise ConfigurationError(f"{name} has at most {limit} characters")
+        raise ConfigurationError(f"{name} has at most {limit:,} characters")
 
 
 def _filter_or_none(value: object) -> None:

@@ -144,7 +144,7 @@ class Video(VideoRequest):
         if word not in names:
             raise ConfigurationError(
                 f"{self.model} has no {word.replace('_', ' ')} that is known here: say "
-                "it among the fields of the body, in the provider's words"
+                "it as a further field, in the provider's words"
             )
         return names[word]
 

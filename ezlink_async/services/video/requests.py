@@ -7,13 +7,13 @@ request checks itself, and refuses what the server would drop or misread.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import attrs
 
+from ezlink_async._core import long_texts
 from ezlink_async._core.images import EncodedImage, Image, ImageLike, InspectedImage
 from ezlink_async._core.messages import Base64Text, clip, json_body
 from ezlink_async.errors import ConfigurationError
@@ -58,7 +58,7 @@ def as_body(body: object) -> Body:
     if not isinstance(body, Mapping) or not all(isinstance(key, str) for key in body):
         raise ConfigurationError(f"this is no object of JSON: {body!r:.200}")
     try:
-        json.dumps(mapped(body, lambda _: "", str), allow_nan=False)
+        long_texts.copy(mapped(body, lambda _: "", str))
     except (TypeError, ValueError, RecursionError) as fault:
         raise ConfigurationError(f"this cannot be sent as JSON: {fault}") from None
     return dict(body)

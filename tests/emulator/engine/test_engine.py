@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ezlink_async.emulator.engine import landmarks, masks  # noqa: E402
 from ezlink_async.emulator.engine.arrays import Pixels, to_lab  # noqa: E402
 from ezlink_async.emulator.engine.blend import blend  # noqa: E402
 from ezlink_async.emulator.engine.colour import SkinSample, softened  # noqa: E402
+from ezlink_async.emulator.engine.detect import Detector  # noqa: E402
 from ezlink_async.emulator.engine.geometry import Square, aligned, warp_map  # noqa: E402
 from ezlink_async.emulator.engine.mesh import Face, Finder  # noqa: E402
 from ezlink_async.emulator.engine.networks import (  # noqa: E402
@@ -479,6 +481,38 @@ def test_meshes_on_one_face_are_the_same_face(finder: Finder) -> None:
     assert face.is_same(face.moved(step / 10, 0, 1))
     assert inside.is_same(face)
     assert not face.is_same(face.moved(step, 0, 1))
+
+
+class _DoubleDetector(Detector):
+    """Finds each candidate twice, a little apart."""
+
+    def attempts(self, image: Pixels) -> Iterator[list[Square]]:
+        """Yield the candidates of one try after the other."""
+        for squares in super().attempts(image):
+            aside = [attrs.evolve(each, x=each.x + each.side / 50) for each in squares]
+            yield [*squares, *aside]
+
+
+def test_face_with_two_candidates_is_found_once(finder: Finder) -> None:
+    """It would be swapped twice."""
+    found = Finder(_DoubleDetector()).faces(sample("synthetic_1"))
+    assert len(found) == len(finder.faces(sample("synthetic_1")))
+
+
+class _OneSidedFinder(Finder):
+    """Finds no face in a picture that is flipped."""
+
+    def mirrored(self, flipped: Pixels, face: Face) -> Face | None:  # noqa: ARG002 - the room's signature
+        """Find nothing."""
+        return None
+
+
+def test_source_whose_flipped_picture_shows_no_face_serves_as_it_is(
+    astronaut: Source,
+) -> None:
+    source = Swapper(_OneSidedFinder()).analyse(sample("astronaut"))
+    assert (len(astronaut.plates), len(source.plates)) == (2, 1)
+    assert np.array_equal(source.plates[0].pixels, astronaut.plates[0].pixels)
 
 
 def test_face_seen_edge_on_is_used_as_a_whole(finder: Finder) -> None:

@@ -121,7 +121,7 @@ def _read(sample: Sample) -> Accepted | FluxRecord | ImagesRecord:
     query = parse_qs(split.query)
     if sample.method == "POST":
         model = split.path.rpartition("/")[2]
-        return FluxJob(model=model, label="x", fields={}).read(sample.response)
+        return FluxJob(model=model, label="x", body=(b"{}",)).read(sample.response)
     if "taskid" in query:
         return IMAGES.read(sample.response, query["taskid"][0])
     return FLUX.read(sample.response, query.get("id", ["ours"])[0])

@@ -17,7 +17,7 @@ from ezlink_async.services.flux.jobs import FluxJob
 from tests.support.outcomes import Outcome, accepted, outcome_of, safe
 
 READY = FluxRecord(task_id="t", status=TaskStatus.SUCCESS, url="https://a")
-JOB = FluxJob(model="flux-2-pro", label="x", fields={})
+JOB = FluxJob(model="flux-2-pro", label="x", body=(b"{}",))
 
 
 def _answer(**fields: object) -> HttpResponse:

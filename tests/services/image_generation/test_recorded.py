@@ -102,7 +102,7 @@ def _read(sample: Sample) -> Accepted | ImagesRecord:
         provider = next(
             (p for p in Provider if model.startswith(p.value)), Provider.FLUX
         )
-        job = ImagesJob(model=model, provider=provider, label="x", fields={})
+        job = ImagesJob(model=model, provider=provider, label="x", body=(b"{}",))
         return job.read(sample.response)
     query = parse_qs(split.query)
     return IMAGES.read(sample.response, query.get("taskid", ["ours"])[0])

@@ -23,7 +23,7 @@ from ezlink_async.services.midjourney import (
     read_submission,
 )
 from ezlink_async.services.midjourney.seeds import read_seed
-from tests.support.recorded_outcomes import RecordedOutcome, accepted, safe
+from tests.support.outcomes import Outcome, accepted_as, safe
 from tests.support.samples import Sample, family_samples, samples
 
 SUBMITS = ("imagine", "blend", "describe", "shorten", "action", "change", "modal")
@@ -39,46 +39,46 @@ def _samples() -> dict[str, Sample]:
     return {**old, **new}
 
 
-def _dialog(task_id: str, code: int = 21) -> RecordedOutcome:
-    return RecordedOutcome("dialog", (task_id, code))
+def _dialog(task_id: str, code: int = 21) -> Outcome:
+    return Outcome("dialog", (task_id, code))
 
 
-def _record(status: str, text: str = "") -> RecordedOutcome:
-    return RecordedOutcome("record", (status, text))
+def _record(status: str, text: str = "") -> Outcome:
+    return Outcome("record", (status, text))
 
 
-def _modals(**rows: str) -> RecordedOutcome:
+def _modals(**rows: str) -> Outcome:
     """Expect what the modals' family reads: the id, the action and the status."""
-    return RecordedOutcome("records", {name[1:]: words for name, words in rows.items()})
+    return Outcome("records", {name[1:]: words for name, words in rows.items()})
 
 
-_LOST = RecordedOutcome(errors.ServerError, 5)
-_UNKNOWN = RecordedOutcome(errors.SubmitUnknownError, paid=True)
-_NO_ID = RecordedOutcome(errors.ProtocolError, paid=True)
+_LOST = Outcome(errors.ServerError, 5)
+_UNKNOWN = Outcome(errors.SubmitUnknownError, paid=True)
+_NO_ID = Outcome(errors.ProtocolError, paid=True)
 _NOT_FOUND = safe(errors.RejectedError, 4)
 _BANNED = safe(errors.RejectedError, 24)
 _NO_UPSTREAM = safe(errors.ServerError)
 
 OUTCOMES = {
-    "imagine-accepted": accepted("1795415787610378"),
-    "imagine-queued": accepted("555"),
-    "imagine-queued-spaced": accepted("556", 22),
-    "imagine-turbo": accepted("1795416619667772"),
-    "imagine-relax": accepted("1795416619668589"),
-    "imagine-prefix-turbo": accepted("1795416619674177"),
-    "imagine-prefix-relax-prompt-turbo": accepted("1795416619675832"),
-    "imagine-prefix-turbo-32": accepted("1795416619677090"),
-    "imagine-all-fields": accepted("1795416619679873"),
-    "imagine-201": accepted("771"),
-    "imagine-existing": accepted("0741798445574459"),
-    "imagine-rid-accepted": accepted("1795898386453772"),
-    "imagine-rid-turbo": accepted("1795898386454589"),
-    "imagine-rid-code-21": accepted("1795898386464552"),
-    "imagine-rid-code-22": accepted("1795898386469190"),
-    "imagine-mode-1": accepted("1795898386502743"),
-    "imagine-mode-2": accepted("1795898386503488"),
-    "imagine-mode-3": accepted("1795898386504603"),
-    "imagine-mode-4": accepted("1795898386505116"),
+    "imagine-accepted": accepted_as("1795415787610378"),
+    "imagine-queued": accepted_as("555"),
+    "imagine-queued-spaced": accepted_as("556", 22),
+    "imagine-turbo": accepted_as("1795416619667772"),
+    "imagine-relax": accepted_as("1795416619668589"),
+    "imagine-prefix-turbo": accepted_as("1795416619674177"),
+    "imagine-prefix-relax-prompt-turbo": accepted_as("1795416619675832"),
+    "imagine-prefix-turbo-32": accepted_as("1795416619677090"),
+    "imagine-all-fields": accepted_as("1795416619679873"),
+    "imagine-201": accepted_as("771"),
+    "imagine-existing": accepted_as("0741798445574459"),
+    "imagine-rid-accepted": accepted_as("1795898386453772"),
+    "imagine-rid-turbo": accepted_as("1795898386454589"),
+    "imagine-rid-code-21": accepted_as("1795898386464552"),
+    "imagine-rid-code-22": accepted_as("1795898386469190"),
+    "imagine-mode-1": accepted_as("1795898386502743"),
+    "imagine-mode-2": accepted_as("1795898386503488"),
+    "imagine-mode-3": accepted_as("1795898386504603"),
+    "imagine-mode-4": accepted_as("1795898386505116"),
     "imagine-no-result": _NO_ID,
     "imagine-rid-no-result": _NO_ID,
     "imagine-insert-failed": _UNKNOWN,
@@ -94,34 +94,34 @@ OUTCOMES = {
     "imagine-rid-refused": _BANNED,
     "imagine-rid-retried-refused": _BANNED,
     "imagine-poor": safe(errors.QuotaError, 4),
-    "blend-accepted": accepted("1795415787611906"),
-    "blend-none": accepted("1795416619682753"),
-    "blend-rid-accepted": accepted("1795898386456987"),
-    "blend-rid-code-21": accepted("1795898386466386"),
-    "blend-rid-code-22": accepted("1795898386471670"),
+    "blend-accepted": accepted_as("1795415787611906"),
+    "blend-none": accepted_as("1795416619682753"),
+    "blend-rid-accepted": accepted_as("1795898386456987"),
+    "blend-rid-code-21": accepted_as("1795898386466386"),
+    "blend-rid-code-22": accepted_as("1795898386471670"),
     "blend-rid-refused": _BANNED,
-    "describe-accepted": accepted("1795415787612596"),
-    "describe-none": accepted("1795416619683190"),
-    "describe-rid-accepted": accepted("1795898386455919"),
-    "describe-rid-code-21": accepted("1795898386467397"),
-    "describe-rid-code-22": accepted("1795898386472075"),
+    "describe-accepted": accepted_as("1795415787612596"),
+    "describe-none": accepted_as("1795416619683190"),
+    "describe-rid-accepted": accepted_as("1795898386455919"),
+    "describe-rid-code-21": accepted_as("1795898386467397"),
+    "describe-rid-code-22": accepted_as("1795898386472075"),
     "describe-rid-refused": _BANNED,
-    "shorten-accepted": accepted("1795415787613667"),
-    "shorten-relax": accepted("1795416619687103"),
-    "shorten-rid-accepted": accepted("1795898386457670"),
-    "action-accepted": accepted("1795415787615429"),
-    "action-inpaint": accepted("1795415787616402"),
-    "action-button-round-trip": accepted("1795416619697350"),
-    "action-existing": accepted("1795416619697350"),
-    "action-reroll": accepted("1795416619702971"),
-    "action-custom-zoom": accepted("1795416619705278"),
-    "action-outpaint": accepted("1795416619704776"),
-    "action-no-task": accepted("1795416619713200"),
-    "action-inpaint-no-money": accepted("1795416619718603"),
-    "action-rid-upscale": accepted("1795898386458505"),
-    "action-rid-inpaint": accepted("1795898386459163"),
-    "action-rid-code-21": accepted("1795898386465873"),
-    "action-rid-code-22": accepted("1795898386470030"),
+    "shorten-accepted": accepted_as("1795415787613667"),
+    "shorten-relax": accepted_as("1795416619687103"),
+    "shorten-rid-accepted": accepted_as("1795898386457670"),
+    "action-accepted": accepted_as("1795415787615429"),
+    "action-inpaint": accepted_as("1795415787616402"),
+    "action-button-round-trip": accepted_as("1795416619697350"),
+    "action-existing": accepted_as("1795416619697350"),
+    "action-reroll": accepted_as("1795416619702971"),
+    "action-custom-zoom": accepted_as("1795416619705278"),
+    "action-outpaint": accepted_as("1795416619704776"),
+    "action-no-task": accepted_as("1795416619713200"),
+    "action-inpaint-no-money": accepted_as("1795416619718603"),
+    "action-rid-upscale": accepted_as("1795898386458505"),
+    "action-rid-inpaint": accepted_as("1795898386459163"),
+    "action-rid-code-21": accepted_as("1795898386465873"),
+    "action-rid-code-22": accepted_as("1795898386470030"),
     "action-inpaint-21": _dialog("880001"),
     "action-rid-inpaint-insert-failed": _UNKNOWN,
     "action-malformed-custom-id": _UNKNOWN,
@@ -140,21 +140,21 @@ OUTCOMES = {
     "action-channel-disabled": _NO_UPSTREAM,
     "action-channel-disabled-second": safe(errors.RejectedError, 4),
     "action-channel-deleted": safe(errors.RejectedError, 4),
-    "change-upscale": accepted("1795416619720751"),
-    "change-no-task": accepted("1795416619724419"),
+    "change-upscale": accepted_as("1795416619720751"),
+    "change-no-task": accepted_as("1795416619724419"),
     "change-no-index": safe(errors.RejectedError, 4),
     "change-no-action": safe(errors.RejectedError),
     "change-upstream-404": safe(errors.ServerError, 5),
     "simple-change": safe(errors.RejectedError),
-    "modal-accepted": accepted("1795415787614901"),
-    "modal-no-task": accepted("1795416619729596"),
-    "modal-turbo-parent": accepted("1795416619732429"),
-    "modal-inpaint": accepted("1795416619706051"),
-    "modal-rid-accepted": accepted("1795898386460177"),
-    "modal-rid-code-21": accepted("1795898386468753"),
-    "modal-rid-code-22": accepted("1795898386473103"),
-    "modal-beats-submit": accepted("1795898255029589"),
-    "modal-new-id-submit": accepted("1795898255033505"),
+    "modal-accepted": accepted_as("1795415787614901"),
+    "modal-no-task": accepted_as("1795416619729596"),
+    "modal-turbo-parent": accepted_as("1795416619732429"),
+    "modal-inpaint": accepted_as("1795416619706051"),
+    "modal-rid-accepted": accepted_as("1795898386460177"),
+    "modal-rid-code-21": accepted_as("1795898386468753"),
+    "modal-rid-code-22": accepted_as("1795898386473103"),
+    "modal-beats-submit": accepted_as("1795898255029589"),
+    "modal-new-id-submit": accepted_as("1795898255033505"),
     "modal-unknown-task": _NOT_FOUND,
     "modal-rid-refused": _BANNED,
     "modal-rid-insert-failed": _UNKNOWN,
@@ -185,17 +185,17 @@ OUTCOMES = {
     ),
     "fetch-describe-lost": _record("SUCCESS"),
     "fetch-shorten": _record("SUCCESS", "1️⃣ long cat\n\n2️⃣ cat"),
-    "seed-ok": RecordedOutcome("seed", 103541234),
-    "seed-prefix": RecordedOutcome("seed", 103541234),
-    "seed-refused": RecordedOutcome(errors.RejectedError, 4),
-    "seed-refused-404": RecordedOutcome(errors.TaskNotFoundError),
-    "seed-unknown": RecordedOutcome(errors.TaskNotFoundError),
-    "seed-empty": RecordedOutcome(errors.ServerError, 5),
-    "seed-html": RecordedOutcome(errors.ServerError, 5),
-    "seed-number": RecordedOutcome(errors.ServerError, 5),
-    "seed-slow": RecordedOutcome(errors.ServerError, 5),
-    "seed-channel-disabled": RecordedOutcome(errors.RejectedError, 4),
-    "seed-channel-deleted": RecordedOutcome(errors.RejectedError, 4),
+    "seed-ok": Outcome("seed", 103541234),
+    "seed-prefix": Outcome("seed", 103541234),
+    "seed-refused": Outcome(errors.RejectedError, 4),
+    "seed-refused-404": Outcome(errors.TaskNotFoundError),
+    "seed-unknown": Outcome(errors.TaskNotFoundError),
+    "seed-empty": Outcome(errors.ServerError, 5),
+    "seed-html": Outcome(errors.ServerError, 5),
+    "seed-number": Outcome(errors.ServerError, 5),
+    "seed-slow": Outcome(errors.ServerError, 5),
+    "seed-channel-disabled": Outcome(errors.RejectedError, 4),
+    "seed-channel-deleted": Outcome(errors.RejectedError, 4),
 }
 
 
@@ -228,20 +228,20 @@ def _read(sample: Sample) -> object:
     return MIDJOURNEY.read(response, path.split("/")[-2])
 
 
-def _outcome(sample: Sample) -> RecordedOutcome:
+def _outcome(sample: Sample) -> Outcome:
     try:
         found = _read(sample)
     except errors.EzlinkError as error:
-        return RecordedOutcome.of_error(error)
+        return Outcome.of_error(error, getattr(error, "code", None))
     if isinstance(found, Accepted):
-        kind = _dialog if found.record else accepted
+        kind = _dialog if found.record else accepted_as
         return kind(found.task_id, found.code)
     if isinstance(found, TaskRecord):
         return _record(str(found.status), found.text)
     if isinstance(found, dict):
         rows = {name: f"{row.action} {row.status}" for name, row in found.items()}
-        return RecordedOutcome("records", rows)
-    return RecordedOutcome("seed", found)
+        return Outcome("records", rows)
+    return Outcome("seed", found)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)

@@ -1,21 +1,20 @@
 """
 What the client reads from each recorded exchange about videos.
 
-Each outcome is written by hand beside the name of its sample. ``safe`` means that
-the job surely was not created, ``paid`` that it may have been paid for.
+Each outcome is written by hand beside the name of its sample.
 """
 
 from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-import attrs
 import pytest
 
 from ezlink_async import errors
 from ezlink_async.models import VideoRecord
 from ezlink_async.services.base import Accepted
 from ezlink_async.services.video import VIDEO, VIDEO_DOUBAO, Video
+from tests.support.outcomes import Outcome, accepted, record, safe
 from tests.support.samples import Sample, family_samples, samples
 
 GROUPS = ("video-", "alias-doubao2-", "doubao-keyless-")
@@ -28,51 +27,28 @@ def _samples() -> dict[str, Sample]:
     return {name: each for name, each in every.items() if name.startswith(GROUPS)}
 
 
-@attrs.frozen
-class Outcome:
-    """A value, or an error with its two flags."""
-
-    what: object
-    says: object = None
-    safe: bool = False
-    paid: bool = False
-
-
-def _accepted(task_id: str) -> Outcome:
-    return Outcome("accepted", task_id)
-
-
-def _record(status: str, word: str, *urls: str) -> Outcome:
-    """Expect a record: its status, the server's word, and where its videos are."""
-    return Outcome("record", (status, word, urls))
-
-
 def _cdn(letter: str) -> str:
     return f"https://cdn.example/{letter}.mp4"
 
 
-def _safe(kind: type[errors.EzlinkError]) -> Outcome:
-    return Outcome(kind, safe=True)
-
-
 def _done(url: str) -> Outcome:
-    return _record("SUCCESS", "succeed", url)
+    return record("SUCCESS", "succeed", url)
 
 
 def _doubao_done(url: str) -> Outcome:
-    return _record("SUCCESS", "succeeded", url)
+    return record("SUCCESS", "succeeded", url)
 
 
-_PROCESSING = _record("IN_PROGRESS", "processing")
-_RUNNING = _record("IN_PROGRESS", "running")
-_FAILED = _record("FAILURE", "failed")
-_WAITS = _record("UNKNOWN", "unknown")
-_NO_ADDRESS = _record("IN_PROGRESS", "succeed")
+_PROCESSING = record("IN_PROGRESS", "processing")
+_RUNNING = record("IN_PROGRESS", "running")
+_FAILED = record("FAILURE", "failed")
+_WAITS = record("UNKNOWN", "unknown")
+_NO_ADDRESS = record("IN_PROGRESS", "succeed")
 
-_REJECTED = _safe(errors.RejectedError)
-_BUSY = _safe(errors.BusyError)
-_OPERATOR = _safe(errors.ServerError)  # its provider refuses the server, not the key
-_POOR = _safe(errors.QuotaError)
+_REJECTED = safe(errors.RejectedError)
+_BUSY = safe(errors.BusyError)
+_OPERATOR = safe(errors.ServerError)  # its provider refuses the server, not the key
+_POOR = safe(errors.QuotaError)
 _MAY_RUN = Outcome(errors.ServerError)  # the provider may run it, for nothing
 _NO_ID = Outcome(errors.ProtocolError, paid=True)
 _NO_LOOK = Outcome(errors.ProtocolError)  # a query that failed
@@ -94,11 +70,11 @@ OUTCOMES = {
     "video-rid-no-channel": _OPERATOR,
     "video-rid-down": _MAY_RUN,
     "video-rid-retried-refused": _OPERATOR,
-    "video-overdraw": _accepted("kl-pp"),
-    "video-key-overdraw": _accepted("kq-2"),
-    "video-kling-accepted": _accepted("kl-1"),
-    "video-kling-slow-130": _accepted("slow-k"),
-    "video-kling-rid-accepted": _accepted("kling-log-1"),
+    "video-overdraw": accepted("kl-pp"),
+    "video-key-overdraw": accepted("kq-2"),
+    "video-kling-accepted": accepted("kl-1"),
+    "video-kling-slow-130": accepted("slow-k"),
+    "video-kling-rid-accepted": accepted("kling-log-1"),
     "video-kling-rid-no-id": _NO_ID,
     "video-kling-rid-refused": _REJECTED,
     "video-kling-refused-200": _NO_ID,
@@ -110,14 +86,14 @@ OUTCOMES = {
     "video-kling-200-html": _MAY_RUN,
     "video-kling-upstream-down": _MAY_RUN,
     "video-kling-upstream-reset": _MAY_RUN,
-    "video-doubao-accepted": _accepted("cgt-1"),
-    "video-doubao-rid-accepted": _accepted("doubao-log-1"),
+    "video-doubao-accepted": accepted("cgt-1"),
+    "video-doubao-rid-accepted": accepted("doubao-log-1"),
     "video-doubao-rid-no-id": _NO_ID,
     "video-doubao-rid-refused": _REJECTED,
     "video-doubao-refused-400": _REJECTED,
     "video-doubao-no-content": _REJECTED,
-    "video-minimax-accepted": _accepted("mm-1"),
-    "video-minimax-rid-accepted": _accepted("minimax-log-1"),
+    "video-minimax-accepted": accepted("mm-1"),
+    "video-minimax-rid-accepted": accepted("minimax-log-1"),
     "video-minimax-rid-no-id": _NO_ID,
     "video-minimax-rid-refused": _REJECTED,
     "video-minimax-refused-500": _NO_ID,
@@ -125,30 +101,30 @@ OUTCOMES = {
     "video-minimax-refused-1004": _OPERATOR,
     "video-minimax-refused-1026": _REJECTED,
     "video-minimax-refused-2013": _OPERATOR,
-    "video-luma-accepted": _accepted("lu-1"),
+    "video-luma-accepted": accepted("lu-1"),
     "video-luma-200": _MAY_RUN,
-    "video-runway-accepted": _accepted("rw-1"),
-    "video-runway-rid-accepted": _accepted("runway-log-1"),
+    "video-runway-accepted": accepted("rw-1"),
+    "video-runway-rid-accepted": accepted("runway-log-1"),
     "video-runway-refused-401": _OPERATOR,
-    "video-grok-accepted": _accepted("gr-1"),
-    "video-grok-rid-accepted": _accepted("grok-log-1"),
+    "video-grok-accepted": accepted("gr-1"),
+    "video-grok-rid-accepted": accepted("grok-log-1"),
     "video-grok-refused-403": _OPERATOR,
     "video-grok-slow-75": _MAY_RUN,
-    "video-wan-accepted": _accepted("wa-1"),
-    "video-wan-rid-accepted": _accepted("wan-log-1"),
+    "video-wan-accepted": accepted("wa-1"),
+    "video-wan-rid-accepted": accepted("wan-log-1"),
     "video-wan-refused-429": _REJECTED,
-    "video-sora-accepted": _accepted("video_1"),
+    "video-sora-accepted": accepted("video_1"),
     "video-sora-refused-400": _REJECTED,
     "video-sora-refused-429": _BUSY,
     "video-sora-seconds-number": _REJECTED,
-    "video-veo-accepted": _accepted("ve-1"),
+    "video-veo-accepted": accepted("ve-1"),
     "video-veo-refused-400": _REJECTED,
     "video-veo-refused-429": _BUSY,
-    "video-omni-accepted": _accepted("go-1"),
+    "video-omni-accepted": accepted("go-1"),
     "video-omni-down": _MAY_RUN,
-    "video-pixverse-accepted": _accepted("987654"),
+    "video-pixverse-accepted": accepted("987654"),
     "video-pixverse-refused": _OPERATOR,
-    "video-cogvideox-accepted": _accepted("cg-1"),
+    "video-cogvideox-accepted": accepted("cg-1"),
     # Submits at Doubao's own path, which this package does not make.
     "alias-doubao2-accepted": _NO_ID,
     "alias-doubao2-429": _BUSY,
@@ -205,7 +181,7 @@ OUTCOMES = {
     "video-runway-pending": _PROCESSING,
     "video-runway-running": _WAITS,
     "video-runway-succeeded": _done(_cdn("r")),
-    "video-runway-failed": _record("FAILURE", "unknown"),
+    "video-runway-failed": record("FAILURE", "unknown"),
     "video-grok-pending": _PROCESSING,
     "video-grok-result-429": _FAILED,
     "video-grok-done": _done(_cdn("g")),
@@ -229,13 +205,13 @@ OUTCOMES = {
     ),
     "video-veo-done-data": _done(_INLINE.format(42)),
     "video-veo-data-stays": _done(_INLINE.format(42)),
-    "video-veo-two": _record(
+    "video-veo-two": record(
         "SUCCESS",
         "succeed",
         "https://storage.googleapis.com/bucket/a/0.mp4",
         "https://storage.googleapis.com/bucket/a/1.mp4",
     ),
-    "video-veo-two-cached": _record(
+    "video-veo-two-cached": record(
         "SUCCESS",
         "succeed",
         "https://storage.googleapis.com/bucket/a/0.mp4",
@@ -263,10 +239,10 @@ OUTCOMES = {
     "doubao-keyless-only-1": _doubao_done(_cdn("1")),
     "doubao-keyless-only-3": _doubao_done(_cdn("1")),
     "doubao-keyless-failed-after": _FAILED,
-    "doubao-keyless-cancelled-after": _record("CANCEL", "cancelled"),
-    "doubao-keyless-cancelled-first": _record("CANCEL", "cancelled"),
-    "doubao-keyless-expired-after": _record("FAILURE", "expired"),
-    "doubao-keyless-expired-first": _record("FAILURE", "expired"),
+    "doubao-keyless-cancelled-after": record("CANCEL", "cancelled"),
+    "doubao-keyless-cancelled-first": record("CANCEL", "cancelled"),
+    "doubao-keyless-expired-after": record("FAILURE", "expired"),
+    "doubao-keyless-expired-first": record("FAILURE", "expired"),
 }
 
 SUBMITS = [name for name in OUTCOMES if _samples()[name].method == "POST"]
@@ -289,14 +265,14 @@ def _outcome(sample: Sample) -> Outcome:
         else:
             found = VIDEO.read(sample.response, _id(sample))
     except errors.EzlinkError as error:
-        return Outcome(type(error), None, error.retry_safe, error.maybe_charged)
+        return Outcome.of_error(error)
     if isinstance(found, Accepted):
-        return _accepted(found.task_id)
+        return accepted(found.task_id)
     urls = [
         each.url or _INLINE.format(len(each.content or b"")) for each in found.results
     ]
     assert all(each.kind == "video" for each in found.results)
-    return _record(str(found.status), found.raw_status, *urls)
+    return record(str(found.status), found.raw_status, *urls)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
@@ -347,20 +323,20 @@ def test_both_families_read_alike(name: str) -> None:
 
 
 def test_record_has_what_the_provider_says_of_the_video() -> None:
-    def record(name: str) -> VideoRecord:
+    def read(name: str) -> VideoRecord:
         return VIDEO.read(_samples()[name].response, _id(_samples()[name]))
 
-    kling, grok = record("video-kling-succeed"), record("video-grok-done")
+    kling, grok = read("video-kling-succeed"), read("video-grok-done")
     assert (kling.video_id, kling.seconds, kling.usage) == ("v-77", 5.1, {})
     assert (grok.seconds, grok.usage) == (5.0, {"cost_in_usd": 0.25})
-    assert record("video-doubao-running").seconds is None
-    omni = record("video-omni-succeed").usage
+    assert read("video-doubao-running").seconds is None
+    omni = read("video-omni-succeed").usage
     assert omni == {
         "total_tokens": 60_000,
         "total_input_tokens": 1_000,
         "total_output_tokens": 59_000,
     }
-    assert record("video-kling-failed").fail_reason == "content risk"
-    assert record("video-grok-done").fail_reason == ""
-    assert record("doubao-keyless-failed-after").fail_reason == "no"
-    assert record("doubao-keyless-expired-first").fail_reason == "expired"
+    assert read("video-kling-failed").fail_reason == "content risk"
+    assert read("video-grok-done").fail_reason == ""
+    assert read("doubao-keyless-failed-after").fail_reason == "no"
+    assert read("doubao-keyless-expired-first").fail_reason == "expired"

@@ -9,6 +9,7 @@ status of HTTP is often not looked at, and a failed query may read as a failed v
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from attrs import frozen
 
@@ -214,6 +215,26 @@ _TEXTS = {
 }
 
 
+def _own_look(
+    row: VideoRow,
+    status: str,
+    message: str,
+    *addresses: str,
+    duration: str = "",
+    usage: Mapping[str, object] | None = None,
+) -> Look:
+    """Return a look that has no more than these facts, and the row's own."""
+    return Look(
+        task_id=row.task_id,
+        status=status,
+        message=message,
+        video_id=row.task_id,
+        duration=duration or row.duration,
+        addresses=addresses or None,
+        usage=usage,
+    )
+
+
 def _kling_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
     data = below(fields, "data")
     videos = below(data, "task_result", "videos")
@@ -276,16 +297,7 @@ def _minimax_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
 
 
 def _veo_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
-    def look(status: str, message: str, found: tuple[str, ...] | None = None) -> Look:
-        return Look(
-            task_id=row.task_id,
-            status=status,
-            message=message,
-            video_id=row.task_id,
-            duration=row.duration,
-            addresses=found,
-        )
-
+    look = partial(_own_look, row)
     if fields.get("done") is not True:
         return look("processing", "Operation in progress")
     if isinstance(fields.get("error"), dict):
@@ -297,7 +309,7 @@ def _veo_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
     if reason := _veo_filtered(response):
         return look("failed", reason)
     if found := _veo_addresses(response):
-        return look("succeed", "Video generated successfully.", found)
+        return look("succeed", "Video generated successfully.", *found)
     return look("failed", "Operation completed, but no video result was found.")
 
 
@@ -342,28 +354,17 @@ def _grok_look(row: VideoRow, answer: Upstream, fields: Fields) -> Look:
     elif error:
         status, message = "failed", f"Video generation failed: {error}"
     seconds = int(number_in(fields, "video", "duration"))
-    return Look(
-        task_id=row.task_id,
-        status=status,
-        message=message,
-        video_id=row.task_id,
-        duration=str(seconds) if address and seconds else row.duration,
-        addresses=(address,) if address else None,
-        usage={"cost_in_usd": dollars} if address and dollars else None,
-    )
+    if not address:
+        return _own_look(row, status, message)
+    length = str(seconds or "")
+    usage = {"cost_in_usd": dollars} if dollars else None
+    return _own_look(row, status, message, address, duration=length, usage=usage)
 
 
 def _wan_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
     status, message = _wan_status(fields)
     address = text_in(fields, "output", "video_url") if status == "succeed" else ""
-    return Look(
-        task_id=row.task_id,
-        status=status,
-        message=message,
-        video_id=row.task_id,
-        duration=row.duration,
-        addresses=(address,) if address else None,
-    )
+    return _own_look(row, status, message, *filter(None, [address]))
 
 
 def _wan_status(fields: Fields) -> tuple[str, str]:
@@ -399,15 +400,8 @@ def _omni_look(row: VideoRow, _answer: Upstream, fields: Fields) -> Look:
     elif word in _OMNI_FAILURES:
         status = "failed"
         message = text_in(fields, "error", "message") or _OMNI_FAILURES[word]
-    return Look(
-        task_id=row.task_id,
-        status=status,
-        message=message,
-        video_id=row.task_id,
-        duration=row.duration,
-        addresses=(address,) if address else None,
-        usage=usage if address and isinstance(usage, dict) else None,
-    )
+    seen = usage if address and isinstance(usage, dict) else None
+    return _own_look(row, status, message, *filter(None, [address]), usage=seen)
 
 
 _OMNI_FAILURES = {
