@@ -34,6 +34,7 @@ from ezlink_async.errors import (
     TaskFailedError,
 )
 from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+from ezlink_async.services.balance_bars import BalanceBar
 from ezlink_async.services.leaves import Base64, mapped, pictures_in
 
 if TYPE_CHECKING:
@@ -239,6 +240,19 @@ class TaskFamily(Protocol[R]):
     def caution_at_end(self) -> str:
         """What following a bare id to its end may cost; empty if nothing."""
         return self.caution
+
+    def fallback(self, task_id: str) -> str:
+        """
+        Return how else a person can ask for a task, and what that costs; or nothing.
+
+        For servers that lack the query of this family, but have another one.
+        """
+        return ""
+
+    @property
+    def bars(self) -> tuple[BalanceBar, ...]:
+        """The balances below which the server refuses jobs of the family."""
+        return ()
 
     @property
     def list_limit(self) -> int:
@@ -507,6 +521,11 @@ class JobRequest(Generic[R]):
     def price(self) -> int:
         """The server's default price in units, 500,000 to the dollar; 0 is free."""
         return 0
+
+    @property
+    def bar(self) -> BalanceBar | None:
+        """The balance below which the server refuses it, if that is no price."""
+        return None
 
     @property
     def once(self) -> str | None:

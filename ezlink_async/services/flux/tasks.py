@@ -23,6 +23,7 @@ from ezlink_async._core.messages import (
 )
 from ezlink_async.errors import EzlinkError, TaskNotFoundError
 from ezlink_async.models import FluxRecord, TaskStatus
+from ezlink_async.services.balance_bars import BalanceBar
 from ezlink_async.services.base import Ending, PollTiming, TaskFamily, Traces, failure
 from ezlink_async.services.flux.rows import FLUX_ROWS
 from ezlink_async.services.image_generation.tasks import query_of
@@ -43,6 +44,8 @@ _TIMING = PollTiming(
 )
 
 _TRACES = Traces(rows=FLUX_ROWS, log=True, proves_absence=True)
+
+BAR = BalanceBar(50_000, "picture of native Flux")
 
 _STATUSES = {
     "pending": TaskStatus.SUBMITTED,
@@ -78,6 +81,7 @@ class FluxFamily(TaskFamily[FluxRecord]):
     record_type: type[FluxRecord] = FluxRecord
     timing: PollTiming = _TIMING
     traces: Traces = _TRACES
+    bars: tuple[BalanceBar, ...] = (BAR,)
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for the record; each third time the provider is asked."""
