@@ -23,7 +23,7 @@ from ezlink_async.batch.pairs.orders import Order, request_key
 from ezlink_async.batch.pairs.output_paths import path_key
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.batch.preflight import BatchJob
-from ezlink_async.services.base import Traces
+from ezlink_async.services.traces import Traces
 from ezlink_async.services.face_swap import FaceSwap
 from ezlink_async.services.flux import Flux
 from ezlink_async.services.midjourney import Blend, Describe, Imagine, Shorten

@@ -24,7 +24,9 @@ from ezlink_async._core.messages import (
 from ezlink_async.errors import EzlinkError, TaskNotFoundError
 from ezlink_async.models import FluxRecord, Result, TaskStatus
 from ezlink_async.services.balance_bars import BalanceBar
-from ezlink_async.services.base import Ending, PollTiming, TaskFamily, Traces, failure
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending, failure
+from ezlink_async.services.traces import Traces
 from ezlink_async.services.flux.rows import FLUX_ROWS
 from ezlink_async.services.image_generation.tasks import (
     ANSWER_BYTES,

@@ -29,7 +29,9 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.services.base import Ending, PollTiming, TaskFamily, Traces
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending
+from ezlink_async.services.traces import Traces
 from ezlink_async.services.midjourney.submits import unreadable
 
 LIST_LIMIT = 100

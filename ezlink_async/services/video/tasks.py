@@ -24,14 +24,9 @@ from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError, TaskFailedError
 from ezlink_async.models import TaskStatus, VideoRecord
 from ezlink_async.services.balance_bars import BalanceBar
-from ezlink_async.services.base import (
-    Ending,
-    PollTiming,
-    TaskFamily,
-    Traces,
-    error_of,
-    failure,
-)
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending, error_of, failure
+from ezlink_async.services.traces import Traces
 from ezlink_async.services.video.answers import DONE, DOUBAO_DONE, read_video
 
 MOST_BYTES = 192 * 1024 * 1024
