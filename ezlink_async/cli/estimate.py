@@ -50,7 +50,8 @@ class Estimate:
     *paid* is how many it may pay for, at most the budget, and *price* what those cost
     by the server's default prices, in units of which 500,000 are a dollar. *bars*
     are the balances that they need. The budget leaves out *held_back*. *outside* counts
-    the open jobs of earlier runs that no order asks for. *noun* is what an order is called.
+    the open jobs of earlier runs that no order asks for. *noun* is what an order is
+    called.
     """
 
     total: int

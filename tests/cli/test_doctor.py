@@ -134,15 +134,19 @@ def test_balance_below_the_price_of_a_swap_fails(
         (3_000_000, ""),
         (
             2_999_999,
-            "below 6.00 USD the server refuses every video of Veo: top up the account "
-            "for those",
+            (
+                "below 6.00 USD the server refuses every video of Veo: top up the "
+                "account for those"
+            ),
         ),
         (
             40_000,
-            "below 0.10 USD the server refuses every picture of native Flux, below "
-            "0.20 USD the server refuses every video, below 0.40 USD the server "
-            "refuses every video of Sora, below 6.00 USD the server refuses every "
-            "video of Veo: top up the account for those",
+            (
+                "below 0.10 USD the server refuses every picture of native Flux, below "
+                "0.20 USD the server refuses every video, below 0.40 USD the server "
+                "refuses every video of Sora, below 6.00 USD the server refuses every "
+                "video of Veo: top up the account for those"
+            ),
         ),
     ],
 )

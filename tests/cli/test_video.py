@@ -254,7 +254,9 @@ def test_rehearsal_makes_a_video_without_a_key(ezlink: Ezlink, stranger: None) -
     assert (said.code, said.out) == (0, "out/a cat.mp4\n"), said.err
 
 
-VEO_BAR = "the account has 5.00 USD: below 6.00 USD the server refuses every video of Veo"
+VEO_BAR = (
+    "the account has 5.00 USD: below 6.00 USD the server refuses every video of Veo"
+)
 
 
 def test_run_warns_before_it_sends_of_a_balance_below_the_bar(

@@ -26,7 +26,6 @@ from ezlink_async.models import FluxRecord, Result, TaskStatus
 from ezlink_async.services.balance_bars import BalanceBar
 from ezlink_async.services.base import PollTiming, TaskFamily
 from ezlink_async.services.endings import Ending, failure
-from ezlink_async.services.traces import Traces
 from ezlink_async.services.flux.rows import FLUX_ROWS
 from ezlink_async.services.image_generation.tasks import (
     ANSWER_BYTES,
@@ -35,6 +34,7 @@ from ezlink_async.services.image_generation.tasks import (
 )
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.refusals import query_error
+from ezlink_async.services.traces import Traces
 
 _RESULT = "/flux/v1/get_result"
 

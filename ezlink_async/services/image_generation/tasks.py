@@ -29,9 +29,9 @@ from ezlink_async.errors import (
 from ezlink_async.models import ImagesRecord, Result, TaskStatus
 from ezlink_async.services.base import PollTiming, TaskFamily
 from ezlink_async.services.endings import Ending, failure
-from ezlink_async.services.traces import Traces
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.refusals import query_error
+from ezlink_async.services.traces import Traces
 
 _RESULT = "/v1/async/images/result"
 

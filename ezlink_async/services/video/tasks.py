@@ -189,8 +189,8 @@ class DoubaoFamily(VideoFamily):
     def fallback(self, task_id: str) -> str:
         """Return how to ask by the general query, which settles the price."""
         return (
-            f"client.task({task_id!r}, family='video') or 'ezlink task video:{task_id}' "
-            "asks for it elsewhere: each such query that sees the end settles the "
+            f"client.task({task_id!r}, family='video') or "
+            f"'ezlink task video:{task_id}' asks for it elsewhere: each such query that sees the end settles the "
             "price, which charges or credits the key"
         )
 
