@@ -410,9 +410,9 @@ class FluxRecord:
 
     *raw_status* is the server's own word, *url* the address of the picture, which leads
     nowhere after some ten minutes, *inline* a picture that came in the answer as a
-    data URI; a saved handle keeps it without its content. *seed* and *prompt* are those the
-    picture was made with, where the server says them. *moderation* are the reasons for
-    which the content was refused; such a task costs nothing.
+    data URI; a saved handle keeps it without its content. *seed* and *prompt* are those
+    the picture was made with, where the server says them. *moderation* are the reasons
+    for which the content was refused; such a task costs nothing.
     """
 
     task_id: str

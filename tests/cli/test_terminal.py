@@ -299,7 +299,7 @@ def test_terminal_is_asked_when_the_account_is_below_the_bar_of_a_job(
     user.control.balance = 50_000
     command = ("video", "a cat", "--model", "kling-v1", "--output", "out")
     said = _answer(*command, answer=answer)
-    assert said.code == 1
+    assert said.code == (2 if answer == "y" else 1)
     refused = "the account has 0.1 USD: below 0.20 USD the server refuses every video"
     assert refused in " ".join(said.err.split())
     assert "Pay for 1 job? [y/N] " in said.err

@@ -271,7 +271,7 @@ def test_run_warns_before_it_sends_of_a_balance_below_the_bar(
     assert _submits(user) == 0
 
     said = ezlink(*veo)
-    assert said.code == 1
+    assert said.code == 2
     assert said.err.index(VEO_BAR) < said.err.index("a fox")
     assert _submits(user) == 1
     assert _units(user) == []
@@ -285,5 +285,5 @@ def test_balance_that_is_not_known_is_below_no_bar(
 ) -> None:
     user.control.balance = 2_500_000
     said = ezlink("video", "a fox", "--model", "veo-3.1", "--output", "out")
-    assert said.code == 1
+    assert said.code == 2
     assert "the server refuses every" not in said.err

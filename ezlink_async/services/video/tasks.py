@@ -190,8 +190,8 @@ class DoubaoFamily(VideoFamily):
         """Return how to ask by the general query, which settles the price."""
         return (
             f"client.task({task_id!r}, family='video') or "
-            f"'ezlink task video:{task_id}' asks for it elsewhere: each such query that sees the end settles the "
-            "price, which charges or credits the key"
+            f"'ezlink task video:{task_id}' asks for it elsewhere: each such query "
+            "that sees the end settles the price, which charges or credits the key"
         )
 
     def settling_request(self, record: VideoRecord) -> HttpRequest | None:
