@@ -272,7 +272,7 @@ def test_run_warns_before_it_sends_of_a_balance_below_the_bar(
 
     said = ezlink(*veo)
     assert said.code == 2
-    assert said.err.index(VEO_BAR) < said.err.index("a fox")
+    assert said.err.index(VEO_BAR) < said.err.index("Veo needs 6.00 USD")
     assert _submits(user) == 1
     assert _units(user) == []
 
