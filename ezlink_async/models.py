@@ -375,7 +375,9 @@ class ImagesRecord:
 
     *raw_status* is the server's own word, *message* its sentence, which for a failed
     Kling picture is no reason. *image_id* is set once there are pictures, *urls* are
-    their addresses; those of Flux lead nowhere after some ten minutes.
+    their addresses; those of Flux lead nowhere after some ten minutes. *inline* are
+    pictures that came in the answer, as data URIs. A saved handle keeps all but their
+    content, which is asked for again, for nothing.
     """
 
     task_id: str
@@ -386,12 +388,14 @@ class ImagesRecord:
     message: str = ""
     image_id: str = ""
     urls: tuple[str, ...] = ()
+    inline: tuple[Result, ...] = ()
     text: str = ""
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """The pictures, in the server's order."""
-        return tuple(Result(kind="image", url=url) for url in self.urls)
+        """The pictures, in the server's order, those in the answer last."""
+        found = (Result(kind="image", url=url) for url in self.urls)
+        return (*found, *self.inline)
 
     @property
     def is_terminal(self) -> bool:
@@ -405,9 +409,10 @@ class FluxRecord:
     One snapshot of a task of ``client.flux``.
 
     *raw_status* is the server's own word, *url* the address of the picture, which leads
-    nowhere after some ten minutes. *seed* and *prompt* are those the picture was made
-    with, where the server says them. *moderation* are the reasons for which the content
-    was refused; such a task costs nothing.
+    nowhere after some ten minutes, *inline* a picture that came in the answer as a
+    data URI; a saved handle keeps it without its content. *seed* and *prompt* are those
+    the picture was made with, where the server says them. *moderation* are the reasons
+    for which the content was refused; such a task costs nothing.
     """
 
     task_id: str
@@ -416,6 +421,7 @@ class FluxRecord:
     fail_reason: str = ""
     raw_status: str = ""
     url: str | None = None
+    inline: Result | None = None
     seed: int | None = None
     prompt: str = ""
     moderation: tuple[str, ...] = ()
@@ -424,7 +430,9 @@ class FluxRecord:
     @property
     def results(self) -> tuple[Result, ...]:
         """The picture, once it is there."""
-        return (Result(kind="image", url=self.url),) if self.url else ()
+        if self.url:
+            return (Result(kind="image", url=self.url),)
+        return () if self.inline is None else (self.inline,)
 
     @property
     def is_terminal(self) -> bool:

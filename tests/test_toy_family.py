@@ -24,7 +24,8 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async.batch import Order, run_jobs
 from ezlink_async.emulator import EmulatorSettings, faults
 from ezlink_async.requests import FaceSwap, Imagine, JobRequest
-from ezlink_async.services.base import AnyRecord, Ending
+from ezlink_async.services.base import AnyRecord
+from ezlink_async.services.endings import Ending
 from ezlink_async.services.registry import FAMILIES, register
 from tests.support.client_harness import POLL, EmulatedClient, emulated_client
 from tests.support.pictures import jpeg

@@ -34,6 +34,7 @@ from ezlink_async.errors import (
     ClientClosedError,
     ConfigurationError,
     DownloadError,
+    EndpointNotSupportedError,
     EzlinkError,
     QuotaError,
     TaskCancelledError,
@@ -120,6 +121,9 @@ class HandleOwner(Protocol):
 
 
 _Waiters = set[asyncio.Future[None]]
+
+Refusal = QuotaError | EndpointNotSupportedError
+"""Why polls bring nothing: the key is used up, or the server has no such query."""
 
 Download = Callable[[list[Source]], Coroutine[object, object, _T]]
 """Downloads results from where they are."""
@@ -422,14 +426,16 @@ class TaskHandle(Generic[R]):
         family = "" if usual else f", family={self._family.name!r}"
         return f"client.task({self.task_id!r}{family})"
 
-    def _timeout(
-        self, when: str, refusal: QuotaError | None = None
-    ) -> TaskTimeoutError:
+    def _timeout(self, when: str, refusal: Refusal | None = None) -> TaskTimeoutError:
         word = str(self._record.status if self._record else "") or "not refreshed yet"
-        fill = "" if refusal is None else "fill the key's quota, then "
+        resume = f"resume it with {self._resuming}"
+        if isinstance(refusal, QuotaError):
+            resume = f"fill the key's quota, then {resume}"
+        elif refusal is not None and self._family.fallback(self.task_id):
+            resume = str(refusal)
         error = TaskTimeoutError(
             f"task {self.task_id} is not finished {when} (last status: {word}); "
-            f"{fill}resume it with {self._resuming}",
+            f"{resume}",
             task_id=self.task_id,
             record=self._record,
         )
@@ -554,11 +560,11 @@ class FollowedHandle(TaskHandle[R]):
         _wake(self._awaiting_change)
         _wake(self._awaiting_end)
 
-    def expire(self, deadline: float, refusal: QuotaError | None = None) -> None:
+    def expire(self, deadline: float, refusal: Refusal | None = None) -> None:
         """
         End the handle because *deadline* seconds are over.
 
-        *refusal* is what the latest poll met where the key is used up.
+        *refusal* is what the latest poll met, if that says what to change.
         """
         self.end(self._timeout(f"{deadline:g} s after acceptance", refusal))
 

@@ -6,6 +6,10 @@ that this client has saved of the same task at the same place, and that have had
 same size and the same time of change since. Any other file is brought again. It may be
 that of another task, which was saved at this place before; that its size is the same,
 and that it is whole, proves nothing, since pictures of one kind may be equally long.
+
+An answer may name any number of addresses, and a dead one takes all its attempts. So
+only a few results are brought at once, and none is begun any more after some have
+failed: a task with nothing but dead addresses fails in about the time of one of them.
 """
 
 from __future__ import annotations
@@ -19,6 +23,10 @@ from ezlink_async._io.addresses import Source
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile
 from ezlink_async.errors import DownloadError, EzlinkError
+
+_AT_ONCE = 16  # as many as the downloads of a client, the slow ones counted
+
+_MOST_FAILED = 16
 
 _T = TypeVar("_T")
 
@@ -38,10 +46,10 @@ async def save_all(
 
     The suffix of what came is appended to *place*: ``NAME.png`` for the only result,
     ``NAME_1.png``, ``NAME_2.mp4`` for several. All of them, or :exc:`DownloadError`
-    after each was tried: ``saved`` are the files that are there, ``gone`` is true if
-    the link of another one is gone. A second call brings only what is missing. An
-    error that is not about a result, such as a closed client, is raised as it is. A
-    cancellation leaves each file whole or not there.
+    after each was tried, or 16 have failed: ``saved`` are the files that are there,
+    ``gone`` is true if the link of another one is gone. A second call brings only what
+    is missing. An error that is not about a result, such as a closed client, is raised
+    as it is. A cancellation leaves each file whole or not there.
     """
     places, known = numbered(place, len(sources)), downloads.known
     there = await known.unchanged(task_id, places)
@@ -57,7 +65,8 @@ async def save_all(
     saved = [each for each in outcomes if isinstance(each, SavedFile)]
     errors = [each for each in outcomes if isinstance(each, EzlinkError)]
     if errors:
-        raise _incomplete(task_id, errors, [each.path for each in saved])
+        paths = [each.path for each in saved]
+        raise _incomplete(task_id, len(sources), errors, paths)
     return tuple(saved)
 
 
@@ -74,32 +83,40 @@ async def read_all(
 
 
 async def _each(calls: Iterable[Awaitable[_T]]) -> list[_T | EzlinkError]:
-    """Wait for all of *calls*, and return the result or the error of each."""
+    """Wait for *calls*, and return the result or the error of each that was begun."""
+    outcomes: dict[int, _T | EzlinkError] = {}
+    left, failed = enumerate(calls), 0
 
-    async def outcome(call: Awaitable[_T]) -> _T | EzlinkError:
-        try:
-            return await call
-        except EzlinkError as error:
-            return error
+    async def work() -> None:
+        nonlocal failed
+        while failed < _MOST_FAILED and (each := next(left, None)) is not None:
+            number, call = each
+            try:
+                outcomes[number] = await call
+            except EzlinkError as error:
+                outcomes[number] = error
+                failed += 1
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(outcome(call)) for call in calls]
-    return [task.result() for task in tasks]
+        for _ in range(_AT_ONCE):
+            group.create_task(work())
+    return [outcomes[number] for number in sorted(outcomes)]
 
 
 def _incomplete(
-    task_id: str, errors: Sequence[EzlinkError], saved: Sequence[Path]
+    task_id: str, count: int, errors: Sequence[EzlinkError], saved: Sequence[Path]
 ) -> EzlinkError:
-    """Return the error of a task of whose results only some were *saved*."""
+    """Return the error of a task of whose *count* results only some were *saved*."""
     failed = [error for error in errors if isinstance(error, DownloadError)]
     others = [error for error in errors if not isinstance(error, DownloadError)]
-    if others or len(errors) + len(saved) == 1:
+    if others or count == 1:
         return [*others, *failed][0]  # about the client, or there is one result only
-    count, first = len(errors) + len(saved), failed[0]
+    first, untried = failed[0], count - len(errors) - len(saved)
+    more = f", and {untried:,} were not tried" if untried else ""
     there = f"; saved: {', '.join(map(str, saved))}" if saved else ""
     error = DownloadError(
-        f"{len(errors)} of the {count} results of task {task_id} were not saved: "
-        f"{first}{there}",
+        f"{len(errors)} of the {count:,} results of task {task_id} were not saved"
+        f"{more}: {first}{there}",
         task_id=task_id,
         status=first.status,
         path=first.path,

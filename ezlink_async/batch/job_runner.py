@@ -65,6 +65,7 @@ from ezlink_async.batch.recorder import (
 from ezlink_async.errors import (
     BusyError,
     DownloadError,
+    EndpointNotSupportedError,
     EzlinkError,
     ImageError,
     JournalError,
@@ -457,8 +458,10 @@ def _unfinished(error: TaskTimeoutError, task_id: str) -> str:
     """Return what *error* says; its own sentence is for programs."""
     status = str(error.record.status) if error.record else ""
     says = f"task {task_id} is not finished (last status: {status or 'none'})"
-    is_used_up = isinstance(error.__cause__, QuotaError)
-    return f"{says}; fill the key's quota" if is_used_up else says
+    cause = error.__cause__
+    if isinstance(cause, EndpointNotSupportedError):
+        return f"{says}; {cause}"
+    return f"{says}; fill the key's quota" if isinstance(cause, QuotaError) else says
 
 
 def _reason(error: EzlinkError) -> Reason | None:

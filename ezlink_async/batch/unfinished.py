@@ -23,11 +23,11 @@ from ezlink_async.batch.pairs.orders import Order, request_key
 from ezlink_async.batch.pairs.output_paths import path_key
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.batch.preflight import BatchJob
-from ezlink_async.services.base import Traces
 from ezlink_async.services.face_swap import FaceSwap
 from ezlink_async.services.flux import Flux
 from ezlink_async.services.midjourney import Blend, Describe, Imagine, Shorten
 from ezlink_async.services.registry import FAMILIES
+from ezlink_async.services.traces import Traces
 
 _WITNESSES = tuple(each.kind for each in (FaceSwap, Imagine, Blend, Describe, Shorten))
 """The kinds of jobs that are surely charged, and stand in the account's log."""

@@ -18,6 +18,7 @@ from ezlink_async.batch.preflight import CheckedOrder, Preflight
 from ezlink_async.cli.order_list import price_of
 from ezlink_async.cli.printer import OutcomePrinter
 from ezlink_async.cli.tally import Kind
+from ezlink_async.services.balance_bars import BalanceBar
 
 _AT_ONCE = 64  # orders looked at together
 
@@ -38,6 +39,8 @@ class DryRun:
         self._printer = printer
         self._path = None if fresh else batch.journal_path
         self._prices: list[int] = []
+        self.bars: set[BalanceBar] = set()
+        """The balances that the server wants for the jobs it would pay for."""
 
     def run(self, orders: Iterable[Order]) -> None:
         """Print what would become of each of the *orders*."""
@@ -76,9 +79,16 @@ class DryRun:
             self._printer.print(checked.left_over())
             return
         if job.step is Step.SUBMIT and not job.order.is_free:
-            self._prices.append(price_of(job.order))
+            self._note_price(job.order)
         outcome = attrs.evolve(job.outcome("skipped"), output=job.output_path)
         self._printer.print(outcome, Kind.PLANNED)
+
+    def _note_price(self, order: Order) -> None:
+        """Note what a job that would be sent costs, and needs on the account."""
+        self._prices.append(price_of(order))
+        bar = None if order.request is None else order.request.bar
+        if bar is not None:
+            self.bars.add(bar)
 
 
 def _goes_on(checked: CheckedOrder) -> bool:

@@ -26,6 +26,7 @@ from ezlink_async.batch.pairs.orders import Order, request_key
 from ezlink_async.batch.pairs.output_paths import Existing, is_whole_result
 from ezlink_async.batch.preflight import claim_of
 from ezlink_async.cli.order_list import OrderList
+from ezlink_async.services.balance_bars import BalanceBar
 
 
 class Expected(enum.StrEnum):
@@ -47,15 +48,17 @@ class Estimate:
     How many orders a run will send, and not send.
 
     *paid* is how many it may pay for, at most the budget, and *price* what those cost
-    by the server's default prices, in units of which 500,000 are a dollar. The budget
-    leaves out *held_back*. *outside* counts the open jobs of earlier runs that no order
-    asks for. *noun* is what an order is called.
+    by the server's default prices, in units of which 500,000 are a dollar. *bars*
+    are the balances that they need. The budget leaves out *held_back*. *outside* counts
+    the open jobs of earlier runs that no order asks for. *noun* is what an order is
+    called.
     """
 
     total: int
     orders: dict[Expected, int]
     paid: int
     price: int
+    bars: tuple[BalanceBar, ...]
     held_back: int
     outside: int
     noun: str = "job"
@@ -162,6 +165,7 @@ def _count(
         orders=counts,
         paid=paid,
         price=price,
+        bars=tuple(orders.bars(Expected.NEW)),
         held_back=unlimited - paid,
         outside=outside,
         noun=noun,

@@ -127,9 +127,11 @@ class _JobRun:
         display.note(f"{self._counted(paid)} {would_be(local=options.local)}")
         if not paid or options.local:
             return self.printer.exit_code
-        self._warn()
-        if settings_sources().text("api_key"):
-            display.note(self._describe_price(paid, price))
+        has_key = settings_sources().text("api_key")
+        money = asyncio.run(self._quote()) if has_key else Quote()
+        self._warn(money.doubt(dry_run.bars))
+        if has_key:
+            display.note(self._price(money, paid, price))
         return self.printer.exit_code
 
     def execute(self) -> int:
@@ -178,8 +180,9 @@ class _JobRun:
         self.display.inform(str(found))
         if options.local or not found.paid:
             return True
-        self.display.inform(self._describe_price(found.paid, found.price))
-        is_doubtful = self._warn()
+        money = asyncio.run(self._quote())
+        self.display.inform(self._price(money, found.paid, found.price))
+        is_doubtful = self._warn(money.doubt(found.bars))
         if options.yes or not (again or is_doubtful or found.paid > _MANY):
             return True
         return agree(f"Pay for {self._counted(found.paid)}{' again' if again else ''}?")
@@ -187,16 +190,15 @@ class _JobRun:
     def _counted(self, jobs: int) -> str:
         return counted(jobs, self.plan.job_noun)
 
-    def _warn(self) -> bool:
+    def _warn(self, about_money: str | None) -> bool:
         """Say why the jobs may fail, and return whether there is such a reason."""
-        doubt = self.plan.doubt()
-        if doubt is not None:
+        doubts = [each for each in (self.plan.doubt(), about_money) if each]
+        for doubt in doubts:
             self.display.note(shown(doubt), "yellow")
-        return doubt is not None
+        return bool(doubts)
 
-    def _describe_price(self, jobs: int, units: int) -> str:
-        found = asyncio.run(self._quote())
-        return found.describe(jobs, None if self.plan.one_price else units)
+    def _price(self, money: Quote, jobs: int, units: int) -> str:
+        return money.describe(jobs, None if self.plan.one_price else units)
 
     async def _quote(self) -> Quote:
         async with connect(self.options) as ez:

@@ -26,6 +26,7 @@ from ezlink_async.batch.pairs.folders import TWICE, FileId, LeftOut, file_ids
 from ezlink_async.batch.pairs.orders import BY_PATHS, Order
 from ezlink_async.batch.pairs.pictures import Input
 from ezlink_async.errors import ConfigurationError
+from ezlink_async.services.balance_bars import BalanceBar
 
 _PAGE = 256
 
@@ -33,7 +34,8 @@ _TABLES = """
 PRAGMA cache_size = -256;
 CREATE TABLE orders (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, wished NOT NULL, content BLOB NOT NULL,
-    paid INTEGER NOT NULL, price INTEGER NOT NULL, expected TEXT, UNIQUE (key, wished)
+    paid INTEGER NOT NULL, price INTEGER NOT NULL, bar INTEGER, barred TEXT,
+    expected TEXT, UNIQUE (key, wished)
 );
 CREATE TABLE pictures (device TEXT, inode TEXT, PRIMARY KEY (device, inode))
 WITHOUT ROWID;
@@ -122,14 +124,16 @@ class OrderList(Iterable[Order]):
         # Two orders for the same pictures differ by where their results go; but a
         # pair is swapped once.
         wished = "" if order.by_paths else encode_path(order.wanted_path)
+        bar = None if order.request is None else order.request.bar
         cursor = self._sql.execute(
-            "INSERT OR IGNORE INTO orders VALUES (NULL, ?, ?, ?, ?, ?, NULL)",
+            "INSERT OR IGNORE INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, NULL)",
             (
                 self._key(order.request_key, order.inputs),
                 wished,
                 pickle.dumps(order),
                 not order.is_free,
                 price_of(order),
+                *((None, None) if bar is None else attrs.astuple(bar)),
             ),
         )
         self.goes_on = self.goes_on or bool(order.then)
@@ -242,6 +246,15 @@ class OrderList(Iterable[Order]):
             limit = -1 if most is None else most
             many, price = self._sql.execute(query, (what, limit)).fetchone()
         return int(many), int(price)
+
+    def bars(self, what: str) -> list[BalanceBar]:
+        """Return the bars of the orders of which *what* is expected, lowest first."""
+        query = (
+            "SELECT DISTINCT bar, barred FROM orders WHERE expected = ? AND paid "
+            "AND bar IS NOT NULL ORDER BY bar, barred"
+        )
+        with self._lock:
+            return [BalanceBar(*row) for row in self._sql.execute(query, (what,))]
 
     def unexpected(self) -> Iterator[Order]:
         """Yield the orders of which nothing is expected yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,10 +18,12 @@ from ezlink_async.batch.journal.store import Journal
 from ezlink_async.errors import EzlinkError
 from ezlink_async.models import KeyQuota
 from ezlink_async.services import account, billing
+from ezlink_async.services.balance_bars import (
+    UNITS_PER_DOLLAR,
+    BalanceBar,
+    refused_jobs,
+)
 from ezlink_async.services.face_swap import FaceSwap
-
-UNITS_PER_DOLLAR = 500_000
-"""The units of prices."""
 
 _PATIENCE = 5.0  # seconds; a run does not depend on the answers
 
@@ -67,6 +69,18 @@ class Quote:
         if self.account is None and self.key is None:
             words.append("the balance is not known")
         return "; ".join(words)
+
+    def doubt(self, bars: Iterable[BalanceBar]) -> str | None:
+        """
+        Return which of *bars* the account is below, ``None`` if it is not known.
+
+        What a key may spend says nothing about it: the server looks at the account.
+        """
+        if self.account is None:
+            return None
+        refused = refused_jobs(bars, self.account)
+        has = f"the account has {_usd(self.account)}"
+        return f"{has}: {refused}" if refused else None
 
     def _cost(self, jobs: int, units: int | None) -> tuple[float | None, str]:
         """Return what *jobs* cost in dollars, as far as that is known, and in words."""

@@ -9,14 +9,12 @@ the server makes a *task* of it, which is known by its family and its id.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 import attrs
 
 from ezlink_async._core import long_texts
-from ezlink_async._core.error_mapping import with_translation
 from ezlink_async._core.images import (
     EncodedImage,
     Image,
@@ -26,15 +24,12 @@ from ezlink_async._core.images import (
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy, Timeouts
 from ezlink_async._core.records import dump_record, load_record
-from ezlink_async.errors import (
-    ApiError,
-    ModalNeededError,
-    TaskCancelledError,
-    TaskError,
-    TaskFailedError,
-)
+from ezlink_async.errors import ApiError
 from ezlink_async.models import Record, Result, TaskRecord, TaskStatus
+from ezlink_async.services.balance_bars import BalanceBar
+from ezlink_async.services.endings import Ending, error_of, failure, modal_needed
 from ezlink_async.services.leaves import Base64, mapped, pictures_in, text_length
+from ezlink_async.services.traces import RowCount, Traces
 
 if TYPE_CHECKING:
     # Defaults of type variables reach `typing` with Python 3.13; checkers know them.
@@ -104,87 +99,6 @@ class PollTiming:
         return timeouts.fetch * (self.query_wait / _TIMEOUTS.fetch)
 
 
-class RowState(enum.Enum):
-    """What the row of a submit says; see :class:`SubmitRow`."""
-
-    AT_WORK = "at work"
-    ACCEPTED = "accepted"
-    OUT_OF_REACH = "out of reach"
-    """Accepted without an id, and not charged: nothing can be fetched."""
-    REFUSED = "refused"
-    MAY_RUN = "may run"
-    """The call to the upstream broke: nothing is charged, and it may be at work."""
-    FEE = "fee"
-    """Refused, and a fee was charged for that."""
-
-
-@attrs.frozen(kw_only=True)
-class SubmitRow:
-    """
-    What a page of the account has on one attempt of a submit.
-
-    *request_id* is the ``X-Request-ID`` of the submit; several rows may have it.
-    *task_id* is empty unless the *state* is ``ACCEPTED``. *time* is when the row was
-    made, in the server's seconds since 1970.
-    """
-
-    request_id: str
-    state: RowState
-    time: float
-    task_id: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class RowPage:
-    """One page of rows, newest first; *is_last* when no page follows."""
-
-    rows: tuple[SubmitRow, ...]
-    is_last: bool
-
-
-class SubmitRows(Protocol):
-    """
-    A page of the account with a row for each submit, under its request id.
-
-    The server writes the row before it asks its upstream.
-    """
-
-    def request(self, page: int) -> HttpRequest:
-        """Ask for a *page*, from 1."""
-        ...
-
-    def read(self, response: HttpResponse, page: int) -> RowPage:
-        """Read the answer about this *page*, or raise the error it stands for."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class Traces:
-    """
-    What the account's pages show of a submit whose answer was lost.
-
-    *state*: the tasks of the account carry the submit's ``state``. *rows*: a page has
-    a row for it, under its request id. *log*: the log shows what was charged under
-    its request id. *proves_absence*: where none of them shows it, it was surely not
-    created.
-    """
-
-    state: bool = False
-    rows: SubmitRows | None = None
-    log: bool = False
-    proves_absence: bool = False
-
-
-ALL_TRACES = Traces(state=True, log=True, proves_absence=True)
-
-
-@attrs.frozen
-class Ending:
-    """How a task has ended: with *error*, or well when that is ``None``."""
-
-    error: TaskError | None = None
-
-
 @attrs.frozen
 class Accepted:
     """
@@ -239,6 +153,19 @@ class TaskFamily(Protocol[R]):
     def caution_at_end(self) -> str:
         """What following a bare id to its end may cost; empty if nothing."""
         return self.caution
+
+    def fallback(self, task_id: str) -> str:
+        """
+        Return how else a person can ask for a task, and what that costs; or nothing.
+
+        For servers that lack the query of this family, but have another one.
+        """
+        return ""
+
+    @property
+    def bars(self) -> tuple[BalanceBar, ...]:
+        """The balances below which the server refuses jobs of the family."""
+        return ()
 
     @property
     def list_limit(self) -> int:
@@ -342,60 +269,6 @@ class TaskFamily(Protocol[R]):
     def load(self, saved: Mapping[str, object]) -> R:
         """Read what :meth:`dump` made; any exception when it is something else."""
         return load_record(self.record_type, saved)
-
-
-def failure(record: Record, says: str, *, refunded: bool | None = None) -> TaskError:
-    """Return the error of a task that failed, in the words of *says*."""
-    return TaskFailedError(
-        f"task {record.task_id} {says}",
-        task_id=record.task_id,
-        record=record,
-        refunded=refunded,
-    )
-
-
-def error_of(record: Record) -> TaskError | None:
-    """Return the error of a terminal *record*; ``None`` for a success."""
-    if record.status is TaskStatus.SUCCESS:
-        return None
-    reason = with_translation(record.fail_reason) or "no reason given"
-    if record.status is TaskStatus.CANCEL:
-        says = f"task {record.task_id} was cancelled on the server: {reason}"
-        return TaskCancelledError(says, task_id=record.task_id, record=record)
-    return failure(record, f"failed: {reason}")
-
-
-def modal_needed(record: Record) -> ModalNeededError:
-    """Return the error of a task that waits for a person's input."""
-    return ModalNeededError(
-        f"task {record.task_id} waits for input: send it with "
-        f"`client.midjourney.modal({record.task_id!r}, prompt=...)`, which is charged, "
-        "also where the action before was",
-        task_id=record.task_id,
-        record=record,
-    )
-
-
-class RowCount(Protocol):
-    """
-    A free question by which a lost submit of one job is found.
-
-    It is asked before the submit and, when the answer was lost, again: a higher
-    count then is the acceptance.
-    """
-
-    def request(self) -> HttpRequest:
-        """Describe the question."""
-        ...
-
-    def count(self, response: HttpResponse) -> int:
-        """Read how many rows there are."""
-        ...
-
-    @property
-    def task_id(self) -> str:
-        """The id of the task that the submit makes."""
-        ...
 
 
 class Job(Protocol[R]):
@@ -518,6 +391,11 @@ class JobRequest(Generic[R]):
         """How many characters its texts have; JSON of many is work for a thread."""
         fields = attrs.fields(type(self))  # type: ignore[arg-type]
         return sum(text_length(getattr(self, field.name)) for field in fields)
+
+    @property
+    def bar(self) -> BalanceBar | None:
+        """The balance below which the server refuses it, if that is no price."""
+        return None
 
     @property
     def once(self) -> str | None:

@@ -18,8 +18,8 @@ from ezlink_async.batch.pairs.matching import Pair
 from ezlink_async.batch.pairs.orders import Order
 from ezlink_async.batch.preflight import BatchJob
 from ezlink_async.batch.unfinished import UnfinishedJobs
-from ezlink_async.services.base import Traces
 from ezlink_async.services.registry import FAMILIES
+from ezlink_async.services.traces import Traces
 from tests.support.journal_jobs import new_swap, swap_key
 
 

@@ -128,6 +128,47 @@ def test_balance_below_the_price_of_a_swap_fails(
     assert ("!!  account " in said.out) == bool(code)
 
 
+@pytest.mark.parametrize(
+    ("units", "advice"),
+    [
+        (3_000_000, ""),
+        (
+            2_999_999,
+            (
+                "below 6.00 USD the server refuses every video of Veo: top up the "
+                "account for those"
+            ),
+        ),
+        (
+            40_000,
+            (
+                "below 0.10 USD the server refuses every picture of native Flux, below "
+                "0.20 USD the server refuses every video, below 0.40 USD the server "
+                "refuses every video of Sora, below 6.00 USD the server refuses every "
+                "video of Veo: top up the account for those"
+            ),
+        ),
+    ],
+)
+def test_balance_below_the_bar_of_some_jobs_is_said_but_no_failure(
+    ezlink: Ezlink,
+    user: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    units: int,
+    advice: str,
+) -> None:
+    """Swaps have no bar but their price."""
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
+    limit = _page('{"hard_limit_usd": 100000000, "access_until": 0}')
+    user.control.script("usage", limit)
+    user.control.balance = units
+    said = ezlink("doctor")
+    assert said.code == 0
+    assert ("--  account   token accepted" in said.out) == bool(advice)
+    assert f"-> {advice}\n" in said.out if advice else "refuses" not in said.out
+    assert user.control.charges == []
+
+
 def test_limit_that_may_be_used_up_is_said_but_no_failure(
     ezlink: Ezlink, user: Emulator
 ) -> None:

@@ -321,6 +321,20 @@ def test_task_of_a_family_is_shown_and_saved_by_its_id(
     assert _units(user) == [15_000]
 
 
+def test_flux_task_that_is_followed_may_be_an_async_image_which_is_said(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    """One look is free; the third asks the provider, and is charged once more."""
+    assert ezlink("flux", "a cat", "--output", "out").code == 0
+    task_id = user.control.tasks[-1].task_id
+    caution = "an id of 'ezlink image' is charged once more"
+    assert caution not in ezlink("task", f"flux:{task_id}").err
+    followed = ezlink("task", f"flux:{task_id}", "--output", "again")
+    assert followed.code == 0
+    assert followed.err.count(caution) == 1
+    assert "ask for it as images:ID" in " ".join(followed.err.split())
+
+
 @pytest.mark.parametrize(
     ("given", "fields"),
     [

@@ -191,6 +191,23 @@ def test_result_never_replaces_another_file(ezlink: Ezlink, old: Emulator) -> No
     assert _charges(old) == [15_000] * 3
 
 
+def test_name_that_another_run_has_taken_meanwhile_is_left_to_it(
+    ezlink: Ezlink, old: Emulator
+) -> None:
+    held = _Held()
+    old.control.script("stability", held)
+    with start(*_command("erase")) as first:
+        held.wait()
+        second = ezlink(*_command("erase"))
+        assert second.out == "out/photo+erase.png\n"
+        held.let_go()
+        said = first.end()
+    assert (said.code, said.out) == (0, "out/photo+erase-2.png\n"), said.err
+    names = {"photo+erase.png", "photo+erase-2.png"}
+    assert {path.name for path in Path("out").iterdir()} == names
+    assert _charges(old) == [15_000] * 2
+
+
 @pytest.mark.parametrize("letter", ["a", "é", "狐"])
 def test_result_of_a_picture_with_the_longest_name_is_saved(
     letter: str, ezlink: Ezlink, old: Emulator

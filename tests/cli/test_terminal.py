@@ -291,6 +291,23 @@ def test_terminal_is_asked_when_the_face_of_the_source_may_not_do(
     assert not user.control.attempts
 
 
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_terminal_is_asked_when_the_account_is_below_the_bar_of_a_job(
+    user: Emulator, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
+    user.control.balance = 50_000
+    command = ("video", "a cat", "--model", "kling-v1", "--output", "out")
+    said = _answer(*command, answer=answer)
+    assert said.code == (2 if answer == "y" else 1)
+    refused = "the account has 0.1 USD: below 0.20 USD the server refuses every video"
+    assert refused in " ".join(said.err.split())
+    assert "Pay for 1 job? [y/N] " in said.err
+    sent = [seen for seen in user.control.requests if seen.method == "POST"]
+    assert len(sent) == (answer == "y")
+    assert user.control.charges == []
+
+
 def test_terminal_is_asked_before_fresh_pays_again(
     ezlink: Ezlink, user: Emulator, one: Command
 ) -> None:

@@ -255,3 +255,38 @@ def test_rehearsal_makes_a_video_without_a_key(ezlink: Ezlink, stranger: None) -
     del stranger
     said = ezlink(*CAT, "--local")
     assert (said.code, said.out) == (0, "out/a cat.mp4\n"), said.err
+
+
+VEO_BAR = (
+    "the account has 5.00 USD: below 6.00 USD the server refuses every video of Veo"
+)
+
+
+def test_run_warns_before_it_sends_of_a_balance_below_the_bar(
+    ezlink: Ezlink, user: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on, since an operator may have lowered the bar; the server decides."""
+    monkeypatch.setenv("EZLINK_ACCOUNT_TOKEN", user.account_token)
+    user.control.balance = 2_500_000
+    veo = ("video", "a fox", "--model", "veo-3.1", "--output", "out")
+    dry = ezlink(*veo, "--dry-run")
+    assert VEO_BAR in dry.err
+    assert _submits(user) == 0
+
+    said = ezlink(*veo)
+    assert said.code == 2
+    assert said.err.index(VEO_BAR) < said.err.index("Veo needs 6.00 USD")
+    assert _submits(user) == 1
+    assert _units(user) == []
+
+    said = ezlink(*CAT)  # Kling takes what Veo refuses
+    assert (said.code, "refuses every" in said.err) == (0, False), said.err
+
+
+def test_balance_that_is_not_known_is_below_no_bar(
+    ezlink: Ezlink, user: Emulator
+) -> None:
+    user.control.balance = 2_500_000
+    said = ezlink("video", "a fox", "--model", "veo-3.1", "--output", "out")
+    assert said.code == 2
+    assert "the server refuses every" not in said.err

@@ -24,7 +24,7 @@ from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.buttons import Button
 from ezlink_async.errors import ConfigurationError, DownloadError
 from ezlink_async.models import TaskProperties, TaskRecord, TaskStatus
-from ezlink_async.services.base import error_of
+from ezlink_async.services.endings import error_of
 from ezlink_async.services.midjourney import MIDJOURNEY
 from tests.support.filesystems import names_in
 from tests.support.scripted_transport import BASE, poller_harness, reply, row

@@ -206,6 +206,43 @@ async def test_link_of_an_image_that_has_ended_is_renewed_by_the_query() -> None
         assert _units(both) == [20_000]
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [AsyncImage("flux-pro-1.1", "a fox"), Flux("flux-2-pro", "a fox")],
+    ids=["images", "flux"],
+)
+async def test_picture_in_the_answer_is_saved_and_asked_for_again_after_restoring(
+    request_: JobRequest[AnyRecord], tmp_path: Path
+) -> None:
+    """It is larger than a usual answer may be, and verified like a download."""
+    picture = jpeg(1_500_000)
+    settings = EmulatorSettings(flux_calls_back=False, engine_seconds=600)
+    async with emulated_client(settings) as both:
+        handle = await both.ez.submit(request_)
+        found = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+        _answer_with(both, handle.task_id, found)
+        assert (await handle.save(tmp_path / "fox.jpg")).read_bytes() == picture
+        saved = json.loads(json.dumps(handle.to_dict()))
+        assert len(str(saved)) < 2_000
+        _answer_with(both, handle.task_id, found)
+        assert await both.ez.restore(saved).read() == picture
+
+        cut = f"data:image/jpeg;base64,{base64.b64encode(picture[:900]).decode()}"
+        _answer_with(both, handle.task_id, cut)
+        with pytest.raises(DownloadError, match="came with the record") as broken:
+            await both.ez.restore(saved).save(tmp_path / "cut.jpg")
+        assert broken.value.task_id == handle.task_id
+        assert not (tmp_path / "cut.jpg").exists()
+
+
+def _answer_with(both: EmulatedClient, task_id: str, sample: str) -> None:
+    """Have the next query of either family find the picture at *sample*."""
+    images = {"task_id": task_id, "task_status": "succeed", "image_urls": [sample]}
+    flux = {"id": task_id, "status": "Ready", "result": {"sample": sample}}
+    for place, body in (("images_result", images), ("flux_result", flux)):
+        both.server.control.script(place, faults.Answer(200, json.dumps(body)))
+
+
 # --- native Flux
 
 

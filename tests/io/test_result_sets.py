@@ -186,6 +186,39 @@ async def test_no_result_is_saved_and_each_was_tried(tmp_path: Path) -> None:
         assert sorted(here.shelf.asked) == ["/0", "/1"]
 
 
+async def test_dead_addresses_are_not_all_tried(tmp_path: Path) -> None:
+    """An answer of 10,000 of them would take days."""
+    async with beside_shelf() as here:
+        here.shelf.answers = [answer(200, png()), *[answer(451, b"")] * 9_999]
+        with pytest.raises(errors.DownloadError) as caught:
+            await here.save(tmp_path / "fox", 10_000)
+        asked = len(here.shelf.asked)
+        assert 17 <= asked <= 32
+        assert caught.value.task_id == "7"
+        assert caught.value.saved == (tmp_path / "fox_1.png",)
+        words = str(caught.value)
+        assert f"{asked - 1} of the 10,000 results of task 7 were not saved" in words
+        assert f"{10_000 - asked:,} were not tried" in words
+
+        here.shelf.asked.clear()
+        with pytest.raises(errors.DownloadError) as caught:
+            await result_sets.read_all(here.downloads, here.sources(10_000), "7")
+        assert len(here.shelf.asked) <= 32
+        assert caught.value.task_id == "7"
+
+
+async def test_many_results_of_which_some_are_dead_are_all_tried(
+    tmp_path: Path,
+) -> None:
+    async with beside_shelf() as here:
+        good, dead = answer(200, png()), answer(451, b"")
+        here.shelf.answers = [*[good] * 60, *[dead] * 15, *[good] * 25]
+        with pytest.raises(errors.DownloadError, match="15 of the 100") as caught:
+            await here.save(tmp_path / "fox", 100)
+        assert len(caught.value.saved) == 85
+        assert "not tried" not in str(caught.value)
+
+
 async def test_error_about_the_client_is_raised_as_it_is(tmp_path: Path) -> None:
     session = aiohttp.ClientSession()
     async with beside_shelf(session) as here:

@@ -7,7 +7,10 @@ One asyncio task polls for all of them; :class:`PollSchedule` says when. Rules:
    deadline. Only a key that is refused for good, or a resumed id that is unknown
    five times in a row, ends a task. A fault of the server's database makes every
    id unknown, so that does not count about a paid task for a minute, and never
-   about one that this client submitted or a journal has.
+   about one that this client submitted or a journal has. A query that the server
+   does not have counts alike: never in the first minute, since the page may be a
+   proxy's, never once there was a record, and about a task of this client only if
+   the family has a fallback.
 2. One or two due tasks are polled by id, more by list. A list answer proves
    nothing about the ids it leaves out: these are polled by id next. After a
    list that is refused, or cannot be read, the poller goes without for a while,
@@ -31,7 +34,7 @@ from functools import partial
 
 import attrs
 
-from ezlink_async._client.handle import AnyHandle
+from ezlink_async._client.handle import AnyHandle, Refusal
 from ezlink_async._client.polling.schedule import FollowedTask, PollSchedule
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -62,6 +65,8 @@ _NO_SUCH_CALL = frozenset({404, 405, 501})
 _LONGEST_PAUSE = 64  # times the longest step of the policy
 
 _KEY_REFUSED = (AuthenticationError, PermissionDeniedError, QuotaError)
+
+_EXPLAINING = (QuotaError, EndpointNotSupportedError)
 
 _UNKNOWN_LIMIT = 5
 
@@ -144,7 +149,7 @@ class FamilyPoller:
         )
         self._bugs: set[type[Exception]] = set()
         # By id, apart from the tasks: few keys are used up, and tasks are to be small.
-        self._refusals: dict[str, QuotaError] = {}
+        self._refusals: dict[str, Refusal] = {}
         self._costly: dict[str, asyncio.Task[object] | None] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -384,29 +389,54 @@ class FamilyPoller:
         """End *task* if *error* proves that it is lost, else poll it again."""
         handle = task.handle
         with self._retrying(task):
-            if isinstance(error, TaskNotFoundError) and not task.own:
-                self._handle_unknown(task, error)
+            if isinstance(error, EndpointNotSupportedError):
+                error = self._without_query(error, task.task_id)
+            self._note_refusal(task, error)
+            if self._seems_lost(task, error):
+                self._handle_lost(task, error)
                 return
-            self._refusals.pop(task.task_id, None)
-            if isinstance(error, QuotaError) and not handle.done():
-                self._refusals[task.task_id] = error
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
-            self._refusals.pop(task.task_id, None)
-            if isinstance(error, QuotaError) and not handle.done():
-                self._refusals[task.task_id] = error
             retry_after = error.retry_after if isinstance(error, ApiError) else None
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
 
-    def _handle_unknown(self, task: FollowedTask, error: TaskNotFoundError) -> None:
-        """Poll *task* again, whose id the server does not know, or end it."""
-        now, is_paid = self._loop.time(), task.handle.is_paid
-        if not is_paid or now >= task.since + _PAID_SECONDS:
+    def _note_refusal(self, task: FollowedTask, error: EzlinkError) -> None:
+        """Keep a refusal that the error of the deadline is to explain."""
+        self._refusals.pop(task.task_id, None)
+        if isinstance(error, _EXPLAINING) and not task.handle.done():
+            self._refusals[task.task_id] = error
+
+    def _without_query(
+        self, error: EndpointNotSupportedError, task_id: str
+    ) -> EndpointNotSupportedError:
+        """Return *error* with the id, and with how else to ask for the task."""
+        fallback = self._family.fallback(task_id)
+        return EndpointNotSupportedError(
+            f"{error}; {fallback}" if fallback else str(error),
+            status=error.status,
+            description=error.description,
+            request_id=error.request_id,
+            task_id=task_id,
+        )
+
+    def _seems_lost(self, task: FollowedTask, error: EzlinkError) -> bool:
+        """Return whether *error*, often enough, proves that polling is in vain."""
+        if isinstance(error, TaskNotFoundError):
+            return not task.own
+        has_fallback = bool(self._family.fallback(task.task_id))
+        is_unserved = isinstance(error, EndpointNotSupportedError)
+        return is_unserved and not task.observed_at and (has_fallback or not task.own)
+
+    def _handle_lost(self, task: FollowedTask, error: EzlinkError) -> None:
+        """Poll *task* again, which the server does not know or serve, or end it."""
+        now = self._loop.time()
+        waits = task.handle.is_paid or not isinstance(error, TaskNotFoundError)
+        if not waits or now >= task.since + _PAID_SECONDS:
             task.unknown += 1
         if task.unknown >= _UNKNOWN_LIMIT:
             task.handle.end(error)
-        if is_paid:
+        if waits:
             self.schedule.plan_retry(task, now)
         else:
             self.schedule.plan_confirmation(task, now)

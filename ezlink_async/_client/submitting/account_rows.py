@@ -28,7 +28,7 @@ from ezlink_async._client.submitting.evidence import (
     Lost,
     unknown,
 )
-from ezlink_async.services.base import RowState, SubmitRow
+from ezlink_async.services.traces import RowState, SubmitRow
 
 _MAY_RUN = frozenset({RowState.MAY_RUN, RowState.OUT_OF_REACH})
 

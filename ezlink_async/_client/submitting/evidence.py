@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from ezlink_async.models import TaskRecord
-from ezlink_async.services.base import ALL_TRACES, Traces
+from ezlink_async.services.traces import ALL_TRACES, Traces
 
 SLACK = 15.0
 """Seconds by which the clocks of the server's parts may differ."""

@@ -38,7 +38,8 @@ from ezlink_async.errors import AuthenticationError, ClientClosedError, EzlinkEr
 from ezlink_async.models import TaskRecord
 from ezlink_async.services import account
 from ezlink_async.services.account import LogEvidence
-from ezlink_async.services.base import ALL_TRACES, Accepted, SubmitRows, Traces
+from ezlink_async.services.base import Accepted
+from ezlink_async.services.traces import ALL_TRACES, SubmitRows, Traces
 
 # The server may work so long on a submit, and its log may be so late. Before that
 # no submit is called "not created", even with a shorter Timeouts.reconcile. A

@@ -14,7 +14,7 @@ from ezlink_async._client.submitting.account_rows import AccountRows
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.transport import Transport
 from ezlink_async.services import account
-from ezlink_async.services.base import SubmitRow, SubmitRows
+from ezlink_async.services.traces import SubmitRow, SubmitRows
 
 Ask = Callable[[HttpRequest], Awaitable[HttpResponse]]
 

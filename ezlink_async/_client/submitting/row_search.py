@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.transport import Sleep, Transport
 from ezlink_async.errors import EzlinkError
-from ezlink_async.services.base import RowCount
+from ezlink_async.services.traces import RowCount
 
 _COUNT_SECONDS = 5.0  # no submit waits longer for a count that may never be needed
 

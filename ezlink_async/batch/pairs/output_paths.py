@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import attrs
@@ -127,6 +127,49 @@ class Existing:
         else:
             names += self._files.get(path_key(f"{path.name}_1"), ())
         return [path.parent / name for name in names]
+
+
+def free_names(place: Path) -> Iterator[str]:
+    """Yield the names that no result in the folder of *place* has, its own first."""
+    existing, folder = Existing(), place.parent
+    return (
+        name
+        for name in numbered(place.name)
+        if not existing.at(folder / name, pictures_only=False)
+    )
+
+
+def move_to_free_name(
+    result: Path, place: Path, link: Callable[[Path, Path], None] = os.link
+) -> Path:
+    """
+    Give the file *result* the first free name from *place* on, and return its path.
+
+    The suffix stays. Of two processes that do so at once each gets a name of its own,
+    and no file is replaced. *link* gives a file a second name, or raises
+    :exc:`OSError` where the file system cannot; then an empty file takes the name
+    first. A file that cannot be moved stays where it is. Blocks for a moment.
+    """
+    with contextlib.suppress(OSError):
+        for name in free_names(place):
+            path = place.parent / f"{name}{result.suffix}"
+            with contextlib.suppress(FileExistsError):
+                _move(result, path, link)
+                return path
+    return result
+
+
+def _move(result: Path, path: Path, link: Callable[[Path, Path], None]) -> None:
+    """Rename *result*; :exc:`FileExistsError` if there is a file at *path*."""
+    try:
+        link(result, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        path.touch(exist_ok=False)
+        result.replace(path)
+    else:
+        result.unlink()
 
 
 def _listing(folder: Path) -> dict[str, list[str]]:

@@ -12,11 +12,11 @@ from ezlink_async._client.client import session_of
 from ezlink_async.cli.connect import Connection, check_connection, connect
 from ezlink_async.cli.display import Display, logs_shown_on
 from ezlink_async.cli.job_options import SWITCH
-from ezlink_async.cli.quote import UNITS_PER_DOLLAR
 from ezlink_async.errors import EzlinkError
 from ezlink_async.models import KeyQuota
 from ezlink_async.report.escaping import shown
 from ezlink_async.services.account import AccountBalance
+from ezlink_async.services.balance_bars import UNITS_PER_DOLLAR
 
 _T = TypeVar("_T")
 

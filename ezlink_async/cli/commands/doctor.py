@@ -35,9 +35,11 @@ from ezlink_async.errors import (
 )
 from ezlink_async.report.escaping import shown
 from ezlink_async.services import account, billing
+from ezlink_async.services.balance_bars import refused_jobs
 from ezlink_async.services.base import NO_TASK
 from ezlink_async.services.face_swap import PRICE
 from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.registry import FAMILIES
 
 _SKEW = 60.0  # seconds; a clock further off misjudges certificates and expiries
 
@@ -245,12 +247,15 @@ async def _account(transport: Transport) -> Check:
     except AuthenticationError as error:
         return Check("account", str(error), _token_advice(token, transport.settings))
     balance = f"token accepted, {found.dollars:,.2f} USD left"
+    bars = (bar for family in FAMILIES.values() for bar in family.bars)
+    refused = refused_jobs(bars, found.dollars)
     if found.units >= PRICE:
-        return Check("account", balance)
+        advice = f"{refused}: top up the account for those" if refused else None
+        return Check("account", balance, advice, optional=True)
     return Check(
         "account",
         f"token accepted, {found.dollars:.3f} USD left: below the price of a swap",
-        _TOP_UP.format(_PRICE),
+        f"{_TOP_UP.format(_PRICE)}; {refused}",
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +17,12 @@ from cyclopts.validators import Number
 
 from ezlink_async import AsyncEzlink
 from ezlink_async._core.images import Image
+from ezlink_async._io.concurrency import run_in_any_thread
 from ezlink_async._io.image_reader import inspect
 from ezlink_async.batch.pairs.output_paths import (
-    Existing,
     escape,
-    numbered,
+    free_names,
+    move_to_free_name,
     stem_of,
     why_not_writable,
 )
@@ -99,13 +102,14 @@ def stability(
     request = _request(what, _given(picture, prompt, fields))
     if blocked := why_not_writable(output):
         raise ConfigurationError(f"results cannot go to {output}: {blocked}")
-    place = output / _free_name(output, _name(what, picture, prompt))
+    place = output / _name(what, picture, prompt)
     for image in request.pictures():
         inspect(image)
     connection = Connection(base_url=base_url, local=local, deadline=deadline)
     if dry_run:
         with Display() as display:
-            display.result(shown(f"send {request.label} -> {place}"))
+            name = next(free_names(place))
+            display.result(shown(f"send {request.label} -> {output / name}"))
             price = "" if local else ", at the price of the server"
             display.note(f"1 call {would_be(local=local)}{price}")
         return 0
@@ -158,19 +162,14 @@ def _cut(name: str) -> str:
     return name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
-def _free_name(folder: Path, name: str) -> str:
-    """Return *name*, with a number where a result has it already."""
-    existing = Existing()
-    return next(
-        free
-        for free in numbered(name)
-        if not existing.at(folder / free, pictures_only=False)
-    )
-
-
 @attrs.define
 class _Run:
-    """One call on its way, from its submit to the file."""
+    """
+    One call on its way, from its submit to the file.
+
+    The result gets the name of *place*, or that with a number, once it is there:
+    another run may take the name meanwhile.
+    """
 
     request: StabilityRequest
     place: Path
@@ -214,8 +213,10 @@ class _Run:
             if self.interrupts.count:
                 self._stop()
         record = await handle
-        for path in await handle.save_all(self.place):
-            self.display.result(shown(path))
+        draft = self.place.with_name(f"{self.place.name}.{secrets.token_hex(4)}")
+        for saved in await handle.save_all(draft):
+            move = partial(move_to_free_name, saved, self.place)
+            self.display.result(shown(await run_in_any_thread(move)))
         if record.finish_reason == _FILTERED:
             says = "the provider has blurred it, by its content moderation"
             self.display.note(f"{says} ({_FILTERED})", "yellow")

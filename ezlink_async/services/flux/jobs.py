@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import attrs
 
 from ezlink_async._core.error_mapping import Refusal, Rule
@@ -12,11 +14,12 @@ from ezlink_async._core.messages import (
     collapse_blanks,
     identifier,
 )
-from ezlink_async.errors import ContentRefusedError
+from ezlink_async.errors import ContentRefusedError, ProtocolError
 from ezlink_async.models import FluxRecord
 from ezlink_async.services.base import Accepted, Job, TaskFamily
 from ezlink_async.services.flux.rows import FEE_WORDS
-from ezlink_async.services.flux.tasks import FLUX, address, ready_record
+from ezlink_async.services.flux.tasks import FLUX, ready_record
+from ezlink_async.services.image_generation.tasks import ANSWER_BYTES, picture_of
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.refusals import check_whole, handler_rule, refusal_of
 
@@ -51,7 +54,8 @@ class FluxJob(Job[FluxRecord]):
 
     def request(self) -> HttpRequest:
         """Describe the submit; the model is in its path."""
-        return HttpRequest("POST", f"/flux/v1/{self.model}", self.body)
+        path = f"/flux/v1/{self.model}"
+        return HttpRequest("POST", path, self.body, answer_bytes=ANSWER_BYTES)
 
     def read(self, response: HttpResponse) -> Accepted:
         """
@@ -70,9 +74,11 @@ class FluxJob(Job[FluxRecord]):
                 "the job was accepted without an id: it costs nothing, and is lost"
             )
             raise unreadable(response, message)
-        word = collapse_blanks(body.get("status"))
-        url = address(body.get("polling_url")) if word == "Ready" else None
-        record = ready_record(task_id, url) if url else None
+        word, picture = collapse_blanks(body.get("status")), None
+        if word == "Ready":
+            with contextlib.suppress(ProtocolError):  # the queries bring it whole
+                picture = picture_of(response, body.get("polling_url"), task_id)
+        record = None if picture is None else ready_record(task_id, picture)
         return Accepted(task_id, _CODE, word, record)
 
 

@@ -12,9 +12,10 @@ from ezlink_async._core.images import Image, ImageLike
 from ezlink_async._core.messages import Base64Text, clip, json_body
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import FluxRecord
+from ezlink_async.services.balance_bars import BalanceBar
 from ezlink_async.services.base import PICTURES, JobRequest, LoadedImage, TaskFamily
 from ezlink_async.services.flux.jobs import FluxJob
-from ezlink_async.services.flux.tasks import FLUX
+from ezlink_async.services.flux.tasks import BAR, FLUX
 from ezlink_async.services.values import checked_count, checked_fields, checked_text
 
 _LABEL = 60  # characters of a prompt in a label
@@ -108,6 +109,11 @@ class Flux(JobRequest[FluxRecord]):
     def price(self) -> int:
         """The price of a picture in units; that of flux-pro-1.1 for other models."""
         return _PRICES.get(self.model, _PRICE)
+
+    @property
+    def bar(self) -> BalanceBar:
+        """The balance below which the server refuses it, whatever it costs."""
+        return BAR
 
     def job(self, pictures: tuple[LoadedImage, ...]) -> FluxJob:
         """Return the job with the inspected picture, if there is one."""

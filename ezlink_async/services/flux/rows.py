@@ -23,7 +23,7 @@ from ezlink_async._core.messages import (
 )
 from ezlink_async.errors import ProtocolError
 from ezlink_async.services.account import PAGE, page_of
-from ezlink_async.services.base import RowPage, RowState, SubmitRow, SubmitRows
+from ezlink_async.services.traces import RowPage, RowState, SubmitRow, SubmitRows
 
 FEE_WORDS = ("violates usage guidelines", "safety_check_type")
 """The words of a 403 for which the server charges a fee."""

@@ -22,12 +22,19 @@ from ezlink_async._core.messages import (
     identifier,
 )
 from ezlink_async.errors import EzlinkError, TaskNotFoundError
-from ezlink_async.models import FluxRecord, TaskStatus
-from ezlink_async.services.base import Ending, PollTiming, TaskFamily, Traces, failure
+from ezlink_async.models import FluxRecord, Result, TaskStatus
+from ezlink_async.services.balance_bars import BalanceBar
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending, failure
 from ezlink_async.services.flux.rows import FLUX_ROWS
-from ezlink_async.services.image_generation.tasks import query_of
+from ezlink_async.services.image_generation.tasks import (
+    ANSWER_BYTES,
+    picture_of,
+    query_of,
+)
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.refusals import query_error
+from ezlink_async.services.traces import Traces
 
 _RESULT = "/flux/v1/get_result"
 
@@ -43,6 +50,14 @@ _TIMING = PollTiming(
 )
 
 _TRACES = Traces(rows=FLUX_ROWS, log=True, proves_absence=True)
+
+BAR = BalanceBar(50_000, "picture of native Flux")
+
+# The ids of both are the provider's, and look alike.
+_CAUTION_AT_END = (
+    "an id of 'ezlink image' is charged once more if it is followed as a task of flux: "
+    "ask for it as images:ID"
+)
 
 _STATUSES = {
     "pending": TaskStatus.SUBMITTED,
@@ -61,8 +76,6 @@ _UNKNOWN_ID = 404
 
 _REASONS = "Moderation Reasons"
 
-_ADDRESS_LIMIT = 8_000
-
 
 @attrs.frozen
 class FluxFamily(TaskFamily[FluxRecord]):
@@ -78,6 +91,8 @@ class FluxFamily(TaskFamily[FluxRecord]):
     record_type: type[FluxRecord] = FluxRecord
     timing: PollTiming = _TIMING
     traces: Traces = _TRACES
+    caution_at_end: str = _CAUTION_AT_END
+    bars: tuple[BalanceBar, ...] = (BAR,)
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for the record; each third time the provider is asked."""
@@ -87,7 +102,7 @@ class FluxFamily(TaskFamily[FluxRecord]):
     def _query(self, task_id: str, *, from_source: bool) -> HttpRequest:
         path = f"{_RESULT}?{query_of('id', task_id)}"
         path += "&from_source=true" if from_source else ""
-        return HttpRequest("GET", path, repeatable=True)
+        return HttpRequest("GET", path, repeatable=True, answer_bytes=ANSWER_BYTES)
 
     def read(self, response: HttpResponse, task_id: str) -> FluxRecord:
         """
@@ -119,16 +134,15 @@ class FluxFamily(TaskFamily[FluxRecord]):
         return record is not None and record.status is TaskStatus.FAILURE
 
 
-def ready_record(task_id: str, url: str) -> FluxRecord:
+def ready_record(task_id: str, picture: Result) -> FluxRecord:
     """Return the record of a picture that was there when the job was accepted."""
     return FluxRecord(
-        task_id=task_id, status=TaskStatus.SUCCESS, raw_status="Ready", url=url
+        task_id=task_id,
+        status=TaskStatus.SUCCESS,
+        raw_status="Ready",
+        url=picture.url,
+        inline=None if picture.content is None else picture,
     )
-
-
-def address(value: object) -> str | None:
-    """Return the address of a picture, if *value* is one."""
-    return (clip(value, _ADDRESS_LIMIT) or None) if isinstance(value, str) else None
 
 
 def _query_error(response: HttpResponse, word: str, task_id: str) -> EzlinkError:
@@ -160,12 +174,15 @@ def _read(
     status = _STATUSES.get(word.lower(), TaskStatus.UNKNOWN)
     failed = status is TaskStatus.FAILURE
     prompt = result.get("prompt")
+    picture = picture_of(response, result.get("sample"), task_id)
+    is_inline = picture is not None and picture.content is not None
     return FluxRecord(
         task_id=found,
         status=status,
         fail_reason=_fail_reason(fields, said, moderation) if failed else "",
         raw_status=word,
-        url=address(result.get("sample")),
+        url=None if picture is None else picture.url,
+        inline=picture if is_inline else None,
         seed=_whole(result.get("seed")),
         prompt=clip(prompt) if isinstance(prompt, str) else "",
         moderation=moderation,

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import attrs
 
+from ezlink_async._core.long_texts import decode_data_uri
 from ezlink_async._core.messages import (
     HttpRequest,
     HttpResponse,
@@ -25,16 +26,12 @@ from ezlink_async.errors import (
     TaskError,
     TaskNotFoundError,
 )
-from ezlink_async.models import ImagesRecord, TaskStatus
-from ezlink_async.services.base import (
-    Ending,
-    PollTiming,
-    TaskFamily,
-    Traces,
-    failure,
-)
+from ezlink_async.models import ImagesRecord, Result, TaskStatus
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending, failure
 from ezlink_async.services.midjourney.submits import unreadable
 from ezlink_async.services.refusals import query_error
+from ezlink_async.services.traces import Traces
 
 _RESULT = "/v1/async/images/result"
 
@@ -64,6 +61,9 @@ _OF_FLUX = ("Image generation failed", "Request moderated", "Content moderated")
 _UNKNOWN = "failed to get image"
 
 _ADDRESS_LIMIT = 8_000
+
+ANSWER_BYTES = 140 * 1024 * 1024
+"""The most bytes of an answer: its pictures may stand in it, as base64 of 100 MiB."""
 
 _BELIEVED = 4  # the poll at which a success without a picture is believed
 
@@ -97,9 +97,8 @@ class ImagesFamily(TaskFamily[ImagesRecord]):
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; without an id the server would show a stranger's."""
-        return HttpRequest(
-            "GET", f"{_RESULT}?{query_of('taskid', task_id)}", repeatable=True
-        )
+        path = f"{_RESULT}?{query_of('taskid', task_id)}"
+        return HttpRequest("GET", path, repeatable=True, answer_bytes=ANSWER_BYTES)
 
     def read(self, response: HttpResponse, task_id: str) -> ImagesRecord:
         """
@@ -128,7 +127,7 @@ class ImagesFamily(TaskFamily[ImagesRecord]):
         """
         if not record.is_terminal:
             return None
-        if record.status is TaskStatus.SUCCESS and not record.urls:
+        if record.status is TaskStatus.SUCCESS and not record.results:
             if self._times_empty(record, before) < _BELIEVED:
                 return None
             says = "succeeded, but without a picture; it stays paid"
@@ -208,6 +207,7 @@ def _read(response: HttpResponse, task_id: str) -> ImagesRecord:
     status = _STATUSES.get(word.lower(), TaskStatus.UNKNOWN)
     message = collapse_blanks(body.get("message"))
     failed = status is TaskStatus.FAILURE and message != _NO_REASON
+    pictures = _pictures(response, body.get("image_urls"), task_id)
     return ImagesRecord(
         task_id=found,
         status=status,
@@ -215,15 +215,35 @@ def _read(response: HttpResponse, task_id: str) -> ImagesRecord:
         raw_status=word,
         message=message,
         image_id=identifier(body.get("image_id")),
-        urls=_addresses(body.get("image_urls")),
+        urls=tuple(dict.fromkeys(each.url for each in pictures if each.url)),
+        inline=tuple(each for each in pictures if each.content is not None),
     )
 
 
-def _addresses(value: object) -> tuple[str, ...]:
-    """Return the addresses of a list, each once and without empty ones."""
+def _pictures(response: HttpResponse, value: object, task_id: str) -> list[Result]:
+    """Return the pictures of a list; an empty text is none."""
     rows = value if isinstance(value, list) else []
-    found = (clip(each, _ADDRESS_LIMIT) for each in rows if isinstance(each, str))
-    return tuple(dict.fromkeys(each for each in found if each))
+    found = (picture_of(response, each, task_id) for each in rows)
+    return [each for each in found if each is not None]
+
+
+def picture_of(response: HttpResponse, value: object, task_id: str) -> Result | None:
+    """
+    Return the picture at an address, or in it if it is a data URI in base64.
+
+    ``None`` for what is no text, or an empty one, or holds nothing.
+    :exc:`ProtocolError` for base64 that is broken: the next answer may be whole.
+    """
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        inline = decode_data_uri(value)
+    except ValueError as fault:
+        message = f"a picture in the answer is broken ({fault})"
+        raise unreadable(response, message, task_id=task_id) from None
+    if inline is not None:
+        return Result(kind="image", content=inline[1]) if inline[1] else None
+    return Result(kind="image", url=clip(value, _ADDRESS_LIMIT))
 
 
 IMAGES = ImagesFamily()

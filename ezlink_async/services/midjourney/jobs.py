@@ -16,13 +16,14 @@ from ezlink_async._core.records import read_record
 from ezlink_async.buttons import DIALOGS
 from ezlink_async.errors import ApiError
 from ezlink_async.models import TaskRecord
-from ezlink_async.services.base import Accepted, Job, RowCount, TaskFamily
+from ezlink_async.services.base import Accepted, Job, TaskFamily
 from ezlink_async.services.midjourney.submits import read_submission
 from ezlink_async.services.midjourney.tasks import (
     MIDJOURNEY,
     MIDJOURNEY_MODAL,
     count_modals,
 )
+from ezlink_async.services.traces import RowCount
 
 _WINDOW = "window confirm"
 

@@ -29,8 +29,10 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.services.base import Ending, PollTiming, TaskFamily, Traces
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending
 from ezlink_async.services.midjourney.submits import unreadable
+from ezlink_async.services.traces import Traces
 
 LIST_LIMIT = 100
 """The most ids of one list request. The server sets no limit, its docs use few."""

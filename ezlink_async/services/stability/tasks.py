@@ -38,7 +38,8 @@ from ezlink_async.errors import (
     TaskNotFoundError,
 )
 from ezlink_async.models import StabilityRecord, TaskStatus
-from ezlink_async.services.base import Ending, PollTiming, TaskFamily
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending
 from ezlink_async.services.stability.endpoints import (
     CREATIVE,
     IMAGE_TO_VIDEO,

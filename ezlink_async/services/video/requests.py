@@ -18,6 +18,7 @@ from ezlink_async._core.images import EncodedImage, Image, ImageLike, InspectedI
 from ezlink_async._core.messages import Base64Text, clip, json_body
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.models import VideoRecord
+from ezlink_async.services.balance_bars import BalanceBar
 from ezlink_async.services.base import (
     PICTURES,
     JobRequest,
@@ -26,7 +27,7 @@ from ezlink_async.services.base import (
 )
 from ezlink_async.services.leaves import is_address, mapped
 from ezlink_async.services.video.jobs import VideoJob
-from ezlink_async.services.video.tasks import VIDEO, VIDEO_DOUBAO
+from ezlink_async.services.video.tasks import VIDEO, VIDEO_DOUBAO, bar_of
 
 Body = dict[str, object]
 """An object of JSON, with pictures among its leaves."""
@@ -143,6 +144,11 @@ class VideoRequest(JobRequest[VideoRecord]):
     def family(self) -> TaskFamily[VideoRecord]:
         """The family of the task; those of Doubao are followed without a key."""
         return VIDEO_DOUBAO if self.model.lower().startswith(_DOUBAO) else VIDEO
+
+    @property
+    def bar(self) -> BalanceBar:
+        """The balance below which the server refuses it, by its model."""
+        return bar_of(self.model)
 
     @property
     def label(self) -> str:

@@ -4,8 +4,11 @@ Tasks that make videos: how they are asked for, judged and downloaded.
 Two families share one reading. The price of a task of Doubao is settled by **each**
 general query that sees its end, from any key, and again by the next one. So a task of
 Doubao that this package has submitted is followed at Doubao's own path, which needs no
-key and never settles, and one general query is made at its end. A bare id may be any
-provider's: it is followed by general queries, and ends at the first ``succeeded``.
+key and never settles, and one general query is made at its end. Where a server lacks
+that path, the task ends with an error that says so, and what the general queries cost:
+one whose answer is lost has settled, so they are not made without being asked for. A
+bare id may be any provider's: it is followed by general queries, and ends at the first
+``succeeded``.
 
 Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``,
 ``relay/channel/doubao/``), the code of the server.
@@ -20,14 +23,10 @@ import attrs
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async.errors import ConfigurationError, TaskFailedError
 from ezlink_async.models import TaskStatus, VideoRecord
-from ezlink_async.services.base import (
-    Ending,
-    PollTiming,
-    TaskFamily,
-    Traces,
-    error_of,
-    failure,
-)
+from ezlink_async.services.balance_bars import BalanceBar
+from ezlink_async.services.base import PollTiming, TaskFamily
+from ezlink_async.services.endings import Ending, error_of, failure
+from ezlink_async.services.traces import Traces
 from ezlink_async.services.video.answers import DONE, DOUBAO_DONE, read_video
 
 MOST_BYTES = 192 * 1024 * 1024
@@ -57,7 +56,22 @@ _CAUTION_AT_END = (
     "that charges or credits the key"
 )
 
+_BAR = BalanceBar(100_000, "video")
+
+_BARS = {
+    "sora": BalanceBar(200_000, "video of Sora"),
+    "veo": BalanceBar(3_000_000, "video of Veo"),
+}
+"""The higher bars of some providers, by the begin of their models' names."""
+
 _FAILED = (TaskStatus.FAILURE, TaskStatus.CANCEL)
+
+
+def bar_of(model: str) -> BalanceBar:
+    """Return the balance below which the server refuses a video of *model*."""
+    name = model.lower()
+    higher = (bar for begin, bar in _BARS.items() if name.startswith(begin))
+    return next(higher, _BAR)
 
 
 def _quoted(task_id: str) -> str:
@@ -95,6 +109,7 @@ class VideoFamily(TaskFamily[VideoRecord]):
     traces: Traces = _TRACES
     caution: str = _CAUTION
     caution_at_end: str = _CAUTION
+    bars: tuple[BalanceBar, ...] = (_BAR, *_BARS.values())
 
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task; a finished one of Doubao is settled by each such query."""
@@ -170,6 +185,14 @@ class DoubaoFamily(VideoFamily):
     def fetch_request(self, task_id: str, polls: int = 0) -> HttpRequest:
         """Ask for one task at Doubao's own path, which needs no key and is free."""
         return keyless_request(task_id)
+
+    def fallback(self, task_id: str) -> str:
+        """Return how to ask by the general query, which settles the price."""
+        return (
+            f"client.task({task_id!r}, family='video') or "
+            f"'ezlink task video:{task_id}' asks for it elsewhere: each such query "
+            "that sees the end settles the price, which charges or credits the key"
+        )
 
     def settling_request(self, record: VideoRecord) -> HttpRequest | None:
         """Ask for the price of a task that is done to be settled; not of another."""

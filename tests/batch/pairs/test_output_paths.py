@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,13 @@ from ezlink_async.batch.pairs.output_paths import (
     is_intact,
     is_whole,
     is_whole_result,
+    move_to_free_name,
     output_path_for,
     path_key,
     stem_of,
     why_not_writable,
 )
+from tests.support.filesystems import names_in
 from tests.support.pictures import jpeg
 from tests.support.processes import run_without_rights, shared_folder
 
@@ -152,6 +155,43 @@ def test_a_result_is_whole_if_it_has_its_end_or_is_a_text(
     path.write_bytes(content)
     assert is_whole_result(path) is whole
     assert not is_whole_result(tmp_path / "nothing.txt")
+
+
+def _no_links(_: Path, __: Path) -> None:
+    raise PermissionError("this file system has no links")
+
+
+@pytest.mark.parametrize("link", [os.link, _no_links])
+def test_result_is_moved_to_the_first_free_name_and_replaces_nothing(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    for name in ("fox.webp", "fox-2_1.png", "draft.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    moved = move_to_free_name(tmp_path / "draft.png", tmp_path / "fox", link)
+    assert moved == tmp_path / "fox-3.png"
+    assert moved.read_bytes() == b"draft.png"
+    assert names_in(tmp_path) == ["fox-2_1.png", "fox-3.png", "fox.webp"]
+
+
+def test_name_that_is_taken_at_the_last_moment_is_left_to_the_other(
+    tmp_path: Path,
+) -> None:
+    def late(result: Path, path: Path) -> None:
+        if path.stem == "fox":
+            path.write_bytes(b"another run's")
+        os.link(result, path)
+
+    (tmp_path / "draft.png").write_bytes(b"ours")
+    moved = move_to_free_name(tmp_path / "draft.png", tmp_path / "fox", late)
+    assert (moved.name, moved.read_bytes()) == ("fox-2.png", b"ours")
+    assert (tmp_path / "fox.png").read_bytes() == b"another run's"
+
+
+def test_result_that_cannot_be_moved_stays_where_it_is(tmp_path: Path) -> None:
+    draft = tmp_path / "draft.png"
+    draft.write_bytes(b"ours")
+    assert move_to_free_name(draft, tmp_path / "none" / "fox", _no_links) == draft
+    assert draft.read_bytes() == b"ours"
 
 
 def test_the_listing_of_the_last_folder_is_cached(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import TaskStatus
+from ezlink_async.services.base import AnyRecord, TaskFamily
 from ezlink_async.services.midjourney import MIDJOURNEY
+from ezlink_async.services.stability import STABILITY
 from ezlink_async.services.video import VIDEO_DOUBAO
 from tests.support import virtual_clock
 from tests.support.loop import now, on_virtual_clock, turns
@@ -372,6 +374,104 @@ async def test_own_id_may_be_unknown_until_the_deadline() -> None:
     answers = [unknown_id()] * 12 + [reply(row("7", "SUCCESS"))]
     async with poller_harness(_in_turn(*answers)) as here:
         assert (await here.follow("7")).task_id == "7"
+
+
+# --- a query that the server does not have
+
+NO_PAGE = HttpResponse(404, {"content-type": "text/html"}, b"<html>", BASE)
+
+NO_ROUTE = reply({"error": {"message": "Invalid URL (GET /x)", "type": "x"}}, 404)
+
+Family = TaskFamily[AnyRecord]
+
+
+def _follow(
+    here: PollerHarness, family: Family, *, own: bool, deadline: float | None = None
+) -> FollowedHandle[AnyRecord]:
+    """Follow task 7 of *family*; one of this client is paid."""
+    handle = FollowedHandle("7", family, here)
+    if own:
+        handle.mark_paid()
+    here.poller.of(family).follow(handle, own=own, deadline=deadline)
+    return handle
+
+
+OTHER_QUERY = "client.task('7', family='video') or 'ezlink task video:7' asks for it"
+
+
+@pytest.mark.parametrize("page", [NO_PAGE, NO_ROUTE])
+@pytest.mark.parametrize(
+    ("family", "own", "says"),
+    [
+        (STABILITY, False, ""),
+        (VIDEO_DOUBAO, False, OTHER_QUERY),
+        (VIDEO_DOUBAO, True, OTHER_QUERY),
+    ],
+)
+@on_virtual_clock
+async def test_query_that_the_server_lacks_ends_a_task_after_a_minute_of_looks(
+    page: HttpResponse, family: Family, says: str, *, own: bool
+) -> None:
+    """It names the query that helps, with its price, and sends none by itself."""
+    async with poller_harness(lambda _: page, policy=PollPolicy(), bound=None) as here:
+        with pytest.raises(errors.EndpointNotSupportedError) as caught:
+            await _follow(here, family, own=own)
+        assert 60 < now() <= 60 + 5 * 10 + 11
+        assert caught.value.task_id == "7"
+        assert caught.value.maybe_charged is own
+        assert says in str(caught.value)
+        assert ("charges or credits the key" in str(caught.value)) is bool(says)
+        assert not [path for path in here.transport.paths() if path.startswith("/v1/")]
+
+
+@pytest.mark.parametrize("looks", [1, 6])
+@on_virtual_clock
+async def test_page_of_a_proxy_in_the_first_minute_ends_no_task(looks: int) -> None:
+    def answer(_: HttpRequest) -> HttpResponse:
+        if len(here.transport.seen) <= looks:
+            return NO_PAGE
+        return reply({"errors": ["no"], "name": "bad_request"}, 400)
+
+    async with poller_harness(answer, policy=PollPolicy(), bound=None) as here:
+        with pytest.raises(errors.TaskFailedError, match="bad_request"):
+            await _follow(here, STABILITY, own=False)
+
+
+@on_virtual_clock
+async def test_page_of_a_proxy_ends_no_task_that_the_server_has_shown() -> None:
+    def answer(_: HttpRequest) -> HttpResponse:
+        if len(here.transport.seen) == 1:
+            return reply({"id": "7", "status": "running"})
+        return NO_PAGE
+
+    async with poller_harness(answer, policy=PollPolicy(), bound=None) as here:
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await _follow(here, VIDEO_DOUBAO, own=True)
+        assert now() >= 3_600
+    assert OTHER_QUERY in str(caught.value)
+    assert "family='video-doubao'" not in str(caught.value)
+
+
+@on_virtual_clock
+async def test_page_of_a_proxy_ends_no_task_of_this_client_without_another_query() -> (
+    None
+):
+    async with poller_harness(
+        lambda _: NO_PAGE, policy=PollPolicy(), bound=None
+    ) as here:
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await _follow(here, STABILITY, own=True)
+    assert "resume it with client.task('7', family='stability')" in str(caught.value)
+
+
+@on_virtual_clock
+async def test_deadline_in_the_first_minute_names_the_query_that_helps() -> None:
+    async with poller_harness(
+        lambda _: NO_PAGE, policy=PollPolicy(), bound=None
+    ) as here:
+        with pytest.raises(errors.TaskTimeoutError) as caught:
+            await _follow(here, VIDEO_DOUBAO, own=True, deadline=30)
+    assert OTHER_QUERY in str(caught.value)
 
 
 async def test_id_that_a_list_leaves_out_does_not_count_as_unknown() -> None:

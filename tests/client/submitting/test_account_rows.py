@@ -14,7 +14,7 @@ from ezlink_async._client.submitting.account_rows import (
     find_row,
 )
 from ezlink_async._client.submitting.evidence import SLACK, Fate, Lost
-from ezlink_async.services.base import RowState, SubmitRow
+from ezlink_async.services.traces import RowState, SubmitRow
 
 NOW = 1_800_000_000.0
 LOST = Lost(state=None, request_ids=("r1",), since=NOW)

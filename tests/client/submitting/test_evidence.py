@@ -23,7 +23,7 @@ from ezlink_async._client.submitting.evidence import (
     new_state,
 )
 from ezlink_async.models import TaskRecord
-from ezlink_async.services.base import Traces
+from ezlink_async.services.traces import Traces
 
 NOW = 1_800_000_000.0
 STATE = "ezlink-1"

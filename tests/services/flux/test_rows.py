@@ -8,8 +8,8 @@ import pytest
 
 from ezlink_async._core.messages import Credential, HttpResponse
 from ezlink_async.errors import ProtocolError
-from ezlink_async.services.base import RowState, SubmitRow
 from ezlink_async.services.flux.rows import FLUX_ROWS
+from ezlink_async.services.traces import RowState, SubmitRow
 from tests.support.samples import family_samples
 
 

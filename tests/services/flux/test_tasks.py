@@ -10,7 +10,7 @@ import pytest
 from ezlink_async import errors
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async.errors import ConfigurationError
-from ezlink_async.models import FluxRecord, TaskStatus
+from ezlink_async.models import FluxRecord, Result, TaskStatus
 from ezlink_async.services.base import Accepted
 from ezlink_async.services.flux import FLUX
 from ezlink_async.services.flux.jobs import FluxJob
@@ -106,6 +106,39 @@ def test_reason_of_a_failure_is_read_wherever_it_stands(
     ending = FLUX.judge(record, None)
     assert ending is not None
     assert (reason or "no reason given") in str(ending.error)
+
+
+def test_data_uri_is_the_picture_itself() -> None:
+    result = {"sample": "data:image/png;base64,aGVsbG8="}
+    record = FLUX.read(_answer(status="Ready", result=result), "t")
+    assert (record.url, record.inline) == (None, Result(kind="image", content=b"hello"))
+    ending = FLUX.judge(record, None)
+    assert ending is not None
+    assert ending.error is None
+    again = FLUX.load(json.loads(json.dumps(FLUX.dump(record))))
+    assert again.results == (Result(kind="image"),)  # to be asked for again
+    assert FLUX.fetch_request("t").answer_limit >= 100 * 1024 * 1024 * 4 / 3
+
+
+def test_broken_data_uri_is_a_failed_look() -> None:
+    result = {"sample": "data:image/png;base64,aGVsbG8"}
+    with pytest.raises(errors.ProtocolError, match="broken"):
+        FLUX.read(_answer(status="Ready", result=result), "t")
+
+
+@pytest.mark.parametrize(
+    ("text", "content"), [("aGVsbG8=", b"hello"), ("aGVsbG8", None)]
+)
+def test_picture_in_the_answer_to_a_submit_is_taken_if_it_is_whole(
+    text: str, content: bytes | None
+) -> None:
+    """The id counts in any case, and the queries bring the picture, too."""
+    url = f"data:image/png;base64,{text}"
+    found = JOB.read(_answer(status="Ready", polling_url=url))
+    assert found.task_id == "t"
+    results = found.record.results if found.record else ()
+    assert [each.content for each in results] == ([content] if content else [])
+    assert JOB.request().answer_limit >= 100 * 1024 * 1024 * 4 / 3
 
 
 def test_odd_values_of_a_result_are_left_out() -> None:

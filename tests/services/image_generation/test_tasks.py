@@ -9,7 +9,7 @@ import pytest
 
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async.errors import ConfigurationError, ProtocolError, TaskFailedError
-from ezlink_async.models import ImagesRecord, TaskStatus
+from ezlink_async.models import ImagesRecord, Result, TaskStatus
 from ezlink_async.services.image_generation import IMAGES
 from ezlink_async.services.image_generation.tasks import ImagesFamily, Provider
 
@@ -76,6 +76,37 @@ def test_addresses_are_taken_once_and_without_empty_ones() -> None:
     record = IMAGES.read(_answer(task_status="succeed", image_urls=urls), "t")
     assert record.urls == ("https://a", "https://b")
     assert [each.kind for each in record.results] == ["image", "image"]
+
+
+def test_data_uri_is_the_picture_itself() -> None:
+    urls = ["https://a", "data:image/png;base64,", "DATA:;base64,aGVsbG8="]
+    record = IMAGES.read(_answer(task_status="succeed", image_urls=urls), "t")
+    assert record.urls == ("https://a",)
+    assert [each.content for each in record.results] == [None, b"hello"]
+    assert "hello" not in repr(record)
+    alone = IMAGES.read(_answer(task_status="succeed", image_urls=urls[2:]), "t")
+    ending = IMAGES.judge(alone, None)
+    assert ending is not None
+    assert ending.error is None
+
+
+def test_saved_record_of_a_data_uri_has_a_result_to_be_asked_for_again() -> None:
+    picture = Result(kind="image", content=b"x")
+    saved = IMAGES.dump(attrs.evolve(EMPTY, inline=(picture,)))
+    again = IMAGES.load(json.loads(json.dumps(saved)))
+    assert again.results == (Result(kind="image"),)
+
+
+@pytest.mark.parametrize("text", ["aGVsbG8", "aGV*bG8=", "aGVsbG8=aGVs"])
+def test_broken_data_uri_is_a_failed_look(text: str) -> None:
+    urls = [f"data:image/png;base64,{text}"]
+    with pytest.raises(ProtocolError, match="picture in the answer is broken"):
+        IMAGES.read(_answer(task_status="succeed", image_urls=urls), "t")
+
+
+def test_answer_may_hold_pictures_of_a_hundred_mebibytes() -> None:
+    most = IMAGES.fetch_request("t").answer_limit
+    assert most >= 100 * 1024 * 1024 * 4 / 3
 
 
 def test_success_without_addresses_fails_the_fourth_time() -> None:

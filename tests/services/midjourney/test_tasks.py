@@ -18,7 +18,7 @@ from ezlink_async import errors
 from ezlink_async._core.messages import Credential, HttpResponse
 from ezlink_async.buttons import Button
 from ezlink_async.models import TaskRecord, TaskStatus
-from ezlink_async.services import base, midjourney
+from ezlink_async.services import base, endings, midjourney, traces
 from ezlink_async.services.base import TaskFamily
 from ezlink_async.services.midjourney import (
     FAMILIES,
@@ -443,7 +443,7 @@ def test_success_without_a_picture_is_believed_the_second_time(
     family: TaskFamily[TaskRecord],
 ) -> None:
     bare = _row("SUCCESS")
-    assert family.judge(_row("SUCCESS", image_url=PICTURE), None) == base.Ending()
+    assert family.judge(_row("SUCCESS", image_url=PICTURE), None) == endings.Ending()
     assert family.judge(bare, None) is None
     assert family.judge(bare, _row("IN_PROGRESS")) is None
     ending = family.judge(bare, bare)
@@ -454,7 +454,7 @@ def test_success_without_a_picture_is_believed_the_second_time(
 @pytest.mark.parametrize("action", ["DESCRIBE", "SHORTEN"])
 def test_lost_text_is_no_failure(action: str) -> None:
     """The task is done and paid; another look brings no text."""
-    assert MIDJOURNEY.judge(_row("SUCCESS", action), None) == base.Ending()
+    assert MIDJOURNEY.judge(_row("SUCCESS", action), None) == endings.Ending()
 
 
 @pytest.mark.parametrize(
@@ -514,7 +514,7 @@ def test_modal_is_listed_from_the_first_task_on() -> None:
 
 def test_account_shows_all_of_a_submit_but_not_that_a_modal_is_absent() -> None:
     assert MIDJOURNEY.traces.proves_absence
-    assert MIDJOURNEY_MODAL.traces == base.Traces(state=True, log=True)
+    assert MIDJOURNEY_MODAL.traces == traces.Traces(state=True, log=True)
 
 
 def test_picture_that_is_found_without_a_key_makes_a_success() -> None:
