@@ -580,10 +580,10 @@ class FollowedHandle(TaskHandle[R]):
             error.request_id = error.request_id or request_id
         self._done, self._error = True, error
         self._owner.forget(self)
-        if (events := self._owner.events).is_on:
-            job_events.finished(events, self, self._record, error, request_id)
         _wake(self._awaiting_change)
         _wake(self._awaiting_end)
+        if (events := self._owner.events).is_on:
+            job_events.finished(events, self, self._record, error, request_id)
 
     def expire(self, deadline: float, refusal: QuotaError | None = None) -> None:
         """

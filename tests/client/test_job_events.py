@@ -35,7 +35,7 @@ from ezlink_async import (
     TaskStatus,
     TaskSubmitted,
 )
-from ezlink_async.emulator import faults, scripts
+from ezlink_async.emulator import faults, scripts, serving
 from ezlink_async.requests import (
     AsyncImage,
     FaceSwap,
@@ -46,7 +46,12 @@ from ezlink_async.requests import (
     Veo,
 )
 from ezlink_async.services.base import AnyRecord
-from tests.support.client_harness import POLL, EmulatedClient, emulated_client
+from tests.support.client_harness import (
+    POLL,
+    RETRY,
+    EmulatedClient,
+    emulated_client,
+)
 from tests.support.event_log import EventLog, steps
 from tests.support.pictures import jpeg
 
@@ -61,7 +66,7 @@ FAMILIES: list[JobRequest[AnyRecord]] = [
     SWAP,
     Imagine("a red fox"),
     Shorten("a very red fox"),
-    AsyncImage("flux-kontext-pro", "a fox"),
+    AsyncImage("flux-pro-1.1", "a fox"),
     Flux("flux-pro", "a fox"),
     Veo("a cat", model="veo-3.0-generate-001"),
 ]
@@ -226,7 +231,7 @@ async def test_submit_whose_caller_leaves_after_the_upload_goes_on_with_events()
 ):
     log = EventLog()
     async with emulated_client(on_event=log) as here:
-        here.server.control.script("submit", faults.Delay(0.2))
+        here.server.control.script("submit", faults.Delay(0.05))
         caller = asyncio.create_task(here.ez.submit(SWAP))
         while not here.server.control.uploads:
             await asyncio.sleep(0)
@@ -256,16 +261,19 @@ async def test_busy_server_and_its_retries_are_events_of_the_job() -> None:
 
 async def test_server_that_vanishes_is_out_of_reach() -> None:
     log = EventLog()
-    async with emulated_client(on_event=log) as here:
-        await here.ez.fetch_tasks([])
-        with contextlib.suppress(TaskNotFoundError):
-            await here.ez.fetch_task("1")  # the server has answered once
-        await here.server.aclose()
-        submit = asyncio.create_task(here.ez.submit(SWAP))
-        while not log.of(ServerBusy):
-            await asyncio.sleep(0)
-        submit.cancel()
-        await asyncio.wait([submit])
+    async with serving() as server:
+        ez = AsyncEzlink(
+            server.api_key, base_url=server.base_url, retry=RETRY, on_event=log
+        )
+        await ez.__aenter__()
+        with pytest.raises(TaskNotFoundError):
+            await ez.fetch_task("1")  # the server has answered once
+    submit = asyncio.create_task(ez.submit(SWAP))
+    while not log.of(RequestRetried):
+        await asyncio.sleep(0)
+    submit.cancel()
+    await asyncio.wait([submit])
+    await ez.aclose()
     assert log.of(ServerBusy)[0].reason == "offline"
     assert log.of(RequestRetried)[0].purpose == "submit"
 
@@ -415,7 +423,7 @@ async def test_callback_may_use_the_client() -> None:
     assert seen == [handle.task_id]
 
 
-async def test_callback_that_is_none_is_refused_on_entering() -> None:
+async def test_callback_that_would_have_to_be_awaited_is_refused_on_entering() -> None:
     async def awaited(_: Event) -> None:
         pass
 

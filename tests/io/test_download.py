@@ -27,6 +27,7 @@ from ezlink_async import (
     errors,
 )
 from ezlink_async._core.containers import verify_complete
+from ezlink_async._core.events import Subject
 from ezlink_async._io.addresses import (
     InlineResult,
     ResultAddress,
@@ -183,7 +184,13 @@ class SlowTransport(ScriptedTransport):
         super().__init__(offline)
         self.started: list[str] = []
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the signature of Transport
+    async def stream(
+        self,
+        url: str,
+        *,
+        strict: bool,  # noqa: ARG002 - the signature of Transport
+        subject: Subject | None = None,  # noqa: ARG002 - the same
+    ) -> DownloadStream:
         """Start a download."""
         self.started.append(url)
         rate = int(url.rpartition("/")[2])
@@ -533,7 +540,13 @@ async def test_fetch_image_does_not_retry_a_page() -> None:
 class DrippingTransport(ScriptedTransport):
     """Starts downloads that bring a byte at every turn of the loop and never end."""
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the seam's signature
+    async def stream(
+        self,
+        url: str,
+        *,
+        strict: bool,  # noqa: ARG002 - the signature of Transport
+        subject: Subject | None = None,  # noqa: ARG002 - the same
+    ) -> DownloadStream:
         """Start such a download."""
         return cast("DownloadStream", Drip(200, url, b""))
 

@@ -47,7 +47,7 @@ REQUESTS: list[JobRequest[AnyRecord]] = [
     Modal("7", prompt="a fox"),
     Change("7", "UPSCALE", 1),
     Video("kling-v1", {"prompt": "a cat"}),
-    AsyncImage("flux-kontext-pro", "a fox"),
+    AsyncImage("flux-pro-1.1", "a fox"),
     Flux("flux-pro", "a fox"),
     StabilityRequest.of(endpoint_of("core"), {"prompt": "a fox"}),
 ]
