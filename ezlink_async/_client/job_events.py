@@ -87,9 +87,7 @@ def resumed(events: Emitter, task: Task) -> None:
     events.emit(TaskResumed(**events.facts(events.follow(task))))
 
 
-def polled(
-    events: Emitter, task: Task, record: Record, request_id: str | None
-) -> None:
+def polled(events: Emitter, task: Task, record: Record, request_id: str | None) -> None:
     """Emit that a poll of *task* brought *record*."""
     event = TaskPolled(
         **events.facts(events.of(task)),

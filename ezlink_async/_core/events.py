@@ -45,7 +45,7 @@ class Task(Protocol):
 
 @attrs.define(eq=False)
 class Subject:
-    """The job that events are about; *since* it has been queued, accepted or resumed."""
+    """A job that events are about, and *since* when it is queued or followed."""
 
     job: int = 0
     family: str | None = None
@@ -101,7 +101,7 @@ class Emitter:
         return subject
 
     def of(self, task: Task) -> Subject:
-        """Return the subject of *task*; its job is 0 where the task was not followed."""
+        """Return the subject of *task*; its job is 0 if the task was not followed."""
         known = self._subjects.get(task)
         return known or Subject(family=task.family, task_id=task.task_id)
 

@@ -241,7 +241,7 @@ def _set_error(span: trace.Span, error: Exception | None) -> None:
 
 
 def _attributes(event: Event, fields: Collection[str]) -> _Attributes:
-    """Return these *fields* of *event* as attributes, those without a value left out."""
+    """Return those of *fields* that have a value in *event*, as attributes."""
     found: _Attributes = {}
     for field, name in _NAMES.items():
         value: object = getattr(event, field, None) if field in fields else None

@@ -43,7 +43,7 @@ def test_jobs_are_numbered_and_keep_their_number_with_the_handle() -> None:
     assert emitter.follow(handle, first) is first
     assert emitter.seconds(first) == 0.0
     facts = emitter.facts(emitter.of(handle))
-    assert {name: facts[name] for name in ("job", "task_id", "family", "kind")} == {  # type: ignore[literal-required]
+    assert {name: facts[name] for name in ("job", "task_id", "family", "kind")} == {
         "job": 1,
         "task_id": "7",
         "family": "midjourney",

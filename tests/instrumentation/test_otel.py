@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Mapping
 
 import attrs
 import pytest
@@ -94,7 +93,7 @@ def _number(point: object) -> float:
     return value
 
 
-def _attributes(span: ReadableSpan) -> Mapping[str, object]:
+def _attributes(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
@@ -122,7 +121,8 @@ async def test_job_is_one_span_from_its_submit_to_its_end() -> None:
     names = _events(span)
     assert names[:2] == ["ezlink.started", "ezlink.accepted"]
     assert {"ezlink.poll", "ezlink.change"} == set(names[2:])
-    times = [span.start_time or 0, *(e.timestamp for e in span.events), span.end_time]
+    start, end = span.start_time or 0, span.end_time or 0
+    times = [start, *(event.timestamp for event in span.events), end]
     assert times == sorted(times)
 
 

@@ -45,7 +45,7 @@ REQUESTS: list[JobRequest[AnyRecord]] = [
     Shorten("a red fox"),
     Action("MJ::JOB::upsample::1::x", "7"),
     Modal("7", prompt="a fox"),
-    Change("7", "UPSCALE", 1),
+    Change("7", "upscale", 1),
     Video("kling-v1", {"prompt": "a cat"}),
     AsyncImage("flux-pro-1.1", "a fox"),
     Flux("flux-pro", "a fox"),

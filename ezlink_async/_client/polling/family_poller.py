@@ -281,8 +281,9 @@ class FamilyPoller:
 
     def _subject(self, task: FollowedTask | None) -> Subject | None:
         """Return the job of *task* as events name it, if there is a callback."""
-        is_wanted = task is not None and self._events.is_on
-        return self._events.of(task.handle) if task and is_wanted else None
+        if task is None or not self._events.is_on:
+            return None
+        return self._events.of(task.handle)
 
     @contextlib.contextmanager
     def _asking(self, task: FollowedTask, request: HttpRequest) -> Iterator[None]:

@@ -155,8 +155,9 @@ class Gate:
         """
         Close for a growing pause, at least for *hint* seconds, and return it.
 
-        ``None`` where the reason has closed the gate already. *full* says that the server has no room, else it cannot be reached. The
-        reason may be a submit of another gate, which has no *admission* here.
+        ``None`` where the reason has closed the gate already. *full* says that the
+        server has no room, else it cannot be reached. The reason may be a submit of
+        another gate, which has no *admission* here.
         """
         now = asyncio.get_running_loop().time()
         if (

@@ -351,9 +351,7 @@ class Submitter:
         try:
             wait = pending.job.family.timing.submit_timeout(self._settings.timeouts)
             response = await self._transport.submit(
-                attrs.evolve(
-                    pending.job.request(), wait=wait, subject=pending.subject
-                ),
+                attrs.evolve(pending.job.request(), wait=wait, subject=pending.subject),
                 pending.request_id,
                 pending.follow_upload,
             )
