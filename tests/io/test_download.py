@@ -311,6 +311,9 @@ async def test_e39_lasting_failure_is_a_download_error_with_the_task_id(
         with pytest.raises(errors.DownloadError) as caught:
             await handle.save(tmp_path / "a.jpg")
         assert (caught.value.task_id, caught.value.status) == (handle.task_id, status)
+        if status and isinstance(fault, faults.Picture):  # others are no answers of it
+            last = server.control.requests[-1]
+            assert caught.value.request_id == last.request_id
         assert len(server.control.requests) - before <= tries
         assert len(server.control.requests) - before >= min(tries, 3)
         assert files(tmp_path) == []
