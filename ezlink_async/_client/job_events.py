@@ -42,7 +42,7 @@ def failed(
     event = SubmitFailed(
         **events.facts(subject),
         request_id=known or request_id,
-        error=fault.for_awaiter() if isinstance(fault, EzlinkError) else fault,
+        error=fault,
         seconds=events.seconds(subject),
     )
     events.emit(event)
