@@ -23,6 +23,9 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 OLDEST = PYTHONS[0]
 PACKAGE = "ezlink_async"
+ALL_EXTRAS = ".[local,images,openai,otel,speed]"
+"""The package with every extra that a test needs."""
+
 AT_ONCE = ("-n", "2", "--dist", "worksteal")
 """Two workers: tests wait a lot, but more of them would only wait for a processor."""
 
@@ -96,7 +99,7 @@ def _changed_rooms(session: nox.Session) -> list[str]:
 def quick(session: nox.Session) -> None:
     """Check style and types, and run the tests of one room: ``-- batch``."""
     groups = (*_group("lint"), *_group("types"))
-    session.install(*groups, "-e", ".[local,images,openai,speed]")
+    session.install(*groups, "-e", ALL_EXTRAS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", silent=True)
@@ -119,7 +122,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that imports go one way, and that each module can be imported first."""
-    session.install(*_group("lint"), "pytest", "-e", ".[local,images,openai,speed]")
+    session.install(*_group("lint"), "pytest", "-e", ALL_EXTRAS)
     session.run("lint-imports")
     # An order of imports can hide a circle: here each module is the first one.
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
@@ -131,7 +134,7 @@ def imports(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, of its tests and of its users' scripts."""
-    session.install(*_group("types"), "-e", ".[local,images,openai,speed]")
+    session.install(*_group("types"), "-e", ALL_EXTRAS)
     session.run("mypy", PACKAGE, "tests", "noxfile.py")
     scripts = _write_scripts(Path(session.create_tmp()) / "scripts")
     session.run("mypy", "--strict", "--config-file=", str(scripts))
@@ -144,7 +147,7 @@ def types(session: nox.Session) -> None:
 def pyright(session: nox.Session) -> None:
     """Check the types that editors show; skipped where Pyright cannot be had."""
     try:
-        session.install(*_group("pyright"), "-e", ".[local,images,openai,speed]")
+        session.install(*_group("pyright"), "-e", ALL_EXTRAS)
         session.run("pyright", "--version", silent=True)  # fetches its program
     except CommandFailed:
         session.skip("Pyright cannot be installed: it needs a network, and Node.js")
@@ -182,7 +185,7 @@ def tests(session: nox.Session) -> None:
     parts: Sequence[str] = PARTS_OF_THE_BASE
     if session.python in {OLDEST, NEWEST}:
         parts = () if session.python == OLDEST else PARTS_OF_THE_CLIENT
-    session.install(*_group("test"), "-e", ".[local,images,openai,speed]")
+    session.install(*_group("test"), "-e", ALL_EXTRAS)
     # No code asks for the version of Python, so one interpreter shows the coverage.
     measured = ("coverage", "run", "-m") if session.python == OLDEST else ()
     session.run(
@@ -201,7 +204,7 @@ def minimums(session: nox.Session) -> None:
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
     lowest = [each.replace(">=", "==") for each in wanted if ">=" in each]
-    session.install(*_group("test"), *lowest, "-e", ".[local,images,openai,speed]")
+    session.install(*_group("test"), *lowest, "-e", ALL_EXTRAS)
     session.run("pytest", "-q", *session.posargs)
 
 
@@ -216,7 +219,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the docs, warnings being errors, and run every example in them."""
-    session.install(*_group("docs"), "-e", ".[local,images,openai,speed]")
+    session.install(*_group("docs"), "-e", ALL_EXTRAS)
     build = ROOT / "docs" / "_build"
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", str(build))
     session.run("pytest", "docs")
@@ -231,7 +234,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
     wheel = next(dist.glob("*.whl"))
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.install(f"{wheel}[local,images,openai]")
+    session.install(f"{wheel}[local,images,openai,otel]")
     tree = dist.parent / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "tests", tree / "tests")

@@ -21,6 +21,7 @@ _OWNS = {
     "report": "a page about a batch",
     "emulator": "a second reading of the wire",
     "batch": "many swaps, one journal",
+    "instrumentation": "where events go",
     "_client": "the running client",
     "prepare": "pictures made acceptable",
     "services": "the API, family by family",

@@ -9,6 +9,8 @@ import pytest
 
 from docs.draw_rooms import PICTURE, drawing, rooms
 
+ROOMS_WITH_TABLES = ["_core", "services", "_io", "_client", "batch", "instrumentation"]
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ezlink_async"
 PAGE = (ROOT / "docs" / "explanation" / "layers.md").read_text(encoding="utf-8")
@@ -40,7 +42,7 @@ def test_the_picture_is_drawn_from_the_contract() -> None:
     assert PICTURE.read_text(encoding="utf-8") == drawing()
 
 
-@pytest.mark.parametrize("room", ["_core", "services", "_io", "_client", "batch"])
+@pytest.mark.parametrize("room", ROOMS_WITH_TABLES)
 def test_the_table_of_a_room_names_each_of_its_modules(room: str) -> None:
     assert _modules(room) == {
         str(path.relative_to(PACKAGE / room).with_suffix(""))
@@ -49,9 +51,9 @@ def test_the_table_of_a_room_names_each_of_its_modules(room: str) -> None:
     }
 
 
-def test_the_package_has_eight_rooms_and_few_public_modules() -> None:
+def test_the_package_has_nine_rooms_and_few_public_modules() -> None:
     """Every folder at the top is a room of the contract, and every room is there."""
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert len(folders) == 8
+    assert len(folders) == 9
     assert folders < {name for layer in rooms() for name in layer}
     assert len(list(PACKAGE.glob("*.py"))) <= 10

@@ -113,6 +113,7 @@ async def _until_finished(stream: AsyncIterable[_T]) -> AsyncGenerator[_T]:
             "the stream ended before the answer did: the server's upstream broke it "
             "off, or answered with something else; what came may be charged",
             status=200,
+            request_id=_request_id(stream),
             maybe_charged=True,
         )
 
@@ -181,5 +182,9 @@ def _raise_error(answer: object, fields: Mapping[str, object]) -> None:
 
 
 def _request_id(answer: object) -> str | None:
+    """Return the id of the request that an object of the package came with."""
     number = getattr(answer, "_request_id", None)
+    if number is None:  # a stream, or the bytes of a sound
+        headers: object = getattr(getattr(answer, "response", None), "headers", None)
+        number = headers.get("x-request-id") if isinstance(headers, Mapping) else None
     return number if isinstance(number, str) else None

@@ -1,5 +1,5 @@
 """
-Frozen values that users see: a task, its status, its buttons.
+Frozen values that users see: a task, its status, its buttons, and events.
 
 A status is an open enum: a word that a later server adds is kept, not refused.
 The wire's spelling of each field is in ``_core.records``.
@@ -10,11 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, Protocol
 
 import attrs
 
 from ezlink_async.buttons import Button, ButtonLookup
+from ezlink_async.errors import EzlinkError
 
 _FULL = 100.0  # per cent
 
@@ -438,3 +440,159 @@ class FluxRecord:
     def is_terminal(self) -> bool:
         """Whether the task has ended, well or not."""
         return self.status.is_terminal
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """
+    What has happened in a client, as ``AsyncEzlink(on_event=...)`` is called with it.
+
+    *at* is the time in seconds since 1970. *job* numbers the submits and the resumed
+    tasks of one client, from 1, and is 0 for what belongs to none of them; it is the
+    same in all events of one job. *task_id* is ``None`` before the server has accepted
+    the job, *kind* that of the job request, ``None`` for a resumed task. *request_id*
+    is the server's id of the request whose answer the event is about, ``None`` where
+    there was no request. The task's id opens its result without a key: keep it private.
+    """
+
+    at: float
+    job: int = 0
+    task_id: str | None = None
+    family: str | None = None
+    kind: str | None = None
+    request_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SubmitQueued(Event):
+    """A job was given to the client, and waits for one of its slots."""
+
+
+@attrs.frozen(kw_only=True)
+class SubmitStarted(Event):
+    """The job has a slot, after *seconds* of waiting; it is loaded and sent next."""
+
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class SubmitFailed(Event):
+    """
+    The submit has ended without a task, *seconds* after it was queued.
+
+    ``error.maybe_charged`` says whether the job may exist and may be paid. A submit
+    whose caller was cancelled in time ends so, too.
+    """
+
+    error: Exception
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class TaskSubmitted(Event):
+    """
+    The server has accepted the job, *seconds* after it was queued.
+
+    With *existed* the client followed this very task already: the job's slot is free
+    again, and the next events of the task are those of the job that came first.
+    """
+
+    seconds: float
+    existed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class TaskResumed(Event):
+    """A task is followed by its id, or from a saved handle; it takes no slot."""
+
+
+@attrs.frozen(kw_only=True)
+class TaskPolled(Event):
+    """A poll brought a record of the task, changed or not."""
+
+    status: TaskStatus
+    progress: float | None
+
+
+@attrs.frozen(kw_only=True)
+class TaskChanged(Event):
+    """
+    A record shows another status or progress than the one before it.
+
+    *old* is ``SUBMITTED`` before the first record. *progress* is in per cent, ``None``
+    where the server says nothing.
+    """
+
+    old: TaskStatus
+    new: TaskStatus
+    progress: float | None
+
+
+@attrs.frozen(kw_only=True)
+class TaskFinished(Event):
+    """
+    The task has ended for this client: well, or with *error*.
+
+    *seconds* count from its acceptance, or from when it was resumed. Each job with a
+    :class:`TaskSubmitted` (unless *existed*) or a :class:`TaskResumed` has exactly one,
+    also when the client is closed: the task then runs on at the server.
+    """
+
+    status: TaskStatus
+    error: EzlinkError | None
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ResultSaved(Event):
+    """
+    A result was verified, and has this many *bytes*.
+
+    *path* is the file, ``None`` for one that was read or opened and not saved.
+    """
+
+    path: Path | None
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class RequestRetried(Event):
+    """
+    A request has failed, and is sent again after *seconds*.
+
+    *reason* says how it failed, without secrets. A submit whose server is busy waits
+    for room, and a poll for its turn: there *seconds* are the least.
+    """
+
+    purpose: Literal["submit", "poll", "download", "other"]
+    reason: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class RequestFinished(Event):
+    """
+    One HTTP request has ended: with a *status*, or without an answer.
+
+    *url* has neither query nor password. *error* names the exception where there was
+    no whole answer. *seconds* last until the end of the answer, those of a download
+    until its head. A list polls many tasks, so its request belongs to no job.
+    """
+
+    method: str
+    url: str
+    status: int | None
+    error: str | None
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ServerBusy(Event):
+    """
+    New submits of this family wait *seconds*: the server is full, or out of reach.
+
+    The *job* is the one that has met it.
+    """
+
+    reason: Literal["full", "offline"]
+    seconds: float

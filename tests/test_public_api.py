@@ -30,6 +30,7 @@ NAMES = [
     "ContentRefusedError",
     "DownloadError",
     "EndpointNotSupportedError",
+    "Event",
     "EzlinkError",
     "FluxRecord",
     "Image",
@@ -47,23 +48,35 @@ NAMES = [
     "QuotaError",
     "Record",
     "RejectedError",
+    "RequestFinished",
+    "RequestRetried",
     "Result",
+    "ResultSaved",
     "ResultStream",
     "RetryPolicy",
+    "ServerBusy",
     "ServerError",
     "SlotTimeoutError",
     "StabilityImage",
     "StabilityRecord",
+    "SubmitFailed",
+    "SubmitQueued",
+    "SubmitStarted",
     "SubmitUnknownError",
     "SwapOutcome",
     "SwapStream",
     "TaskCancelledError",
+    "TaskChanged",
     "TaskError",
     "TaskFailedError",
+    "TaskFinished",
     "TaskHandle",
     "TaskNotFoundError",
+    "TaskPolled",
     "TaskRecord",
+    "TaskResumed",
     "TaskStatus",
+    "TaskSubmitted",
     "TaskTimeoutError",
     "TextLostError",
     "Timeouts",
@@ -75,7 +88,7 @@ NAMES = [
 ]
 
 OPTIONAL = ["cyclopts", "rich", "numpy", "cv2", "PIL", "pillow_heif", "pybase64"]
-OPTIONAL += ["dask", "openai", "pytest"]
+OPTIONAL += ["dask", "openai", "opentelemetry", "pytest"]
 
 
 def _run(code: str) -> str:

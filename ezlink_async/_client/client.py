@@ -33,6 +33,7 @@ from ezlink_async._io.addresses import ResultAddress
 from ezlink_async._io.files import as_path
 from ezlink_async.errors import ClientClosedError, ConfigurationError
 from ezlink_async.models import (
+    Event,
     FluxRecord,
     ImagesRecord,
     ModelInfo,
@@ -91,8 +92,11 @@ class AsyncEzlink:
     ``EZLINK_POLL_DEADLINE`` and so on); entering checks all of them and raises
     :exc:`ConfigurationError`. With *account_token*, the access token of the
     account, the client finds out what became of a submit whose answer was lost.
-    *http* is a session of yours for the API; the client never closes it. One
-    client serves a whole program, in one event loop.
+    *http* is a session of yours for the API; the client never closes it. *on_event*
+    is called with each :class:`Event`, in the thread of the event loop, in their
+    order, and delays the client for as long as it takes; the first exception of it is
+    logged, and none changes anything. One client serves a whole program, in one event
+    loop.
 
     Leaving ``async with`` aborts uploads, gives submits that wait for their
     answer ``timeouts.close`` seconds, and raises :exc:`ClientClosedError` in
@@ -113,6 +117,7 @@ class AsyncEzlink:
         slot_timeout: float | None = None,
         account_token: str | None = None,
         allow_insecure: bool = False,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
         options = Options(
             api_key=api_key,
@@ -128,6 +133,7 @@ class AsyncEzlink:
         )
         self._options = hide_secrets(options)
         self._http = http
+        self._on_event = on_event
         self._profile: Path | None = None
         self._reads_profile = False
         self._session: Session | None = None
@@ -173,7 +179,8 @@ class AsyncEzlink:
         sources = SettingsSources(os.environ)
         if self._reads_profile:
             sources = profile_sources(os.environ, self._profile)
-        session = Session(resolve(self._options, sources), self._http)
+        settings = resolve(self._options, sources)
+        session = Session(settings, self._http, on_event=self._on_event)
         await session.open()
         self._session = session
         return self

@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 import attrs
 
+from ezlink_async._client import job_events
+from ezlink_async._core.events import Emitter, Subject
 from ezlink_async._core.images import RESULT_SUFFIXES
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -108,6 +110,7 @@ class HandleOwner(Protocol):
     origin: str
     downloads: Downloader
     background: BackgroundTasks
+    events: Emitter
 
     def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and give its slot back."""
@@ -256,14 +259,19 @@ class TaskHandle(Generic[R]):
         :exc:`ConfigurationError` for several results, which :meth:`read_all` gives,
         and :exc:`TextLostError` for a text that the server has lost.
         """
-        downloads, task_id = self._owner.downloads, self.task_id
-        return await self._download(lambda found: downloads.read(found[0], task_id))
+        read, task_id = self._owner.downloads.read, self.task_id
+        return await self._download(
+            lambda found: read(found[0], task_id, self._subject)
+        )
 
     async def read_all(self) -> tuple[bytes, ...]:
         """Wait for the results and return each as :meth:`read` does, in their order."""
         downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(
-            lambda found: result_sets.read_all(downloads, found, task_id), several=True
+            lambda found: result_sets.read_all(
+                downloads, found, task_id, self._subject
+            ),
+            several=True,
         )
 
     async def open(self) -> ResultStream:
@@ -273,8 +281,10 @@ class TaskHandle(Generic[R]):
         The stream has ``media_type`` and ``length``, as a web server needs them.
         Raises the errors of :meth:`read`.
         """
-        downloads, task_id = self._owner.downloads, self.task_id
-        return await self._download(lambda found: downloads.open(found[0], task_id))
+        open_, task_id = self._owner.downloads.open, self.task_id
+        return await self._download(
+            lambda found: open_(found[0], task_id, self._subject)
+        )
 
     async def save(self, path: str | Path) -> Path:
         """
@@ -305,7 +315,9 @@ class TaskHandle(Generic[R]):
     async def _save_as(self, place: Path, *, fit_suffix: bool = False) -> Path:
         save, task_id = self._owner.downloads.save, self.task_id
         saved = await self._download(
-            lambda found: save(found[0], task_id, place, fit_suffix=fit_suffix)
+            lambda found: save(
+                found[0], task_id, place, fit_suffix=fit_suffix, subject=self._subject
+            )
         )
         return saved.path
 
@@ -330,9 +342,17 @@ class TaskHandle(Generic[R]):
         check_path(place)
         downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(
-            lambda found: result_sets.save_all(downloads, found, task_id, place),
+            lambda found: result_sets.save_all(
+                downloads, found, task_id, place, self._subject
+            ),
             several=True,
         )
+
+    @property
+    def _subject(self) -> Subject | None:
+        """The job that events name, if there is a callback for them."""
+        events = self._owner.events
+        return events.of(self) if events.is_on else None
 
     @staticmethod
     async def _names_folder(path: str | Path) -> bool:
@@ -370,6 +390,7 @@ class TaskHandle(Generic[R]):
             raise DownloadError(
                 f"the server no longer has the result of task {self.task_id}",
                 task_id=self.task_id,
+                request_id=gone.request_id,
                 status=gone.status,
                 gone=True,
                 saved=gone.saved,
@@ -525,8 +546,12 @@ class FollowedHandle(TaskHandle[R]):
         self._record, self._is_settling = record, True
         return True
 
-    def receive(self, record: R) -> None:
-        """Take a record, polled or pushed; its family says whether it is the end."""
+    def receive(self, record: R, request_id: str | None = None) -> None:
+        """
+        Take a record, polled or pushed; its family says whether it is the end.
+
+        It came with the answer to the request *request_id*.
+        """
         if self._done:
             return
         before = self._record
@@ -534,19 +559,22 @@ class FollowedHandle(TaskHandle[R]):
         changed = before is None or not self._family.is_same(before, record)
         if changed:
             self._record = record
+            if (events := self._owner.events).is_on:
+                job_events.changed(events, self, before, record, request_id)
         if ending is not None:
             if ending.error is None and not self._family.results(record):
                 says = "task %s ended well, but the server has lost its text"
                 _log.warning(says, self.task_id)
-            self.end(ending.error)
+            self.end(ending.error, request_id)
         elif changed:
             _wake(self._awaiting_change)
 
-    def end(self, error: EzlinkError | None) -> None:
+    def end(self, error: EzlinkError | None, request_id: str | None = None) -> None:
         """
         End the handle with *error*, or with its record when that is ``None``.
 
-        A success that is being settled is no less one for that *error*.
+        A success that is being settled is no less one for that *error*. *request_id*
+        is the request whose answer showed the end.
         """
         if self._done:
             return
@@ -555,10 +583,13 @@ class FollowedHandle(TaskHandle[R]):
             error = None
         if error is not None:
             self._note_charge(error)
+            error.request_id = error.request_id or request_id
         self._done, self._error = True, error
         self._owner.forget(self)
         _wake(self._awaiting_change)
         _wake(self._awaiting_end)
+        if (events := self._owner.events).is_on:
+            job_events.finished(events, self, self._record, error, request_id)
 
     def expire(self, deadline: float, refusal: Refusal | None = None) -> None:
         """

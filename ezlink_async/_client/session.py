@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from ezlink_async._client import job_events
 from ezlink_async._client.handle import FollowedHandle, SavedHandle
 from ezlink_async._client.job_stream import (
     AnyPipeline,
@@ -30,6 +31,7 @@ from ezlink_async._client.submitting.reconciler import (
     Reconciler,
 )
 from ezlink_async._client.submitting.submitter import Submitter
+from ezlink_async._core.events import Emitter, OnEvent, Subject
 from ezlink_async._core.images import EncodedImage, Image
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import (
@@ -95,12 +97,19 @@ class Session:
     It belongs to the event loop in which it was made.
     """
 
-    def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        http: aiohttp.ClientSession | None,
+        *,
+        on_event: OnEvent | None = None,
+    ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.base_url: str = settings.base_url
         self.origin: str = settings.origin
         self.background: BackgroundTasks = BackgroundTasks()
-        self.transport: Transport = Transport(settings, http=http)
+        self.events: Emitter = Emitter(on_event, self.loop.time)
+        self.transport: Transport = Transport(settings, http=http, events=self.events)
         self.downloads: Downloader = Downloader(self.transport)
         self.openai: OpenAIAccess = OpenAIAccess(settings)
         self.poller: Poller = Poller(
@@ -178,7 +187,10 @@ class Session:
             request = request.with_state(self.reconciler.new_state())
         load = partial(self._load, request, shared)
         target = getattr(request, "target", request)
-        pending = PendingSubmit(load, target, observer, request.deadline)
+        subject: Subject | None = None
+        if self.events.is_on:
+            subject = self.events.new_job(request.family.name, request.kind)
+        pending = PendingSubmit(load, target, observer, request.deadline, subject)
         self._check_once(request, pending)
         handle: FollowedHandle[R] = await self.submitter.submit(pending)
         return handle
@@ -355,12 +367,15 @@ class Session:
         family: TaskFamily[R],
         release: Callable[[], None],
         deadline: float | None = None,
+        subject: Subject | None = None,
     ) -> FollowedHandle[R]:
         """Follow a task that this client submitted; *release* frees its slot."""
-        task_id = accepted.task_id
+        task_id, request_id = accepted.task_id, accepted.request_id
         if known := self.poller.find(family.name, task_id):
             release()  # code 21: the job existed already, and holds a slot
             known.mark_paid()  # it may have been known by its id alone
+            if subject is not None:
+                job_events.joined(self.events, known, subject, request_id)
             return known
         handle = FollowedHandle(task_id, family, self)
         handle.mark_paid()
@@ -371,6 +386,8 @@ class Session:
             deadline=deadline,
             has_previews=accepted.has_previews,
         )
+        if subject is not None:
+            job_events.submitted(self.events, handle, subject, request_id)
         try:
             family.fetch_request(task_id)
         except ConfigurationError:
@@ -378,10 +395,11 @@ class Session:
             handle.end(
                 ProtocolError(
                     f"{says}: {task_id!r}", task_id=task_id, maybe_charged=True
-                )
+                ),
+                request_id,
             )
         if accepted.record is not None:
-            handle.receive(cast("R", accepted.record))
+            handle.receive(cast("R", accepted.record), request_id)
         return handle
 
     def follow(
@@ -392,8 +410,14 @@ class Session:
             return known
         family.fetch_request(task_id)  # raises for an id that cannot be one
         handle = FollowedHandle(task_id, family, self)
-        self.poller.of(family).follow(handle, has_previews=family.has_previews(record))
+        self._resume(handle, has_previews=family.has_previews(record))
         return handle
+
+    def _resume(self, handle: FollowedHandle[R], *, has_previews: bool) -> None:
+        family = handle.task_family
+        self.poller.of(family).follow(handle, has_previews=has_previews)
+        if self.events.is_on:
+            job_events.resumed(self.events, handle)
 
     def finished(self, record: R, family: TaskFamily[R]) -> FollowedHandle[R]:
         """
@@ -406,7 +430,7 @@ class Session:
         for _ in range(2):  # a success without a picture counts when it comes twice
             handle.receive(record)
         if not handle.done():
-            self.poller.of(family).follow(handle, has_previews=True)
+            self._resume(handle, has_previews=True)
         return handle
 
     def restore(self, saved: object) -> FollowedHandle[AnyRecord]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import attrs
 
 from ezlink_async._core import json_reader, long_texts
+from ezlink_async._core.events import Subject
 from ezlink_async._core.images import EncodedImage, InspectedImage
 from ezlink_async.errors import ConfigurationError
 
@@ -212,7 +213,8 @@ class HttpRequest:
     what :class:`Timeouts` says. With *new_connection* the request goes out on a
     connection of its own and is never sent twice, also where aiohttp would repeat
     it; a session of the caller decides itself which connection that is. A body has
-    the *content_type*; *accept* is the type that the answer should have.
+    the *content_type*; *accept* is the type that the answer should have. *subject* is
+    the job that events about this request name.
     """
 
     method: str
@@ -226,6 +228,7 @@ class HttpRequest:
     wait: float | None = None
     new_connection: bool = False
     answer_bytes: int | None = None
+    subject: Subject | None = attrs.field(default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         of_account = self.path.startswith("/api/")

@@ -32,6 +32,7 @@ class AttemptError(Exception):
     hint: float | None = None
     final: bool = False
     offline: bool = False
+    request_id: str | None = None
 
 
 class RetrySchedule:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from ezlink_async._core import images
 from ezlink_async._core.containers import verify_complete
+from ezlink_async._core.events import Subject
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import redact
 from ezlink_async._io.addresses import (
@@ -59,6 +60,7 @@ from ezlink_async.errors import (
     ImageError,
     TransportError,
 )
+from ezlink_async.models import RequestRetried, ResultSaved
 
 _MOST_SILENCES = 30  # for 100 MiB; bounds a download that brings a byte now and then
 _WRITE_BYTES = 1024 * 1024  # that are written to disk at once
@@ -66,6 +68,14 @@ _DOWNLOADS_AT_ONCE = 8
 _SLOW_DOWNLOADS = 8  # besides, which share the link with the others
 _QUICK_VERIFY = 16 * 1024  # bytes; at most 4,096 parts of a hostile picture
 _OK = 200
+
+_ATTEMPT_FAULTS = (
+    AttemptError,
+    ConfigurationError,
+    ImageError,
+    TransportError,
+    TimeoutError,
+)
 
 _CLAIMED = {
     **{suffix: media_type for media_type, suffix in images.RESULT_SUFFIXES.items()},
@@ -131,16 +141,28 @@ class Downloader:
         self.known: KnownFiles = KnownFiles()
         self._committer = GroupCommitter(transport.writers)
 
-    async def read(self, source: Source, task_id: str | None = None) -> bytes:
+    async def read(
+        self,
+        source: Source,
+        task_id: str | None = None,
+        subject: Subject | None = None,
+    ) -> bytes:
         """Return a verified result as bytes, or raise :exc:`DownloadError`."""
         sink = MemorySink()
         with _needs_threads(task_id):
-            media_type = await self._retrieve(source, task_id, sink)
+            media_type = await self._retrieve(source, task_id, sink, subject)
         if media_type is None:
             raise _unverified(task_id)
+        if subject is not None:
+            self._emit_saved(subject, None, len(sink.content))
         return sink.content
 
-    async def open(self, source: Source, task_id: str | None = None) -> ResultStream:
+    async def open(
+        self,
+        source: Source,
+        task_id: str | None = None,
+        subject: Subject | None = None,
+    ) -> ResultStream:
         """Return a verified result as a stream, or raise :exc:`DownloadError`."""
         spool = Spool()
         place = "the folder for temporary files"
@@ -150,11 +172,14 @@ class Downloader:
             contextlib.ExitStack() as undo,
         ):
             undo.callback(spool.close)
-            media_type = await self._retrieve(source, task_id, spool)
+            media_type = await self._retrieve(source, task_id, spool, subject)
             if media_type is None:
                 raise _unverified(task_id)
             undo.pop_all()
-        return ResultStream(spool, media_type)
+        stream = ResultStream(spool, media_type)
+        if subject is not None:
+            self._emit_saved(subject, None, stream.length)
+        return stream
 
     async def is_there(self, address: ResultAddress) -> bool:
         """Return whether a complete result is at *address*, by one attempt."""
@@ -165,7 +190,13 @@ class Downloader:
             return False
 
     async def save(
-        self, source: Source, task_id: str, path: Path, *, fit_suffix: bool
+        self,
+        source: Source,
+        task_id: str,
+        path: Path,
+        *,
+        fit_suffix: bool,
+        subject: Subject | None = None,
     ) -> SavedFile:
         """
         Save a verified result as *path*, complete or not at all.
@@ -175,14 +206,13 @@ class Downloader:
         that cannot be verified is saved as ``NAME.unverified``, and that is a
         :exc:`DownloadError`, too.
         """
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+        start = asyncio.get_running_loop().time()
         with (
             _needs_threads(task_id),
             _disk_errors(path, task_id),
             AtomicFile(path) as part,
         ):
-            media_type = await self._retrieve(source, task_id, part)
+            media_type = await self._retrieve(source, task_id, part, subject)
             final_path = _final_path(path, media_type, fit_suffix=fit_suffix)
             saved = await self._committer.commit(part, final_path)
         if media_type is None:
@@ -192,19 +222,22 @@ class Downloader:
                 task_id=task_id,
                 path=saved.path,
             )
-        _log.info(
-            "task %s: saved %s (%d bytes) in %.1f s",
-            task_id,
-            saved.path,
-            saved.size,
-            loop.time() - start,
-        )
+        seconds = asyncio.get_running_loop().time() - start
+        says = "task %s: saved %s (%d bytes) in %.1f s"
+        _log.info(says, task_id, saved.path, saved.size, seconds)
+        if subject is not None:
+            self._emit_saved(subject, saved.path, saved.size)
         if not fit_suffix:
             _check_suffix(saved.path, media_type, task_id)
         return saved
 
+    def _emit_saved(self, subject: Subject, path: Path | None, length: int) -> None:
+        events = self._transport.events
+        facts = events.facts(subject)
+        events.emit(ResultSaved(**facts, path=path, bytes=length))
+
     async def _retrieve(
-        self, source: Source, task_id: str | None, sink: Sink
+        self, source: Source, task_id: str | None, sink: Sink, subject: Subject | None
     ) -> str | None:
         """Put a result into *sink*, and return its media type."""
         if isinstance(source, InlineResult):
@@ -215,7 +248,7 @@ class Downloader:
                 task_id=task_id,
                 gone=True,
             )
-        return await self._download(source, task_id, sink)
+        return await self._download(source, task_id, sink, subject)
 
     async def _take(
         self, source: InlineResult, task_id: str | None, sink: Sink
@@ -238,7 +271,11 @@ class Downloader:
             ) from None
 
     async def _download(
-        self, addresses: list[ResultAddress], task_id: str | None, sink: Sink
+        self,
+        addresses: list[ResultAddress],
+        task_id: str | None,
+        sink: Sink,
+        subject: Subject | None,
     ) -> str | None:
         """Try until a result is there; the second 403, 404 or 410 is final."""
         schedule = RetrySchedule(self._transport.settings.retry)
@@ -248,7 +285,7 @@ class Downloader:
             address = next(order)
             try:
                 async with self._slots.slot() as turn:
-                    return await self._attempt(address, sink, turn)
+                    return await self._attempt(address, sink, turn, subject)
             except AttemptError as failed:
                 gone += failed.status in GONE
                 if address.foreign:
@@ -256,73 +293,100 @@ class Downloader:
                 wait = schedule.after(failed)
                 if failed.final or gone > 1 or wait is None:
                     raise _failure(address, failed, task_id) from None
-                says = failed.says.replace(address.url, without_secrets(address.url))
-                says = redact(says)
-                _log.info(
-                    "retrying the download of task %s in %.1f s: %s",
-                    task_id,
-                    wait,
-                    says,
-                )
-                self._transport.server_waits.begin(failed.hint, wait)
+                self._note_retry(address, failed, wait, task_id, subject)
             await self._sleep(wait)
 
+    def _note_retry(
+        self,
+        address: ResultAddress,
+        failed: AttemptError,
+        wait: float,
+        task_id: str | None,
+        subject: Subject | None,
+    ) -> None:
+        """Log that another attempt follows after *wait* seconds, and emit the event."""
+        says = failed.says.replace(address.url, without_secrets(address.url))
+        reason = redact(says)
+        says = "retrying the download of task %s in %.1f s: %s"
+        _log.info(says, task_id, wait, reason)
+        self._transport.server_waits.begin(failed.hint, wait)
+        events = self._transport.events
+        if events.is_on:
+            events.emit(
+                RequestRetried(
+                    **events.facts(subject),
+                    request_id=failed.request_id,
+                    purpose="download",
+                    reason=reason,
+                    seconds=wait,
+                )
+            )
+
     async def _attempt(
-        self, address: ResultAddress, sink: Sink, turn: Slot
+        self,
+        address: ResultAddress,
+        sink: Sink,
+        turn: Slot,
+        subject: Subject | None = None,
     ) -> str | None:
         """Download once, and return the media type of the complete picture."""
         silence = self._transport.settings.timeouts.image
-        pace = Pace(silence, turn, self._slow)
         longest = _MOST_SILENCES * silence * max(1.0, address.limit / MAX_BYTES)
         await self._run(sink, 0, sink.restart)
+        answer: DownloadStream | None = None
         try:
-            async with (
-                asyncio.timeout(longest),
-                await self._transport.stream(
-                    address.url, strict=address.strict
-                ) as stream,
-            ):
-                if stream.status != _OK:
-                    raise await refusal_of(stream)
-                if (stream.announced or 0) > address.limit:
-                    raise _too_long(address.limit)
-                length = await self._copy(stream, pace, sink, address.limit)
-        except ConfigurationError as fault:
-            refused = isinstance(fault, AddressRefusedError) or address.foreign
-            if isinstance(fault, OutOfThreadsError) or not refused:
-                raise
-            raise AttemptError(str(fault), final=True) from None
-        except TransportError as fault:
-            raise self._transport_failure(fault, address) from None
-        except TimeoutError:
-            raise AttemptError(f"not whole after {longest:g} s") from None
-        return await self._verified(sink, length, address)
-
-    async def _verified(
-        self, sink: Sink, length: int, address: ResultAddress
-    ) -> str | None:
-        try:
+            async with asyncio.timeout(longest):
+                answer = await self._transport.stream(
+                    address.url, strict=address.strict, subject=subject
+                )
+                async with answer as stream:
+                    pace = Pace(silence, turn, self._slow)
+                    length = await self._copy(stream, pace, sink, address.limit)
             return await self._verify(sink, length)
-        except ImageError as fault:
-            raise AttemptError(fault.reason, status=_OK, final=address.strict) from None
+        except _ATTEMPT_FAULTS as fault:
+            failed = self._failed_attempt(fault, address, longest)
+        if failed.request_id is None and answer is not None:
+            failed.request_id = answer.request_id
+        raise failed  # outside the handler, so that it carries no context
 
     async def _verify(self, sink: Sink, length: int) -> str | None:
         if length <= _QUICK_VERIFY:
             return sink.verify()
         return await run_in_thread(sink.verify, self._transport.writers)
 
-    def _transport_failure(
-        self, fault: TransportError, address: ResultAddress
+    def _failed_attempt(
+        self, fault: Exception, address: ResultAddress, longest: float
     ) -> AttemptError:
+        """Return what *fault* means for an attempt, or raise it again."""
+        if isinstance(fault, AttemptError):
+            return fault
+        if isinstance(fault, ImageError):
+            return AttemptError(fault.reason, status=_OK, final=address.strict)
+        if isinstance(fault, ConfigurationError):
+            refused = isinstance(fault, AddressRefusedError) or address.foreign
+            if isinstance(fault, OutOfThreadsError) or not refused:
+                raise fault
+            return AttemptError(str(fault), final=True)
+        if not isinstance(fault, TransportError):
+            return AttemptError(f"not whole after {longest:g} s")
         # A host that never answered may be mistyped: there each attempt counts.
         own = not (address.foreign or address.strict)
         offline = own and fault.stage == "connect" and self._transport.answered
-        return AttemptError(str(fault), final=fault.stage == "tls", offline=offline)
+        return AttemptError(
+            str(fault),
+            final=fault.stage == "tls",
+            offline=offline,
+            request_id=fault.request_id,
+        )
 
     async def _copy(
         self, stream: DownloadStream, pace: Pace, sink: Sink, limit: int
     ) -> int:
         """Write the whole download to *sink*, and return its length."""
+        if stream.status != _OK:
+            raise await refusal_of(stream)
+        if (stream.announced or 0) > limit:
+            raise _too_long(limit)
         blocks, kept, length = list[bytes](), 0, 0
         while block := await pace.block(stream):
             blocks.append(block)
@@ -368,6 +432,7 @@ def _failure(
     return DownloadError(
         f"no result from {redact(address.url)}: {redact(failed.says)}{end}",
         task_id=task_id,
+        request_id=failed.request_id,
         status=failed.status,
         gone=gone,
     )

@@ -39,9 +39,22 @@ class DownloadStream(AbstractAsyncContextManager["DownloadStream"]):
     @property
     def retry_after(self) -> float | None:
         """The seconds to wait before another attempt, if the server says so."""
-        names = "retry-after", "date"
+        return retry_after(self._head("retry-after", "date"))
+
+    @property
+    def target(self) -> str | None:
+        """Where the answer redirects to, if it does."""
+        is_redirect = 300 <= self.status < 400  # noqa: PLR2004 - 3xx
+        return self._answer.headers.get("Location") if is_redirect else None
+
+    @property
+    def request_id(self) -> str | None:
+        """The id that the server gave the request, if it says so."""
+        return self._head("x-request-id").request_id
+
+    def _head(self, *names: str) -> HttpResponse:
         headers = {name: self._answer.headers.get(name, "") for name in names}
-        return retry_after(HttpResponse(self.status, headers))
+        return HttpResponse(self.status, headers)
 
     @property
     def announced(self) -> int | None:

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ezlink_async._core.events import Subject
 from ezlink_async._io.addresses import Source
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile
@@ -39,7 +40,11 @@ def numbered(place: Path, count: int) -> list[Path]:
 
 
 async def save_all(
-    downloads: Downloader, sources: Sequence[Source], task_id: str, place: Path
+    downloads: Downloader,
+    sources: Sequence[Source],
+    task_id: str,
+    place: Path,
+    subject: Subject | None = None,
 ) -> tuple[SavedFile, ...]:
     """
     Save each result of a task, complete or not at all; return the files in order.
@@ -57,7 +62,9 @@ async def save_all(
     async def save(source: Source, path: Path) -> SavedFile:
         if path in there:
             return there[path]
-        saved = await downloads.save(source, task_id, path, fit_suffix=True)
+        saved = await downloads.save(
+            source, task_id, path, fit_suffix=True, subject=subject
+        )
         known.note(task_id, path, saved)
         return saved
 
@@ -71,10 +78,15 @@ async def save_all(
 
 
 async def read_all(
-    downloads: Downloader, sources: Sequence[Source], task_id: str
+    downloads: Downloader,
+    sources: Sequence[Source],
+    task_id: str,
+    subject: Subject | None = None,
 ) -> tuple[bytes, ...]:
     """Return each result of a task as verified bytes, in order; or raise an error."""
-    outcomes = await _each(downloads.read(source, task_id) for source in sources)
+    outcomes = await _each(
+        downloads.read(source, task_id, subject) for source in sources
+    )
     contents = [each for each in outcomes if isinstance(each, bytes)]
     errors = [each for each in outcomes if isinstance(each, EzlinkError)]
     if errors:
@@ -118,6 +130,7 @@ def _incomplete(
         f"{len(errors)} of the {count:,} results of task {task_id} were not saved"
         f"{more}: {first}{there}",
         task_id=task_id,
+        request_id=first.request_id,
         status=first.status,
         path=first.path,
         gone=any(each.gone for each in failed),

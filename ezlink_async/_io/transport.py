@@ -14,6 +14,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -21,7 +22,8 @@ import aiohttp
 import attrs
 
 from ezlink_async import __version__
-from ezlink_async._core.error_mapping import is_retryable, retry_after
+from ezlink_async._core.error_mapping import error_from, is_retryable, retry_after
+from ezlink_async._core.events import Emitter, Subject
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import Credential, HttpRequest, HttpResponse
 from ezlink_async._core.policies import RetryWaits
@@ -34,6 +36,7 @@ from ezlink_async._io.concurrency import (
     run_in_thread_if_large,
 )
 from ezlink_async._io.image_reader import raise_allocator_threshold
+from ezlink_async._io.request_events import Note, observed, retried
 from ezlink_async._io.responses import Body, DownloadStream
 from ezlink_async._io.server_log import OutageLog, ServerWaitLog
 from ezlink_async._io.upload import Upload
@@ -101,8 +104,10 @@ class Transport:
         *,
         http: aiohttp.ClientSession | None = None,
         sleep: Sleep = asyncio.sleep,
+        events: Emitter | None = None,
     ) -> None:
         self.settings = settings
+        self.events: Emitter = events or Emitter()
         self.answered: bool = False
         self.key_worked: bool = False
         self._outage = OutageLog()
@@ -138,6 +143,14 @@ class Transport:
         ``retry_safe`` of a :exc:`TransportError` says that the body certainly
         never arrived to its end; :exc:`ImageError` means that a file changed.
         """
+        with self._observed(request, request_id) as note:
+            response = await self._submit(request, request_id, started)
+            note(response.status, response.request_id)
+            return response
+
+    async def _submit(
+        self, request: HttpRequest, request_id: str, started: Callable[[Upload], None]
+    ) -> HttpResponse:
         upload = Upload(request, stall=self.settings.timeouts.upload, pool=self.readers)
         started(upload)
         try:
@@ -180,6 +193,19 @@ class Transport:
         unless it asks for a *new_connection*.
         """
         request_id = new_request_id()
+        with self._observed(request, request_id) as note:
+            response = await self._exchange(request, request_id)
+            note(response.status, response.request_id)
+            return response
+
+    def _observed(
+        self, request: HttpRequest, request_id: str
+    ) -> AbstractContextManager[Note]:
+        url = self.settings.base_url + request.path
+        events, subject = self.events, request.subject
+        return observed(events, request.method, url, request_id, subject)
+
+    async def _exchange(self, request: HttpRequest, request_id: str) -> HttpResponse:
         url = self.settings.base_url + request.path
         wait = request.wait
         bound = asyncio.timeout(self.settings.timeouts.fetch if wait is None else wait)
@@ -246,6 +272,7 @@ class Transport:
                 wait = None if error.stage == "tls" else waits.next(clock())
                 if wait is None or wait > longest:
                     raise
+                fault: EzlinkError = error
             else:
                 if not is_retryable(request, response):
                     return response
@@ -253,8 +280,10 @@ class Transport:
                 wait = waits.next(clock(), hint)
                 if wait is None or wait > longest:
                     return response
+                fault = error_from(response)
             _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
             self.server_waits.begin(hint, wait)
+            retried(self.events, "other", fault, wait, request.subject)
             await self._sleep(wait)
 
     async def _send(
@@ -374,7 +403,9 @@ class Transport:
             errors="surrogateescape"
         )
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:
+    async def stream(
+        self, url: str, *, strict: bool, subject: Subject | None = None
+    ) -> DownloadStream:
         """
         Start a download without the key, following redirects.
 
@@ -382,23 +413,35 @@ class Transport:
         Unless *strict*, an API that is itself on a private network may refer to
         other private hosts. :exc:`ConfigurationError` for a refused address.
         """
+        request_id: str | None = None
         for _ in range(_REDIRECTS):
-            answer = await self._get(self._pools.route_to(url, strict=strict), url)
-            target = answer.headers.get("Location")
-            if not 300 <= answer.status < 400 or not target:  # noqa: PLR2004 - 3xx
-                return DownloadStream(answer.status, url, answer)
-            async with answer:
+            route = self._pools.route_to(url, strict=strict)
+            stream = await self._get(route, url, subject)
+            target, request_id = stream.target, stream.request_id
+            if not target:
+                return stream
+            async with stream:
                 url = addresses.resolve_redirect(url, target)
-        raise TransportError(f"more than {_REDIRECTS} redirects on the way to {url}")
+        says = f"more than {_REDIRECTS} redirects on the way to {url}"
+        raise TransportError(says, request_id=request_id)
 
-    async def _get(self, route: pools.Route, url: str) -> aiohttp.ClientResponse:
+    async def _get(
+        self, route: pools.Route, url: str, subject: Subject | None
+    ) -> DownloadStream:
+        with observed(self.events, "GET", url, subject=subject) as note:
+            answer = await self._head(route, url)
+            stream = DownloadStream(answer.status, url, answer)
+            note(stream.status, stream.request_id)
+            return stream
+
+    async def _head(self, route: pools.Route, url: str) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(self._headers_timeout):
                 return await self._request(
                     route, "GET", url, timeout=self._read_timeout
                 )
         except transport_errors.FOREIGN as fault:
-            error = transport_errors.translate_fetch_error(fault, url, "")
+            error = transport_errors.translate_fetch_error(fault, url, None)
         raise error  # outside the handler, so that it carries no context
 
     def _secret(self, credential: Credential) -> str | None:

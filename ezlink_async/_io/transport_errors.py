@@ -95,7 +95,7 @@ def _connect_error(fault: BaseException, url: str) -> TransportError | None:
 
 
 def translate_fetch_error(
-    fault: BaseException, url: str, request_id: str
+    fault: BaseException, url: str, request_id: str | None
 ) -> EzlinkError:
     """Return the error for *fault* of a small request; an error of ours as it is."""
     if isinstance(fault, EzlinkError):

@@ -106,6 +106,7 @@ class Accepted:
 
     *record* is what the acceptance says of the task already. With *has_previews* the
     task has a picture before it is done, at the address of the finished one.
+    *request_id* is the submit's, which the client adds.
     """
 
     task_id: str
@@ -113,6 +114,7 @@ class Accepted:
     description: str
     record: Record | None = None
     has_previews: bool = False
+    request_id: str | None = None
 
 
 class TaskFamily(Protocol[R]):

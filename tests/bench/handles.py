@@ -87,6 +87,7 @@ class _Client:
         transport = _Memory(Settings(api_key="sk-key", base_url=_BASE))
         self.loop = asyncio.get_running_loop()
         self.base_url = self.origin = _BASE
+        self.events = transport.events
         self.background = BackgroundTasks()
         self.downloads = Downloader(transport)
         self.poller = Poller(transport, policy, self.background, self.downloads)

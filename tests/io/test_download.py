@@ -27,6 +27,7 @@ from ezlink_async import (
     errors,
 )
 from ezlink_async._core.containers import verify_complete
+from ezlink_async._core.events import Subject
 from ezlink_async._io.addresses import (
     InlineResult,
     ResultAddress,
@@ -183,7 +184,13 @@ class SlowTransport(ScriptedTransport):
         super().__init__(offline)
         self.started: list[str] = []
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the signature of Transport
+    async def stream(
+        self,
+        url: str,
+        *,
+        strict: bool,  # noqa: ARG002 - the signature of Transport
+        subject: Subject | None = None,  # noqa: ARG002 - the same
+    ) -> DownloadStream:
         """Start a download."""
         self.started.append(url)
         rate = int(url.rpartition("/")[2])
@@ -304,6 +311,9 @@ async def test_e39_lasting_failure_is_a_download_error_with_the_task_id(
         with pytest.raises(errors.DownloadError) as caught:
             await handle.save(tmp_path / "a.jpg")
         assert (caught.value.task_id, caught.value.status) == (handle.task_id, status)
+        if status and isinstance(fault, faults.Picture):  # others are no answers of it
+            last = server.control.requests[-1]
+            assert caught.value.request_id == last.request_id
         assert len(server.control.requests) - before <= tries
         assert len(server.control.requests) - before >= min(tries, 3)
         assert files(tmp_path) == []
@@ -533,7 +543,13 @@ async def test_fetch_image_does_not_retry_a_page() -> None:
 class DrippingTransport(ScriptedTransport):
     """Starts downloads that bring a byte at every turn of the loop and never end."""
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the seam's signature
+    async def stream(
+        self,
+        url: str,
+        *,
+        strict: bool,  # noqa: ARG002 - the signature of Transport
+        subject: Subject | None = None,  # noqa: ARG002 - the same
+    ) -> DownloadStream:
         """Start such a download."""
         return cast("DownloadStream", Drip(200, url, b""))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Unpack
 
 import attrs
 
-from ezlink_async import AsyncEzlink, PollPolicy, RetryPolicy
+from ezlink_async import AsyncEzlink, Event, PollPolicy, RetryPolicy
 from ezlink_async._core.settings import Options
 from ezlink_async.emulator import Emulator, EmulatorSettings, serving
 
@@ -54,13 +54,14 @@ async def emulated_client(
     *,
     path: str = "",
     with_account: bool = False,
+    on_event: Callable[[Event], None] | None = None,
     **options: Unpack[Options],
 ) -> AsyncIterator[EmulatedClient]:
     """
     Serve, and enter a client with short waits.
 
     *path* goes behind the server's address; *with_account* gives the client the
-    account's token; *options* go to the client.
+    account's token; *on_event* and *options* go to the client.
     """
     async with asyncio.timeout(BOUND), serving(settings) as server:
         chosen = Options(
@@ -71,7 +72,7 @@ async def emulated_client(
             account_token=server.account_token if with_account else None,
         )
         chosen.update(options)
-        async with AsyncEzlink(**chosen) as ez:
+        async with AsyncEzlink(**chosen, on_event=on_event) as ez:
             yield EmulatedClient(ez, server)
 
 

@@ -6,6 +6,7 @@ from typing import cast
 
 from ezlink_async._client.handle import FollowedHandle, HandleOwner
 from ezlink_async._client.polling.schedule import FollowedTask
+from ezlink_async._core.events import Emitter
 from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async.models import TaskRecord, TaskStatus
 from ezlink_async.services.midjourney import MIDJOURNEY
@@ -13,6 +14,8 @@ from ezlink_async.services.midjourney import MIDJOURNEY
 
 class _NoClient:
     """The owner of a handle that no client follows."""
+
+    events = Emitter()
 
     def forget(self, handle: FollowedHandle) -> None:
         """Do nothing."""

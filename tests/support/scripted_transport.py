@@ -17,6 +17,7 @@ import attrs
 
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.polling.poller import Poller
+from ezlink_async._core.events import Subject
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
 from ezlink_async._core.settings import Settings
@@ -99,7 +100,13 @@ class ScriptedTransport(Transport):
         finally:
             self.inside -= 1
 
-    async def stream(self, url: str, *, strict: bool) -> DownloadStream:  # noqa: ARG002 - the signature of Transport
+    async def stream(
+        self,
+        url: str,
+        *,
+        strict: bool,  # noqa: ARG002 - the signature of Transport
+        subject: Subject | None = None,  # noqa: ARG002 - the same
+    ) -> DownloadStream:
         """Return the picture at *url*, or 404."""
         content = self._pictures.get(url)
         return cast(
@@ -119,6 +126,7 @@ class Held(AbstractAsyncContextManager["Held"]):
     url: str
     content: bytes
     retry_after: float | None = None
+    request_id: str | None = None
     announced: int | None = None
 
     async def __aexit__(self, *_: object) -> None:
@@ -139,6 +147,7 @@ class PollerHarness:
         self.loop = asyncio.get_running_loop()
         self.base_url = self.origin = BASE
         self.transport = transport
+        self.events = transport.events
         self.background = BackgroundTasks()
         self.downloads = Downloader(transport)
         self.poller = Poller(transport, policy, self.background, self.downloads)

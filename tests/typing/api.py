@@ -16,6 +16,7 @@ from openai.types.chat import ChatCompletion
 from ezlink_async import (
     AccountFilter,
     AsyncEzlink,
+    Event,
     EzlinkError,
     FluxRecord,
     Image,
@@ -25,7 +26,10 @@ from ezlink_async import (
     RetryPolicy,
     StabilityImage,
     StabilityRecord,
+    SubmitFailed,
     SwapOutcome,
+    TaskChanged,
+    TaskFinished,
     TaskHandle,
     TaskRecord,
     TaskStatus,
@@ -52,6 +56,27 @@ from ezlink_async.requests import AsyncImage, Flux
 from ezlink_async.services.account import AccountBalance, Charge
 
 version: str = __version__
+
+
+def note(event: Event) -> None:
+    """Print what events say."""
+    task_id: str | None = event.task_id
+    match event:
+        case TaskChanged():
+            status: TaskStatus = event.new
+            print(task_id, status)
+        case TaskFinished(error=error):
+            known: EzlinkError | None = error
+            print(task_id, known)
+        case SubmitFailed():
+            fault: Exception = event.error
+            print(event.kind, fault, event.request_id)
+
+
+async def watched() -> TaskRecord:
+    """Await one swap, with its events."""
+    async with AsyncEzlink(on_event=note) as ez:
+        return await (await ez.swap_face("me.jpg", "team.jpg"))
 
 
 async def one_picture() -> Path:

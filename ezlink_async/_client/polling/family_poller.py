@@ -34,14 +34,17 @@ from functools import partial
 
 import attrs
 
+from ezlink_async._client import job_events
 from ezlink_async._client.handle import AnyHandle, Refusal
 from ezlink_async._client.polling.schedule import FollowedTask, PollSchedule
+from ezlink_async._core.events import Emitter, Subject
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy
 from ezlink_async._io.addresses import ResultAddress
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
+from ezlink_async._io.request_events import retried
 from ezlink_async._io.transport import Transport
 from ezlink_async.errors import (
     ApiError,
@@ -137,6 +140,7 @@ class FamilyPoller:
         """The next poll of each followed task."""
         self._family = family
         self._transport = transport
+        self._events: Emitter = transport.events
         self._query_timeout = timing.query_timeout(timeouts)
         self._new_connection = timing.new_connection
         self._background = background
@@ -266,14 +270,25 @@ class FamilyPoller:
                 self.schedule.plan_retry(task, self._loop.time())
             self._wake_if_due()
 
-    async def _send(self, request: HttpRequest) -> tuple[HttpResponse, float]:
-        """Return the answer, and when the request was sent."""
+    async def _send(
+        self, request: HttpRequest, task: FollowedTask | None = None
+    ) -> tuple[HttpResponse, float]:
+        """Return the answer about *task*, or many, and when the request was sent."""
         query = attrs.evolve(
-            request, wait=self._query_timeout, new_connection=self._new_connection
+            request,
+            wait=self._query_timeout,
+            new_connection=self._new_connection,
+            subject=self._subject(task),
         )
         async with self._in_flight:
             sent = self._loop.time()
             return await self._transport.send(query), sent
+
+    def _subject(self, task: FollowedTask | None) -> Subject | None:
+        """Return the job of *task* as events name it, if there is a callback."""
+        if task is None or not self._events.is_on:
+            return None
+        return self._events.of(task.handle)
 
     @contextlib.contextmanager
     def _asking(self, task: FollowedTask, request: HttpRequest) -> Iterator[None]:
@@ -301,7 +316,7 @@ class FamilyPoller:
             try:
                 request = family.fetch_request(task.task_id, task.polls)
                 with self._asking(task, request):
-                    response, sent = await self._send(request)
+                    response, sent = await self._send(request, task)
                 record = await self._transport.read(
                     response, partial(family.read, task_id=task.task_id)
                 )
@@ -309,7 +324,7 @@ class FamilyPoller:
                 await self._handle_failure(task, error)
             else:
                 record = await self._settled(task, record)
-                self._handle_records([(task, record)], sent)
+                self._handle_records([(task, record)], sent, response.request_id)
 
     async def _settled(self, task: FollowedTask, record: AnyRecord) -> AnyRecord:
         """Return what the server says of a task once its price is settled."""
@@ -318,7 +333,7 @@ class FamilyPoller:
         if request is None or not task.handle.settle(record):
             return record
         try:
-            response, _ = await self._send(request)
+            response, _ = await self._send(request, task)
             settled = await self._transport.read(
                 response, partial(family.read, task_id=task.task_id)
             )
@@ -345,7 +360,7 @@ class FamilyPoller:
             else:
                 self._lists.accept()
                 found, left_out = _matched(tasks, ids, records)
-                self._handle_records(found, sent)
+                self._handle_records(found, sent, response.request_id)
             self.schedule.plan_by_id(left_out, self._loop.time())
             self._wake_if_due()
 
@@ -366,24 +381,42 @@ class FamilyPoller:
         task.handle.expire(task.deadline, refusal)
 
     def _handle_records(
-        self, records: list[tuple[FollowedTask, Record]], sent: float
+        self,
+        records: list[tuple[FollowedTask, Record]],
+        sent: float,
+        request_id: str | None,
     ) -> None:
         now = self._loop.time()
         by_id = not self._lists.is_served(now)
         observed, is_frozen = [], self._family.is_frozen
+        if self._events.is_on:
+            self._emit_polls(records, request_id)
         for task, record in records:
             handle, before, task.unknown = task.handle, task.handle.record, 0
             task.by_id = by_id
             if self._refusals:
                 self._refusals.pop(task.task_id, None)
-            handle.receive(record)
+            handle.receive(record, request_id)
             task.frozen = task.frozen + 1 if is_frozen(record) else 0
             if task.frozen >= _FROZEN_LIMIT:
-                handle.end(_frozen_error(record))
+                handle.end(_frozen_error(record), request_id)
             changed = before is not None and handle.record is not before
             observed.append((task, record, changed))
         self.schedule.observe(observed, sent, now)
         self._wake_if_due()
+
+    def _emit_polls(
+        self, records: list[tuple[FollowedTask, Record]], request_id: str | None
+    ) -> None:
+        for task, record in records:
+            if not task.handle.done():
+                job_events.polled(self._events, task.handle, record, request_id)
+
+    def _emit_retry(
+        self, task: FollowedTask, error: EzlinkError, wait: float = 0.0
+    ) -> None:
+        if self._events.is_on and not task.handle.done():
+            retried(self._events, "poll", error, wait, self._subject(task))
 
     async def _handle_failure(self, task: FollowedTask, error: EzlinkError) -> None:
         """End *task* if *error* proves that it is lost, else poll it again."""
@@ -398,6 +431,7 @@ class FamilyPoller:
             if isinstance(error, _KEY_REFUSED) and not handle.done():
                 await self._find_result(task, error)
             retry_after = error.retry_after if isinstance(error, ApiError) else None
+            self._emit_retry(task, error, retry_after or 0.0)
             self.schedule.plan_retry(task, self._loop.time(), retry_after or 0.0)
             self._wake_if_due()
 
@@ -436,6 +470,7 @@ class FamilyPoller:
             task.unknown += 1
         if task.unknown >= _UNKNOWN_LIMIT:
             task.handle.end(error)
+        self._emit_retry(task, error)
         if waits:
             self.schedule.plan_retry(task, now)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+
 from ezlink_async._client.handle import AnyHandle
 from ezlink_async._client.polling.family_poller import FamilyPoller
 from ezlink_async._core.policies import PollPolicy
@@ -36,7 +38,7 @@ class Poller:
         """Poll from now on, until the client's background tasks are closed."""
         self._started = True
         for poller in self._pollers.values():
-            self._background.start_soon(poller.run())
+            self._run(poller)
 
     def of(self, family: TaskFamily[AnyRecord]) -> FamilyPoller:
         """Return the poller of *family*."""
@@ -47,8 +49,12 @@ class Poller:
             )
             # A job may be accepted while the client is being closed.
             if self._started and not self._background.closed:
-                self._background.start_soon(poller.run())
+                self._run(poller)
         return poller
+
+    def _run(self, poller: FamilyPoller) -> None:
+        # Its polls are for all callers, so no trace of the first one goes with them.
+        contextvars.Context().run(self._background.start_soon, poller.run())
 
     def find(self, family: str, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id* in *family*."""

@@ -151,12 +151,13 @@ class Gate:
         hint: float | None = None,
         *,
         full: bool,
-    ) -> None:
+    ) -> float | None:
         """
-        Close for a growing pause, at least for *hint* seconds.
+        Close for a growing pause, at least for *hint* seconds, and return it.
 
-        *full* says that the server has no room, else it cannot be reached. The
-        reason may be a submit of another gate, which has no *admission* here.
+        ``None`` where the reason has closed the gate already. *full* says that the
+        server has no room, else it cannot be reached. The reason may be a submit of
+        another gate, which has no *admission* here.
         """
         now = asyncio.get_running_loop().time()
         if (
@@ -164,7 +165,7 @@ class Gate:
         ):  # already counted, but for the hint
             self.hint = max(self.hint, hint or 0.0)
             self._opens_at = max(self._opens_at, now + self._policy.capped_hint(hint))
-            return
+            return None
         if self.is_open:
             self._closed_since = now
         self._age += 1
@@ -181,6 +182,7 @@ class Gate:
             self._accepted = 0
         self._probing = False
         self._changed.set()
+        return pause
 
     async def _wait(self, start: float) -> bool:
         """Wait for an admission; return whether it is a probe."""

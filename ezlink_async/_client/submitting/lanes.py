@@ -24,9 +24,14 @@ class Lanes:
             gate = self._gates[lane] = Gate(self._policy)
         return gate
 
-    def close_all(self, gate: Gate, admission: Admission) -> None:
-        """Close every gate: a submit that *gate* had let through met a dead network."""
-        gate.close(admission, full=False)
+    def close_all(self, gate: Gate, admission: Admission) -> float | None:
+        """
+        Close every gate: a submit that *gate* had let through met a dead network.
+
+        Returns the pause of *gate*, if it is a new one.
+        """
+        pause = gate.close(admission, full=False)
         for other in self._gates.values():
             if other.is_open:
                 other.close(full=False)
+        return pause

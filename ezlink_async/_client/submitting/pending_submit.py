@@ -10,6 +10,7 @@ import attrs
 
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.row_search import RowSearch
+from ezlink_async._core.events import Subject
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async.errors import ClientClosedError, EzlinkError, SubmitUnknownError
 from ezlink_async.services.base import Accepted, AnyRecord, Job
@@ -78,6 +79,8 @@ class PendingSubmit:
     observer: SubmitObserver | None = None
     deadline: float | None = None
     """Seconds from acceptance to the task's deadline; ``None``: the family's."""
+    subject: Subject | None = None
+    """The job that events name, if there is a callback for them."""
     made_no_job: Callable[[], object] = lambda: None
     """Called when it has ended, and may be sent again without paying twice."""
     job: Job[AnyRecord] = attrs.field(init=False)

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import attrs
 
+from ezlink_async._client import job_events
 from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.evidence import Fate, Finding, Lost
 from ezlink_async._client.submitting.gate import Admission, Gate
@@ -27,9 +28,11 @@ from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import AnyReconciler
 from ezlink_async._client.submitting.row_search import RowSearch, RowTurns
 from ezlink_async._core.error_mapping import error_from, is_insert_failure
+from ezlink_async._core.events import Emitter, Subject
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpResponse
 from ezlink_async._io.concurrency import BackgroundTasks, Semaphore, wait_until_done
+from ezlink_async._io.request_events import retried
 from ezlink_async._io.transport import Sleep, Transport, new_request_id
 from ezlink_async.errors import (
     ApiError,
@@ -69,11 +72,13 @@ class Follow(Protocol):
         family: TaskFamily[AnyRecord],
         release: Callable[[], None],
         deadline: float | None,
+        subject: Subject | None,
     ) -> FollowedHandle[AnyRecord]:
         """
         Follow the task of *accepted*; *release* frees its slot at its end.
 
         Its *deadline* is so many seconds from now, that of the family by default.
+        *subject* is the job as events name it.
         """
         ...
 
@@ -96,6 +101,7 @@ class Submitter:
         self._lanes = Lanes(self._settings.retry)
         self._row_turns = RowTurns()
         self._transport = transport
+        self._events: Emitter = transport.events
         self._background = background
         self._follow = follow
         self._reconciler = reconciler
@@ -147,6 +153,9 @@ class Submitter:
                 await asyncio.wait(late)
 
     async def _run(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
+        events, subject = self._events, pending.subject
+        if subject is not None:
+            job_events.queued(events, subject)
         try:
             handle = await self._in_a_slot(pending)
         except asyncio.CancelledError:
@@ -156,16 +165,22 @@ class Submitter:
         else:
             if not pending.closing:
                 return handle
-            fault = ClientClosedError(
-                f"the client was closed; task {handle.task_id} runs on the server",
-                task_ids=(handle.task_id,),
+            raise pending.ended(
+                ClientClosedError(
+                    f"the client was closed; task {handle.task_id} runs on the server",
+                    task_ids=(handle.task_id,),
+                )
             )
+        if subject is not None:
+            job_events.failed(events, subject, fault, pending.request_id or None)
         raise pending.ended(fault)
 
     async def _in_a_slot(self, pending: PendingSubmit) -> FollowedHandle[AnyRecord]:
         """Return the handle of the accepted job, which gives the slot back."""
         await self.slots.acquire(self._settings.slot_timeout)
         try:
+            if pending.subject is not None:
+                job_events.started(self._events, pending.subject)
             job = pending.job = await pending.load()
             gate = self._lanes.gate(job.lane)
             async with self._row_turns.turn(job.row_count):
@@ -181,7 +196,8 @@ class Submitter:
             gate.task_ended()
             self.slots.release()
 
-        return self._follow(accepted, job.family, task_ended, pending.deadline)
+        deadline, subject = pending.deadline, pending.subject
+        return self._follow(accepted, job.family, task_ended, deadline, subject)
 
     async def _until_accepted(self, pending: PendingSubmit, gate: Gate) -> Accepted:
         loop, waits = asyncio.get_running_loop(), self._settings.retry.waits()
@@ -211,6 +227,7 @@ class Submitter:
                 _log.info(says, pending.job.label, wait, pending.request_id, error)
                 await asyncio.sleep(0)  # a halted caller cancels the submit here
                 self._note_retry(gate, error, wait, first_fault)
+            retried(self._events, "submit", error, wait, pending.subject)
             await self._sleep(wait)
 
     async def _admit(
@@ -296,7 +313,9 @@ class Submitter:
             raise
         pending.upload = None
         pending.report(outcome)
-        self._report_to_gate(outcome, gate, admission)
+        pause = self._report_to_gate(outcome, gate, admission)
+        if pause is not None and self._events.is_on:
+            job_events.busy(self._events, pending.subject, outcome, pause)
         return outcome
 
     def _learn(self, accepted: Accepted, pending: PendingSubmit) -> None:
@@ -307,15 +326,17 @@ class Submitter:
 
     def _report_to_gate(
         self, outcome: Accepted | EzlinkError, gate: Gate, admission: Admission
-    ) -> None:
+    ) -> float | None:
+        """Return the pause if this *outcome* makes new submits wait."""
         if isinstance(outcome, Accepted):
             gate.task_started(admission)
         elif isinstance(outcome, BusyError):
-            gate.close(admission, _hint(outcome), full=True)
+            return gate.close(admission, _hint(outcome), full=True)
         elif self._is_offline(outcome):
-            self._lanes.close_all(gate, admission)
+            return self._lanes.close_all(gate, admission)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):
             gate.answered(admission)
+        return None
 
     async def _begin_row_search(self, pending: PendingSubmit) -> None:
         rows = pending.job.row_count
@@ -330,11 +351,12 @@ class Submitter:
         try:
             wait = pending.job.family.timing.submit_timeout(self._settings.timeouts)
             response = await self._transport.submit(
-                attrs.evolve(pending.job.request(), wait=wait),
+                attrs.evolve(pending.job.request(), wait=wait, subject=pending.subject),
                 pending.request_id,
                 pending.follow_upload,
             )
-            return await self._transport.read(response, pending.job.read)
+            accepted = await self._transport.read(response, pending.job.read)
+            return attrs.evolve(accepted, request_id=response.request_id)
         except EzlinkError as fault:
             error = fault
         except Exception as bug:  # noqa: BLE001 - the job may be paid
@@ -374,7 +396,12 @@ class Submitter:
         if pending.search is not None and job.row_count is not None:
             policy, seconds = job.family.timing.policy(settings.poll), settings.timeouts
             if await pending.search.is_accepted(policy, seconds.reconcile):
-                return Accepted(job.row_count.task_id, _UNSEEN, "its row is listed")
+                return Accepted(
+                    job.row_count.task_id,
+                    _UNSEEN,
+                    "its row is listed",
+                    request_id=pending.request_id,
+                )
         ids = (*pending.lost, pending.request_id)
         return await self._reconciler.reconcile(
             Lost(
@@ -427,7 +454,9 @@ def _outcome(finding: Finding | None, error: EzlinkError) -> Accepted | EzlinkEr
     if finding is None:
         return error
     if finding.task_id is not None:
-        return Accepted(finding.task_id, _UNSEEN, finding.reason)
+        return Accepted(
+            finding.task_id, _UNSEEN, finding.reason, request_id=error.request_id
+        )
     message = f"{error}; {finding.reason}"
     if finding.fate is Fate.NOT_CREATED:
         # After a broken call the upstream may run the job, and would run another.

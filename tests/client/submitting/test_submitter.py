@@ -27,6 +27,7 @@ from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.submitting.pending_submit import PendingSubmit
 from ezlink_async._client.submitting.reconciler import NoReconciler
 from ezlink_async._client.submitting.submitter import Submitter
+from ezlink_async._core.events import Subject
 from ezlink_async._core.images import Image, InspectedImage
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._io.server_log import ServerWaitLog
@@ -452,6 +453,7 @@ class SubmitterHarness:
         family: TaskFamily,
         release: Callable[[], None],
         deadline: float | None,
+        subject: Subject | None,  # noqa: ARG002 - the signature of Follow
     ) -> FollowedHandle:
         handle = FollowedHandle(accepted.task_id, family, self.owner)
         self.owner.poller.of(family).follow(

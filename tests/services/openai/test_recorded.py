@@ -446,6 +446,17 @@ async def test_recorded_answer_becomes_the_outcome_beside_its_name(name: str) ->
     assert await _outcome(name) == OUTCOMES[name]
 
 
+@pytest.mark.parametrize(
+    "name", [n for n, each in OUTCOMES.items() if isinstance(each, Hidden | Broken)]
+)
+async def test_error_of_ours_has_the_request_id_of_the_answer(name: str) -> None:
+    headers = {field.lower(): text for field, text in _response(name).headers}
+    async with _replaying(name) as ai:
+        with pytest.raises(errors.EzlinkError) as caught:
+            await _call(name)(ai)
+    assert caught.value.request_id == headers["x-request-id"]
+
+
 def test_what_was_charged_is_never_called_surely_free() -> None:
     """An error from ``checked`` says that it may be paid wherever money was taken."""
     for name, outcome in OUTCOMES.items():
