@@ -30,12 +30,12 @@ from ezlink_async._client.submitting.reconciler import (
     Reconciler,
 )
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._core.images import EncodedImage, Image
+from ezlink_async._core.images import MAX_BYTES, EncodedImage, Image, Upload
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse, StreamContent
 from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
-from ezlink_async._io import image_reader
+from ezlink_async._io import image_reader, incoming
 from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.openai_client import OpenAIAccess
@@ -50,7 +50,7 @@ from ezlink_async.errors import (
     TaskNotFoundError,
     TransportError,
 )
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import Stats, TaskRecord
 from ezlink_async.services import billing, midjourney
 from ezlink_async.services.base import (
     Accepted,
@@ -159,27 +159,60 @@ class Session:
         """
         Submit one job; *observer* is notified of each attempt.
 
-        The pictures are inspected once the job has a slot. A source that is
-        *shared* is encoded once for all its jobs.
+        Uploads are received before the job waits for a slot, and released when its
+        submit has ended. The pictures are inspected once it has one. A source that
+        is *shared* is encoded once for all its jobs.
         """
         if self.closed:
             raise ClientClosedError
         if request.family.traces.state:
             request = request.with_state(self.reconciler.new_state())
-        load = partial(self._load, request, shared)
-        target = getattr(request, "target", request)
-        pending = PendingSubmit(load, target, observer, request.deadline)
-        self._check_once(request, pending)
+        with contextlib.ExitStack() as received:
+            pictures = await self._received(request, received)
+            load = partial(self._load, request, pictures, shared)
+            target = getattr(request, "target", request)
+            pending = PendingSubmit(load, target, observer, request.deadline)
+            self._check_once(request, pending)
+            pending.received = received.pop_all()
         handle: FollowedHandle[R] = await self.submitter.submit(pending)
         return handle
 
+    async def receive(self, upload: Upload, limit: int = MAX_BYTES) -> Image:
+        """Return the picture that *upload* brings; a cancellation ends its reading."""
+        return await self.background.run(
+            incoming.receive(
+                upload,
+                limit=limit,
+                stall=self.transport.settings.timeouts.upload,
+                pool=self.transport.readers,
+            )
+        )
+
+    async def _received(
+        self, request: JobRequest[R], stack: contextlib.ExitStack
+    ) -> list[Image]:
+        """Return the pictures of *request*; *stack* releases those received here."""
+        pictures = list(map(Image.of, request.pictures()))
+        known = dict[int, Image]()  # one upload may be several pictures
+        for number, picture in enumerate(pictures):
+            if (upload := picture.upload) is None:
+                continue
+            if id(upload) not in known:
+                known[id(upload)] = await self.receive(upload)
+                stack.callback(incoming.release, known[id(upload)])
+            pictures[number] = known[id(upload)]
+        return pictures
+
     async def _load(
-        self, request: JobRequest[R], shared: SharedSource | None
+        self,
+        request: JobRequest[R],
+        pictures: Iterable[Image],
+        shared: SharedSource | None,
     ) -> Job[R]:
-        """Return the job of *request*, with its pictures inspected."""
+        """Return the job of *request*, with its *pictures* inspected."""
         loaded: list[LoadedImage] = []
         readers = self.transport.readers
-        for number, picture in enumerate(map(Image.of, request.pictures())):
+        for number, picture in enumerate(pictures):
             if shared is not None and number < request.shared:
                 loaded.append(await shared.encoded(picture))
             elif request.distinct and loaded:
@@ -256,6 +289,7 @@ class Session:
                     raise
             _log.info("uploading to %s again in %.1f s", request.path, wait)
             await asyncio.sleep(wait)
+            self.transport.traffic.retries += 1
 
     async def ask_account(
         self,
@@ -329,6 +363,20 @@ class Session:
                 await self.openai.close()
             finally:
                 await self.transport.close()
+
+    def stats(self) -> Stats:
+        """Return the numbers of now, which are kept in any case."""
+        slots, traffic = self.submitter.slots, self.transport.traffic
+        return Stats(
+            in_progress=slots.taken,
+            waiting=slots.waiting,
+            pending=self.poller.count,
+            busy_for=self.submitter.lanes.pause,
+            requests=traffic.requests,
+            retries=traffic.retries,
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
+        )
 
     def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and release its slot."""
