@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, overload
 
@@ -325,15 +326,9 @@ class AsyncEzlink:
         )
         shared = session.shared_source()
 
-        async def prepare(picture: ImageLike) -> Image:
-            image = Image.of(picture)
-            if image.upload is not None:
-                image = await session.receive(image.upload)
-            await shared.encoded(image)
-            return image
-
+        encode = partial(session.encode_shared, shared=shared)
         return SwapStream(
-            session.stream(Swaps(source, targets, options, prepare), shared)
+            session.stream(Swaps(source, targets, options, encode), shared)
         )
 
     @overload

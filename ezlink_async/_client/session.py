@@ -30,7 +30,13 @@ from ezlink_async._client.submitting.reconciler import (
     Reconciler,
 )
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._core.images import MAX_BYTES, EncodedImage, Image, Upload
+from ezlink_async._core.images import (
+    MAX_BYTES,
+    EncodedImage,
+    Image,
+    ImageLike,
+    Upload,
+)
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse, StreamContent
 from ezlink_async._core.policies import RetryWaits
@@ -184,9 +190,22 @@ class Session:
                 upload,
                 limit=limit,
                 stall=self.transport.settings.timeouts.upload,
-                pool=self.transport.readers,
+                pool=self.transport.writers,
             )
         )
+
+    async def encode_shared(self, picture: ImageLike, shared: SharedSource) -> Image:
+        """Have *shared* encode a source, and return it as each job sends it."""
+        image = Image.of(picture)
+        if image.upload is None:
+            await shared.encoded(image)
+            return image
+        received = await self.receive(image.upload)
+        try:
+            await shared.encoded(received)
+        finally:
+            incoming.release(received)  # its text is in memory
+        return received
 
     async def _received(
         self, request: JobRequest[R], stack: contextlib.ExitStack

@@ -48,7 +48,7 @@ class Swaps(Intake[Pair, SwapOutcome[ImageLike]]):
     """
     The pairs of ``swap_faces()``, from an iterable of targets or of pairs.
 
-    *options* hold for all of them. *prepare* is awaited with a source that all of
+    *options* hold for all of them. *encode* is awaited with a source that all of
     them share, and returns it as each of them sends it.
     """
 
@@ -59,19 +59,19 @@ class Swaps(Intake[Pair, SwapOutcome[ImageLike]]):
         source: ImageLike | None,
         targets: Targets,
         options: SwapOptions,
-        prepare: Callable[[ImageLike], Awaitable[Image]],
+        encode: Callable[[ImageLike], Awaitable[Image]],
     ) -> None:
         _check_targets(targets)
         self._source = source
         self._shared: Image | None = None
         self._options = attrs.asdict(options, recurse=False)
-        self._prepare = prepare
+        self._encode = encode
         self._items: Items[object] = Items(targets)
 
     async def ready(self) -> None:
         """Encode the source, so that a bad one sends nothing."""
         if self._source is not None:
-            self._shared = await self._prepare(self._source)
+            self._shared = await self._encode(self._source)
 
     async def take(self) -> Pair:
         """Take the next source and target."""

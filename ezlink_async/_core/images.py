@@ -231,9 +231,9 @@ class Image:
     def __repr__(self) -> str:
         if self.path is not None:
             return f"Image({str(self.path)!r})"
-        if self.upload is not None:
-            return f"Image(<{type(self.upload).__name__}>)"
-        return f"Image(<{len(self.held or b'')} bytes>)"
+        if self.content is not None:
+            return f"Image(<{len(self.content)} bytes>)"
+        return "Image(<upload>)"  # its map may be closed by now
 
 
 ImageLike = str | os.PathLike[str] | bytes | Image | Upload

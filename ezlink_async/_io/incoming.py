@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 
@@ -65,8 +65,17 @@ async def _blocks(upload: Upload) -> AsyncGenerator[bytes, None]:
         async for block in upload:
             yield block
         return
-    while block := await read(_BLOCK):
+    while block := await _awaitable(read(_BLOCK)):
         yield block
+
+
+def _awaitable(answer: Awaitable[bytes]) -> Awaitable[bytes]:
+    given: object = answer
+    if isinstance(given, Awaitable):
+        return answer
+    raise ImageError(
+        "an upload is read by `await`; of an open file give its path, or its bytes"
+    )
 
 
 async def _next(blocks: AsyncGenerator[bytes, None], stall: float) -> bytes | None:

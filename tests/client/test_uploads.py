@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,8 @@ from tests.support.client_harness import (
     emulated_client,
     until,
 )
-from tests.support.pictures import MIB, jpeg, sha256
+from tests.support.loop import turns
+from tests.support.pictures import MIB, jpeg
 from tests.support.uploads import (
     FORMS,
     ReadUpload,
@@ -92,6 +94,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have temporary files be made in a folder of their own."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
+
+
+def sha256(content: bytes) -> str:
+    """Return what the emulator notes of a picture."""
+    return hashlib.sha256(content).hexdigest()
 
 
 class Bodies:
@@ -195,9 +202,9 @@ async def test_upload_is_sent_again_from_its_file(folder: Path) -> None:
 
 
 async def test_file_of_a_submit_that_goes_on_after_a_cancellation_is_freed(
-    folder: Path,
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The whole body has left: the task is in ``pending()``, and the file is gone."""
+    """The task is in ``pending()``, its id in the log, and the file is gone."""
     async with beside_emulator() as (ez, server):
         server.control.script("submit", faults.Delay(0.2, job=True))
         server.control.script_tasks(scripts.stuck())
@@ -206,8 +213,10 @@ async def test_file_of_a_submit_that_goes_on_after_a_cancellation_is_freed(
         await cancel(submit)
         while not ez.pending():
             await asyncio.sleep(0)
+        await turns()
         assert temporary_files(folder) == []
         assert charges(server) == 1
+        assert ez.pending()[0].task_id in caplog.text
 
 
 async def test_file_of_a_submit_that_the_closing_client_ends_is_freed(
@@ -238,8 +247,7 @@ async def test_upload_as_the_source_of_many_swaps_is_read_once(folder: Path) -> 
         assert {outcome.source for outcome in outcomes} == {source}
         assert {outcome.target for outcome in outcomes} == set(targets)
         assert {task.source_sha256 for task in server.control.tasks} == {sha256(LARGE)}
-        del swaps, outcomes
-    assert temporary_files(folder) == []
+        assert temporary_files(folder) == []
 
 
 async def test_upload_that_was_read_before_is_one_failed_outcome() -> None:
@@ -297,7 +305,7 @@ async def test_unread_upload_is_refused_by_a_batch_and_by_prepare(
     tmp_path: Path,
 ) -> None:
     picture = Image.of(ReadUpload(TARGET))
-    assert repr(picture) == "Image(<ReadUpload>)"
+    assert repr(picture) == "Image(<upload>)"
     with pytest.raises(errors.ImageError, match="receive_image"):
         prepare_picture(picture)
     async with beside_emulator() as (ez, server):

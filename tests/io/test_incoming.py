@@ -95,7 +95,8 @@ async def test_spooled_upload_is_read_as_a_file_is() -> None:
     whole = await image_reader.encode(inspected)
     assert whole.text == (await image_reader.encode(_in_memory(content))).text
     assert await image_reader.same_content(inspected, _in_memory(content))
-    assert repr(picture) == "Image(<2000000 bytes>)"
+    release(picture)
+    assert repr(picture) == "Image(<upload>)"
 
 
 def _in_memory(content: bytes) -> image_reader.InspectedImage:
@@ -144,7 +145,7 @@ class Refusing:
         (iterated(b""), "empty, or was read before"),
         (unreadable(), "broke off: ConnectionResetError: the browser has gone"),
         (_text(), "brings bytes, not str"),
-        (OpenFile(), "broke off: TypeError"),
+        (OpenFile(), "an open file"),
     ],
 )
 async def test_unusable_upload_is_an_image_error(upload: Upload, says: str) -> None:
