@@ -142,6 +142,8 @@ async def test_health_page_shows_the_numbers(page: dict[str, object]) -> None:
     make = page["make_app"]
     assert callable(make)
     async with TestServer(make()) as server, _browser(str(server.make_url(""))) as here:
-        await _order(here)
+        name = await _order(here)
+        async with here.get(f"/orders/{name}") as answer:
+            assert (await answer.json()).keys() == {"status", "progress"}
         async with here.get("/health") as answer:
             assert (await answer.json())["requests"] >= 1

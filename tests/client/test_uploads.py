@@ -71,15 +71,15 @@ EACH: dict[str, Make] = {
     "modal": lambda picture: Modal("17", prompt="a fox", mask=picture),
     "images": lambda picture: AsyncImage("kling-v1", "a fox", images=(picture,)),
     "flux": lambda picture: Flux("flux-kontext-pro", "a fox", input_image=picture),
-    "doubao": lambda picture: Doubao("a fox", model="doubao-x", image=picture),
-    "grok": lambda picture: Grok("a fox", model="grok-x", image=picture),
+    "doubao": lambda picture: Doubao("a fox", model="doubao-seedance-1-0-lite", image=picture),
+    "grok": lambda picture: Grok("a fox", model="grok-imagine-video", image=picture),
     "kling": lambda picture: Kling("a fox", model="kling-v1", image=picture),
     "minimax": lambda picture: MiniMax(
         "a fox", model="I2V-01", first_frame=picture
     ),
-    "runway": lambda picture: Runway("a fox", model="gen4_turbo", image=picture),
-    "veo": lambda picture: Veo("a fox", model="veo-3.0", image=picture),
-    "wan": lambda picture: Wan("a fox", model="wan2.5-i2v", image=picture),
+    "runway": lambda picture: Runway("a fox", image=picture),
+    "veo": lambda picture: Veo("a fox", model="veo-3.0-generate-001", image=picture),
+    "wan": lambda picture: Wan("a fox", model="wan2.5-i2v-preview", image=picture),
     "video": lambda picture: Video("kling-v1", image=picture, prompt="a fox"),
     "body": lambda picture: Video("any", {"here": {"it": [Base64(picture)]}}),
     "stability": lambda picture: StabilityRequest.of(
