@@ -204,7 +204,8 @@ class AsyncEzlink:
         Submit one job of any kind; return once the server has accepted it.
 
         *request* is a value such as ``FaceSwap("me.jpg", "party.jpg")``, which has
-        checked itself. It waits for a slot first. With an account token the client
+        checked itself. Uploads among its pictures are read first, once and up to
+        10 MiB each; then it waits for a slot. With an account token the client
         gives each job without a ``state`` one of its own, the same for all its
         attempts, where its kind has one.
 
@@ -248,7 +249,11 @@ class AsyncEzlink:
         """
         Put the face of *source* into *target*; return once the job is accepted.
 
-        It waits for a slot first. *state* comes back in the records; with an
+        Each is a path, bytes, an :class:`Image`, or an upload of a web framework: an
+        object with ``await read(size)``, or an async iterable of bytes. An upload is
+        read first, once and up to 10 MiB; what does not fit into 1 MiB of memory waits
+        in a temporary file until the submit has ended. Then the job waits for a slot.
+        *state* comes back in the records; with an
         account token the client gives each job without one a state of its own,
         the same for all its attempts. The server's upstream calls *notify_hook*,
         unsigned.
@@ -326,7 +331,7 @@ class AsyncEzlink:
         )
         shared = session.shared_source()
 
-        encode = partial(session.encode_shared, shared=shared)
+        encode = partial(session.pictures.encode_shared, shared=shared)
         return SwapStream(
             session.stream(Swaps(source, targets, options, encode), shared)
         )
@@ -368,7 +373,11 @@ class AsyncEzlink:
         return self._inside().restore(saved)
 
     def stats(self) -> Stats:
-        """Return the numbers that a health page shows; it costs nothing."""
+        """
+        Return the numbers that a health page shows.
+
+        It sends nothing and waits for nothing, so it may be asked every second.
+        """
         return self._inside().stats()
 
     def pending(self) -> tuple[TaskHandle[AnyRecord], ...]:
@@ -510,7 +519,7 @@ class AsyncEzlink:
                 "an upload is read asynchronously, by read(size) or as an iterable: "
                 f"{type(upload).__name__} is not"
             )
-        return await self._inside().receive(upload, limit)
+        return await self._inside().pictures.receive(upload, limit)
 
     def _inside(self) -> Session:
         if self._session is None:

@@ -7,7 +7,6 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -19,6 +18,7 @@ from ezlink_async._client.job_stream import (
     JobPipeline,
     OutcomeT,
 )
+from ezlink_async._client.pictures import JobPictures, SharedSource
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
@@ -30,19 +30,11 @@ from ezlink_async._client.submitting.reconciler import (
     Reconciler,
 )
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._core.images import (
-    MAX_BYTES,
-    EncodedImage,
-    Image,
-    ImageLike,
-    Upload,
-)
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse, StreamContent
 from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
-from ezlink_async._io import image_reader, incoming
-from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
+from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.openai_client import OpenAIAccess
 from ezlink_async._io.transport import Transport, new_request_id
@@ -61,9 +53,7 @@ from ezlink_async.services import billing, midjourney
 from ezlink_async.services.base import (
     Accepted,
     AnyRecord,
-    Job,
     JobRequest,
-    LoadedImage,
     R,
     TaskFamily,
 )
@@ -97,6 +87,7 @@ class Session:
         self.origin: str = settings.origin
         self.background: BackgroundTasks = BackgroundTasks()
         self.transport: Transport = Transport(settings, http=http)
+        self.pictures: JobPictures = JobPictures(self.transport, self.background)
         self.downloads: Downloader = Downloader(self.transport)
         self.openai: OpenAIAccess = OpenAIAccess(settings)
         self.poller: Poller = Poller(
@@ -144,7 +135,7 @@ class Session:
 
     def shared_source(self) -> SharedSource:
         """Return a place for a source that many swaps share."""
-        return SharedSource(self.background, self.transport.readers)
+        return self.pictures.shared_source()
 
     def stream(
         self, intake: Intake[GivenT, OutcomeT], shared: SharedSource
@@ -174,73 +165,14 @@ class Session:
         if request.family.traces.state:
             request = request.with_state(self.reconciler.new_state())
         with contextlib.ExitStack() as received:
-            pictures = await self._received(request, received)
-            load = partial(self._load, request, pictures, shared)
+            pictures = await self.pictures.received(request, received)
+            load = partial(self.pictures.load, request, pictures, shared)
             target = getattr(request, "target", request)
             pending = PendingSubmit(load, target, observer, request.deadline)
             self._check_once(request, pending)
             pending.received = received.pop_all()
         handle: FollowedHandle[R] = await self.submitter.submit(pending)
         return handle
-
-    async def receive(self, upload: Upload, limit: int = MAX_BYTES) -> Image:
-        """Return the picture that *upload* brings; a cancellation ends its reading."""
-        return await self.background.run(
-            incoming.receive(
-                upload,
-                limit=limit,
-                stall=self.transport.settings.timeouts.upload,
-                pool=self.transport.writers,
-            )
-        )
-
-    async def encode_shared(self, picture: ImageLike, shared: SharedSource) -> Image:
-        """Have *shared* encode a source, and return it as each job sends it."""
-        image = Image.of(picture)
-        if image.upload is None:
-            await shared.encoded(image)
-            return image
-        received = await self.receive(image.upload)
-        try:
-            await shared.encoded(received)
-        finally:
-            incoming.release(received)  # its text is in memory
-        return received
-
-    async def _received(
-        self, request: JobRequest[R], stack: contextlib.ExitStack
-    ) -> list[Image]:
-        """Return the pictures of *request*; *stack* releases those received here."""
-        pictures = list(map(Image.of, request.pictures()))
-        known = dict[int, Image]()  # one upload may be several pictures
-        for number, picture in enumerate(pictures):
-            if (upload := picture.upload) is None:
-                continue
-            if id(upload) not in known:
-                known[id(upload)] = await self.receive(upload)
-                stack.callback(incoming.release, known[id(upload)])
-            pictures[number] = known[id(upload)]
-        return pictures
-
-    async def _load(
-        self,
-        request: JobRequest[R],
-        pictures: Iterable[Image],
-        shared: SharedSource | None,
-    ) -> Job[R]:
-        """Return the job of *request*, with its *pictures* inspected."""
-        loaded: list[LoadedImage] = []
-        readers = self.transport.readers
-        for number, picture in enumerate(pictures):
-            if shared is not None and number < request.shared:
-                loaded.append(await shared.encoded(picture))
-            elif request.distinct and loaded:
-                first = loaded[0]
-                other = await image_reader.inspect_other(picture, first, readers)
-                loaded.append(other)
-            else:
-                loaded.append(image_reader.inspect(picture))
-        return request.job(tuple(loaded))
 
     def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
         """Refuse a second submit under a key, unless the first surely made no job."""
@@ -482,35 +414,6 @@ class Session:
             known.receive(record)  # wakes its awaiters
             return known
         return self.finished(record, family)
-
-
-class SharedSource:
-    """Encodes a source once for many swaps; keeps the latest one only."""
-
-    def __init__(self, background: BackgroundTasks, pool: Executor) -> None:
-        self._background = background
-        self._pool = pool
-        self._given: Image | None = None
-        self._task: asyncio.Task[EncodedImage] | None = None
-
-    async def encoded(self, source: Image) -> EncodedImage:
-        """Return *source* with its base64 text."""
-        if self._task is None or source != self._given:
-            self._given = source
-            self._task = self._background.start(self._encode(source))
-            self._task.add_done_callback(_retrieve_exception)
-        # Not shield(): it logs an error whose only awaiter was cancelled.
-        task = self._task
-        await wait_until_done(task)
-        return task.result()
-
-    async def _encode(self, source: Image) -> EncodedImage:
-        return await image_reader.encode(image_reader.inspect(source), self._pool)
-
-
-def _retrieve_exception(task: asyncio.Task[EncodedImage]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        task.exception()  # else asyncio logs that it was never retrieved
 
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:
