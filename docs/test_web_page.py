@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -75,8 +76,8 @@ async def _browser(url: str) -> AsyncIterator[aiohttp.ClientSession]:
 
 def _form(source: bytes = SOURCE, target: bytes = TARGET) -> aiohttp.FormData:
     form = aiohttp.FormData()
-    form.add_field("source", source, filename="me.jpg", content_type="image/jpeg")
-    form.add_field("target", target, filename="a.jpg", content_type="image/jpeg")
+    form.add_field("source", io.BytesIO(source), filename="me.jpg")
+    form.add_field("target", io.BytesIO(target), filename="a.jpg")
     return form
 
 
@@ -119,9 +120,13 @@ async def test_what_is_no_picture_is_answered_with_its_reason(serve: Serve) -> N
 
 
 async def test_unknown_order_is_not_found(serve: Serve) -> None:
-    async with serve() as url, _browser(url) as browser:
-        async with browser.get("/orders/guessed/picture") as answer:
-            assert answer.status == 404
+    picture = "/orders/guessed/picture"
+    async with (
+        serve() as url,
+        _browser(url) as browser,
+        browser.get(picture) as answer,
+    ):
+        assert answer.status == 404
 
 
 async def test_full_server_is_503_and_may_be_tried_again(
@@ -130,7 +135,9 @@ async def test_full_server_is_503_and_may_be_tried_again(
     """The page's five seconds are cut, and nothing is polled that would free a slot."""
     monkeypatch.setenv("EZLINK_MAX_CONCURRENCY", "1")
     monkeypatch.setenv("EZLINK_POLL_FIRST", "300")
-    page["AsyncEzlink"] = lambda slot_timeout: AsyncEzlink(slot_timeout=slot_timeout / 500)
+    page["AsyncEzlink"] = lambda slot_timeout: AsyncEzlink(
+        slot_timeout=slot_timeout / 500
+    )
     async with serve() as url, _browser(url) as browser:
         await _order(browser)
         async with browser.post("/orders", data=_form(target=SOURCE[:-2])) as answer:

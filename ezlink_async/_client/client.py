@@ -497,9 +497,7 @@ class AsyncEzlink:
         content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)
 
-    async def receive_image(
-        self, upload: Upload, *, limit: int = MAX_BYTES
-    ) -> Image:
+    async def receive_image(self, upload: Upload, *, limit: int = MAX_BYTES) -> Image:
         """
         Read an upload of at most *limit* bytes to its end, as a picture to send.
 

@@ -131,8 +131,8 @@ Upload = AsyncReader | ChunkReader | AsyncIterable[bytes]
 
 def is_upload(given: object) -> TypeGuard[Upload]:
     """Return whether *given* can be read as an upload; an open file cannot."""
-    forms = AsyncReader | ChunkReader | AsyncIterable
-    return isinstance(given, forms) and not isinstance(given, io.IOBase)
+    is_read = isinstance(given, AsyncReader | ChunkReader | AsyncIterable)
+    return is_read and not isinstance(given, io.IOBase)
 
 
 @attrs.frozen(repr=False)

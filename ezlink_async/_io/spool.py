@@ -57,7 +57,7 @@ class Spool:
             return verify_complete(content)
 
     def content(self) -> bytes | mmap.mmap:
-        """Return the bytes; those in a file as a map of it, which outlives the spool."""
+        """Return the bytes; those in a file as its map, which outlives the spool."""
         self._stream.seek(0)
         if self.is_quick(0):
             return self._stream.read()

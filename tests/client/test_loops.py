@@ -81,14 +81,18 @@ async def test_batch_of_a_client_that_was_not_entered_says_so(
     many: str, tmp_path: Path
 ) -> None:
     ez = AsyncEzlink("sk-1")
-    with pytest.raises(errors.ConfigurationError, match="use `async with"):
+
+    async def use() -> None:
         if many == "pairs":
             pair = Pair(source=SOURCE, target=TARGET, name="a")
-            async with run_batch(ez, None, [pair], output=tmp_path) as run:
-                _ = [outcome async for outcome in run]
+            run = run_batch(ez, None, [pair], output=tmp_path)
         else:
-            async with run_jobs(ez, [Imagine("a fox")], output=tmp_path) as run:
-                _ = [outcome async for outcome in run]
+            run = run_jobs(ez, [Imagine("a fox")], output=tmp_path)
+        async with run:
+            _ = [outcome async for outcome in run]
+
+    with pytest.raises(errors.ConfigurationError, match="use `async with"):
+        await use()
 
 
 class LoopLikeProactor(asyncio.SelectorEventLoop):
@@ -108,7 +112,11 @@ def _uvloop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-LOOPS = {"usual": asyncio.new_event_loop, "proactor": LoopLikeProactor, "uvloop": _uvloop}
+LOOPS = {
+    "usual": asyncio.new_event_loop,
+    "proactor": LoopLikeProactor,
+    "uvloop": _uvloop,
+}
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -130,7 +138,6 @@ def test_whole_swap_runs_in_each_loop(loop: str, tmp_path: Path) -> None:
 
 def test_client_lives_from_cell_to_cell_of_a_notebook() -> None:
     """The loop stands still between two cells, as in IPython in a terminal."""
-
     with in_thread() as server, asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
         client = AsyncEzlink(server.api_key, base_url=server.base_url, poll=POLL)

@@ -20,6 +20,7 @@ from ezlink_async.requests import (
     FaceSwap,
     Flux,
     Imagine,
+    JobRequest,
     Kling,
     Shorten,
     Veo,
@@ -33,7 +34,7 @@ from tests.support.uploads import temporary_files
 
 SETTINGS = EmulatorSettings(stability=True)
 
-EACH = {
+EACH: dict[str, tuple[JobRequest[AnyRecord], str]] = {
     "a swap": (FaceSwap(jpeg(20_000), jpeg(30_000)), "image/jpeg"),
     "a large swap": (FaceSwap(jpeg(20_000), jpeg(3_000_000)), "image/jpeg"),
     "imagine": (Imagine("a fox"), "image/png"),
@@ -61,9 +62,11 @@ async def _application(handler: Handler) -> AsyncIterator[aiohttp.ClientSession]
     """Serve *handler*, and give a session that asks it."""
     app = web.Application()
     app.router.add_get("/", handler)
-    async with TestServer(app) as server:
-        async with aiohttp.ClientSession(server.make_url("")) as browser:
-            yield browser
+    async with (
+        TestServer(app) as server,
+        aiohttp.ClientSession(server.make_url("")) as browser,
+    ):
+        yield browser
 
 
 def _sends(handle: TaskHandle[AnyRecord]) -> Handler:
@@ -90,11 +93,13 @@ async def test_result_of_each_family_is_sent_whole(
     request, media_type = EACH[kind]
     async with emulated_client(SETTINGS) as both:
         handle: TaskHandle[AnyRecord] = await both.ez.submit(request)
-        async with _application(_sends(handle)) as browser:
-            async with browser.get("/") as answer:
-                content = await answer.read()
-                assert answer.content_type.startswith(media_type)
-                assert answer.content_length == len(content)
+        async with (
+            _application(_sends(handle)) as browser,
+            browser.get("/") as answer,
+        ):
+            content = await answer.read()
+            assert answer.content_type.startswith(media_type)
+            assert answer.content_length == len(content)
         assert content == await handle.read()
         assert temporary_files(tmp_path) == []
 

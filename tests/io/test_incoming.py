@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import BodyPartReader, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from ezlink_async._core.images import MAX_BYTES, Image, Upload
+from ezlink_async._core.images import MAX_BYTES, Image, InspectedImage, Upload
 from ezlink_async._io import image_reader
 from ezlink_async._io.incoming import IN_MEMORY, receive, release
 from ezlink_async.errors import ImageError, RejectedError
@@ -67,8 +68,10 @@ async def test_part_of_a_form_is_received_over_a_real_socket(folder: Path) -> No
     app.router.add_post("/", handler)
     async with TestClient(TestServer(app)) as browser:
         form = FormData()
-        form.add_field("a", content, filename="a.jpg", content_type="image/jpeg")
-        form.add_field("b", content[::-1], filename="b.jpg")
+        form.add_field(
+            "a", io.BytesIO(content), filename="a.jpg", content_type="image/jpeg"
+        )
+        form.add_field("b", io.BytesIO(content[::-1]), filename="b.jpg")
         assert (await browser.post("/", data=form)).status == 200
     assert received == [content, content[::-1]]
     assert temporary_files(folder) == []
@@ -99,7 +102,7 @@ async def test_spooled_upload_is_read_as_a_file_is() -> None:
     assert repr(picture) == "Image(<upload>)"
 
 
-def _in_memory(content: bytes) -> image_reader.InspectedImage:
+def _in_memory(content: bytes) -> InspectedImage:
     return image_reader.inspect(Image.from_bytes(content))
 
 
@@ -161,7 +164,7 @@ async def test_error_of_the_package_is_raised_as_it_is() -> None:
 
 
 async def test_upload_that_stands_still_is_given_up() -> None:
-    with pytest.raises(ImageError, match="no byte of it came for 0.01 s"):
+    with pytest.raises(ImageError, match=r"no byte of it came for 0\.01 s"):
         await receive(endless(), limit=MAX_BYTES, stall=0.01)
 
 

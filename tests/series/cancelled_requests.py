@@ -4,8 +4,8 @@ Requests of a web application that are cancelled at random moments: nothing is l
 Each request receives two uploads, submits a swap, waits for it and streams the result,
 as a handler does. It is cancelled after a number of turns of the event loop by chance,
 from its first step to past its last one. Promises: each charge has an id that was in
-``pending()``; and once the tasks have ended, no slot is held, nothing waits, and neither
-a task of asyncio, a connection nor a temporary file is left.
+``pending()``; and once the tasks have ended, no slot is held, nothing waits, and
+neither a task of asyncio, a connection nor a temporary file is left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -41,15 +40,17 @@ async def cancelled_requests(here: Environment, count: int = 1000) -> SeriesResu
     )
     sockets = _sockets()
     with _temporary_folder() as folder:
-        async with serving(settings) as server:
-            async with AsyncEzlink(
+        async with (
+            serving(settings) as server,
+            AsyncEzlink(
                 server.api_key,
                 base_url=server.base_url,
                 max_concurrency=_AT_ONCE // 2,
                 poll=_POLL,
-            ) as ez:
-                await _cancel_all(ez, server, result, count)
-                result.expect("no temporary file", temporary_files(folder), [])
+            ) as ez,
+        ):
+            await _cancel_all(ez, server, result, count)
+            result.expect("no file while open", temporary_files(folder), [])
         result.expect("no temporary file", temporary_files(folder), [])
     result.expect("no task of asyncio", asyncio.all_tasks() - before, set())
     result.expect("no connection", _sockets() - sockets, 0)
@@ -150,7 +151,7 @@ def _temporary_folder() -> Iterator[Path]:
 def _sockets() -> int:
     """Return how many sockets this process has open, where the system tells."""
     found, folder = 0, Path("/proc/self/fd")
-    for name in os.listdir(folder) if folder.is_dir() else ():
-        with contextlib.suppress(OSError):
-            found += str((folder / name).readlink()).startswith("socket:")
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # the folder itself was open meanwhile
+            found += str(entry.readlink()).startswith("socket:")
     return found
