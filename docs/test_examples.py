@@ -62,7 +62,9 @@ def _parse(page: Path, runner: asyncio.Runner) -> Document:
     is_notebook = page.name == "notebooks.md"
     python = CellParser(runner) if is_notebook else PythonCodeBlockParser()
     commands = [CommandParser()] if page.name in COMMANDS else []
-    return Sybil(parsers=[python, *commands]).parse(page)
+    document = Sybil(parsers=[python, *commands]).parse(page)
+    document.namespace["__name__"] = page.stem
+    return document
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

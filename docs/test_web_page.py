@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("account")
 def page() -> dict[str, object]:
     """Return the names of the page, whose blocks have all been run."""
     document = Sybil(parsers=[PythonCodeBlockParser()]).parse(PAGE)
+    document.namespace["__name__"] = PAGE.stem
     for example in document.examples():
         example.evaluate()
     return document.namespace
