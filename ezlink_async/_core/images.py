@@ -214,8 +214,7 @@ class Image:
         if is_upload(picture):
             return cls(upload=picture)
         raise ImageError(
-            "give a path, bytes, an Image or an upload that is read asynchronously, "
-            f"not {type(picture).__name__}"
+            f"give a path, bytes, an upload or an Image, not {type(picture).__name__}"
         )
 
     @property
@@ -231,9 +230,9 @@ class Image:
     def __repr__(self) -> str:
         if self.path is not None:
             return f"Image({str(self.path)!r})"
-        if self.content is not None:
-            return f"Image(<{len(self.content)} bytes>)"
-        return "Image(<upload>)"  # its map may be closed by now
+        if self.upload is not None or self.spooled is not None:
+            return "Image(<upload>)"  # its file may be gone by now
+        return f"Image(<{len(self.content or b'')} bytes>)"
 
 
 ImageLike = str | os.PathLike[str] | bytes | Image | Upload

@@ -204,7 +204,7 @@ async def test_requests_that_are_cancelled_at_random_moments_lose_nothing(
     here: Environment,
 ) -> None:
     """Each charge has an id, and no slot, task, connection or file is left."""
-    result = await cancelled_requests(here, 60)
+    result = await cancelled_requests(here, 40)
     assert not result.broken
 
 

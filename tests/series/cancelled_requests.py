@@ -18,10 +18,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
+
 from ezlink_async import AsyncEzlink, PollPolicy
 from ezlink_async.emulator import Emulator, EmulatorSettings, serving
 from tests.series.result import Environment, SeriesResult
 from tests.support.pictures import jpeg
+from tests.support.raw_servers import client_tls
 from tests.support.uploads import ReadUpload, temporary_files
 
 _POLL = PollPolicy(first=0.01, shortest=0.01, longest=0.05)
@@ -33,7 +36,7 @@ _LENGTHS = (20_000, 300_000, 1_200_000)
 
 
 async def cancelled_requests(here: Environment, count: int = 1000) -> SeriesResult:
-    """Cancel *count* requests, and check what is left of them."""
+    """Make requests until *count* were cancelled, and check what is left of them."""
     result, before = SeriesResult(), asyncio.all_tasks()
     settings = EmulatorSettings(
         concurrency=_AT_ONCE, engine_seconds=0.01, ssl_context=here.tls
@@ -42,11 +45,13 @@ async def cancelled_requests(here: Environment, count: int = 1000) -> SeriesResu
     with _temporary_folder() as folder:
         async with (
             serving(settings) as server,
+            aiohttp.ClientSession(connector=_connector(here)) as session,
             AsyncEzlink(
                 server.api_key,
                 base_url=server.base_url,
                 max_concurrency=_AT_ONCE // 2,
                 poll=_POLL,
+                http=session,
             ) as ez,
         ):
             await _cancel_all(ez, server, result, count)
@@ -64,25 +69,30 @@ async def _cancel_all(
     watching = asyncio.create_task(_note_ids(ez, ids))
     whole = await _turns_of(_Request(ez, 0))
     ends = collections.Counter[str]()
-    for start in range(1, count + 1, _AT_ONCE):
-        numbers = range(start, min(start + _AT_ONCE, count + 1))
-        requests = [_Request(ez, number) for number in numbers]
-        moments = (chance.randrange(whole * 3) for _ in numbers)
+    while ends.total() - ends["done"] < count:
+        begun = ends.total()
+        requests = [_Request(ez, begun + number) for number in range(_AT_ONCE)]
         async with asyncio.TaskGroup() as group:
-            for request, turns in zip(requests, moments, strict=True):
-                group.create_task(_cancel_after(request, turns))
+            for request in requests:
+                group.create_task(_cancel_after(request, chance.randrange(whole)))
         ends.update(request.stage for request in requests)
     while ez.pending() or ez.stats().in_progress:
         await asyncio.sleep(0)
     watching.cancel()
     stats, charged = ez.stats(), server.control.charges
-    result.add(f"{count} requests", f"{len(charged)} charges")
+    result.add(f"{ends.total()} requests", f"{len(charged)} charges")
     result.add(", ".join(f"{ends[name]} {name}" for name in sorted(ends)))
     nameless = {charge.task_id for charge in charged} - ids
     result.expect("each charge has an id", nameless, set())
     result.expect("no task is paid twice", len(charged), len(server.control.tasks))
     left = (stats.in_progress, stats.waiting, stats.pending)
     result.expect("no slot, caller or task", left, (0, 0, 0))
+
+
+def _connector(here: Environment) -> aiohttp.TCPConnector:
+    """Return connections like the client's own, which trust the tests' authority."""
+    trusting = client_tls() if here.tls else True
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=2, ssl=trusting)
 
 
 class _Request:
@@ -95,8 +105,9 @@ class _Request:
 
     async def answer(self) -> None:
         """Do what a handler does."""
-        length = _LENGTHS[self._number % len(_LENGTHS)]
-        source, target = jpeg(10_000), jpeg(length + self._number)
+        number = self._number + 1
+        length = _LENGTHS[number % len(_LENGTHS)]
+        source, target = jpeg(10_000), jpeg(length + number)
         self.stage = "submitting"
         handle = await self._ez.swap_face(ReadUpload(source), ReadUpload(target))
         self.stage = "waiting"
