@@ -84,7 +84,7 @@ async def test_closed_gate_is_shown_until_it_opens() -> None:
         waiting = asyncio.create_task(ez.swap_face(SOURCE, TARGET))
         while not ez.stats().busy_for:
             await asyncio.sleep(0)
-        assert 0 < ez.stats().busy_for <= 60
+        assert ez.stats().busy_for > 0
         await cancel(waiting)
 
 
