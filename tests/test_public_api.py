@@ -59,6 +59,7 @@ NAMES = [
     "SlotTimeoutError",
     "StabilityImage",
     "StabilityRecord",
+    "Stats",
     "SubmitFailed",
     "SubmitQueued",
     "SubmitStarted",

@@ -295,6 +295,7 @@ class Downloader:
                     raise _failure(address, failed, task_id) from None
                 self._note_retry(address, failed, wait, task_id, subject)
             await self._sleep(wait)
+            self._transport.traffic.retries += 1
 
     def _note_retry(
         self,
@@ -390,6 +391,7 @@ class Downloader:
         blocks, kept, length = list[bytes](), 0, 0
         while block := await pace.block(stream):
             blocks.append(block)
+            self._transport.traffic.bytes_received += len(block)
             kept += len(block)
             length += len(block)
             if length > limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -81,6 +82,8 @@ class PendingSubmit:
     """Seconds from acceptance to the task's deadline; ``None``: the family's."""
     subject: Subject | None = None
     """The job that events name, if there is a callback for them."""
+    received: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
+    """Releases what was received for this job alone, once its submit has ended."""
     made_no_job: Callable[[], object] = lambda: None
     """Called when it has ended, and may be sent again without paying twice."""
     job: Job[AnyRecord] = attrs.field(init=False)

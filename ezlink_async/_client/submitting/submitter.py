@@ -98,7 +98,7 @@ class Submitter:
         self._settings = transport.settings
         self.slots: Semaphore = Semaphore(self._settings.max_concurrency)
         self._uploads = Semaphore(self._settings.max_uploads)
-        self._lanes = Lanes(self._settings.retry)
+        self.lanes: Lanes = Lanes(self._settings.retry)
         self._row_turns = RowTurns()
         self._transport = transport
         self._events: Emitter = transport.events
@@ -117,7 +117,7 @@ class Submitter:
         """
         task = self._background.start(self._run(pending))
         self._pending[task] = pending
-        task.add_done_callback(self._pending.pop)
+        task.add_done_callback(self._ended)
         try:
             await wait_until_done(task)
         except asyncio.CancelledError:
@@ -132,6 +132,9 @@ class Submitter:
         if task.cancelled():  # before its first step, so it raised no reason
             raise pending.ended(pending.interruption())
         return task.result()
+
+    def _ended(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
+        self._pending.pop(task).received.close()
 
     async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
         """
@@ -182,7 +185,7 @@ class Submitter:
             if pending.subject is not None:
                 job_events.started(self._events, pending.subject)
             job = pending.job = await pending.load()
-            gate = self._lanes.gate(job.lane)
+            gate = self.lanes.gate(job.lane)
             async with self._row_turns.turn(job.row_count):
                 accepted = await self._until_accepted(pending, gate)
         except BaseException:
@@ -229,6 +232,7 @@ class Submitter:
                 self._note_retry(gate, error, wait, first_fault)
             retried(self._events, "submit", error, wait, pending.subject)
             await self._sleep(wait)
+            self._transport.traffic.retries += 1
 
     async def _admit(
         self, gate: Gate, start: float, error: EzlinkError | None
@@ -333,7 +337,7 @@ class Submitter:
         elif isinstance(outcome, BusyError):
             return gate.close(admission, _hint(outcome), full=True)
         elif self._is_offline(outcome):
-            return self._lanes.close_all(gate, admission)
+            return self.lanes.close_all(gate, admission)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):
             gate.answered(admission)
         return None
