@@ -14,6 +14,7 @@ import asyncio
 import collections
 import contextlib
 import random
+import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,10 +68,11 @@ async def _cancel_all(
 ) -> None:
     ids, chance = set[str](), random.Random(count)  # noqa: S311 - moments, no secrets
     watching = asyncio.create_task(_note_ids(ez, ids))
-    whole = await _turns_of(_Request(ez, 0))
+    alone = (_turns_of(_Request(ez, number)) for number in range(_AT_ONCE))
+    whole = round(statistics.median(await asyncio.gather(*alone)))
     ends = collections.Counter[str]()
     while ends.total() - ends["done"] < count:
-        begun = ends.total()
+        begun = _AT_ONCE + ends.total()
         requests = [_Request(ez, begun + number) for number in range(_AT_ONCE)]
         async with asyncio.TaskGroup() as group:
             for request in requests:

@@ -78,7 +78,7 @@ def _closed() -> io.BytesIO:
         (io.BytesIO(), "the file object has nothing to read: it is empty"),
         (io.StringIO("words"), "has to be open in binary mode"),
         (_closed(), "cannot be read: "),
-        (io.BytesIO(bytes(11 * MIB)), "more than the 10485760"),
+        (io.BytesIO(bytes(11 * MIB)), "more than the 10,485,760"),
     ],
     ids=lambda given: type(given).__name__,
 )
