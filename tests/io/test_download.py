@@ -519,7 +519,7 @@ async def test_fetch_image_refuses_a_large_picture_while_it_comes() -> None:
     async with finished_swap() as (handle, server), client_of(server.base_url) as ez:
         large = faults.Picture(content="x" * (10 * 1024 * 1024 + 1))
         server.control.script("image", large)
-        with pytest.raises(errors.DownloadError, match="more than 10485760"):
+        with pytest.raises(errors.DownloadError, match="more than 10,485,760"):
             await ez.fetch_image(f"{server.base_url}/mj/image/{handle.task_id}")
 
 
