@@ -20,12 +20,12 @@ from urllib.parse import quote
 import attrs
 
 from ezlink_async._client import job_events
+from ezlink_async._client.saved_handle import SavedHandle
 from ezlink_async._core.events import Emitter, Subject
 from ezlink_async._core.images import RESULT_SUFFIXES
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import is_number
-from ezlink_async._core.records import SAVED
 from ezlink_async._io import result_sets
 from ezlink_async._io.addresses import Source, locate
 from ezlink_async._io.concurrency import BackgroundTasks, run_in_any_thread
@@ -49,8 +49,6 @@ from ezlink_async.models import TaskStatus
 from ezlink_async.services.base import AnyRecord, R, TaskFamily
 from ezlink_async.services.midjourney import MIDJOURNEY
 
-FORMAT = 2
-
 _log = get_logger()
 
 _T = TypeVar("_T")
@@ -58,48 +56,6 @@ _T = TypeVar("_T")
 _SEPARATORS = tuple({"/", os.sep})
 
 _SUFFIXES = {".jpeg", *RESULT_SUFFIXES.values()}
-
-MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
-
-
-@attrs.frozen(kw_only=True)
-class SavedHandle:
-    """
-    Server, family and id of a task, with its latest record if there is one.
-
-    *record* is as the family saves it. Format 1 knew one family, and saved the same.
-    """
-
-    origin: str
-    family: str
-    task_id: str
-    record: dict[str, object] | None = None
-    format: int = FORMAT
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the same as values that JSON can hold."""
-        return attrs.asdict(self)
-
-    @classmethod
-    def from_dict(cls, saved: object) -> SavedHandle:
-        """Read a saved handle; :exc:`ConfigurationError` when *saved* is not one."""
-        try:
-            found = SAVED.structure(saved, cls)
-        except MALFORMED as fault:
-            raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
-        if not 1 <= found.format <= FORMAT:
-            raise ConfigurationError(
-                f"this handle was saved in format {found.format}; this version of "
-                f"the package reads up to {FORMAT}"
-            )
-        return found
-
-    def read_record(self, family: TaskFamily[R]) -> R | None:
-        """Read the record; :exc:`ConfigurationError` when *family* has no such one."""
-        try:
-            return None if self.record is None else family.load(self.record)
-        except MALFORMED as fault:
-            raise ConfigurationError(f"this is not a saved handle: {fault!r}") from None
 
 
 class HandleOwner(Protocol):
@@ -283,14 +239,17 @@ class TaskHandle(Generic[R]):
         """
         open_, task_id = self._owner.downloads.open, self.task_id
         return await self._download(
-            lambda found: open_(found[0], task_id, self._subject)
+            lambda found: open_(found[0], task_id, self._subject),
+            undo=ResultStream.free,
         )
 
     async def open_all(self) -> tuple[ResultStream, ...]:
         """Wait for the results and return each as :meth:`open` does, in their order."""
         downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(
-            lambda found: result_sets.open_all(downloads, found, task_id), several=True
+            lambda found: result_sets.open_all(downloads, found, task_id),
+            several=True,
+            undo=_free_all,
         )
 
     async def save(self, path: str | Path) -> Path:
@@ -370,14 +329,24 @@ class TaskHandle(Generic[R]):
     def _file_name(self) -> str:
         return quote(self.task_id, safe="")  # ids are opaque: one may hold a slash
 
-    async def _download(self, download: Download[_T], *, several: bool = False) -> _T:
-        """Wait for the results, and *download* them from where they are."""
+    async def _download(
+        self,
+        download: Download[_T],
+        *,
+        several: bool = False,
+        undo: Callable[[_T], object] | None = None,
+    ) -> _T:
+        """
+        Wait for the results, and *download* them from where they are.
+
+        *undo* gets what was downloaded just before the caller was cancelled.
+        """
         record, owner = await self.result(), self._owner
         if owner.background.closed:
             raise self._closed()
         try:
             downloading = self._from_fresh(record, download, several=several)
-            return await owner.background.run(downloading, self._closed)
+            return await owner.background.run(downloading, self._closed, undo)
         except EzlinkError as error:
             self._note_charge(error)
             raise
@@ -537,9 +506,9 @@ class FollowedHandle(TaskHandle[R]):
         self._is_paid = True
 
     @property
-    def is_settling(self) -> bool:
-        """Whether the task has ended, and the price of it is being settled."""
-        return self._is_settling and not self._done
+    def has_ended_well(self) -> bool:
+        """Whether the task has, though its price may still be being settled."""
+        return self._error is None and (self._done or self._is_settling)
 
     def settle(self, record: R) -> bool:
         """
@@ -609,6 +578,11 @@ class FollowedHandle(TaskHandle[R]):
 
 AnyHandle = FollowedHandle[AnyRecord]
 """A handle where those of all families are handled alike."""
+
+
+def _free_all(streams: tuple[ResultStream, ...]) -> None:
+    for stream in streams:
+        stream.free()
 
 
 def _is_folder(path: Path) -> bool:

@@ -78,7 +78,8 @@ class JobPictures:
                 limit=limit,
                 stall=self._transport.settings.timeouts.upload,
                 pool=self._transport.writers,
-            )
+            ),
+            undo=incoming.release,
         )
 
     async def received(

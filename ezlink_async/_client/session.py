@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ezlink_async._client import job_events
-from ezlink_async._client.handle import FollowedHandle, SavedHandle
+from ezlink_async._client.handle import FollowedHandle
 from ezlink_async._client.job_stream import (
     AnyPipeline,
     GivenT,
@@ -21,6 +21,7 @@ from ezlink_async._client.job_stream import (
 )
 from ezlink_async._client.pictures import JobPictures, SharedSource
 from ezlink_async._client.polling.poller import Poller
+from ezlink_async._client.saved_handle import SavedHandle
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
     SubmitObserver,

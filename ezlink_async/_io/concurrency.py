@@ -81,17 +81,21 @@ class BackgroundTasks:
         self,
         work: Coroutine[object, object, _T],
         closed: Callable[[], ClientClosedError] = ClientClosedError,
+        undo: Callable[[_T], object] | None = None,
     ) -> _T:
         """
         Run *work* for the caller; cancelling the caller cancels *work*.
 
-        If the client closes meanwhile, the exception of *closed* is raised.
+        If the client closes meanwhile, the exception of *closed* is raised. *undo*
+        gets the result of work that had just ended when its caller was cancelled.
         """
         before = _cancellations()
         task = self.start(work)
         try:
             return await task
         except asyncio.CancelledError:
+            if undo is not None and _has_result(task):
+                undo(task.result())
             if self.closed and _cancellations() == before:
                 raise closed() from None
             raise
@@ -110,6 +114,10 @@ class BackgroundTasks:
             self.exempt |= await cancel_and_wait(left, self._patience)
             self._tasks -= left - self.exempt
         self._refuses = True
+
+
+def _has_result(task: asyncio.Task[_T]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _cancellations() -> int:

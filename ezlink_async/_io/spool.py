@@ -114,5 +114,9 @@ class ResultStream(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         """Free the temporary file; twice is harmless."""
+        self.free()
+
+    def free(self) -> None:
+        """Do as :meth:`aclose`, at once."""
         self._open = False
         self._spool.close()

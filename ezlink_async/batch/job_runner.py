@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -202,7 +202,10 @@ class JobRunner:
                 handle = self._followed(job)
             else:
                 handle = await self._submit(job, await pictures, observer)
-            task = await self._ended(record.id, handle)
+            with self._keeping_end(record.id, handle):
+                if pictures is not None:
+                    await writer.execute(lambda _: None)  # its id is on disk
+                task = await handle
         observer.stage = Stage.SAVING
         observer.task_record = json.dumps(handle.task_family.dump(task))
         await self._write_record(record.id, observer.task_record)
@@ -230,12 +233,13 @@ class JobRunner:
         deadline = None if request is None else request.deadline
         return self._session.accepted(accepted, family, lambda: None, deadline)
 
-    async def _ended(self, job: int, handle: AnyHandle) -> AnyRecord:
-        """Return the record of the end; it is kept if its price is being settled."""
+    @contextlib.contextmanager
+    def _keeping_end(self, job: int, handle: AnyHandle) -> Iterator[None]:
+        """Write the record of an end also if the run is left before it is seen."""
         try:
-            return await handle
+            yield
         except asyncio.CancelledError:
-            if handle.is_settling:  # another look would settle it once more
+            if handle.has_ended_well:  # another look might settle its price once more
                 record = json.dumps(handle.task_family.dump(handle.record))
                 now, writer = self._control.clock.now(), self._control.writer
                 writer.execute_soon(lambda journal: journal.succeeded(job, record, now))
@@ -312,14 +316,14 @@ class JobRunner:
     async def _submit(
         self, job: BatchJob, request: AnyRequest, observer: JournalObserver
     ) -> AnyHandle:
-        """Return the handle of a new task, once its id is on disk."""
+        """Return the handle of a new task."""
         # Each job has a state of its own: it finds the task of a lost answer.
         known = job.record.state_tag if job.unclear is not None else None
         request = request.with_state(known or new_state())
         while True:
             try:
                 with self._control.queued(observer):
-                    handle = await self._session.submit(
+                    return await self._session.submit(
                         request, shared=self._shared, observer=observer
                     )
             except (TransportError, BusyError) as error:
@@ -327,9 +331,6 @@ class JobRunner:
                     raise
                 _log.warning("no connection to the server: waiting for it (%s)", error)
                 await asyncio.sleep(self._session.retry_pause)
-            else:
-                await self._control.writer.execute(lambda _: None)
-                return handle
 
     def _is_outage(self, error: TransportError | BusyError) -> bool:
         """Return whether *error* is an outage that a batch waits out."""

@@ -15,11 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezlink_async import errors
-from ezlink_async._client.handle import (
-    FORMAT,
-    FollowedHandle,
-    SavedHandle,
-)
+from ezlink_async._client.handle import FollowedHandle
+from ezlink_async._client.saved_handle import FORMAT, SavedHandle
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async.buttons import Button
 from ezlink_async.errors import ConfigurationError, DownloadError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -440,6 +441,42 @@ async def test_batch_that_is_cancelled_while_it_settles_goes_on_with_the_end(
         asked = [path for path in here.paths if "/result?" in path]
     assert len(asked) == 1
     assert (len(relay.keyless) == before) is while_settling
+
+
+async def test_batch_that_is_cancelled_before_its_id_is_on_disk_keeps_the_end(
+    tmp_path: Path,
+) -> None:
+    relay, disk = _doubao_relay("succeeded"), threading.Event()
+    order = Order.of(DOUBAO, output="cat")
+    async with video_client(relay) as here:
+        here.server.control.standing("video_result", faults.Delay(30))
+        batch = run_jobs(here.ez, [order], output=tmp_path)
+
+        async def run() -> None:
+            async with batch as outcomes:
+                async for _ in outcomes:
+                    pass
+
+        running = asyncio.create_task(run())
+        while not any(path.endswith("/generations") for path in here.paths):
+            await asyncio.sleep(0)
+        # The disk takes long: nothing that is written from now on gets there.
+        batch._writer.execute_soon(lambda _: disk.wait())
+        await _settling(here)
+        running.cancel()
+        disk.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await here.ez.aclose()
+        here.server.control.standing("video_result", None)
+        url, key = here.server.base_url, here.server.api_key
+        async with (
+            AsyncEzlink(api_key=key, base_url=url, poll=POLL) as ez,
+            run_jobs(ez, [order], output=tmp_path) as again,
+        ):
+            assert [each.status async for each in again] == ["succeeded"]
+        asked = [path for path in here.paths if "/result?" in path]
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("word", ["failed", "cancelled", "expired"])

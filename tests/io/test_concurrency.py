@@ -334,6 +334,25 @@ async def test_cancelling_the_caller_of_run_cancels_its_work() -> None:
     assert stopped.is_set()
 
 
+async def test_result_of_a_caller_that_is_cancelled_as_it_ends_is_undone() -> None:
+    background, undone = BackgroundTasks(), list[int]()
+    ended = asyncio.Event()
+
+    async def work() -> int:
+        ended.set()
+        return 7
+
+    async def call() -> None:
+        await background.run(work(), undo=undone.append)
+
+    caller = asyncio.create_task(call())
+    await ended.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert undone == [7]
+
+
 async def test_close_raises_client_closed_error_in_callers_of_run() -> None:
     background = BackgroundTasks()
 
