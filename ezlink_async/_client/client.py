@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     import aiohttp
     from openai import AsyncOpenAI
 
+    from ezlink_async.webhook import WebhookReceiver
+
 _log = get_logger()
 
 _T = TypeVar("_T")
@@ -92,7 +94,9 @@ class AsyncEzlink:
     ``EZLINK_POLL_DEADLINE`` and so on); entering checks all of them and raises
     :exc:`ConfigurationError`. With *account_token*, the access token of the
     account, the client finds out what became of a submit whose answer was lost.
-    *http* is a session of yours for the API; the client never closes it. One
+    *http* is a session of yours for the API; the client never closes it. With a
+    *webhook* each submit that has no ``notify_hook`` of its own, and whose kind has
+    the field, asks for callbacks; they make its task be polled less. One
     client serves a whole program, in one event loop.
 
     Leaving ``async with`` aborts uploads, gives submits that wait for their
@@ -114,6 +118,7 @@ class AsyncEzlink:
         slot_timeout: float | None = None,
         account_token: str | None = None,
         allow_insecure: bool = False,
+        webhook: WebhookReceiver | None = None,
     ) -> None:
         options = Options(
             api_key=api_key,
@@ -129,6 +134,7 @@ class AsyncEzlink:
         )
         self._options = hide_secrets(options)
         self._http = http
+        self._webhook = webhook
         self._profile: Path | None = None
         self._reads_profile = False
         self._session: Session | None = None
@@ -174,7 +180,9 @@ class AsyncEzlink:
         sources = SettingsSources(os.environ)
         if self._reads_profile:
             sources = profile_sources(os.environ, self._profile)
-        session = Session(resolve(self._options, sources), self._http)
+        session = Session(
+            resolve(self._options, sources), self._http, webhook=self._webhook
+        )
         await session.open()
         self._session = session
         return self

@@ -20,6 +20,7 @@ from ezlink_async._client.job_stream import (
     OutcomeT,
 )
 from ezlink_async._client.polling.poller import Poller
+from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
     SubmitObserver,
@@ -67,6 +68,8 @@ from ezlink_async.services.registry import FAMILIES, family_of
 if TYPE_CHECKING:
     import aiohttp
 
+    from ezlink_async.webhook import WebhookReceiver
+
 _log = get_logger()
 
 _T = TypeVar("_T")
@@ -85,7 +88,13 @@ class Session:
     It belongs to the event loop in which it was made.
     """
 
-    def __init__(self, settings: Settings, http: aiohttp.ClientSession | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        http: aiohttp.ClientSession | None,
+        *,
+        webhook: WebhookReceiver | None = None,
+    ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.base_url: str = settings.base_url
         self.origin: str = settings.origin
@@ -106,6 +115,7 @@ class Session:
         )
         self.pipelines: weakref.WeakSet[AnyPipeline] = weakref.WeakSet()
         self._sent_once: dict[str, None] = {}
+        self._webhook = webhook
         self.closed: bool = False
         self.closing: asyncio.Task[None] | None = None
 
@@ -166,12 +176,32 @@ class Session:
             raise ClientClosedError
         if request.family.traces.state:
             request = request.with_state(self.reconciler.new_state())
+        request, state = self._with_hook(request)
         load = partial(self._load, request, shared)
         target = getattr(request, "target", request)
         pending = PendingSubmit(load, target, observer, request.deadline)
         self._check_once(request, pending)
         handle: FollowedHandle[R] = await self.submitter.submit(pending)
+        if state is not None:
+            self.poller.of(request.family).expect_callbacks(handle, state)
         return handle
+
+    def _with_hook(self, request: JobRequest[R]) -> tuple[JobRequest[R], str | None]:
+        """Return *request* with a hook if it takes one, and the state of that hook."""
+        if self._webhook is None or not request.takes_hook:
+            return request, None
+        request = request.with_state(new_state())
+        state = str(getattr(request, "state", ""))
+        return request.with_hook(self._webhook.hook_url(state)), state
+
+    def hear(self, told: TaskRecord) -> None:
+        """
+        Poll a task sooner of which a callback, perhaps a forged one, has *told*.
+
+        The callback may have come in another event loop, or a moment ago.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop of this client is closed
+            self.loop.call_soon_threadsafe(self.poller.hear, told)
 
     async def _load(
         self, request: JobRequest[R], shared: SharedSource | None
@@ -282,6 +312,8 @@ class Session:
         """Open the connection pools and start polling."""
         await self.transport.open()
         self.poller.start()
+        if self._webhook is not None:
+            self._webhook.attach(self.hear)
 
     async def close(self) -> None:
         """
@@ -307,6 +339,8 @@ class Session:
     async def _close(self) -> None:
         """End submits, handles, streams, tasks and connections, in this order."""
         self.closed = True
+        if self._webhook is not None:
+            self._webhook.detach(self.hear)
         pipelines = tuple(self.pipelines)
         try:
             await self.submitter.close(self.background.exempt)

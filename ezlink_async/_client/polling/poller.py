@@ -8,6 +8,7 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
+from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import AnyRecord, TaskFamily
 
 
@@ -49,6 +50,12 @@ class Poller:
             if self._started and not self._background.closed:
                 self._background.start_soon(poller.run())
         return poller
+
+    def hear(self, told: TaskRecord) -> None:
+        """Poll a task sooner of which a callback, perhaps a forged one, has *told*."""
+        for poller in self._pollers.values():
+            if poller.has_hooks:
+                poller.hear(told)
 
     def find(self, family: str, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id* in *family*."""
