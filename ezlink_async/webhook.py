@@ -151,7 +151,7 @@ class WebhookReceiver:
 
     def aiohttp_routes(self) -> list[web.RouteDef]:
         """Return the routes for an application of aiohttp that serves the address."""
-        return [web.post(f"{self._path}/{{token}}", self.aiohttp_handler)]
+        return [web.route("*", f"{self._path}/{{token}}", self.aiohttp_handler)]
 
     async def aiohttp_handler(self, request: web.Request) -> web.Response:
         """Answer a callback; the token is the last part of the path."""

@@ -221,8 +221,8 @@ class PollSchedule:
 
     def expect_callbacks(self, task: FollowedTask, state: str, now: float) -> None:
         """Learn that callbacks about *task* are to come, which carry *state*."""
-        task.hook = Hook(state)
-        if task.slot != UNPLANNED:
+        task.hook = task.hook or Hook(state)
+        if self._callbacks.are_coming and task.slot != UNPLANNED:
             self._plan(task, now)
 
     def observe_callback(self, task: FollowedTask, now: float, *, end: bool) -> None:
