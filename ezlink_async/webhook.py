@@ -156,7 +156,9 @@ class WebhookReceiver:
     async def aiohttp_handler(self, request: web.Request) -> web.Response:
         """Answer a callback; the token is the last part of the path."""
         token = request.path.rpartition("/")[2]
-        is_plain = request.method == "POST" and "Content-Encoding" not in request.headers
+        is_plain = (
+            request.method == "POST" and "Content-Encoding" not in request.headers
+        )
         status = _REFUSED
         if is_plain:
             status = await self._answer(token, request.content.readany)
@@ -260,8 +262,8 @@ def _keys(secret: str | bytes) -> tuple[bytes, bytes]:
     whole = secret.encode() if isinstance(secret, str) else bytes(secret)
     if len(whole) < _LEAST_SECRET:
         raise ConfigurationError(
-            f"the secret of a webhook has at least {_LEAST_SECRET} bytes: make one with "
-            "secrets.token_urlsafe(), and keep it with the settings of the application"
+            f"the secret of a webhook has at least {_LEAST_SECRET} bytes: make one "
+            "with secrets.token_urlsafe(), and keep it with the settings of the application"
         )
     uses = (b"ezlink-async webhook: state", b"ezlink-async webhook: token")
     state_key, token_key = (hmac.digest(whole, use, "sha256") for use in uses)

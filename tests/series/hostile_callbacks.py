@@ -94,7 +94,7 @@ def _huge(here: Target, chance: random.Random) -> Hostile:
 
 
 def _announced(here: Target, chance: random.Random) -> Hostile:
-    token = chance.choice("ABC") * 64
+    token = chance.choice("ABC") * len(here.token)
     return Hostile("announced gigabyte", token, b"{", announced=10**9)
 
 

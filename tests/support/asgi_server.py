@@ -76,7 +76,6 @@ class _Exchange:
             self._writer.write_eof()
             while await self._reader.read(_BLOCK):
                 pass
-        self._writer.close()
 
 
 @asynccontextmanager
@@ -89,10 +88,13 @@ async def serving_asgi(
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         exchange = _Exchange(reader, writer)
-        scope = await exchange.scope()
-        if scope is not None:
-            await app(scope, exchange.receive, exchange.send)
-        await exchange.end()
+        try:
+            scope = await exchange.scope()
+            if scope is not None:
+                await app(scope, exchange.receive, exchange.send)
+            await exchange.end()
+        finally:
+            writer.transport.abort()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(talk(reader, writer))

@@ -16,7 +16,6 @@ from tests.support.asgi_server import serving_asgi
 SECRET = "a secret of the application"
 
 
-
 class Serving(Protocol):
     """Serves a receiver on a new socket, or on one that listens already."""
 

@@ -103,8 +103,12 @@ class DueQueue:
 
     def plan_sooner(self, task: FollowedTask, due: float) -> None:
         """Plan the next poll of *task* at *due* unless it comes before, or is made."""
-        if task.slot != UNPLANNED and due * self._per_second < task.slot:
+        if self.is_later(task, due):
             self.plan(task, due)
+
+    def is_later(self, task: FollowedTask, due: float) -> bool:
+        """Return whether the next poll of *task* is planned, and later than *due*."""
+        return task.slot != UNPLANNED and due * self._per_second < task.slot
 
     def next_due(self) -> float | None:
         """Return when the next poll is due; ``None`` when none is planned."""

@@ -112,13 +112,10 @@ class PollSchedule:
         else:
             self.tasks.remove(task)
         task.slot = UNPLANNED
-        if task.hook is not None:
-            self._callbacks.forget(task.hook)
 
     def retire(self, task: FollowedTask) -> None:
         """Plan neither polls nor a deadline of *task*, which is polled once more."""
         self.remove(task)
-        task.hook = None
         task.is_expiring = True
         self.expiring[task.task_id] = task
 
@@ -207,6 +204,8 @@ class PollSchedule:
                 pending.append(task)
             else:
                 self._observe_end(task, record, now)
+            if task.hook is not None:
+                self._callbacks.observe(task.hook, sent, end=task.handle.done())
             task.observed_at = sent
             task.polls += 1
         if overdue:
@@ -222,7 +221,7 @@ class PollSchedule:
     def expect_callbacks(self, task: FollowedTask, state: str, now: float) -> None:
         """Learn that callbacks about *task* are to come, which carry *state*."""
         task.hook = task.hook or Hook(state)
-        if self._callbacks.are_coming and task.slot != UNPLANNED:
+        if self._due_by_callbacks(task, now) is not None and task.slot != UNPLANNED:
             self._plan(task, now)
 
     def observe_callback(self, task: FollowedTask, now: float, *, end: bool) -> None:
@@ -231,7 +230,9 @@ class PollSchedule:
             return
         task.hook = task.hook or Hook()
         self._callbacks.announce(task.hook, now, end=end)
-        if end or task.handle.is_watched:
+        is_due = end and self._due_by_callbacks(task, now) is not None
+        rests = self._queue.is_later(task, now + self._policy.longest)
+        if is_due or rests or task.handle.is_watched:
             self._queue.plan_sooner(task, self._next_poll_of(task, now))
 
     def plan_retry(self, task: FollowedTask, now: float, least: float = 0.0) -> None:
@@ -261,8 +262,6 @@ class PollSchedule:
                 self._queue.plan(task, now)
 
     def _observe_end(self, task: FollowedTask, record: Record, now: float) -> None:
-        if task.hook is not None:
-            self._callbacks.observe_end(task.hook)
         if task.shows_duration and record.status is TaskStatus.SUCCESS:
             self._durations.add((task.not_ended_at + now) / 2 - task.since)
 
@@ -302,9 +301,7 @@ class PollSchedule:
         self, task: FollowedTask, now: float, step: float | None = None
     ) -> float:
         # Comparisons, since calls of min() and max() take a tenth of the time.
-        due = None
-        if task.hook is not None:
-            due = self._callbacks.due(task, task.hook, now)
+        due = None if task.hook is None else self._due_by_callbacks(task, now)
         if due is None:
             due, latest = self._due(task, now, step), now + self._policy.longest
             if due > latest:  # noqa: PLR1730
@@ -314,6 +311,13 @@ class PollSchedule:
         if due > task.since + task.deadline - self._policy.shortest:
             due = self._before_deadline(task, now, due)
         return due
+
+    def _due_by_callbacks(self, task: FollowedTask, now: float) -> float | None:
+        if task.hook is None:
+            return None
+        followed = self.tasks.count
+        listed = followed >= self._list_from and not task.by_id
+        return self._callbacks.due(task, task.hook, now, followed, listed=listed)
 
     def _before_deadline(self, task: FollowedTask, now: float, due: float) -> float:
         """Return *due*, or the time of the last poll if that comes first."""

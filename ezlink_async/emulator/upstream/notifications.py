@@ -59,7 +59,7 @@ class Notifier:
         """Post *view* to *url* soon, unless it is old news or *url* is not allowed."""
         if not url or not self.settings.forward_hooks or not self._allowed(url):
             return
-        task_id, status = str(view["id"]), str(view["status"] or "")
+        task_id = str(view["id"])
         rank = _rank(view)
         if self._ranks.get(task_id, -1.0) >= rank:
             return

@@ -7,19 +7,12 @@ import statistics
 import attrs
 import pytest
 
-from ezlink_async._client.polling.callbacks import Callbacks
-from ezlink_async._client.polling.followed_tasks import FollowedTask, Hook
-from ezlink_async._client.polling.refresh_cycle import Probes, RefreshCycle
-from ezlink_async.models import TaskRecord, TaskStatus
-from tests.support.followed_tasks import followed_task
 from tests.support.simulation import (
     POLICY,
-    TRAVEL,
     Hooks,
     Server,
     mean_delay,
     mean_requests,
-    poll_with,
     simulate_all,
 )
 
@@ -61,7 +54,9 @@ def test_callbacks_cost_no_more_requests_by_list(in_flight: int, mean: float) ->
 
 
 @pytest.mark.parametrize("has_list", [True, False])
-def test_end_on_a_live_server_is_seen_when_the_callback_comes(*, has_list: bool) -> None:
+def test_end_on_a_live_server_is_seen_when_the_callback_comes(
+    *, has_list: bool
+) -> None:
     server = Server(has_list=has_list, hooks=Hooks(lag=0.2))
     simulations = simulate_all(server, 100, 8)
     assert statistics.median(one.delay for one in simulations) <= 0.4

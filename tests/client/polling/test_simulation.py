@@ -1,6 +1,4 @@
-"""
-What a schedule may cost in requests, and how late it may learn that a task has ended.
-"""
+"""What a schedule may cost in requests, and how late it may learn of an end."""
 
 from __future__ import annotations
 
