@@ -17,6 +17,7 @@ PICTURE = ROOT / "docs" / "explanation" / "rooms.svg"
 _OWNS = {
     "cli": "arguments in, exit code out",
     "pytest_plugin": "fixtures",
+    "webhook": "callbacks come in",
     "llm": "is it an answer?",
     "report": "a page about a batch",
     "emulator": "a second reading of the wire",

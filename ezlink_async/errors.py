@@ -350,6 +350,42 @@ class TaskTimeoutError(TaskError, TimeoutError):
     """
 
 
+class WebhookError(EzlinkError):
+    """
+    A callback that was received is dropped.
+
+    *answer* is the status to answer it with: 404, whatever is wrong with it.
+    """
+
+    answer: ClassVar[int] = 404
+
+
+class WebhookTokenError(WebhookError):
+    """The token is not one of this application, or that of another task."""
+
+
+class WebhookSizeError(WebhookError):
+    """The body is larger than 1 MiB, or came too slowly."""
+
+
+class WebhookSyntaxError(WebhookError):
+    """The body is no JSON, or more than is read."""
+
+
+class WebhookTaskError(WebhookError):
+    """The body is JSON, and no task."""
+
+
+class WebhookDuplicateError(WebhookError):
+    """
+    The same was said of the task before: a replay, or the upstream's second post.
+
+    It is answered like the first one.
+    """
+
+    answer: ClassVar[int] = 204
+
+
 FATAL_ERRORS = (
     AuthenticationError,
     PermissionDeniedError,

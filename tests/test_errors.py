@@ -40,6 +40,12 @@ TREE = {
     "TaskCancelledError": "TaskError",
     "TaskNotFoundError": "TaskError",
     "TaskTimeoutError": "TaskError TimeoutError",
+    "WebhookError": "EzlinkError",
+    "WebhookTokenError": "WebhookError",
+    "WebhookSizeError": "WebhookError",
+    "WebhookSyntaxError": "WebhookError",
+    "WebhookTaskError": "WebhookError",
+    "WebhookDuplicateError": "WebhookError",
 }
 
 KINDS = [

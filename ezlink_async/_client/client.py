@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     import aiohttp
     from openai import AsyncOpenAI
 
+    from ezlink_async.webhook import WebhookReceiver
+
 _log = get_logger()
 
 _T = TypeVar("_T")
@@ -100,7 +102,9 @@ class AsyncEzlink:
     ``EZLINK_POLL_DEADLINE`` and so on); entering checks all of them and raises
     :exc:`ConfigurationError`. With *account_token*, the access token of the
     account, the client finds out what became of a submit whose answer was lost.
-    *http* is a session of yours for the API; the client never closes it. *on_event*
+    *http* is a session of yours for the API; the client never closes it. With a
+    *webhook* each submit that has no ``notify_hook`` of its own, and whose kind has
+    the field, asks for callbacks; they make its task be polled less. *on_event*
     is called with each :class:`Event`, in the thread of the event loop, in their
     order, and delays the client for as long as it takes; the first exception of it is
     logged, and none changes anything. One client serves a whole program, in one event
@@ -125,6 +129,7 @@ class AsyncEzlink:
         slot_timeout: float | None = None,
         account_token: str | None = None,
         allow_insecure: bool = False,
+        webhook: WebhookReceiver | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         options = Options(
@@ -141,6 +146,7 @@ class AsyncEzlink:
         )
         self._options = hide_secrets(options)
         self._http = http
+        self._webhook = webhook
         self._on_event = on_event
         self._profile: Path | None = None
         self._reads_profile = False
@@ -187,8 +193,12 @@ class AsyncEzlink:
         sources = SettingsSources(os.environ)
         if self._reads_profile:
             sources = profile_sources(os.environ, self._profile)
-        settings = resolve(self._options, sources)
-        session = Session(settings, self._http, on_event=self._on_event)
+        session = Session(
+            resolve(self._options, sources),
+            self._http,
+            webhook=self._webhook,
+            on_event=self._on_event,
+        )
         await session.open()
         self._session = session
         return self

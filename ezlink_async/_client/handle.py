@@ -482,6 +482,11 @@ class FollowedHandle(TaskHandle[R]):
         return self._was_awaited
 
     @property
+    def is_watched(self) -> bool:
+        """Whether a user waits for the next change, and not for the end alone."""
+        return bool(self._awaiting_change)
+
+    @property
     def end_reason(self) -> str:
         """How the handle has ended, in a few words: the status or the error."""
         if self._error is not None:

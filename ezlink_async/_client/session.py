@@ -22,6 +22,7 @@ from ezlink_async._client.job_stream import (
 from ezlink_async._client.pictures import JobPictures, SharedSource
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.saved_handle import SavedHandle
+from ezlink_async._client.submitting.evidence import new_state
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
     SubmitObserver,
@@ -73,6 +74,8 @@ from ezlink_async.services.registry import FAMILIES, family_of
 if TYPE_CHECKING:
     import aiohttp
 
+    from ezlink_async.webhook import WebhookReceiver
+
 _log = get_logger()
 
 _T = TypeVar("_T")
@@ -96,6 +99,7 @@ class Session:
         settings: Settings,
         http: aiohttp.ClientSession | None,
         *,
+        webhook: WebhookReceiver | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -120,6 +124,7 @@ class Session:
         )
         self.pipelines: weakref.WeakSet[AnyPipeline] = weakref.WeakSet()
         self._sent_once: dict[str, None] = {}
+        self._webhook = webhook
         self.closed: bool = False
         self.closing: asyncio.Task[None] | None = None
 
@@ -181,6 +186,7 @@ class Session:
             raise ClientClosedError
         if request.family.traces.state:
             request = request.with_state(self.reconciler.new_state())
+        request, state = self._with_hook(request)
         with contextlib.ExitStack() as received:
             pictures = await self.pictures.received(request, received)
             load = partial(self.pictures.load, request, pictures, shared)
@@ -192,7 +198,26 @@ class Session:
             self._check_once(request, pending)
             pending.received = received.pop_all()
         handle: FollowedHandle[R] = await self.submitter.submit(pending)
+        if state is not None:
+            self.poller.of(request.family).expect_callbacks(handle, state)
         return handle
+
+    def _with_hook(self, request: JobRequest[R]) -> tuple[JobRequest[R], str | None]:
+        """Return *request* with a hook if it takes one, and the state of that hook."""
+        if self._webhook is None or not request.takes_hook:
+            return request, None
+        request = request.with_state(new_state())
+        state = str(getattr(request, "state", ""))
+        return request.with_hook(self._webhook.hook_url(state)), state
+
+    def hear(self, told: TaskRecord) -> None:
+        """
+        Poll a task sooner of which a callback, perhaps a forged one, has *told*.
+
+        The callback may have come in another event loop, or a moment ago.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop of this client is closed
+            self.loop.call_soon_threadsafe(self.poller.hear, told)
 
     def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
         """Refuse a second submit under a key, unless the first surely made no job."""
@@ -291,6 +316,8 @@ class Session:
         """Open the connection pools and start polling."""
         await self.transport.open()
         self.poller.start()
+        if self._webhook is not None:
+            self._webhook.attach(self.hear)
 
     async def close(self) -> None:
         """
@@ -316,6 +343,8 @@ class Session:
     async def _close(self) -> None:
         """End submits, handles, streams, tasks and connections, in this order."""
         self.closed = True
+        if self._webhook is not None:
+            self._webhook.detach(self.hear)
         pipelines = tuple(self.pipelines)
         try:
             await self.submitter.close(self.background.exempt)

@@ -17,6 +17,7 @@ from ezlink_async.emulator.settings import (
     DEFAULT_KEY,
     EmulatorSettings,
     Engine,
+    HookFaults,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Emulator",
     "EmulatorSettings",
     "Engine",
+    "HookFaults",
     "Route",
     "faults",
     "in_thread",

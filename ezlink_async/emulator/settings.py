@@ -49,6 +49,36 @@ def _check_origins(
             )
 
 
+def _check_share(_faults: object, field_: Attribute[float], share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"{field_.name} is a share from 0 to 1, not {share!r}")
+
+
+def _share() -> float:
+    return field(default=0.0, validator=_check_share)
+
+
+@frozen(kw_only=True)
+class HookFaults:
+    """
+    What goes wrong with the notifications to hooks, as the same *seed* repeats it.
+
+    Of all notifications the shares from 0 to 1: *dropped* are not posted, *doubled*
+    posted twice, *late* posted after up to *seconds* of the emulator's clock, and
+    *reordered* after the next one of their task. *forged* are followed by one that
+    nobody at the upstream sent: it says that the task has ended well, or has failed
+    where it did end well.
+    """
+
+    dropped: float = _share()
+    doubled: float = _share()
+    late: float = _share()
+    seconds: float = field(default=10.0, validator=validators.ge(0))
+    reordered: float = _share()
+    forged: float = _share()
+    seed: int = 0
+
+
 @frozen(kw_only=True)
 class EmulatorSettings:
     """
@@ -89,8 +119,9 @@ class EmulatorSettings:
 
     *forward_hooks*: post notifications to a job's ``notifyHook`` on a loopback host,
     within *hook_timeout*; *hooks_anywhere*: and on any other; *hook_twice*: post the
-    end of a task twice. By default none is sent: each client that may submit chooses
-    the address, and so could reach servers of this machine.
+    end of a task twice; *hook_faults*: what else goes wrong. By default none is sent:
+    each client that may submit chooses the address, and so could reach servers of this
+    machine.
 
     *files_work*: store the first file of an account, too, which the real server
     refuses. *files_limit*: bytes that the files of an account may have together; None:
@@ -141,6 +172,7 @@ class EmulatorSettings:
     hooks_anywhere: bool = False
     hook_twice: bool = False
     hook_timeout: float = 5.0
+    hook_faults: HookFaults = HookFaults()
     files_work: bool = False
     files_limit: int | None = None
     max_body: int = 30_000_000

@@ -415,6 +415,17 @@ class JobRequest(Generic[R]):
             return self
         return attrs.evolve(self, state=state)  # type: ignore[misc]
 
+    def with_hook(self, url: str) -> Self:
+        """Return the same with the hook *url*, unless it has one or takes none."""
+        if not self.takes_hook:
+            return self
+        return attrs.evolve(self, notify_hook=url)  # type: ignore[misc]
+
+    @property
+    def takes_hook(self) -> bool:
+        """Whether the field of its hook is there, and empty."""
+        return getattr(self, "notify_hook", "") is None
+
     def pictures(self) -> tuple[ImageLike, ...]:
         """Return the pictures to send, in the order of the fields."""
         return tuple(picture for _, picture in self.named_pictures())

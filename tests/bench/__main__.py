@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.bench import report, schedules
 from tests.bench.bars import Mark, Round, marks
+from tests.bench.hooks import hook_marks
 from tests.bench.measuring import Bench, Figures, serving
 from tests.bench.plans import SCENARIOS, Scenario, quick
 from tests.support.programs import ProgramError, run_python
@@ -94,6 +95,7 @@ async def _run(options: argparse.Namespace) -> report.Results:
         results.marks += await _handles(min(count, 3))
     if "schedules" in wanted:
         results.curves = schedules.curves()
+        results.marks += hook_marks()
     return results
 
 

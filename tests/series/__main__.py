@@ -28,6 +28,7 @@ from tests.series.failures import (
     slow_link,
 )
 from tests.series.heavy_answers import heavy_answers
+from tests.series.hostile_callbacks import hostile_callbacks
 from tests.series.hostile_results import hostile_results_series
 from tests.series.result import Environment, SeriesResult
 from tests.support.programs import ProgramError, certificate_file, run_strictly
@@ -73,6 +74,7 @@ SERIES: dict[str, Callable[[Environment], Awaitable[SeriesResult]]] = {
     "cancelled-requests": cancelled_requests,
     "heavy_answers": heavy_answers,
     "hostile-results": hostile_results_series,
+    "hostile-callbacks": hostile_callbacks,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from ezlink_async._client.handle import FollowedHandle, HandleOwner
-from ezlink_async._client.polling.schedule import FollowedTask
+from ezlink_async._client.polling.followed_tasks import FollowedTask
 from ezlink_async._core.events import Emitter
 from ezlink_async._core.policies import TASK_DEADLINE
 from ezlink_async.models import TaskRecord, TaskStatus

@@ -48,12 +48,14 @@ from ezlink_async.errors import (
     SubmitUnknownError,
     TaskFailedError,
     TaskTimeoutError,
+    WebhookError,
 )
 from ezlink_async.llm import checked, checked_stream
 from ezlink_async.models import KeyQuota, ModelInfo, UploadedFile
 from ezlink_async.report import report_on
 from ezlink_async.requests import AsyncImage, Flux
 from ezlink_async.services.account import AccountBalance, Charge
+from ezlink_async.webhook import WebhookReceiver, parse_hook
 
 version: str = __version__
 
@@ -77,6 +79,24 @@ async def watched() -> TaskRecord:
     """Await one swap, with its events."""
     async with AsyncEzlink(on_event=note) as ez:
         return await (await ez.swap_face("me.jpg", "team.jpg"))
+
+
+def receiver() -> WebhookReceiver:
+    """Make a receiver of callbacks, and a client that is called back."""
+    made = WebhookReceiver("https://app.example/hooks", secret=b"sixteen bytes or more")
+    client: AsyncEzlink = AsyncEzlink(webhook=made)
+    hook: str = made.hook_url("a state")
+    print(client, hook, made.aiohttp_routes(), made.aiohttp_handler, made.asgi)
+    return made
+
+
+async def callback(token: str, body: bytes) -> int:
+    """Take a callback that came elsewhere."""
+    try:
+        record: TaskRecord = await receiver().deliver(token, body)
+    except WebhookError as error:
+        return error.answer
+    return 204 if record == parse_hook(body) else 404
 
 
 async def one_picture() -> Path:

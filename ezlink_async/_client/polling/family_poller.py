@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -36,7 +35,9 @@ import attrs
 
 from ezlink_async._client import job_events
 from ezlink_async._client.handle import AnyHandle, Refusal
-from ezlink_async._client.polling.schedule import FollowedTask, PollSchedule
+from ezlink_async._client.polling.followed_tasks import FollowedTask
+from ezlink_async._client.polling.list_support import ListSupport
+from ezlink_async._client.polling.schedule import PollSchedule
 from ezlink_async._core.events import Emitter, Subject
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
@@ -58,14 +59,10 @@ from ezlink_async.errors import (
     TaskFailedError,
     TaskNotFoundError,
 )
-from ezlink_async.models import Record
+from ezlink_async.models import Record, TaskRecord, TaskStatus
 from ezlink_async.services.base import AnyRecord, TaskFamily
 
 _log = get_logger()
-
-_NO_SUCH_CALL = frozenset({404, 405, 501})
-
-_LONGEST_PAUSE = 64  # times the longest step of the policy
 
 _KEY_REFUSED = (AuthenticationError, PermissionDeniedError, QuotaError)
 
@@ -79,39 +76,11 @@ _FROZEN_LIMIT = 5
 
 _POLLS_AT_ONCE = 32
 
+_MOST_EARLY = 1000  # callbacks about tasks that are not followed
+
 _LATE = 0.5  # seconds: a loop that wakes so late has stood still
 
 _LAST_POLL = 2  # times the timeout of a fetch: a list, and then fetches
-
-
-class ListSupport:
-    """
-    Whether the tasks of one family may be polled by list, and from when on.
-
-    A single refusal may come from a proxy in passing, or mean one id among many:
-    so lists are tried again after *pause* seconds, twice as long each time.
-    """
-
-    def __init__(self, pause: float, *, is_there: bool) -> None:
-        self._pause = pause
-        self._refusals = 0
-        self._from = 0.0 if is_there else math.inf
-
-    def is_served(self, now: float) -> bool:
-        """Whether tasks may be polled by list now."""
-        return now >= self._from
-
-    def refuse(self, now: float, status: int) -> None:
-        """Go without lists for a while, or for good when there is no such call."""
-        if status in _NO_SUCH_CALL:
-            self._from = math.inf
-        elif self.is_served(now):  # of several refused at once, one counts
-            self._from = now + self._pause * min(2**self._refusals, _LONGEST_PAUSE)
-            self._refusals += 1
-
-    def accept(self) -> None:
-        """Forget earlier refusals."""
-        self._refusals = 0
 
 
 class FamilyPoller:
@@ -138,6 +107,8 @@ class FamilyPoller:
             shares_queue=timing.shares_queue,
         )
         """The next poll of each followed task."""
+        self.has_hooks: bool = family.traces.state
+        """Whether callbacks may come about its tasks: those that carry a state."""
         self._family = family
         self._transport = transport
         self._events: Emitter = transport.events
@@ -155,6 +126,7 @@ class FamilyPoller:
         # By id, apart from the tasks: few keys are used up, and tasks are to be small.
         self._refusals: dict[str, Refusal] = {}
         self._costly: dict[str, asyncio.Task[object] | None] = {}
+        self._early: dict[str, str] = {}  # callbacks that came before the task's id
         self._loop = asyncio.get_running_loop()
 
     def follow(
@@ -181,6 +153,33 @@ class FamilyPoller:
         task.has_previews = has_previews
         self.schedule.add(task)
         self._wake_if_due()
+
+    def expect_callbacks(self, handle: AnyHandle, state: str) -> None:
+        """Rely on callbacks about *handle*, which carry *state*, if it is followed."""
+        task, now = self.schedule.find(handle.task_id), self._loop.time()
+        early = self._early.pop(handle.task_id, None)
+        if task is not None and task.handle is handle:
+            self.schedule.expect_callbacks(task, state, now)
+            if early == state:
+                self.schedule.observe_callback(task, now, end=True)
+            self._wake_if_due()
+
+    def hear(self, told: TaskRecord) -> None:
+        """
+        Poll a task sooner of which a callback has *told*: nothing of it is proven.
+
+        One that carries another state than the task's is dropped. Those about tasks
+        that are not followed yet are remembered, the latest of them.
+        """
+        end = told.is_terminal or told.status is TaskStatus.MODAL
+        task = self.schedule.find(told.task_id)
+        if task is None and end:
+            self._early[told.task_id] = told.state
+            if len(self._early) > _MOST_EARLY:
+                del self._early[next(iter(self._early))]
+        elif task is not None and _state_of(task) in {"", told.state}:
+            self.schedule.observe_callback(task, self._loop.time(), end=end)
+            self._wake_if_due()
 
     def find(self, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id*."""
@@ -512,6 +511,14 @@ def _matched(
         else:
             found.append((task, record))
     return found, left_out
+
+
+def _state_of(task: FollowedTask) -> str:
+    """Return the state that callbacks about *task* carry; empty if it is not known."""
+    if task.hook is not None and task.hook.state is not None:
+        return task.hook.state
+    record = task.handle.record
+    return record.state if isinstance(record, TaskRecord) else ""
 
 
 def _frozen_error(record: Record) -> TaskFailedError:

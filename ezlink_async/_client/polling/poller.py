@@ -10,6 +10,7 @@ from ezlink_async._core.policies import PollPolicy
 from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.transport import Transport
+from ezlink_async.models import TaskRecord
 from ezlink_async.services.base import AnyRecord, TaskFamily
 
 
@@ -55,6 +56,12 @@ class Poller:
     def _run(self, poller: FamilyPoller) -> None:
         # Its polls are for all callers, so no trace of the first one goes with them.
         contextvars.Context().run(self._background.start_soon, poller.run())
+
+    def hear(self, told: TaskRecord) -> None:
+        """Poll a task sooner of which a callback, perhaps a forged one, has *told*."""
+        for poller in self._pollers.values():
+            if poller.has_hooks:
+                poller.hear(told)
 
     def find(self, family: str, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id* in *family*."""

@@ -323,6 +323,10 @@ class Probes:
         half = interval.hi - period / 2
         if earliest <= half:
             return half  # between two refreshes nothing changes: that is evidence too
+        return self.within(interval, earliest, followed)
+
+    def within(self, interval: Interval, earliest: float, followed: int) -> float:
+        """Return when to poll the next of *followed* tasks at the refresh itself."""
         if self._interval is None or self._interval.shared(interval) <= 0.0:
             self._wanted, self._sent = self._best_number(interval, followed), 0
         self._interval = interval

@@ -10,22 +10,26 @@ Rules:
 2. One list request polls up to 100 tasks, so tasks that are not due yet fill it
    up. The more tasks there are, the more often they are polled: with about one
    list request for each task in the long run.
+3. Tasks with a hook are polled by what their callbacks say; see :mod:`.callbacks`.
 
 Without I/O or clock: the poller passes the time in, and sleeps.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, takewhile
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-import attrs
-
-from ezlink_async._client.handle import AnyHandle
-from ezlink_async._client.polling.durations import START, Durations, ProgressRate
+from ezlink_async._client.polling.callbacks import Callbacks
+from ezlink_async._client.polling.durations import START, Durations
+from ezlink_async._client.polling.followed_tasks import (
+    UNPLANNED,
+    DueQueue,
+    FollowedTask,
+    Hook,
+    TasksByDeadline,
+)
 from ezlink_async._client.polling.refresh_cycle import Interval, Probes, RefreshCycle
 from ezlink_async._core.policies import PollPolicy
 from ezlink_async.models import Record, TaskStatus
@@ -53,146 +57,9 @@ _CONFIRMATION = 0.5  # of the shortest step: five polls of an unknown id are soo
 
 _SKIPPED = 16  # tasks that may not be polled yet end the search for fill-ins
 
-_UNPLANNED = -1
-
-
-@attrs.define(eq=False)
-class FollowedTask:
-    """The state of one task that is polled; small, since there may be many."""
-
-    handle: AnyHandle
-    own: bool  # the server gave the id to this very client
-    since: float  # when it was accepted, or resumed
-    deadline: float  # seconds after that
-    by_id: bool = False  # may not be polled by list
-    release: Callable[[], None] | None = None
-    observed_at: float = 0.0  # when the latest poll that brought a record was sent
-    earliest: float = 0.0  # no poll before
-    slot: int = _UNPLANNED  # of its next poll, unless a poll is in flight
-    polls: int = 0
-    rate: ProgressRate | None = None
-    unknown: int = 0  # answers in a row that the id is unknown
-    frozen: int = 0  # records in a row that show a frozen task
-    is_expiring: bool = False  # polled for the last time
-    has_previews: bool = False  # its picture may be there before its end
-
-    @property
-    def shows_duration(self) -> bool:
-        """Whether the time at which its end is seen shows how long it took."""
-        return self.own and not self.is_expiring
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether another poll follows the one that has just ended."""
-        return not self.is_expiring and not self.handle.done()
-
-    @property
-    def task_id(self) -> str:
-        """The server's id of the task."""
-        return self.handle.task_id
-
-
-class DueQueue:
-    """
-    The next poll of each task, soonest first.
-
-    Times are rounded up to slots of *step* seconds, so that planning one of
-    100,000 polls appends to a list.
-    """
-
-    def __init__(self, step: float) -> None:
-        self._per_second = 1.0 / step
-        self._slots: dict[int, list[FollowedTask]] = {}
-        self._order: list[int] = []  # a heap of the slots
-
-    def plan(self, task: FollowedTask, due: float) -> None:
-        """Plan the next poll of *task* not before *due*, in place of any other."""
-        task.slot = slot = math.ceil(due * self._per_second)
-        tasks = self._slots.get(slot)
-        if tasks is None:
-            self._slots[slot] = [task]
-            heapq.heappush(self._order, slot)
-        else:
-            tasks.append(task)
-
-    def next_due(self) -> float | None:
-        """Return when the next poll is due; ``None`` when none is planned."""
-        while self._order:
-            slot = self._order[0]
-            tasks = self._slots[slot]
-            while tasks and tasks[-1].slot != slot:  # planned anew, or forgotten
-                tasks.pop()
-            if tasks:
-                return slot / self._per_second
-            del self._slots[heapq.heappop(self._order)]
-        return None
-
-    def take(self, limit: float) -> list[FollowedTask]:
-        """Take the tasks that are due by *limit*, soonest first."""
-        taken: list[FollowedTask] = []
-        while (due := self.next_due()) is not None and due <= limit:
-            slot = heapq.heappop(self._order)
-            for task in self._slots.pop(slot):
-                if task.slot == slot:
-                    task.slot = _UNPLANNED
-                    taken.append(task)
-        return taken
-
-    def take_one(self) -> FollowedTask:
-        """Take a task whose poll :meth:`next_due` has just reported."""
-        task = self._slots[self._order[0]].pop()
-        task.slot = _UNPLANNED
-        return task
-
 
 PolledRecord = tuple[FollowedTask, Record, bool]
 """A task, the record a poll brought, and whether that shows a change."""
-
-
-class TasksByDeadline:
-    """Followed tasks by id, of which the next deadlines are found at once."""
-
-    def __init__(self) -> None:
-        self.count: int = 0
-        # Those that live equally long are in the order of their deadlines.
-        self._groups: dict[float, OrderedDict[str, FollowedTask]] = {}
-
-    def __iter__(self) -> Iterator[FollowedTask]:
-        return chain.from_iterable(group.values() for group in self._groups.values())
-
-    def find(self, task_id: str) -> FollowedTask | None:
-        """Return the task with this id."""
-        found = (group.get(task_id) for group in self._groups.values())
-        return next(filter(None, found), None)
-
-    def add(self, task: FollowedTask) -> None:
-        """Add *task*."""
-        self._groups.setdefault(task.deadline, OrderedDict())[task.task_id] = task
-        self.count += 1
-
-    def remove(self, task: FollowedTask) -> None:
-        """Remove *task*."""
-        group = self._groups[task.deadline]
-        del group[task.task_id]
-        if not group:
-            del self._groups[task.deadline]  # each request may have one of its own
-        self.count -= 1
-
-    def next_deadline(self) -> float:
-        """Return when the next deadline is; infinite without tasks."""
-        oldest = (next(iter(group.values()), None) for group in self._groups.values())
-        return min(
-            (task.since + task.deadline for task in oldest if task), default=math.inf
-        )
-
-    def expired(self, now: float) -> list[FollowedTask]:
-        """Return the tasks that have reached their deadline."""
-
-        def is_over(task: FollowedTask) -> bool:
-            return task.since + task.deadline <= now
-
-        groups = self._groups.values()
-        return [task for each in groups for task in takewhile(is_over, each.values())]
 
 
 class PollSchedule:
@@ -218,6 +85,7 @@ class PollSchedule:
         self._list_from = list_from
         self._shares_queue = shares_queue
         self._probes = Probes(policy.shortest)
+        self._callbacks = Callbacks(policy, self.cycle, self._probes)
         self._durations = Durations()
         self._queue = DueQueue(policy.shortest * _RESOLUTION)
         self._listed_at = 0.0
@@ -243,7 +111,7 @@ class PollSchedule:
             del self.expiring[task.task_id]
         else:
             self.tasks.remove(task)
-        task.slot = _UNPLANNED
+        task.slot = UNPLANNED
 
     def retire(self, task: FollowedTask) -> None:
         """Plan neither polls nor a deadline of *task*, which is polled once more."""
@@ -331,13 +199,9 @@ class PollSchedule:
             unchanged_at = Counter(each.observed_at for each, _, new in records if new)
             self.cycle.observe_changes(unchanged_at, now)
         for task, record, _ in records:
+            self._observe_one(task, record, sent, now)
             if not task.handle.done():
-                self._observe_progress(task, record, sent)
                 pending.append(task)
-            elif task.shows_duration and record.status is TaskStatus.SUCCESS:
-                self._durations.add((task.observed_at + now) / 2 - task.since)
-            task.observed_at = sent
-            task.polls += 1
         if overdue:
             self._observe_no_refresh(sent)
         else:
@@ -347,6 +211,36 @@ class PollSchedule:
         for task in pending:
             if not task.is_expiring:
                 self._plan(task, now, step)
+
+    def _observe_one(
+        self, task: FollowedTask, record: Record, sent: float, now: float
+    ) -> None:
+        has_ended = task.handle.done()
+        if not has_ended:
+            self._observe_progress(task, record, sent)
+        else:
+            self._observe_end(task, record, now)
+        if task.hook is not None:
+            self._callbacks.observe(task.hook, sent, end=has_ended)
+        task.observed_at = sent
+        task.polls += 1
+
+    def expect_callbacks(self, task: FollowedTask, state: str, now: float) -> None:
+        """Learn that callbacks about *task* are to come, which carry *state*."""
+        task.hook = task.hook or Hook(state)
+        if self._due_by_callbacks(task, now) is not None and task.slot != UNPLANNED:
+            self._plan(task, now)
+
+    def observe_callback(self, task: FollowedTask, now: float, *, end: bool) -> None:
+        """Take a callback about *task*, which may say that it has come to its *end*."""
+        if task.is_expiring:
+            return
+        task.hook = task.hook or Hook()
+        self._callbacks.announce(task.hook, now, end=end)
+        is_due = end and self._due_by_callbacks(task, now) is not None
+        rests = self._queue.is_later(task, now + self._policy.longest)
+        if is_due or rests or task.handle.is_watched:
+            self._queue.plan_sooner(task, self._next_poll_of(task, now))
 
     def plan_retry(self, task: FollowedTask, now: float, least: float = 0.0) -> None:
         """Plan the poll after a failed one, *least* seconds from now or later."""
@@ -373,6 +267,10 @@ class PollSchedule:
             task.by_id = True
             if task.is_planned:
                 self._queue.plan(task, now)
+
+    def _observe_end(self, task: FollowedTask, record: Record, now: float) -> None:
+        if task.shows_duration and record.status is TaskStatus.SUCCESS:
+            self._durations.add((task.not_ended_at + now) / 2 - task.since)
 
     @staticmethod
     def _observe_progress(task: FollowedTask, record: Record, sent: float) -> None:
@@ -404,15 +302,29 @@ class PollSchedule:
     # When to poll next
 
     def _plan(self, task: FollowedTask, now: float, step: float | None = None) -> None:
+        self._queue.plan(task, self._next_poll_of(task, now, step))
+
+    def _next_poll_of(
+        self, task: FollowedTask, now: float, step: float | None = None
+    ) -> float:
         # Comparisons, since calls of min() and max() take a tenth of the time.
-        due, latest = self._due(task, now, step), now + self._policy.longest
-        if due > latest:  # noqa: PLR1730
-            due = latest
+        due = None if task.hook is None else self._due_by_callbacks(task, now)
+        if due is None:
+            due, latest = self._due(task, now, step), now + self._policy.longest
+            if due > latest:  # noqa: PLR1730
+                due = latest
         if due < task.earliest:  # noqa: PLR1730
             due = task.earliest
         if due > task.since + task.deadline - self._policy.shortest:
             due = self._before_deadline(task, now, due)
-        self._queue.plan(task, due)
+        return due
+
+    def _due_by_callbacks(self, task: FollowedTask, now: float) -> float | None:
+        if task.hook is None:
+            return None
+        followed = self.tasks.count
+        listed = followed >= self._list_from and not task.by_id
+        return self._callbacks.due(task, task.hook, now, followed, listed=listed)
 
     def _before_deadline(self, task: FollowedTask, now: float, due: float) -> float:
         """Return *due*, or the time of the last poll if that comes first."""

@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezlink_async._client.polling.schedule import (
-    DueQueue,
-    FollowedTask,
-    PollSchedule,
-)
+from ezlink_async._client.polling.followed_tasks import DueQueue, FollowedTask
+from ezlink_async._client.polling.schedule import PollSchedule
 from ezlink_async._core.policies import TASK_DEADLINE, PollPolicy
 from ezlink_async.models import TaskStatus
 from tests.support.followed_tasks import followed_task, receive
