@@ -115,8 +115,9 @@ class EmulatorSettings:
 
     *forward_hooks*: post notifications to a job's ``notifyHook`` on a loopback host,
     within *hook_timeout*; *hooks_anywhere*: and on any other; *hook_twice*: post the
-    end of a task twice; *hook_faults*: what else goes wrong. By default none is sent: each client that may submit chooses
-    the address, and so could reach servers of this machine.
+    end of a task twice; *hook_faults*: what else goes wrong. By default none is sent:
+    each client that may submit chooses the address, and so could reach servers of this
+    machine.
 
     *files_work*: store the first file of an account, too, which the real server
     refuses. *files_limit*: bytes that the files of an account may have together; None:

@@ -137,7 +137,7 @@ async def test_faulty_callbacks_neither_end_nor_lose_a_job(
         jobs = [ez.submit(FaceSwap(jpeg(500), jpeg(600 + one))) for one in range(12)]
         records = await asyncio.gather(*await asyncio.gather(*jobs))
         assert {str(record.status) for record in records} == {"SUCCESS"}
-        assert len(emulator.control.charges) == 12
+        assert len(emulator.control.tasks) == 12
 
 
 # After a restart
