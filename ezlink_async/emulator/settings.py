@@ -50,8 +50,7 @@ def _check_origins(
 
 
 def _share() -> float:
-    checks = [validators.instance_of((int, float)), validators.ge(0), validators.le(1)]
-    return field(default=0.0, validator=checks)
+    return field(default=0.0, validator=[validators.ge(0), validators.le(1)])
 
 
 @frozen(kw_only=True)

@@ -204,8 +204,7 @@ class PollSchedule:
                 pending.append(task)
             else:
                 self._observe_end(task, record, now)
-            if task.hook is not None:
-                self._callbacks.observe(task.hook, sent, end=task.handle.done())
+            self._callbacks.observe(task, sent)
             task.observed_at = sent
             task.polls += 1
         if overdue:
