@@ -263,7 +263,7 @@ def _keys(secret: str | bytes) -> tuple[bytes, bytes]:
     if len(whole) < _LEAST_SECRET:
         raise ConfigurationError(
             f"the secret of a webhook has at least {_LEAST_SECRET} bytes: make one "
-            "with secrets.token_urlsafe(), and keep it with the application's settings"
+            "with secrets.token_urlsafe(), and keep it with your settings"
         )
     uses = (b"ezlink-async webhook: state", b"ezlink-async webhook: token")
     state_key, token_key = (hmac.digest(whole, use, "sha256") for use in uses)

@@ -86,8 +86,7 @@ def test_upstream_object_is_read_as_a_record() -> None:
     assert (record.progress, record.state) == (37.0, "state of 7")
     assert record.submit_time is not None
     assert record.submit_time.year == 2024
-    assert (record.start_time, record.finish_time) == (None, None)
-    assert record.image_url is None
+    assert (record.start_time, record.finish_time, record.image_url) == (None,) * 3
 
 
 BAD_BODIES = {

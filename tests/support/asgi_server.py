@@ -106,3 +106,4 @@ async def serving_asgi(
     for task in exchanges:
         task.cancel()
     await asyncio.gather(*exchanges, return_exceptions=True)
+    await asyncio.sleep(0)  # aborted connections close in the next turn

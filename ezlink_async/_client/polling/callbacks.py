@@ -78,8 +78,11 @@ class Callbacks:
         hook.quick_times += 1
         hook.quick_until = now + _QUICK * self._longest
 
-    def observe(self, hook: Hook, sent: float, *, end: bool) -> None:
-        """Learn from a poll of the task of *hook*, and whether it showed the *end*."""
+    def observe(self, task: FollowedTask, sent: float) -> None:
+        """Learn from a poll of *task*, which was *sent* then and shows its state."""
+        hook, end = task.hook, task.handle.done()
+        if hook is None:
+            return
         if hook.ended_at is None:
             self._missed += end
         elif sent >= hook.ended_at:

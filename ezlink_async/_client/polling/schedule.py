@@ -215,13 +215,11 @@ class PollSchedule:
     def _observe_one(
         self, task: FollowedTask, record: Record, sent: float, now: float
     ) -> None:
-        has_ended = task.handle.done()
-        if not has_ended:
+        if not task.handle.done():
             self._observe_progress(task, record, sent)
         else:
             self._observe_end(task, record, now)
-        if task.hook is not None:
-            self._callbacks.observe(task.hook, sent, end=has_ended)
+        self._callbacks.observe(task, sent)
         task.observed_at = sent
         task.polls += 1
 
