@@ -2,7 +2,7 @@
 Keep each Chinese page beside its English twin.
 
 The first line of a Chinese page names its twin, and the SHA-256 of the twin as it was
-when somebody last compared the two. Run ``python docs/chinese_pages.py`` for the pages
+when the two were last compared. Run ``python docs/chinese_pages.py`` for the pages
 whose twin has changed since. After a look at one, ``python docs/chinese_pages.py
 docs/zh/tutorial.md`` renews its hash.
 """
@@ -31,7 +31,7 @@ def twin_of(page: Path) -> tuple[Path, str]:
 
 
 def digest(page: Path) -> str:
-    """Return the SHA-256 of the text of *page*, whatever its line ends are."""
+    """Return the SHA-256 of the text of *page*, its line ends read as LF."""
     return hashlib.sha256(page.read_text(encoding="utf-8").encode()).hexdigest()
 
 
