@@ -102,6 +102,31 @@ def test_troubleshooting_has_a_row_for_each_reason_and_error_class() -> None:
     assert {*names, *Reason} == rows
 
 
+def _literals() -> str:
+    """Return all texts in the package's source, with … for each value in them."""
+    texts = list[str]()
+    for path in (ROOT / "ezlink_async").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Constant(value=str(text)):
+                    texts.append(text.replace("%s", "…").replace("`", ""))
+                case ast.JoinedStr(values=parts):
+                    texts.append("".join(map(_part, parts)).replace("`", ""))
+    return "\n".join(texts)
+
+
+def _part(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "…"
+
+
+def test_troubleshooting_quotes_messages_as_the_package_has_them() -> None:
+    literals = _literals()
+    rows = re.findall(r"^\| (`[^|]+`)[^|`]* \|", TROUBLESHOOTING, re.MULTILINE)
+    quotes = re.findall(r"`([^`]+)`", " ".join(rows))
+    parts = [part.strip(" ;") for quote in quotes for part in quote.split("…")]
+    assert [part for part in parts if part not in literals] == []
+
+
 def test_troubleshooting_has_each_sentence_of_the_server_and_its_meaning() -> None:
     known = error_mapping._ENGLISH  # noqa: SLF001 - the table that messages use
     rows = re.findall(r"^\| (\S+) \| ([a-z' ]+) \|", TROUBLESHOOTING, re.MULTILINE)
