@@ -36,9 +36,13 @@ def digest(page: Path) -> str:
 
 
 def is_current(page: Path) -> bool:
-    """Return whether the twin of *page* is as it was when they were compared."""
+    """
+    Return whether the twin of *page* is as it was when they were compared.
+
+    It is not if there is no such twin.
+    """
     twin, known = twin_of(page)
-    return digest(twin) == known
+    return twin.exists() and digest(twin) == known
 
 
 def renew(page: Path) -> None:
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     changed = [page for page in PAGES if not is_current(page)]
     for page in changed:
         twin = twin_of(page)[0].relative_to(ROOT)
-        sys.stdout.write(f"{page.relative_to(ROOT)}: look at {twin}, which changed\n")
+        sys.stdout.write(f"{page.relative_to(ROOT)}: look at {twin}, which has changed\n")
     return int(bool(changed))
 
 

@@ -27,6 +27,16 @@ _HALF_WIDTH = re.compile(r"[\u4e00-\u9fff][,;:?!()]|[,;:?!(][\u4e00-\u9fff]")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
+_WITH_TWIN = [
+    page
+    for page in PAGES
+    # Its English page is not written yet; once it is there, the two are compared.
+    if page.name != "troubleshooting.md" or twin_of(page)[0].exists()
+]
+each_page_with_twin = pytest.mark.parametrize(
+    "page", _WITH_TWIN, ids=lambda page: page.name
+)
+
 
 def _blocks(page: Path) -> list[object]:
     """Return the code of *page* without comments, which a translation changes."""
@@ -44,21 +54,21 @@ def _links_to(page: Path, other: Path) -> bool:
     return f"]({address})" in page.read_text(encoding="utf-8")
 
 
-@each_page
+@each_page_with_twin
 def test_twin_has_not_changed_since_it_was_compared(page: Path) -> None:
     """After a look at the page run ``python docs/chinese_pages.py PAGE``."""
     twin, _ = twin_of(page)
     assert is_current(page), f"{twin} has changed: see whether {page} has to"
 
 
-@each_page
+@each_page_with_twin
 def test_page_and_its_twin_link_to_each_other(page: Path) -> None:
     twin, _ = twin_of(page)
     assert _links_to(page, twin)
     assert _links_to(twin, page)
 
 
-@each_page
+@each_page_with_twin
 def test_page_has_the_code_of_its_twin(page: Path) -> None:
     twin, _ = twin_of(page)
     assert _blocks(page) == _blocks(twin)
@@ -82,7 +92,7 @@ def test_changed_twin_is_listed_until_its_page_is_renewed(
     assert chinese_pages.main([]) == 0
     twin.write_text("two\n", encoding="utf-8")
     assert chinese_pages.main([]) == 1
-    assert capsys.readouterr().out == "zh.md: look at a.md, which changed\n"
+    assert capsys.readouterr().out == "zh.md: look at a.md, which has changed\n"
     assert chinese_pages.main([str(page)]) == 0
     assert is_current(page)
     assert page.read_text(encoding="utf-8").endswith("-->\n一\n")
