@@ -61,7 +61,9 @@ def main(arguments: Sequence[str]) -> int:
     changed = [page for page in PAGES if not is_current(page)]
     for page in changed:
         twin = twin_of(page)[0].relative_to(ROOT)
-        sys.stdout.write(f"{page.relative_to(ROOT)}: look at {twin}, which has changed\n")
+        sys.stdout.write(
+            f"{page.relative_to(ROOT)}: look at {twin}, which has changed\n"
+        )
     return int(bool(changed))
 
 
