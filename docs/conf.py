@@ -68,7 +68,16 @@ def _draw_rooms(_: Sphinx) -> None:
     runpy.run_path(str(script))["draw"]()
 
 
+def _name_language(
+    _: Sphinx, page: str, __: str, context: dict[str, object], ___: object
+) -> None:
+    """Have the HTML of a Chinese page say so: fonts and screen readers ask for it."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+
+
 def setup(app: Sphinx) -> None:
-    """Draw the picture of the rooms, and connect the resolver above."""
+    """Draw the picture of the rooms, name languages, and connect the resolver above."""
     app.connect("builder-inited", _draw_rooms)
+    app.connect("html-page-context", _name_language)
     app.connect("missing-reference", _by_its_last_name)

@@ -21,7 +21,7 @@ from ezlink_async import AsyncEzlink, PollPolicy, emulator
 from ezlink_async.cli import run
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {"account.md", "images.md", "poster.md", "stability.md", "video.md"}
 """The pages whose commands are executed, too."""
 
