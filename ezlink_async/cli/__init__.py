@@ -117,7 +117,7 @@ COMMANDS = {
     "ezlink_async.cli.commands.samples:samples": (
         "FOLDER",
         "ezlink samples photos",
-        "sh -c \"$(ezlink samples photos)\"",
+        'sh -c "$(ezlink samples photos)"',
     ),
     "ezlink_async.cli.commands.serve:serve": (
         "[OPTIONS]",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def test_another_file_of_that_name_is_kept_and_nothing_written(ezlink: Ezlink) -
     said = ezlink("samples", "photos")
     assert (said.code, said.out) == (2, "")
     assert "with other content: give another folder" in said.err
-    assert os.listdir("photos") == ["synthetic_1.jpg"]
+    assert [path.name for path in Path("photos").iterdir()] == ["synthetic_1.jpg"]
     assert Path("photos/synthetic_1.jpg").read_bytes() == b"mine"
 
 
