@@ -6,7 +6,7 @@ function __fish_ezlink_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
     set -l options_with_values '--api-key --aspect --base-url --beat --bot --budget --capacity --concurrency --count --deadline --delay --dimensions --engine --existing --faces --fault --host --image --last-image --log --manifest --mask --max-failures --mode --model --origin --output --pairs --plugin --port --prompt --purpose --seconds --seed --set --size --then -o'
-    set -l all_commands 'action balance blend describe doctor flux image imagine modal models report run seed serve shorten stability swap task upload video'
+    set -l all_commands 'action balance blend describe doctor flux image imagine modal models report run samples seed serve shorten stability swap task upload video'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -60,6 +60,7 @@ complete -c ezlink -n __fish_use_subcommand -a 'upload' -d 'Store files on the s
 complete -c ezlink -n __fish_use_subcommand -a 'models' -d 'Print the server'\''s catalogue of models, each once; free.'
 complete -c ezlink -n __fish_use_subcommand -a 'balance' -d 'Print what the key may spend, and what the account has left, in US dollars; fre…'
 complete -c ezlink -n __fish_use_subcommand -a 'stability' -d 'Do one call of Stability, and save its picture or video.'
+complete -c ezlink -n __fish_use_subcommand -a 'samples' -d 'Write the sample pictures into FOLDER, and print the command that swaps them.'
 complete -c ezlink -n __fish_use_subcommand -a 'serve' -d 'Run the built-in server until it is interrupted.'
 complete -c ezlink -n __fish_use_subcommand -a 'doctor' -d 'Check address, key, money, route and clock, and say what to do.'
 # Root-level options
@@ -386,6 +387,14 @@ complete -c ezlink -n '__fish_ezlink_using_command run' -l no-report -d 'Write r
 complete -c ezlink -n '__fish_ezlink_using_command run' -l verbose -d 'Show each step of a job with its id; twice, each request too.'
 complete -c ezlink -n '__fish_ezlink_using_command run' -s v -d 'Show each step of a job with its id; twice, each request too.'
 complete -c ezlink -n '__fish_ezlink_using_command run' -l log -r -F -d 'Append all of that to a file. It holds no key and no picture.'
+
+# Options for: samples
+complete -c ezlink -n '__fish_ezlink_using_command samples' -l help -d 'Display this message and exit.'
+complete -c ezlink -n '__fish_ezlink_using_command samples' -s h -d 'Display this message and exit.'
+complete -c ezlink -n '__fish_ezlink_using_command samples' -l version -d 'Display application version.'
+complete -c ezlink -n '__fish_ezlink_using_command samples' -l verbose -d 'Show each step of a job with its id; twice, each request too.'
+complete -c ezlink -n '__fish_ezlink_using_command samples' -s v -d 'Show each step of a job with its id; twice, each request too.'
+complete -c ezlink -n '__fish_ezlink_using_command samples' -l log -r -F -d 'Append all of that to a file. It holds no key and no picture.'
 
 # Options for: seed
 complete -c ezlink -n '__fish_ezlink_using_command seed' -l help -d 'Display this message and exit.'
