@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cyclopts import App
+from cyclopts import App, Group
 from cyclopts.argument import Argument
 from docstring_parser import parse
 
@@ -99,8 +99,9 @@ def _arguments(command: App, *, shared: bool = False) -> Iterator[str]:
 
 
 def _group_names(argument: Argument) -> Iterator[str]:
-    for group in argument.parameter.group:
-        yield group if isinstance(group, str) else group.name
+    groups = argument.parameter.group
+    for group in groups if isinstance(groups, Iterable) else (groups,):
+        yield str(group.name if isinstance(group, Group) else group)
 
 
 def _command(name: str, lines: Iterable[str]) -> Iterator[str]:

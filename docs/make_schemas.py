@@ -193,7 +193,7 @@ _OUTCOME: dict[str, Schema] = {
 
 
 def _summary() -> Schema:
-    counts = {name: _COUNT for name in ("total", *get_args(BatchStatus))}
+    counts = dict.fromkeys(("total", *get_args(BatchStatus)), _COUNT)
     known = {"running": _COUNT, "charged_usd": _NUMBER, "accounted": _COUNT}
     counts = {**counts, "seconds": _NUMBER, **known}
     return _object({"summary": _object(counts, optional=tuple(known))})

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.make_man_page import SHARE, app, files, man_page
-from ezlink_async.cli import COMMANDS
+from docs.make_man_page import SHARE, files, man_page
+from ezlink_async.cli import COMMANDS, app
 
 NAMES = [path.rpartition(":")[2] for path in COMMANDS]
 

@@ -31,7 +31,7 @@ _SHARED = (
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, text=True, capture_output=True, check=False)  # noqa: S603
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
     if done.returncode:
         sys.exit(
             f"{shlex.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
