@@ -287,7 +287,8 @@ def _check_installed(session: nox.Session, wheel: Path, version: str) -> None:
     work.mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "distribution" / "check_installed.py", work)
     session.run(f"python{version}", "-m", "venv", str(bare / "venv"), external=True)
-    python = str(next((bare / "venv").glob("*/python*")))
+    folder = bare.absolute() / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    python = str(folder / "python")
     tools = ("pytest", "pytest-asyncio")
     args = ("-m", "pip", "install", "-q", f"{wheel}[local]", *tools)
     session.run(python, *args, external=True)
@@ -300,7 +301,7 @@ def container(session: nox.Session) -> None:
     """Lint the Dockerfile, and run the steps of its first stage without Docker."""
     session.install(*_group("container"))
     session.run("hadolint", "Dockerfile")
-    folder = Path(session.create_tmp()) / "container"
+    folder = Path(session.create_tmp()).absolute() / "container"
     shutil.rmtree(folder, ignore_errors=True)
     source, work = folder / "src", folder / "work"
     work.mkdir(parents=True)
