@@ -7,6 +7,7 @@ sessions that need a browser or much time are run by name.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -244,6 +245,94 @@ def package(session: nox.Session) -> None:
     session.run("python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
     parts = session.posargs or [f"tests/{part}" for part in PARTS_WITH_FILES]
     session.run("pytest", "-q", *AT_ONCE, *parts)
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Do all of a release but the upload; the files are left in ``dist``."""
+    session.install(*_group("release"), "-e", ".[cli]")
+    when = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    env = {"SOURCE_DATE_EPOCH": str(when).strip()}
+    dist = ROOT / "dist"
+    again = Path(session.create_tmp()) / "dist"
+    for folder in (dist, again):
+        shutil.rmtree(folder, ignore_errors=True)
+        args = ("-m", "build", "--outdir", str(folder), str(ROOT))
+        session.run("python", *args, silent=True, env=env)
+    digests = _digests(dist)
+    if digests != _digests(again):
+        session.error(f"two builds differ: {digests} and {_digests(again)}")
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+    session.run("pytest", "-q", "tests/distribution")
+    for version in PYTHONS:
+        if shutil.which(f"python{version}"):
+            _check_installed(session, next(dist.glob("*.whl")), version)
+    for name, digest in digests.items():
+        session.log(f"{digest}  dist/{name}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in *folder*, by its name."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def _check_installed(session: nox.Session, wheel: Path, version: str) -> None:
+    """Use the *wheel* in a bare environment, in a folder without the sources."""
+    bare = Path(session.create_tmp()) / f"bare-{version}"
+    shutil.rmtree(bare, ignore_errors=True)
+    work = bare / "work"
+    work.mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "distribution" / "check_installed.py", work)
+    session.run(f"python{version}", "-m", "venv", str(bare / "venv"), external=True)
+    folder = bare.absolute() / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    python = str(folder / "python")
+    tools = ("pytest", "pytest-asyncio")
+    args = ("-m", "pip", "install", "-q", f"{wheel}[local]", *tools)
+    session.run(python, *args, external=True)
+    with session.chdir(work):
+        session.run(python, "check_installed.py", external=True)
+
+
+@nox.session(default=False)
+def container(session: nox.Session) -> None:
+    """Lint the Dockerfile, and run the steps of its first stage without Docker."""
+    session.install(*_group("container"))
+    session.run("hadolint", "Dockerfile")
+    folder = Path(session.create_tmp()).absolute() / "container"
+    shutil.rmtree(folder, ignore_errors=True)
+    source, work = folder / "src", folder / "work"
+    work.mkdir(parents=True)
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            _copy(ROOT / line[1:], source / line[1:])
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text())
+    build = text.split("\nFROM ")[1]
+    steps = re.findall(r"^RUN (.*)$", build, re.MULTILINE)
+    place = str(folder / "opt" / "ezlink")
+    with session.chdir(source):
+        for step in steps:
+            command = step.replace("/opt/ezlink", place)
+            session.run("sh", "-euc", command, external=True)
+    shutil.rmtree(source)  # the last stage has the environment alone
+    ezlink = f"{place}/bin/ezlink"
+    with session.chdir(work):
+        session.run(ezlink, "--help", external=True, silent=True)
+        session.run(ezlink, "samples", "photos", external=True)
+        args = ("photos/astronaut.jpg", "photos", "--local", "--output", "swapped")
+        session.run(ezlink, "swap", *args, external=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder, without compiled modules."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, target, ignore=ignore)
+    else:
+        shutil.copy(source, target)
 
 
 @nox.session(default=False)

@@ -114,6 +114,11 @@ COMMANDS = {
         "ezlink stability core --prompt 'a red fox' -o out --local",
         "ezlink stability erase photo.jpg --set mask=mask.png -o out",
     ),
+    "ezlink_async.cli.commands.samples:samples": (
+        "FOLDER",
+        "ezlink samples photos",
+        'sh -c "$(ezlink samples photos)"',
+    ),
     "ezlink_async.cli.commands.serve:serve": (
         "[OPTIONS]",
         "ezlink serve --port 8080",
