@@ -95,7 +95,7 @@ async def _run(options: argparse.Namespace) -> report.Results:
         results.marks += await _handles(min(count, 3))
     if "schedules" in wanted:
         results.curves = schedules.curves()
-        results.marks += hook_marks()
+        results.marks += await asyncio.to_thread(hook_marks)
     return results
 
 

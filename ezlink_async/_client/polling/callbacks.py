@@ -78,11 +78,8 @@ class Callbacks:
         hook.quick_times += 1
         hook.quick_until = now + _QUICK * self._longest
 
-    def observe(self, task: FollowedTask, sent: float) -> None:
-        """Learn from a poll of *task*, which was *sent* then and shows its state."""
-        hook, end = task.hook, task.handle.done()
-        if hook is None:
-            return
+    def observe(self, hook: Hook, sent: float, *, end: bool) -> None:
+        """Learn from a poll, *sent* then, whether it showed the *end* of the task."""
         if hook.ended_at is None:
             self._missed += end
         elif sent >= hook.ended_at:

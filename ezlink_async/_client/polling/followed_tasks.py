@@ -35,7 +35,7 @@ class Hook:
     quick_times: int = 0  # how often that was begun
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class FollowedTask:
     """The state of one task that is polled; small, since there may be many."""
 

@@ -195,9 +195,7 @@ class PollSchedule:
         expected = self.cycle.next(now)
         overdue = self._is_overdue(records, sent)
         pending: list[FollowedTask] = []
-        if self._shares_queue:
-            unchanged_at = Counter(each.observed_at for each, _, new in records if new)
-            self.cycle.observe_changes(unchanged_at, now)
+        self._observe_changes(records, now)
         for task, record, _ in records:
             self._observe_one(task, record, sent, now)
             if not task.handle.done():
@@ -219,7 +217,8 @@ class PollSchedule:
             self._observe_progress(task, record, sent)
         else:
             self._observe_end(task, record, now)
-        self._callbacks.observe(task, sent)
+        if task.hook is not None:
+            self._callbacks.observe(task.hook, sent, end=task.handle.done())
         task.observed_at = sent
         task.polls += 1
 
@@ -265,6 +264,11 @@ class PollSchedule:
             task.by_id = True
             if task.is_planned:
                 self._queue.plan(task, now)
+
+    def _observe_changes(self, records: Sequence[PolledRecord], now: float) -> None:
+        if self._shares_queue:
+            unchanged_at = Counter(each.observed_at for each, _, new in records if new)
+            self.cycle.observe_changes(unchanged_at, now)
 
     def _observe_end(self, task: FollowedTask, record: Record, now: float) -> None:
         if task.shows_duration and record.status is TaskStatus.SUCCESS:

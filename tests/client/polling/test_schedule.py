@@ -182,7 +182,7 @@ def test_ended_task_gets_no_more_polls() -> None:
 
 def test_ended_tasks_are_released_from_memory() -> None:
     here = Followed(1000)
-    gone = weakref.WeakSet(here.tasks)
+    gone = weakref.WeakSet([task.handle for task in here.tasks])
     for task in here.tasks:
         here.schedule.remove(task)
     here.tasks.clear()
