@@ -18,7 +18,7 @@ _TEST = """
 async def test_swap(ezlink_client, ezlink_emulator):
     async with ezlink_client as ez:
         handle = await ez.swap_face("photos/astronaut.jpg", "photos/hopper.jpg")
-        assert (await handle).status == "SUCCESS"
+        assert (await handle).status.value == "SUCCESS"
     assert len(ezlink_emulator.control.tasks) == 1
 """
 
