@@ -16,8 +16,9 @@ import ezlink_async
 
 _TEST = """
 async def test_swap(ezlink_client, ezlink_emulator):
-    handle = await ezlink_client.swap_face("photos/astronaut.jpg", "photos/hopper.jpg")
-    assert (await handle).status == "SUCCESS"
+    async with ezlink_client as ez:
+        handle = await ez.swap_face("photos/astronaut.jpg", "photos/hopper.jpg")
+        assert (await handle).status.value == "SUCCESS"
     assert len(ezlink_emulator.control.tasks) == 1
 """
 
