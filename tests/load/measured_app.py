@@ -1,0 +1,67 @@
+"""
+The example application behind uvicorn, with measures: a program of its own.
+
+It runs until SIGTERM, and then writes a line of JSON: the longest steps of its event
+loop in seconds of this thread's processor time, and the tasks that were left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import sys
+import time
+
+import uvicorn
+
+_KEPT = 5
+
+_steps: list[tuple[float, str]] = []
+
+
+def measure_steps() -> None:
+    """Note the longest steps of every event loop of this process."""
+    run = asyncio.Handle._run
+
+    def measured(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        took = time.thread_time() - began
+        if len(_steps) < _KEPT:
+            heapq.heappush(_steps, (took, repr(handle)))
+        elif took > _steps[0][0]:
+            heapq.heapreplace(_steps, (took, repr(handle)))
+
+    asyncio.Handle._run = measured  # type: ignore[method-assign]  # that is the measure
+
+
+async def serve(port: int) -> list[str]:
+    """Serve until SIGTERM, and return the tasks that are left then."""
+    config = uvicorn.Config(
+        "app:app", port=port, timeout_graceful_shutdown=10, access_log=False
+    )
+    await uvicorn.Server(config).serve()
+    own = asyncio.current_task()
+    return [repr(task) for task in asyncio.all_tasks() if task is not own]
+
+
+def _main() -> None:
+    left: list[str] = []
+    measure_steps()
+
+    async def run() -> None:
+        left.extend(await serve(int(sys.argv[1])))
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        report = {"steps": sorted(_steps, reverse=True), "left": left}
+        sys.stdout.write(f"REPORT {json.dumps(report)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main()
