@@ -66,8 +66,9 @@ class Page:
     def _note(self, method: str, said: dict[str, Message]) -> None:
         if method == "Page.loadEventFired":
             self._loaded.set()
-        elif method == "Browser.downloadProgress" and said["state"] == "completed":
-            self._downloaded.set()
+        elif method == "Browser.downloadProgress":
+            if str(said["state"]) == "completed":
+                self._downloaded.set()
         elif method == "Network.requestWillBeSent":
             self.requests.append(str(said["request"]["url"]))
         elif method == "Runtime.exceptionThrown":

@@ -122,7 +122,9 @@ async def test_twenty_photos_are_dropped_left_and_found_again(
     await page.run("document.getElementById('go').click()")
 
     # Everything is accepted, and some of it done: the tab is reloaded, then closed.
-    await until(page, f"{count('queued')} + {count('sending')} === 0 && {count('done')}")
+    await until(
+        page, f"{count('queued')} + {count('sending')} === 0 && {count('done')}"
+    )
     address = str(await page.run("location.href"))
     await page.visit(address)
     await until(page, f"{count('done')} >= 4")
@@ -132,10 +134,12 @@ async def test_twenty_photos_are_dropped_left_and_found_again(
     await page.visit(address)
     await until(page, f"{count('done')} === 20 && {count('failed')} === 2")
     assert "20 of 22 photos done, 2 failed" in await text(page, "#sum")
-    errors = str(await page.run(
-        "[...document.querySelectorAll('[data-state=failed]')].map(e => e.innerText)"
-        ".join('\\n')"
-    ))
+    errors = str(
+        await page.run(
+            "[...document.querySelectorAll('[data-state=failed]')]"
+            ".map(e => e.innerText).join('\\n')"
+        )
+    )
     assert "No face was found in the target picture" in errors
     assert "This is not a picture" in errors
 
@@ -201,10 +205,12 @@ async def test_every_field_is_reached_by_tab_and_has_a_name(
     reached = set()
     for _ in range(8):
         await page.press("Tab")
-        reached.add(await page.run(
-            "document.activeElement.id || document.activeElement.className"
-            " || document.activeElement.type"
-        ))
+        reached.add(
+            await page.run(
+                "document.activeElement.id || document.activeElement.className"
+                " || document.activeElement.type"
+            )
+        )
     assert {"photos", "all", "new", "range", "look", "save"} <= reached
 
 

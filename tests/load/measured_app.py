@@ -33,7 +33,7 @@ def measure_steps() -> None:
         elif took > _steps[0][0]:
             heapq.heapreplace(_steps, (took, repr(handle)))
 
-    asyncio.Handle._run = measured  # type: ignore[method-assign]  # that is the measure
+    setattr(asyncio.Handle, "_run", measured)  # noqa: B010 - no public hook
 
 
 async def serve(port: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -91,7 +92,10 @@ class User:
         """Send a request; bodies have the type that the page gives them."""
         kind = {} if body is None else {"Content-Type": "application/octet-stream"}
         async with self._session.request(
-            method, self.url + path, data=body, headers=kind | headers
+            method,
+            self.url + path,
+            data=None if body is None else io.BytesIO(body),
+            headers=kind | headers,
         ) as answer:
             return Reply(
                 status=answer.status,

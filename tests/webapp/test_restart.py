@@ -20,9 +20,7 @@ PHOTOS = {new_id(): jpeg(3_000 + number) for number in range(50)}
 
 FACE = jpeg(2_000)
 
-PACED = EmulatorSettings(
-    concurrency=4, queue=10**6, engine_seconds=0.2, code_22=False
-)
+PACED = EmulatorSettings(concurrency=4, queue=10**6, engine_seconds=0.2, code_22=False)
 """All photos take 2.5 s at least."""
 
 

@@ -9,17 +9,16 @@ photos with ``PUT /albums/ALBUM/photos/PHOTO?name=NAME``, and reads the states u
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from aiohttp import web
+
 from albums import Albums
 from connection import connected
 from refusals import RefusedError
-from store import Store
+from store import Store, data_folder
 from uploads import MEDIA_TYPES
 
 ALBUMS = web.AppKey("albums", Albums)
@@ -31,8 +30,7 @@ _LONGEST_NAME = 255
 
 async def keep_albums(app: web.Application) -> AsyncIterator[None]:
     """Keep one client, one database and the jobs for as long as the program runs."""
-    folder = Path(os.environ.get("WEBAPP_DATA", "webapp-data"))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = data_folder()
     async with (
         Store(folder / "albums.sqlite").opened() as store,
         connected() as connection,

@@ -15,6 +15,7 @@ import json
 import logging
 import secrets
 import shutil
+import sqlite3
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from dataclasses import replace
 from http import HTTPStatus
@@ -145,7 +146,7 @@ class Albums:
         except RefusedError as error:
             accepted.set_exception(error)
             return
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - raised in the request
             _log.exception("photo %s of album %s", photo.id, photo.album)
             accepted.set_exception(bug)
             return
@@ -156,11 +157,13 @@ class Albums:
             await self._follow(photo, handle)
 
     async def _send(self, photo: Photo) -> tuple[Photo, TaskHandle | None]:
-        """Submit the swap of a new photo; return its handle, if it is to be followed."""
+        """Submit the swap of a new photo; return its handle if it was accepted."""
         if not await self.store.add_photo(photo):
             await asyncio.to_thread(self._path(photo, photo.file).unlink)
             known = await self.store.photo(photo.album, photo.id)
-            return known or photo, None
+            if known is None:
+                raise RefusedError(409, "This photo belongs to another album.")
+            return known, None
         self.feed.publish(photo)
         face = await self.store.face(photo.album) or ""
         try:
@@ -216,7 +219,7 @@ class Albums:
             pass  # the next start goes on
         except EzlinkError as error:
             await self._keep(replace(photo, state="failed", error=reason_of(error)))
-        except Exception:
+        except Exception:  # noqa: BLE001 - no caller would see it
             _log.exception("photo %s of album %s", photo.id, photo.album)
         finally:
             self.feed.forget(photo)
@@ -239,7 +242,11 @@ class Albums:
         return True
 
     async def _keep(self, photo: Photo) -> Photo:
-        await self.store.update(photo)
+        try:
+            await self.store.update(photo)
+        except sqlite3.Error:  # a full disk: the id of a paid job is in the log then
+            _log.exception("photo %s is task %r", photo.id, photo.task_id)
+            raise
         self.feed.publish(photo)
         return photo
 

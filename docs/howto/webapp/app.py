@@ -20,8 +20,6 @@ from string import Template
 from typing import Annotated
 
 import uvicorn
-from albums import Albums
-from connection import Connection, connected
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.responses import (
@@ -31,12 +29,15 @@ from fastapi.responses import (
     Response,
     StreamingResponse,
 )
-from feed import View
-from refusals import RefusedError
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from store import Store
+
+from albums import Albums
+from connection import Connection, connected
+from feed import View
+from refusals import RefusedError
+from store import Store, data_folder
 from uploads import MEDIA_TYPES, zipped
 
 HERE = Path(__file__).parent
@@ -61,7 +62,7 @@ _HEADERS = {
 }
 
 _SAYS = {
-    True: "<b>Built-in server.</b> Photos stay on this machine, and nothing is charged.",
+    True: "<b>Built-in server.</b> Photos stay on this machine; nothing is charged.",
     False: "<b>EZLINK API at $server.</b> Each photo that is accepted is charged to "
     "the key of this application.",
 }
@@ -89,8 +90,7 @@ class SafeHeaders:
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep one client, one database and the jobs for as long as the program runs."""
-    folder = Path(os.environ.get("WEBAPP_DATA", "webapp-data"))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = data_folder()
     async with (
         Store(folder / "albums.sqlite").opened() as store,
         connected() as connection,
@@ -242,11 +242,10 @@ async def after(albums: Shared, album: AlbumId, photo: PhotoId) -> Response:
 
 def picture(path: Path | None) -> Response:
     """Return a picture with its media type, which a browser must not guess."""
-    media_type = path and MEDIA_TYPES.get(path.suffix.lower())
-    if path is None or media_type is None:
+    if path is None or path.suffix not in MEDIA_TYPES:
         raise RefusedError(404, "There is no such picture.")
     headers = {"Cache-Control": "private, max-age=86400, immutable"}
-    return FileResponse(path, media_type=media_type, headers=headers)
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=headers)
 
 
 @app.get("/albums/{album}/all.zip")

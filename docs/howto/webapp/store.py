@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
@@ -48,6 +49,13 @@ _T = TypeVar("_T")
 _Value = str | float
 
 
+def data_folder() -> Path:
+    """Return the folder of database and pictures, which other users cannot enter."""
+    folder = Path(os.environ.get("WEBAPP_DATA", "webapp-data"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 @dataclass(frozen=True)
 class Photo:
     """
@@ -88,7 +96,7 @@ class Store:
         try:
             yield self
         finally:
-            await self._call(lambda: self._db.close())
+            await self._call(self._db.close)
             self._thread.shutdown()
 
     def _open(self) -> None:
