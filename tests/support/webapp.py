@@ -122,12 +122,16 @@ class User:
 
     async def until(self, album: str, count: int, *states: str) -> list[View]:
         """Wait until *count* photos are in one of *states*; by default, at an end."""
+        views: dict[str, View] = {}
+        wanted = set(states) or ENDS
         async with asyncio.timeout(BOUND):
             while True:
-                views = await self.photos(album)
-                wanted = set(states) or ENDS
-                if sum(view["state"] in wanted for view in views) >= count:
-                    return views
+                async for view in self.events(album):
+                    views[view["id"]] = view
+                    if sum(each["state"] in wanted for each in views.values()) >= count:
+                        return list(views.values())
+                    stuck = all(each["state"] in ENDS for each in views.values())
+                    assert not stuck or len(views) < count, views
 
     async def events(self, album: str) -> AsyncIterator[View]:
         """Yield the events of one stream."""

@@ -2,8 +2,9 @@
 The same albums behind aiohttp's own server, without the page: a small second example.
 
 ``python aiohttp_app.py`` runs it. A client makes an album with ``POST /albums``, adds
-photos with ``PUT /albums/ALBUM/photos/PHOTO?name=NAME``, and reads the states under
-``/albums/ALBUM/photos`` and the results under ``/albums/ALBUM/photos/PHOTO/after``.
+photos with ``PUT /albums/ALBUM/photos/PHOTO?name=NAME``, reads the states under
+``/albums/ALBUM/photos`` or, as they change, ``/albums/ALBUM/events``, and the results
+under ``/albums/ALBUM/photos/PHOTO/after``.
 """
 
 from __future__ import annotations
@@ -81,6 +82,17 @@ async def add_photo(request: web.Request) -> web.Response:
     return web.json_response(asdict(albums.feed.view(photo)), status=202)
 
 
+async def events(request: web.Request) -> web.StreamResponse:
+    """Stream all photos of the album, and then each change."""
+    albums, album = request.app[ALBUMS], request.match_info["album"]
+    await albums.face(album)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    async for event in albums.events(album):
+        await response.write(event.encode())
+    return response
+
+
 async def after(request: web.Request) -> web.FileResponse:
     """Return the result of a photo."""
     album, photo_id = request.match_info["album"], request.match_info["photo"]
@@ -100,6 +112,7 @@ def make_app() -> web.Application:
     app.cleanup_ctx.append(keep_albums)
     app.router.add_post("/albums", create_album)
     app.router.add_get("/albums/{album}/photos", photos)
+    app.router.add_get("/albums/{album}/events", events)
     app.router.add_put("/albums/{album}/photos/{photo}", add_photo)
     app.router.add_get("/albums/{album}/photos/{photo}/after", after)
     return app

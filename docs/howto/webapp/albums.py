@@ -17,7 +17,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -36,6 +36,13 @@ from uploads import receive
 
 MOST_PHOTOS = 200
 """The photos of one album."""
+
+STREAM_SECONDS = 10.0
+"""
+How long one stream of events lasts. The browser opens the next by itself.
+
+A server that is stopped waits for open streams, and so never for long.
+"""
 
 _SECONDS_BEFORE_ANOTHER_TRY = 30.0
 
@@ -259,6 +266,20 @@ class Albums:
         if name is None:
             raise RefusedError(404, "There is no such album, or it has been deleted.")
         return self._folder / album / name
+
+    async def events(self, album: str) -> AsyncIterator[str]:
+        """Yield server-sent events: all photos of the album, and then each change."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + STREAM_SECONDS
+        with self.feed.watching(album) as watcher:  # before the list is read
+            yield "retry: 500\n\n"
+            views = [self.feed.view(each) for each in await self.store.photos(album)]
+            while True:
+                for view in views:
+                    yield f"data: {json.dumps(asdict(view))}\n\n"
+                if clock() >= end:
+                    return
+                views = await watcher.changes(end - clock())
 
     async def pictures(self, album: str, photo_id: str) -> tuple[Path, Path | None]:
         """Return the files of a photo and of its result, if it is there."""

@@ -11,10 +11,8 @@ import argparse
 import asyncio
 import contextlib
 import html
-import json
 import os
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -41,13 +39,6 @@ from store import Store, data_folder
 from uploads import MEDIA_TYPES, zipped
 
 HERE = Path(__file__).parent
-
-STREAM_SECONDS = 10.0
-"""
-How long one stream of events lasts. The browser opens the next by itself.
-
-A server that is stopped waits for open streams, and so never for long.
-"""
 
 DAY = 86_400.0
 
@@ -202,24 +193,7 @@ async def add_photo(
 async def events(albums: Shared, album: AlbumId) -> StreamingResponse:
     """Stream all photos of the album, and then each change."""
     await albums.face(album)
-    return StreamingResponse(
-        event_stream(albums, album), media_type="text/event-stream"
-    )
-
-
-async def event_stream(albums: Albums, album: str) -> AsyncIterator[str]:
-    """Yield server-sent events, for some seconds."""
-    clock = asyncio.get_running_loop().time
-    end = clock() + STREAM_SECONDS
-    with albums.feed.watching(album) as watcher:  # before the list is read
-        yield "retry: 500\n\n"
-        views = [albums.feed.view(photo) for photo in await albums.store.photos(album)]
-        while True:
-            for view in views:
-                yield f"data: {json.dumps(asdict(view))}\n\n"
-            if clock() >= end:
-                return
-            views = await watcher.changes(end - clock())
+    return StreamingResponse(albums.events(album), media_type="text/event-stream")
 
 
 @app.get("/albums/{album}/face")

@@ -147,7 +147,9 @@ async function sendPhoto(id) {
     try {
       const {ok, wait, body} = await send("PUT", path, file);
       if (ok) return show(body);
-      if (!wait) return show({id, name, state: "failed", error: body.error ?? "Something went wrong.", again: true});
+      // Without words it is not the application that answers, or it is being stopped.
+      if (!body.error) throw new Error("no answer");
+      if (!wait) return show({id, name, state: "failed", error: body.error, again: true});
       show({id, name, state: "queued", error: `${body.error} It is sent again by itself.`});
       await pause(wait);
     } catch {

@@ -62,8 +62,8 @@ def reason_of(error: EzlinkError) -> str:
     """Return why the task of an accepted photo has no result."""
     if isinstance(error, TaskFailedError):
         reason = error.record.fail_reason if error.record else ""
-        paid_back = " The charge was given back." if error.refunded else ""
-        return f"{_sentence(reason or 'the swap failed')}{paid_back}"
+        free = " It costs nothing." if error.refunded else ""
+        return f"{_sentence(reason or 'the swap failed')}{free}"
     if isinstance(error, TaskNotFoundError):
         return "The swap server does not know this photo any more."
     if isinstance(error, DownloadError):
