@@ -178,10 +178,9 @@ class Application(User):
         return "".join(self._output)
 
     async def end(self) -> None:
-        """Kill it, if it runs."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        """Kill it, if it runs, with the workers that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
         await self._reading
 
@@ -225,6 +224,7 @@ async def application(
         stdout=PIPE,
         stderr=STDOUT,
         env=environ,
+        start_new_session=True,
     )
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
