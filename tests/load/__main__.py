@@ -143,7 +143,8 @@ async def run(load: Load) -> None:
             environ = environment(Path(folder)) | account
             async with running(load, environ) as url:
                 end = time.monotonic() + load.seconds
-                connector = aiohttp.TCPConnector(limit=0)
+                # Shorter than the server's 5 s, or a request may meet its close.
+                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)
                 async with (
                     aiohttp.ClientSession(connector=connector) as session,
                     asyncio.TaskGroup() as group,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+import signal
 import sys
 import time
 
@@ -53,14 +54,11 @@ def _main() -> None:
     async def run() -> None:
         left.extend(await serve(int(sys.argv[1])))
 
-    try:
-        asyncio.run(run())
-    except KeyboardInterrupt:
-        pass
-    finally:
-        report = {"steps": sorted(_steps, reverse=True), "left": left}
-        sys.stdout.write(f"REPORT {json.dumps(report)}\n")
-        sys.stdout.flush()
+    # uvicorn raises the signal again, with this handler, once it has ended.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    asyncio.run(run())
+    report = {"steps": sorted(_steps, reverse=True), "left": left}
+    sys.stdout.write(f"REPORT {json.dumps(report)}\n")
 
 
 if __name__ == "__main__":

@@ -106,11 +106,13 @@ async def test_built_in_server_forgets_its_tasks_and_the_album_says_so(
     pytest.importorskip("uvicorn", reason="needs the dependency group webapp")
     environ = environment(tmp_path)
     samples = Path(__file__).parents[2] / "docs" / "samples"
-    content = (samples / "astronaut.jpg").read_bytes()
+    face, content = (
+        (samples / name).read_bytes() for name in ("astronaut.jpg", "joconde.jpg")
+    )
     async with application("python", environ) as app:
         text = (await app.send("GET", "/")).content.decode()
         assert "Built-in server" in text
-        album = await app.create(content)
+        album = await app.create(face)
         await app.add(album, new_id(), content, "a.jpg")
         await app.until(album, 1, "done")
         await app.add(album, new_id(), content, "b.jpg")
