@@ -27,10 +27,14 @@ autodoc_class_signature = "mixed"
 
 # No inventories of other projects: building must not need a network.
 nitpick_ignore_regex = [
-    ("py:.*", r"(aiohttp|asyncio|collections|datetime|enum|os|pathlib|typing)\..*"),
+    (
+        "py:.*",
+        r"(aiohttp|asyncio|collections|datetime|enum|mmap|os|pathlib|typing)\..*",
+    ),
     ("py:.*", r"(Path|PathLike|Iterable|AsyncIterator|Mapping|Self|Unpack|dt\..*)"),
     ("py:.*", r"ezlink_async\.(images\.ImageLike|stream\..*|config\.Options)"),
     ("py:.*", r"(ImageLike|Targets|Options|Home|TaskFamily|SwapStream|Image)"),
+    ("py:.*", r"ezlink_async\._core\.images\.(AsyncReader|ChunkReader|Upload)"),
     ("py:.*", r"ezlink_async\._client\..*\.(.*_co|SwapKeywords|SwapStream)"),
     ("py:.*", r"ezlink_async\.services\.base\.R"),  # the variable for records
     ("py:.*", r"ezlink_async\.services\.stability\..*\.(H|UpscaleFields)"),

@@ -6,6 +6,7 @@ So are the commands of the pages that can be executed as they are.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import shlex
@@ -38,18 +39,42 @@ class CommandParser(CodeBlockParser):
             assert run(arguments) == 0, line
 
 
-def _parse(page: Path) -> Document:
+class CellParser(CodeBlockParser):
+    """Runs the blocks of a page as the cells of a notebook, in one event loop."""
+
+    language = "python"
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        super().__init__()
+        self._runner = runner
+
+    def evaluate(self, example: Example) -> None:
+        """Run a cell, which may await at its top level."""
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        text = str(example.parsed)
+        cell = compile(text, example.path, "exec", flags, dont_inherit=True)
+        awaitable = eval(cell, example.namespace)  # noqa: S307 - a page of ours
+        if awaitable is not None:
+            self._runner.run(awaitable)
+
+
+def _parse(page: Path, runner: asyncio.Runner) -> Document:
+    is_notebook = page.name == "notebooks.md"
+    python = CellParser(runner) if is_notebook else PythonCodeBlockParser()
     commands = [CommandParser()] if page.name in COMMANDS else []
-    return Sybil(parsers=[PythonCodeBlockParser(), *commands]).parse(page)
+    document = Sybil(parsers=[python, *commands]).parse(page)
+    document.namespace["__name__"] = page.stem
+    return document
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("account")
 def test_examples(page: Path) -> None:
     """All blocks of a page run, one after the other, and its tests pass."""
-    document = _parse(page)
-    for example in document.examples():
-        example.evaluate()
+    with asyncio.Runner() as runner:
+        document = _parse(page, runner)
+        for example in document.examples():
+            example.evaluate()
     for name, test in document.namespace.items():
         if name.startswith("test_"):
             _call(test)

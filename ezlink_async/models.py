@@ -400,6 +400,29 @@ class ImagesRecord:
 
 
 @attrs.frozen(kw_only=True)
+class Stats:
+    """
+    How busy a client is, and what it has sent and received since it was entered.
+
+    *in_progress* jobs hold a slot, *waiting* calls wait for one, *pending* tasks are
+    followed. New jobs wait *busy_for* seconds, since the server is full or cannot be
+    reached; where that holds for jobs of some kinds alone, the longest wait counts.
+    *requests* are all that were sent, *retries* those that repeated another one.
+    *bytes_sent* and *bytes_received* are those of bodies, without headers and TLS, an
+    upload once it has ended. Requests of ``client.openai()`` are not counted.
+    """
+
+    in_progress: int
+    waiting: int
+    pending: int
+    busy_for: float
+    requests: int
+    retries: int
+    bytes_sent: int
+    bytes_received: int
+
+
+@attrs.frozen(kw_only=True)
 class FluxRecord:
     """
     One snapshot of a task of ``client.flux``.

@@ -87,7 +87,8 @@ def prepare_picture(picture: ImageLike, *, strip_metadata: bool = False) -> Prep
     """
     Return a picture of an acceptable format and length, standing upright.
 
-    Only a file can be converted: bytes that the server would not take are refused.
+    A file can be converted, and an upload that ``client.receive_image`` has received;
+    bytes that the server would not take are refused.
     A complete JPEG, PNG or WebP within the limit is left as it is;
     *strip_metadata* removes position, serial numbers, thumbnails, comments and
     appended films from it without touching its pixels. The same is done to a
@@ -143,8 +144,8 @@ def _naming(image: Image) -> Iterator[None]:
 
 
 def _read(image: Image) -> bytes:
-    if image.content is not None:
-        return image.content
+    if (held := image.held) is not None:
+        return bytes(held)
     with reading(image), open_picture(image) as stream:
         length = os.fstat(stream.fileno()).st_size
         if length > MOST_READ:
@@ -169,9 +170,9 @@ def _prepare(image: Image, content: bytes, *, strip_metadata: bool) -> Prepared:
         if fits and content == original:
             return Prepared(image)
         if len(content) <= MAX_BYTES:
-            return Prepared(attrs.evolve(image, content=content), ("metadata removed",))
+            return Prepared(Image(image.path, content), ("metadata removed",))
     jpeg, changes = to_jpeg(content, name)
-    return Prepared(attrs.evolve(image, content=jpeg), changes)
+    return Prepared(Image(image.path, jpeg), changes)
 
 
 def _acceptable_type(content: bytes) -> str | None:

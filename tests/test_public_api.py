@@ -54,6 +54,7 @@ NAMES = [
     "SlotTimeoutError",
     "StabilityImage",
     "StabilityRecord",
+    "Stats",
     "SubmitUnknownError",
     "SwapOutcome",
     "SwapStream",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, overload
 
@@ -18,7 +19,13 @@ from ezlink_async._client.job_stream import (
 from ezlink_async._client.outcomes import TargetT_co
 from ezlink_async._client.session import Session, fetch_many, fetch_one
 from ezlink_async._client.swap_stream import Swaps, SwapStream, Targets
-from ezlink_async._core.images import MAX_BYTES, Image, ImageLike
+from ezlink_async._core.images import (
+    MAX_BYTES,
+    Image,
+    ImageLike,
+    Upload,
+    is_upload,
+)
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse
 from ezlink_async._core.policies import PollPolicy, RetryPolicy, Timeouts
@@ -32,12 +39,13 @@ from ezlink_async._core.settings import (
 from ezlink_async._io.addresses import ResultAddress
 from ezlink_async._io.files import as_path
 from ezlink_async._io.image_reader import measure_file
-from ezlink_async.errors import ClientClosedError, ConfigurationError
+from ezlink_async.errors import ClientClosedError, ConfigurationError, ImageError
 from ezlink_async.models import (
     FluxRecord,
     ImagesRecord,
     ModelInfo,
     StabilityRecord,
+    Stats,
     TaskRecord,
     VideoRecord,
 )
@@ -196,7 +204,8 @@ class AsyncEzlink:
         Submit one job of any kind; return once the server has accepted it.
 
         *request* is a value such as ``FaceSwap("me.jpg", "party.jpg")``, which has
-        checked itself. It waits for a slot first. With an account token the client
+        checked itself. Uploads among its pictures are read first, once and up to
+        10 MiB each; then it waits for a slot. With an account token the client
         gives each job without a ``state`` one of its own, the same for all its
         attempts, where its kind has one.
 
@@ -240,7 +249,11 @@ class AsyncEzlink:
         """
         Put the face of *source* into *target*; return once the job is accepted.
 
-        It waits for a slot first. *state* comes back in the records; with an
+        Each is a path, bytes, an :class:`Image`, or an upload of a web framework: an
+        object with ``await read(size)``, or an async iterable of bytes. An upload is
+        read first, once and up to 10 MiB; what does not fit into 1 MiB of memory waits
+        in a temporary file until the submit has ended. Then the job waits for a slot.
+        *state* comes back in the records; with an
         account token the client gives each job without one a state of its own,
         the same for all its attempts. The server's upstream calls *notify_hook*,
         unsigned.
@@ -318,11 +331,9 @@ class AsyncEzlink:
         )
         shared = session.shared_source()
 
-        async def prepare(picture: ImageLike) -> None:
-            await shared.encoded(Image.of(picture))
-
+        encode = partial(session.pictures.encode_shared, shared=shared)
         return SwapStream(
-            session.stream(Swaps(source, targets, options, prepare), shared)
+            session.stream(Swaps(source, targets, options, encode), shared)
         )
 
     @overload
@@ -360,6 +371,14 @@ class AsyncEzlink:
         only when its id is still unknown after a minute.
         """
         return self._inside().restore(saved)
+
+    def stats(self) -> Stats:
+        """
+        Return the numbers that a health page shows.
+
+        It sends nothing and waits for nothing, so it may be asked every second.
+        """
+        return self._inside().stats()
 
     def pending(self) -> tuple[TaskHandle[AnyRecord], ...]:
         """Return the handle of every task this client follows now."""
@@ -477,6 +496,28 @@ class AsyncEzlink:
         address = ResultAddress(url, strict=True, limit=MAX_BYTES)
         content = await session.background.run(session.downloads.read([address]))
         return Image.from_bytes(content)
+
+    async def receive_image(self, upload: Upload, *, limit: int = MAX_BYTES) -> Image:
+        """
+        Read an upload of at most *limit* bytes to its end, as a picture to send.
+
+        *upload* is read by ``await read_chunk(size)``, ``await read(size)`` or as an
+        async iterable of bytes, whichever comes first. Up to 1 MiB stay in memory,
+        more wait in a temporary file, which has gone with the last reference to the
+        picture. Use it where a form has several pictures one behind the other, or
+        with a higher *limit* for :func:`prepare_picture`; to send one picture,
+        pass the upload itself.
+
+        Raises :exc:`ImageError` for an upload that is empty, has more bytes, breaks
+        off, or brings none for ``timeouts.upload`` seconds. The rest of it is not
+        read then, nor after a cancellation.
+        """
+        if not is_upload(upload):
+            raise ImageError(
+                "an upload is read asynchronously, by read(size) or as an iterable: "
+                f"{type(upload).__name__} is not"
+            )
+        return await self._inside().pictures.receive(upload, limit)
 
     def _inside(self) -> Session:
         if self._session is None:

@@ -272,6 +272,13 @@ class TaskHandle(Generic[R]):
         downloads, task_id = self._owner.downloads, self.task_id
         return await self._download(lambda found: downloads.open(found[0], task_id))
 
+    async def open_all(self) -> tuple[ResultStream, ...]:
+        """Wait for the results and return each as :meth:`open` does, in their order."""
+        downloads, task_id = self._owner.downloads, self.task_id
+        return await self._download(
+            lambda found: result_sets.open_all(downloads, found, task_id), several=True
+        )
+
     async def save(self, path: str | Path) -> Path:
         """
         Wait for the only result and put it at *path*, whole or not at all.

@@ -7,7 +7,6 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -19,6 +18,7 @@ from ezlink_async._client.job_stream import (
     JobPipeline,
     OutcomeT,
 )
+from ezlink_async._client.pictures import JobPictures, SharedSource
 from ezlink_async._client.polling.poller import Poller
 from ezlink_async._client.submitting.pending_submit import (
     PendingSubmit,
@@ -30,13 +30,11 @@ from ezlink_async._client.submitting.reconciler import (
     Reconciler,
 )
 from ezlink_async._client.submitting.submitter import Submitter
-from ezlink_async._core.images import EncodedImage, Image
 from ezlink_async._core.log_lines import get_logger
 from ezlink_async._core.messages import HttpRequest, HttpResponse, StreamContent
 from ezlink_async._core.policies import RetryWaits
 from ezlink_async._core.settings import Settings
-from ezlink_async._io import image_reader
-from ezlink_async._io.concurrency import BackgroundTasks, wait_until_done
+from ezlink_async._io.concurrency import BackgroundTasks
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.openai_client import OpenAIAccess
 from ezlink_async._io.transport import Transport, new_request_id
@@ -50,14 +48,12 @@ from ezlink_async.errors import (
     TaskNotFoundError,
     TransportError,
 )
-from ezlink_async.models import TaskRecord
+from ezlink_async.models import Stats, TaskRecord
 from ezlink_async.services import billing, midjourney
 from ezlink_async.services.base import (
     Accepted,
     AnyRecord,
-    Job,
     JobRequest,
-    LoadedImage,
     R,
     TaskFamily,
 )
@@ -91,6 +87,7 @@ class Session:
         self.origin: str = settings.origin
         self.background: BackgroundTasks = BackgroundTasks()
         self.transport: Transport = Transport(settings, http=http)
+        self.pictures: JobPictures = JobPictures(self.transport, self.background)
         self.downloads: Downloader = Downloader(self.transport)
         self.openai: OpenAIAccess = OpenAIAccess(settings)
         self.poller: Poller = Poller(
@@ -138,7 +135,7 @@ class Session:
 
     def shared_source(self) -> SharedSource:
         """Return a place for a source that many swaps share."""
-        return SharedSource(self.background, self.transport.readers)
+        return self.pictures.shared_source()
 
     def stream(
         self, intake: Intake[GivenT, OutcomeT], shared: SharedSource
@@ -159,36 +156,23 @@ class Session:
         """
         Submit one job; *observer* is notified of each attempt.
 
-        The pictures are inspected once the job has a slot. A source that is
-        *shared* is encoded once for all its jobs.
+        Uploads are received before the job waits for a slot, and released when its
+        submit has ended. The pictures are inspected once it has one. A source that
+        is *shared* is encoded once for all its jobs.
         """
         if self.closed:
             raise ClientClosedError
         if request.family.traces.state:
             request = request.with_state(self.reconciler.new_state())
-        load = partial(self._load, request, shared)
-        target = getattr(request, "target", request)
-        pending = PendingSubmit(load, target, observer, request.deadline)
-        self._check_once(request, pending)
+        with contextlib.ExitStack() as received:
+            pictures = await self.pictures.received(request, received)
+            load = partial(self.pictures.load, request, pictures, shared)
+            target = getattr(request, "target", request)
+            pending = PendingSubmit(load, target, observer, request.deadline)
+            self._check_once(request, pending)
+            pending.received = received.pop_all()
         handle: FollowedHandle[R] = await self.submitter.submit(pending)
         return handle
-
-    async def _load(
-        self, request: JobRequest[R], shared: SharedSource | None
-    ) -> Job[R]:
-        """Return the job of *request*, with its pictures inspected."""
-        loaded: list[LoadedImage] = []
-        readers = self.transport.readers
-        for number, picture in enumerate(map(Image.of, request.pictures())):
-            if shared is not None and number < request.shared:
-                loaded.append(await shared.encoded(picture))
-            elif request.distinct and loaded:
-                first = loaded[0]
-                other = await image_reader.inspect_other(picture, first, readers)
-                loaded.append(other)
-            else:
-                loaded.append(image_reader.inspect(picture))
-        return request.job(tuple(loaded))
 
     def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
         """Refuse a second submit under a key, unless the first surely made no job."""
@@ -256,6 +240,7 @@ class Session:
                     raise
             _log.info("uploading to %s again in %.1f s", request.path, wait)
             await asyncio.sleep(wait)
+            self.transport.traffic.retries += 1
 
     async def ask_account(
         self,
@@ -329,6 +314,20 @@ class Session:
                 await self.openai.close()
             finally:
                 await self.transport.close()
+
+    def stats(self) -> Stats:
+        """Return the numbers of now, which are kept in any case."""
+        slots, traffic = self.submitter.slots, self.transport.traffic
+        return Stats(
+            in_progress=slots.taken,
+            waiting=slots.waiting,
+            pending=self.poller.count,
+            busy_for=self.submitter.lanes.pause,
+            requests=traffic.requests,
+            retries=traffic.retries,
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
+        )
 
     def forget(self, handle: FollowedHandle[AnyRecord]) -> None:
         """Stop following *handle*, and release its slot."""
@@ -415,35 +414,6 @@ class Session:
             known.receive(record)  # wakes its awaiters
             return known
         return self.finished(record, family)
-
-
-class SharedSource:
-    """Encodes a source once for many swaps; keeps the latest one only."""
-
-    def __init__(self, background: BackgroundTasks, pool: Executor) -> None:
-        self._background = background
-        self._pool = pool
-        self._given: Image | None = None
-        self._task: asyncio.Task[EncodedImage] | None = None
-
-    async def encoded(self, source: Image) -> EncodedImage:
-        """Return *source* with its base64 text."""
-        if self._task is None or source != self._given:
-            self._given = source
-            self._task = self._background.start(self._encode(source))
-            self._task.add_done_callback(_retrieve_exception)
-        # Not shield(): it logs an error whose only awaiter was cancelled.
-        task = self._task
-        await wait_until_done(task)
-        return task.result()
-
-    async def _encode(self, source: Image) -> EncodedImage:
-        return await image_reader.encode(image_reader.inspect(source), self._pool)
-
-
-def _retrieve_exception(task: asyncio.Task[EncodedImage]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        task.exception()  # else asyncio logs that it was never retrieved
 
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:

@@ -48,8 +48,8 @@ class Swaps(Intake[Pair, SwapOutcome[ImageLike]]):
     """
     The pairs of ``swap_faces()``, from an iterable of targets or of pairs.
 
-    *options* hold for all of them. *prepare* is awaited with a source that all of
-    them share.
+    *options* hold for all of them. *encode* is awaited with a source that all of
+    them share, and returns it as each of them sends it.
     """
 
     name = "swap_faces"
@@ -59,18 +59,19 @@ class Swaps(Intake[Pair, SwapOutcome[ImageLike]]):
         source: ImageLike | None,
         targets: Targets,
         options: SwapOptions,
-        prepare: Callable[[ImageLike], Awaitable[object]],
+        encode: Callable[[ImageLike], Awaitable[Image]],
     ) -> None:
         _check_targets(targets)
         self._source = source
+        self._shared: Image | None = None
         self._options = attrs.asdict(options, recurse=False)
-        self._prepare = prepare
+        self._encode = encode
         self._items: Items[object] = Items(targets)
 
     async def ready(self) -> None:
         """Encode the source, so that a bad one sends nothing."""
         if self._source is not None:
-            await self._prepare(self._source)
+            self._shared = await self._encode(self._source)
 
     async def take(self) -> Pair:
         """Take the next source and target."""
@@ -85,7 +86,8 @@ class Swaps(Intake[Pair, SwapOutcome[ImageLike]]):
 
     def request(self, given: Pair) -> FaceSwap:
         """Return the swap of this pair."""
-        return FaceSwap(*given, **self._options)
+        source, target = given
+        return FaceSwap(self._shared or source, target, **self._options)
 
     def target(self, given: Pair) -> ImageLike:
         """Return the target as it was given."""

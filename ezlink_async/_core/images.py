@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
+import mmap
 import os
 import re
+from collections.abc import AsyncIterable, Awaitable
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, TypeGuard, runtime_checkable
 
 import attrs
 
@@ -104,18 +107,50 @@ def check_acceptable(
     return media_type
 
 
+@runtime_checkable
+class AsyncReader(Protocol):
+    """An upload that is read by ``await read(size)``, as Starlette's ``UploadFile``."""
+
+    def read(self, size: int, /) -> Awaitable[bytes]:
+        """Return the next bytes, none at the end."""
+        ...
+
+
+@runtime_checkable
+class ChunkReader(Protocol):
+    """An upload that is read by ``await read_chunk(size)``, as a part in aiohttp."""
+
+    def read_chunk(self, size: int, /) -> Awaitable[bytes]:
+        """Return the next bytes, none at the end."""
+        ...
+
+
+Upload = AsyncReader | ChunkReader | AsyncIterable[bytes]
+"""A picture that an application is being sent; it can be read once."""
+
+
+def is_upload(given: object) -> TypeGuard[Upload]:
+    """Return whether *given* can be read as an upload; an open file cannot."""
+    is_read = isinstance(given, AsyncReader | ChunkReader | AsyncIterable)
+    return is_read and not isinstance(given, io.IOBase)
+
+
 @attrs.frozen(repr=False)
 class Image:
     """
-    A picture to send: a file, or bytes.
+    A picture to send: a file, bytes, or an upload.
 
-    Make one with :meth:`from_path`, :meth:`from_bytes` or
-    :meth:`from_data_uri`. A file is read when it is sent, so that a folder of
-    thousands stays on disk.
+    Make one with :meth:`from_path`, :meth:`from_bytes`, :meth:`from_data_uri` or
+    :meth:`AsyncEzlink.receive_image`. A file is read when it is sent, so that a
+    folder of thousands stays on disk. An *upload* is read once, by the submit of its
+    job. One that was received is *spooled* in a temporary file, if it is large; the
+    file has gone with the last reference to it.
     """
 
     path: Path | None = None
     content: bytes | None = None
+    upload: Upload | None = None
+    spooled: mmap.mmap | None = None
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Self:
@@ -176,17 +211,31 @@ class Image:
             return cls.from_bytes(bytes(picture))
         if isinstance(picture, str | os.PathLike):
             return cls.from_path(picture)
+        if is_upload(picture):
+            return cls(upload=picture)
         raise ImageError(
-            f"give a path, bytes or an Image, not {type(picture).__name__}"
+            f"give a path, bytes, an upload or an Image, not {type(picture).__name__}"
         )
+
+    @property
+    def held(self) -> bytes | mmap.mmap | None:
+        """The bytes; ``None`` for a file, :exc:`ImageError` for an unread upload."""
+        if self.upload is not None:
+            raise ImageError(
+                "an upload is read by the submit of its job, or by "
+                "`await client.receive_image(upload)`"
+            )
+        return self.content if self.spooled is None else self.spooled
 
     def __repr__(self) -> str:
         if self.path is not None:
             return f"Image({str(self.path)!r})"
+        if self.upload is not None or self.spooled is not None:
+            return "Image(<upload>)"  # its file may be gone by now
         return f"Image(<{len(self.content or b'')} bytes>)"
 
 
-ImageLike = str | os.PathLike[str] | bytes | Image
+ImageLike = str | os.PathLike[str] | bytes | Image | Upload
 """The forms in which the public functions accept a picture."""
 
 

@@ -150,9 +150,9 @@ class FormFile:
 
 def raw_picture(inspected: InspectedImage) -> bytes | FileContent:
     """Return the bytes of a picture as they are, as forms send them."""
-    content = inspected.image.content or inspected.kept
+    content = inspected.image.held or inspected.kept
     if content is not None:
-        return content
+        return bytes(content)
     return FileContent(inspected.image.path or Path(), inspected.length)
 
 

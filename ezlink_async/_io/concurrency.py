@@ -161,6 +161,11 @@ class Semaphore:
         return free
 
     @property
+    def waiting(self) -> int:
+        """How many callers wait for a slot."""
+        return len(self._queue)
+
+    @property
     def is_wanted(self) -> bool:
         """Whether anything waits for a slot."""
         return any(not granted.done() for granted in self._queue)

@@ -266,6 +266,7 @@ class Downloader:
                 )
                 self._transport.server_waits.begin(failed.hint, wait)
             await self._sleep(wait)
+            self._transport.traffic.retries += 1
 
     async def _attempt(
         self, address: ResultAddress, sink: Sink, turn: Slot
@@ -326,6 +327,7 @@ class Downloader:
         blocks, kept, length = list[bytes](), 0, 0
         while block := await pace.block(stream):
             blocks.append(block)
+            self._transport.traffic.bytes_received += len(block)
             kept += len(block)
             length += len(block)
             if length > limit:

@@ -81,9 +81,9 @@ def inspect(image: Image) -> InspectedImage:
 
     Raises :exc:`ImageError` if it is missing, no file, or not acceptable.
     """
-    if image.content is not None:
-        media_type = check_acceptable(image.content[:HEAD_BYTES], len(image.content))
-        return InspectedImage(image, media_type, len(image.content))
+    if (held := image.held) is not None:
+        media_type = check_acceptable(held[:HEAD_BYTES], len(held))
+        return InspectedImage(image, media_type, len(held))
     with reading(image), open_picture(image) as stream:
         length = os.fstat(stream.fileno()).st_size
         is_small = length <= _SMALL_FILE
@@ -153,7 +153,7 @@ def _raw_blocks(
     inspected: InspectedImage, buffer: _Buffer = _BUFFER
 ) -> Iterator[memoryview]:
     """Yield blocks, each valid until its thread reads into *buffer* again."""
-    content = inspected.image.content or inspected.kept
+    content = inspected.image.held or inspected.kept
     if content is not None:
         whole = memoryview(content)
         for start in range(0, inspected.length, _BLOCK):

@@ -11,6 +11,7 @@ and that it is whole, proves nothing, since pictures of one kind may be equally 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ from typing import TypeVar
 from ezlink_async._io.addresses import Source
 from ezlink_async._io.download import Downloader
 from ezlink_async._io.files import SavedFile
+from ezlink_async._io.spool import ResultStream
 from ezlink_async.errors import DownloadError, EzlinkError
 
 _T = TypeVar("_T")
@@ -71,6 +73,35 @@ async def read_all(
     if errors:
         raise errors[0]
     return tuple(contents)
+
+
+async def open_all(
+    downloads: Downloader, sources: Sequence[Source], task_id: str
+) -> tuple[ResultStream, ...]:
+    """
+    Return each result of a task as a verified stream, in order; or raise an error.
+
+    An error, or a cancellation, frees those that are there already.
+    """
+    streams = list[ResultStream]()
+
+    async def opened(source: Source) -> ResultStream:
+        streams.append(await downloads.open(source, task_id))
+        return streams[-1]
+
+    async with contextlib.AsyncExitStack() as undo:
+
+        @undo.push_async_callback
+        async def close_all() -> None:
+            for stream in streams:
+                await stream.aclose()
+
+        outcomes = await _each(map(opened, sources))
+        for outcome in outcomes:
+            if isinstance(outcome, EzlinkError):
+                raise outcome
+        undo.pop_all()
+    return tuple(each for each in outcomes if isinstance(each, ResultStream))
 
 
 async def _each(calls: Iterable[Awaitable[_T]]) -> list[_T | EzlinkError]:

@@ -1,4 +1,8 @@
-"""A verified result as a stream: nothing of it is given before all of it is there."""
+"""
+Bytes on their way through this process: in memory, or in a file without a name.
+
+A verified result is a stream: nothing of it is given before all of it is there.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +19,23 @@ _BLOCK = 256 * 1024
 
 class Spool:
     """
-    A download on its way to a reader: in memory, or in a file without a name.
+    A download on its way to a reader, or an upload on its way to the server.
 
-    Up to 256 KiB stay in memory. Anything that :meth:`is_quick` denies blocks and
-    belongs in a thread.
+    Up to *most* bytes stay in memory. Anything that :meth:`is_quick` denies blocks
+    and belongs in a thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = INLINE_BYTES) -> None:
         self.length: int = 0
+        self._most = most
         self._stream = self._new_stream()
 
-    @staticmethod
-    def _new_stream() -> tempfile.SpooledTemporaryFile[bytes]:
-        return tempfile.SpooledTemporaryFile(max_size=INLINE_BYTES)
+    def _new_stream(self) -> tempfile.SpooledTemporaryFile[bytes]:
+        return tempfile.SpooledTemporaryFile(max_size=self._most)
 
     def is_quick(self, length: int) -> bool:
         """Return whether *length* more bytes stay in memory."""
-        return self.length + length <= INLINE_BYTES
+        return self.length + length <= self._most
 
     def restart(self) -> None:
         """Drop everything written so far."""
@@ -46,12 +50,18 @@ class Spool:
 
     def verify(self) -> str | None:
         """Return the media type; see :func:`~.containers.verify_complete`."""
+        content = self.content()
+        if isinstance(content, bytes):
+            return verify_complete(content)
+        with content:
+            return verify_complete(content)
+
+    def content(self) -> bytes | mmap.mmap:
+        """Return the bytes; those in a file as its map, which outlives the spool."""
         self._stream.seek(0)
         if self.is_quick(0):
-            return verify_complete(self._stream.read())
-        number = self._stream.fileno()
-        with mmap.mmap(number, 0, access=mmap.ACCESS_READ) as picture:
-            return verify_complete(picture)
+            return self._stream.read()
+        return mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def rewind(self) -> None:
         """Begin to read at the start."""

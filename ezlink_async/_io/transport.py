@@ -36,6 +36,7 @@ from ezlink_async._io.concurrency import (
 from ezlink_async._io.image_reader import raise_allocator_threshold
 from ezlink_async._io.responses import Body, DownloadStream
 from ezlink_async._io.server_log import OutageLog, ServerWaitLog
+from ezlink_async._io.traffic import Traffic
 from ezlink_async._io.upload import Upload
 from ezlink_async.errors import EzlinkError, TransportError
 
@@ -105,6 +106,7 @@ class Transport:
         self.settings = settings
         self.answered: bool = False
         self.key_worked: bool = False
+        self.traffic: Traffic = Traffic()
         self._outage = OutageLog()
         self.server_waits: ServerWaitLog = ServerWaitLog()
         # Two pools, so that a slow disk delays neither the other nor a name lookup.
@@ -149,6 +151,7 @@ class Transport:
             )
         finally:
             upload.abort()
+            self.traffic.bytes_sent += upload.sent
         raise self._logged(error)
 
     async def _attempt(
@@ -256,11 +259,14 @@ class Transport:
             _log.info("retrying %s %s in %.1f s", request.method, request.path, wait)
             self.server_waits.begin(hint, wait)
             await self._sleep(wait)
+            self.traffic.retries += 1
 
     async def _send(
         self, request: HttpRequest, request_id: str, upload: Upload | None = None
     ) -> aiohttp.ClientResponse:
         data = request.small_body if upload is None else upload
+        if isinstance(data, bytes):
+            self.traffic.bytes_sent += len(data)
         headers = {"X-Request-ID": request_id, "User-Agent": _AGENT}
         if request.body:
             headers["Content-Type"] = request.content_type
@@ -292,6 +298,7 @@ class Transport:
         # The arguments undo what a caller's session could do: repeat a POST, follow
         # a redirect with the key, turn answers into exceptions.
         with _timed(method, url, (headers or {}).get("X-Request-ID")) as log_status:
+            self.traffic.requests += 1
             try:
                 answer = await route.session().request(
                     method,
@@ -352,6 +359,7 @@ class Transport:
         """Read the body, without the secrets, as far as it comes and may be long."""
         most = request.answer_limit
         body = await responses.read_body(answer, most, until, self.readers)
+        self.traffic.bytes_received += len(body.content)
         plain = await run_in_thread_if_large(
             len(body.content), partial(self._redact_body, body.content), self.readers
         )

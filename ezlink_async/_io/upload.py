@@ -132,7 +132,8 @@ class Upload(aiohttp.payload.Payload):
     The body of one attempt; every attempt has a new one.
 
     *stall* is the longest time in seconds without a byte that moves; *fault* is
-    the exception that stopped the body before its end.
+    the exception that stopped the body before its end, *sent* how many of its bytes
+    were handed to the connection.
     """
 
     _autoclose = True  # nothing stays open between two attempts
@@ -155,6 +156,7 @@ class Upload(aiohttp.payload.Payload):
         self._aborted = False
         self._withheld = False
         self.complete: bool = False
+        self.sent: int = 0
         self.fault: BaseException | None = None
 
     def on_flushed(self, call: Callable[[], object]) -> None:
@@ -193,6 +195,7 @@ class Upload(aiohttp.payload.Payload):
             for call in self._complete_calls:
                 call()
             await writer.write(self._last)
+            self.sent += len(self._last)
         except BaseException as fault:
             self.fault = fault
             self.abort()
@@ -277,6 +280,7 @@ class Upload(aiohttp.payload.Payload):
         for start in range(0, len(piece), _BLOCK):
             self._check()
             await writer.write(view[start : start + _BLOCK])
+            self.sent += len(view[start : start + _BLOCK])
             await writer.drain()
             # Give an early answer (a refused key) its chance: it is lost when the
             # loop never turns, or when a write meets the reset behind it first. It

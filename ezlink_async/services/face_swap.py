@@ -93,8 +93,9 @@ class FaceSwapJob(Job[TaskRecord]):
 
 def _as_given(picture: ImageLike) -> ImageLike:
     """Return *picture* as it is, if it may be sent; a copy of bytes that may change."""
+    given: object = picture
     image = Image.of(picture)
-    return image if isinstance(picture, bytearray | memoryview) else picture
+    return image if isinstance(given, bytearray | memoryview) else picture
 
 
 def _shown(picture: ImageLike) -> str:

@@ -420,7 +420,7 @@ async def test_completion_offers_what_is_for_users() -> None:
         public = {name for name in dir(handle) if not name.startswith("_")}
         assert public == {
             *("task_id", "family", "record", "status", "done", "result", "updates"),
-            *("read", "read_all", "open", "save", "save_all", "to_dict"),
+            *("read", "read_all", "open", "open_all", "save", "save_all", "to_dict"),
         }
 
 

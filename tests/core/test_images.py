@@ -70,7 +70,7 @@ def test_e24_limit_is_ten_mib_before_base64(media_type: str, content: bytes) -> 
         ("https://host/a.jpg", "fetch_image"),
         ("HTTP://host/a.jpg", "fetch_image"),
         ("data:image/png;base64,AAAA", "from_data_uri"),
-        (7, "give a path, bytes or an Image, not int"),
+        (7, "give a path, bytes, an upload or an Image, not int"),
     ],
 )
 def test_unusable_value_is_an_image_error_with_advice(

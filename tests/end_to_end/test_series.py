@@ -16,6 +16,7 @@ import aiohttp
 import attrs
 import pytest
 
+from tests.series.cancelled_requests import cancelled_requests
 from tests.series.client import ClientReport, Workload, connects, run_client
 from tests.series.failures import (
     idle_connections,
@@ -196,6 +197,14 @@ async def test_connections_closed_before_a_submit_are_not_used(
     result = await idle_connections(
         here, patience=0, pauses=(0, 0), count=20, clients=1
     )
+    assert not result.broken
+
+
+async def test_requests_that_are_cancelled_at_random_moments_lose_nothing(
+    here: Environment,
+) -> None:
+    """Each charge has an id, and no slot, task, connection or file is left."""
+    result = await cancelled_requests(here, 40)
     assert not result.broken
 
 

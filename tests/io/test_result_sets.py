@@ -21,6 +21,7 @@ from tests.support.movies import WEBM, mp4
 from tests.support.pictures import jpeg, png
 from tests.support.raw_servers import Connection, Server, answer, serving
 from tests.support.transports import RecordedSleep, transport
+from tests.support.uploads import temporary_files
 
 CONTENTS = [jpeg(20_000), mp4(), png(), jpeg(700_000)]
 
@@ -219,3 +220,40 @@ async def test_cancelled_save_leaves_whole_files_which_a_second_call_knows(
         await here.save(tmp_path / "fox")
         assert sorted(here.shelf.asked) == ["/1", "/2", "/3"]
         assert names_in(tmp_path) == NAMES
+
+
+async def test_results_are_opened_in_their_order() -> None:
+    async with beside_shelf() as here:
+        text = InlineResult("füchse".encode(), is_text=True)
+        sources = [*here.sources(), text]
+        streams = await result_sets.open_all(here.downloads, sources, "7")
+        contents = [b"".join([block async for block in each]) for each in streams]
+        assert contents == [*CONTENTS, "füchse".encode()]
+        assert streams[-1].media_type == "text/plain"
+
+
+async def test_one_result_that_fails_frees_those_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with beside_shelf() as here:
+        here.shelf.answers[1] = answer(200, WEBM)
+        with pytest.raises(errors.DownloadError, match="cannot be verified"):
+            await result_sets.open_all(here.downloads, here.sources(), "7")
+        assert temporary_files(tmp_path) == []
+
+
+async def test_cancelled_opening_frees_those_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with beside_shelf() as here:
+        here.shelf.answers[0] = answer(200, jpeg(700_000))
+        here.shelf.hold = asyncio.Event()
+        opening = asyncio.create_task(
+            result_sets.open_all(here.downloads, here.sources(), "7")
+        )
+        while not temporary_files(tmp_path):
+            await asyncio.sleep(0)
+        await cancel(opening)
+        assert temporary_files(tmp_path) == []

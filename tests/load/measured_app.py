@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import json
 import signal
+import socket
 import sys
 import time
 
@@ -37,12 +38,21 @@ def measure_steps() -> None:
     setattr(asyncio.Handle, "_run", measured)  # noqa: B010 - no public hook
 
 
+class MeasuredServer(uvicorn.Server):
+    """Forgets the steps of the start, which imports the application."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and measure from then on."""
+        await super().startup(sockets)
+        _steps.clear()
+
+
 async def serve(port: int) -> list[str]:
     """Serve until SIGTERM, and return the tasks that are left then."""
     config = uvicorn.Config(
         "app:app", port=port, timeout_graceful_shutdown=10, access_log=False
     )
-    await uvicorn.Server(config).serve()
+    await MeasuredServer(config).serve()
     own = asyncio.current_task()
     return [repr(task) for task in asyncio.all_tasks() if task is not own]
 

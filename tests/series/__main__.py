@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.end_to_end import three_hundred_swaps
+from tests.series.cancelled_requests import cancelled_requests
 from tests.series.client import run_client_process
 from tests.series.failures import (
     idle_connections,
@@ -69,6 +70,7 @@ SERIES: dict[str, Callable[[Environment], Awaitable[SeriesResult]]] = {
     "stale-1.9": partial(idle_connections, patience=1.9, pauses=(1.895, 1.905)),
     "stale-2.1": partial(idle_connections, patience=2.1, pauses=(1.95, 2.15)),
     "three-hundred": three_hundred,
+    "cancelled-requests": cancelled_requests,
     "heavy_answers": heavy_answers,
     "hostile-results": hostile_results_series,
 }

@@ -2,18 +2,23 @@
 """
 Results for other programs: read by type checkers, never run.
 
-Everything is imported from the package itself.
+Everything but the upload of aiohttp is imported from the package itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import assert_type
 
+from aiohttp import BodyPartReader
+
 from ezlink_async import (
     AsyncEzlink,
+    Image,
     QuotaError,
     ResultStream,
+    Stats,
     SwapStream,
     TaskHandle,
     errors,
@@ -30,6 +35,27 @@ async def for_a_web_server(handle: TaskHandle) -> dict[str, object]:
             assert_type(block, bytes)
     path: Path = await handle.save("results/")
     return {**(await handle).to_dict(), "path": str(path)}
+
+
+class Upload:
+    """An upload, in the form of Starlette's ``UploadFile``."""
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        return bytes(size)
+
+
+async def from_a_browser(
+    ez: AsyncEzlink, part: BodyPartReader, body: AsyncIterator[bytes]
+) -> Stats:
+    """Pass uploads of web frameworks on as they are."""
+    face = assert_type(await ez.receive_image(part), Image)
+    await ez.swap_face(face, body)
+    await ez.swap_face(part, Upload())
+    async with ez.swap_faces(face, [Upload()]) as swaps:
+        async for swap in swaps:
+            assert_type(swap.target, Upload)
+    return ez.stats()
 
 
 async def with_a_journal(ez: AsyncEzlink, photos: list[Path]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import html
 import os
 from collections.abc import AsyncIterator
@@ -88,6 +89,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         Albums(connection.ez, store, folder).running() as albums,
     ):
         app.state.albums, app.state.connection = albums, connection
+        # The garbage collector would stop the loop to search the modules, time and again.
+        gc.collect()
+        gc.freeze()
         cleaner = asyncio.create_task(delete_old_albums(albums))
         try:
             yield

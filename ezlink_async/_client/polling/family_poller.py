@@ -178,6 +178,11 @@ class FamilyPoller:
         task = self.schedule.find(task_id)
         return task.handle if task else None
 
+    @property
+    def count(self) -> int:
+        """How many handles are followed now."""
+        return self.schedule.tasks.count + len(self.schedule.expiring)
+
     def pending(self) -> tuple[AnyHandle, ...]:
         """Return every handle that is followed now, oldest first."""
         every = (*self.schedule.expiring.values(), *self.schedule.tasks)

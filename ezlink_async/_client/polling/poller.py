@@ -55,6 +55,11 @@ class Poller:
         poller = self._pollers.get(family)
         return poller.find(task_id) if poller else None
 
+    @property
+    def count(self) -> int:
+        """How many handles are followed now."""
+        return sum(poller.count for poller in self._pollers.values())
+
     def pending(self) -> tuple[AnyHandle, ...]:
         """Return every handle that is followed now, the oldest of a family first."""
         return tuple(

@@ -24,6 +24,11 @@ class Lanes:
             gate = self._gates[lane] = Gate(self._policy)
         return gate
 
+    @property
+    def pause(self) -> float:
+        """Seconds until all gates are open; 0 if they are."""
+        return max((gate.pause for gate in self._gates.values()), default=0.0)
+
     def close_all(self, gate: Gate, admission: Admission) -> None:
         """Close every gate: a submit that *gate* had let through met a dead network."""
         gate.close(admission, full=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -78,6 +79,8 @@ class PendingSubmit:
     observer: SubmitObserver | None = None
     deadline: float | None = None
     """Seconds from acceptance to the task's deadline; ``None``: the family's."""
+    received: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
+    """Releases what was received for this job alone, once its submit has ended."""
     made_no_job: Callable[[], object] = lambda: None
     """Called when it has ended, and may be sent again without paying twice."""
     job: Job[AnyRecord] = attrs.field(init=False)

@@ -93,7 +93,7 @@ class Submitter:
         self._settings = transport.settings
         self.slots: Semaphore = Semaphore(self._settings.max_concurrency)
         self._uploads = Semaphore(self._settings.max_uploads)
-        self._lanes = Lanes(self._settings.retry)
+        self.lanes: Lanes = Lanes(self._settings.retry)
         self._row_turns = RowTurns()
         self._transport = transport
         self._background = background
@@ -111,7 +111,7 @@ class Submitter:
         """
         task = self._background.start(self._run(pending))
         self._pending[task] = pending
-        task.add_done_callback(self._pending.pop)
+        task.add_done_callback(self._ended)
         try:
             await wait_until_done(task)
         except asyncio.CancelledError:
@@ -126,6 +126,9 @@ class Submitter:
         if task.cancelled():  # before its first step, so it raised no reason
             raise pending.ended(pending.interruption())
         return task.result()
+
+    def _ended(self, task: asyncio.Task[FollowedHandle[AnyRecord]]) -> None:
+        self._pending.pop(task).received.close()
 
     async def close(self, spared: Collection[asyncio.Task[object]] = ()) -> None:
         """
@@ -167,7 +170,7 @@ class Submitter:
         await self.slots.acquire(self._settings.slot_timeout)
         try:
             job = pending.job = await pending.load()
-            gate = self._lanes.gate(job.lane)
+            gate = self.lanes.gate(job.lane)
             async with self._row_turns.turn(job.row_count):
                 accepted = await self._until_accepted(pending, gate)
         except BaseException:
@@ -212,6 +215,7 @@ class Submitter:
                 await asyncio.sleep(0)  # a halted caller cancels the submit here
                 self._note_retry(gate, error, wait, first_fault)
             await self._sleep(wait)
+            self._transport.traffic.retries += 1
 
     async def _admit(
         self, gate: Gate, start: float, error: EzlinkError | None
@@ -313,7 +317,7 @@ class Submitter:
         elif isinstance(outcome, BusyError):
             gate.close(admission, _hint(outcome), full=True)
         elif self._is_offline(outcome):
-            self._lanes.close_all(gate, admission)
+            self.lanes.close_all(gate, admission)
         elif not isinstance(outcome, TransportError | SubmitUnknownError):
             gate.answered(admission)
 

@@ -189,8 +189,8 @@ def _roles(request: AnyRequest) -> list[tuple[str, Image]]:
 
 
 def _picture(role: str, image: Image) -> Picture:
-    if image.content is not None:
-        return InMemory(image.content, Path(role))
+    if (held := image.held) is not None:
+        return InMemory(bytes(held), Path(role))
     return image.path or Path()
 
 

@@ -145,8 +145,8 @@ def picture_of(given: object, name: Path) -> Picture:
     if isinstance(given, InMemory):
         return given
     if isinstance(given, Image):
-        if given.content is not None:
-            return InMemory(given.content, name)
+        if (held := given.held) is not None:
+            return InMemory(bytes(held), name)
         given = given.path
     if isinstance(given, str | os.PathLike):
         return Image.from_path(given).path or Path()
