@@ -3,8 +3,9 @@ Loads the example application with many users, and prints what it met.
 
 The application, the emulator and the users are three processes. Fails on an error that
 is no clear 429 or 503 of the application, on a step of its event loop of more than 50
-ms of processor time, when its memory grows, when tasks are left after its end, or when
-an accepted job is not accounted for.
+ms of processor time (without the collector's, which is printed beside them), when its
+memory grows, when tasks are left after its end, or when an accepted job is not
+accounted for.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Report(TypedDict):
     """What the application says at its end."""
 
     steps: list[tuple[float, str]]
+    collection: float
     left: list[str]
 
 
@@ -55,7 +57,9 @@ class Load:
     memory: list[float] = attrs.field(factory=list)
     """MB of the application, second by second."""
     charges: int = 0
-    report: Report = attrs.field(factory=lambda: Report(steps=[], left=[]))
+    report: Report = attrs.field(
+        factory=lambda: Report(steps=[], collection=0.0, left=[])
+    )
 
     def broken(self) -> list[str]:
         """Return the promises that were not kept."""
@@ -151,8 +155,7 @@ async def run(load: Load) -> None:
                 ):
                     for number in range(load.users):
                         user = User(session, url)
-                        going_on = lambda: time.monotonic() < end  # noqa: E731
-                        visitor = Visitor(user, number, load.tally, going_on)
+                        visitor = Visitor(user, number, load.tally, end)
                         group.create_task(visitor.visit())
 
 
@@ -168,6 +171,7 @@ def main(users: int, seconds: float) -> bool:
     print(f"answers {dict(sorted(tally.answers.items()))}")
     for step, what in load.report["steps"]:
         print(f"step {1000 * step:.1f} ms: {what[:160]}")
+    print(f"longest garbage collection {1000 * load.report['collection']:.1f} ms")
     print(f"memory {load.memory[0]:.1f} to {load.memory[-1]:.1f} MB", end=", ")
     print(f"{load.growth:+.1f} MB in the last two thirds")
     broken = load.broken()

@@ -8,8 +8,8 @@ import hashlib
 import io
 import itertools
 import random
+import time
 import zipfile
-from collections.abc import Callable
 
 import attrs
 
@@ -59,7 +59,8 @@ class Visitor:
     user: User
     number: int
     tally: Tally
-    going_on: Callable[[], bool]
+    end: float
+    """When no further round begins, on the monotonic clock."""
     album: str = ""
     ended: dict[str, asyncio.Event] = attrs.field(factory=dict)
 
@@ -70,7 +71,7 @@ class Visitor:
         watching = asyncio.create_task(self._watch())
         try:
             for turn in itertools.count():
-                if not self.going_on():
+                if time.monotonic() >= self.end:
                     break
                 await self._round(turn)
         finally:

@@ -272,3 +272,13 @@ async def test_database_has_the_handle_of_each_accepted_photo(
     database.close()
     assert {row[0] for row in rows} == {each.task_id for each in server.control.tasks}
     assert all(row[0] in row[1] for row in rows)
+
+
+async def test_health_page_has_the_figures_of_the_client(app: Application) -> None:
+    album = await app.create(FACE)
+    await app.add(album, new_id(), photo(0), "a.jpg")
+    await app.until(album, 1, "done")
+    figures = (await app.send("GET", "/health")).json()
+    assert isinstance(figures, dict)
+    assert (figures["in_progress"], figures["pending"]) == (0, 0)
+    assert figures["requests"] >= 3

@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Template
 from typing import Annotated
 
+import attrs
 import uvicorn
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
@@ -165,6 +166,13 @@ async def page_file(suffix: str) -> Response:
     if media_type is None:
         raise RefusedError(404, "There is no such page.")
     return FileResponse(HERE / f"page.{suffix}", media_type=media_type)
+
+
+@app.get("/health")
+async def health(request: Request) -> dict[str, float]:
+    """Return what the client does now: places taken, waiting calls, bytes."""
+    connection: Connection = request.app.state.connection
+    return attrs.asdict(connection.ez.stats())
 
 
 @app.post("/albums", status_code=201)
