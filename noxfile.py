@@ -27,6 +27,7 @@ PACKAGE = "ezlink_async"
 ALL_EXTRAS = ".[local,images,openai,otel,speed]"
 """The package with every extra that a test needs."""
 
+EXAMPLE = Path("docs", "howto", "webapp")
 AT_ONCE = ("-n", "2", "--dist", "worksteal")
 """Two workers: tests wait a lot, but more of them would only wait for a processor."""
 
@@ -137,6 +138,8 @@ def types(session: nox.Session) -> None:
     """Check the types of the package, of its tests and of its users' scripts."""
     session.install(*_group("types"), "-e", ALL_EXTRAS)
     session.run("mypy", PACKAGE, "tests", "noxfile.py")
+    # The modules of the example import each other from its folder.
+    session.run("mypy", str(EXAMPLE), env={"MYPYPATH": str(EXAMPLE)})
     scripts = _write_scripts(Path(session.create_tmp()) / "scripts")
     session.run("mypy", "--strict", "--config-file=", str(scripts))
     hidden = scripts.parent / "without_openai.ini"
@@ -223,7 +226,7 @@ def docs(session: nox.Session) -> None:
     session.install(*_group("docs"), "-e", ALL_EXTRAS)
     build = ROOT / "docs" / "_build"
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", str(build))
-    session.run("pytest", "docs")
+    session.run("pytest", "docs", "tests/webapp")
 
 
 @nox.session(python=NEWEST)
@@ -337,8 +340,8 @@ def _copy(source: Path, target: Path) -> None:
 
 @nox.session(default=False)
 def browser(session: nox.Session) -> None:
-    """Test the report in headless Chromium; skipped where there is none."""
-    session.install(*_group("test"), "-e", ".[cli]")
+    """Test the report and the example in headless Chromium; skipped without one."""
+    session.install(*_group("test"), *_group("webapp"), "-e", ".[local]")
     session.run("pytest", "tests/browser", *session.posargs)
 
 
@@ -368,3 +371,10 @@ def scale(session: nox.Session) -> None:
     """Swap 100,000 tiny photos, and skip them again: memory and time stay flat."""
     session.install(*_group("test"), "-e", ".[cli,images]")
     session.run("python", "-m", "tests.scale", *session.posargs)
+
+
+@nox.session(default=False)
+def load(session: nox.Session) -> None:
+    """Load the example application with 200 users for a minute."""
+    session.install(*_group("test"), *_group("webapp"), "-e", ".[cli]")
+    session.run("python", "-m", "tests.load", *session.posargs)

@@ -17,7 +17,7 @@ project_copyright = "2026, the ezlink-async authors"
 release = version = ezlink_async.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "samples"]
+exclude_patterns = ["_build", "howto/webapp", "samples"]
 html_theme = "furo"
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

@@ -46,6 +46,7 @@ class Page:
         self._session: str | None = None
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._loaded = asyncio.Event()
+        self._downloaded = asyncio.Event()
         self.complaints: list[str] = []
         self.expected: str | None = None
         """What the complaints of a test say that belong to it."""
@@ -67,6 +68,9 @@ class Page:
     def _note(self, method: str, said: dict[str, Message]) -> None:
         if method == "Page.loadEventFired":
             self._loaded.set()
+        elif method == "Browser.downloadProgress":
+            if str(said["state"]) == "completed":
+                self._downloaded.set()
         elif method == "Network.requestWillBeSent":
             self.requests.append(str(said["request"]["url"]))
         elif method == "Runtime.exceptionThrown":
@@ -177,10 +181,45 @@ class Page:
         ]
         await self.call("Emulation.setEmulatedMedia", features=wanted)
 
-    async def screenshot(self) -> bytes:
-        """Return a screenshot as PNG."""
-        said = await self.call("Page.captureScreenshot", format="png")
+    async def screenshot(self, *, whole: bool = False) -> bytes:
+        """Return a screenshot as PNG: of the window, or of the *whole* page."""
+        said = await self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=whole
+        )
         return base64.b64decode(str(said["data"]))
+
+    async def choose(self, selector: str, *paths: Path) -> None:
+        """Choose files in a field, as its dialog does."""
+        root = cast("Message", (await self.call("DOM.getDocument"))["root"])
+        field = await self.call(
+            "DOM.querySelector", nodeId=root["nodeId"], selector=selector
+        )
+        files = [str(path) for path in paths]
+        await self.call("DOM.setFileInputFiles", files=files, nodeId=field["nodeId"])
+
+    async def drop(self, selector: str, *paths: Path) -> None:
+        """Drag files from outside to the middle of an element, and drop them."""
+        box = await self.run(
+            f"(() => {{ const e = document.querySelector({selector!r});"
+            " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+        x, y = cast("list[float]", box)
+        data = {"items": [], "files": list(map(str, paths)), "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    async def download(self, selector: str, folder: Path) -> None:
+        """Click a link, and wait until its file is in *folder*."""
+        self._downloaded.clear()
+        await self.call(
+            "Browser.setDownloadBehavior",
+            behavior="allow",
+            downloadPath=str(folder),
+            eventsEnabled=True,
+        )
+        await self.run(f"document.querySelector({selector!r}).click()")
+        await self._downloaded.wait()
 
 
 @asynccontextmanager

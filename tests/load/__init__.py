@@ -1,0 +1,1 @@
+"""The example application under the load of many users."""

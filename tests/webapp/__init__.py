@@ -1,0 +1,1 @@
+"""Tests of the example application; they need the dependency group webapp."""
