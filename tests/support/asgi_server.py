@@ -84,7 +84,7 @@ async def serving_asgi(
 ) -> AsyncIterator[str]:
     """Serve *app* on a new socket, or on that one, and give its address."""
     listening = listening or socket.create_server(("127.0.0.1", 0))
-    exchanges: set[asyncio.Task[None]] = set()
+    exchanges: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         exchange = _Exchange(reader, writer)
@@ -98,12 +98,13 @@ async def serving_asgi(
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(talk(reader, writer))
-        exchanges.add(task)
-        task.add_done_callback(exchanges.discard)
+        exchanges[task] = writer
+        task.add_done_callback(exchanges.pop)
 
     async with await asyncio.start_server(accept, sock=listening):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    for task in exchanges:
+    for task, writer in exchanges.items():
         task.cancel()
+        writer.transport.abort()  # also where the task has not begun
     await asyncio.gather(*exchanges, return_exceptions=True)
     await asyncio.sleep(0)  # aborted connections close in the next turn
