@@ -354,7 +354,7 @@ class WebhookError(EzlinkError):
     """
     A callback that was received is dropped.
 
-    *answer* is the status to answer it with: 404, whatever is wrong with it.
+    *answer* is the status to answer it with: 404 for each fault alike.
     """
 
     answer: ClassVar[int] = 404

@@ -210,14 +210,14 @@ class Session:
         state = str(getattr(request, "state", ""))
         return request.with_hook(self._webhook.hook_url(state)), state
 
-    def hear(self, told: TaskRecord) -> None:
+    def hear(self, hint: TaskRecord) -> None:
         """
-        Poll a task sooner of which a callback, perhaps a forged one, has *told*.
+        Poll the task of a *hint* sooner: the record of a callback, perhaps forged.
 
         The callback may have come in another event loop, or a moment ago.
         """
         with contextlib.suppress(RuntimeError):  # the loop of this client is closed
-            self.loop.call_soon_threadsafe(self.poller.hear, told)
+            self.loop.call_soon_threadsafe(self.poller.hear, hint)
 
     def _check_once(self, request: JobRequest[R], pending: PendingSubmit) -> None:
         """Refuse a second submit under a key, unless the first surely made no job."""

@@ -66,7 +66,7 @@ class HookFaults:
     Of all notifications the shares from 0 to 1: *dropped* are not posted, *doubled*
     posted twice, *late* posted after up to *seconds* of the emulator's clock, and
     *reordered* after the next one of their task. *forged* are followed by one that
-    nobody at the upstream sent: it says that the task has ended well, or has failed
+    the upstream has not sent: it says that the task has ended well, or has failed
     where it did end well.
     """
 

@@ -10,7 +10,7 @@ callback may be forged, doubled, late, or never come. So it only moves polls. Ru
    next refresh, and in quick steps while no cycle is known, or when that refresh has
    not shown the end: for one and a half longest steps after the callback.
 3. A task has three such times in its life. Apart from them it is polled as one
-   without a hook, or more rarely, whatever callbacks say.
+   without a hook, or more rarely, and callbacks change nothing.
 4. A list request polls many tasks at once, so saving a poll of one saves nothing:
    tasks that it covers are polled as those without a hook, unless rows show an end
    as soon as the callback says it.

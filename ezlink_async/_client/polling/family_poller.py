@@ -164,20 +164,20 @@ class FamilyPoller:
                 self.schedule.observe_callback(task, now, end=True)
             self._wake_if_due()
 
-    def hear(self, told: TaskRecord) -> None:
+    def hear(self, hint: TaskRecord) -> None:
         """
-        Poll a task sooner of which a callback has *told*: nothing of it is proven.
+        Poll the task of a *hint* sooner: a callback's record, which proves nothing.
 
         One that carries another state than the task's is dropped. Those about tasks
         that are not followed yet are remembered, the latest of them.
         """
-        end = told.is_terminal or told.status is TaskStatus.MODAL
-        task = self.schedule.find(told.task_id)
+        end = hint.is_terminal or hint.status is TaskStatus.MODAL
+        task = self.schedule.find(hint.task_id)
         if task is None and end:
-            self._early[told.task_id] = told.state
+            self._early[hint.task_id] = hint.state
             if len(self._early) > _MOST_EARLY:
                 del self._early[next(iter(self._early))]
-        elif task is not None and _state_of(task) in {"", told.state}:
+        elif task is not None and _state_of(task) in {"", hint.state}:
             self.schedule.observe_callback(task, self._loop.time(), end=end)
             self._wake_if_due()
 

@@ -57,11 +57,11 @@ class Poller:
         # Its polls are for all callers, so no trace of the first one goes with them.
         contextvars.Context().run(self._background.start_soon, poller.run())
 
-    def hear(self, told: TaskRecord) -> None:
-        """Poll a task sooner of which a callback, perhaps a forged one, has *told*."""
+    def hear(self, hint: TaskRecord) -> None:
+        """Poll the task of a *hint* sooner: a record that a callback brought."""
         for poller in self._pollers.values():
             if poller.has_hooks:
-                poller.hear(told)
+                poller.hear(hint)
 
     def find(self, family: str, task_id: str) -> AnyHandle | None:
         """Return the handle that is followed under *task_id* in *family*."""
