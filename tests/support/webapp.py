@@ -159,7 +159,7 @@ class Application(User):
         assert self._process.stdout
         async for line in self._process.stdout:
             self._output.append(line.decode(errors="replace"))
-            if "unning on http://" in self._output[-1]:
+            if "running on http://" in self._output[-1].lower():
                 self._started.set()
         self._started.set()  # it has ended
 
