@@ -21,10 +21,10 @@ from ezlink_async.cli.order_list import OrderList
 from ezlink_async.errors import ConfigurationError
 from ezlink_async.services.values import json_or_text
 
-SWITCH = Parameter(negative=(), show_default=False)
+SWITCH: Parameter = Parameter(negative=(), show_default=False)
 """An option without a value, which is off by default."""
 
-FIELDS = Parameter(("--set",), negative=(), show_default=False)
+FIELDS: Parameter = Parameter(("--set",), negative=(), show_default=False)
 """The option ``--set KEY=JSON``, which may be repeated."""
 
 _Count = Parameter(validator=Number(gte=1))

@@ -31,11 +31,11 @@ from ezlink_async.models import (
 
 try:
     from opentelemetry import metrics, trace
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
         "OpenTelemetry is not installed: pip install 'ezlink-async[otel]'",
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 _Attributes = dict[str, str | float]
 

@@ -65,13 +65,13 @@ class Gate:
         self._accepted = 0  # tasks since the latest busy answer
         self._filled_by_us = False
         self._is_full = False  # closed by a busy answer
-        self.hint = 0.0
+        self.hint: float = 0.0
         """How long the latest busy answer asked to wait, in seconds."""
         self._first_in_queue = asyncio.Lock()
         self._changed = asyncio.Event()
-        self.running = 0
+        self.running: int = 0
         """How many accepted tasks have not ended."""
-        self.limit = math.inf
+        self.limit: float = math.inf
         """How many tasks the server seems to have room for."""
 
     @property
