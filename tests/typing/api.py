@@ -73,6 +73,8 @@ def note(event: Event) -> None:
         case SubmitFailed():
             fault: Exception = event.error
             print(event.kind, fault, event.request_id)
+        case _:
+            print(event.at)
 
 
 async def watched() -> TaskRecord:
