@@ -40,6 +40,7 @@ _DATA = re.compile(
 _OF_SDIST = {"ezlink_async", "tests", "docs", "share", "pyproject.toml", "noxfile.py"}
 _OF_SDIST |= {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"}
 _OF_SDIST |= {"CITATION.cff", "Dockerfile", ".dockerignore", ".gitignore", "PKG-INFO"}
+_OF_SDIST |= {"README.zh-CN.md"}
 
 
 @attrs.frozen
