@@ -51,8 +51,8 @@ async def _called_back(
     receiver = WebhookReceiver(f"{url}/hooks", secret=SECRET)
     async with (
         asyncio.timeout(BOUND),
-        serving(settings) as emulator,
         SERVERS[server](receiver, sock),
+        serving(settings) as emulator,
         AsyncEzlink(
             emulator.api_key, base_url=emulator.base_url, poll=poll, webhook=receiver
         ) as ez,

@@ -84,6 +84,7 @@ async def serving_asgi(
 ) -> AsyncIterator[str]:
     """Serve *app* on a new socket, or on that one, and give its address."""
     listening = listening or socket.create_server(("127.0.0.1", 0))
+    is_open = True
     exchanges: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,14 +98,19 @@ async def serving_asgi(
             writer.transport.abort()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not is_open:  # accepted just before the end
+            writer.transport.abort()
+            return
         task = asyncio.create_task(talk(reader, writer))
         exchanges[task] = writer
         task.add_done_callback(exchanges.pop)
 
     async with await asyncio.start_server(accept, sock=listening):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    is_open = False
     for task, writer in exchanges.items():
         task.cancel()
         writer.transport.abort()  # also where the task has not begun
     await asyncio.gather(*exchanges, return_exceptions=True)
-    await asyncio.sleep(0)  # aborted connections close in the next turn
+    for _ in range(5):  # turns in which aborted connections close
+        await asyncio.sleep(0)
