@@ -109,7 +109,7 @@ async def start(page: Page, app: Application, *photos: Path) -> None:
 
 
 async def test_twenty_photos_are_dropped_left_and_found_again(
-    page: Page, local: Application, tmp_path: Path
+    local: Application, page: Page, tmp_path: Path
 ) -> None:
     """With a photo without a face, a file that is no picture, and a reload."""
     photos = album(tmp_path / "photos", 20)
@@ -152,7 +152,7 @@ async def test_twenty_photos_are_dropped_left_and_found_again(
 
 
 async def test_slider_is_moved_by_keys_and_mouse(
-    page: Page, quick: Application
+    quick: Application, page: Page
 ) -> None:
     await start(page, quick, TARGETS[0])
     await until(page, f"{count('done')} === 1")
@@ -173,7 +173,7 @@ async def test_slider_is_moved_by_keys_and_mouse(
 
 
 async def test_photo_opens_large_and_closes_by_the_keyboard(
-    page: Page, quick: Application
+    quick: Application, page: Page
 ) -> None:
     await start(page, quick, TARGETS[0])
     await until(page, f"{count('done')} === 1")
@@ -190,7 +190,7 @@ async def test_photo_opens_large_and_closes_by_the_keyboard(
 
 
 async def test_every_field_is_reached_by_tab_and_has_a_name(
-    page: Page, quick: Application
+    quick: Application, page: Page
 ) -> None:
     await start(page, quick, TARGETS[0])
     await until(page, f"{count('done')} === 1")
@@ -217,7 +217,7 @@ async def test_every_field_is_reached_by_tab_and_has_a_name(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 async def test_page_fits_the_window_and_can_be_read(
-    page: Page, quick: Application, tmp_path: Path, width: int, scheme: str
+    quick: Application, page: Page, tmp_path: Path, width: int, scheme: str
 ) -> None:
     """Nothing is wider than the window, and each text has a contrast of 4.5."""
     await page.prefer(color_scheme=scheme)
@@ -259,7 +259,7 @@ _CONTRASTS = """
 
 
 async def test_name_of_a_file_is_text(
-    page: Page, quick: Application, tmp_path: Path
+    quick: Application, page: Page, tmp_path: Path
 ) -> None:
     photo = tmp_path / EVIL
     photo.write_bytes(TARGETS[0].read_bytes())
@@ -272,7 +272,7 @@ async def test_name_of_a_file_is_text(
 
 
 async def test_file_that_is_too_large_is_not_uploaded(
-    page: Page, quick: Application, tmp_path: Path
+    quick: Application, page: Page, tmp_path: Path
 ) -> None:
     photo = tmp_path / "huge.jpg"
     photo.write_bytes(b"\xff\xd8\xff" + bytes(10 * 1024 * 1024))
@@ -282,7 +282,7 @@ async def test_file_that_is_too_large_is_not_uploaded(
     assert not any("/photos/" in each for each in page.requests)
 
 
-async def test_album_that_is_not_there_is_said(page: Page, quick: Application) -> None:
+async def test_album_that_is_not_there_is_said(quick: Application, page: Page) -> None:
     await page.visit(f"{quick.url}/albums/{'x' * 22}")
     await until(page, "!document.getElementById('notice').hidden")
     assert "There is no such album" in await text(page, "#notice")
@@ -305,5 +305,6 @@ async def test_application_that_starts_again_is_found_by_the_open_page(
             await app.stop()
         async with application("python", environ, app.port):
             await until(page, f"{count('done')} === 8")
+            await page.visit("about:blank")
         assert len(server.control.charges) == 8
     page.complaints.clear()  # the browser logs each connection that was refused
