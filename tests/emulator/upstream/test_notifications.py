@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from ezlink_async.emulator import EmulatorSettings, scripts, serving
+from ezlink_async.emulator import EmulatorSettings, HookFaults, scripts, serving
 from tests.support.emulator_requests import RawApi, until
 
 
@@ -76,3 +76,9 @@ async def test_foreign_hook_is_called_with_hooks_anywhere(*, anywhere: bool) -> 
         await until(lambda: emu.control.hooks or not anywhere)
 
         assert [sent.url for sent in emu.control.hooks] == [hook] * anywhere
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_share_of_faulty_notifications_is_from_0_to_1(share: float) -> None:
+    with pytest.raises(ValueError, match="dropped is a share from 0 to 1"):
+        HookFaults(dropped=share)
