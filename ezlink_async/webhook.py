@@ -90,7 +90,7 @@ class WebhookReceiver:
 
     *url* is where the application receives them, as the server's upstream reaches it:
     an address of the public Internet, ``https`` where possible, to which ``/`` and a
-    token are added. *secret* makes the tokens: at least 16 bytes that nobody can guess,
+    token are added. *secret* makes the tokens: at least 16 bytes that are random,
     the same after each restart and in each process of the application. A body has to
     come within *body_timeout* seconds.
 

@@ -413,16 +413,7 @@ class Session:
         )
         if subject is not None:
             job_events.submitted(self.events, handle, subject, request_id)
-        try:
-            family.fetch_request(task_id)
-        except ConfigurationError:
-            says = "the server gave a paid job an id that cannot stand in an address"
-            handle.end(
-                ProtocolError(
-                    f"{says}: {task_id!r}", task_id=task_id, maybe_charged=True
-                ),
-                request_id,
-            )
+        _end_if_unusable(handle, request_id)
         if accepted.record is not None:
             handle.receive(cast("R", accepted.record), request_id)
         return handle
@@ -479,6 +470,18 @@ class Session:
             known.receive(record)  # wakes its awaiters
             return known
         return self.finished(record, family)
+
+
+def _end_if_unusable(handle: FollowedHandle[R], request_id: str | None) -> None:
+    """End *handle* if no request can ask for its id, which the server gave it."""
+    try:
+        handle.task_family.fetch_request(handle.task_id)
+    except ConfigurationError:
+        says = "the server gave a paid job an id that cannot stand in an address"
+        error = ProtocolError(
+            f"{says}: {handle.task_id!r}", task_id=handle.task_id, maybe_charged=True
+        )
+        handle.end(error, request_id)
 
 
 async def fetch_one(transport: Transport, task_id: str) -> TaskRecord:

@@ -1,5 +1,5 @@
 """
-Balances below which the server refuses a job, whatever that costs.
+Balances below which the server refuses a job, even one that costs less.
 
 Source: ``ye4293/one-api`` (``relay/controller/directvideo.go``,
 ``controller/flux.go``), the code of the server.

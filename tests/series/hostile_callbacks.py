@@ -1,5 +1,5 @@
 """
-Callbacks that nobody at the upstream sent: they are answered, and change nothing.
+Callbacks that the upstream has not sent: they are answered, and change nothing.
 
 One job waits at a server while they come. Afterwards its record is the same, few
 status requests were made, and a true callback still brings its end. The requests are

@@ -112,7 +112,7 @@ class Flux(JobRequest[FluxRecord]):
 
     @property
     def bar(self) -> BalanceBar:
-        """The balance below which the server refuses it, whatever it costs."""
+        """The balance below which the server refuses it, even if it costs less."""
         return BAR
 
     def job(self, pictures: tuple[LoadedImage, ...]) -> FluxJob:

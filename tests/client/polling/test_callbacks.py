@@ -21,7 +21,7 @@ BY_LIST = Server(period=10.0)
 EQUAL = 0.05  # seconds of the mean delay that are no difference
 
 LATE = 3 * POLICY.longest + POLICY.longest + POLICY.shortest + 1.0
-"""Seconds behind the server by which every end is seen, whatever callbacks say."""
+"""Seconds behind the server by which every end is seen, with false callbacks too."""
 
 
 # What they save
